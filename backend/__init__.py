@@ -1,0 +1,1 @@
+"""The Label Studio side: reads labels, runs rounds, orders the task queue."""

@@ -1,0 +1,35 @@
+"""What the library raises.
+
+    TaudisError
+    ├── DataError        arrays of the wrong shape, type or range; broken COCO files
+    ├── SelectionError   parameters or pools that a query strategy cannot work with
+    ├── TrainingError    training that cannot start, or that diverged
+    ├── WeightsError     initial weights that cannot be had
+    └── CheckpointError  a checkpoint that is missing, damaged, or made for other labels
+
+Every message says what was expected, what came, and what to do.
+"""
+
+
+class TaudisError(Exception):
+    """Base of everything this library raises on purpose."""
+
+
+class DataError(TaudisError, ValueError):
+    """Input arrays or files that do not fit the documented shape, type or range."""
+
+
+class SelectionError(TaudisError, ValueError):
+    """A query strategy's parameters or pool are not usable."""
+
+
+class TrainingError(TaudisError, RuntimeError):
+    """Training cannot start with this data, or its loss is no longer finite."""
+
+
+class WeightsError(TaudisError, RuntimeError):
+    """Initial weights that cannot be had from where the configuration says."""
+
+
+class CheckpointError(TaudisError, RuntimeError):
+    """A checkpoint that is missing, damaged, or does not belong to this label map."""
