@@ -1,0 +1,112 @@
+"""A round's finished predictions on disk: one SQLite file a version, written once, then read only.
+
+The worker writes it; /predict answers from it without a model. It is apart from the store so that
+large blobs never stand in the way of a doorbell.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backend.errors import StoreError
+
+Region = dict[str, Any]
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SCHEMA = """
+CREATE TABLE predictions (
+    task INTEGER PRIMARY KEY, rank INTEGER NOT NULL, score REAL NOT NULL,
+    reason TEXT NOT NULL, result BLOB NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one task gets. Ascending `score` = rank / N is the order of the queue."""
+
+    task: int
+    rank: int  # 1..N, 1 is served first
+    score: float  # rank / N, in (0, 1]
+    reason: str
+    result: list[Region]  # Label Studio regions; [] shows nothing
+
+
+def path_of(data_dir: Path, project: int, version: str) -> Path:
+    """The file of a version.
+
+    Raises:
+        StoreError: the version is not a name that this backend makes (no separators, no dots
+            first), so it cannot lead outside the data directory.
+    """
+    if not _VERSION.fullmatch(version):
+        raise StoreError(f"Not a model version of this backend: {version[:80]!r}.")
+    return data_dir / "predictions" / str(int(project)) / f"{version}.sqlite3"
+
+
+def write(path: Path, predictions: Iterable[Prediction]) -> int:
+    """Write a version's file, whole or not at all. Returns how many predictions it holds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    with closing(sqlite3.connect(partial)) as db, db:
+        db.execute(_SCHEMA)
+        rows = ((p.task, p.rank, p.score, p.reason, pack(p.result)) for p in predictions)
+        db.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", rows)
+        count = int(db.execute("SELECT count(*) FROM predictions").fetchone()[0])
+    partial.replace(path)
+    return count
+
+
+def read(path: Path, tasks: Iterable[int]) -> dict[int, Prediction]:
+    """The stored predictions of the given tasks; tasks without one are left out."""
+    with closing(_open(path)) as db:
+        found = {}
+        for task in tasks:
+            row = db.execute("SELECT * FROM predictions WHERE task = ?", (task,)).fetchone()
+            if row is not None:
+                found[task] = _prediction(row)
+    return found
+
+
+def in_order(path: Path) -> Iterator[Prediction]:
+    """All predictions of a version, first-ranked first."""
+    with closing(_open(path)) as db:
+        for row in db.execute("SELECT * FROM predictions ORDER BY rank"):
+            yield _prediction(row)
+
+
+def ranks(path: Path) -> dict[int, int]:
+    """Task id -> rank of a version, without its regions."""
+    with closing(_open(path)) as db:
+        return dict(db.execute("SELECT task, rank FROM predictions").fetchall())
+
+
+def pack(result: list[Region]) -> bytes:
+    """Regions as compressed JSON."""
+    return zlib.compress(json.dumps(result, separators=(",", ":")).encode(), 1)
+
+
+def unpack(blob: bytes) -> list[Region]:
+    """Regions from `pack`."""
+    regions: list[Region] = json.loads(zlib.decompress(blob))
+    return regions
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open read only. Raises StoreError if the file is not there."""
+    if not path.exists():
+        raise StoreError(f"No predictions are stored at {path.name}: pruned, or never published.")
+    return sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+
+
+def _prediction(row: tuple[int, int, float, str, bytes]) -> Prediction:
+    """A prediction from its row."""
+    return Prediction(*row[:4], unpack(row[4]))

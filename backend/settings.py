@@ -1,0 +1,210 @@
+"""The one place that reads the environment.
+
+Names that users of label-studio-ml know (LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, BASIC_AUTH_USER,
+BASIC_AUTH_PASS, MODEL_DIR, LOG_LEVEL, HOST, PORT, WORKERS, THREADS) mean here what they mean there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from backend.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, from the environment. `load_settings` checks and explains."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    # --- Label Studio -----------------------------------------------------------------------
+    label_studio_url: str = Field(
+        "",
+        validation_alias=AliasChoices("LABEL_STUDIO_URL", "LABEL_STUDIO_HOST"),
+        description="Label Studio's address as this machine reaches it, e.g. http://localhost:8080."
+        " Empty: the address that Label Studio gives when it connects, once confirmed.",
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
+        description="Access token of a Label Studio user: legacy token or personal access token."
+        " Empty: the token that Label Studio sends when it connects, if it sends one.",
+    )
+
+    # --- the web process --------------------------------------------------------------------
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(9090, ge=1, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=16, description="Web processes (gunicorn).")
+    threads: int = Field(8, ge=1, le=64, description="Threads of a web process.")
+    basic_auth_user: str = Field("", description="User name that callers must give.")
+    basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that callers must give")
+    backend_url: str = Field(
+        "",
+        description="This backend's address as Label Studio reaches it, for the webhook."
+        " Empty: the address that was typed on Label Studio's Model page.",
+    )
+    max_request_bytes: int = Field(
+        32_000_000, ge=1_000, description="Largest request body accepted, bytes."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level")
+
+    # --- data -------------------------------------------------------------------------------
+    model_dir: Path = Field(
+        Path("data"), description="Data directory: store, models, predictions, secrets, cache."
+    )
+    keep_versions: int = Field(
+        3, ge=2, description="Versions whose predictions and checkpoints are kept."
+    )
+    cache_bytes: int = Field(5_000_000_000, ge=0, description="Image cache on disk, bytes.")
+
+    # --- the loop ---------------------------------------------------------------------------
+    budget: int = Field(16, ge=1, description="B: images a round wants labelled next.")
+    train_after: int | None = Field(
+        None, ge=1, description="Changed tasks that start a round. Empty: the budget."
+    )
+    poll_seconds: float = Field(60.0, gt=0, description="How often Label Studio is asked for news.")
+    validation_fraction: float = Field(
+        0.2, ge=0, lt=1, description="Share of labelled tasks never trained on."
+    )
+
+    # --- selection (the paper's letters) ----------------------------------------------------
+    strategy: str = Field("taudis", description="Query strategy: taudis or random.")
+    uncertainty: Literal["se", "ce", "cm"] = Field("se", description="Instance uncertainty.")
+    alpha: float | None = Field(None, gt=1, description="C = alpha B. Empty: 2.5 x instances/image")
+    beta: float | None = Field(None, gt=1, description="k = beta B. Empty: 1.5 x instances/image.")
+    sigma: float = Field(0.8, gt=0, lt=1, description="Cosine similarity threshold.")
+    sigma_rule: Literal["adaptive", "flat"] = Field(
+        "adaptive", description="adaptive: sigma, or higher where all are alike. flat: the paper's."
+    )
+    remainder: Literal["layers", "uncertainty", "none"] = Field(
+        "layers", description="What follows when the cover is complete before k picks."
+    )
+    embedding: Literal["mask", "box"] = Field("mask", description="Branch the embedding is from.")
+    standardise: bool = Field(False, description="Standardise embeddings per dimension.")
+    seed: int = Field(0, ge=0, description="Seed of everything random.")
+
+    # --- the model --------------------------------------------------------------------------
+    recipe: Literal["cpu", "paper"] = Field("cpu", description="Training recipe.")
+    weights: str = Field(
+        "none",
+        description="Initial weights: none, coco (torchvision's, downloaded), or a file's path.",
+    )
+    score_threshold: float = Field(
+        0.5, ge=0, le=1, description="Lowest score of an instance shown as a pre-annotation."
+    )
+    torch_threads: int = Field(1, ge=1, description="CPU threads of training and scoring.")
+    nice: int = Field(10, ge=0, le=19, description="Niceness of the worker.")
+
+    # --- images -----------------------------------------------------------------------------
+    allowed_image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts besides Label Studio that images may come from; * for any public."
+    )
+    allow_private_image_hosts: bool = Field(
+        False, description="Let the allowed hosts be on private addresses."
+    )
+    local_files_root: Path | None = Field(
+        None,
+        validation_alias=AliasChoices(
+            "LOCAL_FILES_ROOT",
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT",
+            "LOCAL_FILES_DOCUMENT_ROOT",
+        ),
+        description="Folder that Label Studio's local files lie in, if this machine sees it too.",
+    )
+    max_image_bytes: int = Field(50_000_000, ge=1_000, description="Largest image file, bytes.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, pixels.")
+    image_timeout: float = Field(20.0, gt=0, description="Time limit of one image, seconds.")
+
+    @field_validator("label_studio_url", "backend_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("expected an address that starts with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("allowed_image_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("alpha", "beta", "train_after", "local_files_root", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def changes_per_round(self) -> int:
+        """Changed tasks that start a round: TRAIN_AFTER, by default the budget."""
+        return self.train_after or self.budget
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether callers must authenticate."""
+        return bool(self.basic_auth_user and self.basic_auth_pass.get_secret_value())
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read and check the environment.
+
+    Raises:
+        SettingsError: naming every variable that is wrong, what was expected and what came.
+    """
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [
+            f"  {str(item['loc'][0]).upper()}: {item['msg']} (got {item['input']!r})"
+            for item in error.errors(include_url=False)
+            if item["loc"]
+        ]
+        lines = [_without_secrets(line) for line in lines] or ["  " + str(error)]
+        raise SettingsError("Settings that cannot be used:\n" + "\n".join(lines)) from None
+    _check_pairs(settings)
+    return settings
+
+
+def _without_secrets(line: str) -> str:
+    """Drop the value from a line about a password or token."""
+    name = line.split(":", 1)[0]
+    return line.split(" (got", 1)[0] if "PASS" in name or "KEY" in name or "TOKEN" in name else line
+
+
+def _check_pairs(settings: Settings) -> None:
+    """Refuse combinations that cannot be meant."""
+    if bool(settings.basic_auth_user) != bool(settings.basic_auth_pass.get_secret_value()):
+        raise SettingsError("Set both BASIC_AUTH_USER and BASIC_AUTH_PASS, or neither.")
+    if settings.alpha is not None and settings.beta is not None and settings.alpha <= settings.beta:
+        raise SettingsError(
+            f"ALPHA must be greater than BETA; got {settings.alpha} and {settings.beta}."
+        )
+
+
+def check_bind(settings: Settings) -> None:
+    """Refuse to listen beyond loopback without credentials.
+
+    Raises:
+        SettingsError: with the variables to set.
+    """
+    if settings.has_credentials or is_loopback(settings.host):
+        return
+    raise SettingsError(
+        f"Refusing to listen on {settings.host} without credentials: anybody on that network could"
+        " start trainings and read predictions. Set BASIC_AUTH_USER and BASIC_AUTH_PASS (and give"
+        " the same two on Label Studio's Model page), or HOST=127.0.0.1."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind address can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,42 @@
+"""Access tokens, in files of mode 0600 under the data directory's `secrets/`; nowhere else."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from backend.settings import Settings
+
+
+def _path(data_dir: Path, project: int) -> Path:
+    """Where the token that Label Studio sent for a project lies."""
+    return data_dir / "secrets" / f"project-{int(project)}.token"
+
+
+def save_token(data_dir: Path, project: int, token: str) -> None:
+    """Keep the token that Label Studio's /setup call carried. Atomic; readable by us alone."""
+    path = _path(data_dir, project)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.exists() and path.read_text() == token:
+        return
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".token-")  # mode 0600
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(path)
+
+
+def token_for(settings: Settings, project: int) -> str:
+    """The token to use for a project: LABEL_STUDIO_API_KEY, else the one from /setup, else ''."""
+    configured = settings.label_studio_api_key.get_secret_value()
+    if configured:
+        return configured
+    path = _path(settings.model_dir, project)
+    return path.read_text() if path.exists() else ""
+
+
+def forget_token(data_dir: Path, project: int) -> None:
+    """Remove a project's token."""
+    _path(data_dir, project).unlink(missing_ok=True)
