@@ -1,0 +1,337 @@
+"""A real Label Studio on loopback: started, used as people use it through its pages, and stopped.
+
+What people do in a browser is done here with their own requests: signing up by the invite link,
+logging in, importing files, and connecting a backend with what the Model page's form sends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+UPLOAD_CHUNK = 50
+"""Files a request; Label Studio refuses more than DATA_UPLOAD_MAX_NUMBER_FILES (100)."""
+FAST_IMPORT_FLAG = "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short"
+"""Feature flag under which importing predictions does not recount the whole project."""
+
+
+class DemoError(RuntimeError):
+    """Label Studio did not start, or refused what the demonstration asked of it."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """A person's account in Label Studio."""
+
+    email: str
+    password: str = field(repr=False)
+    token: str = field(repr=False)  # legacy API token, 40 letters
+
+
+ADMIN = Login("admin@demo.example", "demo-admin-1", "d" * 39 + "1")
+"""The account that a fresh Label Studio of the demonstration is made with; loopback only."""
+
+
+class LabelStudio:
+    """A Label Studio process with its data directory; a context manager.
+
+    Args:
+        executable: `label-studio` of the virtual environment that holds it.
+        data: data directory, made or used again; None takes a temporary one, removed at exit.
+        template: folder of migrated data directories, filled when needed: a fresh directory is
+            then a copy, which saves the migrations at its first start (about 20 s). None migrates.
+        port: loopback port; None takes a free one and keeps it over restarts.
+        admin: the account made at the first start.
+        legacy_tokens: whether `Authorization: Token` is allowed (Label Studio's default: no).
+        fast_import: switch on FAST_IMPORT_FLAG.
+        environment: further variables of the process, over the ones set here.
+        log: file its output is appended to; None takes `label-studio.log` in the data directory.
+        start_within: seconds until /health must answer.
+    """
+
+    def __init__(
+        self,
+        executable: Path,
+        data: Path | None = None,
+        *,
+        template: Path | None = None,
+        port: int | None = None,
+        admin: Login = ADMIN,
+        legacy_tokens: bool = True,
+        fast_import: bool = False,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        start_within: float = 240,
+    ) -> None:
+        self.executable = executable.absolute()
+        self.temporary = data is None
+        self.data = Path(tempfile.mkdtemp(prefix="studio-")) if data is None else data.absolute()
+        self.template, self.admin, self.start_within = template, admin, start_within
+        self.port = port or _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log.absolute() if log else self.data / "label-studio.log"
+        self._legacy_tokens = legacy_tokens
+        self._environment = _environment(self.data, legacy_tokens, fast_import)
+        self._environment.update(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._session: requests.Session | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process and wait until /health answers.
+
+        Raises:
+            DemoError: it ended or did not answer in time; the end of its log is in the message.
+        """
+        self._prepare()
+        command = [str(self.executable), "start", "--no-browser", "--internal-host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--username", self.admin.email]
+        command += ["--password", self.admin.password, "--user-token", self.admin.token]
+        if self._legacy_tokens:
+            command.append("--enable-legacy-api-token")
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.data,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        atexit.register(self.stop)
+        self._wait_until_healthy()
+
+    def stop(self) -> None:
+        """End the whole process group; the data directory stays."""
+        process, self._process, self._session = self._process, None, None
+        if process is None:
+            return
+        for end in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, end)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+                break
+        atexit.unregister(self.stop)
+
+    def restart(self) -> None:
+        """Stop and start again: same data, same port."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop, and remove the data directory if it was a temporary one."""
+        self.stop()
+        if self.temporary:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def login_session(self, email: str, password: str) -> requests.Session:
+        """Log in as a browser does: the form with its CSRF token; later requests carry both.
+
+        Raises:
+            DemoError: the login form came back.
+        """
+        session = requests.Session()
+        session.get(f"{self.url}/user/login/", timeout=60).raise_for_status()
+        form = {"email": email, "password": password, "persist_session": "on"}
+        self._post_form(session, "/user/login/", form)
+        return session
+
+    def api(self, method: str, path: str, **kwargs: Any) -> Any:
+        """One request as the administrator, in a browser's session; its JSON answer, or None.
+
+        Raises:
+            DemoError: any status from 400 on, with what Label Studio said.
+        """
+        if self._session is None:
+            self._session = self.login_session(self.admin.email, self.admin.password)
+        return _json(self._session.request(method, self.url + path, timeout=300, **kwargs))
+
+    def create_user(self, email: str, password: str | None = None) -> Login:
+        """Sign another person up by the invite link, with an account and token of their own."""
+        password = password or secrets.token_urlsafe(12)
+        session = requests.Session()
+        page = self.api("GET", "/api/invite")["invite_url"]
+        session.get(self.url + page, timeout=60).raise_for_status()
+        self._post_form(session, page, {"email": email, "password": password})
+        token = _json(session.get(f"{self.url}/api/current-user/token", timeout=60))["token"]
+        return Login(email, password, token)
+
+    def personal_token(self, login: Login) -> str:
+        """A new personal access token (a JWT refresh token), as the account page makes it."""
+        session = self.login_session(login.email, login.password)
+        return str(_json(session.post(f"{self.url}/api/token/", json={}, timeout=60))["token"])
+
+    def allow_legacy_tokens(self, allowed: bool) -> None:
+        """Switch `Authorization: Token` on or off for the organisation (its access settings)."""
+        body = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": allowed}
+        self.api("POST", "/api/jwt/settings", json=body)
+
+    def create_project(self, title: str, label_config: str, **fields: Any) -> int:
+        """A project with its labelling config; titles need three characters."""
+        body = {"title": title, "label_config": label_config, **fields}
+        return int(self.api("POST", "/api/projects/", json=body)["id"])
+
+    def upload(self, project: int, files: Iterable[Path]) -> int:
+        """Import files as the import page does; tasks name `/data/upload/...`. The count."""
+        rest, count = iter(files), 0
+        while chunk := list(islice(rest, UPLOAD_CHUNK)):
+            # One field a file, as the page sends them: of several of one name only the last counts.
+            parts = {path.name: (path.name, path.read_bytes()) for path in chunk}
+            answer = self.api("POST", f"/api/projects/{project}/import", files=parts)
+            count += int(answer["task_count"])
+        return count
+
+    def connect_backend(
+        self, project: int, url: str, title: str, auth: tuple[str, str] | None = None
+    ) -> int:
+        """Add a model with exactly what the Model page's form sends; its id."""
+        form = {"project": str(project), "title": title, "url": url, "extra_params": ""}
+        form |= {"is_interactive": "false", "auth_method": "BASIC_AUTH" if auth else "NONE"}
+        if auth:
+            form |= {"basic_auth_user": auth[0], "basic_auth_pass": auth[1]}
+        return int(self.api("POST", "/api/ml", json=form)["id"])
+
+    def start_training(self, backend: int) -> Any:
+        """Press Start Training on the Model page."""
+        return self.api("POST", f"/api/ml/{backend}/train")
+
+    def _prepare(self) -> None:
+        """Fill a fresh data directory from the template of this Label Studio version."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.template is None or (self.data / "label_studio.sqlite3").exists():
+            return
+        shutil.copytree(_migrated(self.executable, self.template), self.data, dirs_exist_ok=True)
+
+    def _wait_until_healthy(self) -> None:
+        limit = time.monotonic() + self.start_within
+        while time.monotonic() < limit and self.running:
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(f"{self.url}/health", timeout=5).ok:
+                    return
+            time.sleep(0.2)
+        said = self.log.read_text(errors="replace")[-1500:]
+        self.stop()
+        raise DemoError(
+            f"Label Studio did not answer {self.url}/health. Its log ends with:\n{said}"
+        )
+
+    def _post_form(self, session: requests.Session, page: str, form: dict[str, str]) -> None:
+        token = session.cookies.get("csrftoken") or ""
+        form = {**form, "csrfmiddlewaretoken": token}
+        answer = session.post(self.url + page, data=form, timeout=60, allow_redirects=False)
+        if answer.status_code != 302:
+            raise DemoError(f"Label Studio refused the form at {page}: {answer.status_code}.")
+        session.headers["X-CSRFToken"] = session.cookies.get("csrftoken") or ""
+        session.headers["Referer"] = self.url
+
+
+def _environment(data: Path, legacy_tokens: bool, fast_import: bool) -> dict[str, str]:
+    """The process's whole environment: nothing of the caller's leaks in but the search path."""
+    kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment |= {
+        "HOME": str(data),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",
+        "LABEL_STUDIO_BASE_DATA_DIR": str(data),
+        "SSRF_PROTECTION_ENABLED": "false",
+        "ML_BLOCK_LOCAL_IP": "false",
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": str(legacy_tokens).lower(),
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
+        "COLLECT_ANALYTICS": "False",
+        "LATEST_VERSION_CHECK": "False",
+    }
+    return environment | ({FAST_IMPORT_FLAG: "true"} if fast_import else {})
+
+
+def _free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _json(answer: requests.Response) -> Any:
+    """The decoded answer, None for an empty one; DemoError from status 400 on."""
+    if answer.status_code >= 400:
+        where = f"{answer.request.method} {answer.url}"
+        raise DemoError(f"{where} gave {answer.status_code}: {answer.text[:800]}")
+    return answer.json() if answer.content else None
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file: test runs side by side make one template."""
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _migrated(executable: Path, cache: Path) -> Path:
+    """The migrated, empty data directory of this Label Studio version, made once."""
+    packages = executable.parent.parent.glob("lib/python*/site-packages")
+    found = [info.name for folder in packages for info in folder.glob("label_studio-*.dist-info")]
+    ready = cache.absolute() / (found[0].removesuffix(".dist-info") if found else "unknown")
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / ".lock"):
+        if not ready.exists():
+            work = Path(tempfile.mkdtemp(dir=cache))
+            _migrate(executable, work)
+            work.rename(ready)
+    return ready
+
+
+def _migrate(executable: Path, data: Path) -> None:
+    """Every command of label-studio migrates first; `version` then only prints and ends."""
+    done = subprocess.run(
+        [str(executable), "version"],
+        cwd=data,
+        env=_environment(data, legacy_tokens=True, fast_import=False),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode:
+        raise DemoError(f"label-studio could not migrate:\n{done.stderr.decode()[-1500:]}")
