@@ -1,0 +1,89 @@
+# TAUDIS for Label Studio.   make | make demo | make test | make help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := check
+
+PYTHON ?= python3.11
+ifeq ($(shell command -v $(PYTHON)),)
+PYTHON := python3
+endif
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+UV := .venv-tools/bin/uv
+SOURCES := taudis backend demo benchmarks tests _wsgi.py
+# Two spinning OpenMP threads on shared cores are several times slower than one.
+export OMP_NUM_THREADS ?= 1
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help check format lint types fast test install dev studio browser demo bench lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+check: lint types fast  ## format check, lint, types, fast tests (the default)
+
+lint: dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+format: dev  ## reformat and fix what can be fixed
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+types: dev
+	$(BIN)/mypy
+
+fast: dev
+	$(BIN)/python -m pytest -m "not slow and not studio and not browser"
+
+test: dev studio browser lint types  ## the whole suite: real Label Studio and browser included
+	$(BIN)/python -m pytest
+
+demo: install studio  ## the main job against a real Label Studio; DEMO=auto labels by itself
+	$(BIN)/python -m demo
+
+bench: dev studio  ## the benchmarks, JSON as the last line of each
+	for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename $$file .py)"; done
+
+# --- environments ------------------------------------------------------------------------------
+
+install: .venv/.installed  ## .venv with what the backend needs
+dev: .venv/.dev
+studio: .venv-studio/.installed
+
+$(UV): Makefile
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+define sync
+	test -x $(1)/bin/python || $(UV) venv --quiet --python-preference only-system --python $(PYTHON) $(1)
+	$(UV) pip sync --quiet --require-hashes --python $(1)/bin/python $(2)
+endef
+
+.venv/.installed: requirements.txt $(UV)
+	$(call sync,.venv,requirements.txt)
+	rm -f .venv/.dev
+	touch $@
+
+.venv/.dev: requirements.txt requirements-dev.txt $(UV)
+	$(call sync,.venv,requirements-dev.txt)
+	touch .venv/.installed $@
+
+.venv-studio/.installed: requirements-studio.txt $(UV)
+	$(call sync,.venv-studio,requirements-studio.txt)
+	touch $@
+
+browser:
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || { echo "The browser tests need Debian's chromium: apt-get install chromium (as root)"; exit 1; }
+
+# Fully pinned, with hashes, without index addresses.
+LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+lock: $(UV)  ## resolve pyproject.toml anew into the three lock files
+	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) --group studio -o requirements-studio.txt
+
+clean:  ## remove environments and caches
+	rm -rf .venv .venv-tools .venv-studio .cache .demo artefacts .mypy_cache .ruff_cache .pytest_cache

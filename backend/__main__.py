@@ -1,0 +1,178 @@
+"""`python -m backend`: what an engineer does to the backend from a shell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from backend import connect as connection
+from backend import doctor as doctor_
+from backend import operate
+from backend import worker as worker_
+from backend.desk import Desk
+from backend.errors import BackendError
+from backend.logs import configure_logging
+from backend.settings import Settings, load_settings
+from backend.store import Lease, Store
+from taudis.errors import TaudisError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for Label Studio.")
+console = Console(soft_wrap=True)
+
+ProjectOption = Annotated[
+    int, typer.Option("--project", "-p", help="Label Studio project id; the only one by default.")
+]
+NO_LEASE = Lease("command line", -1)
+"""The command line runs beside the worker: it never runs rounds, so it holds no lease."""
+
+
+def _settings() -> Settings:
+    """Settings from the environment, with logging set up."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return settings
+
+
+def _fail(error: Exception) -> NoReturn:
+    """Show an expected error without a traceback."""
+    console.print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _shown_errors() -> Iterator[None]:
+    """Turn the backend's own errors into a message and exit status 1."""
+    try:
+        yield
+    except (BackendError, TaudisError) as error:
+        _fail(error)
+
+
+def _desk(project: int) -> Desk:
+    """The desk of a project, by default of the only one that is known."""
+    settings = _settings()
+    store = Store(settings.model_dir)
+    if not project:
+        known = [row.id for row in store.projects()]
+        if len(known) != 1:
+            raise BackendError(f"Expected --project: this backend knows projects {known}.")
+        project = known[0]
+    return Desk(settings, store, NO_LEASE, project)
+
+
+@app.command()
+def worker() -> None:
+    """Run the worker: rounds, first orders, polling. Stops at SIGTERM or Ctrl-C."""
+    with _shown_errors():
+        worker_.run(_settings())
+
+
+@app.command()
+def serve() -> None:
+    """Run the web process and a worker beside it."""
+    from backend.serve import serve as serve_
+
+    with _shown_errors():
+        serve_(_settings())
+
+
+@app.command()
+def doctor(project: ProjectOption = 0) -> None:
+    """Name what stands in the way, with what to do. Exit status 1 if anything does."""
+    with _shown_errors():
+        settings = _settings()
+        store = Store(settings.model_dir)
+        ids = [project] if project else [row.id for row in store.projects()]
+        desks = [Desk(settings, store, NO_LEASE, found) for found in ids]
+        ill = 0
+        for finding in doctor_.examine(settings, desks):
+            mark = "[green]ok[/]  " if finding.well else "[bold red]FAIL[/]"
+            console.print(f"{mark} {finding.check}: ", end="")
+            console.print(finding.found, markup=False, highlight=False)
+            if not finding.well:
+                ill += 1
+                console.print("      -> " + finding.remedy, markup=False, highlight=False)
+        if not ids:
+            console.print("No project is connected yet: give --project to examine one.")
+    raise typer.Exit(1 if ill else 0)
+
+
+@app.command()
+def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
+    """Add this backend to a project, as Label Studio's Model page does."""
+    with _shown_errors():
+        desk = _desk(project)
+        found = operate.connect_backend(desk, title)
+        console.print(f"Project {desk.project_id}: ML backend {found}; the worker arms it now.")
+
+
+@app.command()
+def disconnect(project: ProjectOption = 0) -> None:
+    """Restore the project's sampling, version and webhooks as they were before this backend."""
+    with _shown_errors():
+        desk = _desk(project)
+        before = connection.disarm(desk)
+        console.print(
+            f"Project {desk.project_id}: sampling {before['sampling']!r}, version"
+            f" {before['model_version']!r}, {len(before['webhooks'])} webhook(s) as before."
+            " The backend's row in Settings > Model stays; remove it there."
+        )
+
+
+@app.command()
+def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
+    """List a project's rounds, newest first."""
+    with _shown_errors():
+        desk = _desk(project)
+        table = Table("round", "kind", "started", "state", "labels", "mAP50", "why and what came")
+        for row in desk.store.rounds(desk.project_id, limit):
+            synced = row.steps.get("synced", {})
+            map50 = row.steps.get("judged", {}).get("metrics", {}).get("map50")
+            state = row.outcome or f"in {row.next_step} {_percent(row.progress)}"
+            table.add_row(
+                str(row.number),
+                row.kind,
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started)),
+                state,
+                str(synced.get("labelled", "")),
+                "" if map50 is None else f"{map50:.3f}",
+                f"{row.reason}. {row.message}",
+            )
+        console.print(table)
+
+
+def _percent(progress: object) -> str:
+    """How far the current step is, if it counts."""
+    total = progress.get("total", 0) if isinstance(progress, dict) else 0
+    return f"{100 * progress['done'] // total} %" if total and isinstance(progress, dict) else ""
+
+
+@app.command()
+def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOption = 0) -> None:
+    """Serve the version before (or the one named) until `unpin`."""
+    with _shown_errors():
+        desk = _desk(project)
+        target = operate.rollback(desk, version)
+        console.print(
+            f"Project {desk.project_id} serves {target.version} ({target.tasks} tasks), pinned."
+        )
+
+
+@app.command()
+def unpin(project: ProjectOption = 0) -> None:
+    """End a rollback: serve the newest version, and let rounds move the order again."""
+    with _shown_errors():
+        desk = _desk(project)
+        newest = operate.unpin(desk)
+        name = newest.version if newest else "nothing: no order was published yet"
+        console.print(f"Project {desk.project_id} serves {name}.")
+
+
+if __name__ == "__main__":
+    app()

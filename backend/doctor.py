@@ -1,0 +1,212 @@
+"""`python -m backend doctor`: what stands in the way, and what to do about it.
+
+Every check is a function that returns a `Finding`. Checks that need Label Studio are left out, by
+name, once it cannot be reached: one cause, one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from backend import connect
+from backend.desk import Desk
+from backend.errors import (
+    BackendError,
+    LabelConfigError,
+    RoundError,
+    SettingsError,
+    StudioAuthError,
+    StudioNotFound,
+    StudioUnreachable,
+)
+from backend.label_config import parse_label_config
+from backend.settings import Settings, check_bind
+from backend.task_queue import SAMPLING
+from taudis.errors import WeightsError
+from taudis.weights import check_weights
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: a check, whether it is well, what is there, what to do."""
+
+    check: str
+    well: bool
+    found: str
+    remedy: str = ""
+
+
+Check = Callable[[Desk], Finding]
+
+
+def examine_machine(settings: Settings) -> Iterator[Finding]:
+    """Checks that need no project: the bind address and the initial weights."""
+    try:
+        check_bind(settings)
+        yield Finding("listen address", True, f"{settings.host}:{settings.port}")
+    except SettingsError as error:
+        yield Finding("listen address", False, str(error), "Set BASIC_AUTH_USER, BASIC_AUTH_PASS.")
+    try:
+        yield Finding("initial weights", True, check_weights(settings.weights))
+    except WeightsError as error:
+        remedy = (
+            "Set WEIGHTS=none (train from scratch), or WEIGHTS=<file> with weights copied to this"
+            " machine."
+        )
+        yield Finding("initial weights", False, str(error), remedy)
+
+
+def examine_project(desk: Desk) -> Iterator[Finding]:
+    """Checks of one project, in the order in which they depend on each other."""
+    for check in (_reachable, _token):
+        finding = check(desk)
+        yield finding
+        if not finding.well:
+            return
+    finding = _project(desk)
+    yield finding
+    if finding.well:
+        for check in (_label_config, _blocked, _backend, _webhook, _title, _sampling, _version):
+            yield check(desk)
+
+
+def _reachable(desk: Desk) -> Finding:
+    """Label Studio answers at its address."""
+    name = "Label Studio reachable"
+    try:
+        return Finding(name, True, f"{desk.studio.url}, version {desk.studio.version()}")
+    except StudioUnreachable as error:
+        remedy = "Start Label Studio, or correct LABEL_STUDIO_URL (as this machine reaches it)."
+        return Finding(name, False, str(error), remedy)
+    except SettingsError as error:
+        return Finding(name, False, str(error), "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
+
+
+def _token(desk: Desk) -> Finding:
+    """Label Studio takes our token."""
+    try:
+        user = desk.studio.whoami()
+    except StudioAuthError as error:
+        remedy = (
+            "Copy a token from Label Studio (Account & Settings > Personal Access Token, or Legacy"
+            " Token) and set LABEL_STUDIO_API_KEY."
+        )
+        return Finding("access token", False, str(error), remedy)
+    return Finding("access token", True, f"user {user.get('email') or user.get('username')}")
+
+
+def _project(desk: Desk) -> Finding:
+    """The project is there and the token may see it."""
+    name = f"project {desk.project_id}"
+    try:
+        return Finding(name, True, str(desk.studio.project(desk.project_id)["title"]))
+    except (StudioNotFound, StudioAuthError) as error:
+        remedy = "Check the number in the project's address, and that the token's user sees it."
+        return Finding(name, False, str(error), remedy)
+
+
+def _label_config(desk: Desk) -> Finding:
+    """The labelling config has an image and labels that make masks."""
+    try:
+        config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
+    except LabelConfigError as error:
+        return Finding(
+            "labelling config", False, str(error), "Settings > Labeling Interface > Code."
+        )
+    return Finding("labelling config", True, f"labels {', '.join(config.label_map.names[:10])}")
+
+
+def _our_url(desk: Desk) -> str:
+    """Where Label Studio reaches us, as far as we know."""
+    state = desk.store.project(desk.project_id)
+    seen = str(state.state.get("backend_url") or "") if state else ""
+    return desk.settings.backend_url or seen or f"http://localhost:{desk.settings.port}"
+
+
+def _blocked(desk: Desk) -> Finding:
+    """Label Studio would accept our address (a default install refuses private ones)."""
+    reasons = desk.studio.refuses_address(_our_url(desk))
+    if not reasons:
+        return Finding("address accepted", True, _our_url(desk))
+    remedy = (
+        "Start Label Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false in its"
+        " environment (only where its users are trusted), or give the backend a public address."
+    )
+    return Finding("address accepted", False, f"{_our_url(desk)}: {'; '.join(reasons)}", remedy)
+
+
+def _backend(desk: Desk) -> Finding:
+    """The project has an ML backend row that points at us."""
+    name = "backend connected"
+    try:
+        row = connect.our_backend(desk)
+    except RoundError as error:
+        remedy = "Settings > Model > Connect Model, or `python -m backend connect`."
+        return Finding(name, False, str(error), remedy)
+    return Finding(name, True, f"{row['url']} (state {row.get('readable_state')})")
+
+
+def _webhook(desk: Desk) -> Finding:
+    """Label Studio rings at us for label changes, with our credentials."""
+    url = _our_url(desk)
+    wanted = connect.webhook_fields(desk.settings, url, desk.project_id)
+    rows = connect.our_webhooks(desk, url)
+    remedy = "The worker puts it back at its next look: check that it runs; or `connect` again."
+    if not rows:
+        return Finding("webhook", False, f"no webhook to {wanted['url']}", remedy)
+    wrong = [key for key in wanted if not connect.webhook_is_armed(rows[0], {key: wanted[key]})]
+    if "headers" in wrong and wanted["headers"]:
+        return Finding("webhook", False, "it has no Authorization header of ours", remedy)
+    if wrong or len(rows) > 1:
+        found = f"{len(rows)} rows, differing in {', '.join(wrong) or 'nothing'}"
+        return Finding("webhook", False, found, remedy)
+    return Finding("webhook", True, wanted["url"])
+
+
+def _title(desk: Desk) -> Finding:
+    """No backend is titled like a version: Label Studio would fall back to random sampling."""
+    version = desk.studio.project(desk.project_id).get("model_version") or ""
+    versions = set(desk.studio.model_versions(desk.project_id)) | {version}
+    titles = [row.get("title") or "" for row in desk.studio.ml_backends(desk.project_id)]
+    clash = [title for title in titles if title and title in versions]
+    if clash:
+        remedy = "Settings > Model: give the backend another title, such as TAUDIS."
+        found = f"backend title {clash[0]!r} equals a model version: the queue is random"
+        return Finding("backend title", False, found, remedy)
+    return Finding("backend title", True, ", ".join(titles) or "none")
+
+
+def _sampling(desk: Desk) -> Finding:
+    """The project's sampling is the one that follows our order."""
+    found = desk.studio.project(desk.project_id).get("sampling")
+    remedy = "Settings > Annotation > Task Sampling: Uncertainty sampling; or `connect` again."
+    return Finding(
+        "task sampling", found == SAMPLING, str(found), "" if found == SAMPLING else remedy
+    )
+
+
+def _version(desk: Desk) -> Finding:
+    """The project serves the version that we published."""
+    known = desk.store.project(desk.project_id)
+    state: dict[str, Any] = dict(known.state) if known else {}
+    serving = state.get("serving") or ""
+    current = desk.studio.project(desk.project_id).get("model_version") or ""
+    if not serving:
+        return Finding("served order", False, "no order was published yet", "Start the worker.")
+    if current != serving:
+        remedy = "Settings > Annotation: choose it, or `python -m backend unpin`."
+        return Finding("served order", False, f"{current!r}, ours is {serving!r}", remedy)
+    pinned = " (pinned)" if state.get("pinned") else ""
+    return Finding("served order", True, f"{serving}{pinned}")
+
+
+def examine(settings: Settings, desks: list[Desk]) -> Iterator[Finding]:
+    """Everything, machine first. A surprise in one project is a finding, not a crash."""
+    yield from examine_machine(settings)
+    for desk in desks:
+        try:
+            yield from examine_project(desk)
+        except BackendError as error:
+            yield Finding(f"project {desk.project_id}", False, str(error), "See the message.")

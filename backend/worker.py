@@ -1,0 +1,254 @@
+"""The worker process: everything slow.
+
+Two threads under one lease. The clerk answers bells, asks Label Studio for news once in a while
+(a webhook may be lost), arms projects, publishes first orders, and opens rounds. The trainer runs
+the open rounds, one at a time, the project that waits longest first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend import connect, news
+from backend.desk import Desk
+from backend.errors import (
+    BackendError,
+    LeaseLost,
+    SettingsError,
+    StudioNotFound,
+    StudioUnreachable,
+)
+from backend.rounds import Heartbeat, run_round
+from backend.settings import Settings
+from backend.store import Bell, Lease, Project, Round, Store
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+RETRY_SECONDS = (5.0, 300.0)  # first and longest pause after Label Studio could not be used
+
+
+@dataclass
+class Pause:
+    """Backoff of one project while Label Studio cannot be used."""
+
+    until: float = 0.0
+    seconds: float = RETRY_SECONDS[0]
+
+    def longer(self) -> None:
+        """Wait twice as long as last time, up to the limit."""
+        self.until = time.monotonic() + self.seconds
+        self.seconds = min(self.seconds * 2, RETRY_SECONDS[1])
+
+
+@dataclass
+class Worker:
+    """Runs until `stop` is set. One at a time on a data directory (the lease)."""
+
+    settings: Settings
+    store: Store
+    stop: threading.Event = field(default_factory=threading.Event)
+    _pauses: dict[int, Pause] = field(default_factory=dict)
+    _polled: dict[int, float] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Wait for the lease, work, and give it back; wait again if another worker took it."""
+        while not self.stop.is_set():
+            lease = self.store.acquire()
+            if lease is None:
+                self.stop.wait(TICK_SECONDS)
+                continue
+            logger.info("Working with lease %s", lease.token)
+            with Heartbeat(self.store, lease) as heartbeat:
+                self._work(lease, heartbeat)
+            self.store.release(lease)
+
+    def _work(self, lease: Lease, heartbeat: Heartbeat) -> None:
+        """Both threads until stopped or the lease is lost."""
+        done = threading.Event()
+
+        def loop(turn: Callable[[Lease], None]) -> None:
+            while not (self.stop.is_set() or done.is_set() or heartbeat.lost.is_set()):
+                try:
+                    turn(lease)
+                except LeaseLost as error:
+                    logger.warning("%s", error)
+                    done.set()
+                except Exception:
+                    logger.exception("The worker goes on after an unexpected error")
+                    self.stop.wait(RETRY_SECONDS[0])
+                self.stop.wait(TICK_SECONDS)
+
+        trainer = threading.Thread(
+            target=loop, args=(self.train_turn,), name="trainer", daemon=True
+        )
+        trainer.start()
+        loop(self.clerk_turn)
+        done.set()
+        trainer.join()
+
+    # --- the trainer ------------------------------------------------------------------------
+
+    def train_turn(self, lease: Lease) -> None:
+        """Run the oldest open round whose project is not paused."""
+        for round_ in self.store.open_rounds():
+            if round_.kind != "first" and not self._paused(round_.project):
+                self._run(lease, round_)
+                return
+
+    def _run(self, lease: Lease, round_: Round) -> None:
+        """One round as far as it goes."""
+        desk = Desk(self.settings, self.store, lease, round_.project)
+        with self._patience(round_.project):
+            ended = run_round(desk, round_)
+            logger.info(
+                "Project %s, round %s: %s. %s",
+                ended.project,
+                ended.number,
+                ended.outcome,
+                ended.message,
+            )
+
+    # --- the clerk --------------------------------------------------------------------------
+
+    def clerk_turn(self, lease: Lease) -> None:
+        """Answer every bell, ask for news where it is time, publish first orders."""
+        bells: dict[int, list[Bell]] = {}
+        for bell in self.store.bells():
+            bells.setdefault(bell.project, []).append(bell)
+        busy = {round_.project: round_ for round_ in self.store.open_rounds()}
+        for project in self._by_waiting(bells):
+            if self._paused(project.id):
+                continue
+            rung = bells.get(project.id, [])
+            due = time.monotonic() - self._polled.get(project.id, -1e9) > self._interval()
+            if rung or due:
+                with self._patience(project.id):
+                    self._look(lease, project, rung, busy.get(project.id), due)
+        for round_ in self.store.open_rounds():
+            if round_.kind == "first" and not self._paused(round_.project):
+                self._run(lease, round_)
+
+    def _interval(self) -> float:
+        return self.settings.poll_seconds
+
+    def _by_waiting(self, bells: dict[int, list[Bell]]) -> list[Project]:
+        """Projects, the one whose oldest bell waits longest first."""
+        never = time.time() + 1.0
+        return sorted(
+            self.store.projects(),
+            key=lambda p: min((bell.since for bell in bells.get(p.id, [])), default=never),
+        )
+
+    def _look(
+        self, lease: Lease, project: Project, rung: list[Bell], open_: Round | None, due: bool
+    ) -> None:
+        """One project's bells and news."""
+        desk = Desk(self.settings, self.store, lease, project.id)
+        kinds = {bell.kind for bell in rung}
+        for bell in rung:
+            # A train or changed bell during a round stays news, and calls for one follow-up.
+            if bell.kind in ("setup", "config") or (bell.kind == "changed" and open_ is None):
+                self.store.hear(bell)
+        if "setup" in kinds or not project.state.get("armed"):
+            if not news.may_arm(desk, asked="setup" in kinds):
+                return
+            connect.arm(desk)
+        elif due or "config" in kinds:
+            connect.repair(desk)
+        if due:
+            self._polled[project.id] = time.monotonic()
+            news.extend_head(desk)
+        if open_ is None:
+            self._open_round(desk, rung)
+
+    def _open_round(self, desk: Desk, rung: list[Bell]) -> None:
+        """Open a round if one is called for, taking in the bells that called."""
+        call = news.round_called_for(desk, rung)
+        if call is None:
+            return
+        training = [bell for bell in rung if bell.kind == "train"] if call.kind == "train" else []
+        round_ = self.store.open_round(
+            desk.lease, desk.project_id, call.kind, call.reason, training
+        )
+        logger.info("Project %s: round %s opens: %s", round_.project, round_.number, call.reason)
+
+    # --- patience ---------------------------------------------------------------------------
+
+    def _paused(self, project: int) -> bool:
+        return time.monotonic() < self._pauses.setdefault(project, Pause()).until
+
+    def _patience(self, project: int) -> _Patience:
+        return _Patience(self, project)
+
+
+@dataclass
+class _Patience:
+    """Turns what stops one project into a note and a pause, so that the others go on."""
+
+    worker: Worker
+    project: int
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        pause = self.worker._pauses.setdefault(self.project, Pause())
+        if error is None:
+            pause.seconds = RETRY_SECONDS[0]
+            return False
+        if isinstance(error, LeaseLost) or not isinstance(error, BackendError):
+            return False
+        pause.longer()
+        self._note(error)
+        return True
+
+    def _note(self, error: BackendError) -> None:
+        """What people see on the status page and in `doctor`."""
+        store = self.worker.store
+        if isinstance(error, StudioNotFound):
+            text = f"Label Studio has no project {self.project} for this token: {error}"
+        elif isinstance(error, (StudioUnreachable, SettingsError)):
+            text = str(error)
+        else:
+            text = f"{error}"
+        logger.warning("Project %s waits: %s", self.project, text)
+        known = store.project(self.project)
+        if known is not None and known.state.get("note") != text:
+            store.update_project(self.project, note=text)
+
+
+def run(settings: Settings) -> None:
+    """The worker process: low priority, one thread for torch, until SIGTERM or SIGINT.
+
+    A round in progress is left where it is; the next start goes on at its first unfinished step,
+    training at its last periodic checkpoint.
+    """
+    os.nice(settings.nice)
+    _limit_threads(settings.torch_threads)
+    worker = Worker(settings, Store(settings.model_dir))
+
+    def leave(_signal: int, _frame: Any) -> None:
+        logger.info("Stopping; an open round goes on at the next start")
+        worker.stop.set()
+        # Training cannot be interrupted politely in the middle of a step, and need not be.
+        threading.Timer(5.0, os._exit, args=(0,)).start()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    worker.run()
+    os._exit(0)  # the trainer thread may still be in a step
+
+
+def _limit_threads(threads: int) -> None:
+    """Two spinning OpenMP threads on shared cores are several times slower than one."""
+    import torch
+
+    torch.set_num_threads(threads)
