@@ -149,7 +149,7 @@ class Instances:
 
     def filter(self, rows: IntArray | BoolArray) -> Instances:
         """The given rows (indices or a boolean mask), in the order given."""
-        picked = {
+        picked: dict[str, Any] = {
             f.name: None if getattr(self, f.name) is None else getattr(self, f.name)[rows]
             for f in fields(self)
         }

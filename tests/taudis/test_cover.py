@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taudis.cover import LAST_LAYER, greedy_cover
+from taudis.errors import DataError, SelectionError
+
+families = st.integers(1, 24).flatmap(
+    lambda n: st.lists(st.sets(st.integers(0, n - 1)), max_size=12)
+)
+remainders = st.sampled_from(("layers", "uncertainty", "none"))
+
+
+def rows_of(sets, columns=24):
+    bits = np.zeros((len(sets), columns), np.uint8)
+    for row, members in enumerate(sets):
+        bits[row, list(members)] = 1
+    return np.packbits(bits, axis=1)
+
+
+@given(families, st.integers(0, 15), remainders)
+def test_equals_naive_greedy(build, sets, k, remainder):
+    cover = greedy_cover(rows_of(sets), k, remainder=remainder)
+    picks, gains, layers = build.greedy_by_sets(sets, k, remainder)
+    assert cover.picks.tolist() == picks
+    assert cover.gains.tolist() == gains
+    assert cover.layers.tolist() == layers
+
+
+@given(families, st.integers(0, 15), remainders)
+def test_the_figures_describe_the_picks(sets, k, remainder):
+    cover = greedy_cover(rows_of(sets), k, remainder=remainder)
+    reach = set().union(*sets)
+    first = cover.picks[cover.layers == 0].tolist()
+    assert cover.coverable == len(reach)
+    assert cover.covered == len(set().union(*[sets[row] for row in first]))
+    assert cover.curve.tolist() == [
+        len(set().union(*[sets[row] for row in first[: i + 1]])) for i in range(len(first))
+    ]
+    complete = bool(first) and cover.covered == len(reach)
+    assert cover.saturation_pick == (len(first) if complete else None)
+    halving = 0.5**cover.layers if remainder == "layers" else np.ones(len(cover.picks))
+    assert cover.weights.tolist() == halving.tolist()
+    assert len(set(cover.picks.tolist())) == len(cover.picks) <= k
+
+
+@given(families, st.integers(0, 15), remainders, st.randoms(use_true_random=False))
+def test_priority_makes_the_order_of_the_rows_irrelevant(sets, k, remainder, random):
+    shuffled = list(range(len(sets)))
+    random.shuffle(shuffled)
+    plain = greedy_cover(rows_of(sets), k, remainder=remainder)
+    other = greedy_cover(
+        rows_of([sets[row] for row in shuffled]),
+        k,
+        priority=np.array(shuffled, np.int64),
+        remainder=remainder,
+    )
+    assert [shuffled[row] for row in other.picks.tolist()] == plain.picks.tolist()
+
+
+def test_equal_gains_go_by_priority():
+    rows = rows_of([{0, 1}, {2, 3}, {4, 5}])
+    assert greedy_cover(rows, 3, priority=np.array([7, 1, 3])).picks.tolist() == [1, 2, 0]
+
+
+def test_saturated_rows_stop_at_the_last_layer():
+    rows = rows_of([set(range(24))] * 50)  # every pick is a layer of its own
+    cover = greedy_cover(rows, 50)
+    assert cover.layers.tolist() == list(range(LAST_LAYER + 1))
+    assert cover.weights[-1] == 2.0**-LAST_LAYER
+    assert cover.saturation_pick == 1
+    assert len(greedy_cover(rows, 50, remainder="uncertainty").picks) == 50
+    assert len(greedy_cover(rows, 50, remainder="none").picks) == 1
+
+
+@pytest.mark.slow
+def test_coverage_equals_submodlib():
+    with warnings.catch_warnings():  # its docstrings hold invalid escapes
+        warnings.simplefilter("ignore")
+        from submodlib import SetCoverFunction
+    rng = np.random.default_rng(11)  # large sets, so that gains hardly tie and the path is one
+    bits = rng.random((120, 30_000)) < rng.uniform(0.005, 0.05, (120, 1))
+    cover = greedy_cover(np.packbits(bits, axis=1), 30, remainder="none")
+    members = [set(np.flatnonzero(row).tolist()) for row in bits]
+    oracle = SetCoverFunction(n=120, cover_set=members, num_concepts=30_000)
+    found = oracle.maximize(budget=30, optimizer="NaiveGreedy", show_progress=False)
+    assert cover.picks.tolist() == [row for row, _ in found]
+    assert cover.gains.tolist() == [int(gain) for _, gain in found]
+    picked = set(cover.picks.tolist())
+    assert (
+        cover.covered == oracle.evaluate(picked) == len(set().union(*[members[i] for i in picked]))
+    )
+
+
+def test_what_does_not_fit_is_refused():
+    rows = rows_of([{0}, {1}])
+    with pytest.raises(SelectionError, match="k: expected"):
+        greedy_cover(rows, -1)
+    with pytest.raises(SelectionError, match=r"layers, uncertainty, none, got 'rest'"):
+        greedy_cover(rows, 1, remainder="rest")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="priority"):
+        greedy_cover(rows, 1, priority=np.array([1, 1]))
+    with pytest.raises(DataError, match="uint8"):
+        greedy_cover(rows.astype(np.int64), 1)
+
+
+def test_no_rows():
+    cover = greedy_cover(np.zeros((0, 8), np.uint8), 3)
+    assert len(cover.picks) == len(cover.gains) == cover.coverable == cover.covered == 0
+    assert cover.saturation_pick is None
