@@ -17,4 +17,6 @@ Axis letters, used in every shape comment:
 
 from taudis.instances import Instances, LabelMap, Pool, Selection, Target, Uncertainty
 
+__version__ = "0.1.0"
+
 __all__ = ["Instances", "LabelMap", "Pool", "Selection", "Target", "Uncertainty"]

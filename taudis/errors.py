@@ -4,6 +4,7 @@
     ├── DataError        arrays of the wrong shape, type or range; broken COCO files
     ├── SelectionError   parameters or pools that a query strategy cannot work with
     ├── TrainingError    training that cannot start, or that diverged
+    │   └── TrainingStopped  training that was asked to stop; its state is kept
     ├── WeightsError     initial weights that cannot be had
     └── CheckpointError  a checkpoint that is missing, damaged, or made for other labels
 
@@ -25,6 +26,10 @@ class SelectionError(TaudisError, ValueError):
 
 class TrainingError(TaudisError, RuntimeError):
     """Training cannot start with this data, or its loss is no longer finite."""
+
+
+class TrainingStopped(TrainingError):
+    """Training ended before its last step because it was asked to; it can go on later."""
 
 
 class WeightsError(TaudisError, RuntimeError):

@@ -1,0 +1,95 @@
+"""Files that are there wholly or not at all, and that say so when a bit has changed.
+
+A sealed folder holds some files and a `SHA256SUMS` over them in the format of `sha256sum`. It is
+written beside its place, flushed to the disk and moved there in one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from taudis.errors import CheckpointError
+
+SUMS = "SHA256SUMS"
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, 64 hexadecimal digits. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file's or a folder's content to the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sums(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
+    return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
+
+
+def write_sealed(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill an empty folder, seal it, and put it at `folder` in one step.
+
+    What was at `folder` before is replaced; a crash leaves the old folder, the new one, or (between
+    two renames) none at that name, never a mixture. Raises OSError, and what `write` raises.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        write(draft)
+        (draft / SUMS).write_text(_sums(draft), encoding="utf-8")
+        for path in draft.iterdir():
+            sync(path)
+        sync(draft)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+            folder.rename(old)
+            draft.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            draft.rename(folder)
+        sync(folder.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def verify_sealed(folder: Path, names: tuple[str, ...]) -> None:
+    """Check that `folder` holds exactly `names`, each with the bytes that were sealed.
+
+    Raises CheckpointError that names the file: missing, cut, or changed by as little as one bit.
+    """
+    for name in (SUMS, *names):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{folder / name}: expected a checkpoint file, found none. Restore the folder from"
+                " a backup or train again."
+            )
+    try:
+        lines = (folder / SUMS).read_text(encoding="ascii").splitlines(keepends=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / SUMS}: cannot be read: {error}.") from error
+    expected = [f"  {name}\n" for name in sorted(names)]
+    if [line[64:] for line in lines] != expected:
+        raise CheckpointError(
+            f"{folder / SUMS}: expected one line for each of {sorted(names)}; it is damaged."
+        )
+    for line in lines:
+        path = folder / line[66:-1]
+        found = sha256_of(path)
+        if found != line[:64]:
+            raise CheckpointError(
+                f"{path}: expected SHA-256 {line[:64]} (from {SUMS}), found {found}. The file is"
+                " damaged: restore it from a backup or train again."
+            )

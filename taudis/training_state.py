@@ -1,0 +1,107 @@
+"""The periodic state of a training run: weights, momentum and where the run stands.
+
+One sealed folder (taudis.files) per state: a safetensors file and a card, so that a cut or changed
+file is noticed; then the run starts anew and says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from taudis.errors import CheckpointError
+from taudis.files import verify_sealed, write_sealed
+from taudis.instances import LabelMap
+
+if TYPE_CHECKING:
+    from taudis.training import Recipe
+
+logger = logging.getLogger(__name__)
+
+FOLDER, TENSORS, CARD = "state", "state.safetensors", "state.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands: steps done, examples drawn, and the batch (smaller after a shortage)."""
+
+    step: int
+    seen: int
+    batch: int
+
+
+def identity_of(recipe: Recipe, label_map: LabelMap, seed: int, weights: str, samples: int) -> str:
+    """What must be equal for a run to go on from a state: a hash of everything that shapes it."""
+    everything = [dataclasses.asdict(recipe), label_map.names, seed, weights, samples]
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+
+
+def _tensors(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+    found = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+        momentum = optimizer.state[parameter].get("momentum_buffer")
+        if momentum is not None:
+            found[f"momentum.{index}"] = momentum
+    return {name: value.detach().cpu().contiguous() for name, value in found.items()}
+
+
+def save_state(
+    resume_dir: Path,
+    identity: str,
+    state: TrainingState,
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+) -> None:
+    """Put the state at `resume_dir`/state in one step, in place of an older one."""
+
+    def write(folder: Path) -> None:
+        save_file(_tensors(model, optimizer), folder / TENSORS)
+        card = {"identity": identity, **dataclasses.asdict(state)}
+        (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
+
+    write_sealed(resume_dir / FOLDER, write)
+
+
+def load_state(
+    resume_dir: Path, identity: str, model: nn.Module, optimizer: torch.optim.SGD
+) -> TrainingState | None:
+    """Restore model and optimiser from `resume_dir`; None where there is nothing to go on from.
+
+    A state of another run, or a damaged one, is left unused with a warning in the log.
+    """
+    folder = resume_dir / FOLDER
+    if not folder.is_dir():
+        return None
+    try:
+        verify_sealed(folder, (CARD, TENSORS))
+    except CheckpointError as error:
+        logger.warning("Training starts anew: %s", error)
+        return None
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    if card.pop("identity") != identity:
+        logger.warning("Training starts anew: %s belongs to another run.", folder)
+        return None
+    tensors = load_file(folder / TENSORS)
+    own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    model.load_state_dict(own)
+    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+        if (momentum := tensors.get(f"momentum.{index}")) is not None:
+            buffer = torch.empty_like(parameter).copy_(momentum)
+            optimizer.state[parameter]["momentum_buffer"] = buffer
+    logger.info("Training goes on from step %d of %s.", card["step"], folder)
+    return TrainingState(**card)
+
+
+def clear_states(resume_dir: Path) -> None:
+    """Remove the states of a finished run."""
+    for folder in resume_dir.glob(f"*{FOLDER}*"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""Small detectors and labelled pictures for the tests of the detector half."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from taudis.instances import LabelMap, Target
+from taudis.mask_rcnn import Detector, ModelConfig, build_model
+
+LABELS = LabelMap(("square", "bar"))
+
+TINY = ModelConfig(
+    fpn_width=16,
+    box_mlp=16,
+    mask_head=(16, 16),
+    mask_deconv=16,
+    max_size=96,
+    anchors=(8, 16, 24, 32, 48),
+    rpn_samples=16,
+    box_samples=16,
+    proposals=30,
+    detections_per_image=20,
+)
+
+
+def picture(seed: int, height: int = 64, width: int = 64) -> tuple[np.ndarray, Target]:
+    """A noisy picture with one bright square and one dark bar, and its truth."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(90, 120, (height, width, 3)).astype(np.uint8)
+    masks = np.zeros((2, height, width), bool)
+    y, x = rng.integers(2, height // 2 - 12), rng.integers(2, width - 22)
+    masks[0, y : y + 16, x : x + 16] = True
+    y, x = rng.integers(height // 2 + 2, height - 10), rng.integers(2, width - 26)
+    masks[1, y : y + 8, x : x + 24] = True
+    image[masks[0]] = 230
+    image[masks[1]] = 20
+    return image, Target.from_masks(masks, np.array([1, 2]))
+
+
+class Pictures:
+    """`count` pictures as taudis.training.Samples."""
+
+    def __init__(self, count: int, first: int = 0) -> None:
+        self.count, self.first = count, first
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, Target]:
+        return picture(self.first + index)
+
+
+def detector(seed: int = 0, config: ModelConfig = TINY, labels: LabelMap = LABELS) -> Detector:
+    """An untrained detector whose random outputs are spread out, so that much is detected."""
+    model = build_model(config, len(labels), seed=seed)
+    with torch.no_grad():
+        model.roi_heads.box_predictor.cls_score.weight.mul_(8)
+        model.roi_heads.mask_predictor.mask_fcn_logits.weight.mul_(2)
+    return Detector(model, config, labels)

@@ -1,0 +1,112 @@
+"""A checkpoint is what was written, or it is refused with the file named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from taudis.checkpoint import load_checkpoint, read_card, save_checkpoint
+from taudis.errors import CheckpointError
+from taudis.instances import LabelMap
+from taudis.mask_rcnn import build_model
+from tests.taudis.detector_cases import LABELS, TINY, detector, picture
+
+FILES = ("SHA256SUMS", "card.json", "weights.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_checkpoint(tmp_path / "v1", detector(seed=5), card={"recipe": "tiny", "steps": 3})
+    return tmp_path / "v1"
+
+
+def test_a_loaded_detector_sees_the_same(folder):
+    loaded, card = load_checkpoint(folder, label_map=LABELS)
+    image = picture(0)[0]
+    before, after = detector(seed=5).detect([image])[0], loaded.detect([image])[0]
+    assert np.array_equal(before.instances.boxes, after.instances.boxes)
+    assert np.array_equal(before.instances.embeddings, after.instances.embeddings)
+    assert card["recipe"] == "tiny" and card["steps"] == 3
+    assert card["labels"] == ["square", "bar"]
+    assert card["torch_version"] == torch.__version__
+    assert loaded.config == TINY
+    assert sorted(path.name for path in folder.iterdir()) == list(FILES)
+
+
+def test_any_flipped_bit_is_found(folder):
+    rng = np.random.default_rng(0)
+    for name in FILES:
+        path = folder / name
+        content = path.read_bytes()
+        bits = 8 * len(content)
+        positions = range(0, bits, 37) if bits < 20_000 else rng.integers(0, bits, 15).tolist()
+        for bit in positions:
+            changed = bytearray(content)
+            changed[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(changed)
+            with pytest.raises(CheckpointError, match=str(folder)):
+                read_card(folder)
+        path.write_bytes(content)
+    read_card(folder)
+
+
+def test_a_cut_or_missing_file_is_named(folder):
+    for name in FILES:
+        content = (folder / name).read_bytes()
+        for length in (0, 1, len(content) // 2, len(content) - 1):
+            (folder / name).write_bytes(content[:length])
+            with pytest.raises(CheckpointError, match=str(folder)):
+                load_checkpoint(folder)
+        (folder / name).unlink()
+        with pytest.raises(CheckpointError, match=name):
+            load_checkpoint(folder)
+        (folder / name).write_bytes(content)
+
+
+def test_other_labels_are_refused(folder):
+    for names in (("bar", "square"), ("square",), ("square", "bar", "ring")):
+        with pytest.raises(CheckpointError, match=r"card\.json: expected a model for the labels"):
+            load_checkpoint(folder, label_map=LabelMap(names))
+
+
+def test_a_second_write_replaces_the_first_and_leaves_nothing_beside(folder):
+    save_checkpoint(folder, detector(seed=6), card={"recipe": "second"})
+    assert read_card(folder)["recipe"] == "second"
+    assert [path.name for path in folder.parent.iterdir()] == ["v1"]
+
+
+def test_a_write_that_fails_leaves_the_old_one(folder, monkeypatch):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("taudis.checkpoint.save_file", fail)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(folder, detector(seed=6), card={"recipe": "second"})
+    assert read_card(folder)["recipe"] == "tiny"
+    assert [path.name for path in folder.parent.iterdir()] == ["v1"]
+
+
+def test_a_card_that_is_no_json_is_refused(tmp_path):
+    for card in ({"map50": float("nan")}, {"folder": tmp_path}):
+        with pytest.raises(CheckpointError, match="card"):
+            save_checkpoint(tmp_path / "v1", detector(), card=card)
+
+
+def test_a_checkpoint_gives_initial_weights(folder):
+    loaded = build_model(TINY, 7, seed=1, weights=str(folder)).state_dict()
+    source = detector(seed=5).model.state_dict()
+    assert torch.equal(loaded["backbone.fpn.layer_blocks.0.0.weight"],
+                       source["backbone.fpn.layer_blocks.0.0.weight"])  # fmt: skip
+
+
+def test_the_sums_are_those_of_sha256sum(folder):
+    import hashlib
+
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    for line in lines:
+        digest, name = line.split("  ")
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert json.loads((folder / "card.json").read_text())["format"] == 1
