@@ -1,0 +1,386 @@
+"""Requests to Label Studio that end: bounded in time and size, repeated where that is safe.
+
+A request that changes nothing by being sent twice (GET, PATCH, DELETE) is repeated after
+connection errors, broken answers, 429 and 5xx, with growing random pauses; `Retry-After` is
+obeyed. Any other (POST) is repeated only if Label Studio cannot have acted on it: no connection
+was made, or it said 429. The token goes to the one origin given, never after a redirect, and
+stands in no error, log line or repr.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from backend.errors import (
+    SettingsError,
+    StudioAuthError,
+    StudioNotFound,
+    StudioRejected,
+    StudioUnreachable,
+)
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
+REPEATED_STATUS = frozenset({429, 500, 502, 503, 504})
+"""500 too: Label Studio on SQLite answers so when its database is locked."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
+MAX_ANSWER_BYTES = 1 << 30
+RENEW_AFTER = 0.8
+"""Part of an access token's life (five minutes) after which the next one is fetched."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: status, the decoded JSON if it was JSON, else None and the text's start."""
+
+    status: int
+    data: Any
+    text: str
+    kind: str  # content type
+    location: str
+    wait: float | None  # seconds asked for by Retry-After
+
+
+class _NoAnswer(Exception):  # noqa: N818  a step inside this module, not an error to handle
+    """One attempt without a whole answer; `unsent` if the request cannot have been acted on."""
+
+    def __init__(self, reason: str, *, unsent: bool, final: bool = False) -> None:
+        super().__init__(reason)
+        self.unsent, self.final = unsent, final
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sets one header, and keeps requests from taking credentials out of a .netrc file."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(self._headers)
+        return request
+
+
+class Transport:
+    """HTTP to one Label Studio with one user's token; safe to share between threads.
+
+    Args:
+        url: Label Studio's address, e.g. `http://localhost:8080`.
+        token: legacy token, or personal access token (a JWT that access tokens are fetched with).
+        timeout: seconds for one attempt.
+        patience: seconds for a call with all its repetitions, pauses included.
+
+    Raises:
+        SettingsError: the address is none, or the token is empty.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout: float, patience: float) -> None:
+        self.url = _origin(url)
+        if not token.strip() or not token.isascii():
+            raise SettingsError("LABEL_STUDIO_API_KEY: expected an access token, got none.")
+        self.timeout, self.patience = timeout, patience
+        self.personal = token.count(".") == 2
+        self._token, self._access, self._renew_at = token.strip(), "", 0.0
+        self._lock = threading.Lock()
+        self._session = requests.Session()
+        # Label Studio sends a session cookie with every answer; sent back, it would count as one.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers["Accept"] = "application/json"
+        self._session.headers["Accept-Encoding"] = "identity"
+
+    def __repr__(self) -> str:
+        return f"Transport({self.url!r})"
+
+    def auth_headers(self) -> dict[str, str]:
+        """The Authorization header for Label Studio's own origin; fetches an access token if due.
+
+        Raises:
+            StudioAuthError: the personal access token is not valid (any more).
+            StudioUnreachable: no access token could be fetched.
+        """
+        if not self.personal:
+            return {"Authorization": f"Token {self._token}"}
+        with self._lock:
+            if time.monotonic() >= self._renew_at:
+                self._renew()
+            return {"Authorization": f"Bearer {self._access}"}
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """One call; its JSON answer, None if that is empty.
+
+        Args:
+            method: GET, POST, PATCH, DELETE.
+            path: from the root, with the leading slash.
+            what: the deed in words, for messages: "Reading project 3".
+            params: the query.
+            body: sent as JSON unless None.
+            timeout: seconds for one attempt instead of the usual.
+
+        Raises:
+            StudioUnreachable: no whole answer, 429 or 5xx, after all repetitions.
+            StudioAuthError: 401 or 403.
+            StudioNotFound: 404.
+            StudioRejected: another 4xx, a redirect, or an answer that is not JSON.
+        """
+        request = {"params": params, "json": body}
+        answer = self._repeat(method, path, what, request, timeout or self.timeout, signed=True)
+        return self._checked(what, answer)
+
+    def _repeat(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        request: dict[str, Any],
+        timeout: float,
+        *,
+        signed: bool,
+    ) -> Answer:
+        """Attempts until there is an answer to hand on, or patience or safety ends them."""
+        end = time.monotonic() + max(self.patience, timeout)
+        repeatable = method in REPEATABLE_METHODS or not signed
+        attempt, renewed = 0, False
+        while True:
+            pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+            try:
+                headers = self.auth_headers() if signed else {}
+                answer = self._attempt(method, path, request, timeout, headers)
+            except _NoAnswer as error:
+                problem, again = str(error), (repeatable or error.unsent) and not error.final
+            else:
+                if answer.status == 401 and signed and self.personal and not renewed:
+                    renewed, self._renew_at = True, 0.0  # refused, so not acted on
+                    continue
+                if answer.status not in REPEATED_STATUS:
+                    return answer
+                problem = f"it answered {answer.status} {_reason(answer)}".strip()
+                again = repeatable or answer.status == 429
+                pause = pause if answer.wait is None else answer.wait
+            if not again or time.monotonic() + pause > end:
+                raise self._unreachable(what, problem, attempt + 1, again)
+            logger.info("%s: %s; again in %.1f s", what, self._clean(problem), pause)
+            time.sleep(pause)
+            attempt += 1
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        request: dict[str, Any],
+        timeout: float,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        """One request and its whole answer within `timeout` seconds, or _NoAnswer."""
+        end = time.monotonic() + timeout
+        try:
+            with self._session.request(
+                method,
+                self.url + path,
+                auth=_Bearer(headers),
+                timeout=(min(CONNECT_SECONDS, timeout), timeout),
+                allow_redirects=False,
+                stream=True,
+                **request,
+            ) as response:
+                return _answer(response, _body(response, end))
+        except requests.exceptions.SSLError as error:
+            raise _NoAnswer(f"no secure connection ({error})", unsent=True, final=True) from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise _NoAnswer(_in_words(error), unsent=_unsent(error)) from None
+
+    def _renew(self) -> None:
+        """Fetch an access token with the personal one (POST /api/token/refresh/)."""
+        what = "Fetching an access token"
+        request = {"json": {"refresh": self._token}}
+        answer = self._repeat(
+            "POST", "/api/token/refresh/", what, request, self.timeout, signed=False
+        )
+        data = self._checked(what, answer)
+        access = data.get("access") if isinstance(data, dict) else None
+        if not isinstance(access, str) or not access:
+            raise StudioAuthError(f"{what}: expected a token from {self.url}, got none.")
+        self._access = access
+        self._renew_at = time.monotonic() + RENEW_AFTER * _lifetime(access)
+
+    def _checked(self, what: str, answer: Answer) -> Any:
+        """The answer's data; one of the StudioErrors for anything but a JSON success."""
+        said = self._clean(_reason(answer))
+        if answer.status in (401, 403):
+            raise StudioAuthError(_auth_message(what, answer.status, said, self.personal))
+        if answer.status == 404:
+            raise StudioNotFound(f"{what}: Label Studio does not have it (404). {said}".strip())
+        if 300 <= answer.status < 400:
+            raise StudioRejected(
+                f"{what}: expected an answer from {self.url}, got a redirect to"
+                f" {_without_query(answer.location)}. Give Label Studio's final address as"
+                " LABEL_STUDIO_URL."
+            )
+        if answer.status >= 500:
+            raise StudioUnreachable(f"{what}: {self.url} answered {answer.status}. {said}".strip())
+        if answer.status >= 400:
+            raise StudioRejected(f"{what}: Label Studio refused it ({answer.status}): {said}")
+        if answer.data is None and answer.text:
+            raise StudioRejected(
+                f"{what}: expected JSON from {self.url}, got {answer.kind or 'no content type'}."
+                " Check that LABEL_STUDIO_URL is Label Studio's address."
+            )
+        return answer.data
+
+    def _unreachable(
+        self, what: str, problem: str, attempts: int, again: bool
+    ) -> StudioUnreachable:
+        known = "" if again else " It is not known whether Label Studio acted on it."
+        return StudioUnreachable(
+            f"{what}: expected an answer from Label Studio at {self.url}, but"
+            f" {self._clean(problem)} ({attempts} attempts).{known} Check that it runs and that"
+            " LABEL_STUDIO_URL is its address as this machine reaches it."
+        )
+
+    def _clean(self, text: str) -> str:
+        """The text without tokens, whoever put them there."""
+        for secret in (self._token, self._access):
+            text = text.replace(secret, "***") if secret else text
+        return text
+
+
+def _origin(url: str) -> str:
+    """The address without trailing slash; SettingsError unless http(s) with a host alone."""
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username or parts.password or parts.query or parts.fragment:
+        raise SettingsError(
+            "LABEL_STUDIO_URL: expected an address like http://localhost:8080, without user name,"
+            " password or query. Set it to Label Studio's address as this machine reaches it."
+        )
+    return url.strip().rstrip("/")
+
+
+def _body(response: requests.Response, end: float) -> bytes:
+    """The whole body, read piece by piece so that a server that drips cannot hold us."""
+    parts, size = [], 0
+    while part := response.raw.read1(1 << 20):
+        parts.append(part)
+        size += len(part)
+        if time.monotonic() > end:
+            raise _NoAnswer("its answer was too slow", unsent=False)
+        if size > MAX_ANSWER_BYTES:
+            raise _NoAnswer(f"its answer passed {MAX_ANSWER_BYTES} bytes", unsent=False, final=True)
+    return b"".join(parts)
+
+
+def _answer(response: requests.Response, body: bytes) -> Answer:
+    """The response with its body decoded; _NoAnswer for JSON that was cut."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    data = None
+    if body and (kind == "application/json" or kind.endswith("+json")):
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError):
+            if response.ok:
+                raise _NoAnswer("its JSON answer was cut or broken", unsent=False) from None
+    return Answer(
+        response.status_code,
+        data,
+        body[:300].decode(errors="replace"),
+        kind,
+        response.headers.get("Location", ""),
+        _retry_after(response.headers.get("Retry-After", "")),
+    )
+
+
+def _retry_after(header: str) -> float | None:
+    """Seconds from a Retry-After header (a number or a date), None without a usable one."""
+    if not header:
+        return None
+    try:
+        return max(0.0, urllib3.Retry().parse_retry_after(header))
+    except urllib3.exceptions.HTTPError:
+        return None
+
+
+def _reason(answer: Answer) -> str:
+    """What Label Studio says in an error answer, on one line, at most 300 characters."""
+    if not isinstance(answer.data, dict):
+        return ""
+    found = answer.data.get("validation_errors") or answer.data.get("detail") or ""
+    return " ".join((found if isinstance(found, str) else json.dumps(found)).split())[:300]
+
+
+def _auth_message(what: str, status: int, said: str, personal: bool) -> str:
+    """401 and 403 in words, with what to do."""
+    if status == 403:
+        return (
+            f"{what}: the user behind the access token may not do this (403). {said} Give the"
+            " token of a user who may change the project as LABEL_STUDIO_API_KEY."
+        )
+    way = (
+        "It may have been revoked; make a new one in Label Studio under Account & Settings >"
+        " Personal Access Token"
+        if personal
+        else "Legacy tokens may be off: switch them on under Organization > API Tokens Settings,"
+        " or make a personal access token under Account & Settings"
+    )
+    return (
+        f"{what}: Label Studio refused the access token (401). {said} {way}, and give it as"
+        " LABEL_STUDIO_API_KEY."
+    )
+
+
+def _in_words(error: Exception) -> str:
+    """What went wrong on the wire, without the address and its query."""
+    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
+        return "it did not answer in time"
+    if _unsent(error):
+        return "no connection could be made"
+    return f"the connection broke ({type(error).__name__})"
+
+
+def _unsent(error: Exception) -> bool:
+    """Whether no connection was made, so that nothing can have been acted on."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    inner = error.args[0] if error.args else None
+    reason = getattr(inner, "reason", inner)
+    return isinstance(reason, (NewConnectionError, ConnectTimeoutError))
+
+
+def _lifetime(access: str) -> float:
+    """Seconds between a JWT's `iat` and `exp`: a span, so that clocks need not agree."""
+    try:
+        middle = access.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        return max(0.0, float(claims["exp"]) - float(claims["iat"]))
+    except (ValueError, KeyError, IndexError, TypeError):
+        return 60.0
+
+
+def _without_query(location: str) -> str:
+    """A redirect's target as far as it may be shown."""
+    return location.partition("?")[0][:200] or "nowhere"
