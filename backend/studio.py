@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from backend.errors import StudioNotFound, StudioRejected
+from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
 from backend.studio_http import Transport
 
 Row = dict[str, Any]
@@ -215,6 +215,40 @@ class Studio:
 
     # --- backends and webhooks --------------------------------------------------------------
 
+    def create_ml_backend(
+        self, project: int, *, url: str, title: str, user: str = "", password: str = ""
+    ) -> Row:
+        """Connect a backend with what the Model page's form sends; Label Studio then calls it.
+
+        Raises:
+            StudioRejected: the address is not answered, or refuses the credentials.
+            StudioAuthError: Label Studio refuses private addresses (see `refuses_address`).
+        """
+        body: Row = {"project": project, "title": title, "url": url, "is_interactive": False}
+        body["auth_method"] = "BASIC_AUTH" if user else "NONE"
+        if user:
+            body |= {"basic_auth_user": user, "basic_auth_pass": password}
+        return self._row("POST", "/api/ml", f"Connecting the backend {url}", body=body)
+
+    def refuses_address(self, url: str) -> list[str]:
+        """Why Label Studio would not call `url` as a backend or a webhook; [] if it would.
+
+        Asks it to make both for a project that cannot exist: the address is checked first (403),
+        then the project (400), so nothing is made.
+        """
+        reasons = []
+        for path, body in (
+            ("/api/ml", {"project": 0, "url": url, "title": "address check"}),
+            ("/api/webhooks/", {"project": 0, "url": url, "is_active": False}),
+        ):
+            try:
+                self._http.call("POST", path, what=f"Checking the address {url}", body=body)
+            except StudioAuthError as error:
+                reasons.append(str(error))
+            except StudioRejected:
+                continue
+        return reasons
+
     def ml_backends(self, project: int) -> list[Row]:
         """The connected backends. Label Studio first calls /health and /setup of each."""
         what = f"Listing the backends of project {project}"
@@ -223,7 +257,11 @@ class Studio:
     def webhooks(self, project: int) -> list[Row]:
         """The project's webhooks."""
         what = f"Listing the webhooks of project {project}"
-        return self._rows("GET", "/api/webhooks/", what, params={"project": project})
+        try:
+            return self._rows("GET", "/api/webhooks/", what, params={"project": project})
+        except StudioRejected:
+            self.project(project)  # Label Studio says 400 for a project that is gone
+            raise
 
     def create_webhook(self, project: int, **fields: Any) -> Row:
         """Add a webhook: url, send_payload, send_for_all_actions, actions, headers, is_active."""

@@ -9,21 +9,17 @@ stands in no error, log line or repr.
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import random
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from backend.errors import (
     SettingsError,
@@ -31,6 +27,16 @@ from backend.errors import (
     StudioNotFound,
     StudioRejected,
     StudioUnreachable,
+)
+from backend.studio_answers import (
+    Answer,
+    NoAnswer,
+    decoded,
+    in_words,
+    lifetime,
+    read_body,
+    reason_of,
+    unsent,
 )
 
 logger = logging.getLogger(__name__)
@@ -40,29 +46,8 @@ REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
 REPEATED_STATUS = frozenset({429, 500, 502, 503, 504})
 """500 too: Label Studio on SQLite answers so when its database is locked."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
-MAX_ANSWER_BYTES = 1 << 30
 RENEW_AFTER = 0.8
 """Part of an access token's life (five minutes) after which the next one is fetched."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back: status, the decoded JSON if it was JSON, else None and the text's start."""
-
-    status: int
-    data: Any
-    text: str
-    kind: str  # content type
-    location: str
-    wait: float | None  # seconds asked for by Retry-After
-
-
-class _NoAnswer(Exception):  # noqa: N818  a step inside this module, not an error to handle
-    """One attempt without a whole answer; `unsent` if the request cannot have been acted on."""
-
-    def __init__(self, reason: str, *, unsent: bool, final: bool = False) -> None:
-        super().__init__(reason)
-        self.unsent, self.final = unsent, final
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -169,7 +154,7 @@ class Transport:
             try:
                 headers = self.auth_headers() if signed else {}
                 answer = self._attempt(method, path, request, timeout, headers)
-            except _NoAnswer as error:
+            except NoAnswer as error:
                 problem, again = str(error), (repeatable or error.unsent) and not error.final
             else:
                 if answer.status == 401 and signed and self.personal and not renewed:
@@ -177,7 +162,7 @@ class Transport:
                     continue
                 if answer.status not in REPEATED_STATUS:
                     return answer
-                problem = f"it answered {answer.status} {_reason(answer)}".strip()
+                problem = f"it answered {answer.status} {reason_of(answer)}".strip()
                 again = repeatable or answer.status == 429
                 pause = pause if answer.wait is None else answer.wait
             if not again or time.monotonic() + pause > end:
@@ -194,7 +179,7 @@ class Transport:
         timeout: float,
         headers: Mapping[str, str],
     ) -> Answer:
-        """One request and its whole answer within `timeout` seconds, or _NoAnswer."""
+        """One request and its whole answer within `timeout` seconds, or NoAnswer."""
         end = time.monotonic() + timeout
         try:
             with self._session.request(
@@ -206,11 +191,11 @@ class Transport:
                 stream=True,
                 **request,
             ) as response:
-                return _answer(response, _body(response, end))
+                return decoded(response, read_body(response, end))
         except requests.exceptions.SSLError as error:
-            raise _NoAnswer(f"no secure connection ({error})", unsent=True, final=True) from None
+            raise NoAnswer(f"no secure connection ({error})", unsent=True, final=True) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _NoAnswer(_in_words(error), unsent=_unsent(error)) from None
+            raise NoAnswer(in_words(error), unsent=unsent(error)) from None
 
     def _renew(self) -> None:
         """Fetch an access token with the personal one (POST /api/token/refresh/)."""
@@ -224,11 +209,11 @@ class Transport:
         if not isinstance(access, str) or not access:
             raise StudioAuthError(f"{what}: expected a token from {self.url}, got none.")
         self._access = access
-        self._renew_at = time.monotonic() + RENEW_AFTER * _lifetime(access)
+        self._renew_at = time.monotonic() + RENEW_AFTER * lifetime(access)
 
     def _checked(self, what: str, answer: Answer) -> Any:
         """The answer's data; one of the StudioErrors for anything but a JSON success."""
-        said = self._clean(_reason(answer))
+        said = self._clean(reason_of(answer))
         if answer.status in (401, 403):
             raise StudioAuthError(_auth_message(what, answer.status, said, self.personal))
         if answer.status == 404:
@@ -282,57 +267,6 @@ def _origin(url: str) -> str:
     return url.strip().rstrip("/")
 
 
-def _body(response: requests.Response, end: float) -> bytes:
-    """The whole body, read piece by piece so that a server that drips cannot hold us."""
-    parts, size = [], 0
-    while part := response.raw.read1(1 << 20):
-        parts.append(part)
-        size += len(part)
-        if time.monotonic() > end:
-            raise _NoAnswer("its answer was too slow", unsent=False)
-        if size > MAX_ANSWER_BYTES:
-            raise _NoAnswer(f"its answer passed {MAX_ANSWER_BYTES} bytes", unsent=False, final=True)
-    return b"".join(parts)
-
-
-def _answer(response: requests.Response, body: bytes) -> Answer:
-    """The response with its body decoded; _NoAnswer for JSON that was cut."""
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-    data = None
-    if body and (kind == "application/json" or kind.endswith("+json")):
-        try:
-            data = json.loads(body)
-        except (ValueError, RecursionError):
-            if response.ok:
-                raise _NoAnswer("its JSON answer was cut or broken", unsent=False) from None
-    return Answer(
-        response.status_code,
-        data,
-        body[:300].decode(errors="replace"),
-        kind,
-        response.headers.get("Location", ""),
-        _retry_after(response.headers.get("Retry-After", "")),
-    )
-
-
-def _retry_after(header: str) -> float | None:
-    """Seconds from a Retry-After header (a number or a date), None without a usable one."""
-    if not header:
-        return None
-    try:
-        return max(0.0, urllib3.Retry().parse_retry_after(header))
-    except urllib3.exceptions.HTTPError:
-        return None
-
-
-def _reason(answer: Answer) -> str:
-    """What Label Studio says in an error answer, on one line, at most 300 characters."""
-    if not isinstance(answer.data, dict):
-        return ""
-    found = answer.data.get("validation_errors") or answer.data.get("detail") or ""
-    return " ".join((found if isinstance(found, str) else json.dumps(found)).split())[:300]
-
-
 def _auth_message(what: str, status: int, said: str, personal: bool) -> str:
     """401 and 403 in words, with what to do."""
     if status == 403:
@@ -351,34 +285,6 @@ def _auth_message(what: str, status: int, said: str, personal: bool) -> str:
         f"{what}: Label Studio refused the access token (401). {said} {way}, and give it as"
         " LABEL_STUDIO_API_KEY."
     )
-
-
-def _in_words(error: Exception) -> str:
-    """What went wrong on the wire, without the address and its query."""
-    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
-        return "it did not answer in time"
-    if _unsent(error):
-        return "no connection could be made"
-    return f"the connection broke ({type(error).__name__})"
-
-
-def _unsent(error: Exception) -> bool:
-    """Whether no connection was made, so that nothing can have been acted on."""
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    inner = error.args[0] if error.args else None
-    reason = getattr(inner, "reason", inner)
-    return isinstance(reason, (NewConnectionError, ConnectTimeoutError))
-
-
-def _lifetime(access: str) -> float:
-    """Seconds between a JWT's `iat` and `exp`: a span, so that clocks need not agree."""
-    try:
-        middle = access.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-        return max(0.0, float(claims["exp"]) - float(claims["iat"]))
-    except (ValueError, KeyError, IndexError, TypeError):
-        return 60.0
 
 
 def _without_query(location: str) -> str:

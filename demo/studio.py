@@ -92,6 +92,7 @@ class LabelStudio:
         self._environment.update(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._session: requests.Session | None = None
+        self._personal_tokens: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -196,9 +197,15 @@ class LabelStudio:
         return Login(email, password, token)
 
     def personal_token(self, login: Login) -> str:
-        """A new personal access token (a JWT refresh token), as the account page makes it."""
-        session = self.login_session(login.email, login.password)
-        return str(_json(session.post(f"{self.url}/api/token/", json={}, timeout=60))["token"])
+        """The person's personal access token (a JWT), made once as their account page makes it.
+
+        Label Studio shows a token once and refuses to make a second, so it is kept here.
+        """
+        if login.email not in self._personal_tokens:
+            session = self.login_session(login.email, login.password)
+            answer = _json(session.post(f"{self.url}/api/token/", json={}, timeout=60))
+            self._personal_tokens[login.email] = str(answer["token"])
+        return self._personal_tokens[login.email]
 
     def allow_legacy_tokens(self, allowed: bool) -> None:
         """Switch `Authorization: Token` on or off for the organisation (its access settings)."""

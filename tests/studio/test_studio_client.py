@@ -1,0 +1,229 @@
+"""The client, and what it relies on in Label Studio, against the real server."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
+from backend.studio import Studio
+from demo.studio import ADMIN, DemoError
+
+pytestmark = pytest.mark.studio
+
+
+@pytest.fixture(scope="module")
+def client(studio):
+    return Studio(studio.url, ADMIN.token)
+
+
+def region(label="disc", control="tag"):
+    value = {"format": "rle", "rle": [0, 0, 0, 8], "brushlabels": [label]}
+    return {"id": "r1", "type": "brushlabels", "from_name": control, "to_name": "image",
+            "original_width": 8, "original_height": 8, "value": value}  # fmt: skip
+
+
+def rows(tasks, version, scores=None):
+    scores = scores or [i / 100 for i in range(len(tasks))]
+    return [
+        {"task": t, "result": [region()], "score": s, "model_version": version}
+        for t, s in zip(tasks, scores, strict=True)
+    ]
+
+
+def test_both_kinds_of_token(studio, client):
+    personal = Studio(studio.url, studio.personal_token(ADMIN))
+    assert personal.whoami()["email"] == client.whoami()["email"] == ADMIN.email
+    assert personal.auth_headers()["Authorization"].startswith("Bearer ")
+    assert client.version().startswith("1.")
+
+
+def test_wrong_tokens_are_refused(studio):
+    for token in ("0" * 40, "e30.e30.x"):
+        with pytest.raises(StudioAuthError):
+            Studio(studio.url, token).whoami()
+
+
+def test_switching_legacy_tokens_off_is_named_and_leaves_personal_ones(studio, client):
+    personal = Studio(studio.url, studio.personal_token(studio.create_user("jwt@demo.example")))
+    studio.allow_legacy_tokens(False)
+    try:
+        with pytest.raises(StudioAuthError, match="Legacy tokens may be off"):
+            client.whoami()
+        assert personal.whoami()["email"] == "jwt@demo.example"
+    finally:
+        studio.allow_legacy_tokens(True)
+
+
+def test_projects(client, new_project):
+    project = new_project()
+    assert project in [row["id"] for row in client.projects()]
+    assert client.patch_project(project, sampling="Uncertainty sampling")["id"] == project
+    assert client.project(project)["sampling"] == "Uncertainty sampling"
+    with pytest.raises(StudioRejected, match="model_version"):
+        client.patch_project(project, model_version="nobody-made-this")
+    for call in (client.project, client.tasks, client.webhooks, client.next_task):
+        with pytest.raises(StudioNotFound):
+            call(999_999)
+
+
+def test_listing_in_pages_gives_every_task_once(client, new_project, add_tasks, monkeypatch):
+    project = new_project()
+    added = add_tasks(project, 23)
+    monkeypatch.setattr("backend.studio.PAGE", 5)
+    listed = client.tasks(project)
+    assert [task["id"] for task in listed] == added
+    fields = {"id", "data", "is_labeled", "updated_at"}
+    assert fields | {"total_annotations", "cancelled_annotations"} <= set(listed[0])
+    assert client.tasks(new_project()) == []
+
+
+def test_labels_and_what_changed(client, new_project, add_tasks):
+    project = new_project()
+    tasks = add_tasks(project, 6)
+    client.import_predictions(project, rows(tasks, "v1"))
+    start = max(task["updated_at"] for task in client.tasks(project))
+    assert client.tasks_changed_since(project, start) == []  # predictions do not move it
+    made = client.create_annotation(tasks[0], [region()], lead_time=2.5)
+    client.create_annotation(tasks[1], [])
+    client.create_annotation(tasks[2], [region()], was_cancelled=True)
+
+    labelled = {task["id"]: task for task in client.export_annotated(project)}
+    assert list(labelled) == tasks[:3]
+    first = labelled[tasks[0]]["annotations"][0]
+    assert first["result"][0]["value"] == region()["value"]
+    assert (first["id"], first["lead_time"]) == (made["id"], 2.5)
+    keys = {"was_cancelled", "ground_truth", "completed_by", "created_at", "updated_at"}
+    assert keys <= set(first)
+    assert isinstance(first["completed_by"], int)
+    assert "predictions" not in labelled[tasks[0]]
+    assert labelled[tasks[1]]["is_labeled"]
+    assert not labelled[tasks[2]]["is_labeled"]
+    assert labelled[tasks[2]]["annotations"][0]["was_cancelled"]
+
+    changed = client.tasks_changed_since(project, start)
+    assert [task["id"] for task in changed] == tasks[:3]
+    newest = max(task["updated_at"] for task in changed)
+    assert client.tasks_changed_since(project, newest) == []
+    client._http.call("DELETE", f"/api/annotations/{made['id']}/", what="test")
+    gone = client.tasks_changed_since(project, newest)
+    assert [(t["id"], t["annotations"]) for t in gone] == [(tasks[0], [])]
+
+
+def test_the_order_follows_the_version_and_back(client, new_project, add_tasks):
+    project = new_project()
+    tasks = add_tasks(project, 4)
+    for version, scores in (("v1", [0.4, 0.3, 0.2, 0.1]), ("v2", [0.1, 0.2, 0.3, 0.4])):
+        assert client.import_predictions(project, rows(tasks, version, scores)) == 4
+    assert client.model_versions(project) == {"v1": 4, "v2": 4}
+    client.patch_project(project, sampling="Uncertainty sampling", model_version="v1")
+    served = client.next_task(project)
+    assert served["id"] == tasks[3]
+    client.create_annotation(served["id"], [])
+    client.patch_project(project, model_version="v2")
+    served = client.next_task(project)
+    assert (served["id"], served["predictions"][0]["model_version"]) == (tasks[0], "v2")
+    for task in tasks[:3]:
+        client.create_annotation(task, [])
+    assert client.next_task(project) is None
+
+
+def test_predictions_are_filled_in_place_and_deleted_in_parts(client, new_project, add_tasks):
+    project = new_project()
+    tasks = add_tasks(project, 5)
+    for version in ("old", "new"):
+        client.import_predictions(project, rows(tasks, version))
+    some = next(p for p in client.predictions_of(tasks[0]) if p["model_version"] == "old")
+    client.patch_prediction(some["id"], result=[])
+    after = {p["model_version"]: p["result"] for p in client.predictions_of(tasks[0])}
+    assert after["old"] == []
+    assert len(after["new"]) == 1
+    assert client.delete_predictions(project, "old", at_most=2, pause=0) == 2
+    assert client.model_versions(project) == {"old": 3, "new": 5}
+    assert client.delete_predictions(project, "old", pause=0) == 3
+    assert client.delete_predictions(project, "old", pause=0) == 0
+    assert client.delete_version(project, "new") == 5
+    assert client.model_versions(project) == {}
+
+
+def test_a_bad_region_is_noticed_though_label_studio_says_nothing(client, new_project, add_tasks):
+    project = new_project()
+    batch = rows(add_tasks(project, 3), "v1")
+    batch[1]["result"] = [region(control="nobody")]
+    with pytest.raises(StudioRejected, match="took 2"):
+        client.import_predictions(project, batch)
+
+
+def test_a_missing_task_refuses_the_whole_import(client, new_project, add_tasks):
+    project = new_project()
+    batch = rows([*add_tasks(project, 2), 999_999], "v1")
+    with pytest.raises(StudioRejected, match="task"):
+        client.import_predictions(project, batch)
+    assert client.model_versions(project) == {}
+
+
+def test_webhooks(client, new_project):
+    project = new_project()
+    made = client.create_webhook(
+        project,
+        url="http://127.0.0.1:9/webhook",
+        send_payload=False,
+        send_for_all_actions=False,
+        actions=["ANNOTATION_CREATED"],
+        headers={"Authorization": "Basic eA=="},
+    )
+    changed = client.patch_webhook(made["id"], actions=["PROJECT_UPDATED"], is_active=False)
+    assert changed["actions"] == ["PROJECT_UPDATED"]
+    assert [row["id"] for row in client.webhooks(project)] == [made["id"]]
+    client.delete_webhook(made["id"])
+    client.delete_webhook(made["id"])
+    assert client.webhooks(project) == []
+
+
+def test_what_connecting_a_backend_does(studio, client, new_project):
+    """The facts that `backend.connect` stands on."""
+    seen = []
+
+    class Backend(BaseHTTPRequestHandler):
+        def answer(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            seen.append((self.path, self.headers["Authorization"], self.rfile.read(length)))
+            body = b'{"status": "UP", "model_version": "m1"}'
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = answer  # noqa: N815
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    project = new_project()
+    try:
+        backend = studio.connect_backend(project, url, "Segmenter", ("user", "word"))
+        assert [path for path, _, _ in seen] == ["/health", "/setup"] * 2
+        assert {auth for _, auth, _ in seen} == {"Basic dXNlcjp3b3Jk"}
+        assert ADMIN.token.encode() in seen[1][2]
+        assert [row["title"] for row in client.ml_backends(project)] == ["Segmenter"]
+        hook = client.webhooks(project)[0]
+        assert hook["url"] == f"{url}/webhook"
+        assert (hook["send_payload"], hook["send_for_all_actions"]) == (True, True)
+        assert (hook["headers"], hook["actions"], hook["is_active"]) == ({}, [], True)
+        assert client.project(project)["model_version"] == "Segmenter"
+        studio.start_training(backend)
+        assert b'"action": "START_TRAINING"' in seen[-1][2]
+        seen.clear()
+        studio.api("DELETE", f"/api/ml/{backend}")
+        assert [path for path, _, _ in seen] == ["/health", "/setup"]  # even now
+        assert client.project(project)["model_version"] == ""
+        assert len(client.webhooks(project)) == 1  # it outlives the backend
+        with pytest.raises(DemoError, match="health check failed"):
+            studio.connect_backend(project, "http://127.0.0.1:9", "Nobody")
+    finally:
+        server.shutdown()
+        server.server_close()
