@@ -17,7 +17,7 @@ from backend import operate
 from backend import worker as worker_
 from backend.desk import Desk
 from backend.errors import BackendError
-from backend.logs import configure_logging
+from backend.logs import setup_logging
 from backend.settings import Settings, load_settings
 from backend.store import Lease, Store
 from taudis.errors import TaudisError
@@ -35,7 +35,7 @@ NO_LEASE = Lease("command line", -1)
 def _settings() -> Settings:
     """Settings from the environment, with logging set up."""
     settings = load_settings()
-    configure_logging(settings.log_level)
+    setup_logging(settings.log_level)
     return settings
 
 

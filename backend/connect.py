@@ -188,7 +188,7 @@ def drift_in_words(project: Mapping[str, Any], state: Mapping[str, Any]) -> str:
 
 def disarm(desk: Desk) -> Mapping[str, Any]:
     """Restore the project's sampling, version and webhooks as they were before `arm`."""
-    before = desk.project.state.get("before")
+    before: Row | None = desk.project.state.get("before")
     if not before:
         raise RoundError(f"Project {desk.project_id} was never armed: nothing to restore.")
     there = {row["id"]: row for row in desk.studio.webhooks(desk.project_id)}

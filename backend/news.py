@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from backend import predictions, task_queue
@@ -75,10 +76,16 @@ def changed_tasks(desk: Desk) -> int:
         return sum(choose_annotation(task) is not None for task in annotated)
     round_, snapshot = last
     seen = {entry.task_id: (entry.annotation_id, entry.updated_at) for entry in snapshot.entries}
-    tasks = desk.studio.tasks_changed_since(
-        desk.project_id, str(round_.steps["synced"]["watermark"])
-    )
+    tasks = desk.studio.tasks_changed_since(desk.project_id, _just_before(round_))
     return sum(fingerprint(task) != seen.get(int(task["id"])) for task in tasks)
+
+
+def _just_before(round_: Round) -> str:
+    """Two seconds before the newest change that a round has read: edits may end out of order."""
+    newest = str(round_.steps["synced"]["watermark"])
+    if not newest:
+        return "1970-01-01T00:00:00Z"  # there was no task
+    return (datetime.fromisoformat(newest) - timedelta(seconds=2)).isoformat()
 
 
 def fingerprint(task: dict[str, Any]) -> tuple[int, str] | None:
@@ -109,7 +116,7 @@ def tasks_without_place(desk: Desk) -> int:
     except StoreError as error:
         logger.warning("Project %s: %s", desk.project_id, error)
         placed = {}
-    tasks = desk.studio.tasks_changed_since(desk.project_id, str(last[1]["watermark"]))
+    tasks = desk.studio.tasks_changed_since(desk.project_id, _just_before(last[0]))
     return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
 
     # --- the model --------------------------------------------------------------------------
     recipe: Literal["cpu", "paper"] = Field("cpu", description="Training recipe.")
+    max_steps: int | None = Field(
+        None, ge=1, description="Cap on the training steps of a round. Empty: the recipe's own."
+    )
     weights: str = Field(
         "none",
         description="Initial weights: none, coco (torchvision's, downloaded), or a file's path.",
@@ -133,7 +136,7 @@ class Settings(BaseSettings):
             return tuple(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("alpha", "beta", "train_after", "local_files_root", mode="before")
+    @field_validator("alpha", "beta", "train_after", "max_steps", "local_files_root", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

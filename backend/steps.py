@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,17 @@ from taudis.scoring import score_pool
 from backend import predictions, task_queue
 from backend.dataset import AnnotatedSamples, Snapshot, take_snapshot
 from backend.desk import Desk, read_json, remove_tree, state_of, version_name, write_json
-from backend.errors import ImageError, RoundError
+from backend.errors import ImageError, RoundError, StudioNotFound, StudioRejected
 from backend.label_config import LabelConfig, parse_label_config
 from backend.predictions import Region
 from backend.regions import encode_prediction
+from backend.settings import Settings
 from backend.store import Round
 from taudis import evaluation
 from taudis.checkpoint import load_checkpoint, save_checkpoint
 from taudis.errors import CheckpointError
 from taudis.instances import Instances, LabelMap, Pool, Selection, Uncertainty
-from taudis.mask_rcnn import Detection, Detector
+from taudis.mask_rcnn import Detection, Detector, ModelConfig
 from taudis.select import Labelled, SelectionParams
 from taudis.strategies import query
 from taudis.training import Progress, Recipe, train
@@ -106,7 +108,7 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
             f"Expected at least {MIN_LABELLED} labelled image to train on, got {len(samples)}."
             " Label some tasks, then press Start Training again."
         )
-    recipe = recipe_of(desk.settings.recipe, len(samples))
+    recipe = recipe_of(desk.settings, len(samples))
     detector = train(
         samples,
         config.label_map,
@@ -136,9 +138,15 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
     }
 
 
-def recipe_of(name: str, labelled: int) -> Recipe:
-    """The recipe of the setting RECIPE, sized for the number of labelled images."""
-    return Recipe.cpu(labelled) if name == "cpu" else Recipe.paper()
+def recipe_of(settings: Settings, labelled: int) -> Recipe:
+    """The recipe of the setting RECIPE, sized for the labelled images; COCO weights fit one model.
+
+    Any other file of weights must have been made with the recipe's own model.
+    """
+    recipe = Recipe.cpu(labelled) if settings.recipe == "cpu" else Recipe.paper()
+    if settings.weights == "coco":
+        recipe = replace(recipe, model=ModelConfig.standard())
+    return replace(recipe, steps=min(recipe.steps, settings.max_steps or recipe.steps))
 
 
 def _training_progress(progress: Progress) -> Result:
@@ -240,10 +248,7 @@ def read_images(
 
     def load(task: int) -> np.ndarray[Any, np.dtype[np.uint8]] | str:
         try:
-            value = tasks[task].get(config.image.key)
-            if not isinstance(value, str) or not value:
-                return f"the task's data has no image under {config.image.key!r}"
-            return desk.images.load(value)
+            return desk.images.load(config.image.address(tasks[task]))
         except ImageError as error:
             return str(error)
 
@@ -352,25 +357,41 @@ def published(desk: Desk, round_: Round, report: Report) -> Result:
     """
     written = round_.steps["selected"]
     path = predictions.path_of(desk.data, desk.project_id, written["version"])
-    version = _begin_attempt(desk, round_, written["tasks"])
-    plan = task_queue.plan(version, predictions.in_order(path))
-    if plan.rows and desk.studio.model_versions(desk.project_id).get(version, 0) == 0:
-        desk.store.renew(desk.lease)  # a worker that lost its lease stops here
-        desk.studio.import_predictions(desk.project_id, list(plan.rows))
-    if version != written["version"]:
-        named = predictions.path_of(desk.data, desk.project_id, version)
-        predictions.write(named, predictions.in_order(path))
+    ordered = list(predictions.in_order(path))
+    try:
+        plan = _post(desk, round_, ordered)
+    except (StudioRejected, StudioNotFound):
+        # Label Studio takes none of the rows if one task was deleted since they were read.
+        alive = {int(task["id"]) for task in desk.studio.tasks(desk.project_id)}
+        kept = [found for found in ordered if found.task in alive]
+        if len(kept) == len(ordered):
+            raise
+        logger.info("Project %s: %s tasks are gone", desk.project_id, len(ordered) - len(kept))
+        ordered = kept
+        plan = _post(desk, round_, ordered)
+    if plan.version != written["version"] or len(ordered) != written["tasks"]:
+        predictions.write(predictions.path_of(desk.data, desk.project_id, plan.version), ordered)
     verdict = round_.steps.get("judged", {})
     desk.store.add_version(
         desk.lease,
         desk.project_id,
-        version,
+        plan.version,
         round_id=round_.id,
         model=scoring_version(desk, round_) if round_.kind != "first" else "",
         tasks=len(plan.rows),
         metrics=verdict.get("metrics", {}) if verdict.get("serve") else {},
     )
-    return {"version": version, "tasks": len(plan.rows), "filled": plan.filled}
+    return {"version": plan.version, "tasks": len(plan.rows), "filled": plan.filled}
+
+
+def _post(desk: Desk, round_: Round, ordered: list[predictions.Prediction]) -> task_queue.QueuePlan:
+    """One publish attempt, unless an earlier one is complete in Label Studio already."""
+    version = _begin_attempt(desk, round_, len(ordered))
+    plan = task_queue.plan(version, ordered)
+    if plan.rows and desk.studio.model_versions(desk.project_id).get(version, 0) == 0:
+        desk.store.renew(desk.lease)  # a worker that lost its lease stops here
+        desk.studio.import_predictions(desk.project_id, list(plan.rows))
+    return plan
 
 
 def _begin_attempt(desk: Desk, round_: Round, tasks: int) -> str:
@@ -452,7 +473,7 @@ def pruned(desk: Desk, round_: Round, report: Report) -> Result:
     known = {row.version: row for row in desk.store.versions(desk.project_id)}
     for version in desk.studio.model_versions(desk.project_id):
         if version.startswith("taudis-") and version not in keep:
-            desk.studio.delete_version(desk.project_id, version)
+            _delete_gently(desk, version)
             gone.append(version)
     for version in [v for v in known if v not in keep]:
         predictions.path_of(desk.data, desk.project_id, version).unlink(missing_ok=True)
@@ -465,6 +486,12 @@ def pruned(desk: Desk, round_: Round, report: Report) -> Result:
         {f"{r.number:04d}" for r in desk.store.rounds(desk.project_id, limit=10)},
     )
     return {"versions": gone}
+
+
+def _delete_gently(desk: Desk, version: str) -> None:
+    """Delete a version's predictions in parts, so that no annotator waits for long."""
+    while desk.studio.delete_predictions(desk.project_id, version):
+        desk.store.renew(desk.lease)
 
 
 def versions_to_keep(desk: Desk) -> set[str]:

@@ -158,7 +158,7 @@ class Worker:
             if bell.kind in ("setup", "config") or (bell.kind == "changed" and open_ is None):
                 self.store.hear(bell)
         if "setup" in kinds or not project.state.get("armed"):
-            if not news.may_arm(desk, asked="setup" in kinds):
+            if not news.may_arm(desk, asked=due or "setup" in kinds):
                 return
             connect.arm(desk)
         elif due or "config" in kinds:

@@ -80,3 +80,15 @@ def load_initial(model: nn.Module, weights: str) -> None:
             f" {_REMEDY}"
         )
     model.load_state_dict(kept, strict=False)
+
+
+def check_weights(weights: str) -> str:
+    """What the initial weights are, in words, once it is certain that they can be had.
+
+    Raises:
+        WeightsError: they cannot, with what to do. COCO weights are downloaded by this.
+    """
+    if weights == "none":
+        return "none: trained from scratch"
+    state = _coco() if weights == "coco" else _from_path(Path(weights))
+    return f"{weights}: {len(state)} tensors"

@@ -1,0 +1,114 @@
+"""The picture at the end of a demonstration: queue, pre-annotations, learning curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
+from matplotlib.axes import Axes  # noqa: E402
+
+from backend.regions.encode import paste  # noqa: E402
+from taudis.mask_rcnn import Detection  # noqa: E402
+
+Image = npt.NDArray[np.uint8]
+SHOWN = 10
+"""Pictures shown of the head of each order."""
+
+
+@dataclass
+class RoundRecord:
+    """What one round did, for the table and the picture."""
+
+    version: str
+    labels: int  # labelled tasks in its snapshot; 0 for the first order
+    map50: float | None  # on the held-out pictures; None before the first model
+    seconds: float
+    order: list[int]  # task ids, first-served first
+    already_labelled: set[int] = field(default_factory=set)
+    pre_annotations: list[Detection] = field(default_factory=list)  # of the example pictures
+
+
+def draw(
+    path: Path,
+    rounds: Sequence[RoundRecord],
+    thumbnails: dict[int, Image],
+    examples: Sequence[Image],
+    title: str,
+    threshold: float,
+) -> None:
+    """Write the PNG: orders on top, pre-annotations of the same pictures below, then the curve."""
+    models = [row for row in rounds if row.map50 is not None]
+    height = 1.25 * len(rounds) + 2.3 * len(examples) + 3.6
+    figure = plt.figure(figsize=(14, height), layout="constrained")
+    figure.suptitle(title)
+    parts = figure.subfigures(
+        3, 1, height_ratios=[1.25 * len(rounds), 2.3 * len(examples) + 0.2, 3.4]
+    )
+    _orders(parts[0], rounds, thumbnails)
+    _pre_annotations(parts[1], models, examples, threshold)
+    _curve(parts[2], models)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _orders(figure: Any, rounds: Sequence[RoundRecord], thumbnails: dict[int, Image]) -> None:
+    """One row a published order: the first pictures that annotators are served."""
+    figure.suptitle("The head of the queue after each round (grey: no model yet)", fontsize=10)
+    axes = figure.subplots(len(rounds), SHOWN, squeeze=False)
+    for row, record in zip(axes, rounds, strict=True):
+        head = [task for task in record.order if task not in record.already_labelled][:SHOWN]
+        for place, axis in enumerate(row):
+            axis.set_axis_off()
+            if place < len(head):
+                axis.imshow(thumbnails[head[place]])
+        name = "first order" if record.map50 is None else f"{record.labels} labels"
+        row[0].set_title(name, fontsize=8, loc="left")
+
+
+def _pre_annotations(
+    figure: Any, rounds: Sequence[RoundRecord], examples: Sequence[Image], threshold: float
+) -> None:
+    """Pictures that nobody labelled, with what each round's model draws on them."""
+    figure.suptitle("Pre-annotations of the same held-out pictures, round by round", fontsize=10)
+    axes = figure.subplots(len(examples), max(1, len(rounds)), squeeze=False)
+    for row, image in enumerate(examples):
+        for column, record in enumerate(rounds):
+            axis: Axes = axes[row][column]
+            axis.set_axis_off()
+            axis.imshow(overlay(image, record.pre_annotations[row], threshold))
+            if row == 0:
+                axis.set_title(f"{record.labels} labels, mAP50 {record.map50:.2f}", fontsize=8)
+
+
+def overlay(image: Image, detection: Detection, threshold: float) -> Image:
+    """The image [H,W,3] with the masks of instances from the threshold on in colours."""
+    shown: npt.NDArray[np.float32] = image.astype(np.float32)
+    found = detection.instances
+    colours = plt.get_cmap("tab10")(np.arange(10))[:, :3] * 255
+    if found.mask_probs is None:
+        return image
+    for row in np.flatnonzero(found.scores >= threshold):
+        crop = paste(found.mask_probs[row], found.boxes[row], *detection.size)
+        if crop is not None:
+            mask = crop.paste(*detection.size)
+            colour = colours[int(found.labels[row]) % 10]
+            shown[mask] = 0.45 * shown[mask] + 0.55 * colour
+    return shown.astype(np.uint8)
+
+
+def _curve(figure: Any, rounds: Sequence[RoundRecord]) -> None:
+    """mAP50 by labels, on the held-out pictures."""
+    axis = figure.subplots()
+    axis.plot([row.labels for row in rounds], [row.map50 for row in rounds], "o-", color="tab:blue")
+    axis.set_xlabel("labelled pictures")
+    axis.set_ylabel("mAP50, held-out pictures")
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
