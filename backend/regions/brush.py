@@ -1,0 +1,177 @@
+"""Label Studio's brush format: run lengths of an RGBA image, packed bit by bit.
+
+The format is thi.ng's `rle-pack`: a 32 bit count of values, 5 bits word size - 1, four times 4 bits
+run size - 1; then runs, each one bit "repeated", two bits which run size, length - 1, and one value
+(repeated) or length values (literal). A mask pixel is four equal values, the last of them alpha.
+
+Encoding gives the bytes of `label_studio_sdk.converter.brush.mask2rle(mask * 255)`, decoding the
+pixels where its `decode_rle(...).reshape(H, W, 4)[..., 3]` is not zero. Both stay at runs as long
+as they can: the SDK's decoder allocates what the first four bytes claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.errors import RegionError
+from taudis.instances import BoolArray, IntArray
+
+MAX_PIXELS = 100_000_000
+"""Images above this are refused before a mask is allocated."""
+
+CHANNELS = 4
+WORD_SIZE = 8
+RUN_SIZES = (3, 4, 8, 16)  # bits of length - 1, as Label Studio writes them
+_HEADER_BITS = 32 + 5 + 4 * 4
+_LONGEST = 1 << RUN_SIZES[-1]
+
+
+def encode_rle(mask: BoolArray) -> list[int]:
+    """Encode a mask [H,W] as Label Studio's bytes (values 0..255)."""
+    return encode_rle_crop(mask, 0, 0, *mask.shape)
+
+
+def encode_rle_crop(crop: BoolArray, x: int, y: int, height: int, width: int) -> list[int]:
+    """Encode the mask [height,width] that is `crop` [h,w] at column x, row y, and empty around it.
+
+    The full mask is never built. Raises RegionError when the crop leaves the image.
+    """
+    _check_size(height, width)
+    rows, columns = crop.shape
+    if x < 0 or y < 0 or y + rows > height or x + columns > width:
+        raise RegionError(
+            f"Mask crop {rows}x{columns} at ({x}, {y}) leaves the image {height}x{width}."
+        )
+    runs, filled = _runs(np.asarray(crop, bool), x, y, height, width)
+    return _pack(runs * CHANNELS, np.where(filled, 255, 0), height * width * CHANNELS)
+
+
+def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
+    """Decode Label Studio's bytes to a mask [height,width], True where alpha is not zero.
+
+    Raises RegionError, before allocating, for a size out of bounds and for bytes that claim another
+    number of values than height x width x 4; and for bytes that are cut short or malformed.
+    """
+    _check_size(height, width)
+    data = _as_bytes(rle)
+    count, word_size, run_sizes = _header(data)
+    wanted = height * width * CHANNELS
+    if count != wanted:
+        raise RegionError(
+            f"Brush RLE: expected {wanted} values for {height}x{width} px, its header says {count}."
+        )
+    ends, values = _read_runs(data, count, word_size, run_sizes)
+    # The alpha of pixel k is value 4k+3, so a run that ends at e holds the alphas below e // 4.
+    alphas = np.diff(ends // CHANNELS, prepend=0)
+    return np.repeat(values != 0, alphas).reshape(height, width)
+
+
+def _check_size(height: int, width: int) -> None:
+    if not (height >= 1 and width >= 1 and height * width <= MAX_PIXELS):
+        raise RegionError(
+            f"Brush RLE: expected an image of 1 to {MAX_PIXELS} px, got {height}x{width}."
+        )
+
+
+def _runs(crop: BoolArray, x: int, y: int, height: int, width: int) -> tuple[IntArray, BoolArray]:
+    """Lengths in px of the image's runs in reading order, and which of them are filled."""
+    padded = np.zeros((crop.shape[0], crop.shape[1] + 2), np.int8)
+    padded[:, 1:-1] = crop
+    rows, columns = np.nonzero(np.diff(padded, axis=1))
+    edges = (rows.astype(np.int64) + y) * width + columns + x
+    # A run that reaches the right border and one that starts the next row are one run.
+    touching = np.flatnonzero(edges[1:] == edges[:-1])
+    edges = np.delete(edges, np.concatenate([touching, touching + 1]))
+    lengths = np.diff(np.concatenate([[0], edges, [height * width]]))
+    filled = np.arange(len(lengths)) % 2 == 1
+    return lengths[lengths > 0], filled[lengths > 0]
+
+
+def _pack(lengths: IntArray, values: IntArray, total: int) -> list[int]:
+    """Pack runs (lengths >= 2) the way the SDK does: the smallest run size, long runs in pieces."""
+    pieces = -(-lengths // _LONGEST)
+    size = np.repeat(np.searchsorted([8, 16, 256], lengths), pieces)
+    last = np.cumsum(pieces) - 1
+    length = np.full(int(pieces.sum()), _LONGEST, np.int64)
+    length[last] = lengths - (pieces - 1) * _LONGEST
+    bits = np.asarray(RUN_SIZES)[size]
+    token = ((((4 | size) << bits) | (length - 1)) << WORD_SIZE) | np.repeat(values, pieces)
+    head = np.array([total, WORD_SIZE - 1, *(each - 1 for each in RUN_SIZES)])
+    head_bits = np.array([32, 5, 4, 4, 4, 4])
+    stream = _bits(np.concatenate([head, token]), np.concatenate([head_bits, 3 + bits + WORD_SIZE]))
+    # The SDK pads by 8 - n % 8 zeros: a whole byte when there is nothing to fill.
+    return np.packbits(np.pad(stream, (0, 8 - len(stream) % 8))).tolist()
+
+
+def _bits(numbers: IntArray, widths: IntArray) -> npt.NDArray[np.uint8]:
+    """Each number as its `width` lowest bits, highest first, one after the other."""
+    ends = np.cumsum(widths)
+    shift = np.repeat(ends, widths) - 1 - np.arange(ends[-1])
+    return ((np.repeat(numbers, widths) >> shift) & 1).astype(np.uint8)
+
+
+def _as_bytes(rle: Any) -> bytes:
+    if isinstance(rle, (str, bytes)) or not isinstance(rle, Sequence):
+        raise RegionError(
+            f"Brush RLE: expected a list of numbers 0..255, got {type(rle).__name__}."
+        )
+    try:
+        return bytes(rle)
+    except (TypeError, ValueError):
+        raise RegionError("Brush RLE: expected whole numbers 0..255, got others.") from None
+
+
+def _header(data: bytes) -> tuple[int, int, tuple[int, ...]]:
+    if len(data) * 8 < _HEADER_BITS:
+        raise RegionError(f"Brush RLE: expected a header of 7 bytes, got {len(data)} bytes.")
+    head = int.from_bytes(data[:7], "big") >> (56 - _HEADER_BITS)
+    word_size = ((head >> 16) & 31) + 1
+    if word_size > WORD_SIZE:
+        raise RegionError(f"Brush RLE: expected values of at most 8 bits, got {word_size} bits.")
+    return head >> 21, word_size, tuple(((head >> shift) & 15) + 1 for shift in (12, 8, 4, 0))
+
+
+def _read_runs(
+    data: bytes, count: int, word_size: int, run_sizes: tuple[int, ...]
+) -> tuple[IntArray, npt.NDArray[np.uint8]]:
+    """The ends of all runs in values, the last of them `count`, and their values."""
+    ends: list[int] = []
+    values: list[int] = []
+    position, end, available = _HEADER_BITS, 0, len(data) * 8
+    data = data + bytes(8)  # so that a window of 8 bytes can be read at every byte
+    window, mask = int.from_bytes, (1 << word_size) - 1
+    while end < count:
+        byte = position >> 3
+        word = (window(data[byte : byte + 8], "big") << (position & 7)) & 0xFFFFFFFFFFFFFFFF
+        size = run_sizes[(word >> 61) & 3]
+        length = ((word >> (61 - size)) & ((1 << size) - 1)) + 1
+        position += 3 + size
+        repeated = word >> 63
+        stop = position + word_size * (1 if repeated else length)
+        if stop > available or end + length > count:
+            raise RegionError(
+                "Brush RLE: cut short." if stop > available else "Brush RLE: runs past its end."
+            )
+        if repeated:
+            end += length
+            ends.append(end)
+            values.append((word >> (61 - size - word_size)) & mask)
+        else:
+            values.extend(_literals(data, position, length, word_size))
+            ends.extend(range(end + 1, end + length + 1))
+            end += length
+        position = stop
+    return np.array(ends, np.int64), np.array(values, np.uint8)
+
+
+def _literals(data: bytes, position: int, length: int, word_size: int) -> list[int]:
+    """`length` values of `word_size` bits from bit `position` on."""
+    first, last = position >> 3, (position + length * word_size + 7) >> 3
+    bits = np.unpackbits(np.frombuffer(data[first:last], np.uint8))[position & 7 :]
+    words = bits[: length * word_size].reshape(length, word_size)
+    weights = 1 << np.arange(word_size - 1, -1, -1)
+    return [int(value) for value in words @ weights]

@@ -1,0 +1,57 @@
+"""A mask that knows its place: the shape in which regions pass between the formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from backend.errors import RegionError
+from taudis.instances import BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A mask that is `mask` [h,w] at column x, row y of its image, and empty around it."""
+
+    mask: BoolArray
+    x: int
+    y: int
+
+    def paste(self, height: int, width: int) -> BoolArray:
+        """The mask [height,width] px. The crop has to lie inside."""
+        full = np.zeros((height, width), bool)
+        rows, columns = self.mask.shape
+        full[self.y : self.y + rows, self.x : self.x + columns] = self.mask
+        return full
+
+
+def tight(crop: Crop) -> Crop:
+    """The crop without empty rows and columns around. Raises RegionError when it is empty."""
+    ys, xs = np.flatnonzero(crop.mask.any(1)), np.flatnonzero(crop.mask.any(0))
+    if not len(ys):
+        raise RegionError("The region covers no pixel of the image.")
+    top, left = int(ys[0]), int(xs[0])
+    mask = crop.mask[top : int(ys[-1]) + 1, left : int(xs[-1]) + 1].copy()
+    return Crop(mask, crop.x + left, crop.y + top)
+
+
+def union(crops: list[Crop]) -> Crop:
+    """The crop that holds every pixel of the given ones (at least one)."""
+    x, y = min(crop.x for crop in crops), min(crop.y for crop in crops)
+    right = max(crop.x + crop.mask.shape[1] for crop in crops)
+    bottom = max(crop.y + crop.mask.shape[0] for crop in crops)
+    mask = np.zeros((bottom - y, right - x), bool)
+    for crop in crops:
+        rows, columns = crop.mask.shape
+        mask[crop.y - y : crop.y - y + rows, crop.x - x : crop.x - x + columns] |= crop.mask
+    return Crop(mask, x, y)
+
+
+def resized(mask: BoolArray, height: int, width: int) -> BoolArray:
+    """A mask in another size: pixels of which at least half is covered."""
+    if mask.shape == (height, width):
+        return mask
+    scaled = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(scaled >= 128)

@@ -1,0 +1,199 @@
+"""One annotation's regions -> the ground truth of one image.
+
+A region that makes no mask is named and skipped; the good ones of the same task are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backend.errors import RegionError
+from backend.label_config import KINDS, ControlTag, LabelConfig
+from backend.regions.brush import MAX_PIXELS, decode_rle
+from backend.regions.crop import Crop, resized, tight, union
+from backend.regions.polygon import polygon_to_crop
+from backend.regions.rectangle import rectangle_to_crop
+from taudis.instances import Target
+
+INSTANCE_KEY, PART_KEY = "taudis_instance", "taudis_part"
+"""Keys of a region's meta that tie the parts of one instance. Label Studio keeps meta as it is."""
+
+MAX_MASK_BYTES = 2 << 30
+"""Bound on the masks [n,H,W] of one image: 10,000 regions on 12 megapixels would be 120 GB."""
+
+ASPECT_TOLERANCE = 0.02
+_TYPES = frozenset(f"{kind}labels" for kind in KINDS.values())
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An annotation as ground truth, and what in it could not be used."""
+
+    target: Target | None  # None: no region, and no size was given
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    label: int
+    crop: Crop
+    instance: str | None
+    part: str
+
+
+def decode_annotation(
+    result: Sequence[Any], config: LabelConfig, *, size: Size | None = None
+) -> Decoded:
+    """The target of an annotation's `result`, in the size (H, W) px of the image as it is used.
+
+    Without a size, that of the first region that states one. Regions drawn on an image of another
+    aspect (over 2 %) are problems; of another size but the same aspect, their masks are resized.
+    Regions that `encode_prediction` tied by meta become one instance again.
+    """
+    problems: list[str] = []
+    regions = [region for region in result if _is_region(region)]
+    size = size or next((s for s in map(_stated_size, regions) if s is not None), None)
+    if size is None:
+        if regions:
+            problems.append("No region states original_width and original_height; all skipped.")
+        return Decoded(None, tuple(problems))
+    parts: list[_Part] = []
+    for region in regions:
+        try:
+            parts.append(_decode(region, config, size, problems))
+        except RegionError as error:
+            problems.append(f"Region {region.get('id', '?')!s:.40}: {error}")
+    return Decoded(_target(_merged(parts), size, problems), tuple(problems))
+
+
+def _is_region(region: Any) -> bool:
+    """Whether this is one of the regions masks are made of (not a choice, a text, a relation)."""
+    return isinstance(region, Mapping) and region.get("type") in _TYPES
+
+
+def _stated_size(region: Mapping[str, Any]) -> Size | None:
+    height, width = region.get("original_height"), region.get("original_width")
+    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        return (height, width) if height * width <= MAX_PIXELS else None
+    return None
+
+
+def _decode(
+    region: Mapping[str, Any], config: LabelConfig, size: Size, problems: list[str]
+) -> _Part:
+    control = _control(region, config)
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        raise RegionError(f"expected a value with the shape, got {type(value).__name__}.")
+    if region.get("image_rotation"):
+        raise RegionError(
+            "it was drawn on a rotated image; turn the image back in Label Studio and draw again."
+        )
+    label = _label(region, value, control, config, problems)
+    stated = _stated_size(region)
+    if stated is not None:
+        _check_aspect(stated, size)
+    meta = region.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    instance = meta.get(INSTANCE_KEY)
+    crop = _crop(control, value, stated, size)
+    return _Part(label, crop, instance and str(instance), str(meta.get(PART_KEY, "")))
+
+
+def _control(region: Mapping[str, Any], config: LabelConfig) -> ControlTag:
+    control = config.control(str(region.get("from_name")))
+    if control is None or control.result_type != region["type"]:
+        known = ", ".join(f"{each.name} ({each.result_type})" for each in config.controls)
+        raise RegionError(
+            f"from_name {region.get('from_name')!r} ({region['type']}) is not in the labelling "
+            f"config; known are {known}."
+        )
+    if region.get("to_name") != control.to_name:
+        raise RegionError(f"expected to_name {control.to_name!r}, got {region.get('to_name')!r}.")
+    return control
+
+
+def _label(
+    region: Mapping[str, Any],
+    value: Mapping[str, Any],
+    control: ControlTag,
+    config: LabelConfig,
+    problems: list[str],
+) -> int:
+    given = value.get(control.result_type)
+    names = given if isinstance(given, list) else []
+    known = [name for name in names if isinstance(name, str) and name in control.labels]
+    if not known:
+        raise RegionError(
+            f"expected a label of {control.name!r}, got {given!s:.80}; label it again, "
+            "or put the label back into the labelling config."
+        )
+    if len(names) > 1:
+        problems.append(
+            f"Region {region.get('id', '?')!s:.40}: has several labels {names!s:.80}; "
+            f"an instance has one, so {known[0]!r} is used."
+        )
+    return config.label_map.index(known[0])
+
+
+def _check_aspect(stated: Size, size: Size) -> None:
+    """Refuse a region of another image: the sizes must agree up to scale (and rounding)."""
+    (h, w), (height, width) = stated, size
+    off = abs(h * width - w * height)
+    if off > max(ASPECT_TOLERANCE * h * width, height, width, h, w):
+        raise RegionError(
+            f"it was drawn on an image of {h}x{w} px, but the image is {height}x{width}; "
+            "the image was exchanged: draw again."
+        )
+
+
+def _crop(control: ControlTag, value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
+    if control.kind == "polygon":
+        return polygon_to_crop(value.get("points"), *size)
+    if control.kind == "rectangle":
+        return rectangle_to_crop(value, *size)
+    if stated is None:
+        raise RegionError("expected original_width and original_height of the image (in px).")
+    if value.get("format", "rle") != "rle":
+        raise RegionError(f"expected a brush in format 'rle', got {value.get('format')!r:.40}.")
+    mask = decode_rle(value.get("rle", ()), *stated)
+    return tight(Crop(resized(mask, *size), 0, 0))
+
+
+def _merged(parts: list[_Part]) -> list[tuple[int, Crop]]:
+    """Instances (label, crop): parts of one tie and one label together, in order of appearance.
+
+    A part that is there twice was copied by an annotator: each copy is an instance of its own.
+    """
+    groups: dict[object, list[_Part]] = {}
+    for index, part in enumerate(parts):
+        key = (part.instance, part.label) if part.instance else index
+        if any(other.part == part.part for other in groups.get(key, ())):
+            key = index
+        groups.setdefault(key, []).append(part)
+    return [(group[0].label, union([part.crop for part in group])) for group in groups.values()]
+
+
+def _target(instances: list[tuple[int, Crop]], size: Size, problems: list[str]) -> Target:
+    room = max(MAX_MASK_BYTES // (size[0] * size[1]), 1)
+    if len(instances) > room:
+        problems.append(
+            f"{len(instances)} instances of {size[0]}x{size[1]} px do not fit into "
+            f"{MAX_MASK_BYTES >> 20} MiB of masks; the first {room} are used."
+        )
+        instances = instances[:room]
+    n = len(instances)
+    masks = np.zeros((n, *size), bool)
+    boxes = np.zeros((n, 4), np.float32)
+    for row, (_, crop) in enumerate(instances):
+        h, w = crop.mask.shape
+        masks[row, crop.y : crop.y + h, crop.x : crop.x + w] = crop.mask
+        boxes[row] = crop.x, crop.y, crop.x + w, crop.y + h
+    labels = np.array([label for label, _ in instances], np.int64)
+    return Target(boxes, labels, masks, np.zeros(n, bool))

@@ -1,0 +1,137 @@
+"""Detections -> the regions of one Label Studio prediction."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from backend.errors import RegionError
+from backend.label_config import ControlTag, LabelConfig
+from backend.regions.brush import encode_rle_crop
+from backend.regions.crop import Crop, tight
+from backend.regions.decode import INSTANCE_KEY, PART_KEY
+from backend.regions.polygon import SIMPLIFY_PX, SPECK_PX, mask_to_polygons
+from backend.regions.rectangle import box_to_value
+from taudis.instances import FloatArray
+
+if TYPE_CHECKING:  # the detector's module imports torch, which the web process does not need
+    from taudis.mask_rcnn import Detection
+
+MASK_THRESHOLD = 0.5
+
+Region = dict[str, Any]
+
+
+def encode_prediction(
+    detection: Detection,
+    config: LabelConfig,
+    *,
+    threshold: float,
+    simplify_px: float = SIMPLIFY_PX,
+) -> list[Region]:
+    """The regions of every instance with a score of at least `threshold`, in detection order.
+
+    Each label goes to its control: brush, else polygon, else rectangle. Instances of fewer than
+    SPECK_PX pixels are dropped. A polygon instance of several parts gives several regions, tied by
+    their meta. The same detection gives the same region ids.
+    """
+    instances, (height, width) = detection.instances, detection.size
+    regions: list[Region] = []
+    for row in np.flatnonzero(instances.scores >= threshold).tolist():
+        label = config.label_map.name(int(instances.labels[row]))
+        control = config.control_for(label)
+        probs = None if instances.mask_probs is None else instances.mask_probs[row]
+        values = _values(control, probs, instances.boxes[row], height, width, simplify_px)
+        regions += _regions(values, control, label, float(instances.scores[row]), detection, row)
+    return regions
+
+
+def paste(mask_probs: FloatArray, box: FloatArray, height: int, width: int) -> Crop | None:
+    """A mask [M,M] of probabilities in its box (xyxy px), as torchvision's `paste_masks_in_image`.
+
+    Only the box's part of the image is computed. None when no pixel reaches 0.5, as can be with a
+    weak model's mask.
+    """
+    side = mask_probs.shape[-1]
+    padded = np.pad(mask_probs.astype(np.float32), 1)
+    x1, y1, x2, y2 = _expanded(box, np.float32((side + 2) / side))
+    resized = cv2.resize(
+        padded, (max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)), interpolation=cv2.INTER_LINEAR
+    )
+    left, top = max(x1, 0), max(y1, 0)
+    inside = resized[top - y1 : max(height - y1, 0), left - x1 : max(width - x1, 0)]
+    mask = np.asarray(inside >= MASK_THRESHOLD)
+    return tight(Crop(mask, left, top)) if mask.any() else None
+
+
+def _expanded(box: FloatArray, scale: np.float32) -> tuple[int, int, int, int]:
+    """Torchvision's `expand_boxes`, in its own order of float32 operations, cut to whole px."""
+    x1, y1, x2, y2 = box.astype(np.float32)
+    half = np.float32(0.5)
+    w, h = (x2 - x1) * half * scale, (y2 - y1) * half * scale
+    x, y = (x2 + x1) * half, (y2 + y1) * half
+    return int(x - w), int(y - h), int(x + w), int(y + h)
+
+
+def _values(
+    control: ControlTag,
+    probs: FloatArray | None,
+    box: FloatArray,
+    height: int,
+    width: int,
+    simplify_px: float,
+) -> list[Region]:
+    """The shape part of each region's value: one, several parts of a polygon, or none."""
+    if control.kind == "rectangle":
+        try:
+            return [box_to_value(box.tolist(), height, width)]
+        except RegionError:  # a box without area shows nothing that could be corrected
+            return []
+    if probs is None:
+        raise RegionError(
+            f"Pre-annotations for {control.name!r} need masks; keep mask_probs in the detection."
+        )
+    crop = paste(probs, box, height, width)
+    if crop is None or crop.mask.sum() < SPECK_PX:
+        return []
+    if control.kind == "brush":
+        return [{"format": "rle", "rle": encode_rle_crop(crop.mask, crop.x, crop.y, height, width)}]
+    outlines = mask_to_polygons(crop, height, width, simplify_px=simplify_px)
+    return [{"points": outline, "closed": True} for outline in outlines]
+
+
+def _regions(
+    values: list[Region],
+    control: ControlTag,
+    label: str,
+    score: float,
+    detection: Detection,
+    row: int,
+) -> list[Region]:
+    height, width = detection.size
+    instance = _identity(row, control.name, label, detection.instances.boxes[row].tobytes(), values)
+    regions = []
+    for part, value in enumerate(values):
+        region: Region = {
+            "id": instance if len(values) == 1 else _identity(instance, part),
+            "from_name": control.name,
+            "to_name": control.to_name,
+            "type": control.result_type,
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "value": {**value, control.result_type: [label]},
+            "score": round(score, 6),
+        }
+        if len(values) > 1:
+            region["meta"] = {INSTANCE_KEY: instance, PART_KEY: part}
+        regions.append(region)
+    return regions
+
+
+def _identity(*what: Any) -> str:
+    """Ten characters that are the same for the same content, like the editor's own ids."""
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:10]

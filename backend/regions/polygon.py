@@ -1,0 +1,168 @@
+"""Polygons in percent of the image <-> masks.
+
+A mask's contour is traced at pixel *corners*, so that filling it gives the mask back exactly; cv2
+alone traces pixel centres and loses half a pixel all around. Filling follows the canvas that the
+annotator sees: a pixel is inside when its centre has a winding number other than zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from backend.errors import RegionError
+from backend.regions.crop import Crop, tight
+from taudis.instances import BoolArray, IntArray
+
+SIMPLIFY_PX = 0.5
+SPECK_PX = 4
+"""Parts of fewer pixels are dropped: they are noise of the mask's threshold, not objects."""
+
+MAX_PERCENT = 1e6
+MAX_CROSSINGS = 50_000_000
+"""Bound on edges x rows of one polygon; a zigzag of 100,000 points would take memory without it."""
+
+_CHUNK = 1_000_000
+
+Points = npt.NDArray[np.float64]
+
+
+def mask_to_polygons(
+    crop: Crop, height: int, width: int, *, simplify_px: float = SIMPLIFY_PX
+) -> list[list[list[float]]]:
+    """The outlines of a mask's 8-connected parts, largest first, as points in percent.
+
+    Holes are kept, tied to their outline by a bridge of no width (keyhole). Simplified by
+    Douglas-Peucker with a tolerance of `simplify_px`; parts under SPECK_PX pixels are dropped.
+    """
+    scale = np.array([100 / width, 100 / height])
+    offset = np.array([crop.x, crop.y])
+    outlines = trace(crop.mask, simplify_px=simplify_px)
+    return [((outline + offset) * scale).tolist() for outline in outlines]
+
+
+def trace(mask: BoolArray, *, simplify_px: float = SIMPLIFY_PX) -> list[Points]:
+    """Outlines [n,2] (x, y) in px at pixel corners of a mask [h,w], largest part first."""
+    # Doubled, every corner of the mask has a contour pixel of its own, whose centre maps to it.
+    doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
+    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return []
+    corners = [(contour[:, 0, :].astype(np.int64) + 1) // 2 for contour in contours]
+    parents = tree[0, :, 3]
+    parts: list[tuple[float, Points]] = []
+    for index in np.flatnonzero(parents < 0):
+        holes = [corners[hole] for hole in np.flatnonzero(parents == index)]
+        area = abs(_area(corners[index])) - sum(abs(_area(hole)) for hole in holes)
+        if area >= SPECK_PX:
+            parts.append((area, _with_holes(corners[index], holes, simplify_px)))
+    return [outline for _, outline in sorted(parts, key=lambda part: -part[0])]
+
+
+def _area(points: IntArray | Points) -> float:
+    """Signed area by the shoelace formula."""
+    x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def _with_holes(outer: IntArray, holes: list[IntArray], simplify_px: float) -> Points:
+    outline = _oriented(_simplified(outer, simplify_px), 1)
+    for hole in holes:
+        inner = _simplified(hole, simplify_px)
+        if abs(_area(inner)) > 0:
+            outline = _bridge(outline, _oriented(inner, -1))
+    return outline
+
+
+def _simplified(points: IntArray, tolerance: float) -> Points:
+    """Douglas-Peucker; left as it is where that would leave less than a triangle."""
+    simple = cv2.approxPolyDP(points.astype(np.int32)[:, None], max(tolerance, 0.0), True)[:, 0]
+    kept = simple if len(simple) >= 3 and _area(simple) != 0 else points
+    return np.asarray(kept, np.float64)
+
+
+def _oriented(points: Points, sign: int) -> Points:
+    return points if _area(points) * sign > 0 else points[::-1]
+
+
+def _bridge(outline: Points, hole: Points) -> Points:
+    """One ring: the outline up to the corner nearest to the hole, around the hole, and on."""
+    best, at, start = np.inf, 0, 0
+    for index, corner in enumerate(hole):
+        distances = ((outline - corner) ** 2).sum(axis=1)
+        nearest = int(distances.argmin())
+        if distances[nearest] < best:
+            best, at, start = float(distances[nearest]), nearest, index
+    around = np.concatenate([hole[start:], hole[: start + 1]])
+    return np.concatenate([outline[: at + 1], around, outline[at:]])
+
+
+def polygon_to_crop(points: Any, height: int, width: int) -> Crop:
+    """The mask of a polygon given in percent, [[x, y], ...].
+
+    Parts outside the image are cut off. Raises RegionError for fewer than three points, anything
+    but finite numbers, numbers beyond a million percent, and polygons that cover no pixel.
+    """
+    return fill(_checked(points) * (np.array([width, height]) / 100), height, width)
+
+
+def _checked(points: Any) -> Points:
+    if not isinstance(points, Sequence) or isinstance(points, (str, bytes)) or len(points) < 3:
+        came = f"{len(points)} points" if isinstance(points, Sequence) else type(points).__name__
+        raise RegionError(f"Polygon: expected at least 3 points [x, y], got {came}.")
+    try:
+        array = np.asarray(points, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise RegionError("Polygon: expected points [x, y] of two numbers, got others.") from None
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise RegionError(f"Polygon: expected points [x, y], got shape {list(array.shape)}.")
+    if not (np.abs(array) <= MAX_PERCENT).all():
+        raise RegionError("Polygon: expected percentages of the image, got NaN or absurd numbers.")
+    return array
+
+
+def fill(points: Points, height: int, width: int) -> Crop:
+    """The pixels of an image [height,width] whose centres a ring of points (px) winds around.
+
+    Raises RegionError when there is none, or when the ring is too long to be worth it.
+    """
+    low = np.floor(points.min(axis=0)).clip(0, (width, height)).astype(int)
+    high = np.ceil(points.max(axis=0)).clip(0, (width, height)).astype(int)
+    (x, y), (columns, rows) = low.tolist(), (high - low).tolist()
+    if rows < 1 or columns < 1:
+        raise RegionError("The region lies outside the image or has no area.")
+    winding = _winding(points - low, rows, columns)
+    return tight(Crop(winding != 0, x, y))
+
+
+def _winding(points: Points, rows: int, columns: int) -> npt.NDArray[np.int32]:
+    """Winding number [rows,columns] of every pixel centre."""
+    x1, y1 = points.T
+    x2, y2 = np.roll(points, -1, axis=0).T
+    # From the upper end on, so that an edge walked both ways crosses at the very same place.
+    down = y2 > y1
+    xa, ya, xb, yb = (np.where(down, *pair) for pair in ((x1, x2), (y1, y2), (x2, x1), (y2, y1)))
+    # The rows whose centre line an edge crosses: first <= row < last, whatever its direction.
+    first = np.ceil(ya - 0.5).clip(0, rows).astype(np.int64)
+    last = np.ceil(yb - 0.5).clip(0, rows).astype(np.int64)
+    counts = last - first
+    if counts.sum() > MAX_CROSSINGS:
+        raise RegionError(f"Polygon: {len(points)} points are too many for this image; simplify.")
+    steps = np.zeros(rows * (columns + 1), np.int32)
+    chunks = np.searchsorted(np.cumsum(counts), np.arange(_CHUNK, counts.sum() + _CHUNK, _CHUNK))
+    for part in np.split(np.arange(len(points)), np.unique(chunks)):
+        part = part[counts[part] > 0]
+        edge = np.repeat(part, counts[part])
+        within = np.arange(len(edge)) - np.repeat(
+            np.cumsum(counts[part]) - counts[part], counts[part]
+        )
+        row = first[edge] + within
+        along = (row + 0.5 - ya[edge]) / (yb[edge] - ya[edge])
+        crossing = xa[edge] + along * (xb[edge] - xa[edge])
+        column = np.ceil(crossing - 0.5).clip(0, columns).astype(np.int64)
+        np.add.at(steps, row * (columns + 1) + column, np.where(down[edge], 1, -1))
+    return np.cumsum(steps.reshape(rows, columns + 1)[:, :-1], axis=1, dtype=np.int32)

@@ -1,0 +1,65 @@
+"""Rectangles in percent of the image <-> boxes in px and their masks.
+
+Label Studio keeps the corner x, y, the width and the height in percent, and a rotation in degrees,
+clockwise on the screen, about that corner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from backend.errors import RegionError
+from backend.regions.crop import Crop
+from backend.regions.polygon import MAX_PERCENT, fill
+
+
+def box_to_value(box: Sequence[float], height: int, width: int) -> dict[str, float]:
+    """A box (x1, y1, x2, y2) px as Label Studio's value in percent, cut to the image.
+
+    Raises RegionError when nothing is left of it.
+    """
+    x1, x2 = (min(max(float(box[index]), 0.0), float(width)) for index in (0, 2))
+    y1, y2 = (min(max(float(box[index]), 0.0), float(height)) for index in (1, 3))
+    if not (x2 > x1 and y2 > y1):
+        raise RegionError(f"Rectangle: box {list(box)} has no area in an image {height}x{width}.")
+    return {
+        "x": x1 * 100 / width,
+        "y": y1 * 100 / height,
+        "width": (x2 - x1) * 100 / width,
+        "height": (y2 - y1) * 100 / height,
+        "rotation": 0.0,
+    }
+
+
+def rectangle_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop:
+    """The mask of a rectangle given in percent, rotated where it says so.
+
+    Parts outside the image are cut off. Raises RegionError for missing or absurd numbers, sizes of
+    zero or less, and rectangles that cover no pixel.
+    """
+    x, y, w, h = (_number(value, name) for name in ("x", "y", "width", "height"))
+    angle = math.radians(_number(value, "rotation", 0.0))
+    if w <= 0 or h <= 0:
+        raise RegionError(f"Rectangle: expected width and height above 0, got {w} and {h} percent.")
+    corner = np.array([x * width / 100, y * height / 100])
+    across = np.array([math.cos(angle), math.sin(angle)]) * (w * width / 100)
+    down = np.array([-math.sin(angle), math.cos(angle)]) * (h * height / 100)
+    ring = np.stack([corner, corner + across, corner + across + down, corner + down])
+    if angle == 0:
+        # Percentages of whole pixels come back a rounding error off; see them as whole again.
+        ring = ring.round(6)
+    return fill(ring, height, width)
+
+
+def _number(value: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    number = value.get(name, default)
+    number = default if number is None else number
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise RegionError(f"Rectangle: expected a number as {name}, got {number!r}.")
+    if not abs(number) <= MAX_PERCENT:
+        raise RegionError(f"Rectangle: expected {name} in percent, got {number!r}.")
+    return float(number)

@@ -1,0 +1,178 @@
+import json
+from pathlib import Path
+
+import cv2
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+
+from backend.errors import RegionError
+from backend.regions.crop import Crop, resized, tight, union
+from backend.regions.polygon import mask_to_polygons, polygon_to_crop
+
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
+
+masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=3, max_side=24))
+
+
+def redraw(polygons, height, width):
+    drawn = [polygon_to_crop(points, height, width) for points in polygons]
+    return union(drawn).paste(height, width) if drawn else np.zeros((height, width), bool)
+
+
+def round_trip(mask, **kwargs):
+    height, width = mask.shape
+    return redraw(mask_to_polygons(Crop(mask, 0, 0), height, width, **kwargs), height, width)
+
+
+def iou(a, b):
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
+def without_specks(mask):
+    parts, _ = ndimage.label(mask, np.ones((3, 3)))
+    areas = np.bincount(parts.ravel())
+    return (parts > 0) & (areas >= 4)[parts]
+
+
+@given(masks)
+@settings(max_examples=300, deadline=None)
+def test_unsimplified_outlines_give_the_mask_back_exactly_holes_and_parts_included(mask):
+    assert np.array_equal(round_trip(mask, simplify_px=0), without_specks(mask))
+
+
+def ring(side=60):
+    y, x = np.mgrid[:side, :side]
+    r = np.hypot(y - side / 2, x - side / 2)
+    return (r < side * 0.45) & (r > side * 0.2)
+
+
+def test_a_ring_is_one_polygon_with_its_hole_kept():
+    mask = ring()
+    polygons = mask_to_polygons(Crop(mask, 0, 0), *mask.shape)
+    assert len(polygons) == 1
+    drawn = redraw(polygons, *mask.shape)
+    assert iou(drawn, mask) >= 0.98 and not drawn[30, 30]
+
+
+def test_several_holes_and_parts_are_kept_largest_first():
+    mask = np.zeros((80, 100), bool)
+    mask[5:60, 5:60] = True
+    for top in (10, 30):
+        for left in (10, 30):
+            mask[top : top + 12, left : left + 12] = False
+    mask[65:75, 80:90] = True
+    mask[0, 99] = True  # a speck
+    polygons = mask_to_polygons(Crop(mask, 0, 0), 80, 100)
+    assert len(polygons) == 2
+    assert len(polygons[0]) > len(polygons[1]) == 4
+    mask[0, 99] = False
+    assert np.array_equal(redraw(polygons, 80, 100), mask)
+
+
+def test_the_canvas_fill_with_nonzero_winding_keeps_the_hole():
+    """The editor fills with the canvas rule (non-zero winding); cv2's even-odd agrees here."""
+    mask = ring()
+    (points,) = mask_to_polygons(Crop(mask, 0, 0), 60, 60)
+    scaled = (np.array(points) * 0.6 * 16).round().astype(np.int32)
+    drawn = np.zeros((960, 960), np.uint8)
+    cv2.fillPoly(drawn, [scaled], 1)
+    assert iou(drawn[8::16, 8::16] > 0, mask) > 0.95
+
+
+def test_a_crop_keeps_its_place():
+    crop = Crop(np.ones((4, 6), bool), 10, 20)
+    (points,) = mask_to_polygons(crop, 40, 50)
+    assert np.array_equal(redraw([points], 40, 50), crop.paste(40, 50))
+    assert np.allclose(np.min(points, axis=0), [20, 50])
+    assert np.allclose(np.max(points, axis=0), [32, 60])
+
+
+def real_masks(name, limit):
+    file = json.loads((DATA / name / "instances.json").read_text())
+    sizes = {image["id"]: (image["height"], image["width"]) for image in file["images"]}
+    annotations = file["annotations"]
+    for annotation in annotations[:: max(len(annotations) // limit, 1)]:
+        height, width = sizes[annotation["image_id"]]
+        shape = annotation["segmentation"]
+        if isinstance(shape, list):
+            shape = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
+        elif isinstance(shape["counts"], list):
+            shape = coco_mask.frPyObjects(shape, height, width)
+        yield coco_mask.decode(shape).astype(bool)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
+@pytest.mark.parametrize("name", ["coco_cc", "facades", "nuclei_dsb2018", "oam_buildings"])
+def test_real_masks_over_400_px_come_back_with_iou_of_at_least_098(name):
+    seen, worst = 0, 1.0
+    for mask in real_masks(name, 150):
+        if mask.sum() > 400:
+            seen, worst = seen + 1, min(worst, iou(round_trip(mask), mask))
+    assert seen >= 10
+    assert worst >= 0.98
+
+
+def test_a_self_crossing_polygon_is_filled_as_the_editor_shows_it():
+    star = [[50, 0], [80, 100], [0, 35], [100, 35], [20, 100]]
+    drawn = polygon_to_crop(star, 100, 100).paste(100, 100)
+    assert drawn[50, 50]  # non-zero winding fills the middle of a star
+
+
+def test_what_lies_outside_is_cut_off():
+    assert polygon_to_crop([[-50, -50], [50, -50], [50, 50], [-50, 50]], 10, 10).mask.shape == (
+        5,
+        5,
+    )
+    assert polygon_to_crop([[-1e5, -1e5], [1e5, -1e5], [1e5, 1e5], [-1e5, 1e5]], 9, 7).mask.all()
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        None,
+        "abc",
+        {},
+        [],
+        [[1, 1]],
+        [[1, 1], [2, 2]],
+        [[1, 1], [2, 2], [3]],
+        [[1, 1], [2, 2], ["a", "b"]],
+        [[1, 1], [2, 2], [None, 3]],
+        [[1, 1, 1], [2, 2, 2], [3, 3, 9]],
+        [[1, 1], [2, 2], [float("nan"), 3]],
+        [[1, 1], [2, 2], [float("inf"), 3]],
+        [[1, 1], [2, 2], [1e308, 3]],
+        [[1, 1], [2, 2], [10**400, 3]],
+        [[1, 1], [50, 50], [1, 1]],
+        [[200, 200], [300, 200], [300, 300]],
+        [[1, 1], [1.001, 1], [1, 1.001]],
+    ],
+)
+def test_what_makes_no_mask_is_refused(points):
+    with pytest.raises(RegionError):
+        polygon_to_crop(points, 100, 100)
+
+
+def test_a_zigzag_of_many_points_is_refused_in_bounded_memory():
+    zigzag = [[index / 1000, 100 * (index % 2)] for index in range(100_000)]
+    with pytest.raises(RegionError, match="too many"):
+        polygon_to_crop(zigzag, 3000, 3000)
+
+
+def test_many_edges_are_rasterised_in_chunks_as_one():
+    zigzag = [[index / 29.9, 100 * (index % 2)] for index in range(2990)] + [[100, 100], [0, 100]]
+    drawn = polygon_to_crop(zigzag, 1000, 500)
+    assert drawn.mask.any()
+
+
+def test_resizing_a_mask_keeps_its_shape():
+    mask = ring(120)
+    small = resized(mask, 60, 60)
+    assert iou(small, ring(60)) > 0.9
+    assert iou(resized(small, 120, 120), mask) > 0.9
+    with pytest.raises(RegionError, match="no pixel"):
+        tight(Crop(np.zeros((3, 3), bool), 0, 0))
