@@ -206,6 +206,18 @@ class Store:
         """Let go of all connections."""
         self._engine.dispose()
 
+    def check_writable(self) -> None:
+        """Raise StoreError unless a transaction can be written now; nothing is left of it."""
+        try:
+            with self._write() as db:
+                db.execute(insert(_about).values(key="probe", value=str(time.time())))
+                db.execute(_about.delete().filter_by(key="probe"))
+        except sa.exc.SQLAlchemyError as error:
+            raise StoreError(
+                f"The store {self.path.name} cannot be written: {_cause(error)}. Check the disk's"
+                " free space and the directory's rights."
+            ) from error
+
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
         """One immediate write transaction."""
@@ -334,6 +346,12 @@ class Store:
                 .on_conflict_do_update(index_elements=["name"], set_=values)
             )
         return Lease(owner, token)
+
+    def worker_alive(self, name: str = "worker") -> bool:
+        """Whether a living process holds the lease right now."""
+        with self._read() as db:
+            row = db.execute(sa.select(_lease).filter_by(name=name)).first()
+        return row is not None and row.until > time.time() and _alive(row.owner)
 
     def renew(self, lease: Lease, name: str = "worker") -> None:
         """Extend the lease. Raises LeaseLost if somebody else holds it."""
