@@ -28,8 +28,7 @@ def mask_areas(instances: Instances) -> FloatArray:
     if instances.mask_probs is None:
         raise DataError("mask_areas: expected instances with mask_probs, got none.")
     sides = instances.boxes[:, 2:] - instances.boxes[:, :2]
-    inside = (instances.mask_probs >= 0.5).reshape(len(instances), -1)
-    share = inside.mean(axis=1) if inside.shape[1] else np.zeros(len(instances))
+    share = (instances.mask_probs >= 0.5).mean(axis=(1, 2))
     areas: FloatArray = (share * sides.prod(axis=1)).astype(np.float32)
     return areas
 

@@ -46,9 +46,10 @@ class Recipe:
     name: str
     steps: int
     model: ModelConfig = field(default_factory=ModelConfig.small)
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # from scratch, far ahead of SGD in few steps
+    lr: float = 1e-3
+    momentum: float = 0.9  # sgd
+    weight_decay: float = 0.05
     batch: int = 4
     crop: int | None = 128  # px at the working size; None trains on whole images
     turns: bool = True  # quarter turns and flips: right for overhead pictures, not for street views
@@ -72,8 +73,10 @@ class Recipe:
             name="paper",
             steps=25_000,
             model=ModelConfig.standard(),
+            optimizer="sgd",
             lr=0.12,
             momentum=0.997,
+            weight_decay=1e-4,
             batch=128,
             crop=None,
             turns=False,
@@ -147,6 +150,14 @@ class _Prepared:
         return images, targets
 
 
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    lr, decay = recipe.lr, recipe.weight_decay
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
+    return torch.optim.SGD(parameters, lr=lr, momentum=recipe.momentum, weight_decay=decay)
+
+
 class _Trainer:
     """Model, optimiser and where they stand; one method a step."""
 
@@ -154,12 +165,7 @@ class _Trainer:
         self.detector, self.recipe, self.seed = detector, recipe, seed
         self.bf16 = uses_bf16(recipe.precision, detector.device)
         self.model: nn.Module = detector.model.to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.SGD(
-            [p for p in self.model.parameters() if p.requires_grad],
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        self.optimizer = _optimizer(self.model, recipe)
 
     def step(self, prepared: _Prepared, state: TrainingState) -> float:
         """One optimisation step; returns the loss. Raises TrainingError when it diverged."""

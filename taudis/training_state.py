@@ -1,4 +1,4 @@
-"""The periodic state of a training run: weights, momentum and where the run stands.
+"""The periodic state of a training run: weights, optimiser and where the run stands.
 
 One sealed folder (taudis.files) per state: a safetensors file and a card, so that a cut or changed
 file is noticed; then the run starts anew and says so.
@@ -45,12 +45,12 @@ def identity_of(recipe: Recipe, label_map: LabelMap, seed: int, weights: str, sa
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.SGD) -> dict[str, Tensor]:
+def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     found = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-        momentum = optimizer.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            found[f"momentum.{index}"] = momentum
+        for name, value in optimizer.state[parameter].items():
+            if value is not None:  # SGD without momentum
+                found[f"optimizer.{index}.{name}"] = value
     return {name: value.detach().cpu().contiguous() for name, value in found.items()}
 
 
@@ -59,7 +59,7 @@ def save_state(
     identity: str,
     state: TrainingState,
     model: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Put the state at `resume_dir`/state in one step, in place of an older one."""
 
@@ -72,7 +72,7 @@ def save_state(
 
 
 def load_state(
-    resume_dir: Path, identity: str, model: nn.Module, optimizer: torch.optim.SGD
+    resume_dir: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> TrainingState | None:
     """Restore model and optimiser from `resume_dir`; None where there is nothing to go on from.
 
@@ -93,10 +93,15 @@ def load_state(
     tensors = load_file(folder / TENSORS)
     own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     model.load_state_dict(own)
-    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-        if (momentum := tensors.get(f"momentum.{index}")) is not None:
-            buffer = torch.empty_like(parameter).copy_(momentum)
-            optimizer.state[parameter]["momentum_buffer"] = buffer
+    parameters = optimizer.param_groups[0]["params"]
+    for key, value in tensors.items():
+        part, _, rest = key.partition(".")
+        if part == "optimizer":
+            index, _, name = rest.partition(".")
+            parameter = parameters[int(index)]
+            same = value.shape == parameter.shape  # else Adam's step count, which stays on the CPU
+            kept = torch.empty_like(parameter).copy_(value) if same else value
+            optimizer.state[parameter][name] = kept
     logger.info("Training goes on from step %d of %s.", card["step"], folder)
     return TrainingState(**card)
 
