@@ -71,12 +71,14 @@ def greedy_cover(
     order = _check(rows, k, priority, remainder)
     words = _words(rows)
     sizes = _sizes(words)
-    coverable = int(np.bitwise_count(np.bitwise_or.reduce(words, axis=0)).sum(dtype=np.int64))
+    reach: Words = np.bitwise_or.reduce(words, axis=0)
+    coverable = int(np.bitwise_count(reach).sum(dtype=np.int64))
     left = np.ones(len(words), bool)
-    layers = [_one_cover(words, sizes, order, left, k)]
+    layers = [_one_cover(words, sizes, reach, order, left, k)]
     if remainder == "layers":
         while len(layers) <= LAST_LAYER and layers[-1] and sum(map(len, layers)) < k:
-            layers.append(_one_cover(words, sizes, order, left, k - sum(map(len, layers))))
+            picked = sum(map(len, layers))
+            layers.append(_one_cover(words, sizes, reach, order, left, k - picked))
     elif remainder == "uncertainty":
         rest = np.flatnonzero(left)
         rest = rest[np.argsort(order[rest])][: k - len(layers[0])]
@@ -117,17 +119,21 @@ def _sizes(words: Words) -> IntArray:
 
 
 def _one_cover(
-    words: Words, sizes: IntArray, priority: IntArray, left: npt.NDArray[np.bool_], k: int
+    words: Words,
+    sizes: IntArray,
+    reach: Words,
+    priority: IntArray,
+    left: npt.NDArray[np.bool_],
+    k: int,
 ) -> list[tuple[int, int]]:
     """Cover from nothing with the rows still `left`: (row, gain) of each pick, gains above 0.
 
     Marks the picks in `left` as taken.
     """
-    free = np.full(words.shape[1], ~np.uint64(0))
-    rest = np.flatnonzero(left & (sizes > 0)).tolist()
-    heap = [
-        (-int(sizes[row]), int(priority[row]), row, 0) for row in rest
-    ]  # (bound, tie, row, age)
+    rest = np.flatnonzero(left & (sizes > 0))
+    free = reach.copy()  # once nothing of it is left, no row need be looked at again
+    # (bound, tie, row, age)
+    heap = [(-int(sizes[row]), int(priority[row]), row, 0) for row in rest.tolist()]
     heapq.heapify(heap)
     picks: list[tuple[int, int]] = []
     while heap and len(picks) < k:
@@ -137,6 +143,8 @@ def _one_cover(
             picks.append((row, -bound))
             left[row] = False
             free &= ~words[row]
+            if not free.any():
+                break
             continue
         gain = int(np.bitwise_count(words[row] & free).sum(dtype=np.int64))
         if gain:
