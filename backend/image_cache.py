@@ -1,0 +1,88 @@
+"""Fetched image files on disk: bounded, the longest unused goes first, every write atomic."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+TEMPORARY = ".new-"
+
+
+class FileCache:
+    """Bytes by key in one folder. Safe for threads; processes may share the folder."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._total: int | None = None  # None: not counted yet
+
+    def _path(self, key: str) -> Path:
+        return self.folder / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes of a key, or None."""
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+            os.utime(path)
+        except OSError:
+            return None
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep bytes. A disk that is full or not writable costs a warning, not the image."""
+        if len(data) > self.max_bytes:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=TEMPORARY)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                Path(name).replace(self._path(key))
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+            self._make_room(len(data))
+        except OSError as error:
+            logger.warning("The image cache cannot be written: %s", error.strerror)
+
+    def remove(self, key: str) -> None:
+        """Forget a key."""
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("A broken cached image cannot be removed: %s", error.strerror)
+
+    def _make_room(self, added: int) -> None:
+        with self._lock:
+            if self._total is not None:
+                self._total += added
+            if self._total is None or self._total > self.max_bytes:
+                self._total = self._evict()
+
+    def _evict(self) -> int:
+        """Drop the longest unused files until a tenth is free; the bytes that remain."""
+        files = []
+        for entry in os.scandir(self.folder):
+            try:
+                status = entry.stat()
+            except FileNotFoundError:  # another process was faster
+                continue
+            files.append((status.st_mtime_ns, status.st_size, Path(entry.path)))
+        total = sum(size for _, size, _ in files)
+        if total <= self.max_bytes:
+            return total
+        for _, size, path in sorted(files):
+            if total <= self.max_bytes * 0.9:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+        return total
