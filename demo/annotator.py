@@ -1,0 +1,266 @@
+"""Simulated annotators: people who label through Label Studio's own API, from the ground truth.
+
+Each has an account and token of their own, asks for the next task as the Label All Tasks button
+does, looks at it for a while, and submits or skips. What Label Studio answered is kept as it came,
+for the referee and for the summary.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from backend.errors import RegionError, StudioError, StudioUnreachable
+from backend.label_config import ControlTag, LabelConfig
+from backend.regions.brush import encode_rle
+from backend.regions.crop import Crop
+from backend.regions.decode import INSTANCE_KEY, PART_KEY
+from backend.regions.polygon import mask_to_polygons
+from backend.regions.rectangle import box_to_value
+from backend.studio import Studio
+from demo.referee import Done, Served
+from demo.studio import DemoError
+from taudis.coco import CocoSamples
+from taudis.instances import BoolArray, LabelMap, Target
+
+Region = dict[str, Any]
+UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+"""Label Studio puts eight letters before an uploaded file's name."""
+GIVE_UP_AFTER = 10
+
+
+class Truth:
+    """What a careful person would draw on each picture, as Label Studio regions.
+
+    Args:
+        samples: the data set; crowd regions are left out, as nobody can outline their members.
+        label_map: names of the samples' labels.
+        config: the project's labelling config; each label is drawn with its control.
+    """
+
+    def __init__(self, samples: CocoSamples, label_map: LabelMap, config: LabelConfig) -> None:
+        self._samples, self._label_map, self._config = samples, label_map, config
+        self._rows = {Path(name).name: row for row, name in enumerate(samples.file_names)}
+
+    def regions(self, data: Mapping[str, Any]) -> list[Region]:
+        """The regions of a task by its data.
+
+        Raises:
+            DemoError: the task's picture is not in the data set.
+        """
+        name = unquote(self._config.image.address(data).rpartition("/")[2])
+        row = self._rows.get(UPLOADED.sub("", name), self._rows.get(name))
+        if row is None:
+            raise DemoError(f"No truth is known for {name}; import the pictures of the data set.")
+        target = self._samples.target(row)
+        drawn = [self._draw(target, index) for index in range(len(target.labels))]
+        return [region for regions in drawn for region in regions]
+
+    def _draw(self, target: Target, index: int) -> list[Region]:
+        """One object's regions: one, or several for a polygon in parts; none for a crowd."""
+        mask = target.masks[index]
+        if target.iscrowd[index] or not mask.any():
+            return []
+        label = self._label_map.name(int(target.labels[index]))
+        control = self._config.control_for(label)
+        height, width = mask.shape
+        values = _values(control, mask, target.boxes[index].tolist())
+        regions: list[Region] = []
+        for part, value in enumerate(values):
+            regions.append({
+                "id": f"t{index}p{part}",
+                "type": control.result_type,
+                "from_name": control.name,
+                "to_name": control.to_name,
+                "original_width": width,
+                "original_height": height,
+                "image_rotation": 0,
+                "value": {**value, control.result_type: [label]},
+            })  # fmt: skip
+            if len(values) > 1:
+                regions[-1]["meta"] = {INSTANCE_KEY: f"t{index}", PART_KEY: part}
+        return regions
+
+
+def _values(control: ControlTag, mask: BoolArray, box: list[float]) -> list[Region]:
+    """The shapes of one object [H,W], in what the control draws."""
+    height, width = mask.shape
+    if control.kind == "brush":
+        return [{"format": "rle", "rle": encode_rle(mask)}]
+    if control.kind == "rectangle":
+        try:
+            return [box_to_value(box, height, width)]
+        except RegionError:
+            return []
+    outlines = mask_to_polygons(Crop(mask, 0, 0), height, width)
+    return [{"points": outline, "closed": True} for outline in outlines]
+
+
+class Annotator:
+    """One person at work in a thread of their own.
+
+    Args:
+        url: Label Studio's address.
+        token: this person's own token.
+        project: the project they label.
+        truth: what they draw.
+        name: for records.
+        pause: seconds they look at a task before they submit it.
+        skip_part: part of the tasks that they skip, by a rule of seed, name and task.
+        seed: of that rule.
+        log: JSON lines file for every answer; None keeps them in memory alone.
+        most: stop after this many submits and skips; None goes on until `stop`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        project: int,
+        truth: Truth,
+        name: str,
+        *,
+        pause: float = 0.5,
+        skip_part: float = 0.0,
+        seed: int = 0,
+        log: Path | None = None,
+        most: int | None = None,
+    ) -> None:
+        self.name, self.project = name, project
+        self.failure: str = ""  # why they gave up, in words
+        self.resting = threading.Event()  # set while Label Studio has no task for them
+        self._studio = Studio(url, token)
+        self._truth, self._pause, self._skip_part, self._seed = truth, pause, skip_part, seed
+        self._log, self._most = log, most
+        self._lock, self._stopping = threading.Lock(), threading.Event()
+        self._served: list[Served] = []
+        self._done: list[Done] = []
+        self._me: int | None = None
+        self._thread = threading.Thread(target=self._work, name=f"annotator {name}", daemon=True)
+
+    @property
+    def served(self) -> list[Served]:
+        """Every task that Label Studio gave this person, in order; a copy."""
+        with self._lock:
+            return list(self._served)
+
+    @property
+    def done(self) -> list[Done]:
+        """Every submit and skip, in order; a copy."""
+        with self._lock:
+            return list(self._done)
+
+    @property
+    def working(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to label."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 60) -> None:
+        """Submit the task at hand and end; from any thread, any number of times."""
+        self._stopping.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def _work(self) -> None:
+        """Task after task, through Label Studio's shorter troubles."""
+        troubles = 0
+        while not self._stopping.is_set() and len(self._done) != self._most:
+            try:
+                if not self.label_one():
+                    self._stopping.wait(max(self._pause, 1.0))
+                troubles = 0
+            except StudioError as error:
+                troubles += 1
+                self._note("trouble", error=str(error))
+                if troubles == GIVE_UP_AFTER:
+                    self.failure = str(error)
+                    return
+                self._stopping.wait(1.0)
+            except DemoError as error:
+                self.failure = str(error)
+                return
+
+    def label_one(self) -> bool:
+        """Ask for the next task, look, submit or skip; False if there was none."""
+        task = self._ask()
+        if task is None:
+            self.resting.set()
+            return False
+        self.resting.clear()
+        skipped = self._skips(task["id"])
+        result = [] if skipped else self._truth.regions(task["data"])
+        began = time.monotonic()
+        self._stopping.wait(self._pause)
+        sent = time.monotonic()
+        self._submit(task, result, skipped, lead_time=round(sent - began, 3))
+        done = Done(self.name, task["id"], sent, time.monotonic(), skipped)
+        with self._lock:
+            self._done.append(done)
+        self._note("done", task=done.task, sent=sent, answered=done.answered, skipped=skipped)
+        return True
+
+    def _ask(self) -> dict[str, Any] | None:
+        """The next task, recorded as Label Studio gave it, with the version before and after."""
+        before = self._version()
+        asked = time.monotonic()
+        task = self._studio.next_task(self.project)
+        answered = time.monotonic()
+        if task is None:
+            return None
+        served = Served(self.name, asked, answered, task["id"], before, self._version())
+        with self._lock:
+            self._served.append(served)
+        shown = [
+            {"id": p["id"], "model_version": p["model_version"], "score": p["score"],
+             "regions": len(p["result"])}
+            for p in task.get("predictions", [])
+        ]  # fmt: skip
+        self._note("served", **{**vars(served), "predictions": shown, "queue": task.get("queue")})
+        return task
+
+    def _version(self) -> str:
+        return str(self._studio.project(self.project).get("model_version") or "")
+
+    def _skips(self, task: int) -> bool:
+        """Whether this person skips this task: the same answer whenever it is asked."""
+        return random.Random(f"{self._seed} {self.name} {task}").random() < self._skip_part
+
+    def _submit(
+        self, task: dict[str, Any], result: list[Region], skipped: bool, lead_time: float
+    ) -> None:
+        """Submit once. Where the answer was lost, look whether it arrived before trying again."""
+        first = next(iter(task.get("predictions", [])), None)
+        fields: dict[str, Any] = {"lead_time": lead_time, "project": self.project}
+        if first is not None and not skipped:
+            fields["parent_prediction"] = first["id"]
+        try:
+            self._studio.create_annotation(task["id"], result, was_cancelled=skipped, **fields)
+        except StudioUnreachable:
+            if not self._arrived(task["id"]):
+                self._studio.create_annotation(task["id"], result, was_cancelled=skipped, **fields)
+
+    def _arrived(self, task: int) -> bool:
+        """Whether this person has an annotation of the task."""
+        if self._me is None:
+            self._me = int(self._studio.whoami()["id"])
+        rows = self._studio.get_task(task)["annotations"]
+        return any(row["completed_by"] == self._me for row in rows)
+
+    def _note(self, event: str, **facts: Any) -> None:
+        """One line in the log."""
+        if self._log is None:
+            return
+        line = {"event": event, "annotator": self.name, "at": time.time(), **facts}
+        with self._lock, self._log.open("a") as log:
+            log.write(json.dumps(line) + "\n")

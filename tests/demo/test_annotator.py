@@ -1,0 +1,60 @@
+"""What a simulated annotator draws, without a server."""
+
+import numpy as np
+import pytest
+
+from backend.label_config import parse_label_config
+from backend.regions.decode import decode_annotation
+from demo.annotator import Annotator, Truth
+from demo.pictures import KINDS, generate
+from demo.studio import DemoError
+from taudis.coco import load_coco
+
+
+def config_of(tag):
+    labels = "".join(f'<Label value="{kind.name}"/>' for kind in KINDS)
+    return (
+        f'<View><Image name="image" value="$image"/><{tag} name="t" toName="image">{labels}</{tag}>'
+        "</View>"
+    )
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    return load_coco(generate(folder, 12, seed=2), folder / "images")
+
+
+@pytest.mark.parametrize("tag", ["BrushLabels", "PolygonLabels", "RectangleLabels"])
+def test_truth_drawn_and_read_back_is_the_truth(samples, tag):
+    label_map, pictures = samples
+    config = parse_label_config(config_of(tag))
+    truth = Truth(pictures, label_map, config)
+    for row, name in enumerate(pictures.file_names):
+        regions = truth.regions({"image": f"/data/upload/7/0123abcd-{name}"})
+        assert regions == truth.regions({"image": f"https://bucket/{name}"})
+        target = pictures.target(row)
+        read = decode_annotation(regions, config, size=(192, 192))
+        assert not read.problems
+        assert sorted(read.target.labels.tolist()) == sorted(target.labels.tolist())
+        if tag == "BrushLabels":
+            assert (read.target.masks == target.masks).all()
+        elif tag == "PolygonLabels":
+            overlap = (read.target.masks & target.masks).sum((1, 2))
+            assert (overlap / (read.target.masks | target.masks).sum((1, 2)) > 0.97).all()
+        else:
+            assert np.allclose(read.target.boxes, target.boxes)
+    with pytest.raises(DemoError, match="No truth"):
+        truth.regions({"image": "/data/upload/7/unknown.jpg"})
+
+
+def test_skips_follow_from_seed_name_and_task():
+    def skipped(name, seed, part=0.2):
+        person = Annotator("http://localhost:1", "x" * 40, 1, None, name, skip_part=part, seed=seed)
+        return [person._skips(task) for task in range(400)]
+
+    assert skipped("ann", 1) == skipped("ann", 1)
+    assert skipped("ann", 1) != skipped("ben", 1)
+    assert skipped("ann", 1) != skipped("ann", 2)
+    assert 0.1 < np.mean(skipped("ann", 1)) < 0.3
+    assert not any(skipped("ann", 1, part=0.0))
