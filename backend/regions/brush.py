@@ -79,9 +79,10 @@ def _check_size(height: int, width: int) -> None:
 
 def _runs(crop: BoolArray, x: int, y: int, height: int, width: int) -> tuple[IntArray, BoolArray]:
     """Lengths in px of the image's runs in reading order, and which of them are filled."""
-    padded = np.zeros((crop.shape[0], crop.shape[1] + 2), np.int8)
+    padded = np.zeros((crop.shape[0], crop.shape[1] + 2), bool)
     padded[:, 1:-1] = crop
-    rows, columns = np.nonzero(np.diff(padded, axis=1))
+    changes = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
+    rows, columns = np.divmod(changes, crop.shape[1] + 1)
     edges = (rows.astype(np.int64) + y) * width + columns + x
     # A run that reaches the right border and one that starts the next row are one run.
     touching = np.flatnonzero(edges[1:] == edges[:-1])

@@ -1,0 +1,282 @@
+"""Label Studio's annotations -> training data, and the validation split that never moves.
+
+Which annotation of a task counts: cancelled ones (skips) never; ground truth before others; then
+the latest by `updated_at`, then by id. An annotation without regions is a true negative example.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from backend.errors import ImageError
+from backend.image_decode import Pixels
+from backend.images import ImageSource
+from backend.label_config import LabelConfig
+from backend.regions import decode_annotation
+from taudis.instances import Target
+
+Task = Mapping[str, Any]
+Split = Literal["train", "validation"]
+
+CACHE_BYTES = 512 << 20
+_BUCKETS = 1 << 64
+
+
+def choose_annotation(task: Task) -> dict[str, Any] | None:
+    """The annotation of a task that counts, or None if there is none that was not cancelled."""
+    made = [
+        each
+        for each in task.get("annotations") or ()
+        if isinstance(each, dict) and not each.get("was_cancelled")
+    ]
+    return max(made, key=_precedence, default=None)
+
+
+def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, float, int]:
+    when = annotation.get("updated_at") or annotation.get("created_at")
+    return bool(annotation.get("ground_truth")), _seconds(when), int(annotation.get("id") or 0)
+
+
+def _seconds(when: Any) -> float:
+    """An ISO 8601 time as seconds; times without a zone are UTC, unreadable ones the earliest."""
+    try:
+        moment = datetime.fromisoformat(when)
+    except (TypeError, ValueError):
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def is_validation(project: int, task_id: int, fraction: float) -> bool:
+    """Whether a task belongs to the validation split: a pure function of its id.
+
+    A task stays on its side for ever (and moves only from training to validation when the fraction
+    grows), whatever else is labelled. With few labels the split may therefore be empty.
+    """
+    digest = hashlib.sha256(f"taudis-validation:{project}:{task_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * _BUCKETS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One labelled task of a snapshot."""
+
+    task_id: int
+    annotation_id: int
+    updated_at: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a round was trained and judged on. Every counted annotation is in exactly one split."""
+
+    project: int
+    labels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    skipped: tuple[int, ...] = ()  # tasks whose annotations were all cancelled
+    problems: tuple[str, ...] = ()
+
+    def of(self, split: Split) -> tuple[Entry, ...]:
+        """The entries of one split."""
+        return tuple(entry for entry in self.entries if entry.split == split)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self) | {
+            "labels": list(self.labels),
+            "entries": [asdict(entry) for entry in self.entries],
+            "skipped": list(self.skipped),
+            "problems": list(self.problems),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Snapshot:
+        """What `to_json` gave."""
+        return cls(
+            project=value["project"],
+            labels=tuple(value["labels"]),
+            entries=tuple(Entry(**entry) for entry in value["entries"]),
+            skipped=tuple(value["skipped"]),
+            problems=tuple(value["problems"]),
+        )
+
+
+def take_snapshot(
+    project: int, tasks: Sequence[Task], config: LabelConfig, fraction: float
+) -> Snapshot:
+    """The snapshot of a project's annotated tasks, ordered by task id.
+
+    `problems` names labels in use that the config does not have (any more): their regions are not
+    trained on, and a person should know.
+    """
+    entries: list[Entry] = []
+    skipped: list[int] = []
+    unknown: dict[str, int] = {}
+    for task in sorted(tasks, key=lambda task: int(task["id"])):
+        task_id, chosen = int(task["id"]), choose_annotation(task)
+        if chosen is None:
+            if task.get("annotations"):
+                skipped.append(task_id)
+            continue
+        split: Split = "validation" if is_validation(project, task_id, fraction) else "train"
+        when = str(chosen.get("updated_at") or "")
+        entries.append(Entry(task_id, int(chosen.get("id") or 0), when, split))
+        for label in _unknown_labels(chosen, config):
+            unknown[label] = unknown.get(label, 0) + 1
+    problems = tuple(
+        f"Label {label!r} is in {count} tasks but not in the labelling config; its regions are "
+        "left out. Put the label back, or label them again."
+        for label, count in unknown.items()
+    )
+    return Snapshot(project, config.label_map.names, tuple(entries), tuple(skipped), problems)
+
+
+def _unknown_labels(annotation: Mapping[str, Any], config: LabelConfig) -> set[str]:
+    types = {control.result_type for control in config.controls}
+    found: set[str] = set()
+    for region in _result(annotation):
+        if isinstance(region, dict) and region.get("type") in types:
+            value = region.get("value")
+            labels = value.get(region["type"]) if isinstance(value, dict) else None
+            named = labels if isinstance(labels, list) else []
+            found.update(label for label in named if isinstance(label, str))
+    return found - set(config.label_map.names)
+
+
+def _result(annotation: Mapping[str, Any]) -> list[Any]:
+    result = annotation.get("result")
+    return result if isinstance(result, list) else []
+
+
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """A target in the cache: masks as compressed bits, some hundred times smaller."""
+
+    target: Target  # without its masks
+    masks: bytes
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.masks) + self.target.boxes.nbytes + 200
+
+    @classmethod
+    def of(cls, target: Target) -> _Packed:
+        shape = target.masks.shape
+        bare = Target(
+            target.boxes, target.labels, np.zeros((len(target), 0, 0), bool), target.iscrowd
+        )
+        return cls(bare, zlib.compress(np.packbits(target.masks).tobytes(), 1), shape)
+
+    def unpack(self) -> Target:
+        count = int(np.prod(self.shape))
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(self.masks), np.uint8), count=count)
+        masks = bits.astype(bool).reshape(self.shape)
+        return Target(self.target.boxes, self.target.labels, masks, self.target.iscrowd)
+
+
+class AnnotatedSamples:
+    """Labelled tasks as training samples: `len()` and `[i] -> (image, target)`.
+
+    Every image is loaded and every annotation decoded once up front; tasks whose image cannot be
+    had, or whose regions are all unusable, are set aside with a reason in `problems`, and never
+    fail later by themselves. A task's regions that make no mask are named there too. Images come
+    from the disk cache of `images`, targets from a bounded cache in memory. Safe for threads.
+
+    Raises StudioUnreachable or StudioAuthError when Label Studio as a whole fails.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        config: LabelConfig,
+        images: ImageSource,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.config = config
+        self.images = images
+        self._room = cache_bytes
+        self._cache: OrderedDict[int, _Packed] = OrderedDict()
+        self._held = 0  # bytes in the cache
+        self._lock = threading.Lock()
+        self.tasks, counts, self.problems = self._usable(tasks)
+        self.task_ids = tuple(int(task["id"]) for task in self.tasks)
+        self.mean_instances = float(np.mean(counts)) if counts else 0.0
+        """Mean number of labelled instances an image, empty images included; 0 without images."""
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, Target]:
+        """The image, RGB uint8 [H,W,3], and its target. Raises IndexError beyond the last."""
+        task = self.tasks[index]
+        image = self._image(task)
+        return image, self._target(task, image)
+
+    def _image(self, task: Task) -> Pixels:
+        data = task.get("data")
+        address = self.config.image.address(data if isinstance(data, dict) else {})
+        return self.images.load(address, task=int(task["id"]))
+
+    def _target(self, task: Task, image: Pixels) -> Target:
+        task_id = int(task["id"])
+        with self._lock:
+            packed = self._cache.get(task_id)
+            if packed is not None:
+                self._cache.move_to_end(task_id)
+        if packed is not None and packed.shape[1:] == image.shape[:2]:
+            return packed.unpack()
+        target, _ = self._decoded(task, image)
+        self._keep(task_id, _Packed.of(target))
+        return target
+
+    def _decoded(self, task: Task, image: Pixels) -> tuple[Target, tuple[str, ...]]:
+        """The target in the image's size, and what could not be used of it."""
+        height, width = image.shape[:2]
+        result = _result(choose_annotation(task) or {})
+        decoded = decode_annotation(result, self.config, size=(height, width))
+        if decoded.target is None:
+            raise ImageError(f"Task {task['id']}: no target, though the image's size is known.")
+        return decoded.target, decoded.problems
+
+    def _keep(self, task_id: int, packed: _Packed) -> None:
+        with self._lock:
+            before = self._cache.pop(task_id, None)
+            self._cache[task_id] = packed
+            self._held += packed.nbytes - (before.nbytes if before else 0)
+            while self._held > self._room:
+                self._held -= self._cache.popitem(last=False)[1].nbytes
+
+    def _usable(self, tasks: Sequence[Task]) -> tuple[list[Task], list[int], tuple[str, ...]]:
+        """The tasks that can be trained on, their numbers of instances, and what is wrong."""
+        usable: list[Task] = []
+        counts: list[int] = []
+        problems: list[str] = []
+        for task in tasks:
+            if choose_annotation(task) is None:
+                problems.append(f"Task {task['id']}: has no annotation that was not cancelled.")
+                continue
+            try:
+                target, wrong = self._decoded(task, self._image(task))
+            except ImageError as error:
+                problems.append(f"Task {task['id']}: {error}")
+                continue
+            problems += [f"Task {task['id']}: {each}" for each in wrong]
+            if wrong and not len(target):
+                # Its objects are there but unreadable: as a true negative it would teach a lie.
+                problems.append(f"Task {task['id']}: set aside, none of its regions can be used.")
+                continue
+            self._keep(int(task["id"]), _Packed.of(target))
+            usable.append(task)
+            counts.append(len(target))
+        return usable, counts, tuple(problems)
