@@ -170,6 +170,7 @@ def test_masks_beyond_the_memory_bound_are_named(monkeypatch):
     assert "first 3" in decoded.problems[-1]
 
 
+@pytest.mark.slow
 def test_ten_thousand_regions_decode():
     result = [region("rectangle", "box", BOX, ["car"]) for _ in range(10_000)]
     decoded = decode_annotation(result, CONFIG, size=SIZE)
