@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backend import predictions, task_queue
@@ -84,8 +84,9 @@ def _just_before(round_: Round) -> str:
     """Two seconds before the newest change that a round has read: edits may end out of order."""
     newest = str(round_.steps["synced"]["watermark"])
     if not newest:
-        return "1970-01-01T00:00:00Z"  # there was no task
-    return (datetime.fromisoformat(newest) - timedelta(seconds=2)).isoformat()
+        return "1970-01-01T00:00:00.000000Z"  # there was no task
+    moment = (datetime.fromisoformat(newest) - timedelta(seconds=2)).astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # the one form that Label Studio reads
 
 
 def fingerprint(task: dict[str, Any]) -> tuple[int, str] | None:

@@ -248,7 +248,7 @@ def read_images(
 
     def load(task: int) -> np.ndarray[Any, np.dtype[np.uint8]] | str:
         try:
-            return desk.images.load(config.image.address(tasks[task]))
+            return desk.images.load(config.image.address(tasks[task]), task=task)
         except ImageError as error:
             return str(error)
 

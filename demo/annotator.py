@@ -137,7 +137,8 @@ class Annotator:
         self.failure: str = ""  # why they gave up, in words
         self.resting = threading.Event()  # set while Label Studio has no task for them
         self._studio = Studio(url, token)
-        self._truth, self._pause, self._skip_part, self._seed = truth, pause, skip_part, seed
+        self._truth, self._skip_part, self._seed = truth, skip_part, seed
+        self.pause = pause  # may be changed while they work
         self._log, self._most = log, most
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._served: list[Served] = []
@@ -178,7 +179,7 @@ class Annotator:
         while not self._stopping.is_set() and len(self._done) != self._most:
             try:
                 if not self.label_one():
-                    self._stopping.wait(max(self._pause, 1.0))
+                    self._stopping.wait(max(self.pause, 1.0))
                 troubles = 0
             except StudioError as error:
                 troubles += 1
@@ -191,6 +192,10 @@ class Annotator:
                 self.failure = str(error)
                 return
 
+    def look(self) -> bool:
+        """Ask for the next task and leave it; False if there was none. For after `stop`."""
+        return self._ask() is not None
+
     def label_one(self) -> bool:
         """Ask for the next task, look, submit or skip; False if there was none."""
         task = self._ask()
@@ -201,7 +206,7 @@ class Annotator:
         skipped = self._skips(task["id"])
         result = [] if skipped else self._truth.regions(task["data"])
         began = time.monotonic()
-        self._stopping.wait(self._pause)
+        self._stopping.wait(self.pause)
         sent = time.monotonic()
         self._submit(task, result, skipped, lead_time=round(sent - began, 3))
         done = Done(self.name, task["id"], sent, time.monotonic(), skipped)

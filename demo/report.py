@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
-from matplotlib.axes import Axes  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
-from backend.regions.encode import paste  # noqa: E402
-from taudis.mask_rcnn import Detection  # noqa: E402
+from backend.regions.encode import paste
+from taudis.mask_rcnn import Detection
 
 Image = npt.NDArray[np.uint8]
 SHOWN = 10
@@ -49,12 +49,12 @@ def draw(
     height = 1.25 * len(rounds) + 2.3 * len(examples) + 3.6
     figure = plt.figure(figsize=(14, height), layout="constrained")
     figure.suptitle(title)
-    parts = figure.subfigures(
-        3, 1, height_ratios=[1.25 * len(rounds), 2.3 * len(examples) + 0.2, 3.4]
-    )
-    _orders(parts[0], rounds, thumbnails)
-    _pre_annotations(parts[1], models, examples, threshold)
-    _curve(parts[2], models)
+    heights = [1.25 * len(rounds), 2.3 * len(examples) + 0.2, 3.4]
+    parts: Any = figure.subfigures(3, 1, height_ratios=heights)
+    top, middle, bottom = parts
+    _orders(top, rounds, thumbnails)
+    _pre_annotations(middle, models, examples, threshold)
+    _curve(bottom, models)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
