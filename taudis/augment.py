@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from taudis.architecture import IMAGE_MEAN, ModelConfig
 from taudis.errors import DataError
 from taudis.instances import BoolArray, Target
-from taudis.mask_rcnn import IMAGE_MEAN, Image, ModelConfig, check_image, to_tensor
+from taudis.mask_rcnn import Image, check_image, to_tensor
 
 MEAN_COLOUR = tuple(round(255 * value) for value in IMAGE_MEAN)
 

@@ -6,6 +6,7 @@ at IoU 0.5 and then only weighs images, so that a hundred resamples cost less th
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from taudis.errors import DataError
 from taudis.instances import BoolArray, FloatArray, IntArray, LabelMap, Target
 from taudis.mask_rcnn import Detection, Detector
 from taudis.training import Samples
+
+logger = logging.getLogger(__name__)
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Recall thresholds of COCO's interpolated precision."""
@@ -188,7 +191,7 @@ def _coco_precision(judged: list[Judged], labels: int, limit: int) -> FloatArray
         columns = [0.0 if label in known else -1.0 for label in range(1, labels + 1)]
         return np.broadcast_to(np.array(columns), (10, len(RECALLS), labels))
     gt = COCO(truth)
-    run = COCOeval_faster(gt, gt.loadRes(found), iouType="segm")
+    run = COCOeval_faster(gt, gt.loadRes(found), iouType="segm", print_function=logger.debug)
     run.params.maxDets = [1, 10, limit]
     run.evaluate()
     run.accumulate()

@@ -1,195 +1,44 @@
 """Mask R-CNN with FPN: one forward pass gives boxes, scores, p_n, m_n, r_n, image embedding.
 
-torchvision's model is used as it is; `Detector` runs its public parts in their own order and keeps
-what the stock call throws away. Letters: n detections, K labels, M = 28 mask side, D embedding
-width, D' FPN width.
+torchvision's model (taudis.architecture) is used as it is; `Detector` runs its public parts in
+their own order and keeps what the stock call throws away. Letters: n detections, K labels, M = 28
+mask side, D embedding width, D' FPN width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torchvision.models import resnet
 from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import maskrcnn_inference, paste_masks_in_image
-from torchvision.models.detection.rpn import RPNHead
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops import boxes as box_ops
 
-from taudis.errors import DataError, WeightsError
+from taudis.architecture import ModelConfig, build_model, make_model
+from taudis.errors import DataError
 from taudis.instances import BoolArray, FloatArray, Instances, LabelMap
-from taudis.weights import load_initial
+
+__all__ = [
+    "Detection",
+    "Detector",
+    "Embedding",
+    "Image",
+    "ModelConfig",
+    "build_model",
+    "check_image",
+    "make_model",
+    "to_tensor",
+]
 
 Image = npt.NDArray[np.uint8]
 Embedding = Literal["mask", "box"]
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The architecture and its thresholds; `dataclasses.asdict` of it goes into JSON and back."""
-
-    backbone: Literal["resnet18", "resnet50"] = "resnet18"
-    norm: Literal["group", "batch", "frozen"] = "group"  # frozen batch norm wants weights
-    fpn_width: int = 64
-    box_mlp: int = 256
-    mask_head: tuple[int, ...] = (64, 64, 64, 64)  # widths of the 3x3 convolutions
-    mask_deconv: int = 64
-    min_size: int | None = None  # px of the shorter side; None: the image's own, never enlarged
-    max_size: int = 512  # px of the longer side
-    anchors: tuple[int, ...] = (8, 16, 32, 64, 128)  # px at the working size, one an FPN level
-    rpn_samples: int = 64  # anchors per image in the RPN loss
-    box_samples: int = 64  # proposals per image in the box loss
-    proposals: int = 150  # kept after the RPN's NMS, per image
-    proposals_nms: float = 0.7
-    score_threshold: float = 0.05  # T_F: what counts as a detection
-    nms: float = 0.5
-    detections_per_image: int = 100
-
-    @classmethod
-    def small(cls) -> ModelConfig:
-        """What two CPU cores train in a minute from scratch (docs/decisions/0004-detector.md)."""
-        return cls()
-
-    @classmethod
-    def standard(cls) -> ModelConfig:
-        """Torchvision's `maskrcnn_resnet50_fpn`, the architecture of its COCO weights."""
-        return cls(
-            backbone="resnet50",
-            norm="frozen",
-            fpn_width=256,
-            box_mlp=1024,
-            mask_head=(256, 256, 256, 256),
-            mask_deconv=256,
-            min_size=800,
-            max_size=1333,
-            anchors=(32, 64, 128, 256, 512),
-            rpn_samples=256,
-            box_samples=512,
-            proposals=1000,
-        )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of `dataclasses.asdict`, also after JSON made lists of tuples."""
-        try:
-            fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            return cls(**fields)
-        except TypeError as error:
-            raise DataError(f"ModelConfig: {error}; it was written by another version.") from None
-
-    def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) px at which an image of this size goes through the model."""
-        scale = self.max_size / max(height, width)
-        scale = min(scale, 1.0 if self.min_size is None else self.min_size / min(height, width))
-        return max(1, int(height * scale)), max(1, int(width * scale))
-
-
-class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """torchvision's transform with the working size of the config.
-
-    Training images arrive at their working size already (taudis.augment), so nothing is resized
-    then; elsewhere an image thinner than a pixel after scaling keeps one pixel.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(
-            config.min_size or config.max_size, config.max_size, list(IMAGE_MEAN), list(IMAGE_STD)
-        )
-        self.config = config
-
-    def resize(
-        self, image: Tensor, target: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """The image [3,H,W] at its working size; targets are untouched (training only)."""
-        size = self.config.working_size(*image.shape[-2:])
-        if self.training or size == tuple(image.shape[-2:]):
-            return image, target
-        scaled = functional.interpolate(image[None], size=size, mode="bilinear")
-        return scaled[0], target
-
-
-def _norm_layer(config: ModelConfig) -> Callable[[int], nn.Module]:
-    if config.norm == "group":
-        return lambda channels: nn.GroupNorm(min(32, channels // 2), channels)
-    return nn.BatchNorm2d if config.norm == "batch" else FrozenBatchNorm2d
-
-
-def _backbone(config: ModelConfig) -> nn.Module:
-    """ResNet stages 2-5 with an FPN on top, all layers trainable."""
-    body = getattr(resnet, config.backbone)(weights=None, norm_layer=_norm_layer(config))
-    width = body.inplanes // 8
-    layers = {f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)}
-    widths = [width * 2**stage for stage in range(4)]
-    return BackboneWithFPN(body, layers, widths, config.fpn_width)  # type: ignore[no-any-return]
-
-
-def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
-    """A torchvision MaskRCNN of K = num_labels labels and background, freshly initialised.
-
-    Draws from torch's global generator. Raises DataError for less than one label.
-    """
-    if num_labels < 1:
-        raise DataError(f"num_labels: expected at least 1, got {num_labels}.")
-    anchors = AnchorGenerator(
-        tuple((size,) for size in config.anchors), ((0.5, 1.0, 2.0),) * len(config.anchors)
-    )
-    model = MaskRCNN(
-        _backbone(config),
-        rpn_anchor_generator=anchors,
-        rpn_head=RPNHead(config.fpn_width, anchors.num_anchors_per_location()[0]),
-        rpn_pre_nms_top_n_train=2 * config.proposals,
-        rpn_pre_nms_top_n_test=config.proposals,
-        rpn_post_nms_top_n_train=config.proposals,
-        rpn_post_nms_top_n_test=config.proposals,
-        rpn_nms_thresh=config.proposals_nms,
-        rpn_batch_size_per_image=config.rpn_samples,
-        box_head=TwoMLPHead(config.fpn_width * 7 * 7, config.box_mlp),
-        box_predictor=FastRCNNPredictor(config.box_mlp, num_labels + 1),
-        box_score_thresh=config.score_threshold,
-        box_nms_thresh=config.nms,
-        box_detections_per_img=config.detections_per_image,
-        box_batch_size_per_image=config.box_samples,
-        mask_head=MaskRCNNHeads(config.fpn_width, config.mask_head, 1),
-        mask_predictor=MaskRCNNPredictor(config.mask_head[-1], config.mask_deconv, num_labels + 1),
-    )
-    model.transform = _Resize(config)
-    return model
-
-
-def build_model(
-    config: ModelConfig, num_labels: int, *, seed: int, weights: str = "none"
-) -> MaskRCNN:
-    """A model to train: initialised from `seed`, then from `weights` ('none', 'coco' or a path).
-
-    torch's global generator is left as it was. Raises WeightsError where the weights cannot be had
-    or do not fit, or where a frozen batch norm would be trained from nothing.
-    """
-    if config.norm == "frozen" and weights == "none":
-        raise WeightsError(
-            "Weights 'none': a model with frozen batch norm cannot be trained from scratch. Give"
-            " weights 'coco' or a path, or choose a model with norm 'group'."
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = make_model(config, num_labels)
-    load_initial(model, weights)
-    return model
 
 
 @dataclass(frozen=True, eq=False)

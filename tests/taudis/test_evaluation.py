@@ -82,7 +82,8 @@ def by_pycocotools(judged, labels, limit=100):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_figures_equal_pycocotools(seed, capsys):
+def test_the_figures_equal_pycocotools(seed, capsys, caplog):
+    caplog.set_level("INFO")
     rng = np.random.default_rng(seed)
     judged = [judged_image(rng) for _ in range(12)]
     limit = 100 if seed % 2 else 2
@@ -92,7 +93,7 @@ def test_the_figures_equal_pycocotools(seed, capsys):
     assert metrics.map == pytest.approx(map_, abs=1e-12)
     assert list(metrics.per_label.values()) == pytest.approx(per_label, abs=1e-12, nan_ok=True)
     assert math.isnan(metrics.per_label["never"])
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "" and caplog.text == ""
 
 
 @pytest.mark.parametrize("seed", range(8))
