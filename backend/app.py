@@ -138,7 +138,9 @@ def _setup(services: Services) -> Answer:
     changed = known is None or any(state.get(key) != value for key, value in news.items())
     if changed:
         store.update_project(project, **news)
-    if changed or fresh or not state.get("armed"):
+    # After `disconnect` only the worker's poll may find that somebody connected anew: ringing here
+    # would go round in circles, since looking at the backends makes Label Studio call /setup.
+    if changed or fresh or not (state.get("armed") or state.get("disconnected")):
         store.ring(project, "setup")
     return jsonify(model_version=serving_version(known))
 
