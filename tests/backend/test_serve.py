@@ -169,6 +169,7 @@ def test_sigterm_ends_everything(served):
     wait_for(lambda: not [c for c in family if c.is_running() and c.status() != "zombie"], 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
