@@ -18,7 +18,7 @@ from backend import worker as worker_
 from backend.desk import Desk
 from backend.errors import BackendError
 from backend.logs import setup_logging
-from backend.settings import Settings, load_settings
+from backend.settings import Settings, load_settings, settings_table
 from backend.store import Lease, Store
 from taudis.errors import TaudisError
 
@@ -172,6 +172,12 @@ def unpin(project: ProjectOption = 0) -> None:
         newest = operate.unpin(desk)
         name = newest.version if newest else "nothing: no order was published yet"
         console.print(f"Project {desk.project_id} serves {name}.")
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting as a Markdown table (the one in the README)."""
+    typer.echo(settings_table())
 
 
 if __name__ == "__main__":

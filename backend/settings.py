@@ -172,6 +172,25 @@ def load_settings(**overrides: object) -> Settings:
     return settings
 
 
+def settings_table() -> str:
+    """Every setting as a Markdown table: name, default, meaning (the README's table)."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        names = (
+            [str(choice) for choice in alias.choices]
+            if isinstance(alias, AliasChoices)
+            else [name.upper()]
+        )
+        default = field.default
+        if isinstance(default, SecretStr) or default in (None, "", ()):
+            default = ""
+        shown = f"`{default}`" if default != "" else ""
+        also = f" (or `{names[1]}`)" if len(names) > 1 else ""
+        rows.append(f"| `{names[0]}`{also} | {shown} | {field.description} |")
+    return "\n".join(rows)
+
+
 def _without_secrets(line: str) -> str:
     """Drop the value from a line about a password or token."""
     name = line.split(":", 1)[0]
