@@ -460,11 +460,13 @@ def basic(user, password):
     return {"Authorization": f"Basic {pair}"}
 
 
-@pytest.fixture
-def guarded(tmp_path):
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
     app = create_app(
         load_settings(
-            model_dir=tmp_path / "data", basic_auth_user="lödi", basic_auth_pass="geheim:ß"
+            model_dir=tmp_path_factory.mktemp("guarded"),
+            basic_auth_user="lödi",
+            basic_auth_pass="geheim:ß",
         )
     )
     yield app.test_client()
