@@ -213,6 +213,8 @@ class AnnotatedSamples:
         self.task_ids = tuple(int(task["id"]) for task in self.tasks)
         self.mean_instances = float(np.mean(counts)) if counts else 0.0
         """Mean number of labelled instances an image, empty images included; 0 without images."""
+        self.max_instances = max(counts, default=0)
+        """Labelled instances of the densest image; a model must be able to detect more."""
 
     def __len__(self) -> int:
         return len(self.tasks)

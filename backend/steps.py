@@ -9,6 +9,7 @@ A step takes the desk and the round, writes its files, and returns a small JSON 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from taudis.scoring import score_pool
 
 from backend import predictions, task_queue
 from backend.dataset import AnnotatedSamples, Snapshot, take_snapshot
@@ -34,6 +34,7 @@ from taudis.checkpoint import load_checkpoint, save_checkpoint
 from taudis.errors import CheckpointError
 from taudis.instances import Instances, LabelMap, Pool, Selection, Uncertainty
 from taudis.mask_rcnn import Detection, Detector, ModelConfig
+from taudis.scoring import score_pool
 from taudis.select import Labelled, SelectionParams
 from taudis.strategies import query
 from taudis.training import Progress, Recipe, train
@@ -108,7 +109,7 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
             f"Expected at least {MIN_LABELLED} labelled image to train on, got {len(samples)}."
             " Label some tasks, then press Start Training again."
         )
-    recipe = recipe_of(desk.settings, len(samples))
+    recipe = recipe_of(desk.settings, len(samples), samples.max_instances)
     detector = train(
         samples,
         config.label_map,
@@ -138,15 +139,21 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
     }
 
 
-def recipe_of(settings: Settings, labelled: int) -> Recipe:
-    """The recipe of the setting RECIPE, sized for the labelled images; COCO weights fit one model.
+def recipe_of(settings: Settings, labelled: int, densest: int) -> Recipe:
+    """The recipe of the setting RECIPE, sized for the labels; COCO weights fit one model alone.
 
-    Any other file of weights must have been made with the recipe's own model.
+    Detections per image are raised above the densest labelled image, since a limit below it would
+    cut the pool's instances where they are most. Any other file of weights must have been made with
+    the recipe's own model.
     """
     recipe = Recipe.cpu(labelled) if settings.recipe == "cpu" else Recipe.paper()
-    if settings.weights == "coco":
-        recipe = replace(recipe, model=ModelConfig.standard())
-    return replace(recipe, steps=min(recipe.steps, settings.max_steps or recipe.steps))
+    model = ModelConfig.standard() if settings.weights == "coco" else recipe.model
+    detections = max(model.detections_per_image, math.ceil(1.25 * densest))
+    return replace(
+        recipe,
+        model=replace(model, detections_per_image=detections),
+        steps=min(recipe.steps, settings.max_steps or recipe.steps),
+    )
 
 
 def _training_progress(progress: Progress) -> Result:
