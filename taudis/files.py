@@ -53,16 +53,16 @@ def write_sealed(folder: Path, write: Callable[[Path], None]) -> None:
             sync(path)
         sync(draft)
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-            folder.rename(old)
-            draft.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            draft.rename(folder)
+            folder.rename(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)))
+        draft.rename(folder)
         sync(folder.parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+    for left in folder.parent.glob(
+        f".{folder.name}.*"
+    ):  # the old one, and drafts of killed writers
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def verify_sealed(folder: Path, names: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """The periodic state of a training run: weights, optimiser and where the run stands.
 
-One sealed folder (taudis.files) per state: a safetensors file and a card, so that a cut or changed
-file is noticed; then the run starts anew and says so.
+One sealed folder (taudis.files) per state, so that a cut or changed file is noticed; the older one
+is removed once the newer one is there. Without a usable state the run starts anew and says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FOLDER, TENSORS, CARD = "state", "state.safetensors", "state.json"
+PREFIX, TENSORS, CARD = "state-", "state.safetensors", "state.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +61,18 @@ def save_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Put the state at `resume_dir`/state in one step, in place of an older one."""
+    """Put the state into a folder of its own in `resume_dir`, then remove older ones."""
 
     def write(folder: Path) -> None:
         save_file(_tensors(model, optimizer), folder / TENSORS)
         card = {"identity": identity, **dataclasses.asdict(state)}
         (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
 
-    write_sealed(resume_dir / FOLDER, write)
+    folder = resume_dir / f"{PREFIX}{state.step:09d}"
+    write_sealed(folder, write)
+    for other in resume_dir.glob(f"*{PREFIX}*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def load_state(
@@ -78,18 +82,22 @@ def load_state(
 
     A state of another run, or a damaged one, is left unused with a warning in the log.
     """
-    folder = resume_dir / FOLDER
-    if not folder.is_dir():
-        return None
-    try:
-        verify_sealed(folder, (CARD, TENSORS))
-    except CheckpointError as error:
-        logger.warning("Training starts anew: %s", error)
-        return None
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    if card.pop("identity") != identity:
-        logger.warning("Training starts anew: %s belongs to another run.", folder)
-        return None
+    for folder in sorted(resume_dir.glob(f"{PREFIX}*"), reverse=True):
+        try:
+            verify_sealed(folder, (CARD, TENSORS))
+        except CheckpointError as error:
+            logger.warning("Training state not used: %s", error)
+            continue
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        if card.pop("identity") == identity:
+            return _restore(folder, TrainingState(**card), model, optimizer)
+        logger.warning("Training state not used: %s belongs to another run.", folder)
+    return None
+
+
+def _restore(
+    folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> TrainingState:
     tensors = load_file(folder / TENSORS)
     own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     model.load_state_dict(own)
@@ -102,11 +110,11 @@ def load_state(
             same = value.shape == parameter.shape  # else Adam's step count, which stays on the CPU
             kept = torch.empty_like(parameter).copy_(value) if same else value
             optimizer.state[parameter][name] = kept
-    logger.info("Training goes on from step %d of %s.", card["step"], folder)
-    return TrainingState(**card)
+    logger.info("Training goes on from step %d.", state.step)
+    return state
 
 
 def clear_states(resume_dir: Path) -> None:
     """Remove the states of a finished run."""
-    for folder in resume_dir.glob(f"*{FOLDER}*"):
+    for folder in resume_dir.glob(f"*{PREFIX}*"):
         shutil.rmtree(folder, ignore_errors=True)

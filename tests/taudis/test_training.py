@@ -74,6 +74,18 @@ def test_a_killed_run_goes_on_from_its_periodic_state(tmp_path):
     assert_same(weights(run()), weights(resumed))
 
 
+def test_the_older_state_serves_when_the_newer_one_is_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr("taudis.training_state.shutil.rmtree", lambda *_, **__: None)
+    with pytest.raises(TrainingStopped):
+        run(resume_dir=tmp_path, stop=iter([False, False, False, True]).__next__)
+    newest = sorted(tmp_path.glob("state-*"))[-1]
+    (newest / "state.json").write_text("{}")
+    steps = []
+    resumed = run(resume_dir=tmp_path, progress=lambda p: steps.append(p.step))
+    assert steps == [3, 4]
+    assert_same(weights(run()), weights(resumed))
+
+
 @pytest.mark.parametrize("change", ["seed", "recipe", "count", "damage"])
 def test_a_state_of_another_run_or_a_damaged_one_is_not_used(tmp_path, change, caplog):
     with pytest.raises(TrainingStopped):
@@ -84,14 +96,14 @@ def test_a_state_of_another_run_or_a_damaged_one_is_not_used(tmp_path, change, c
     if change == "count":
         options = {"samples": Pictures(4)}
     if change == "damage":
-        path = tmp_path / "state" / "state.safetensors"
+        path = next(tmp_path.glob("state-*/state.safetensors"))
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     steps = []
     run(resume_dir=tmp_path, progress=lambda p: steps.append(p.step), **options)
     assert steps[0] == 1
-    assert "starts anew" in caplog.text
+    assert "not used" in caplog.text
 
 
 def test_one_seed_gives_one_result_and_another_another():
