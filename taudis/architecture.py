@@ -6,7 +6,7 @@ Letters: K labels, D' FPN width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -81,6 +81,17 @@ class ModelConfig:
             return cls(**fields)
         except TypeError as error:
             raise DataError(f"ModelConfig: {error}; it was written by another version.") from None
+
+    def for_densest(self, instances: int) -> ModelConfig:
+        """With room for images as dense as the densest labelled one, never less than now.
+
+        A quarter more detections than `instances`, and twice as many proposals.
+        """
+        return replace(
+            self,
+            detections_per_image=max(self.detections_per_image, instances + -(-instances // 4)),
+            proposals=max(self.proposals, 2 * instances),
+        )
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) px at which an image of this size goes through the model."""

@@ -201,6 +201,13 @@ def test_the_config_survives_json():
         ModelConfig.from_dict({"depth": 3})
 
 
+def test_dense_images_get_room():
+    small = ModelConfig.small()
+    assert small.for_densest(10) == small
+    dense = small.for_densest(369)
+    assert dense.detections_per_image == 462 and dense.proposals == 738
+
+
 @given(st.integers(1, 30_000), st.integers(1, 30_000))
 @settings(max_examples=200)
 def test_the_working_size_is_never_empty_never_enlarged_never_beyond_its_limit(height, width):
