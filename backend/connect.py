@@ -12,7 +12,6 @@ import base64
 import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from backend.desk import Desk
 from backend.errors import RoundError
@@ -32,6 +31,10 @@ ACTIONS = (
 PROJECT_FIELDS = ("sampling", "model_version", "show_collab_predictions")
 # without headers: they may hold credentials, and those never go to the store
 WEBHOOK_FIELDS = ("url", "send_payload", "send_for_all_actions", "is_active", "actions")
+REMOVED = (
+    "This backend was removed in Label Studio (Settings > Model), so sampling, version and webhooks"
+    " were put back as they were. Connect it there again to go on."
+)
 Row = dict[str, Any]
 
 
@@ -149,6 +152,13 @@ def _auth_header(settings: Settings) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
+def was_removed(desk: Desk) -> bool:
+    """Whether somebody removed our backend on the Model page since the project was armed."""
+    known = desk.project.state.get("backend_id")
+    rows = desk.studio.ml_backends(desk.project_id)
+    return known is not None and all(row["id"] != known for row in rows)
+
+
 def repair(desk: Desk) -> str:
     """Compare what was armed with what is there now (every poll).
 
@@ -210,17 +220,3 @@ def disarm(desk: Desk) -> Mapping[str, Any]:
         desk.project_id, armed=None, before=None, serving="", disconnected=True
     )
     return before
-
-
-def same_origin(one: str, other: str) -> bool:
-    """Whether two addresses have the same scheme, host and port."""
-
-    def origin(address: str) -> tuple[str, str | None, int | None]:
-        parts = urlsplit(address)
-        return (
-            parts.scheme,
-            parts.hostname,
-            parts.port or {"http": 80, "https": 443}.get(parts.scheme),
-        )
-
-    return origin(one) == origin(other)

@@ -65,6 +65,9 @@ def accept(settings: Settings, project: Project | None, hostname: str) -> str:
         known = normal_address(settings.label_studio_url)
         if address and is_loopback_address(address):
             return ""
+        public = settings.label_studio_public_url
+        if address and public and same_origin(normal_address(public), address):
+            return ""
     else:
         known = _known(project)
     if not known and not address:
@@ -77,8 +80,8 @@ def accept(settings: Settings, project: Project | None, hostname: str) -> str:
         raise RequestRefused(
             409,
             f"hostname: expected {known}, got {shown(address)}: this backend talks to one Label"
-            " Studio a project. If it has moved, set LABEL_STUDIO_URL for this backend (or"
-            " LABEL_STUDIO_HOST for Label Studio, so that both agree).",
+            " Studio a project. If this is the name that people use for it, set"
+            " LABEL_STUDIO_PUBLIC_URL for this backend; if it has moved, LABEL_STUDIO_URL.",
         )
     return "" if known else address
 

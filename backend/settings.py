@@ -28,6 +28,11 @@ class Settings(BaseSettings):
         description="Label Studio's address as this machine reaches it, e.g. http://localhost:8080."
         " Empty: the address that Label Studio gives when it connects, once confirmed.",
     )
+    label_studio_public_url: str = Field(
+        "",
+        description="Label Studio's address as people type it, if it differs from"
+        " LABEL_STUDIO_URL: the name that Label Studio gives itself (its LABEL_STUDIO_HOST).",
+    )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
         validation_alias=AliasChoices("LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"),
@@ -122,7 +127,7 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, pixels.")
     image_timeout: float = Field(20.0, gt=0, description="Time limit of one image, seconds.")
 
-    @field_validator("label_studio_url", "backend_url")
+    @field_validator("label_studio_url", "label_studio_public_url", "backend_url")
     @classmethod
     def _address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
@@ -201,6 +206,11 @@ def _check_pairs(settings: Settings) -> None:
     """Refuse combinations that cannot be meant."""
     if bool(settings.basic_auth_user) != bool(settings.basic_auth_pass.get_secret_value()):
         raise SettingsError("Set both BASIC_AUTH_USER and BASIC_AUTH_PASS, or neither.")
+    if settings.label_studio_api_key.get_secret_value() and not settings.label_studio_url:
+        raise SettingsError(
+            "LABEL_STUDIO_API_KEY is set but LABEL_STUDIO_URL is not: the key would be sent to"
+            " whatever address connects first. Set LABEL_STUDIO_URL, e.g. http://localhost:8080."
+        )
     if settings.alpha is not None and settings.beta is not None and settings.alpha <= settings.beta:
         raise SettingsError(
             f"ALPHA must be greater than BETA; got {settings.alpha} and {settings.beta}."

@@ -48,9 +48,9 @@ def not_ready(store: Store) -> list[str]:
         projects = store.projects()
     except (StoreError, SQLAlchemyError) as error:
         return [str(error) if isinstance(error, StoreError) else "The store cannot be read."]
-    noted = [p for p in projects if p.state.get("note")]
-    if projects and len(noted) == len(projects):
-        reasons += [f"Project {p.id}: {p.state['note']}" for p in noted]
+    stuck = [p for p in projects if p.state.get("trouble")]
+    if projects and len(stuck) == len(projects):
+        reasons += [f"Project {p.id}: {p.state['trouble']}" for p in stuck]
     return reasons
 
 
@@ -90,14 +90,19 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
     return {
         "id": project.id,
         "title": str(state.get("title") or f"Project {project.id}"),
-        "link": _link(services.settings.label_studio_url or project.origin, project.id),
+        "link": _link(
+            services.settings.label_studio_public_url
+            or services.settings.label_studio_url
+            or project.origin,
+            project.id,
+        ),
         "serving": str(state.get("serving") or ""),
         "pinned": str(state.get("pinned") or ""),
         "model": model,
         "quality": _quality(next((v.metrics for v in versions if v.version == model), {})),
         "counted": _counted(rounds),
         "progress": _progress_to_round(state, services.settings.changes_per_round),
-        "notes": [str(state[key]) for key in ("note", "drift") if state.get(key)],
+        "notes": [str(state[key]) for key in ("trouble", "note", "drift") if state.get(key)],
         "running": next((_running(r) for r in rounds if r.ended is None), None),
         "rounds": [_ended(r) for r in rounds if r.ended is not None],
         "curve": learning_curve(versions),

@@ -114,7 +114,8 @@ class Project:
     armed: what we set there; before: what stood there before; serving: the version we flipped to;
     model: the version whose checkpoint serves; pinned: version held by a rollback;
     seed_mean_instances: mean instances per image of the seed set, frozen; note: what people should
-    know; drift: what somebody changed in Label Studio and we left alone.
+    know; trouble: why the worker waits, until it goes on; drift: what somebody changed in Label
+    Studio and we left alone.
     """
 
     id: int

@@ -18,13 +18,7 @@ from typing import Any
 
 from backend import connect, news
 from backend.desk import Desk
-from backend.errors import (
-    BackendError,
-    LeaseLost,
-    SettingsError,
-    StudioNotFound,
-    StudioUnreachable,
-)
+from backend.errors import BackendError, LeaseLost
 from backend.rounds import Heartbeat, run_round
 from backend.settings import Settings
 from backend.store import Bell, Lease, Project, Round, Store
@@ -153,6 +147,8 @@ class Worker:
         """One project's bells and news."""
         desk = Desk(self.settings, self.store, lease, project.id)
         kinds = {bell.kind for bell in rung}
+        if due:
+            self._polled[project.id] = time.monotonic()
         for bell in rung:
             # A train or changed bell during a round stays news, and calls for one follow-up.
             if bell.kind in ("setup", "config") or (bell.kind == "changed" and open_ is None):
@@ -162,9 +158,12 @@ class Worker:
                 return
             connect.arm(desk)
         elif due or "config" in kinds:
+            if connect.was_removed(desk):
+                connect.disarm(desk)
+                desk.store.update_project(project.id, note=connect.REMOVED)
+                return
             connect.repair(desk)
         if due:
-            self._polled[project.id] = time.monotonic()
             news.extend_head(desk)
         if open_ is None:
             self._open_round(desk, rung)
@@ -203,26 +202,21 @@ class _Patience:
         pause = self.worker._pauses.setdefault(self.project, Pause())
         if error is None:
             pause.seconds = RETRY_SECONDS[0]
+            self._tell("")
             return False
         if isinstance(error, LeaseLost) or not isinstance(error, BackendError):
             return False
         pause.longer()
-        self._note(error)
+        logger.warning("Project %s waits: %s", self.project, error)
+        self._tell(str(error))
         return True
 
-    def _note(self, error: BackendError) -> None:
-        """What people see on the status page and in `doctor`."""
+    def _tell(self, trouble: str) -> None:
+        """What people see on the status page and /ready, until the project goes on."""
         store = self.worker.store
-        if isinstance(error, StudioNotFound):
-            text = f"Label Studio has no project {self.project} for this token: {error}"
-        elif isinstance(error, (StudioUnreachable, SettingsError)):
-            text = str(error)
-        else:
-            text = f"{error}"
-        logger.warning("Project %s waits: %s", self.project, text)
         known = store.project(self.project)
-        if known is not None and known.state.get("note") != text:
-            store.update_project(self.project, note=text)
+        if known is not None and (known.state.get("trouble") or "") != trouble:
+            store.update_project(self.project, trouble=trouble)
 
 
 def run(settings: Settings) -> None:

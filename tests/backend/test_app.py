@@ -111,7 +111,7 @@ def test_ready_names_the_missing_worker_and_a_project_that_waits(client, store):
     assert "No worker runs" in answer.json["reasons"][0]
     store.acquire()
     assert client.get("/ready").json == {"ready": True, "reasons": []}
-    store.update_project(7, note="Label Studio does not answer at studio.example")
+    store.update_project(7, trouble="Label Studio does not answer at studio.example")
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert answer.json["reasons"] == ["Project 7: Label Studio does not answer at studio.example"]
@@ -634,3 +634,28 @@ def test_an_unexpected_error_gives_an_incident_and_no_detail(app, store, monkeyp
     assert "secret detail" not in answer.text
     incident = answer.json["error"].split()[-1].rstrip(".")
     assert incident in caplog.text
+
+
+def test_a_public_name_of_the_configured_label_studio_is_accepted(tmp_path):
+    settings = load_settings(
+        model_dir=tmp_path,
+        label_studio_url=STUDIO,
+        label_studio_public_url="https://labels.example",
+    )
+    app = create_app(settings)
+    client = app.test_client()
+    body = setup_body(hostname="https://labels.example")
+    assert client.post("/setup", json=body).status_code == 200
+    assert (
+        client.post("/setup", json=setup_body(hostname="https://evil.example")).status_code == 409
+    )
+    app.extensions["taudis"].store.close()
+
+
+def test_a_disconnected_project_is_not_rung_by_setup(client, store):
+    store.update_project(7, disconnected=True, label_config=CONFIG, backend_url="http://localhost")
+    assert client.post("/setup", json=setup_body()).status_code == 200  # the token is new
+    for bell in store.bells():
+        store.hear(bell)
+    assert client.post("/setup", json=setup_body()).status_code == 200
+    assert store.bells() == []

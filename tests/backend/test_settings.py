@@ -63,6 +63,12 @@ def test_half_credentials_are_refused(given):
     assert "geheim" not in str(caught.value)
 
 
+def test_a_key_without_the_address_it_belongs_to_is_refused():
+    """Else it would be sent to whatever address connects first."""
+    with pytest.raises(SettingsError, match="LABEL_STUDIO_URL"):
+        load_settings(label_studio_api_key="k")
+
+
 def test_alpha_must_exceed_beta():
     with pytest.raises(SettingsError, match="ALPHA must be greater"):
         load_settings(alpha=20, beta=30)
