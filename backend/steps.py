@@ -9,7 +9,6 @@ A step takes the desk and the round, writes its files, and returns a small JSON 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -148,10 +147,9 @@ def recipe_of(settings: Settings, labelled: int, densest: int) -> Recipe:
     """
     recipe = Recipe.cpu(labelled) if settings.recipe == "cpu" else Recipe.paper()
     model = ModelConfig.standard() if settings.weights == "coco" else recipe.model
-    detections = max(model.detections_per_image, math.ceil(1.25 * densest))
     return replace(
         recipe,
-        model=replace(model, detections_per_image=detections),
+        model=model.for_densest(densest),
         steps=min(recipe.steps, settings.max_steps or recipe.steps),
     )
 
