@@ -140,6 +140,7 @@ class Annotator:
         self._truth, self._skip_part, self._seed = truth, skip_part, seed
         self.pause = pause  # may be changed while they work
         self._log, self._most = log, most
+        self._hurry = random.Random(f"{seed} {name}")
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._served: list[Served] = []
         self._done: list[Done] = []
@@ -206,7 +207,8 @@ class Annotator:
         skipped = self._skips(task["id"])
         result = [] if skipped else self._truth.regions(task["data"])
         began = time.monotonic()
-        self._stopping.wait(self.pause)
+        # People do not work in step; two who do would only ever race each other.
+        self._stopping.wait(self.pause * self._hurry.uniform(0.5, 1.5))
         sent = time.monotonic()
         self._submit(task, result, skipped, lead_time=round(sent - began, 3))
         done = Done(self.name, task["id"], sent, time.monotonic(), skipped)

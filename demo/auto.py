@@ -31,7 +31,7 @@ from taudis.evaluation import evaluate
 
 THRESHOLD = 0.5  # from which score the picture draws an instance; the backend's default
 EXAMPLES = 2
-FAST, SLOW = 0.2, 12.0  # seconds a simulated annotator looks at a task: between rounds, during one
+FAST, SLOW = 1.0, 12.0  # seconds a simulated annotator looks at a task: between rounds, during one
 ROUND_LIMIT = 900.0
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,7 @@ def draw(
 
 def _orders(figure: Any, rounds: Sequence[RoundRecord], thumbnails: dict[int, Image]) -> None:
     """One row a published order: the first pictures that annotators are served."""
-    figure.suptitle("The head of the queue after each round (grey: no model yet)", fontsize=10)
+    figure.suptitle("What annotators are served first, after each round", fontsize=10)
     axes = figure.subplots(len(rounds), SHOWN, squeeze=False)
     for row, record in zip(axes, rounds, strict=True):
         head = [task for task in record.order if task not in record.already_labelled][:SHOWN]
@@ -77,7 +78,9 @@ def _pre_annotations(
     figure: Any, rounds: Sequence[RoundRecord], examples: Sequence[Image], threshold: float
 ) -> None:
     """Pictures that nobody labelled, with what each round's model draws on them."""
-    figure.suptitle("Pre-annotations of the same held-out pictures, round by round", fontsize=10)
+    figure.suptitle(
+        "Pre-annotations of the same pictures, which nobody labels, round by round", fontsize=10
+    )
     axes = figure.subplots(len(examples), max(1, len(rounds)), squeeze=False)
     for row, image in enumerate(examples):
         for column, record in enumerate(rounds):
@@ -89,19 +92,22 @@ def _pre_annotations(
 
 
 def overlay(image: Image, detection: Detection, threshold: float) -> Image:
-    """The image [H,W,3] with the masks of instances from the threshold on in colours."""
-    shown: npt.NDArray[np.float32] = image.astype(np.float32)
+    """The image [H,W,3] with outlines, in colours by label, of instances from the threshold on."""
     found = detection.instances
-    colours = plt.get_cmap("tab10")(np.arange(10))[:, :3] * 255
+    shown = np.ascontiguousarray(image)
     if found.mask_probs is None:
-        return image
+        return shown
+    colours = (plt.get_cmap("Set1")(np.arange(9))[:, :3] * 255).astype(int).tolist()
     for row in np.flatnonzero(found.scores >= threshold):
         crop = paste(found.mask_probs[row], found.boxes[row], *detection.size)
-        if crop is not None:
-            mask = crop.paste(*detection.size)
-            colour = colours[int(found.labels[row]) % 10]
-            shown[mask] = 0.45 * shown[mask] + 0.55 * colour
-    return shown.astype(np.uint8)
+        if crop is None:
+            continue
+        mask = crop.paste(*detection.size).astype(np.uint8)
+        outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        colour = colours[int(found.labels[row] - 1) % len(colours)]
+        cv2.drawContours(shown, outline, -1, (255, 255, 255), 3)
+        cv2.drawContours(shown, outline, -1, colour, 2)
+    return shown
 
 
 def _curve(figure: Any, rounds: Sequence[RoundRecord]) -> None:
