@@ -40,7 +40,10 @@ def run(samples=None, recipe=QUICK, seed=1, **options):
     return train(Pictures(3) if samples is None else samples, LABELS, recipe, seed=seed, **options)
 
 
-@pytest.mark.parametrize(("precision", "optimizer"), [("fp32", "sgd"), ("bf16", "adamw")])
+@pytest.mark.parametrize(
+    ("precision", "optimizer"),
+    [pytest.param("fp32", "sgd", marks=pytest.mark.slow), ("bf16", "adamw")],
+)
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, precision, optimizer):
     recipe = dataclasses.replace(QUICK, precision=precision, optimizer=optimizer)
     whole = weights(run(recipe=recipe))
@@ -86,7 +89,10 @@ def test_the_older_state_serves_when_the_newer_one_is_damaged(tmp_path, monkeypa
     assert_same(weights(run()), weights(resumed))
 
 
-@pytest.mark.parametrize("change", ["seed", "recipe", "count", "damage"])
+@pytest.mark.parametrize(
+    "change",
+    ["seed", "damage", *(pytest.param(c, marks=pytest.mark.slow) for c in ("recipe", "count"))],
+)
 def test_a_state_of_another_run_or_a_damaged_one_is_not_used(tmp_path, change, caplog):
     with pytest.raises(TrainingStopped):
         run(resume_dir=tmp_path, stop=iter([False, True]).__next__)
