@@ -14,7 +14,7 @@ MAX_DEPTH = 60
 _PROJECT = re.compile(r"([1-9][0-9]{0,18})(\.[0-9]{1,20})?", re.ASCII)
 
 
-class RequestRefused(Exception):  # noqa: N818  it is an answer, not a fault of ours
+class RequestRefused(Exception):
     """A request that is answered with a 4xx. The message is shown to the caller."""
 
     def __init__(self, status: int, message: str) -> None:

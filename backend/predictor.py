@@ -32,7 +32,7 @@ MAX_BYTES = 4_000_000_000  # resident size after which the process is replaced
 IDLE_SECONDS = 600.0  # without work the process ends and frees its memory
 
 
-class PredictorUnavailable(BackendError):  # noqa: N818
+class PredictorUnavailable(BackendError):
     """No answer this time: busy, too slow, or the process died. Asking again later may work."""
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from backend import predictions, task_queue
+from backend import predictions, prune, task_queue
 from backend.dataset import AnnotatedSamples, Snapshot, take_snapshot
 from backend.desk import Desk, read_json, remove_tree, state_of, version_name, write_json
 from backend.errors import ImageError, RoundError, StudioNotFound, StudioRejected
@@ -33,6 +33,7 @@ from taudis.checkpoint import load_checkpoint, save_checkpoint
 from taudis.errors import CheckpointError
 from taudis.instances import Instances, LabelMap, Pool, Selection, Uncertainty
 from taudis.mask_rcnn import Detection, Detector, ModelConfig
+from taudis.pools import load_pool, save_pool
 from taudis.scoring import score_pool
 from taudis.select import Labelled, SelectionParams
 from taudis.strategies import query
@@ -421,7 +422,7 @@ def flipped(desk: Desk, round_: Round, report: Report) -> Result:
     if not step["tasks"]:
         desk.store.update_project(desk.project_id, model=model)
         return {"version": "", "flipped": False, "why": "every task is labelled"}
-    held = why_not_flip(desk)
+    held = why_not_flip(desk, step["version"])
     if held:
         desk.store.update_project(desk.project_id, model=model, drift=held)
         return {"version": step["version"], "flipped": False, "why": held}
@@ -439,14 +440,15 @@ def flipped(desk: Desk, round_: Round, report: Report) -> Result:
     if pinned:  # a rollback came between our look and our PATCH: it wins
         desk.studio.patch_project(desk.project_id, model_version=pinned)
         desk.store.update_project(desk.project_id, serving=pinned)
-        return {"version": step["version"], "flipped": False, "why": why_not_flip(desk)}
+        return {"version": step["version"], "flipped": False, "why": why_not_flip(desk, pinned)}
     return {"version": step["version"], "flipped": True, "why": ""}
 
 
-def why_not_flip(desk: Desk) -> str:
+def why_not_flip(desk: Desk, wanted: str) -> str:
     """Why the project must stay on its version: pinned, or chosen by a person. '' if it may move.
 
-    A title of a connected backend is what Label Studio itself writes on connecting.
+    A title of a connected backend is what Label Studio itself writes on connecting. The wanted
+    version is there already if we were killed right after our PATCH, or if somebody chose it.
     """
     state = desk.project.state
     if state.get("pinned"):
@@ -454,7 +456,7 @@ def why_not_flip(desk: Desk) -> str:
     current = desk.studio.project(desk.project_id).get("model_version") or ""
     titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
     ours = {state.get("serving") or "", *(_names_published(desk))}
-    if current in titles | {"", "None"} or current == (state.get("serving") or ""):
+    if current in titles | {"", "None", wanted} or current == (state.get("serving") or ""):
         return ""
     newest = state.get("serving") or ""
     kind = "an older version of ours" if current in ours else "a version that is not ours"
@@ -472,47 +474,11 @@ def _names_published(desk: Desk) -> set[str]:
 
 
 def pruned(desk: Desk, round_: Round, report: Report) -> Result:
-    """Delete what is older than the kept versions: never the serving one nor the one before it."""
-    keep = versions_to_keep(desk)
-    gone: list[str] = []
-    known = {row.version: row for row in desk.store.versions(desk.project_id)}
-    for version in desk.studio.model_versions(desk.project_id):
-        if version.startswith("taudis-") and version not in keep:
-            _delete_gently(desk, version)
-            gone.append(version)
-    for version in [v for v in known if v not in keep]:
-        predictions.path_of(desk.data, desk.project_id, version).unlink(missing_ok=True)
-        desk.store.prune_version(desk.lease, desk.project_id, version)
-    models = {known[v].model for v in keep if v in known}
-    models |= {str(state_of(desk.project, "model", ""))}
-    remove_others(desk.data / "models" / str(desk.project_id), models)
-    remove_others(
-        desk.data / "rounds" / str(desk.project_id),
-        {f"{r.number:04d}" for r in desk.store.rounds(desk.project_id, limit=10)},
-    )
-    return {"versions": gone}
+    """Let go of versions, checkpoints and working files that are older than the kept ones.
 
-
-def _delete_gently(desk: Desk, version: str) -> None:
-    """Delete a version's predictions in parts, so that no annotator waits for long."""
-    while desk.studio.delete_predictions(desk.project_id, version):
-        desk.store.renew(desk.lease)
-
-
-def versions_to_keep(desk: Desk) -> set[str]:
-    """The serving and pinned versions, and the newest published ones up to the setting."""
-    state = desk.project.state
-    newest = [row.version for row in desk.store.versions(desk.project_id)]
-    keep = {*newest[: desk.settings.keep_versions]}
-    return keep | {str(v) for v in (state.get("serving"), state.get("pinned")) if v}
-
-
-def remove_others(folder: Path, keep: set[str]) -> None:
-    """Remove the sub-folders that are not named in `keep`."""
-    if folder.exists():
-        for path in folder.iterdir():
-            if path.is_dir() and path.name not in keep:
-                remove_tree(path)
+    Their predictions in Label Studio go little by little, by the worker's janitor.
+    """
+    return {"versions": prune.forget_old_versions(desk)}
 
 
 # --- a round's own files ----------------------------------------------------------------------
@@ -533,40 +499,6 @@ def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
         none,
         np.zeros((len(task_ids), 1), np.float32),
     )
-
-
-def save_pool(path: Path, pool: Pool) -> None:
-    """A pool as one .npz (masks are not in it)."""
-    partial = path.with_suffix(".partial.npz")
-    fields = ("image_index", "boxes", "scores", "labels", "class_probs", "embeddings")
-    np.savez(
-        partial,
-        image_ids=pool.image_ids,
-        sizes=pool.sizes,
-        mask_areas=pool.mask_areas,
-        image_embeddings=pool.image_embeddings,
-        cm=pool.uncertainty.cm,
-        ce=pool.uncertainty.ce,
-        se=pool.uncertainty.se,
-        **{name: getattr(pool.instances, name) for name in fields},
-    )
-    partial.replace(path)
-
-
-def load_pool(path: Path) -> Pool:
-    """What `save_pool` wrote."""
-    with np.load(path, allow_pickle=False) as data:
-        return Pool(
-            data["image_ids"],
-            data["sizes"],
-            Instances(
-                data["image_index"], data["boxes"], data["scores"], data["labels"],
-                data["class_probs"], data["embeddings"],
-            ),
-            Uncertainty(data["cm"], data["ce"], data["se"]),
-            data["mask_areas"],
-            data["image_embeddings"],
-        )  # fmt: skip
 
 
 def write_regions(path: Path, regions: Mapping[int, list[Region]]) -> None:

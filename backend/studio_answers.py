@@ -28,7 +28,7 @@ class Answer:
     wait: float | None  # seconds asked for by Retry-After
 
 
-class NoAnswer(Exception):  # noqa: N818  a step inside the client, not an error to handle
+class NoAnswer(Exception):
     """One attempt without a whole answer; `unsent` if the request cannot have been acted on."""
 
     def __init__(self, reason: str, *, unsent: bool, final: bool = False) -> None:

@@ -1,8 +1,9 @@
 """The worker process: everything slow.
 
-Two threads under one lease. The clerk answers bells, asks Label Studio for news once in a while
+Three threads under one lease. The clerk answers bells, asks Label Studio for news once in a while
 (a webhook may be lost), arms projects, publishes first orders, and opens rounds. The trainer runs
-the open rounds, one at a time, the project that waits longest first.
+the open rounds, one at a time, the project that waits longest first. The janitor deletes what is
+old in Label Studio, a little at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend import connect, news
+from backend import connect, news, prune
 from backend.desk import Desk
 from backend.errors import BackendError, LeaseLost
 from backend.rounds import Heartbeat, run_round
@@ -65,7 +66,7 @@ class Worker:
             self.store.release(lease)
 
     def _work(self, lease: Lease, heartbeat: Heartbeat) -> None:
-        """Both threads until stopped or the lease is lost."""
+        """All threads until stopped or the lease is lost."""
         done = threading.Event()
 
         def loop(turn: Callable[[Lease], None]) -> None:
@@ -109,6 +110,19 @@ class Worker:
                 ended.outcome,
                 ended.message,
             )
+
+    # --- the janitor ------------------------------------------------------------------------
+
+    def janitor_turn(self, lease: Lease) -> None:
+        """Delete a few rows of old versions in Label Studio, for each project in turn."""
+        deleted = 0
+        for project in self.store.projects():
+            if project.state.get("armed") and not self._paused(project.id):
+                desk = Desk(self.settings, self.store, lease, project.id)
+                with self._patience(project.id):
+                    deleted += prune.delete_some_in_studio(desk)
+        if not deleted:
+            self.stop.wait(min(self._interval(), 30.0))
 
     # --- the clerk --------------------------------------------------------------------------
 
