@@ -1,0 +1,138 @@
+"""published, flipped, pruned: from an order to what annotators are served."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from backend import predictions, prune, task_queue
+from backend.desk import Desk, read_json, state_of, version_name, write_json
+from backend.errors import StudioNotFound, StudioRejected
+from backend.steps.common import Report, Result
+from backend.steps.learn import scoring_version
+from backend.store import Round
+
+logger = logging.getLogger(__name__)
+
+
+def published(desk: Desk, round_: Round, report: Report) -> Result:
+    """Post every unlabelled task's prediction under the fresh version, in one bulk request.
+
+    A publish that was cut short leaves rows under a version that nobody is served; another attempt
+    takes another name, because rows posted twice under one version would decide the order twice.
+    """
+    written = round_.steps["selected"]
+    path = predictions.path_of(desk.data, desk.project_id, written["version"])
+    ordered = list(predictions.in_order(path))
+    try:
+        plan = _post(desk, round_, ordered)
+    except (StudioRejected, StudioNotFound):
+        # Label Studio takes none of the rows if one task was deleted since they were read.
+        alive = {int(task["id"]) for task in desk.studio.tasks(desk.project_id)}
+        kept = [found for found in ordered if found.task in alive]
+        if len(kept) == len(ordered):
+            raise
+        logger.info("Project %s: %s tasks are gone", desk.project_id, len(ordered) - len(kept))
+        ordered = kept
+        plan = _post(desk, round_, ordered)
+    if plan.version != written["version"] or len(ordered) != written["tasks"]:
+        predictions.write(predictions.path_of(desk.data, desk.project_id, plan.version), ordered)
+    verdict = round_.steps.get("judged", {})
+    desk.store.add_version(
+        desk.lease,
+        desk.project_id,
+        plan.version,
+        round_id=round_.id,
+        model=scoring_version(desk, round_) if round_.kind != "first" else "",
+        tasks=len(plan.rows),
+        metrics=verdict.get("metrics", {}) if verdict.get("serve") else {},
+    )
+    return {"version": plan.version, "tasks": len(plan.rows), "filled": plan.filled}
+
+
+def _post(desk: Desk, round_: Round, ordered: list[predictions.Prediction]) -> task_queue.QueuePlan:
+    """One publish attempt, unless an earlier one is complete in Label Studio already."""
+    version = _begin_attempt(desk, round_, len(ordered))
+    plan = task_queue.plan(version, ordered)
+    if plan.rows and desk.studio.model_versions(desk.project_id).get(version, 0) == 0:
+        desk.store.renew(desk.lease)  # a worker that lost its lease stops here
+        desk.studio.import_predictions(desk.project_id, list(plan.rows))
+    return plan
+
+
+def _begin_attempt(desk: Desk, round_: Round, tasks: int) -> str:
+    """The version to post under: the last attempt's if it is complete, else a fresh one.
+
+    The attempt is on disk before the post, so a kill in between cannot make two posts share a name.
+    """
+    marker = desk.round_dir(round_) / "publishing.json"
+    last = int(read_json(marker)["attempt"]) if marker.exists() else 0
+    if last:
+        version = version_name(round_, last)
+        if desk.studio.model_versions(desk.project_id).get(version, 0) >= tasks:
+            return version
+    write_json(marker, {"attempt": last + 1})
+    return version_name(round_, last + 1)
+
+
+def flipped(desk: Desk, round_: Round, report: Report) -> Result:
+    """Switch everybody to the new version with one PATCH, unless a person decided otherwise."""
+    step = round_.steps["published"]
+    model = scoring_version(desk, round_) if round_.kind != "first" else ""
+    if not step["tasks"]:
+        desk.store.update_project(desk.project_id, model=model)
+        return {"version": "", "flipped": False, "why": "every task is labelled"}
+    held = why_not_flip(desk, step["version"])
+    if held:
+        desk.store.update_project(desk.project_id, model=model, drift=held)
+        return {"version": step["version"], "flipped": False, "why": held}
+    desk.store.renew(desk.lease)
+    desk.studio.patch_project(desk.project_id, model_version=step["version"])
+    desk.store.update_project(
+        desk.project_id,
+        serving=step["version"],
+        model=model,
+        filled=step["filled"],
+        flipped_at=time.time(),
+        drift="",
+    )
+    pinned = state_of(desk.project, "pinned", "")
+    if pinned:  # a rollback came between our look and our PATCH: it wins
+        desk.studio.patch_project(desk.project_id, model_version=pinned)
+        desk.store.update_project(desk.project_id, serving=pinned)
+        return {"version": step["version"], "flipped": False, "why": why_not_flip(desk, pinned)}
+    return {"version": step["version"], "flipped": True, "why": ""}
+
+
+def why_not_flip(desk: Desk, wanted: str) -> str:
+    """Why the project must stay on its version: pinned, or chosen by a person. '' if it may move.
+
+    A title of a connected backend is what Label Studio itself writes on connecting. The wanted
+    version is there already if we were killed right after our PATCH, or if somebody chose it.
+    """
+    state = desk.project.state
+    if state.get("pinned"):
+        return f"pinned to {state['pinned']} by a rollback; `unpin` lets the order move on"
+    current = desk.studio.project(desk.project_id).get("model_version") or ""
+    titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
+    ours = {state.get("serving") or "", *(_names_published(desk))}
+    if current in titles | {"", "None", wanted} or current == (state.get("serving") or ""):
+        return ""
+    newest = state.get("serving") or ""
+    kind = "an older version of ours" if current in ours else "a version that is not ours"
+    return (
+        f"somebody chose {current!r} ({kind}) in Label Studio's settings, not {newest!r};"
+        " left alone. Choose ours there, or run `rollback` / `unpin`, to go on."
+    )
+
+
+def _names_published(desk: Desk) -> set[str]:
+    return {row.version for row in desk.store.versions(desk.project_id, pruned=True)}
+
+
+def pruned(desk: Desk, round_: Round, report: Report) -> Result:
+    """Let go of versions, checkpoints and working files that are older than the kept ones.
+
+    Their predictions in Label Studio go little by little, by the worker's janitor.
+    """
+    return {"versions": prune.forget_old_versions(desk)}
