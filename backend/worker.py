@@ -81,13 +81,17 @@ class Worker:
                     self.stop.wait(RETRY_SECONDS[0])
                 self.stop.wait(TICK_SECONDS)
 
-        trainer = threading.Thread(
-            target=loop, args=(self.train_turn,), name="trainer", daemon=True
-        )
-        trainer.start()
+        turns = {"trainer": self.train_turn, "janitor": self.janitor_turn}
+        others = [
+            threading.Thread(target=loop, args=(turn,), name=name, daemon=True)
+            for name, turn in turns.items()
+        ]
+        for thread in others:
+            thread.start()
         loop(self.clerk_turn)
         done.set()
-        trainer.join()
+        for thread in others:
+            thread.join()
 
     # --- the trainer ------------------------------------------------------------------------
 
