@@ -231,10 +231,7 @@ class LabelStudio:
         self, project: int, url: str, title: str, auth: tuple[str, str] | None = None
     ) -> int:
         """Add a model with exactly what the Model page's form sends; its id."""
-        form = {"project": str(project), "title": title, "url": url, "extra_params": ""}
-        form |= {"is_interactive": "false", "auth_method": "BASIC_AUTH" if auth else "NONE"}
-        if auth:
-            form |= {"basic_auth_user": auth[0], "basic_auth_pass": auth[1]}
+        form = model_form(project, url, title, auth)
         return int(self.api("POST", "/api/ml", json=form)["id"])
 
     def start_training(self, backend: int) -> Any:
@@ -270,6 +267,18 @@ class LabelStudio:
             raise DemoError(f"Label Studio refused the form at {page}: {answer.status_code}.")
         session.headers["X-CSRFToken"] = session.cookies.get("csrftoken") or ""
         session.headers["Referer"] = self.url
+
+
+def model_form(
+    project: int, url: str, title: str, auth: tuple[str, str] | None = None
+) -> dict[str, Any]:
+    """The JSON body of POST /api/ml as the Model page's form sends it (tests/browser compares)."""
+    form: dict[str, Any] = {"project": str(project), "title": title, "url": url}
+    form |= {"auth_method": "BASIC_AUTH" if auth else "NONE", "extra_params": ""}
+    form["is_interactive"] = False
+    if auth:
+        form |= {"basic_auth_user": auth[0], "basic_auth_pass": auth[1]}
+    return form
 
 
 def _environment(data: Path, legacy_tokens: bool, fast_import: bool) -> dict[str, str]:

@@ -1,0 +1,94 @@
+"""A real Label Studio, a backend that nobody has connected yet, and headless Chromium."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from demo.stage import Backend, Cast, Options, cast_of, label_config
+from demo.studio import LabelStudio, _free_port
+from tests.browser.pages import Pages
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = "/usr/bin/chromium"  # Debian's; `make browser` installs it
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # Label Studio's pages ask for tips and fonts elsewhere; nothing leaves this machine
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+BUDGET = 12
+QUICK = {
+    "BUDGET": str(BUDGET),
+    "POLL_SECONDS": "2",
+    "MAX_STEPS": "80",
+    # low enough that every picture that TAUDIS chooses has something drawn on it
+    "SCORE_THRESHOLD": "0.1",
+    "OMP_NUM_THREADS": "1",
+    "NICE": "0",
+}
+
+
+@dataclass
+class Site:
+    """A project with pictures whose truth is known, and a backend waiting to be connected."""
+
+    studio: LabelStudio
+    backend: Backend
+    project: int
+    cast: Cast
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
+    log = tmp_path_factory.mktemp("studio") / "label-studio.log"
+    executable = ROOT / ".venv-studio/bin/label-studio"
+    with LabelStudio(executable, template=ROOT / ".cache/studio-template", log=log) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def site(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    cast = cast_of(Options(False, folder, None, None, pool_size=40, held_out_size=0))
+    project = studio.create_project("Browser test", label_config(cast.label_map, "brush"))
+    studio.upload(project, [cast.folder / cast.samples.file_names[row] for row in cast.pool])
+    environment = {**QUICK, "LABEL_STUDIO_URL": studio.url}
+    backend = Backend(folder / "backend", _free_port(), environment)
+    try:
+        backend.start()
+        yield Site(studio, backend, project, cast)
+    finally:
+        backend.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def pages(
+    chromium: Browser, studio: LabelStudio, request: pytest.FixtureRequest
+) -> Iterator[Callable[[int], Pages]]:
+    """Makes the pages of one project, in a browser that nobody has logged in to."""
+    made: list[Pages] = []
+
+    def make(project: int) -> Pages:
+        made.append(Pages(chromium, studio.url, project))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close(f"{request.node.name}-end")

@@ -1,0 +1,196 @@
+"""Label Studio's pages as a person uses them: what is pressed, and what is to be seen then."""
+
+import base64
+import re
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from playwright.sync_api import Browser, Page, expect
+
+from demo.studio import Login
+
+ARTEFACTS = Path(__file__).resolve().parents[2] / "artefacts" / "browser"
+PATIENCE_MS = 45_000.0
+TASK = ".lsf-current-task__task-id"
+REGION = ".lsf-outliner-item"
+IMAGE = 'img[src^="blob:"]'
+
+
+class Pages:
+    """One person's browser: a labelling tab, and others besides. Every wait is bounded.
+
+    Args:
+        browser: where a context of its own is made.
+        url: Label Studio's address.
+        project: the project whose pages are opened.
+    """
+
+    def __init__(self, browser: Browser, url: str, project: int) -> None:
+        self.url, self.project = url, project
+        self.faults: list[str] = []  # answers from 500 on, of Label Studio to its own pages
+        self.context = browser.new_context(viewport={"width": 1400, "height": 900})
+        self.context.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        self.context.on(
+            "response",
+            lambda r: self.faults.append(f"{r.status} {r.url}") if r.status >= 500 else None,
+        )
+        self.page = self.context.new_page()
+
+    def close(self, name: str) -> None:
+        """Keep a last picture of the labelling tab, and end."""
+        self.keep(name)
+        self.context.close()
+
+    def keep(self, name: str, page: Page | None = None) -> None:
+        """A screenshot among the test's artefacts."""
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        (page or self.page).screenshot(path=ARTEFACTS / f"{name}.png")
+
+    def _open(self, path: str, page: Page | None = None) -> Page:
+        page = page or self.page
+        page.goto(f"{self.url}{path}", wait_until="domcontentloaded")
+        return page
+
+    # --- pages ------------------------------------------------------------------------------
+
+    def log_in(self, login: Login) -> None:
+        """Fill in the login form."""
+        page = self._open("/user/login/")
+        page.fill("input[name=email]", login.email)
+        page.fill("input[name=password]", login.password)
+        self.keep("01-login")
+        page.click("button[type=submit]")
+        page.wait_for_url(lambda u: "/user/login" not in u, wait_until="domcontentloaded")
+
+    def connect_model(self, title: str, url: str, user: str, password: str) -> dict:
+        """Add a model by the Model page's form; the request body that the page sent."""
+        page = self._open(f"/projects/{self.project}/settings/ml")
+        page.get_by_text("Connect Model", exact=True).last.click()
+        page.fill("input[name=title]", title)
+        page.fill("input[name=url]", url)
+        page.click("[data-name=auth_method]")
+        page.get_by_text("Basic Authentication", exact=True).last.click()
+        page.fill("input[name=basic_auth_user]", user)
+        page.fill("input[name=basic_auth_pass]", password)
+        self.keep("02-model-form")
+        with page.expect_response(
+            lambda r: r.url.endswith("/api/ml") and r.request.method == "POST"
+        ) as answer:
+            page.get_by_role("button", name="Save machine learning form").click()
+        assert answer.value.status == 201, answer.value.text()
+        expect(page.get_by_text("Connected", exact=True)).to_be_visible()
+        expect(page.get_by_text(url, exact=True)).to_be_visible()
+        self.keep("03-model-connected")
+        return answer.value.request.post_data_json
+
+    def start_training(self) -> Page:
+        """Press Start Training in the model's menu, in a second tab, and again in its dialog."""
+        page = self._open(f"/projects/{self.project}/settings/ml", self.context.new_page())
+        page.get_by_role("button", name="Machine learning model options").click()
+        page.get_by_text("Start Training", exact=True).click()
+        with page.expect_response(lambda r: r.url.endswith("/train")) as answer:
+            page.get_by_role("button", name="Start Training").click()
+        assert answer.value.ok, answer.value.text()
+        return page
+
+    def status_page(self, url: str, user: str, password: str) -> Page:
+        """The backend's own page, in another tab, with the browser's answer to basic auth."""
+        page = self.context.new_page()
+        pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+        page.set_extra_http_headers({"Authorization": f"Basic {pair}"})
+        page.goto(url, wait_until="domcontentloaded")
+        return page
+
+    def label_all_tasks(self) -> dict:
+        """Open the project and press Label All Tasks; the task as Label Studio's page got it."""
+        page = self._open(f"/projects/{self.project}/data")
+        with page.expect_response(lambda r: "id=next_task" in r.url) as answer:
+            page.get_by_text("Label All Tasks", exact=True).click()
+        return self._shown(answer.value.json())
+
+    # --- the labelling page -----------------------------------------------------------------
+
+    def _shown(self, task: dict) -> dict:
+        """Wait until the page shows this task, its image and its regions."""
+        number = re.compile(rf"^#?{task['id']}\s")  # "34", and below it "1 of 1"
+        expect(self.page.locator(TASK)).to_have_text(number, use_inner_text=True)
+        self.page.wait_for_function(
+            "([image, number]) => document.querySelector(image)?.naturalWidth > 1"
+            " && Htx.annotationStore.selected?.regions.length === number",
+            arg=[IMAGE, len(task["predictions"][0]["result"]) if task["predictions"] else 0],
+        )
+        self._settle()
+        return task
+
+    def _settle(self) -> None:
+        """Masks are painted some time after their regions are there: wait for a still picture."""
+        limit, last = time.monotonic() + 15, b""
+        self.page.mouse.move(500, 20)  # no brush cursor over the picture
+        while (now := self.page.screenshot()) != last:
+            assert time.monotonic() < limit, "the labelling page does not come to rest"
+            last = now
+            self.page.wait_for_timeout(400)
+
+    def regions(self) -> list[str]:
+        """Ids of the regions in the annotation being edited, as the editor itself has them."""
+        return self.page.evaluate("() => Htx.annotationStore.selected.regions.map(r => r.cleanId)")
+
+    def listed_labels(self) -> list[str]:
+        """Labels in the list of regions, as far as it is in sight."""
+        return self.page.locator(f"{REGION}__title").all_inner_texts()
+
+    def picture(self, height: int, width: int) -> np.ndarray:
+        """What is to be seen of the picture now [height,width,3] RGB, sampled at pixel centres."""
+        box = self.page.locator(IMAGE).bounding_box()
+        png = self.page.screenshot(clip=box)
+        seen = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        y = ((np.arange(height) + 0.5) * seen.shape[0] / height).astype(int)
+        x = ((np.arange(width) + 0.5) * seen.shape[1] / width).astype(int)
+        return seen[y][:, x]
+
+    def toggle_regions(self) -> None:
+        """Press the eye over the list of regions: hides all of them, or shows them again."""
+        self.page.get_by_role("button", name=re.compile("(Hide|Show) all regions")).click()
+        self._settle()
+
+    def draw_stroke(self, label: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Choose a label and draw with the brush, from and to parts (0..1) of the picture."""
+        box = self.page.locator(IMAGE).bounding_box()
+        self.page.locator(".lsf-label", has_text=label).first.click()
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in
+                  (start, end)]  # fmt: skip
+        self.page.mouse.move(*points[0])
+        self.page.mouse.down()
+        self.page.mouse.move(*points[1], steps=8)
+        self.page.mouse.up()
+        expect(self.page.locator(REGION)).to_have_count(1)
+
+    def delete_first_region(self) -> str:
+        """Choose the first region in the list and delete it by the keyboard; its id."""
+        before = self.regions()
+        self.page.locator(REGION).first.click()
+        self.page.wait_for_timeout(300)
+        self.page.keyboard.press("Backspace")
+        self.page.wait_for_function(
+            "number => Htx.annotationStore.selected.regions.length === number", arg=len(before) - 1
+        )
+        (gone,) = set(before) - set(self.regions())
+        return gone
+
+    def submit(self) -> tuple[dict, dict]:
+        """Press Submit: the annotation as Label Studio took it, and the task that is shown next."""
+        with self.page.expect_response(lambda r: "id=next_task" in r.url) as follows:
+            annotation = self.submit_last()
+        return annotation, self._shown(follows.value.json())
+
+    def submit_last(self) -> dict:
+        """Press Submit: the annotation as Label Studio took it, whatever follows."""
+        with self.page.expect_response(
+            lambda r: "/annotations" in r.url and r.request.method == "POST"
+        ) as answer:
+            self.page.get_by_role("button", name=re.compile("^Submit")).first.click()
+        assert answer.value.status == 201, answer.value.text()
+        return answer.value.json()

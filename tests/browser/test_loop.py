@@ -1,0 +1,210 @@
+"""The loop as a person sees it, on Label Studio's own pages."""
+
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend.label_config import parse_label_config
+from backend.regions.brush import decode_rle
+from backend.regions.decode import INSTANCE_KEY, PART_KEY
+from backend.store import Store
+from demo.annotator import UPLOADED, Annotator, Truth
+from demo.stage import BACKEND_USER, label_config, wait_for
+from demo.studio import ADMIN, model_form
+from taudis.instances import LabelMap
+from tests.browser.conftest import BUDGET
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+ROUND = 240.0
+DRAWN = 0.85
+"""IoU from which what is drawn is what was published; the page scales the masks smoothly."""
+
+
+def current(site):
+    return site.studio.api("GET", f"/api/projects/{site.project}")
+
+
+def version_after(site, old, within):
+    """Wait until Label Studio serves another version of ours."""
+
+    def flipped():
+        return str(current(site)["model_version"]).startswith("taudis-") and (
+            current(site)["model_version"] != old
+        )
+
+    wait_for(flipped, within, f"a version after {old or 'none'}")
+    return current(site)["model_version"]
+
+
+def free_in_order(site, version):
+    """Unlabelled tasks, best-ranked first, by the predictions that Label Studio holds."""
+    rows = site.studio.api("GET", "/api/predictions/", params={"project": site.project})
+    order = {row["task"]: row["score"] for row in rows if row["model_version"] == version}
+    assert len(set(order.values())) == len(order) > 0
+    params = {"project": site.project, "page_size": 100, "fields": "all"}
+    tasks = site.studio.api("GET", "/api/tasks", params=params)["tasks"]
+    free = [task["id"] for task in tasks if not task["is_labeled"]]
+    return sorted(free, key=order.__getitem__)
+
+
+def name_of(task):
+    return UPLOADED.sub("", Path(task["data"]["image"]).name)
+
+
+def nearest_picture(site, seen):
+    """File name of the project's picture that is most like what is seen."""
+    difference = {
+        Path(site.cast.samples.file_names[row]).name: float(
+            np.abs(site.cast.samples.image(row).astype(float) - seen).mean()
+        )
+        for row in site.cast.pool
+    }
+    return min(difference, key=difference.get)
+
+
+def masks(result):
+    """Masks [192,192] of brush regions by their id."""
+    return {
+        region["id"]: decode_rle(
+            region["value"]["rle"], region["original_height"], region["original_width"]
+        )
+        for region in result
+    }
+
+
+def drawn_on(pages):
+    """Where hiding all regions changes what is seen [192,192], and what is seen without them."""
+    shown = pages.picture(192, 192)
+    pages.toggle_regions()
+    bare = pages.picture(192, 192)
+    pages.toggle_regions()
+    return (shown != bare).any(axis=2), bare
+
+
+def label(site, number):
+    """Further labels by the same person, over the API, from the truth."""
+    config = parse_label_config(current(site)["label_config"])
+    truth = Truth(site.cast.samples, site.cast.label_map, config)
+    person = Annotator(site.studio.url, ADMIN.token, site.project, truth, "ada", pause=0)
+    for _ in range(number):
+        assert person.label_one()
+
+
+def check_pre_annotation(pages, site, task, version):
+    """The task is shown with exactly the regions that were published for it, all drawn."""
+    (prediction,) = task["predictions"]
+    assert prediction["model_version"] == version
+    published = masks(prediction["result"])
+    assert published and pages.regions() == list(published)
+    labels = [region["value"]["brushlabels"][0] for region in prediction["result"]]
+    listed = pages.listed_labels()
+    assert listed and listed == labels[: len(listed)]
+    drawn, bare = drawn_on(pages)
+    assert nearest_picture(site, bare) == name_of(task)
+    wanted = reduce(np.logical_or, published.values())
+    assert (drawn & wanted).sum() / (drawn | wanted).sum() >= DRAWN
+    return prediction, published
+
+
+def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
+    pages = pages(site.project)
+    pages.log_in(ADMIN)
+
+    # Connect: the form, and nothing else, arms the project and sets the first order.
+    password = site.backend.password
+    sent = pages.connect_model("TAUDIS", site.backend.url, BACKEND_USER, password)
+    auth = (BACKEND_USER, password)
+    assert sent == model_form(site.project, site.backend.url, "TAUDIS", auth)
+    first = version_after(site, "", 60)
+    order = free_in_order(site, first)
+    assert len(order) == len(site.cast.pool)
+
+    # Before a model: the first-ranked picture, empty; a person draws on it.
+    task = pages.label_all_tasks()
+    assert task["id"] == order[0] and pages.regions() == []
+    assert nearest_picture(site, pages.picture(192, 192)) == name_of(task)
+    name = site.cast.label_map.names[0]
+    pages.draw_stroke(name, (0.3, 0.3), (0.6, 0.5))
+    pages.keep("04-first-task-drawn")
+    annotation, task = pages.submit()
+    (region,) = site.studio.api("GET", f"/api/annotations/{annotation['id']}/")["result"]
+    assert region["value"]["brushlabels"] == [name]
+    assert masks([region])[region["id"]][58:96, 58:115].any()
+    assert task["id"] == order[1]
+
+    # TRAIN_AFTER labels start a round by themselves.
+    label(site, BUDGET - 1)
+    trained = version_after(site, first, ROUND)
+    order = free_in_order(site, trained)
+    assert len(order) == len(site.cast.pool) - BUDGET
+
+    # The new first, with its pre-annotation drawn; a person takes one region out.
+    task = pages.label_all_tasks()
+    assert task["id"] == order[0]
+    pages.keep("05-pre-annotated")
+    prediction, published = check_pre_annotation(pages, site, task, trained)
+    gone = pages.delete_first_region()
+    pages.keep("06-corrected")
+    annotation, held = pages.submit()
+    stored = site.studio.api("GET", f"/api/annotations/{annotation['id']}/")
+    assert stored["task"] == task["id"] and stored["parent_prediction"] == prediction["id"]
+    kept = masks(stored["result"])
+    assert kept.keys() == published.keys() - {gone}
+    assert all((kept[each] == published[each]).all() for each in kept)
+    assert held["id"] == order[1]
+    pages.keep("07-next-task")
+
+    # Start Training in another tab, while the next task stays open.
+    dialog = pages.start_training()
+    dialog.get_by_text("Request Sent!").wait_for()
+    pages.keep("08-training-requested", dialog)
+    store = Store(site.backend.data)
+    wait_for(lambda: bool(store.open_rounds()), 30, "the round of Start Training")
+    (round_,) = store.open_rounds()
+    assert (round_.project, round_.kind) == (site.project, "train")
+    dialog.close()
+    status = pages.status_page(site.backend.url, BACKEND_USER, password)
+    status.get_by_text(f"Round {round_.number}").first.wait_for()
+    pages.keep("09-status-while-training", status)
+    status.close()
+
+    # The open task is submitted after the flip; what follows it is the first of the new order.
+    newest = version_after(site, trained, ROUND)
+    order = [each for each in free_in_order(site, newest) if each != held["id"]]
+    _, task = pages.submit()
+    assert task["id"] == order[0]
+    pages.keep("10-first-of-the-new-order")
+    check_pre_annotation(pages, site, task, newest)
+    assert pages.label_all_tasks()["id"] == order[0]
+    assert pages.faults == []
+
+
+def test_what_ties_the_parts_of_a_polygon_survives_a_submit(studio, site, pages):
+    names = LabelMap(("disc", "ring"))
+    project = studio.create_project("Parts", label_config(names, "polygon"))
+    row = site.cast.pool[0]
+    studio.upload(project, [site.cast.folder / site.cast.samples.file_names[row]])
+    task = studio.api("GET", "/api/tasks", params={"project": project})["tasks"][0]["id"]
+    result = [
+        {
+            "id": f"part{part}", "type": "polygonlabels", "from_name": "tag", "to_name": "image",
+            "original_width": 192, "original_height": 192, "image_rotation": 0,
+            "value": {"points": [[x, 20], [x + 20, 20], [x + 20, 40]], "closed": True,
+                      "polygonlabels": ["ring"]},
+            "meta": {INSTANCE_KEY: "one", PART_KEY: part},
+        }
+        for part, x in enumerate((10, 60))
+    ]  # fmt: skip
+    body = [{"task": task, "result": result, "score": 0.5, "model_version": "parts-1"}]
+    studio.api("POST", f"/api/projects/{project}/import/predictions", json=body)
+    fields = {"model_version": "parts-1", "show_collab_predictions": True}
+    studio.api("PATCH", f"/api/projects/{project}/", json=fields)
+    pages = pages(project)
+    pages.log_in(ADMIN)
+    pages.label_all_tasks()
+    pages.keep("11-polygon-parts")
+    annotation = pages.submit_last()
+    stored = studio.api("GET", f"/api/annotations/{annotation['id']}/")["result"]
+    assert [region.get("meta") for region in stored] == [region["meta"] for region in result]
