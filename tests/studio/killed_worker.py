@@ -1,0 +1,124 @@
+"""Workers on demand, each with a moment in which it gets SIGKILL.
+
+The product has no hook for this: functions are wrapped from outside, then the real worker runs.
+Importing torch takes most of a worker's start; so this process imports once and forks a fresh
+worker for every line "STEP MOMENT" on its input ("- -" for one that lives). It answers with the
+worker's process id, and with its exit code when it is gone.
+"""
+
+import functools
+import http.client
+import os
+import signal
+import sys
+
+from backend import prune, rounds, worker
+from backend.logs import setup_logging
+from backend.settings import load_settings
+from backend.steps import choose, learn
+from backend.studio import Studio
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def around_step(step, moment):
+    """Die when a step begins, or when it has done all but write its row."""
+    real = rounds.STEP_FUNCTIONS[step]
+
+    def doomed(desk, round_, report):
+        if moment == "before":
+            die()
+        real(desk, round_, report)
+        die()
+
+    rounds.STEP_FUNCTIONS = {**rounds.STEP_FUNCTIONS, step: doomed}
+
+
+def after_call(owner, name):
+    """Die right after the real function's first call."""
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def doomed(*args, **kwargs):
+        real(*args, **kwargs)
+        die()
+
+    setattr(owner, name, doomed)
+
+
+def while_training():
+    """Die when training has done half of its steps."""
+    real = learn._training_progress
+
+    def doomed(progress):
+        if progress.step * 2 >= progress.steps:
+            die()
+        return real(progress)
+
+    learn._training_progress = doomed
+
+
+def while_posting(sent):
+    """Die with half of the bulk post on its way, or with all of it and no answer read."""
+    connection = http.client.HTTPConnection
+    real_request, real_send = connection.putrequest, connection.send
+    real_response = connection.getresponse
+    posting = []
+
+    def putrequest(self, method, url, *args, **kwargs):
+        posting[:] = [1] if url.endswith("/import/predictions") else []
+        return real_request(self, method, url, *args, **kwargs)
+
+    def send(self, data):
+        if posting and not sent and isinstance(data, bytes) and b'"model_version"' in data:
+            real_send(self, data[: len(data) // 2])
+            die()
+        return real_send(self, data)
+
+    def getresponse(self, *args, **kwargs):
+        if posting:
+            die()
+        return real_response(self, *args, **kwargs)
+
+    connection.putrequest, connection.send = putrequest, send
+    connection.getresponse = getresponse
+
+
+SPECIAL = {
+    ("-", "-"): lambda: None,
+    ("trained", "middle"): while_training,
+    ("scored", "middle"): lambda: after_call(choose, "encode_prediction"),
+    ("published", "half"): lambda: while_posting(sent=False),
+    ("published", "sent"): lambda: while_posting(sent=True),
+    ("flipped", "patched"): lambda: after_call(Studio, "patch_project"),
+    ("pruned", "middle"): lambda: after_call(prune, "_remove_others"),
+}
+
+
+def work(step, moment):
+    """The real worker, doomed or not."""
+    os.setsid()
+    if moment in ("before", "after"):
+        around_step(step, moment)
+    else:
+        SPECIAL[step, moment]()
+    settings = load_settings()
+    setup_logging(settings.log_level)
+    worker.run(settings)
+
+
+def main():
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            work(*line.split())
+            os._exit(0)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""The loop as real processes: gunicorn, a worker that can be killed, a project with its truth."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from backend import predictions
+from backend.label_config import parse_label_config
+from backend.serve import web_command
+from backend.settings import Settings
+from backend.store import Store
+from backend.studio import Studio
+from demo.annotator import Truth
+from demo.pictures import generate
+from demo.stage import label_config
+from demo.studio import ADMIN, _free_port
+from taudis.coco import load_coco
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLED_WORKER = Path(__file__).with_name("killed_worker.py")
+USER, PASSWORD = "label-studio", "a password"
+PATIENCE = 240.0
+QUICK = {
+    "BUDGET": "4",
+    "TRAIN_AFTER": "1000",
+    "POLL_SECONDS": "1",
+    "MAX_STEPS": "4",
+    "VALIDATION_FRACTION": "0.3",
+    "SCORE_THRESHOLD": "0.05",
+    "OMP_NUM_THREADS": "1",
+    "NICE": "0",
+}
+"""Rounds of seconds, that start at Start Training alone."""
+
+
+def wait_for(check, what, within=PATIENCE, pause=0.1):
+    """The first true value of `check`."""
+    limit = time.monotonic() + within
+    while not (found := check()):
+        assert time.monotonic() < limit, f"waited {within} s in vain for {what}"
+        time.sleep(pause)
+    return found
+
+
+class Process:
+    """A process of the backend with its log."""
+
+    def __init__(self, command, environment, log):
+        self.log = log
+        with log.open("ab") as out:
+            self.popen = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self):
+        return self.popen.poll() is None
+
+    def end(self, number=signal.SIGKILL):
+        """Send a signal to the whole group, and wait."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, number)
+        try:
+            self.popen.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait(15)
+
+
+class Workers:
+    """Starts workers that die where they are told to; one at a time (see killed_worker.py)."""
+
+    def __init__(self, environment, log):
+        self.log = log
+        with log.open("ab") as out:
+            self.popen = subprocess.Popen(
+                [sys.executable, str(KILLED_WORKER)],
+                cwd=ROOT,
+                env={**environment, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=out,
+                text=True,
+                start_new_session=True,
+            )
+        self.pid = 0
+
+    def start(self, step="-", moment="-"):
+        """A worker; with a step and a moment, one that gets SIGKILL there."""
+        self.popen.stdin.write(f"{step} {moment}\n")
+        self.popen.stdin.flush()
+        self.pid = int(self._line())
+
+    def killed(self):
+        """Wait until the worker is gone, by SIGKILL and nothing else."""
+        code = int(self._line())
+        self.pid = 0
+        assert code == -signal.SIGKILL, self.log.read_text()[-3000:]
+
+    def stop(self):
+        """End the worker politely."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+            self.pid = int(self._line()) * 0
+
+    def close(self):
+        """End the worker and the process that starts them."""
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+        self.popen.stdin.close()
+        self.popen.stdout.close()
+        self.popen.wait(30)
+
+    def _line(self):
+        ready, _, _ = select.select([self.popen.stdout], [], [], PATIENCE)
+        assert ready, self.log.read_text()[-3000:]
+        return self.popen.stdout.readline()
+
+
+class Loop:
+    """One backend on a data directory: web and worker, started and killed apart."""
+
+    def __init__(self, studio, data, **settings):
+        self.studio, self.data = studio, data
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        data.mkdir(parents=True, exist_ok=True)
+        self.environment = {
+            **os.environ,
+            "MODEL_DIR": str(data),
+            "PORT": str(self.port),
+            "BASIC_AUTH_USER": USER,
+            "BASIC_AUTH_PASS": PASSWORD,
+            "LABEL_STUDIO_URL": studio.url,
+            **QUICK,
+            **settings,
+        }
+        self.store = Store(data)
+        self.web = self.worker = None
+
+    def start_web(self):
+        command = web_command(Settings(port=self.port))
+        self.web = Process(command, self.environment, self.data / "web.log")
+
+        def healthy():
+            assert self.web.running, self.web.log.read_text()[-3000:]
+            with contextlib.suppress(requests.RequestException):
+                return requests.get(f"{self.url}/health", timeout=2).ok
+            return False
+
+        wait_for(healthy, "the web process")
+
+    def start_worker(self):
+        command = [sys.executable, "-m", "backend", "worker"]
+        self.worker = Process(command, self.environment, self.data / "worker.log")
+
+    def stop_worker(self):
+        if self.worker is not None:
+            self.worker.end(signal.SIGTERM)
+
+    def close(self):
+        for process in (self.worker, self.web):
+            if process is not None:
+                process.end(signal.SIGTERM)
+        self.store.close()
+
+    def cli(self, *arguments, well=True, **settings):
+        """`python -m backend ...`; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "backend", *arguments],
+            cwd=ROOT,
+            env={**self.environment, "COLUMNS": "500", **settings},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (done.returncode == 0) is well, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.stdout
+
+    def webhook(self, project, action, session=requests):
+        """One webhook as Label Studio sends it; the answer."""
+        return session.post(
+            f"{self.url}/webhook?project={project}",
+            json={"action": action},
+            auth=(USER, PASSWORD),
+            timeout=30,
+        )
+
+
+@dataclass
+class Work:
+    """A project in Label Studio that a loop serves, and the truth of its pictures."""
+
+    loop: Loop
+    id: int
+    backend: int
+    truth: Truth
+    client: Studio
+    labels: tuple
+
+    # --- what Label Studio holds ------------------------------------------------------------
+
+    def current(self):
+        return self.client.project(self.id)
+
+    def version(self):
+        return str(self.current()["model_version"] or "")
+
+    def tasks(self):
+        return self.client.tasks(self.id)
+
+    def rows(self, version):
+        """Every prediction of a version, as Label Studio stores it."""
+        api = self.loop.studio.api
+        found = api("GET", "/api/predictions", params={"project": self.id})
+        found = found if isinstance(found, list) else found["results"]
+        return [row for row in found if row["model_version"] == version]
+
+    def order(self, version):
+        """Task ids of a version by ascending score, as Label Studio stores them."""
+        return [row["task"] for row in sorted(self.rows(version), key=lambda row: row["score"])]
+
+    # --- what people do ---------------------------------------------------------------------
+
+    def label(self, task):
+        """Submit the truth of a task; the acknowledged annotation."""
+        return self.client.create_annotation(task["id"], self.truth.regions(task["data"]))
+
+    def label_some(self, number):
+        """Label the first unlabelled tasks by id."""
+        some = [task for task in self.tasks() if not task["is_labeled"]][:number]
+        return [self.label(task) for task in some]
+
+    def label_next(self):
+        """Label what Label Studio serves, which must be the first of the served order."""
+        version = self.version()
+        open_ = {task["id"] for task in self.tasks() if not task["is_labeled"]}
+        task = self.client.next_task(self.id)
+        first = next(id_ for id_ in self.order(version) if id_ in open_)
+        assert task["id"] == first
+        return self.label(task)
+
+    def start_training(self):
+        self.loop.studio.start_training(self.backend)
+
+    # --- what the backend holds -------------------------------------------------------------
+
+    def rounds(self):
+        """Rounds, newest first."""
+        return self.loop.store.rounds(self.id)
+
+    def ended(self, number=None):
+        """The newest round once it has ended (and is at least `number`), else None."""
+        found = self.rounds()
+        if not found or found[0].ended is None or (number and found[0].number < number):
+            return None
+        return found[0]
+
+    def wait_for_round(self, number=None):
+        """The round `number` (or newest), ended and not failed."""
+        found = wait_for(lambda: self.ended(number), f"round {number}")
+        assert found.outcome != "failed", found.message
+        return found
+
+    def train(self):
+        """Start Training, and the round that came of it."""
+        number = self.rounds()[0].number + 1
+        self.start_training()
+        return self.wait_for_round(number)
+
+    def snapshot(self, round_):
+        """The snapshot of a round: annotation id -> split."""
+        path = self.loop.data / "rounds" / str(self.id) / f"{round_.number:04d}" / "snapshot.json"
+        entries = json.loads(path.read_text())["entries"]
+        found = {entry["annotation_id"]: entry["split"] for entry in entries}
+        assert len(found) == len(entries)
+        return found
+
+    def stored_order(self, version):
+        """Task ids of a version as the backend stores them."""
+        path = predictions.path_of(self.loop.data, self.id, version)
+        return [found.task for found in predictions.in_order(path)]
+
+    def check_whole(self):
+        """The served order is one version's, whole: each task once, scores rank / N."""
+        version = self.version()
+        rows = sorted(self.rows(version), key=lambda row: row["score"])
+        assert len({row["task"] for row in rows}) == len(rows)
+        assert [row["score"] for row in rows] == [
+            (rank + 1) / len(rows) for rank in range(len(rows))
+        ]
+        assert [row["task"] for row in rows] == self.stored_order(version)
+        open_ = {task["id"] for task in self.tasks() if not task["is_labeled"]}
+        assert open_ <= {row["task"] for row in rows}
+        return version
+
+
+def make_pictures(folder, number, size=96, names=None, seed=3):
+    """Generated pictures; `names` renames their labels."""
+    path = generate(folder, number, seed=seed, size=size)
+    if names:
+        coco = json.loads(path.read_text())
+        for category, name in zip(coco["categories"], names, strict=True):
+            category["name"] = name
+        path.write_text(json.dumps(coco))
+    return load_coco(path, folder / "images")
+
+
+def make_project(loop, pictures, title, *, control="brush", connect=True, token=None, part=None):
+    """A project with the pictures (the first `part` of them), connected as the Model page does."""
+    label_map, samples = pictures
+    config = label_config(label_map, control)
+    project = loop.studio.create_project(title, config)
+    names = samples.file_names[:part]
+    loop.studio.upload(project, [samples.images_dir / name for name in names])
+    truth = Truth(samples, label_map, parse_label_config(config))
+    client = Studio(loop.studio.url, token or ADMIN.token)
+    work = Work(loop, project, 0, truth, client, label_map.names)
+    if connect:
+        connect_backend(work)
+        wait_for(lambda: work.version().startswith("taudis-") and work.ended(1), "the first order")
+    return work
+
+
+def connect_backend(work, title="TAUDIS"):
+    """Add the backend by what the Model page's form sends."""
+    loop = work.loop
+    work.backend = loop.studio.connect_backend(work.id, loop.url, title, (USER, PASSWORD))

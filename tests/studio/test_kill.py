@@ -1,0 +1,164 @@
+"""kill -9 in every step of a round: after a restart it ends, and nothing is lost or mixed."""
+
+import os
+import signal
+import sys
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from backend.store import STEPS
+from tests.studio.loop import (
+    Loop,
+    Process,
+    Workers,
+    connect_backend,
+    make_pictures,
+    make_project,
+    wait_for,
+)
+
+pytestmark = [pytest.mark.studio, pytest.mark.slow]
+
+IN_STEPS = (
+    ("synced", "after"),
+    ("trained", "middle"),
+    ("judged", "after"),
+    ("scored", "middle"),
+    ("selected", "after"),
+    ("published", "sent"),
+    ("flipped", "patched"),
+    ("pruned", "after"),
+)
+"""In each step once: with part of its effects, or with all of them and no row."""
+AGAIN = (
+    ("trained", "after"),
+    ("scored", "after"),
+    ("published", "half"),
+    ("published", "after"),
+    ("flipped", "before"),
+    ("flipped", "after"),
+    ("pruned", "middle"),
+)
+
+
+@pytest.fixture(scope="module")
+def loop(studio, tmp_path_factory):
+    made = Loop(studio, tmp_path_factory.mktemp("kill"), KEEP_VERSIONS="2", SCORE_THRESHOLD="0.3")
+    made.start_web()
+    made.workers = Workers(made.environment, made.data / "worker.log")
+    yield made
+    made.workers.close()
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def work(loop, tmp_path_factory):
+    """A project with a first order, whose publishing was cut off in the middle of the POST."""
+    pictures = make_pictures(tmp_path_factory.mktemp("pictures"), 40, size=64)
+    loop.workers.start("published", "half")
+    made = make_project(loop, pictures, "Killed", connect=False)
+    connect_backend(made)
+    loop.workers.killed()
+    assert not made.version().startswith("taudis-")
+    loop.workers.start()
+    made.wait_for_round(1)
+    assert made.check_whole() == made.rounds()[0].steps["published"]["version"]
+    loop.workers.stop()
+    made.acknowledged = [row["id"] for row in made.label_some(14)]
+    return made
+
+
+def last_round(work):
+    return work.rounds()[0]
+
+
+def killed_in(work, step, moment):
+    """Run a worker that dies there; what is served then is whole, and old or new."""
+    loop = work.loop
+    old = work.version()
+    loop.workers.start(step, moment)
+    loop.workers.killed()
+    round_ = last_round(work)
+    assert round_.ended is None
+    assert round_.next_step == step
+    served = work.check_whole()
+    published = round_.steps.get("published", {}).get("version", "")
+    assert served in {old, published}
+    if step not in ("flipped", "pruned"):
+        assert served == old
+    return served
+
+
+def finish(work, number):
+    """A worker that lives ends the round; its outcome is a new order, served whole."""
+    work.loop.workers.start()
+    round_ = work.wait_for_round(number)
+    work.loop.workers.stop()
+    assert tuple(sorted(round_.steps)) == tuple(sorted(STEPS[round_.kind]))
+    assert round_.outcome == "served", round_.message
+    assert work.check_whole() == round_.steps["published"]["version"]
+    return round_
+
+
+def check_snapshot(work, round_, annotations):
+    """Every one of the annotations is in exactly one of training and validation, no other is."""
+    found = work.snapshot(round_)
+    assert set(found) == set(annotations)
+    assert set(found.values()) == {"train", "validation"}
+
+
+@pytest.mark.parametrize("doom", [IN_STEPS, AGAIN], ids=["in each step", "again"])
+def test_killed_in_each_step_and_no_annotation_lost(work, doom):
+    before = [*work.acknowledged]
+    work.start_training()
+    number = last_round(work).number + 1
+    for step, moment in doom:
+        killed_in(work, step, moment)
+        if step in ("trained", "published", "flipped"):  # people go on labelling meanwhile
+            work.acknowledged.append(work.label_next()["id"])
+    round_ = finish(work, number)
+    check_snapshot(work, round_, before)
+
+    known = {row.version for row in work.loop.store.versions(work.id)}
+    assert len(known) <= 2
+    work.loop.workers.start()  # its janitor deletes little by little what nobody is served
+
+    def in_studio():
+        return {v for v, rows in work.client.model_versions(work.id).items() if rows}
+
+    wait_for(lambda: in_studio() == known, "what a cut publish left behind to be gone")
+    work.loop.workers.stop()
+
+
+def test_the_next_snapshot_holds_what_was_labelled_between(work):
+    work.start_training()
+    round_ = finish(work, last_round(work).number + 1)
+    check_snapshot(work, round_, work.acknowledged)
+
+
+def test_serve_starts_a_killed_worker_again(work):
+    """`python -m backend serve` alone: the worker is killed from outside while it trains."""
+    loop = work.loop
+    loop.web.end(signal.SIGTERM)
+    loop.web = Process(
+        [sys.executable, "-m", "backend", "serve"], loop.environment, loop.data / "serve.log"
+    )
+
+    def worker():
+        with loop.store._read() as db:
+            row = db.execute(sa.text("select owner, until from lease")).first()
+        pid = int(row.owner.split("/")[1])
+        return pid if loop.store.worker_alive() and psutil.pid_exists(pid) else None
+
+    pid = wait_for(worker, "the worker of serve")
+    number = last_round(work).number + 1
+    work.start_training()
+    wait_for(lambda: last_round(work).progress.get("step") == "scored"
+             and last_round(work).number == number, "scoring", pause=0.02)  # fmt: skip
+    os.kill(pid, signal.SIGKILL)
+    round_ = work.wait_for_round(number)
+    assert round_.outcome == "served"
+    assert worker() != pid
+    work.check_whole()
