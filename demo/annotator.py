@@ -135,6 +135,7 @@ class Annotator:
     ) -> None:
         self.name, self.project = name, project
         self.failure: str = ""  # why they gave up, in words
+        self.hold = threading.Event()  # set by others: take no further task until it is cleared
         self.resting = threading.Event()  # set while Label Studio has no task for them
         self._studio = Studio(url, token)
         self._truth, self._skip_part, self._seed = truth, skip_part, seed
@@ -178,6 +179,9 @@ class Annotator:
         """Task after task, through Label Studio's shorter troubles."""
         troubles = 0
         while not self._stopping.is_set() and len(self._done) != self._most:
+            if self.hold.is_set():
+                self._stopping.wait(0.2)
+                continue
             try:
                 if not self.label_one():
                     self._stopping.wait(max(self.pause, 1.0))

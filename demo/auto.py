@@ -223,10 +223,13 @@ def _check_annotators(show: Show) -> None:
 
 
 def _pace(show: Show) -> None:
-    """Label fast until a round starts, then at a person's pace, so that labelling goes on."""
-    busy = any(round_.kind == "train" for round_ in show.store.open_rounds())
+    """Label fast until a round starts, then at a person's pace; at most a budget during a round."""
+    open_ = [round_ for round_ in show.store.open_rounds() if round_.kind == "train"]
+    taken = open_[0].steps.get("synced", {}).get("labelled") if open_ else None
+    enough = taken is not None and len(show.labelled()) >= taken + show.options.budget
     for who in show.annotators:
-        who.pause = SLOW if busy else FAST
+        who.pause = SLOW if open_ else FAST
+        (who.hold.set if enough else who.hold.clear)()
 
 
 def _idle(show: Show) -> bool:
