@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from demo.studio import LabelStudio
+from tests.studio.loop import Loop
 
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTABLE = ROOT / ".venv-studio/bin/label-studio"
@@ -47,3 +48,15 @@ def add_tasks(studio: LabelStudio) -> Callable[[int, int], list[int]]:
         return sorted(studio.api("POST", path, json=rows)["task_ids"])
 
     return add
+
+
+@pytest.fixture(scope="session")
+def loop(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """One backend for many projects: rounds of seconds, that start at Start Training alone."""
+    made = Loop(studio, tmp_path_factory.mktemp("loop"))
+    try:
+        made.start_web()
+        made.start_worker()
+        yield made
+    finally:
+        made.close()

@@ -22,7 +22,7 @@ from backend.studio import Studio
 from demo.annotator import Truth
 from demo.pictures import generate
 from demo.stage import label_config
-from demo.studio import ADMIN, _free_port
+from demo.studio import ADMIN, free_port
 from taudis.coco import load_coco
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,7 @@ class Loop:
 
     def __init__(self, studio, data, **settings):
         self.studio, self.data = studio, data
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         data.mkdir(parents=True, exist_ok=True)
         self.environment = {
@@ -169,9 +169,14 @@ class Loop:
         command = [sys.executable, "-m", "backend", "worker"]
         self.worker = Process(command, self.environment, self.data / "worker.log")
 
-    def stop_worker(self):
-        if self.worker is not None:
-            self.worker.end(signal.SIGTERM)
+    @contextlib.contextmanager
+    def frozen_worker(self):
+        """The worker stands still meanwhile (it keeps its lease for a minute)."""
+        os.killpg(self.worker.popen.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.worker.popen.pid, signal.SIGCONT)
 
     def close(self):
         for process in (self.worker, self.web):
@@ -193,14 +198,11 @@ class Loop:
         assert "Traceback" not in done.stdout + done.stderr
         return done.stdout
 
-    def webhook(self, project, action, session=requests):
-        """One webhook as Label Studio sends it; the answer."""
-        return session.post(
-            f"{self.url}/webhook?project={project}",
-            json={"action": action},
-            auth=(USER, PASSWORD),
-            timeout=30,
-        )
+    def post(self, path, body, session=requests):
+        """A request as Label Studio sends it; the answer."""
+        answer = session.post(f"{self.url}{path}", json=body, auth=(USER, PASSWORD), timeout=100)
+        assert answer.ok, answer.text
+        return answer.json()
 
 
 @dataclass
