@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from demo.studio import Login
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / "artefacts" / "browser"
-PATIENCE_MS = 45_000.0
+PATIENCE_MS = 90_000.0
 TASK = ".lsf-current-task__task-id"
 REGION = ".lsf-outliner-item"
 IMAGE = 'img[src^="blob:"]'
@@ -127,12 +127,16 @@ class Pages:
 
     def _settle(self) -> None:
         """Masks are painted some time after their regions are there: wait for a still picture."""
-        limit, last = time.monotonic() + 15, b""
+        limit, last = time.monotonic() + PATIENCE_MS / 1000, b""
         self.page.mouse.move(500, 20)  # no brush cursor over the picture
-        while (now := self.page.screenshot()) != last:
-            assert time.monotonic() < limit, "the labelling page does not come to rest"
+        while (now := self._picture_png()) != last:
+            assert time.monotonic() < limit, "the picture does not come to rest"
             last = now
             self.page.wait_for_timeout(400)
+
+    def _picture_png(self) -> bytes:
+        """A screenshot of the picture alone: messages come and go elsewhere on the page."""
+        return self.page.screenshot(clip=self.page.locator(IMAGE).bounding_box())
 
     def regions(self) -> list[str]:
         """Ids of the regions in the annotation being edited, as the editor itself has them."""
@@ -144,9 +148,9 @@ class Pages:
 
     def picture(self, height: int, width: int) -> np.ndarray:
         """What is to be seen of the picture now [height,width,3] RGB, sampled at pixel centres."""
-        box = self.page.locator(IMAGE).bounding_box()
-        png = self.page.screenshot(clip=box)
-        seen = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        seen = cv2.imdecode(np.frombuffer(self._picture_png(), np.uint8), cv2.IMREAD_COLOR)[
+            :, :, ::-1
+        ]
         y = ((np.arange(height) + 0.5) * seen.shape[0] / height).astype(int)
         x = ((np.arange(width) + 0.5) * seen.shape[1] / width).astype(int)
         return seen[y][:, x]
