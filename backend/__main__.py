@@ -28,6 +28,7 @@ console = Console(soft_wrap=True)
 ProjectOption = Annotated[
     int, typer.Option("--project", "-p", help="Label Studio project id; the only one by default.")
 ]
+DOCTOR_PATIENCE = 20.0  # seconds; a person waits for the answer
 NO_LEASE = Lease("command line", -1)
 """The command line runs beside the worker: it never runs rounds, so it holds no lease."""
 
@@ -89,7 +90,7 @@ def doctor(project: ProjectOption = 0) -> None:
         settings = _settings()
         store = Store(settings.model_dir)
         ids = [project] if project else [row.id for row in store.projects()]
-        desks = [Desk(settings, store, NO_LEASE, found) for found in ids]
+        desks = [Desk(settings, store, NO_LEASE, id_, DOCTOR_PATIENCE) for id_ in ids]
         ill = 0
         for finding in doctor_.examine(settings, desks):
             mark = "[green]ok[/]  " if finding.well else "[bold red]FAIL[/]"

@@ -30,6 +30,7 @@ class Desk:
     store: Store
     lease: Lease
     project_id: int
+    patience: float = 90.0  # seconds for one call to Label Studio with its repetitions
 
     @property
     def project(self) -> Project:
@@ -58,7 +59,7 @@ class Desk:
                 "Label Studio sent no access token (legacy tokens are off there, the default since"
                 f" 1.20). {BASIC_AUTH_HINT}"
             )
-        return Studio(url, token)
+        return Studio(url, token, patience=self.patience)
 
     @cached_property
     def images(self) -> ImageSource:
