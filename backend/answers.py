@@ -16,6 +16,7 @@ from backend.metrics import Metrics
 from backend.predictor import Job, Predictor, PredictorUnavailable
 from backend.settings import Settings, load_settings
 from backend.store import Project, Store
+from backend.task_queue import score_behind
 from backend.tokens import token_for
 
 logger = logging.getLogger(__name__)
@@ -96,8 +97,8 @@ def _stored(
 
 def _behind(store: Store, project: int, version: str) -> float:
     """The place behind all N known ones: 1 + 1/N."""
-    known = next((v.tasks for v in store.versions(project) if v.version == version), 1)
-    return 1.0 + 1.0 / max(known, 1)
+    known = next((v.tasks for v in store.versions(project) if v.version == version), 0)
+    return score_behind(known)
 
 
 def _task_id(task: Task) -> int:

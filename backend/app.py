@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SCHEMA = 5_000_000  # characters of a labelling config
 MAX_TASKS = 10_000  # of one /predict request
+MAX_ADDRESSES = 4  # under which one project calls us
 MAX_PROJECTS = 1_000  # of one backend; a guard against a caller that counts upwards
 _TOKEN = re.compile(r"[!-~]{0,8192}")  # what a header can carry
 Answer = Response | tuple[Response, int]
@@ -126,7 +127,10 @@ def _setup(services: Services) -> Answer:
         raise
     if known is None and len(store.projects()) >= MAX_PROJECTS:
         raise RequestRefused(409, f"project: this backend serves {MAX_PROJECTS} projects already.")
-    news: dict[str, Any] = {"backend_url": request.url_root.rstrip("/")}
+    news: dict[str, Any] = {}
+    seen, addresses = request.url_root.rstrip("/"), _addresses(known)
+    if seen not in addresses and len(addresses) < MAX_ADDRESSES:
+        news["backend_urls"] = [*addresses, seen]
     news |= {"label_config": schema} if schema else {}
     news |= {"candidate_origin": candidate} if candidate else {}
     fresh = token and token != token_for(services.settings, project)
@@ -143,6 +147,11 @@ def _setup(services: Services) -> Answer:
     if changed or fresh or not (state.get("armed") or state.get("disconnected")):
         store.ring(project, "setup")
     return jsonify(model_version=serving_version(known))
+
+
+def _addresses(project: Project | None) -> list[str]:
+    """The addresses under which Label Studio has called us for a project."""
+    return [] if project is None else list(project.state.get("backend_urls") or [])
 
 
 def _note(store: Store, known: Project | None, reason: str) -> None:

@@ -62,20 +62,36 @@ def arm(desk: Desk) -> Mapping[str, Any]:
         desk.studio.patch_project(desk.project_id, **changed)
     armed = {**wanted, "webhook": webhook["id"], "backend_url": backend["url"]}
     desk.store.update_project(desk.project_id, armed=armed, backend_id=backend["id"], note="")
+    _serve_again(desk)
     return armed
+
+
+def _serve_again(desk: Desk) -> None:
+    """After connecting anew: serve the newest order that Label Studio still holds, or call for one.
+
+    Connecting writes the backend's title where no version was chosen, which means random order.
+    """
+    current = desk.studio.project(desk.project_id).get("model_version") or ""
+    titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
+    if current and current not in titles:
+        return
+    held = desk.studio.model_versions(desk.project_id)
+    for row in desk.store.versions(desk.project_id):
+        if row.tasks and held.get(row.version):
+            desk.studio.patch_project(desk.project_id, model_version=row.version)
+            desk.store.update_project(desk.project_id, serving=row.version, model=row.model)
+            return
+    desk.store.update_project(desk.project_id, serving="", reorder=True)
 
 
 def our_backend(desk: Desk) -> Row:
     """The ML backend row in Label Studio that points at us.
 
-    With BACKEND_URL set it is the row with that address; else the one whose address Label Studio
-    used to call us; else the only one there is.
+    With BACKEND_URL set it is the row with that address; else one whose address Label Studio used
+    to call us; else the only one there is.
     """
     rows = desk.studio.ml_backends(desk.project_id)
-    seen = {
-        desk.settings.backend_url,
-        str(desk.project.state.get("backend_url") or ""),
-    } - {""}
+    seen = our_addresses(desk)
     ours = [row for row in rows if row["url"].rstrip("/") in seen]
     if not ours and len(rows) == 1:
         ours = rows
@@ -86,6 +102,14 @@ def our_backend(desk: Desk) -> Row:
             f" Model, found {urls}. Connect this backend there, or set BACKEND_URL."
         )
     return dict(ours[0])
+
+
+def our_addresses(desk: Desk) -> set[str]:
+    """Every address at which Label Studio reaches us, as far as we know."""
+    if desk.settings.backend_url:
+        return {desk.settings.backend_url}
+    known = desk.store.project(desk.project_id)
+    return set(known.state.get("backend_urls") or []) if known else set()
 
 
 def our_webhooks(desk: Desk, backend_url: str) -> list[Row]:
@@ -153,33 +177,49 @@ def _auth_header(settings: Settings) -> dict[str, str]:
 
 
 def was_removed(desk: Desk) -> bool:
-    """Whether somebody removed our backend on the Model page since the project was armed."""
+    """Whether somebody removed our backend on the Model page since the project was armed.
+
+    Removed and added again counts as never removed.
+    """
     known = desk.project.state.get("backend_id")
     rows = desk.studio.ml_backends(desk.project_id)
-    return known is not None and all(row["id"] != known for row in rows)
+    if known is None or any(row["id"] == known for row in rows):
+        return False
+    again = [row for row in rows if row["url"].rstrip("/") in our_addresses(desk)]
+    if again:
+        desk.store.update_project(desk.project_id, backend_id=again[0]["id"])
+        _serve_again(desk)
+    return not again
 
 
 def repair(desk: Desk) -> str:
     """Compare what was armed with what is there now (every poll).
 
-    What only we own (webhook, show of predictions) is put back; what a person may have meant
-    (sampling, version) is left alone. Returns what was left alone, in words, '' if nothing.
+    What only we own (the webhook) is put back; what a person may have meant (sampling, version) is
+    left alone. Returns what was left alone, in words, '' if nothing.
     """
     state = desk.project.state
-    armed = state.get("armed") or {}
+    armed = state.get("armed")
+    if not armed:
+        return ""
     project = desk.studio.project(desk.project_id)
-    backend_url = str(armed.get("backend_url") or "")
-    hooks = our_webhooks(desk, backend_url)
-    webhook = _one_webhook(desk, backend_url, hooks)
+    news = {
+        key: project[key] for key in ("title", "label_config") if project[key] != state.get(key)
+    }
+    if news:
+        desk.store.update_project(desk.project_id, **news)
+    backend_url = str(armed["backend_url"])
+    webhook = _one_webhook(desk, backend_url, our_webhooks(desk, backend_url))
     if webhook["id"] != armed.get("webhook"):
         desk.store.update_project(desk.project_id, armed={**armed, "webhook": webhook["id"]})
-    drift = drift_in_words(project, state)
+    titles = {row.get("title") or "" for row in desk.studio.ml_backends(desk.project_id)}
+    drift = drift_in_words(project, state, titles)
     if drift != (state.get("drift") or ""):
         desk.store.update_project(desk.project_id, drift=drift)
     return drift
 
 
-def drift_in_words(project: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+def drift_in_words(project: Mapping[str, Any], state: Mapping[str, Any], titles: set[str]) -> str:
     """What somebody changed in Label Studio so that our order is not served. '' if it is."""
     serving = state.get("serving") or ""
     found = []
@@ -193,6 +233,11 @@ def drift_in_words(project: Mapping[str, Any], state: Mapping[str, Any]) -> str:
             f"the project serves {project.get('model_version')!r}, not {serving!r}. Choose it in"
             " Settings > Annotation, or run `unpin`"
         )
+    if serving in titles:
+        found.append(
+            f"a backend is titled {serving!r} like the version, so the queue is random. Give it"
+            " another title in Settings > Model"
+        )
     return "; ".join(found)
 
 
@@ -201,8 +246,18 @@ def disarm(desk: Desk) -> Mapping[str, Any]:
     before: Row | None = desk.project.state.get("before")
     if not before:
         raise RoundError(f"Project {desk.project_id} was never armed: nothing to restore.")
-    there = {row["id"]: row for row in desk.studio.webhooks(desk.project_id)}
-    armed = desk.project.state.get("armed") or {}
+    armed = desk.project.state.get("armed") or desk.project.state.get("disarming") or {}
+    restored = _version_to_restore(desk, str(before["model_version"] or ""))
+    # First the store: a round or a repair under way must see it before it touches Label Studio.
+    desk.store.update_project(
+        desk.project_id,
+        armed=None,
+        disarming=armed,
+        disconnected=True,
+        restored_version=restored,
+        pinned="",
+    )
+    there = {row["id"] for row in desk.studio.webhooks(desk.project_id)}
     old = {
         row["id"]: {**{f: row[f] for f in WEBHOOK_FIELDS}, "headers": {}}
         for row in before["webhooks"]
@@ -215,8 +270,11 @@ def disarm(desk: Desk) -> Mapping[str, Any]:
     if armed.get("webhook") in there and armed["webhook"] not in old:
         desk.studio.delete_webhook(armed["webhook"])
     fields = {key: before[key] for key in PROJECT_FIELDS}
-    desk.studio.patch_project(desk.project_id, **fields)
-    desk.store.update_project(
-        desk.project_id, armed=None, before=None, serving="", disconnected=True
-    )
-    return before
+    desk.studio.patch_project(desk.project_id, **{**fields, "model_version": restored})
+    desk.store.update_project(desk.project_id, before=None, serving="", drift="")
+    return {**before, "model_version": restored}
+
+
+def _version_to_restore(desk: Desk, version: str) -> str:
+    """The version served before us, or '' if its predictions are gone (Label Studio refuses it)."""
+    return version if desk.studio.model_versions(desk.project_id).get(version) else ""

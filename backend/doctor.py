@@ -120,9 +120,10 @@ def _label_config(desk: Desk) -> Finding:
 
 def _our_url(desk: Desk) -> str:
     """Where Label Studio reaches us, as far as we know."""
-    state = desk.store.project(desk.project_id)
-    seen = str(state.state.get("backend_url") or "") if state else ""
-    return desk.settings.backend_url or seen or f"http://localhost:{desk.settings.port}"
+    known = desk.store.project(desk.project_id)
+    armed = (known.state.get("armed") or {}) if known else {}
+    seen = [armed.get("backend_url"), *sorted(connect.our_addresses(desk))]
+    return next((str(url) for url in seen if url), f"http://localhost:{desk.settings.port}")
 
 
 def _blocked(desk: Desk) -> Finding:

@@ -27,6 +27,7 @@ from backend.errors import ImageError, StudioAuthError, StudioUnreachable
 
 MAX_HOPS = 5
 ATTEMPTS = 3
+HEALTH_S = 5.0
 PAUSE_S = 0.3
 _CHUNK = 1 << 16
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -104,8 +105,19 @@ class Fetcher:
 
     def _failure(self, where: SplitResult, error: _PassingError) -> Exception:
         message = f"Fetching an image from {where.hostname} failed: {error}."
-        outage = error.outage and self._is_studio(where)
+        # One object that its storage cannot give must not stop the pool: an outage is one only if
+        # Label Studio itself does not answer either.
+        outage = error.outage and self._is_studio(where) and not self._studio_answers()
         return StudioUnreachable(message) if outage else ImageError(message)
+
+    def _studio_answers(self) -> bool:
+        """Whether Label Studio is up, by its own /health."""
+        address = self.studio.geturl().rstrip("/") + "/health"
+        try:
+            with requests.get(address, timeout=HEALTH_S, allow_redirects=False) as answer:
+                return answer.ok
+        except requests.RequestException:
+            return False
 
     def _hop(self, where: SplitResult, deadline: float, resolved: bool) -> tuple[bytes, str | None]:
         """One request: the body, or where it redirects to."""

@@ -13,7 +13,10 @@ from backend.connect import our_backend
 from backend.dataset import Snapshot, choose_annotation
 from backend.desk import Desk, read_json, state_of
 from backend.errors import RoundError, StoreError
+from backend.label_config import parse_label_config
 from backend.store import Bell, Round, RoundKind
+from taudis.checkpoint import read_card
+from taudis.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -45,39 +48,72 @@ def may_arm(desk: Desk, *, asked: bool) -> bool:
     return fresh
 
 
-def round_called_for(desk: Desk, rung: list[Bell]) -> Call | None:
+def round_called_for(desk: Desk, rung: list[Bell], *, thorough: bool) -> Call | None:
     """The round that a project needs now, or None.
 
     Start Training always trains; labels train when enough changed since the last training; tasks
-    without a place in the order get one by a refresh, or by a first order before any model.
+    without a place in the order get one by a refresh, or by a first order before any model. The
+    last is looked for only when `thorough` (at a poll), as are deleted annotations.
     """
     if any(bell.kind == "train" for bell in rung):
         return Call("train", "Start Training")
-    failing = _failures_in_a_row(desk)
-    if failing and time.time() < failing[0] + _backoff(failing[1]):
-        return None
-    changed = changed_tasks(desk)
-    desk.store.update_project(desk.project_id, changed=changed)
+    seen = last_training(desk)
+    changed = changed_tasks(desk, seen, thorough=thorough)
+    if changed != desk.project.state.get("changed"):
+        desk.store.update_project(desk.project_id, changed=changed, labelled_at=time.time())
     wanted = desk.settings.changes_per_round
-    if changed >= wanted:
+    if changed >= wanted and not _backing_off(desk, "train"):
         return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
+    return _order_called_for(desk) if thorough else None
+
+
+def _order_called_for(desk: Desk) -> Call | None:
+    """A round without training for tasks that have no place, or a project connected anew."""
     placeless = tasks_without_place(desk)
-    if placeless:
-        kind: RoundKind = "refresh" if state_of(desk.project, "model", "") else "first"
-        return Call(kind, f"{placeless} tasks have no place in the order yet")
-    return None
+    if not placeless and not desk.project.state.get("reorder"):
+        return None
+    reason = f"{placeless} tasks have no place in the order yet" if placeless else "connected anew"
+    kind: RoundKind = "refresh"
+    if not state_of(desk.project, "model", ""):
+        kind = "first"
+    elif not _model_fits(desk):
+        labelled = bool(desk.studio.export_annotated(desk.project_id))
+        kind, reason = ("train" if labelled else "first"), f"{reason}; the labels were changed"
+    return None if _backing_off(desk, kind) else Call(kind, reason)
 
 
-def changed_tasks(desk: Desk) -> int:
+def _model_fits(desk: Desk) -> bool:
+    """Whether the serving model was trained for the labels that the config has now."""
+    config = parse_label_config(str(desk.project.state.get("label_config") or ""))
+    try:
+        card = read_card(desk.model_dir(str(desk.project.state["model"])))
+    except CheckpointError as error:
+        logger.warning("Project %s: %s", desk.project_id, error)
+        return False
+    return tuple(card["labels"]) == config.label_map.names
+
+
+def changed_tasks(desk: Desk, last: tuple[Round, Snapshot] | None, *, thorough: bool) -> int:
     """Tasks whose counting annotation is new, edited or gone since the last training's snapshot."""
-    last = last_training(desk)
     if last is None:
         annotated = desk.studio.export_annotated(desk.project_id)
         return sum(choose_annotation(task) is not None for task in annotated)
     round_, snapshot = last
     seen = {entry.task_id: (entry.annotation_id, entry.updated_at) for entry in snapshot.entries}
-    tasks = desk.studio.tasks_changed_since(desk.project_id, _just_before(round_))
-    return sum(fingerprint(task) != seen.get(int(task["id"])) for task in tasks)
+    moment = _just_before(round_)
+    changed = {
+        int(task["id"])
+        for task in desk.studio.tasks_changed_since(desk.project_id, moment)
+        if fingerprint(task) != seen.get(int(task["id"]))
+    }
+    if thorough:
+        touched = desk.studio.tasks_touched_since(desk.project_id, moment)
+        changed |= {
+            int(task["id"])
+            for task in touched
+            if not task["total_annotations"] and int(task["id"]) in seen
+        }
+    return len(changed)
 
 
 def _just_before(round_: Round) -> str:
@@ -96,12 +132,16 @@ def fingerprint(task: dict[str, Any]) -> tuple[int, str] | None:
 
 
 def last_training(desk: Desk) -> tuple[Round, Snapshot] | None:
-    """The newest training round that read its labels, with its snapshot."""
-    for round_ in desk.store.rounds(desk.project_id):
-        path = desk.round_dir(round_) / "snapshot.json"
-        if round_.kind == "train" and "synced" in round_.steps and path.exists():
-            return round_, Snapshot.from_json(read_json(path))
-    return None
+    """The newest training that did not fail and read its labels, with its snapshot."""
+    round_ = desk.store.last_training(desk.project_id)
+    if round_ is None:
+        return None
+    path = desk.round_dir(round_) / "snapshot.json"
+    try:
+        return round_, Snapshot.from_json(read_json(path))
+    except (OSError, ValueError, KeyError) as error:
+        logger.warning("Project %s: %s cannot be read: %s", desk.project_id, path.name, error)
+        return None
 
 
 def tasks_without_place(desk: Desk) -> int:
@@ -117,25 +157,22 @@ def tasks_without_place(desk: Desk) -> int:
     except StoreError as error:
         logger.warning("Project %s: %s", desk.project_id, error)
         placed = {}
-    tasks = desk.studio.tasks_changed_since(desk.project_id, _just_before(last[0]))
+    tasks = desk.studio.tasks_touched_since(desk.project_id, _just_before(last[0]))
     return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 
-def _failures_in_a_row(desk: Desk) -> tuple[float, int] | None:
-    """When the last round failed and how many did in a row; None if the last one did not."""
-    failed = 0
-    ended = 0.0
-    for round_ in desk.store.rounds(desk.project_id, limit=10):
+def _backing_off(desk: Desk, kind: RoundKind) -> bool:
+    """Whether rounds of a kind failed so lately that the next waits; Start Training never does."""
+    failed, ended = 0, 0.0
+    for round_ in desk.store.rounds(desk.project_id, limit=20):
+        if round_.kind != kind:
+            continue
         if round_.outcome != "failed":
             break
         ended = max(ended, round_.ended or 0.0)
         failed += 1
-    return (ended, failed) if failed else None
-
-
-def _backoff(failures: int) -> float:
-    """Seconds without automatic rounds after failures in a row; Start Training works at once."""
-    return float(min(AFTER_FAILURE_SECONDS * 2 ** (failures - 1), 3600.0))
+    pause = min(AFTER_FAILURE_SECONDS * 2 ** max(failed - 1, 0), 3600.0)
+    return failed > 0 and time.time() < ended + pause
 
 
 def extend_head(desk: Desk) -> int:
@@ -144,7 +181,8 @@ def extend_head(desk: Desk) -> int:
     Only where one bulk post could not carry every task's regions (`QueuePlan.filled`).
     """
     state = desk.project.state
-    serving, filled = str(state.get("serving") or ""), state.get("filled")
+    serving = str(state.get("serving") or "")
+    filled = (state.get("filled") or {}).get(serving)
     if not serving or filled is None:
         return 0
     path = predictions.path_of(desk.data, desk.project_id, serving)
@@ -163,7 +201,8 @@ def extend_head(desk: Desk) -> int:
     for prediction in predictions.in_order(path):
         if filled < prediction.rank <= filled + HEAD and prediction.rank not in labelled:
             done += _fill(desk, serving, prediction)
-    desk.store.update_project(desk.project_id, filled=filled + HEAD)
+    now = {**(desk.project.state.get("filled") or {}), serving: filled + HEAD}
+    desk.store.update_project(desk.project_id, filled=now)
     return done
 
 

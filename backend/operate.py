@@ -39,7 +39,7 @@ def _rollback_target(desk: Desk, version: str) -> Version:
     if version:
         found = [row for row in published if row.version == version]
     else:
-        later = names.index(serving) + 1 if serving in names else 0
+        later = names.index(serving) + 1 if serving in names else 0  # newest first
         found = published[later : later + 1]
     held = desk.studio.model_versions(desk.project_id)
     if not found or not held.get(found[0].version):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from backend import predictions
@@ -24,11 +23,12 @@ KEPT_ROUNDS = 10  # working files of rounds
 
 
 def versions_to_keep(desk: Desk) -> set[str]:
-    """The serving and pinned versions, and the newest published ones up to the setting."""
+    """What Label Studio serves, what is pinned, and the newest orders up to the setting."""
     state = desk.project.state
-    newest = [row.version for row in desk.store.versions(desk.project_id)]
+    newest = [row.version for row in desk.store.versions(desk.project_id) if row.tasks]
+    served = desk.studio.project(desk.project_id).get("model_version")
     keep = {*newest[: desk.settings.keep_versions]}
-    return keep | {str(v) for v in (state.get("serving"), state.get("pinned")) if v}
+    return keep | {str(v) for v in (served, state.get("serving"), state.get("pinned")) if v}
 
 
 def forget_old_versions(desk: Desk) -> list[str]:
@@ -39,11 +39,15 @@ def forget_old_versions(desk: Desk) -> list[str]:
     for version in old:
         predictions.path_of(desk.data, desk.project_id, version).unlink(missing_ok=True)
         desk.store.prune_version(desk.lease, desk.project_id, version)
-    models = {known[version].model for version in keep if version in known}
-    models |= {str(state_of(desk.project, "model", ""))}
+    kept = [row for version, row in known.items() if version in keep]
+    models = {row.model for row in kept} | {str(state_of(desk.project, "model", ""))}
+    for row in kept:  # a model that was judged worse is kept as long as its round's order
+        models.add(str(desk.store.round(row.round).steps.get("trained", {}).get("version", "")))
     _remove_others(desk.data / "models" / str(desk.project_id), models)
-    rounds = {f"{r.number:04d}" for r in desk.store.rounds(desk.project_id, limit=KEPT_ROUNDS)}
-    _remove_others(desk.data / "rounds" / str(desk.project_id), rounds)
+    recent = desk.store.rounds(desk.project_id, limit=KEPT_ROUNDS)
+    training = desk.store.last_training(desk.project_id)  # its snapshot says what is new since
+    folders = {f"{r.number:04d}" for r in [*recent, *([training] if training else [])]}
+    _remove_others(desk.data / "rounds" / str(desk.project_id), folders)
     return old
 
 
@@ -57,7 +61,8 @@ def delete_some_in_studio(desk: Desk) -> int:
     unfinished = tuple(
         version_name(row) for row in desk.store.open_rounds() if row.project == desk.project_id
     )
-    keep = versions_to_keep(desk)
+    # Only what the store has let go of: a rollback may choose any of the others.
+    keep = versions_to_keep(desk) | {row.version for row in desk.store.versions(desk.project_id)}
     for version, rows in sorted(there.items()):
         mine = version.startswith(OURS) and rows > 0
         if not mine or version in keep or (unfinished and version.startswith(unfinished)):
@@ -70,10 +75,10 @@ def delete_some_in_studio(desk: Desk) -> int:
 
 
 def _quiet(desk: Desk) -> bool:
-    """Whether nobody has changed a task for a while."""
-    since = datetime.fromtimestamp(time.time() - QUIET_SECONDS, UTC)
-    moment = since.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return not desk.studio.tasks_changed_since(desk.project_id, moment)
+    """Whether no news of labels came for a while."""
+    state = desk.project.state
+    last = max(float(state.get(key) or 0.0) for key in ("labelled_at", "flipped_at"))
+    return time.time() - last > QUIET_SECONDS
 
 
 def _remove_others(folder: Path, keep: set[str]) -> None:

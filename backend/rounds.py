@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from backend import steps
 from backend.desk import Desk
 from backend.errors import (
@@ -49,12 +51,13 @@ def run_round(desk: Desk, round_: Round) -> Round:
         LeaseLost: another worker took over; nothing more was written.
         StudioUnreachable, StudioAuthError: Label Studio cannot be used now; the round stays open
             and goes on from here when it is run again.
+        OperationalError: nor can the store (a busy or full disk).
     """
     try:
         while (step := round_.next_step) is not None:
             round_ = _run_step(desk, round_, step)
-    except (LeaseLost, StudioUnreachable, StudioAuthError):
-        raise
+    except (LeaseLost, StudioUnreachable, StudioAuthError, OperationalError):
+        raise  # the round stays open: it is not the round that fails
     except StudioNotFound as error:
         return _fail(desk, round_, f"Label Studio no longer has this project or task: {error}")
     except (BackendError, TaudisError) as error:

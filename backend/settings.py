@@ -177,6 +177,16 @@ def load_settings(**overrides: object) -> Settings:
     return settings
 
 
+def setting_names() -> set[str]:
+    """Every environment variable that is a setting."""
+    found: set[str] = set()
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        known = alias.choices if isinstance(alias, AliasChoices) else [name.upper()]
+        found |= {str(choice) for choice in known}
+    return found
+
+
 def settings_table() -> str:
     """Every setting as a Markdown table: name, default, meaning (the README's table)."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]

@@ -48,6 +48,7 @@ def not_ready(store: Store) -> list[str]:
         projects = store.projects()
     except (StoreError, SQLAlchemyError) as error:
         return [str(error) if isinstance(error, StoreError) else "The store cannot be read."]
+    projects = [p for p in projects if not p.state.get("gone")]
     stuck = [p for p in projects if p.state.get("trouble")]
     if projects and len(stuck) == len(projects):
         reasons += [f"Project {p.id}: {p.state['trouble']}" for p in stuck]

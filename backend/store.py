@@ -24,7 +24,8 @@ from sqlalchemy.dialects.sqlite import insert
 from backend.errors import LeaseLost, StoreError
 
 SCHEMA_VERSION = 1
-BUSY_TIMEOUT_MS = 900  # under Label Studio's one second for a webhook
+BUSY_TIMEOUT_MS = 900  # of the web process: under Label Studio's one second for a webhook
+WORKER_BUSY_MS = 30_000  # the worker may wait for a busy disk rather than lose a round
 LEASE_SECONDS = 60.0
 
 BellKind = Literal["changed", "train", "setup", "config"]
@@ -181,8 +182,8 @@ class Lease:
 class Store:
     """The shared store. Safe for many threads and processes."""
 
-    def __init__(self, data_dir: Path) -> None:
-        """Open or create `data_dir/store.sqlite3`.
+    def __init__(self, data_dir: Path, *, busy_ms: int = BUSY_TIMEOUT_MS) -> None:
+        """Open or create `data_dir/store.sqlite3`; wait up to `busy_ms` for another's write.
 
         Raises:
             StoreError: the directory cannot be written, the file is damaged, or it was written by
@@ -192,7 +193,7 @@ class Store:
         self.path = self.data_dir / "store.sqlite3"
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            self._engine = _engine(self.path)
+            self._engine = _engine(self.path, busy_ms)
             with self._write() as db:
                 _meta.create_all(db)
                 self._check_schema(db)
@@ -309,9 +310,16 @@ class Store:
             rows = db.execute(sa.select(_projects).order_by(_projects.c.id)).all()
         return [Project(row.id, row.origin, json.loads(row.state)) for row in rows]
 
-    def update_project(self, project: int, *, origin: str | None = None, **state: Any) -> Project:
-        """Create the project if it is new, and merge values into its state."""
+    def update_project(
+        self, project: int, *, origin: str | None = None, lease: Lease | None = None, **state: Any
+    ) -> Project:
+        """Create the project if it is new, and merge values into its state.
+
+        With a lease, only while it is held (LeaseLost otherwise).
+        """
         with self._write() as db:
+            if lease is not None:
+                _check_lease(db, lease)
             row = db.execute(sa.select(_projects).filter_by(id=project)).first()
             merged = {**(json.loads(row.state) if row else {}), **state}
             kept = origin if origin is not None else (row.origin if row else "")
@@ -322,12 +330,6 @@ class Store:
                 .on_conflict_do_update(index_elements=["id"], set_=values)
             )
         return Project(project, kept, merged)
-
-    def forget_project(self, project: int) -> None:
-        """Remove a project that Label Studio no longer has; its rounds stay as history."""
-        with self._write() as db:
-            db.execute(_projects.delete().where(_projects.c.id == project))
-            db.execute(_bells.delete().where(_bells.c.project == project))
 
     # --- the lease --------------------------------------------------------------------------
 
@@ -427,6 +429,24 @@ class Store:
         )
         with self._read() as db:
             return [_round(db, key) for key in db.execute(query).scalars()]
+
+    def last_training(self, project: int) -> Round | None:
+        """The newest training round that read its labels and did not fail."""
+        query = (
+            sa.select(_rounds.c.id)
+            .join(_steps, _rounds.c.id == _steps.c.round)
+            .where(
+                _rounds.c.project == project,
+                _rounds.c.kind == "train",
+                _steps.c.step == "synced",
+                sa.func.coalesce(_rounds.c.outcome, "") != "failed",
+            )
+            .order_by(_rounds.c.id.desc())
+            .limit(1)
+        )
+        with self._read() as db:
+            key = db.execute(query).scalar()
+            return None if key is None else _round(db, key)
 
     def last_step(self, project: int, step: str) -> tuple[Round, Mapping[str, Any]] | None:
         """The newest finished `step` of any round of a project, with its result."""
@@ -530,17 +550,17 @@ class Store:
             )
 
 
-def _engine(path: Path) -> sa.Engine:
+def _engine(path: Path, busy_ms: int) -> sa.Engine:
     """An engine whose transactions we open ourselves (BEGIN IMMEDIATE)."""
     engine = sa.create_engine(
-        f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, pool_size=8
+        f"sqlite:///{path}", connect_args={"timeout": busy_ms / 1000}, pool_size=8
     )
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not open transactions by itself
         for pragma in (
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            f"busy_timeout={busy_ms}",
             "journal_mode=WAL",
             # NORMAL survives a killed process; FULL was seen to take over a second a commit
             "synchronous=NORMAL",

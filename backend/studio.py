@@ -19,6 +19,8 @@ Row = dict[str, Any]
 LONG_SECONDS = 900.0
 """For calls whose time grows with the project: bulk import, deleting a version."""
 PAGE = 2000
+PAGE_WITH_LABELS = 200  # brush labels are large
+PAGE_SECONDS = 120.0
 TASK_FIELDS = "id,data,is_labeled,updated_at,total_annotations,cancelled_annotations"
 ANNOTATION_FIELDS = (
     "annotations,result,was_cancelled,ground_truth,completed_by,created_at,lead_time,"
@@ -93,17 +95,29 @@ class Studio:
         what = f"Listing the tasks of project {project}"
         return list(self._pages(project, what, include=TASK_FIELDS))
 
+    def tasks_touched_since(self, project: int, moment: str) -> list[Row]:
+        """As `tasks`, only those whose `updated_at` is later than `moment`.
+
+        Not only labels move it: deleting or changing a single prediction does, too.
+        """
+        what = f"Asking what was touched in project {project}"
+        condition = _filter("updated_at", "greater", "Datetime", moment)
+        return list(self._pages(project, what, condition, include=TASK_FIELDS))
+
     def tasks_changed_since(self, project: int, moment: str) -> list[Row]:
         """Tasks whose `updated_at` is later than `moment`, with their annotations.
 
-        A new, changed or deleted annotation moves it; predictions do not. Deleted tasks are not
-        found. `moment` is an `updated_at` as Label Studio wrote it, exact to the microsecond; two
-        edits may finish out of order, so ask from a little earlier than the newest one seen.
+        A new, changed or deleted annotation moves it; bulk predictions do not, single ones do.
+        Only tasks that have an annotation are read; deleted annotations and tasks are not found
+        (`tasks_touched_since` finds the former). `moment` is an `updated_at` as Label Studio wrote
+        it, exact to the microsecond; two edits may finish out of order, so ask from a little
+        earlier than the newest one seen.
         """
         what = f"Asking what changed in project {project}"
         condition = _filter("updated_at", "greater", "Datetime", moment)
+        some = _filter("total_annotations", "greater", "Number", 0)
         include = f"{TASK_FIELDS},{ANNOTATION_FIELDS}"
-        return list(self._pages(project, what, condition, include=include, fields="all"))
+        return list(self._pages(project, what, condition, some, include=include, fields="all"))
 
     def export_annotated(self, project: int) -> list[Row]:
         """Every task with an annotation, cancelled ones (skips) included, by task id.
@@ -324,7 +338,10 @@ class Studio:
         while True:
             after = _filter("id", "greater", "Number", last)
             query = self._query(project, after, *conditions, include=include, fields=fields)
-            page = self._row("GET", "/api/tasks", what, params=query | {"page_size": PAGE})
+            size = PAGE if fields == "task_only" else PAGE_WITH_LABELS
+            page = self._row(
+                "GET", "/api/tasks", what, params=query | {"page_size": size}, timeout=PAGE_SECONDS
+            )
             yield from page["tasks"]
             if not page["tasks"] or page["total"] <= len(page["tasks"]):
                 return

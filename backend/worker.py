@@ -3,7 +3,7 @@
 Three threads under one lease. The clerk answers bells, asks Label Studio for news once in a while
 (a webhook may be lost), arms projects, publishes first orders, and opens rounds. The trainer runs
 the open rounds, one at a time, the project that waits longest first. The janitor deletes what is
-old in Label Studio, a little at a time.
+old in Label Studio a little at a time, and fills in what one post could not carry.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 from backend import connect, news, prune
 from backend.desk import Desk
-from backend.errors import BackendError, LeaseLost
+from backend.errors import BackendError, LeaseLost, StudioNotFound
 from backend.rounds import Heartbeat, run_round
 from backend.settings import Settings
-from backend.store import Bell, Lease, Project, Round, Store
+from backend.store import WORKER_BUSY_MS, Bell, Lease, Project, Round, Store
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Worker:
     settings: Settings
     store: Store
     stop: threading.Event = field(default_factory=threading.Event)
-    _pauses: dict[int, Pause] = field(default_factory=dict)
+    _pauses: dict[tuple[str, int], Pause] = field(default_factory=dict)
     _polled: dict[int, float] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -98,14 +98,14 @@ class Worker:
     def train_turn(self, lease: Lease) -> None:
         """Run the oldest open round whose project is not paused."""
         for round_ in self.store.open_rounds():
-            if round_.kind != "first" and not self._paused(round_.project):
-                self._run(lease, round_)
+            if round_.kind != "first" and not self._paused("trainer", round_.project):
+                self._run("trainer", lease, round_)
                 return
 
-    def _run(self, lease: Lease, round_: Round) -> None:
+    def _run(self, who: str, lease: Lease, round_: Round) -> None:
         """One round as far as it goes."""
         desk = Desk(self.settings, self.store, lease, round_.project)
-        with self._patience(round_.project):
+        with _Patience(self, who, round_.project):
             ended = run_round(desk, round_)
             logger.info(
                 "Project %s, round %s: %s. %s",
@@ -118,13 +118,16 @@ class Worker:
     # --- the janitor ------------------------------------------------------------------------
 
     def janitor_turn(self, lease: Lease) -> None:
-        """Delete a few rows of old versions in Label Studio, for each project in turn."""
+        """For each project in turn: pre-annotations ahead of the queue's head, and a few rows of
+        old versions deleted in Label Studio.
+        """
         deleted = 0
         for project in self.store.projects():
-            if project.state.get("armed") and not self._paused(project.id):
+            if project.state.get("armed") and not self._paused("janitor", project.id):
                 desk = Desk(self.settings, self.store, lease, project.id)
-                with self._patience(project.id):
+                with _Patience(self, "janitor", project.id):
                     deleted += prune.delete_some_in_studio(desk)
+                    news.extend_head(desk)
         if not deleted:
             self.stop.wait(min(self._interval(), 30.0))
 
@@ -137,16 +140,16 @@ class Worker:
             bells.setdefault(bell.project, []).append(bell)
         busy = {round_.project: round_ for round_ in self.store.open_rounds()}
         for project in self._by_waiting(bells):
-            if self._paused(project.id):
+            if self._paused("clerk", project.id):
                 continue
             rung = bells.get(project.id, [])
             due = time.monotonic() - self._polled.get(project.id, -1e9) > self._interval()
             if rung or due:
-                with self._patience(project.id):
+                with _Patience(self, "clerk", project.id):
                     self._look(lease, project, rung, busy.get(project.id), due)
         for round_ in self.store.open_rounds():
-            if round_.kind == "first" and not self._paused(round_.project):
-                self._run(lease, round_)
+            if round_.kind == "first" and not self._paused("clerk", round_.project):
+                self._run("clerk", lease, round_)
 
     def _interval(self) -> float:
         return self.settings.poll_seconds
@@ -171,24 +174,46 @@ class Worker:
             # A train or changed bell during a round stays news, and calls for one follow-up.
             if bell.kind in ("setup", "config") or (bell.kind == "changed" and open_ is None):
                 self.store.hear(bell)
+        if project.state.get("gone") and "setup" not in kinds:
+            return
+        try:
+            self._serve(desk, project, rung, open_, due)
+        except StudioNotFound:
+            self._check_gone(desk)
+            raise
+
+    def _check_gone(self, desk: Desk) -> None:
+        """Stop asking for a project that Label Studio does not show to our user (any more)."""
+        try:
+            desk.studio.project(desk.project_id)
+        except StudioNotFound:
+            logger.warning(
+                "Project %s is gone or hidden; it waits for a new /setup", desk.project_id
+            )
+            desk.store.update_project(desk.project_id, gone=True)
+
+    def _serve(
+        self, desk: Desk, project: Project, rung: list[Bell], open_: Round | None, due: bool
+    ) -> None:
+        """What a living project needs."""
+        kinds = {bell.kind for bell in rung}
         if "setup" in kinds or not project.state.get("armed"):
             if not news.may_arm(desk, asked=due or "setup" in kinds):
                 return
             connect.arm(desk)
+            desk.store.update_project(project.id, gone=False)
         elif due or "config" in kinds:
             if connect.was_removed(desk):
                 connect.disarm(desk)
                 desk.store.update_project(project.id, note=connect.REMOVED)
                 return
             connect.repair(desk)
-        if due:
-            news.extend_head(desk)
         if open_ is None:
-            self._open_round(desk, rung)
+            self._open_round(desk, rung, thorough=due)
 
-    def _open_round(self, desk: Desk, rung: list[Bell]) -> None:
+    def _open_round(self, desk: Desk, rung: list[Bell], *, thorough: bool) -> None:
         """Open a round if one is called for, taking in the bells that called."""
-        call = news.round_called_for(desk, rung)
+        call = news.round_called_for(desk, rung, thorough=thorough)
         if call is None:
             return
         training = [bell for bell in rung if bell.kind == "train"] if call.kind == "train" else []
@@ -197,44 +222,48 @@ class Worker:
         )
         logger.info("Project %s: round %s opens: %s", round_.project, round_.number, call.reason)
 
-    # --- patience ---------------------------------------------------------------------------
-
-    def _paused(self, project: int) -> bool:
-        return time.monotonic() < self._pauses.setdefault(project, Pause()).until
-
-    def _patience(self, project: int) -> _Patience:
-        return _Patience(self, project)
+    def _paused(self, who: str, project: int) -> bool:
+        return time.monotonic() < self._pauses.setdefault((who, project), Pause()).until
 
 
 @dataclass
 class _Patience:
-    """Turns what stops one project into a note and a pause, so that the others go on."""
+    """Turns what stops one project into words and a pause, so that the others go on."""
 
     worker: Worker
+    who: str  # thread
     project: int
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        pause = self.worker._pauses.setdefault(self.project, Pause())
+        pause = self.worker._pauses.setdefault((self.who, self.project), Pause())
         if error is None:
             pause.seconds = RETRY_SECONDS[0]
             self._tell("")
             return False
-        if isinstance(error, LeaseLost) or not isinstance(error, BackendError):
+        if isinstance(error, LeaseLost) or not isinstance(error, Exception):
             return False
         pause.longer()
-        logger.warning("Project %s waits: %s", self.project, error)
-        self._tell(str(error))
+        if isinstance(error, BackendError):
+            logger.warning("Project %s (%s) waits: %s", self.project, self.who, error)
+            self._tell(str(error))
+        else:
+            logger.error("Project %s (%s) waits", self.project, self.who, exc_info=error)
+            self._tell(f"Unexpected {type(error).__name__}; the log has the details.")
         return True
 
     def _tell(self, trouble: str) -> None:
-        """What people see on the status page and /ready, until the project goes on."""
+        """What people see on the status page and /ready, until this thread goes on."""
         store = self.worker.store
         known = store.project(self.project)
-        if known is not None and (known.state.get("trouble") or "") != trouble:
-            store.update_project(self.project, trouble=trouble)
+        if known is None or self.who == "janitor":
+            return
+        troubles = {**(known.state.get("troubles") or {}), self.who: trouble}
+        if troubles != (known.state.get("troubles") or {self.who: ""}):
+            shown = next((text for text in troubles.values() if text), "")
+            store.update_project(self.project, troubles=troubles, trouble=shown)
 
 
 def run(settings: Settings) -> None:
@@ -245,7 +274,7 @@ def run(settings: Settings) -> None:
     """
     os.nice(settings.nice)
     _limit_threads(settings.torch_threads)
-    worker = Worker(settings, Store(settings.model_dir))
+    worker = Worker(settings, Store(settings.model_dir, busy_ms=WORKER_BUSY_MS))
 
     def leave(_signal: int, _frame: Any) -> None:
         logger.info("Stopping; an open round goes on at the next start")

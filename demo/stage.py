@@ -19,8 +19,9 @@ from typing import Any
 
 import requests
 
+from backend.settings import setting_names
 from demo import pictures
-from demo.studio import DemoError, LabelStudio, Login
+from demo.studio import DemoError, LabelStudio, Login, free_port
 from taudis.coco import CocoSamples, load_coco
 from taudis.instances import LabelMap
 
@@ -65,10 +66,11 @@ def cast_of(options: Options) -> Cast:
     Pictures are shuffled by a hash of their file names, so that every run has the same split.
     """
     if options.data is None:
-        folder = options.folder / "pictures"
+        count = options.pool_size + options.held_out_size
+        folder = options.folder / f"pictures-{count}"
         truth = folder / "instances.json"
         if not truth.exists():
-            pictures.generate(folder, options.pool_size + options.held_out_size, seed=0)
+            pictures.generate(folder, count, seed=0)
         images, name = folder / "images", "generated pictures"
     else:
         truth, images = options.data, options.images or options.data.parent / "images"
@@ -111,8 +113,10 @@ class Backend:
         self.url = f"http://127.0.0.1:{port}"
         self.password = secrets.token_urlsafe(12)
         self.log = data / "backend.log"
+        # Settings of the shell that runs the demonstration are not meant for it.
+        foreign = setting_names()
         self._environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in foreign},
             "MODEL_DIR": str(data),
             "PORT": str(port),
             "BASIC_AUTH_USER": BACKEND_USER,
@@ -220,7 +224,7 @@ def set_stage(options: Options, say: Callable[[str], None]) -> Iterator[Stage]:
         say("Starting the backend")
         backend = Backend(
             state / "backend",
-            options.backend_port or _free_port(),
+            options.backend_port or free_port(),
             {
                 "BUDGET": str(options.budget),
                 "POLL_SECONDS": "10",
@@ -244,12 +248,3 @@ def set_stage(options: Options, say: Callable[[str], None]) -> Iterator[Stage]:
             yield stage
         finally:
             backend.stop()
-
-
-def _free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

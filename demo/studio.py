@@ -84,7 +84,7 @@ class LabelStudio:
         self.temporary = data is None
         self.data = Path(tempfile.mkdtemp(prefix="studio-")) if data is None else data.absolute()
         self.template, self.admin, self.start_within = template, admin, start_within
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log.absolute() if log else self.data / "label-studio.log"
         self._legacy_tokens = legacy_tokens
@@ -301,7 +301,7 @@ def _environment(data: Path, legacy_tokens: bool, fast_import: bool) -> dict[str
     return environment | ({FAST_IMPORT_FLAG: "true"} if fast_import else {})
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

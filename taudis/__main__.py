@@ -26,6 +26,7 @@ from taudis.select import Labelled, SelectionParams
 from taudis.strategies import query
 from taudis.training import Progress, Recipe
 from taudis.training import train as train_detector
+from taudis.training_state import clear_states
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -87,6 +88,7 @@ def train(
         )
     card = {"recipe": dataclasses.asdict(chosen), "seed": seed, "images": len(samples)}
     save_checkpoint(out, detector, card=card)
+    clear_states(out.with_name(f"{out.name}.resume"))
     _say({"checkpoint": str(out), "steps": chosen.steps, "images": len(samples)})
 
 

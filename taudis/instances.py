@@ -141,7 +141,7 @@ class Instances:
         if self.mask_probs is not None:
             _expect("Instances.mask_probs", self.mask_probs, (n, "M", "M"), "f")
             _finite("Instances.mask_probs", self.mask_probs)
-        if n and not (1 <= self.labels.min() and self.labels.max() < self.class_probs.shape[1]):
+        if n and not (self.labels.min() >= 1 and self.labels.max() < self.class_probs.shape[1]):
             raise DataError("Instances.labels: expected labels in 1..K, K+1 = class_probs columns.")
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from backend.settings import Settings
 from backend.steps.common import SHOWN_PROBLEMS, Report, Result
 from backend.store import Round
 from taudis import evaluation
-from taudis.checkpoint import load_checkpoint, save_checkpoint
+from taudis.checkpoint import load_checkpoint, read_card, save_checkpoint
 from taudis.errors import CheckpointError
 from taudis.instances import LabelMap
 from taudis.mask_rcnn import Detector, ModelConfig
@@ -33,8 +33,10 @@ def synced(desk: Desk, round_: Round, report: Report) -> Result:
     annotated = desk.studio.export_annotated(desk.project_id)
     snapshot = take_snapshot(desk.project_id, annotated, config, desk.settings.validation_fraction)
     labelled = {entry.task_id for entry in snapshot.entries}
-    # The export is the later of the two reads: a task labelled in between belongs to it.
-    pool = {t["id"]: t["data"] for t in listing if not t["is_labeled"] and t["id"] not in labelled}
+    # Label Studio decides which tasks it still serves (with overlap, also annotated ones). The
+    # labels are the later of the two reads: a task finished in between is no longer in the pool.
+    finished = {t["id"]: bool(t["is_labeled"]) for t in annotated}
+    pool = {t["id"]: t["data"] for t in listing if not finished.get(t["id"], bool(t["is_labeled"]))}
     write_json(folder / "annotated.json", [t for t in annotated if t["id"] in labelled])
     write_json(folder / "pool.json", {str(task): data for task, data in sorted(pool.items())})
     write_json(folder / "snapshot.json", snapshot.to_json())
@@ -74,13 +76,17 @@ def samples_of(desk: Desk, round_: Round, split: str) -> tuple[AnnotatedSamples,
 
 def trained(desk: Desk, round_: Round, report: Report) -> Result:
     """Train on the training split, from the initial weights, resuming a killed run."""
+    version = version_name(round_)
+    saved = _saved_before(desk, round_, version)
+    if saved is not None:
+        return saved
     samples, config = samples_of(desk, round_, "train")
     if len(samples) < MIN_LABELLED:
         raise RoundError(
             f"Expected at least {MIN_LABELLED} labelled image to train on, got {len(samples)}."
             " Label some tasks, then press Start Training again."
         )
-    recipe = recipe_of(desk.settings, len(samples), samples.max_instances)
+    recipe = recipe_of(desk.settings, samples)
     detector = train(
         samples,
         config.label_map,
@@ -91,37 +97,53 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
         progress=lambda progress: report(_training_progress(progress)),
         stop=None,
     )
-    version = version_name(round_)
-    card = {
-        "project": desk.project_id,
-        "round": round_.number,
-        "recipe": recipe.name,
-        "parent": state_of(desk.project, "model", ""),
-        "snapshot": load_snapshot(desk, round_)[0].to_json(),
-    }
-    save_checkpoint(desk.model_dir(version), detector, card=card)
-    remove_tree(desk.round_dir(round_) / "training")
-    return {
+    result = {
         "version": version,
         "images": len(samples),
         "mean_instances": samples.mean_instances,
         "recipe": recipe.name,
         "problems": list(samples.problems[:SHOWN_PROBLEMS]),
     }
+    card = {
+        "project": desk.project_id,
+        "round": round_.number,
+        "recipe": recipe.name,
+        "parent": state_of(desk.project, "model", ""),
+        "snapshot": load_snapshot(desk, round_)[0].to_json(),
+        "result": result,
+    }
+    save_checkpoint(desk.model_dir(version), detector, card=card)
+    remove_tree(desk.round_dir(round_) / "training")
+    return result
 
 
-def recipe_of(settings: Settings, labelled: int, densest: int) -> Recipe:
-    """The recipe of the setting RECIPE, sized for the labels; COCO weights fit one model alone.
+def _saved_before(desk: Desk, round_: Round, version: str) -> Result | None:
+    """The result of a training that was killed between its checkpoint and its row."""
+    folder = desk.model_dir(version)
+    if not folder.exists():
+        return None
+    try:
+        card = read_card(folder)
+    except CheckpointError as error:
+        logger.warning("Training again: %s", error)
+        return None
+    return dict(card["result"]) if card.get("round") == round_.number else None
+
+
+def recipe_of(settings: Settings, samples: AnnotatedSamples) -> Recipe:
+    """The recipe of the setting RECIPE, made to fit the labels; COCO weights fit one model alone.
 
     Detections per image are raised above the densest labelled image, since a limit below it would
-    cut the pool's instances where they are most. Any other file of weights must have been made with
-    the recipe's own model.
+    cut the pool's instances where they are most; crops give way to whole images where they would
+    cut typical objects. Any other file of weights must have been made with the recipe's own model.
     """
-    recipe = Recipe.cpu(labelled) if settings.recipe == "cpu" else Recipe.paper()
-    model = ModelConfig.standard() if settings.weights == "coco" else recipe.model
+    recipe = Recipe.cpu(len(samples)) if settings.recipe == "cpu" else Recipe.paper()
+    if settings.weights == "coco":
+        recipe = replace(recipe, model=ModelConfig.standard())
+    recipe = recipe.for_objects(samples.object_share, samples.image_side)
     return replace(
         recipe,
-        model=model.for_densest(densest),
+        model=recipe.model.for_densest(samples.max_instances),
         steps=min(recipe.steps, settings.max_steps or recipe.steps),
     )
 

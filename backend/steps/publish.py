@@ -6,13 +6,21 @@ import logging
 import time
 
 from backend import predictions, prune, task_queue
-from backend.desk import Desk, read_json, state_of, version_name, write_json
-from backend.errors import StudioNotFound, StudioRejected
+from backend.desk import Desk, read_json, version_name, write_json
+from backend.errors import RoundError, StudioNotFound, StudioRejected
 from backend.steps.common import Report, Result
 from backend.steps.learn import scoring_version
 from backend.store import Round
 
 logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5
+
+
+def require_armed(desk: Desk) -> None:
+    """Raise RoundError if the project was disconnected while the round ran."""
+    if not desk.project.state.get("armed"):
+        raise RoundError("The project was disconnected while the round ran; nothing is published.")
 
 
 def published(desk: Desk, round_: Round, report: Report) -> Result:
@@ -21,6 +29,7 @@ def published(desk: Desk, round_: Round, report: Report) -> Result:
     A publish that was cut short leaves rows under a version that nobody is served; another attempt
     takes another name, because rows posted twice under one version would decide the order twice.
     """
+    require_armed(desk)
     written = round_.steps["selected"]
     path = predictions.path_of(desk.data, desk.project_id, written["version"])
     ordered = list(predictions.in_order(path))
@@ -67,6 +76,11 @@ def _begin_attempt(desk: Desk, round_: Round, tasks: int) -> str:
     """
     marker = desk.round_dir(round_) / "publishing.json"
     last = int(read_json(marker)["attempt"]) if marker.exists() else 0
+    if last >= MAX_ATTEMPTS:
+        raise RoundError(
+            f"Label Studio did not take the new order in {last} attempts; its log says why. The"
+            " order before stays."
+        )
     if last:
         version = version_name(round_, last)
         if desk.studio.model_versions(desk.project_id).get(version, 0) >= tasks:
@@ -79,29 +93,59 @@ def flipped(desk: Desk, round_: Round, report: Report) -> Result:
     """Switch everybody to the new version with one PATCH, unless a person decided otherwise."""
     step = round_.steps["published"]
     model = scoring_version(desk, round_) if round_.kind != "first" else ""
+    require_armed(desk)
     if not step["tasks"]:
-        desk.store.update_project(desk.project_id, model=model)
+        desk.store.update_project(desk.project_id, lease=desk.lease, model=model)
         return {"version": "", "flipped": False, "why": "every task is labelled"}
     held = why_not_flip(desk, step["version"])
     if held:
-        desk.store.update_project(desk.project_id, model=model, drift=held)
+        desk.store.update_project(desk.project_id, lease=desk.lease, drift=held)
         return {"version": step["version"], "flipped": False, "why": held}
     desk.store.renew(desk.lease)
     desk.studio.patch_project(desk.project_id, model_version=step["version"])
+    if _overruled(desk):
+        return {
+            "version": step["version"],
+            "flipped": False,
+            "why": why_not_flip(desk, step["version"]),
+        }
+    filled = {**(desk.project.state.get("filled") or {}), step["version"]: step["filled"]}
     desk.store.update_project(
         desk.project_id,
+        lease=desk.lease,
         serving=step["version"],
         model=model,
-        filled=step["filled"],
+        filled=filled,
         flipped_at=time.time(),
+        reorder=False,
         drift="",
     )
-    pinned = state_of(desk.project, "pinned", "")
-    if pinned:  # a rollback came between our look and our PATCH: it wins
-        desk.studio.patch_project(desk.project_id, model_version=pinned)
-        desk.store.update_project(desk.project_id, serving=pinned)
-        return {"version": step["version"], "flipped": False, "why": why_not_flip(desk, pinned)}
+    _overruled(desk)  # a rollback between our PATCH and our row wrote its pin first
     return {"version": step["version"], "flipped": True, "why": ""}
+
+
+def _overruled(desk: Desk) -> bool:
+    """Whether a rollback or a disconnect came between our look and our PATCH: it wins."""
+    state = desk.project.state
+    if not state.get("armed"):
+        desk.studio.patch_project(
+            desk.project_id, model_version=state.get("restored_version") or ""
+        )
+        raise RoundError("The project was disconnected while the order was switched; put back.")
+    pinned = str(state.get("pinned") or "")
+    if not pinned or state.get("serving") == pinned == _current(desk):
+        return False
+    desk.studio.patch_project(desk.project_id, model_version=pinned)
+    model = next(
+        (row.model for row in desk.store.versions(desk.project_id) if row.version == pinned), ""
+    )
+    desk.store.update_project(desk.project_id, serving=pinned, model=model)
+    return True
+
+
+def _current(desk: Desk) -> str:
+    """The version that Label Studio serves now."""
+    return str(desk.studio.project(desk.project_id).get("model_version") or "")
 
 
 def why_not_flip(desk: Desk, wanted: str) -> str:
@@ -113,11 +157,13 @@ def why_not_flip(desk: Desk, wanted: str) -> str:
     state = desk.project.state
     if state.get("pinned"):
         return f"pinned to {state['pinned']} by a rollback; `unpin` lets the order move on"
-    current = desk.studio.project(desk.project_id).get("model_version") or ""
+    current = _current(desk)
     titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
     ours = {state.get("serving") or "", *(_names_published(desk))}
     if current in titles | {"", "None", wanted} or current == (state.get("serving") or ""):
         return ""
+    if not state.get("serving") and current.startswith(prune.OURS):
+        return ""  # left by an earlier installation of ours
     newest = state.get("serving") or ""
     kind = "an older version of ours" if current in ours else "a version that is not ours"
     return (

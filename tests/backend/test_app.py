@@ -191,7 +191,7 @@ def test_setup_takes_in_the_project_and_rings_until_it_is_armed(client, store, s
         assert client.post("/setup", json=setup_body()).json == {"model_version": ""}
     project = store.project(7)
     assert project.state["label_config"] == CONFIG
-    assert project.state["backend_url"] == "http://localhost"
+    assert project.state["backend_urls"] == ["http://localhost"]
     assert token_for(settings, 7) == CANARY
     assert store.rung(7) == {"setup": 3}
     store.update_project(7, armed={"webhook": 1}, serving="taudis-0001-a")
@@ -653,7 +653,9 @@ def test_a_public_name_of_the_configured_label_studio_is_accepted(tmp_path):
 
 
 def test_a_disconnected_project_is_not_rung_by_setup(client, store):
-    store.update_project(7, disconnected=True, label_config=CONFIG, backend_url="http://localhost")
+    store.update_project(
+        7, disconnected=True, label_config=CONFIG, backend_urls=["http://localhost"]
+    )
     assert client.post("/setup", json=setup_body()).status_code == 200  # the token is new
     for bell in store.bells():
         store.hear(bell)

@@ -63,7 +63,7 @@ def redirect(location, status=302):
 @contextmanager
 def serve(host="127.0.0.1"):
     server = ThreadingHTTPServer((host, 0), Handler)
-    server.routes, server.seen = {}, []
+    server.routes, server.seen = {"/health": send(b"", 503)}, []
     server.handle_error = lambda *_: None  # clients that hang up are part of the tests
     server.url = f"http://{host}:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -176,6 +176,9 @@ def test_errors_of_one_image_and_outages_of_label_studio_are_told_apart(studio, 
         source().load("/data/upload/1/gone.png")
     studio.routes["/data/upload/1/gone.png"] = send(b"", 503)
     with pytest.raises(StudioUnreachable):
+        source(timeout_s=0.5).load("/data/upload/1/gone.png")
+    studio.routes["/health"] = send(b"{}")  # it is up: only this one object's storage is not
+    with pytest.raises(ImageError, match="503"):
         source(timeout_s=0.5).load("/data/upload/1/gone.png")
     studio.routes["/data/local-files/"] = send(b"", 403)
     with pytest.raises(ImageError, match="LOCAL_FILES_SERVING_ENABLED"):

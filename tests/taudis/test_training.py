@@ -15,6 +15,7 @@ from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation import evaluate
 from taudis.instances import Target
 from taudis.training import Progress, Recipe, train, uses_bf16
+from taudis.training_state import clear_states
 from tests.taudis.detector_cases import LABELS, TINY, Pictures, picture
 
 QUICK = Recipe(name="quick", steps=4, model=TINY, batch=2, crop=48, warmup=1, checkpoint_every=2)
@@ -58,6 +59,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, precis
         )
         assert steps == list(range(at + 1, 5))
         assert_same(whole, weights(resumed))
+        clear_states(tmp_path)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -254,3 +256,12 @@ def test_a_minute_of_training_finds_the_objects():
     detector = run(Pictures(24), recipe, seed=0)
     metrics = evaluate(detector, Pictures(20, first=1000))
     assert metrics.map50 > 0.5, metrics
+
+
+def test_whole_images_where_a_crop_would_cut_typical_objects():
+    small = Recipe.cpu(60)
+    assert small.for_objects(share=0.3, side=192) is small  # 58 px fit a crop of 128
+    assert small.for_objects(share=0.9, side=120) is small
+    whole = small.for_objects(share=0.95, side=512)
+    assert (whole.crop, whole.model.max_size) == (None, training.WHOLE_SIZE)
+    assert Recipe.paper().for_objects(share=1.0, side=2000) == Recipe.paper()
