@@ -1,0 +1,119 @@
+"""Rollback, unpin, disconnect, connecting again: by command, as Label Studio shows it."""
+
+import time
+
+import pytest
+
+from tests.studio.loop import connect_backend, make_pictures, make_project, wait_for
+
+pytestmark = [pytest.mark.studio, pytest.mark.slow]
+
+FIELDS = ("sampling", "model_version", "show_collab_predictions")
+POLLS = 4.0  # seconds; the worker polls every second
+
+
+def state(work):
+    """What the backend touches in the project."""
+    current = work.current()
+    hooks = work.loop.studio.api("GET", "/api/webhooks/", params={"project": work.id})
+    return {field: current[field] for field in FIELDS}, [
+        {key: value for key, value in hook.items() if key != "updated_at"} for hook in hooks
+    ]
+
+
+@pytest.fixture(scope="module")
+def work(loop, tmp_path_factory):
+    pictures = make_pictures(tmp_path_factory.mktemp("pictures"), 20, size=64)
+    made = make_project(loop, pictures, "Rollback", connect=False)
+    made.before, hooks = state(made)
+    assert hooks == []
+    with loop.frozen_worker():
+        connect_backend(made)
+        _, made.hooks = state(made)  # the row that connecting made
+        assert len(made.hooks) == 1
+    wait_for(lambda: made.version().startswith("taudis-") and made.ended(1), "the first order")
+    assert state(made)[1] != made.hooks
+    return made
+
+
+def regions(work, version):
+    """Everything that a version shows: task -> score and regions."""
+    return {row["task"]: (row["score"], row["result"]) for row in work.rows(version)}
+
+
+def published(round_):
+    return round_.steps["published"]["version"]
+
+
+def test_rollback_restores_order_and_predictions_until_unpin(work):
+    cli = work.loop.cli
+    work.label_some(5)
+    second = published(work.train())
+    was = work.order(second), regions(work, second)
+    assert any(result for _, result in was[1].values())
+    work.label_next()
+    third = published(work.train())
+    assert work.version() == third != second
+
+    assert second in cli("rollback", "--project", str(work.id))
+    assert work.version() == second == work.check_whole()
+    assert (work.order(second), regions(work, second)) == was
+    served = work.client.next_task(work.id)
+    open_ = {task["id"] for task in work.tasks() if not task["is_labeled"]}
+    assert served["id"] == next(task for task in was[0] if task in open_)
+    shown = [row for row in served["predictions"] if row["model_version"] == second]
+    assert [(row["score"], row["result"]) for row in shown] == [was[1][served["id"]]]
+    work.label(served)
+
+    round_ = work.train()  # published, and held back
+    fourth = published(round_)
+    assert round_.outcome == "kept"
+    assert f"pinned to {second}" in round_.message
+    assert work.version() == second
+    work.label_next()  # served by the pinned order still
+    assert set(work.order(fourth)) == set(work.stored_order(fourth))
+
+    assert fourth in cli("unpin", "--project", str(work.id))
+    assert work.version() == fourth == work.check_whole()
+    work.label_next()
+
+
+def check_untouched(work):
+    """The project is as it was before, and stays so."""
+    fields, hooks = state(work)
+    assert fields == work.before
+    assert hooks == work.hooks
+
+
+def test_disconnect_restores_and_stays_even_with_a_round_under_way(work):
+    number = work.rounds()[0].number + 1
+    work.start_training()
+    wait_for(lambda: work.rounds()[0].number == number, "the round")
+    work.loop.cli("disconnect", "--project", str(work.id))
+    check_untouched(work)
+    wait_for(lambda: work.ended(number), "the end of the round")
+    check_untouched(work)
+    for _ in range(3):  # somebody opens the Model page: Label Studio calls /health and /setup
+        work.loop.studio.api("GET", "/api/ml", params={"project": work.id})
+        time.sleep(POLLS / 3)
+    check_untouched(work)
+    assert work.rounds()[0].number == number
+
+
+def test_connecting_again_arms_again(work):
+    work.loop.cli("connect", "--project", str(work.id))
+    wait_for(lambda: work.version().startswith("taudis-"), "an order to be served again")
+    assert work.current()["sampling"] == "Uncertainty sampling"
+    work.check_whole()
+    wait_for(lambda: state(work)[1][0]["headers"], "the webhook's header")
+    work.label_next()
+
+
+def test_removing_and_adding_the_backend_on_the_model_page(work):
+    work.loop.cli("disconnect", "--project", str(work.id))
+    check_untouched(work)
+    work.loop.studio.api("DELETE", f"/api/ml/{work.backend}")
+    time.sleep(POLLS)
+    connect_backend(work)
+    wait_for(lambda: work.version().startswith("taudis-"), "an order to be served again")
+    work.check_whole()
