@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 from backend import predictions, prune, task_queue
 from backend.desk import Desk, read_json, version_name, write_json
@@ -42,7 +43,10 @@ def published(desk: Desk, round_: Round, report: Report) -> Result:
         if len(kept) == len(ordered):
             raise
         logger.info("Project %s: %s tasks are gone", desk.project_id, len(ordered) - len(kept))
-        ordered = kept
+        ordered = [
+            replace(found, rank=rank, score=task_queue.score_of(rank, len(kept)))
+            for rank, found in enumerate(kept, start=1)
+        ]
         plan = _post(desk, round_, ordered)
     if plan.version != written["version"] or len(ordered) != written["tasks"]:
         predictions.write(predictions.path_of(desk.data, desk.project_id, plan.version), ordered)

@@ -1,0 +1,155 @@
+"""`python -m backend doctor` names what stands in the way, each with what to do."""
+
+import re
+
+import pytest
+
+from demo.studio import ADMIN, LabelStudio
+from tests.studio.conftest import EXECUTABLE, TEMPLATE
+from tests.studio.loop import PASSWORD, USER, Loop, make_pictures, make_project, wait_for
+
+pytestmark = [pytest.mark.studio, pytest.mark.slow]
+
+NO_IMAGE = """<View><Text name="text" value="$text"/>
+<Choices name="c" toName="text"><Choice value="a"/></Choices></View>"""
+NO_LABELS = """<View><Image name="image" value="$image"/>
+<KeyPointLabels name="k" toName="image"><Label value="a"/></KeyPointLabels></View>"""
+
+
+def failures(printed):
+    """What failed, by project ('' for the machine): check -> (what was found, what to do)."""
+    found, project = {}, ""
+    for line in re.split(r"\n(?=ok |FAIL )", printed.strip()):
+        mark, check, text = re.match(r"(ok|FAIL)\s+([^:]+): (.*)", line, re.DOTALL).groups()
+        if named := re.fullmatch(r"project (\d+)", check):
+            project = int(named[1])
+        if mark == "FAIL":
+            assert "->" in text, f"{check} fails without a remedy"
+            said, _, remedy = text.partition("->")
+            assert remedy.strip()
+            found.setdefault(project, {})[check] = (said.strip(), remedy.strip())
+    return found
+
+
+@pytest.fixture(scope="module")
+def loop(studio, tmp_path_factory):
+    """A backend with credentials whose worker the tests stop when they break things."""
+    made = Loop(studio, tmp_path_factory.mktemp("doctor"))
+    try:
+        made.start_web()
+        made.start_worker()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return make_pictures(tmp_path_factory.mktemp("pictures"), 3, size=64)
+
+
+@pytest.fixture(scope="module")
+def works(loop, pictures):
+    """Three projects that are well."""
+    made = [make_project(loop, pictures, f"Patient {number}", part=3) for number in range(3)]
+    assert failures(loop.cli("doctor")) == {}
+    loop.worker.end()
+    return made
+
+
+def test_what_is_wrong_in_label_studio(loop, works):
+    studio = loop.studio
+    deaf, strange, clashing = works
+    for work, change in ((deaf, None), (strange, {"headers": {}})):
+        for hook in studio.api("GET", "/api/webhooks/", params={"project": work.id}):
+            if change is None:
+                studio.api("DELETE", f"/api/webhooks/{hook['id']}/")
+            else:
+                studio.api("PATCH", f"/api/webhooks/{hook['id']}/", json=change)
+    form = {"project": clashing.id, "url": loop.url, "title": clashing.version()}
+    form |= {"auth_method": "BASIC_AUTH", "basic_auth_user": USER, "basic_auth_pass": PASSWORD}
+    studio.api("PATCH", f"/api/ml/{clashing.backend}", json=form)
+    odd = {}
+    for name, config in (("image", NO_IMAGE), ("labels", NO_LABELS)):
+        odd[name] = studio.create_project(f"No {name}", config)
+        studio.connect_backend(odd[name], loop.url, "TAUDIS", (USER, PASSWORD))
+
+    found = failures(loop.cli("doctor", well=False))
+    assert "no webhook" in found[deaf.id]["webhook"][0]
+    assert "worker" in found[deaf.id]["webhook"][1]
+    assert "Authorization" in found[strange.id]["webhook"][0]
+    assert "equals a model version" in found[clashing.id]["backend title"][0]
+    assert "another title" in found[clashing.id]["backend title"][1]
+    assert "Image" in found[odd["image"]]["labelling config"][0]
+    assert "BrushLabels" in found[odd["labels"]]["labelling config"][0]
+    assert "Labeling Interface" in found[odd["labels"]]["labelling config"][1]
+
+
+def test_label_studio_unreachable_and_weights_that_are_not_there(loop, works):
+    project = str(works[0].id)
+    printed = loop.cli(
+        "doctor",
+        "--project",
+        project,
+        well=False,
+        LABEL_STUDIO_URL="http://127.0.0.1:9",
+        WEIGHTS="/nonexistent.safetensors",
+    )
+    found = failures(printed)[""]
+    assert "127.0.0.1:9" in found["Label Studio reachable"][0]
+    assert "LABEL_STUDIO_URL" in found["Label Studio reachable"][1]
+    assert "/nonexistent.safetensors" in found["initial weights"][0]
+    assert "WEIGHTS=none" in found["initial weights"][1]
+
+
+def test_a_wrong_token_and_weights_without_a_network(loop, works, tmp_path):
+    nowhere = "http://127.0.0.1:9"
+    printed = loop.cli(
+        "doctor",
+        "--project",
+        str(works[0].id),
+        well=False,
+        LABEL_STUDIO_API_KEY="0" * 40,
+        WEIGHTS="coco",
+        TORCH_HOME=str(tmp_path),
+        HTTPS_PROXY=nowhere,
+        https_proxy=nowhere,
+        NO_PROXY="127.0.0.1",
+        no_proxy="127.0.0.1",
+    )
+    found = failures(printed)[""]
+    assert "LABEL_STUDIO_API_KEY" in found["access token"][1]
+    assert "download" in found["initial weights"][0].lower()
+    assert "WEIGHTS=" in found["initial weights"][1]
+    assert "0" * 40 not in printed
+
+
+def test_a_label_studio_that_refuses_private_addresses(pictures, tmp_path):
+    """Its default. The backend was connected while that was allowed, or never."""
+    guarded = {"SSRF_PROTECTION_ENABLED": "true", "ML_BLOCK_LOCAL_IP": "true"}
+    with LabelStudio(
+        EXECUTABLE, template=TEMPLATE, environment=guarded, log=tmp_path / "studio.log"
+    ) as studio:
+        loop = Loop(studio, tmp_path / "data", LABEL_STUDIO_API_KEY=ADMIN.token)
+        try:
+            work = make_project(loop, pictures, "Guarded", connect=False)
+            printed = loop.cli("doctor", "--project", str(work.id), well=False)
+            found = failures(printed)[work.id]
+            assert loop.url.rpartition(":")[2] in found["address accepted"][0]
+            assert "SSRF_PROTECTION_ENABLED=false" in found["address accepted"][1]
+            assert "ML_BLOCK_LOCAL_IP=false" in found["address accepted"][1]
+            assert "Connect Model" in found["backend connected"][1]
+        finally:
+            loop.close()
+
+
+def test_what_was_wrong_is_put_right_by_the_worker(loop, works):
+    """The webhooks are its own: at its next look they are back, with their header."""
+    loop.start_worker()
+    project = str(works[1].id)
+    hooks = loop.studio.api
+    wait_for(
+        lambda: hooks("GET", "/api/webhooks/", params={"project": project})[0]["headers"],
+        "the header",
+    )
+    assert failures(loop.cli("doctor", "--project", project)) == {}
