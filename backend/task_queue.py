@@ -35,11 +35,11 @@ def score_of(rank: int, tasks: int) -> float:
 
 
 def score_behind(tasks: int) -> float:
-    """Score of a task that has no place yet: one place behind the last of N (1 if there is none).
+    """Score of a task that has no place yet: one place behind the last of N, 1 + 1/N.
 
     A confidence would jump the queue, because low scores are served first.
     """
-    return (tasks + 1) / tasks if tasks else 1.0
+    return 1.0 + 1.0 / max(tasks, 1)
 
 
 def rank_predictions(

@@ -12,6 +12,7 @@ import pytest
 from backend.answers import Services, answer_tasks
 from backend.predictor import MAX_WAITING, Answer, Job, Predictor, PredictorUnavailable
 from backend.settings import load_settings
+from backend.tokens import save_token
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
@@ -185,7 +186,8 @@ def test_what_was_not_made_names_no_version_and_is_not_tried_on(services):
 
 
 def test_without_a_confirmed_address_no_token_leaves(tmp_path):
-    services = Services.create(load_settings(model_dir=tmp_path, label_studio_api_key="geheim"))
+    save_token(tmp_path, 7, "geheim")
+    services = Services.create(load_settings(model_dir=tmp_path))
     services.store.update_project(
         7, serving="v1", model="v1", label_config=CONFIG, candidate_origin="http://evil.example"
     )

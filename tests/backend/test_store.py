@@ -101,9 +101,15 @@ def test_project_state_merges_under_threads(store):
     store.update_project(7, key0=None)
     assert store.project(7).origin == "http://studio.example"
     assert store.project(7).state["key0"] is None
-    store.ring(7, "changed")
-    store.forget_project(7)
-    assert store.project(7) is None and store.bells() == [] and store.projects() == []
+
+
+def test_a_worker_that_lost_its_lease_cannot_say_what_serves(store):
+    old = store.acquire()
+    new = store.acquire()  # the same process again: a new holder all the same
+    with pytest.raises(LeaseLost):
+        store.update_project(7, lease=old, serving="v1")
+    store.update_project(7, lease=new, serving="v2")
+    assert store.project(7).state == {"serving": "v2"}
 
 
 # --- the lease ------------------------------------------------------------------------------------

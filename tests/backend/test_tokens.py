@@ -36,5 +36,9 @@ def test_the_same_token_is_not_written_again(tmp_path):
 
 def test_the_configured_token_wins(tmp_path):
     save_token(tmp_path, 7, "from setup")
-    settings = load_settings(model_dir=tmp_path, label_studio_api_key="configured")
+    settings = load_settings(
+        model_dir=tmp_path,
+        label_studio_url="http://studio.example",
+        label_studio_api_key="configured",
+    )
     assert token_for(settings, 7) == "configured"
