@@ -51,26 +51,27 @@ install: .venv/.installed  ## .venv with what the backend needs
 dev: .venv/.dev
 studio: .venv-studio/.installed
 
-$(UV): Makefile
-	$(PYTHON) -m venv .venv-tools
+UV_STAMP := .venv-tools/.uv-$(UV_VERSION)
+$(UV_STAMP):
+	$(PYTHON) -m venv .venv-tools || { echo "Python's venv module is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	touch $@
 
 define sync
-	test -x $(1)/bin/python || $(UV) venv --quiet --python-preference only-system --python $(PYTHON) $(1)
+	test -f $(1)/pyvenv.cfg -a -x $(1)/bin/python || $(UV) venv --clear --quiet --python-preference only-system --python $(PYTHON) $(1)
 	$(UV) pip sync --quiet --require-hashes --python $(1)/bin/python $(2)
 endef
 
-.venv/.installed: requirements.txt $(UV)
+.venv/.installed: requirements.txt | $(UV_STAMP)
 	$(call sync,.venv,requirements.txt)
 	rm -f .venv/.dev
 	touch $@
 
-.venv/.dev: requirements.txt requirements-dev.txt $(UV)
+.venv/.dev: requirements.txt requirements-dev.txt | $(UV_STAMP)
 	$(call sync,.venv,requirements-dev.txt)
 	touch .venv/.installed $@
 
-.venv-studio/.installed: requirements-studio.txt $(UV)
+.venv-studio/.installed: requirements-studio.txt | $(UV_STAMP)
 	$(call sync,.venv-studio,requirements-studio.txt)
 	touch $@
 
@@ -80,7 +81,7 @@ browser:
 
 # Fully pinned, with hashes, without index addresses.
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
-lock: $(UV)  ## resolve pyproject.toml anew into the three lock files
+lock: $(UV_STAMP)  ## resolve pyproject.toml anew into the three lock files
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --group studio -o requirements-studio.txt
