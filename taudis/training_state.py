@@ -115,6 +115,8 @@ def _restore(
 
 
 def clear_states(resume_dir: Path) -> None:
-    """Remove the states of a finished run."""
+    """Remove the states of a finished run; nothing happens where there is none."""
+    if not resume_dir.is_dir():
+        return
     for folder in resume_dir.glob(f"*{PREFIX}*"):
         shutil.rmtree(folder, ignore_errors=True)
