@@ -94,7 +94,7 @@ def _pre_annotations(
 def overlay(image: Image, detection: Detection, threshold: float) -> Image:
     """The image [H,W,3] with outlines, in colours by label, of instances from the threshold on."""
     found = detection.instances
-    shown = np.ascontiguousarray(image)
+    shown = image.copy()  # the same picture is drawn on round after round
     if found.mask_probs is None:
         return shown
     colours = (plt.get_cmap("Set1")(np.arange(9))[:, :3] * 255).astype(int).tolist()

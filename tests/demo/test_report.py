@@ -1,0 +1,23 @@
+"""The picture of a demonstration does not change what it is made of."""
+
+import numpy as np
+
+from demo.report import overlay
+from taudis.instances import Instances
+from taudis.mask_rcnn import Detection
+
+
+def detection(score):
+    found = Instances(
+        np.zeros(1, np.int64), np.array([[4, 4, 20, 20]], np.float32), np.array([score], np.float32),
+        np.ones(1, np.int64), np.array([[1 - score, score]], np.float32),
+        np.ones((1, 3), np.float32), np.ones((1, 28, 28), np.float32),
+    )  # fmt: skip
+    return Detection(found, np.zeros(3, np.float32), (32, 32))
+
+
+def test_outlines_are_drawn_on_a_copy_from_the_threshold_on():
+    image = np.zeros((32, 32, 3), np.uint8)
+    assert overlay(image, detection(0.9), 0.5).any()
+    assert not overlay(image, detection(0.4), 0.5).any()
+    assert not image.any()
