@@ -8,11 +8,13 @@ from taudis.mask_rcnn import Detection
 
 
 def detection(score):
-    found = Instances(
-        np.zeros(1, np.int64), np.array([[4, 4, 20, 20]], np.float32), np.array([score], np.float32),
-        np.ones(1, np.int64), np.array([[1 - score, score]], np.float32),
-        np.ones((1, 3), np.float32), np.ones((1, 28, 28), np.float32),
-    )  # fmt: skip
+    boxes = np.array([[4, 4, 20, 20]], np.float32)
+    scores = np.array([score], np.float32)
+    probs = np.array([[1 - score, score]], np.float32)
+    masks = np.ones((1, 28, 28), np.float32)
+    embeddings = np.ones((1, 3), np.float32)
+    one = np.ones(1, np.int64)
+    found = Instances(one - 1, boxes, scores, one, probs, embeddings, masks)
     return Detection(found, np.zeros(3, np.float32), (32, 32))
 
 
