@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from backend.store import Lease, Project, Round, Store
 from backend.studio import Studio
 from backend.tokens import token_for
 
-BASIC_AUTH_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend and restart it."
+ADDRESS_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend and restart it."
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,11 @@ class Desk:
         url = url or str(self.project.state.get("candidate_origin") or "")
         token = token_for(self.settings, self.project_id)
         if not url:
-            raise SettingsError(f"Label Studio's address is not known. {BASIC_AUTH_HINT}")
+            raise SettingsError(f"Label Studio's address is not known. {ADDRESS_HINT}")
         if not token:
             raise SettingsError(
                 "Label Studio sent no access token (legacy tokens are off there, the default since"
-                f" 1.20). {BASIC_AUTH_HINT}"
+                f" 1.20). {ADDRESS_HINT}"
             )
         return Studio(url, token, patience=self.patience)
 
@@ -142,9 +141,3 @@ def version_name(round_: Round, attempt: int = 1) -> str:
     """
     name = f"taudis-{round_.number:04d}-{int(round_.started):x}"
     return name if attempt == 1 else f"{name}-{attempt}"
-
-
-def summary(metrics: Mapping[str, Any]) -> str:
-    """A version's quality in words."""
-    map50 = metrics.get("map50")
-    return "no validation images yet" if map50 is None else f"mAP50 {map50:.3f}"

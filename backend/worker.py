@@ -129,7 +129,7 @@ class Worker:
                     deleted += prune.delete_some_in_studio(desk)
                     news.extend_head(desk)
         if not deleted:
-            self.stop.wait(min(self._interval(), 30.0))
+            self.stop.wait(min(self.settings.poll_seconds, 30.0))
 
     # --- the clerk --------------------------------------------------------------------------
 
@@ -143,16 +143,13 @@ class Worker:
             if self._paused("clerk", project.id):
                 continue
             rung = bells.get(project.id, [])
-            due = time.monotonic() - self._polled.get(project.id, -1e9) > self._interval()
+            due = time.monotonic() - self._polled.get(project.id, -1e9) > self.settings.poll_seconds
             if rung or due:
                 with _Patience(self, "clerk", project.id):
                     self._look(lease, project, rung, busy.get(project.id), due)
         for round_ in self.store.open_rounds():
             if round_.kind == "first" and not self._paused("clerk", round_.project):
                 self._run("clerk", lease, round_)
-
-    def _interval(self) -> float:
-        return self.settings.poll_seconds
 
     def _by_waiting(self, bells: dict[int, list[Bell]]) -> list[Project]:
         """Projects, the one whose oldest bell waits longest first."""
