@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from taudis.weights import CARD_FILE, WEIGHTS_FILE
 
 FORMAT = 1
 """Version of the card's layout."""
+OURS = ("format", "labels", "model", "code_version", "torch_version")
+"""What a card says of the weights themselves: written with them, never amended."""
 
 
 def code_version() -> str:
@@ -50,10 +54,7 @@ def save_checkpoint(folder: Path, detector: Detector, *, card: dict[str, Any]) -
         "code_version": code_version(),
         "torch_version": str(torch.__version__),
     }
-    try:
-        text = json.dumps(full, indent=2, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"card: expected what JSON can hold, got: {error}.") from error
+    text = _card_text(full)
     state = {name: v.detach().cpu().contiguous() for name, v in detector.model.state_dict().items()}
 
     def write(draft: Path) -> None:
@@ -61,6 +62,41 @@ def save_checkpoint(folder: Path, detector: Detector, *, card: dict[str, Any]) -
         (draft / CARD_FILE).write_text(text, encoding="utf-8")
 
     write_sealed(folder, write)
+
+
+def _card_text(card: dict[str, Any]) -> str:
+    try:
+        return json.dumps(card, indent=2, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"card: expected what JSON can hold, got: {error}.") from error
+
+
+def amend_card(folder: Path, **more: Any) -> dict[str, Any]:
+    """Add keys to the card of a checkpoint, or replace their values; returns the whole card.
+
+    For what is known only later: metrics, thresholds. The weights stay the same file; doing it
+    again changes nothing. A crash at any instant leaves the old card or the new one, sealed.
+    Raises CheckpointError for a damaged checkpoint, for a key that says what the weights are
+    (OURS), and for values that are no JSON; OSError where the disk does not take it.
+    """
+    forbidden = sorted(set(more) & set(OURS))
+    if forbidden:
+        raise CheckpointError(f"card: {forbidden} describe the weights and cannot be amended.")
+    card = read_card(folder)
+    text = _card_text({**card, **more})
+    amended: dict[str, Any] = json.loads(text)
+    if amended == card:
+        return card
+
+    def write(draft: Path) -> None:
+        try:
+            os.link(folder / WEIGHTS_FILE, draft / WEIGHTS_FILE)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(folder / WEIGHTS_FILE, draft / WEIGHTS_FILE)
+        (draft / CARD_FILE).write_text(text, encoding="utf-8")
+
+    write_sealed(folder, write)
+    return amended
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ written beside its place, flushed to the disk and moved there in one rename.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from taudis.errors import CheckpointError
 
 SUMS = "SHA256SUMS"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def sha256_of(path: Path) -> str:
@@ -38,11 +40,26 @@ def _sums(folder: Path) -> str:
     return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
 
 
+def exchange(one: Path, other: Path) -> bool:
+    """Swap the names of two folders in one step; False where system or file system cannot.
+
+    Python has no call for it: rename replaces a folder only if that is empty.
+    """
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # not Linux
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    done = renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], ctypes.c_uint(_RENAME_EXCHANGE))
+    return int(done) == 0
+
+
 def write_sealed(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill an empty folder, seal it, and put it at `folder` in one step.
 
-    What was at `folder` before is replaced; a crash leaves the old folder, the new one, or (between
-    two renames) none at that name, never a mixture. Raises OSError, and what `write` raises.
+    What was at `folder` before is replaced: a crash at any instant leaves the old folder or the new
+    one at that name. (Where two names cannot be swapped, such as on NFS, two renames do it, and a
+    crash between them leaves none; never a mixture.) Raises OSError, and what `write` raises.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -52,9 +69,10 @@ def write_sealed(folder: Path, write: Callable[[Path], None]) -> None:
         for path in draft.iterdir():
             sync(path)
         sync(draft)
-        if folder.exists():
-            folder.rename(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)))
-        draft.rename(folder)
+        if not (folder.exists() and exchange(draft, folder)):
+            if folder.exists():
+                folder.rename(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)))
+            draft.rename(folder)
         sync(folder.parent)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -70,6 +88,27 @@ def verify_sealed(folder: Path, names: tuple[str, ...]) -> None:
 
     Raises CheckpointError that names the file: missing, cut, or changed by as little as one bit.
     """
+    while True:
+        before = _identity(folder)
+        try:
+            return _verify(folder, names)
+        except CheckpointError:
+            if _identity(folder) == before:
+                raise
+        # It was replaced while we read, half of the old and half of the new: look again.
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which folder has this name, and since when; None for none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns
+
+
+def _verify(folder: Path, names: tuple[str, ...]) -> None:
+    """One look by `verify_sealed`."""
     for name in (SUMS, *names):
         if not (folder / name).is_file():
             raise CheckpointError(
@@ -87,7 +126,10 @@ def verify_sealed(folder: Path, names: tuple[str, ...]) -> None:
         )
     for line in lines:
         path = folder / line[66:-1]
-        found = sha256_of(path)
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error}.") from error
         if found != line[:64]:
             raise CheckpointError(
                 f"{path}: expected SHA-256 {line[:64]} (from {SUMS}), found {found}. The file is"

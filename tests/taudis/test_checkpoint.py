@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from taudis.checkpoint import load_checkpoint, read_card, save_checkpoint
+from taudis.checkpoint import amend_card, load_checkpoint, read_card, save_checkpoint
 from taudis.errors import CheckpointError
 from taudis.instances import LabelMap
 from taudis.mask_rcnn import build_model
@@ -93,6 +93,58 @@ def test_a_card_that_is_no_json_is_refused(tmp_path):
     for card in ({"map50": float("nan")}, {"folder": tmp_path}):
         with pytest.raises(CheckpointError, match="card"):
             save_checkpoint(tmp_path / "v1", detector(), card=card)
+
+
+def test_an_amended_card_holds_both_and_the_weights_stay(folder):
+    weights = (folder / "weights.safetensors").read_bytes()
+    before = read_card(folder)
+    amended = amend_card(folder, metrics={"map50": 0.5}, steps=4)
+    assert amended == {**before, "metrics": {"map50": 0.5}, "steps": 4} == read_card(folder)
+    assert (folder / "weights.safetensors").read_bytes() == weights
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert [path.name for path in folder.parent.iterdir()] == ["v1"]
+    load_checkpoint(folder, label_map=LABELS)
+    inode = folder.stat().st_ino
+    assert amend_card(folder, steps=4) == amended
+    assert folder.stat().st_ino == inode  # nothing to change, nothing written
+
+
+def test_what_cannot_be_amended_changes_nothing(folder, monkeypatch):
+    before = read_card(folder)
+    with pytest.raises(CheckpointError, match="labels"):
+        amend_card(folder, labels=["other"])
+    with pytest.raises(CheckpointError, match="JSON"):
+        amend_card(folder, map50=float("nan"))
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("taudis.checkpoint.shutil.copyfile", fail)
+    monkeypatch.setattr("taudis.checkpoint.os.link", fail)
+    with pytest.raises(OSError, match="No space"):
+        amend_card(folder, steps=5)
+    assert read_card(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["v1"]
+
+
+def test_a_card_is_amended_without_hard_links_and_without_swapping_names(folder, monkeypatch):
+    def refuse(*args):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("taudis.checkpoint.os.link", refuse)
+    monkeypatch.setattr("taudis.files.exchange", lambda one, other: False)
+    assert amend_card(folder, steps=5)["steps"] == 5 == read_card(folder)["steps"]
+    assert [path.name for path in folder.parent.iterdir()] == ["v1"]
+
+
+def test_a_damaged_checkpoint_is_not_amended(folder):
+    for name in FILES:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:-1])
+        with pytest.raises(CheckpointError, match=str(folder)):
+            amend_card(folder, steps=5)
+        (folder / name).write_bytes(content)
+    assert read_card(folder)["steps"] == 3
 
 
 def test_a_checkpoint_gives_initial_weights(folder):
