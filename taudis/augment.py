@@ -1,4 +1,4 @@
-"""Training examples: one labelled image becomes one random crop, flipped and turned.
+"""Training examples: one labelled image becomes one random crop, flipped, turned and coloured.
 
 All randomness comes from the generator that is given, so that an example is a function of
 (seed, step, place in the batch) alone.
@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from taudis.architecture import IMAGE_MEAN, ModelConfig
 from taudis.errors import DataError
-from taudis.instances import BoolArray, Target
-from taudis.mask_rcnn import Image, check_image, to_tensor
+from taudis.instances import Target
+from taudis.mask_rcnn import Image, check_image
 
 MEAN_COLOUR = tuple(round(255 * value) for value in IMAGE_MEAN)
 
@@ -67,37 +68,50 @@ def prepare(image: Image, target: Target, config: ModelConfig, labels: int) -> t
     return at_working_size(*hide_crowds(image, target), config)
 
 
-def _window(length: int, crop: int | None, rng: np.random.Generator) -> slice:
-    """A random window of `crop` px, or the whole length where that is shorter."""
+def _window(length: int, crop: int | None, rng: np.random.Generator) -> tuple[int, int]:
+    """Start and size of a random window of `crop` px, or the whole length where it is shorter."""
     size = length if crop is None else min(crop, length)
-    start = int(rng.integers(0, length - size + 1))
-    return slice(start, start + size)
+    return int(rng.integers(0, length - size + 1)), size
 
 
-def _turned(image: Image, masks: BoolArray, rng: np.random.Generator) -> tuple[Image, BoolArray]:
-    """One of the eight flips and quarter turns, the same for image [H,W,3] and masks [n,H,W]."""
-    turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-    image, masks = np.rot90(image, turns), np.rot90(masks, turns, axes=(1, 2))
-    return (image[:, ::-1], masks[:, :, ::-1]) if flip else (image, masks)
+def _coloured(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """Brightness, contrast and saturation, each times a random factor of 1 +- strength."""
+    for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
+        image = adjust(image, float(rng.uniform(1 - strength, 1 + strength)))
+    return image
 
 
 def example(
-    image: Image, target: Target, *, crop: int | None, turns: bool, rng: np.random.Generator
+    image: Image,
+    target: Target,
+    *,
+    crop: int | None,
+    turns: bool,
+    colour: float = 0.0,
+    rng: np.random.Generator,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """A random crop of a prepared image with what is left of its instances.
+
+    torchvision.transforms.v2 changes the pixels; what it does is drawn from `rng`, since its own
+    transforms draw from torch's global generator, which threads would share.
 
     Returns the image float32 [3,h,w] in 0..1 and torchvision's target dictionary: tight boxes
     [n,4] of at least one pixel, labels [n], masks [n,h,w] uint8; n may be 0.
     """
-    rows, columns = _window(image.shape[0], crop, rng), _window(image.shape[1], crop, rng)
-    image, masks = image[rows, columns], target.masks[:, rows, columns]
+    top, height = _window(image.shape[0], crop, rng)
+    left, width = _window(image.shape[1], crop, rng)
+    pixels = F.crop(torch.from_numpy(image).permute(2, 0, 1), top, left, height, width)
+    masks = F.crop(torch.from_numpy(target.masks), top, left, height, width)
     if turns:
-        image, masks = _turned(image, masks, rng)
-    elif rng.integers(2):
-        image, masks = image[:, ::-1], masks[:, :, ::-1]
-    left = Target.from_masks(np.ascontiguousarray(masks), target.labels)
-    return to_tensor(image), {
-        "boxes": torch.from_numpy(left.boxes),
-        "labels": torch.from_numpy(left.labels),
-        "masks": torch.from_numpy(left.masks.view(np.uint8)),
+        quarters = int(rng.integers(4))
+        pixels, masks = (torch.rot90(each, quarters, (1, 2)) for each in (pixels, masks))
+    if rng.integers(2):
+        pixels, masks = F.horizontal_flip(pixels), F.horizontal_flip(masks)
+    if colour:
+        pixels = _coloured(pixels, colour, rng)
+    seen = Target.from_masks(np.ascontiguousarray(masks.numpy()), target.labels)
+    return F.to_dtype(pixels.contiguous(), torch.float32, scale=True), {
+        "boxes": torch.from_numpy(seen.boxes),
+        "labels": torch.from_numpy(seen.labels),
+        "masks": torch.from_numpy(seen.masks.view(np.uint8)),
     }

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from taudis.errors import DataError
-from taudis.instances import BoolArray, LabelMap, Target
+from taudis.instances import BoolArray, IntArray, LabelMap, Target
 from taudis.mask_rcnn import Image
 
 Annotation = dict[str, Any]
@@ -60,7 +60,7 @@ def _runs(segmentation: dict[str, Any], height: int, width: int) -> BoolArray:
         if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
             raise DataError(f"expected RLE counts that sum to {height * width}")
         values = np.arange(len(runs)) % 2 == 1
-        return np.repeat(values, runs).reshape(width, height).T.copy()
+        return np.repeat(values, runs).reshape(width, height).T
     if isinstance(counts, str | bytes):
         return _compressed_runs(counts, height, width)
     raise DataError("expected RLE counts as a string or a list")
@@ -145,6 +145,11 @@ class CocoSamples:
         labels = np.array([self.labels[a["category_id"]] for a in rows], np.int64)
         crowd = np.array([bool(a.get("iscrowd", 0)) for a in rows], bool)
         return Target.from_masks(masks, labels, crowd)
+
+    def labels_at(self, index: int) -> IntArray:
+        """The labels [n] of an image's instances, crowds not counted, without decoding it."""
+        rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
+        return np.array([self.labels[a["category_id"]] for a in rows], np.int64)
 
     def __getitem__(self, index: int, /) -> tuple[Image, Target]:
         return self.image(index), self.target(index)

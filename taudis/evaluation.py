@@ -19,8 +19,8 @@ from faster_coco_eval import mask as rle_tools
 from taudis.coco import encode
 from taudis.errors import DataError
 from taudis.instances import BoolArray, FloatArray, IntArray, LabelMap, Target
+from taudis.loader import Samples
 from taudis.mask_rcnn import Detection, Detector
-from taudis.training import Samples
 
 logger = logging.getLogger(__name__)
 

@@ -107,13 +107,22 @@ class Target:
         """
         _expect("masks", masks, ("n", "H", "W"), "b")
         crowd = np.zeros(len(masks), bool) if iscrowd is None else iscrowd
-        filled = masks.any(axis=(1, 2)) if len(masks) else np.zeros(0, bool)
-        masks, labels, crowd = masks[filled], labels[filled], crowd[filled]
-        boxes = np.zeros((len(masks), 4), np.float32)
-        for row, mask in enumerate(masks):
-            ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            boxes[row] = xs[0], ys[0], xs[-1] + 1, ys[-1] + 1
+        rows: BoolArray = np.any(masks, axis=2)  # [n,H]
+        columns: BoolArray = np.any(masks, axis=1)  # [n,W]
+        filled: BoolArray = np.any(rows, axis=1)
+        if not filled.all():
+            masks, labels, crowd = masks[filled], labels[filled], crowd[filled]
+            rows, columns = rows[filled], columns[filled]
+        (y1, y2), (x1, x2) = _extent(rows), _extent(columns)
+        boxes = np.stack([x1, y1, x2, y2], axis=1).astype(np.float32)
         return cls(boxes, labels.astype(np.int64), masks, crowd)
+
+
+def _extent(filled: BoolArray) -> tuple[IntArray, IntArray]:
+    """First True and the place after the last one of each row [n,L]; each row has one."""
+    if not len(filled):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return filled.argmax(1), filled.shape[1] - filled[:, ::-1].argmax(1)
 
 
 @dataclass(frozen=True, eq=False)

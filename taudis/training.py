@@ -1,4 +1,4 @@
-"""Appendix C: the training recipe, resumable and reproducible.
+"""Appendix C: training, resumable and reproducible.
 
 A step is a function of (seed, step, weights): examples and torch's generator are keyed by seed and
 step, so that a resumed run equals an uninterrupted one bit for bit on the CPU.
@@ -10,114 +10,24 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from taudis.augment import example, prepare
 from taudis.errors import TrainingError, TrainingStopped
-from taudis.instances import LabelMap, Target
-from taudis.mask_rcnn import Detector, Image, ModelConfig, build_model
+from taudis.instances import LabelMap
+from taudis.loader import Loader, Samples, Stream
+from taudis.mask_rcnn import Detector, build_model
 from taudis.memory import is_out_of_memory
+from taudis.recipes import Recipe
 from taudis.training_state import TrainingState, identity_of, load_state, save_state
 
+__all__ = ["Judge", "Progress", "Recipe", "Samples", "train", "uses_bf16"]
+
 logger = logging.getLogger(__name__)
-
-CACHE_BYTES = 512 * 2**20
-"""Decoded and resized samples kept in memory, so that an epoch does not decode again."""
-
-
-WHOLE_SIZE = 192
-"""Longer side, px, at which whole images are still learnt from in minutes on a CPU."""
-
-
-class Samples(Protocol):
-    """Labelled images: anything with a length and (image, target) pairs."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> tuple[Image, Target]: ...
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained; one line each with its reason."""
-
-    name: str
-    steps: int
-    model: ModelConfig = field(default_factory=ModelConfig.small)
-    optimizer: Literal["adamw", "sgd"] = "adamw"  # from scratch, far ahead of SGD in few steps
-    lr: float = 1e-3
-    momentum: float = 0.9  # sgd
-    weight_decay: float = 0.05
-    batch: int = 4
-    crop: int | None = 128  # px at the working size; None trains on whole images
-    turns: bool = True  # quarter turns and flips: right for overhead pictures, not for street views
-    warmup: int = 50  # steps of a linearly growing rate: from scratch, a full rate diverges
-    schedule: Literal["cosine", "steps"] = "cosine"
-    milestones: tuple[int, ...] = ()  # "steps": the rate is divided by 10 at each
-    clip: float = 5.0  # gradient norm
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
-    checkpoint_every: int = 100  # steps a killed worker repeats at most
-
-    @classmethod
-    def cpu(cls, labelled: int | None = None) -> Recipe:
-        """The measured recipe for two shared cores; steps grow with the labelled images.
-
-        5 steps a labelled image at first, half a step from 52 on, 900 at most: 12 images train in
-        about 35 s of one core, 72 in about 115 s.
-        """
-        count = 60 if labelled is None else labelled
-        return cls(name="cpu", steps=max(1, min(40 + 5 * count, 274 + count // 2, 900)))
-
-    def for_objects(self, share: float, side: float) -> Recipe:
-        """Whole images, at WHOLE_SIZE px at most, where a crop would cut typical objects.
-
-        Args:
-            share: longer side of an object over that of its image, for the label whose typical
-                (median) object is largest; 0..1.
-            side: longer side of a typical image, px.
-
-        On facades (512 px; a "facade" fills the image), 60 labelled images, 400 steps: crops
-        of 128 px at full size reached 0.001 mAP50, whole images at 192 px 0.108 (one seed).
-        """
-        if self.crop is None or share * min(side, self.model.max_size) <= self.crop:
-            return self
-        model = replace(self.model, max_size=min(self.model.max_size, WHOLE_SIZE))
-        return replace(self, crop=None, model=model)
-
-    @classmethod
-    def paper(cls) -> Recipe:
-        """Appendix C for COCO: a GPU machine and COCO-like images."""
-        return cls(
-            name="paper",
-            steps=25_000,
-            model=ModelConfig.standard(),
-            optimizer="sgd",
-            lr=0.12,
-            momentum=0.997,
-            weight_decay=1e-4,
-            batch=128,
-            crop=None,
-            turns=False,
-            warmup=500,
-            schedule="steps",
-            milestones=(15_000, 20_000),
-            checkpoint_every=500,
-        )
-
-    def lr_at(self, step: int) -> float:
-        """The learning rate of a step (0-based)."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        if self.schedule == "steps":
-            return self.lr * 0.1 ** sum(step >= at for at in self.milestones)
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
@@ -129,6 +39,8 @@ class Progress:
     loss: float  # of the last step
     images_per_s: float  # of this process, since it started or resumed
     eta_s: float
+    waiting: float = 0.0  # share of that time in which a step waited for its examples, 0..1
+    best: float | None = None  # best look at the validation split so far
 
 
 def uses_bf16(precision: str, device: str) -> bool:
@@ -139,39 +51,6 @@ def uses_bf16(precision: str, device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     has = torch.cpu.get_capabilities()
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-
-
-class _Prepared:
-    """Samples checked, without crowds, at the working size; kept while memory allows."""
-
-    def __init__(self, samples: Samples, config: ModelConfig, labels: int) -> None:
-        self.samples, self.config, self.labels = samples, config, labels
-        self.cache: dict[int, tuple[Image, Target]] = {}
-        self.free = CACHE_BYTES
-
-    def __getitem__(self, index: int) -> tuple[Image, Target]:
-        if index in self.cache:
-            return self.cache[index]
-        pair = prepare(*self.samples[index], self.config, self.labels)
-        cost = pair[0].nbytes + pair[1].masks.nbytes
-        if cost <= self.free:
-            self.cache[index] = pair
-            self.free -= cost
-        return pair
-
-    def batch(
-        self, recipe: Recipe, state: TrainingState, seed: int
-    ) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-        """The examples of a step: a stream of shuffled epochs, keyed by seed and place."""
-        count, images, targets = len(self.samples), [], []
-        for place in range(state.seen, state.seen + state.batch):
-            order = np.random.default_rng([seed, place // count, 0]).permutation(count)
-            rng = np.random.default_rng([seed, place, 1])
-            image, target = self[int(order[place % count])]
-            pixels, truth = example(image, target, crop=recipe.crop, turns=recipe.turns, rng=rng)
-            images.append(pixels)
-            targets.append(truth)
-        return images, targets
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -191,18 +70,18 @@ class _Trainer:
         self.model: nn.Module = detector.model.to(memory_format=torch.channels_last)
         self.optimizer = _optimizer(self.model, recipe)
 
-    def step(self, prepared: _Prepared, state: TrainingState) -> float:
+    def step(self, loader: Loader, state: TrainingState) -> float:
         """One optimisation step; returns the loss. Raises TrainingError when it diverged."""
         device = self.detector.device
+        images, targets = loader.batch(state.seen, state.batch)
         torch.manual_seed(int(np.random.default_rng([self.seed, state.step, 2]).integers(2**62)))
-        images, targets = prepared.batch(self.recipe, state, self.seed)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr_at(state.step)
         self.model.train()
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
             losses = self.model(
-                [image.to(device) for image in images],
-                [{name: value.to(device) for name, value in t.items()} for t in targets],
+                [self._there(image) for image in images],
+                [{name: self._there(value) for name, value in t.items()} for t in targets],
             )
         loss: Tensor = torch.stack([value.float() for value in losses.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -217,11 +96,17 @@ class _Trainer:
         self.optimizer.step()
         return float(loss.item())
 
-    def step_or_halve(self, prepared: _Prepared, state: TrainingState) -> tuple[float, int]:
+    def _there(self, tensor: Tensor) -> Tensor:
+        """The tensor on the training device; copied while the device still computes."""
+        if not self.detector.device.startswith("cuda"):
+            return tensor
+        return tensor.pin_memory().to(self.detector.device, non_blocking=True)
+
+    def step_or_halve(self, loader: Loader, state: TrainingState) -> tuple[float, int]:
         """A step, with half the batch where memory is short; returns (loss, batch used)."""
         while True:
             try:
-                return self.step(prepared, state), state.batch
+                return self.step(loader, state), state.batch
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -245,6 +130,10 @@ def _check(samples: Samples, recipe: Recipe, seed: int) -> None:
         raise TrainingError(f"seed: expected 0 or more, got {seed}.")
 
 
+Judge = Callable[[Detector], float]
+"""Says how good a detector is on the validation split; higher is better, NaN: nobody knows."""
+
+
 def train(
     samples: Samples,
     label_map: LabelMap,
@@ -255,6 +144,7 @@ def train(
     resume_dir: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    judge: Judge | None = None,
     device: str | None = None,
 ) -> Detector:
     """Train a detector on labelled images; images without instances are true negatives.
@@ -263,7 +153,9 @@ def train(
     seed, recipe, labels, weights and sample count goes on from it. It stays when training ends, so
     that a run killed before its detector was saved need not start anew: `clear_states` removes it.
     `progress` is called after each step. When `stop` answers True the state is kept and
-    TrainingStopped is raised. `device`: None takes a GPU where there is one.
+    TrainingStopped is raised. With `judge` and a recipe that looks (`judge_every`), the detector is
+    judged from the middle of the training on, training ends early after `patience` looks without a
+    better one, and the best detector is the result. `device`: None takes a GPU where there is one.
 
     Raises TrainingError without samples, on a loss that is not finite, or when memory is short at
     batch 1; DataError for a broken sample; WeightsError for initial weights.
@@ -272,42 +164,98 @@ def train(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(recipe.model, len(label_map), seed=seed, weights=weights).to(device)
     detector = Detector(model, recipe.model, label_map, device)
-    gpus = [torch.device(device).index or 0] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=gpus):
-        trainer = _Trainer(detector, recipe, seed)
-        state = TrainingState(step=0, seen=0, batch=recipe.batch)
+    gpu = device.startswith("cuda")
+    stream = Stream(samples, recipe, len(label_map), seed)
+    with (
+        torch.random.fork_rng(devices=[torch.device(device).index or 0] if gpu else []),
+        Loader(stream, last=recipe.steps * recipe.batch, workers=4 if gpu else 1) as loader,
+    ):
         identity = identity_of(recipe, label_map, seed, weights, len(samples))
-        if resume_dir is not None:
-            state = load_state(resume_dir, identity, model, trainer.optimizer) or state
-        _run(trainer, _Prepared(samples, recipe.model, len(label_map)), state, identity,
-             resume_dir, progress, stop)  # fmt: skip
+        run = _Run(_Trainer(detector, recipe, seed), loader, identity, resume_dir, judge)
+        run.resume()
+        run.finish(progress, stop)
     model.eval()
     return detector
 
 
-def _run(
-    trainer: _Trainer,
-    prepared: _Prepared,
-    state: TrainingState,
-    identity: str,
-    resume_dir: Path | None,
-    progress: Callable[[Progress], None] | None,
-    stop: Callable[[], bool] | None,
-) -> None:
-    """The steps that are left, from `state` to the recipe's last."""
-    recipe, started, first, images = trainer.recipe, time.monotonic(), state.step, 0
-    while state.step < recipe.steps:
-        if stop is not None and stop():
-            if resume_dir is not None:
-                save_state(resume_dir, identity, state, trainer.model, trainer.optimizer)
-            raise TrainingStopped(f"Stopped on request after step {state.step} of {recipe.steps}.")
-        loss, batch = trainer.step_or_halve(prepared, state)
-        state = TrainingState(state.step + 1, state.seen + batch, batch)
-        images += batch
-        if progress is not None:
-            spent = max(time.monotonic() - started, 1e-9)
-            eta = spent / (state.step - first) * (recipe.steps - state.step)
-            progress(Progress(state.step, recipe.steps, loss, images / spent, eta))
-        due = state.step % recipe.checkpoint_every == 0 and state.step < recipe.steps
-        if resume_dir is not None and due:
-            save_state(resume_dir, identity, state, trainer.model, trainer.optimizer)
+class _Run:
+    """A training from where it stands to its end."""
+
+    def __init__(
+        self,
+        trainer: _Trainer,
+        loader: Loader,
+        identity: str,
+        resume_dir: Path | None,
+        judge: Judge | None,
+    ) -> None:
+        self.trainer, self.loader, self.recipe = trainer, loader, trainer.recipe
+        self.identity, self.resume_dir, self.judge = identity, resume_dir, judge
+        self.state = TrainingState(step=0, seen=0, batch=self.recipe.batch)
+        self.best_weights: dict[str, Tensor] = {}
+
+    def resume(self) -> None:
+        """Go on from the last kept state, if there is one of this very run."""
+        if self.resume_dir is not None:
+            model, optimizer = self.trainer.model, self.trainer.optimizer
+            found = load_state(self.resume_dir, self.identity, model, optimizer)
+            if found is not None:
+                self.state, self.best_weights = found
+
+    def keep(self) -> None:
+        """Keep the state, where there is a place for it."""
+        if self.resume_dir is not None:
+            model, optimizer = self.trainer.model, self.trainer.optimizer
+            save_state(
+                self.resume_dir, self.identity, self.state, model, optimizer, self.best_weights
+            )
+
+    def finish(
+        self, progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None
+    ) -> None:
+        """The steps that are left, up to the recipe's last or to an early end."""
+        recipe, started, first, images = self.recipe, time.monotonic(), self.state.step, 0
+        while self.state.step < recipe.steps and not self._over():
+            if stop is not None and stop():
+                self.keep()
+                raise TrainingStopped(
+                    f"Stopped on request after step {self.state.step} of {recipe.steps}."
+                )
+            loss, batch = self.trainer.step_or_halve(self.loader, self.state)
+            step = self.state.step + 1
+            self.state = replace(self.state, step=step, seen=self.state.seen + batch, batch=batch)
+            images += batch
+            self._look()
+            if progress is not None:
+                spent = max(time.monotonic() - started, 1e-9)
+                left = spent / (step - first) * (recipe.steps - step)
+                waiting = self.loader.waited / spent
+                progress(
+                    Progress(
+                        step, recipe.steps, loss, images / spent, left, waiting, self.state.best
+                    )
+                )
+            if step % recipe.checkpoint_every == 0 and step < recipe.steps:
+                self.keep()
+        if self.best_weights and self.state.best_step != self.state.step:
+            logger.info("The weights after step %d were the best.", self.state.best_step)
+            self.trainer.model.load_state_dict(self.best_weights)
+
+    def _look(self) -> None:
+        """Judge the detector where the recipe says so, and remember the best one."""
+        every, step = self.recipe.judge_every, self.state.step
+        due = every and (step % every == 0 or step == self.recipe.steps)
+        if self.judge is None or not due or 2 * step < self.recipe.steps:
+            return
+        score = self.judge(self.trainer.detector)
+        if math.isfinite(score) and (self.state.best is None or score > self.state.best):
+            self.state = replace(self.state, best=score, best_step=step)
+            weights = self.trainer.model.state_dict()
+            self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
+
+    def _over(self) -> bool:
+        """Whether nothing got better for as long as the recipe's patience."""
+        recipe, state = self.recipe, self.state
+        if not recipe.judge_every or state.best is None:
+            return False
+        return state.step - state.best_step >= recipe.patience * recipe.judge_every

@@ -23,7 +23,7 @@ from taudis.files import verify_sealed, write_sealed
 from taudis.instances import LabelMap
 
 if TYPE_CHECKING:
-    from taudis.training import Recipe
+    from taudis.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +32,13 @@ PREFIX, TENSORS, CARD = "state-", "state.safetensors", "state.json"
 
 @dataclasses.dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands: steps done, examples drawn, and the batch (smaller after a shortage)."""
+    """Where a run stands."""
 
-    step: int
-    seen: int
-    batch: int
+    step: int  # steps done
+    seen: int  # examples drawn
+    batch: int  # smaller than the recipe's after a shortage of memory
+    best: float | None = None  # best look at the validation split
+    best_step: int = 0  # after which step that was
 
 
 def identity_of(recipe: Recipe, label_map: LabelMap, seed: int, weights: str, samples: int) -> str:
@@ -45,8 +47,11 @@ def identity_of(recipe: Recipe, label_map: LabelMap, seed: int, weights: str, sa
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
+) -> dict[str, Tensor]:
     found = {f"model.{name}": value for name, value in model.state_dict().items()}
+    found |= {f"best.{name}": value for name, value in best.items()}
     for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
         for name, value in optimizer.state[parameter].items():
             if value is not None:  # SGD without momentum
@@ -60,11 +65,15 @@ def save_state(
     state: TrainingState,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
 ) -> None:
-    """Put the state into a folder of its own in `resume_dir`, then remove older ones."""
+    """Put the state into a folder of its own in `resume_dir`, then remove older ones.
+
+    `best`: the weights of the best look so far, {} before the first.
+    """
 
     def write(folder: Path) -> None:
-        save_file(_tensors(model, optimizer), folder / TENSORS)
+        save_file(_tensors(model, optimizer, best), folder / TENSORS)
         card = {"identity": identity, **dataclasses.asdict(state)}
         (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
 
@@ -77,8 +86,10 @@ def save_state(
 
 def load_state(
     resume_dir: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> TrainingState | None:
+) -> tuple[TrainingState, dict[str, Tensor]] | None:
     """Restore model and optimiser from `resume_dir`; None where there is nothing to go on from.
+
+    Returns where the run stands and the weights of its best look.
 
     A state of another run, or a damaged one, is left unused with a warning in the log.
     """
@@ -97,10 +108,9 @@ def load_state(
 
 def _restore(
     folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> TrainingState:
+) -> tuple[TrainingState, dict[str, Tensor]]:
     tensors = load_file(folder / TENSORS)
-    own = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    model.load_state_dict(own)
+    model.load_state_dict(_under("model.", tensors))
     parameters = optimizer.param_groups[0]["params"]
     for key, value in tensors.items():
         part, _, rest = key.partition(".")
@@ -111,7 +121,11 @@ def _restore(
             kept = torch.empty_like(parameter).copy_(value) if same else value
             optimizer.state[parameter][name] = kept
     logger.info("Training goes on from step %d.", state.step)
-    return state
+    return state, _under("best.", tensors)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def clear_states(resume_dir: Path) -> None:

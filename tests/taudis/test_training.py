@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from taudis import training
+from taudis import recipes, training
 from taudis.augment import MEAN_COLOUR, example, prepare
 from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation import evaluate
@@ -263,5 +263,46 @@ def test_whole_images_where_a_crop_would_cut_typical_objects():
     assert small.for_objects(share=0.3, side=192) is small  # 58 px fit a crop of 128
     assert small.for_objects(share=0.9, side=120) is small
     whole = small.for_objects(share=0.95, side=512)
-    assert (whole.crop, whole.model.max_size) == (None, training.WHOLE_SIZE)
+    assert (whole.crop, whole.model.max_size) == (None, recipes.WHOLE_SIZE)
     assert Recipe.paper().for_objects(share=1.0, side=2000) == Recipe.paper()
+
+
+def test_training_ends_early_and_the_best_look_is_the_result(tmp_path):
+    recipe = dataclasses.replace(QUICK, steps=12, judge_every=1, patience=2)
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+    marks = {6: 0.3, 7: 0.5, 8: float("nan"), 9: 0.4}
+
+    def judge(detector):
+        step = 6 + len(seen)
+        seen[step] = {name: value.clone() for name, value in weights(detector).items()}
+        return marks[step]
+
+    steps: list[Progress] = []
+    best = run(recipe=recipe, judge=judge, progress=steps.append)
+    assert [p.step for p in steps] == list(range(1, 10))  # 2 looks after the best at step 7
+    assert steps[-1].best == 0.5 and list(seen) == [6, 7, 8, 9]
+    assert_same(seen[7], weights(best))
+    assert not torch.equal(*(w["backbone.fpn.layer_blocks.0.0.weight"] for w in (seen[7], seen[9])))
+
+
+def test_a_resumed_run_remembers_the_best_look(tmp_path):
+    recipe = dataclasses.replace(QUICK, steps=6, judge_every=1, patience=9, checkpoint_every=1)
+
+    def judge(detector):  # depends on the weights alone, like an evaluation does
+        return -float(weights(detector)["roi_heads.box_predictor.cls_score.bias"].abs().sum())
+
+    whole = weights(run(recipe=recipe, judge=judge))
+    with pytest.raises(TrainingStopped):
+        run(recipe=recipe, judge=judge, resume_dir=tmp_path,
+            stop=iter([False] * 4 + [True]).__next__)  # fmt: skip
+    looked: list[int] = []
+    resumed = run(recipe=recipe, judge=lambda d: looked.append(1) or judge(d), resume_dir=tmp_path)
+    assert len(looked) == 2
+    assert_same(whole, weights(resumed))
+
+
+def test_without_a_validation_split_nothing_ends_early():
+    recipe = dataclasses.replace(QUICK, judge_every=1, patience=1)
+    steps: list[int] = []
+    run(recipe=recipe, judge=lambda _: float("nan"), progress=lambda p: steps.append(p.step))
+    assert steps == [1, 2, 3, 4]
