@@ -15,7 +15,8 @@ from backend.regions.crop import Crop, tight
 from backend.regions.decode import INSTANCE_KEY, PART_KEY
 from backend.regions.polygon import SIMPLIFY_PX, SPECK_PX, mask_to_polygons
 from backend.regions.rectangle import box_to_value
-from taudis.instances import FloatArray
+from taudis.instances import FloatArray, Instances
+from taudis.shown import shown
 
 if TYPE_CHECKING:  # the detector's module imports torch, which the web process does not need
     from taudis.mask_rcnn import Detection
@@ -29,23 +30,25 @@ def encode_prediction(
     detection: Detection,
     config: LabelConfig,
     *,
-    threshold: float,
+    threshold: float | FloatArray,
     simplify_px: float = SIMPLIFY_PX,
 ) -> list[Region]:
-    """The regions of every instance with a score of at least `threshold`, in detection order.
+    """The regions of the instances that `taudis.shown` picks, best score first.
 
-    Each label goes to its control: brush, else polygon, else rectangle. Instances of fewer than
-    SPECK_PX pixels are dropped. A polygon instance of several parts gives several regions, tied by
-    their meta. The same detection gives the same region ids.
+    `threshold` is the lowest score, of all labels or of each [K]. Each label goes to its control:
+    brush, else polygon, else rectangle. Instances of fewer than SPECK_PX pixels are dropped. A
+    polygon instance of several parts gives several regions, tied by their meta. The same detection
+    gives the same region ids.
     """
-    instances, (height, width) = detection.instances, detection.size
+    instances = shown(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
+    height, width = detection.size
     regions: list[Region] = []
-    for row in np.flatnonzero(instances.scores >= threshold).tolist():
+    for row in range(len(instances)):
         label = config.label_map.name(int(instances.labels[row]))
         control = config.control_for(label)
         probs = None if instances.mask_probs is None else instances.mask_probs[row]
         values = _values(control, probs, instances.boxes[row], height, width, simplify_px)
-        regions += _regions(values, control, label, float(instances.scores[row]), detection, row)
+        regions += _regions(values, control, label, instances, row, detection.size)
     return regions
 
 
@@ -107,12 +110,12 @@ def _regions(
     values: list[Region],
     control: ControlTag,
     label: str,
-    score: float,
-    detection: Detection,
+    instances: Instances,
     row: int,
+    size: tuple[int, int],
 ) -> list[Region]:
-    height, width = detection.size
-    instance = _identity(row, control.name, label, detection.instances.boxes[row].tobytes(), values)
+    height, width = size
+    instance = _identity(row, control.name, label, instances.boxes[row].tobytes(), values)
     regions = []
     for part, value in enumerate(values):
         region: Region = {
@@ -124,7 +127,7 @@ def _regions(
             "original_height": height,
             "image_rotation": 0,
             "value": {**value, control.result_type: [label]},
-            "score": round(score, 6),
+            "score": round(float(instances.scores[row]), 6),
         }
         if len(values) > 1:
             region["meta"] = {INSTANCE_KEY: instance, PART_KEY: part}

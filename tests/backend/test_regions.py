@@ -245,7 +245,8 @@ def test_every_kind_is_encoded_as_label_studio_writes_it_and_read_back():
 
 
 def test_ids_are_short_unique_and_the_same_each_time():
-    found = detection([[5, 5, 25, 30]] * 3, [disc()] * 3, [1, 1, 3], [0.9, 0.9, 0.9])
+    boxes = [[5, 5, 25, 30], [30, 5, 50, 30], [5, 5, 25, 30]]  # the last of another label
+    found = detection(boxes, [disc(), disc(), disc() * 0.6], [1, 1, 3], [0.9, 0.9, 0.9])
     first, again = (encode_prediction(found, CONFIG, threshold=0.5) for _ in range(2))
     assert first == again
     ids = [each["id"] for each in first]
