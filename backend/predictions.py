@@ -10,8 +10,8 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,17 +51,33 @@ def path_of(data_dir: Path, project: int, version: str) -> Path:
     return data_dir / "predictions" / str(int(project)) / f"{version}.sqlite3"
 
 
-def write(path: Path, predictions: Iterable[Prediction]) -> int:
-    """Write a version's file, whole or not at all. Returns how many predictions it holds."""
+@contextmanager
+def writing(path: Path) -> Iterator[Callable[[Prediction], None]]:
+    """A version's file, filled one prediction at a time; there whole or not at all.
+
+    One after the other, because the regions of a pool of large images do not fit in memory.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     with closing(sqlite3.connect(partial)) as db, db:
         db.execute(_SCHEMA)
-        rows = ((p.task, p.rank, p.score, p.reason, pack(p.result)) for p in predictions)
-        db.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", rows)
-        count = int(db.execute("SELECT count(*) FROM predictions").fetchone()[0])
+
+        def add(found: Prediction) -> None:
+            row = (found.task, found.rank, found.score, found.reason, pack(found.result))
+            db.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", row)
+
+        yield add
     partial.replace(path)
+
+
+def write(path: Path, predictions: Iterable[Prediction]) -> int:
+    """Write a version's file, whole or not at all. Returns how many predictions it holds."""
+    count = 0
+    with writing(path) as add:
+        for prediction in predictions:
+            add(prediction)
+            count += 1
     return count
 
 
@@ -87,6 +103,23 @@ def ranks(path: Path) -> dict[int, int]:
     """Task id -> rank of a version, without its regions."""
     with closing(_open(path)) as db:
         return dict(db.execute("SELECT task, rank FROM predictions").fetchall())
+
+
+class StoredRegions(Mapping[int, list[Region]]):
+    """Task id -> regions of a version's file, each read when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ranks = ranks(path)
+
+    def __getitem__(self, task: int) -> list[Region]:
+        return read(self._path, [task])[task].result
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ranks)
+
+    def __len__(self) -> int:
+        return len(self._ranks)
 
 
 def pack(result: list[Region]) -> bytes:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import maskrcnn_inference, paste_masks_in_image
 from torchvision.ops import boxes as box_ops
 
@@ -101,20 +102,44 @@ class Detector:
         found: dict[int, Detection] = {}
         self.model.eval()
         for rows in groups.values():
-            batch = [to_tensor(images[row]).to(self.device) for row in rows]
-            found.update(zip(rows, self._forward(batch, embedding, before_relu), strict=True))
+            batch = [self._at_working_size(images[row]) for row in rows]
+            height, width, _ = images[rows[0]].shape
+            detections = self._forward(batch, (height, width), embedding, before_relu)
+            found.update(zip(rows, detections, strict=True))
         return [found[row] for row in range(len(images))]
 
     @torch.inference_mode()
+    def _at_working_size(self, image: Image) -> Tensor:
+        """An image [H,W,3] as the model takes it [3,h,w]: the stock transform, without its copies.
+
+        One at a time and in place, since a picture of 12 Mpx takes 144 MB as float32.
+        """
+        transform = self.model.transform
+        pixels = to_tensor(image).to(self.device)
+        mean, std = (
+            pixels.new_tensor(v)[:, None, None] for v in (transform.image_mean, transform.image_std)
+        )
+        resized: Tensor = transform.resize(pixels.sub_(mean).div_(std), None)[0]
+        return resized
+
+    @torch.inference_mode()
     def _forward(
-        self, images: list[Tensor], embedding: Embedding, before_relu: bool
+        self,
+        images: list[Tensor],
+        size: tuple[int, int],
+        embedding: Embedding,
+        before_relu: bool,
     ) -> Iterable[Detection]:
-        """The stock forward pass (torchvision GeneralizedRCNN, RoIHeads), nothing thrown away."""
+        """The stock forward pass (torchvision GeneralizedRCNN, RoIHeads), nothing thrown away.
+
+        `images` [3,h,w] are at the working size; `size` (height, width) px is their own.
+        """
         model, heads = self.model, self.model.roi_heads
-        original = [(int(image.shape[1]), int(image.shape[2])) for image in images]
+        original = [size] * len(images)
 
         # Image to features to proposals
-        batch, _ = model.transform(images)
+        padded = model.transform.batch_images(images, model.transform.size_divisible)
+        batch = ImageList(padded, [(image.shape[1], image.shape[2]) for image in images])
         features = model.backbone(batch.tensors)
         proposals, _ = model.rpn(batch, features)
 
@@ -231,4 +256,4 @@ def _mean_over_image(level: Tensor, padded: Sequence[int], size: Sequence[int]) 
 
 def to_tensor(image: Image) -> Tensor:
     """uint8 [H,W,3] in 0..255 to float32 [3,H,W] in 0..1."""
-    return torch.from_numpy(image.transpose(2, 0, 1).copy()).float() / 255.0
+    return torch.from_numpy(image.transpose(2, 0, 1).copy()).float().div_(255.0)

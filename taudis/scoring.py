@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
@@ -19,6 +18,9 @@ from taudis.memory import is_out_of_memory
 from taudis.uncertainty import uncertainty_of
 
 logger = logging.getLogger(__name__)
+
+BATCH_BYTES = 64_000_000
+"""Decoded images held at a time: beyond this a batch is not filled up."""
 
 OnImage = Callable[[int, Detection], None]
 
@@ -34,8 +36,14 @@ def mask_areas(instances: Instances) -> FloatArray:
 
 
 def _batches(images: Iterable[tuple[int, Image]], batch: int) -> Iterator[list[tuple[int, Image]]]:
-    iterator = iter(images)
-    while rows := list(islice(iterator, batch)):
+    """Up to `batch` images each, fewer of large ones; emptied before the next ones are read."""
+    rows: list[tuple[int, Image]] = []
+    for row in images:
+        rows.append(row)
+        if len(rows) == batch or sum(image.nbytes for _, image in rows) >= BATCH_BYTES:
+            yield rows
+            rows.clear()
+    if rows:
         yield rows
 
 
@@ -75,7 +83,8 @@ def score_pool(
     vectors: list[FloatArray] = []
     for rows in _batches(images, batch):
         found = _detect(detector, [image for _, image in rows], embedding)
-        for (number, _), detection in zip(rows, found, strict=True):
+        numbers = [number for number, _ in rows]
+        for number, detection in zip(numbers, found, strict=True):
             parts.append(_kept(detection.instances, len(ids)))
             ids.append(number)
             sizes.append(detection.size)

@@ -40,6 +40,21 @@ def test_writing_again_replaces_and_a_failure_keeps_the_old(tmp_path):
     assert len(predictions.ranks(path)) == 3
 
 
+def test_one_at_a_time_and_regions_read_when_asked_for(tmp_path):
+    path = predictions.path_of(tmp_path, 7, "v")
+    with predictions.writing(path) as add:
+        for row in rows(3):
+            add(row)
+            assert not path.exists()
+    stored = predictions.StoredRegions(path)
+    assert dict(stored) == {10: [{"id": "1"}], 20: [{"id": "2"}], 30: [{"id": "3"}]}
+    assert len(stored) == 3 and stored.get(40, []) == [] and 10 in stored
+    with pytest.raises(RuntimeError), predictions.writing(path) as add:
+        add(rows(1)[0])
+        raise RuntimeError("killed here")
+    assert len(predictions.ranks(path)) == 3
+
+
 def test_a_file_that_is_gone_is_named(tmp_path):
     with pytest.raises(StoreError, match="pruned, or never published"):
         predictions.read(predictions.path_of(tmp_path, 7, "v"), [1])
