@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 from backend import predictions, task_queue
 from backend.desk import Desk, read_json, state_of, version_name, write_json
 from backend.errors import ImageError
+from backend.image_decode import Pixels
 from backend.label_config import LabelConfig
 from backend.predictions import Region
 from backend.regions import encode_prediction
@@ -30,6 +33,11 @@ from taudis.strategies import query
 
 logger = logging.getLogger(__name__)
 
+READ_AHEAD = 4
+"""Images fetched and decoded while the model looks at others,"""
+READ_AHEAD_BYTES = 100_000_000
+"""and fewer where they are large: two of 4,000 x 3,000 px."""
+
 
 def scored(desk: Desk, round_: Round, report: Report) -> Result:
     """One pass over the unlabelled pool: what the selection needs, and every pre-annotation."""
@@ -40,44 +48,57 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
         desk.model_dir(scoring_version(desk, round_)), label_map=config.label_map
     )
     set_aside: dict[int, str] = {}
-    regions: dict[int, list[Region]] = {}
+    done = itertools.count(1)
 
     def keep(task: int, detection: Detection) -> None:
-        regions[task] = encode_prediction(
-            detection, config, threshold=desk.settings.score_threshold
-        )
-        report({"step": "scored", "done": len(regions) + len(set_aside), "total": len(tasks)})
+        regions = encode_prediction(detection, config, threshold=desk.settings.score_threshold)
+        place = next(done)
+        add(predictions.Prediction(task, place, 0.0, "", regions))  # no rank yet: in order of id
+        report({"step": "scored", "done": place + len(set_aside), "total": len(tasks)})
 
     images = read_images(desk, config, tasks, set_aside)
-    pool = score_pool(detector, images, embedding=desk.settings.embedding, on_image=keep)
+    with predictions.writing(folder / "regions.sqlite3") as add:
+        pool = score_pool(detector, images, embedding=desk.settings.embedding, on_image=keep)
     save_pool(folder / "pool.npz", pool)
-    write_regions(folder / "regions.sqlite3", regions)
     write_json(folder / "set_aside.json", {str(task): why for task, why in set_aside.items()})
     return {"images": len(pool), "instances": len(pool.instances), "set_aside": len(set_aside)}
 
 
 def read_images(
     desk: Desk, config: LabelConfig, tasks: Mapping[int, Mapping[str, Any]], failed: dict[int, str]
-) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.uint8]]]]:
-    """Decoded images of tasks, a few read ahead; those that cannot be had go to `failed`."""
+) -> Iterator[tuple[int, Pixels]]:
+    """Decoded images of tasks, a few read ahead; those that cannot be had go to `failed`.
 
-    def load(task: int) -> np.ndarray[Any, np.dtype[np.uint8]] | str:
+    No more are read ahead than READ_AHEAD_BYTES hold of the largest so far.
+    """
+
+    def load(task: int) -> Pixels | str:
         try:
             return desk.images.load(config.image.address(tasks[task]), task=task)
         except ImageError as error:
             return str(error)
 
-    with ThreadPoolExecutor(max_workers=4) as threads:
-        todo = iter(sorted(tasks))
-        ahead = [(task, threads.submit(load, task)) for task in islice(todo, 8)]
-        while ahead:
-            task, future = ahead.pop(0)
-            ahead.extend((more, threads.submit(load, more)) for more in islice(todo, 1))
-            image = future.result()
+    todo, largest = iter(sorted(tasks)), 0
+    ahead: deque[tuple[int, Future[Pixels | str]]] = deque()
+    with ThreadPoolExecutor(max_workers=READ_AHEAD) as threads:
+        while True:
+            more = islice(todo, max(0, _room(largest) - len(ahead)))
+            ahead.extend((task, threads.submit(load, task)) for task in more)
+            if not ahead:
+                return
+            task, image = ahead[0][0], ahead.popleft()[1].result()
             if isinstance(image, str):
                 failed[task] = image
             else:
+                largest = max(largest, image.nbytes)
                 yield task, image
+
+
+def _room(largest: int) -> int:
+    """How many images are read ahead when the largest so far has so many bytes (0: none yet)."""
+    if not largest:
+        return 2
+    return max(1, min(READ_AHEAD, READ_AHEAD_BYTES // largest))
 
 
 def selected(desk: Desk, round_: Round, report: Report) -> Result:
@@ -175,19 +196,6 @@ def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
     )
 
 
-def write_regions(path: Path, regions: Mapping[int, list[Region]]) -> None:
-    """Pre-annotations of a round, before they have a rank."""
-    predictions.write(
-        path,
-        (
-            predictions.Prediction(task, rank, 0.0, "", found)
-            for rank, (task, found) in enumerate(regions.items(), start=1)
-        ),
-    )
-
-
 def read_regions(path: Path) -> Mapping[int, list[Region]]:
-    """What `write_regions` wrote; nothing before the first model."""
-    if not path.exists():
-        return {}
-    return {found.task: found.result for found in predictions.in_order(path)}
+    """The pre-annotations of a round, before they have a rank; none before the first model."""
+    return predictions.StoredRegions(path) if path.exists() else {}

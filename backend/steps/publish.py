@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from backend import predictions, prune, task_queue
 from backend.desk import Desk, read_json, version_name, write_json
@@ -33,23 +35,20 @@ def published(desk: Desk, round_: Round, report: Report) -> Result:
     require_armed(desk)
     written = round_.steps["selected"]
     path = predictions.path_of(desk.data, desk.project_id, written["version"])
-    ordered = list(predictions.in_order(path))
+    tasks = set(predictions.ranks(path))
     try:
-        plan = _post(desk, round_, ordered)
+        plan = _post(desk, round_, path, tasks)
     except (StudioRejected, StudioNotFound):
         # Label Studio takes none of the rows if one task was deleted since they were read.
-        alive = {int(task["id"]) for task in desk.studio.tasks(desk.project_id)}
-        kept = [found for found in ordered if found.task in alive]
-        if len(kept) == len(ordered):
+        alive = tasks & {int(task["id"]) for task in desk.studio.tasks(desk.project_id)}
+        if alive == tasks:
             raise
-        logger.info("Project %s: %s tasks are gone", desk.project_id, len(ordered) - len(kept))
-        ordered = [
-            replace(found, rank=rank, score=task_queue.score_of(rank, len(kept)))
-            for rank, found in enumerate(kept, start=1)
-        ]
-        plan = _post(desk, round_, ordered)
-    if plan.version != written["version"] or len(ordered) != written["tasks"]:
-        predictions.write(predictions.path_of(desk.data, desk.project_id, plan.version), ordered)
+        logger.info("Project %s: %s tasks are gone", desk.project_id, len(tasks) - len(alive))
+        tasks = alive
+        plan = _post(desk, round_, path, tasks)
+    if plan.version != written["version"] or len(tasks) != written["tasks"]:
+        target = predictions.path_of(desk.data, desk.project_id, plan.version)
+        predictions.write(target, _in_order(path, tasks))
     verdict = round_.steps.get("judged", {})
     desk.store.add_version(
         desk.lease,
@@ -63,10 +62,20 @@ def published(desk: Desk, round_: Round, report: Report) -> Result:
     return {"version": plan.version, "tasks": len(plan.rows), "filled": plan.filled}
 
 
-def _post(desk: Desk, round_: Round, ordered: list[predictions.Prediction]) -> task_queue.QueuePlan:
+def _in_order(path: Path, tasks: set[int]) -> Iterator[predictions.Prediction]:
+    """The predictions of `tasks` (all of them in the file), ranked 1..N without gaps.
+
+    Read one at a time: the regions of a whole pool do not fit in memory.
+    """
+    kept = (found for found in predictions.in_order(path) if found.task in tasks)
+    for rank, found in enumerate(kept, start=1):
+        yield replace(found, rank=rank, score=task_queue.score_of(rank, len(tasks)))
+
+
+def _post(desk: Desk, round_: Round, path: Path, tasks: set[int]) -> task_queue.QueuePlan:
     """One publish attempt, unless an earlier one is complete in Label Studio already."""
-    version = _begin_attempt(desk, round_, len(ordered))
-    plan = task_queue.plan(version, ordered)
+    version = _begin_attempt(desk, round_, len(tasks))
+    plan = task_queue.plan(version, _in_order(path, tasks))
     if plan.rows and desk.studio.model_versions(desk.project_id).get(version, 0) == 0:
         desk.store.renew(desk.lease)  # a worker that lost its lease stops here
         desk.studio.import_predictions(desk.project_id, list(plan.rows))
