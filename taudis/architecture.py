@@ -124,6 +124,33 @@ class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
         return scaled[0], target
 
 
+class _Backbone(BackboneWithFPN):  # type: ignore[misc]
+    """torchvision's backbone with float32 feature maps, whatever precision it computes in.
+
+    Anchors and boxes take the type of what they are made from, and in bfloat16 a coordinate of
+    300 px is a multiple of 2 px: proposals move, small ones lose their area, and the box loss
+    becomes NaN. RoI align wants float32 anyway. The heads below answer in float32 for that reason.
+    """
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Feature maps [B,D',h,w] by level, finest first."""
+        return {name: level.float() for name, level in super().forward(x).items()}
+
+
+class _RPNHead(RPNHead):  # type: ignore[misc]
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness and box deltas of each level."""
+        objectness, deltas = super().forward(x)
+        return [level.float() for level in objectness], [level.float() for level in deltas]
+
+
+class _BoxPredictor(FastRCNNPredictor):  # type: ignore[misc]
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits [n,K+1] and box deltas [n,4(K+1)]."""
+        scores, deltas = super().forward(x)
+        return scores.float(), deltas.float()
+
+
 def _norm_layer(config: ModelConfig) -> Callable[[int], nn.Module]:
     if config.norm == "group":
         return lambda channels: nn.GroupNorm(min(32, channels // 2), channels)
@@ -136,7 +163,7 @@ def _backbone(config: ModelConfig) -> nn.Module:
     width = body.inplanes // 8
     layers = {f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)}
     widths = [width * 2**stage for stage in range(4)]
-    return BackboneWithFPN(body, layers, widths, config.fpn_width)  # type: ignore[no-any-return]
+    return _Backbone(body, layers, widths, config.fpn_width)
 
 
 def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
@@ -152,7 +179,7 @@ def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
     model = MaskRCNN(
         _backbone(config),
         rpn_anchor_generator=anchors,
-        rpn_head=RPNHead(config.fpn_width, anchors.num_anchors_per_location()[0]),
+        rpn_head=_RPNHead(config.fpn_width, anchors.num_anchors_per_location()[0]),
         rpn_pre_nms_top_n_train=2 * config.proposals,
         rpn_pre_nms_top_n_test=config.proposals,
         rpn_post_nms_top_n_train=config.proposals,
@@ -160,7 +187,7 @@ def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
         rpn_nms_thresh=config.proposals_nms,
         rpn_batch_size_per_image=config.rpn_samples,
         box_head=TwoMLPHead(config.fpn_width * 7 * 7, config.box_mlp),
-        box_predictor=FastRCNNPredictor(config.box_mlp, num_labels + 1),
+        box_predictor=_BoxPredictor(config.box_mlp, num_labels + 1),
         box_score_thresh=config.score_threshold,
         box_nms_thresh=config.nms,
         box_detections_per_img=config.detections_per_image,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from taudis.errors import TrainingError, TrainingStopped
 from taudis.instances import LabelMap
 from taudis.loader import Loader, Samples, Stream
-from taudis.mask_rcnn import Detector, build_model
+from taudis.mask_rcnn import Detector, build_model, has_bf16
 from taudis.memory import is_out_of_memory
 from taudis.recipes import Recipe
 from taudis.training_state import TrainingState, identity_of, load_state, save_state
@@ -47,10 +47,7 @@ def uses_bf16(precision: str, device: str) -> bool:
     """Whether training runs in bfloat16: asked for, or native to this CPU or GPU."""
     if precision != "auto":
         return precision == "bf16"
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+    return has_bf16(device)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
