@@ -19,13 +19,15 @@ the best threshold lies where the running sum of savings is highest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from faster_coco_eval import mask as rle_tools
 
 from taudis.evaluation import Judged
-from taudis.instances import FloatArray, IntArray, LabelMap
+from taudis.instances import FloatArray, IntArray, LabelMap, Target
+from taudis.mask_rcnn import Detection
+from taudis.shown import distinct, without_specks
 
 DRAW = 1.0
 DELETE = 0.2
@@ -100,6 +102,12 @@ def _matched(image: Judged, found: IntArray, truth: IntArray) -> FloatArray:
         elif (overlaps[crowd] >= FITS).any():
             savings[row] = 0.0
     return savings
+
+
+def as_shown(target: Target, detection: Detection) -> Judged:
+    """One image's truth and what a person could be shown of it, at any score."""
+    instances = distinct(without_specks(detection.instances))
+    return Judged.of(target, replace(detection, instances=instances))
 
 
 def choose_thresholds(found: Savings, label_map: LabelMap) -> dict[str, float]:

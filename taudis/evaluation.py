@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -110,17 +110,25 @@ class Judged:
 
 
 def evaluate(
-    detector: Detector, samples: Samples, *, seed: int = 0, bootstrap: int = 100
+    detector: Detector,
+    samples: Samples,
+    *,
+    seed: int = 0,
+    bootstrap: int = 100,
+    on_image: Callable[[Target, Detection], None] | None = None,
 ) -> Metrics:
     """Judge a detector on labelled images. An empty set gives NaN figures and images = 0.
 
-    `bootstrap` resamples of the images make the interval; `seed` draws them. Raises DataError for
-    a broken sample.
+    `bootstrap` resamples of the images make the interval; `seed` draws them; `on_image` gets
+    each image's truth and detections as they pass. Raises DataError for a broken sample.
     """
     judged = []
     for row in range(len(samples)):
         image, target = samples[row]
-        judged.append(Judged.of(target, detector.detect([image])[0]))
+        detection = detector.detect([image])[0]
+        judged.append(Judged.of(target, detection))
+        if on_image is not None:
+            on_image(target, detection)
     limit = max(COCO_DETECTIONS, detector.config.detections_per_image)
     return judge(judged, detector.label_map, limit=limit, seed=seed, bootstrap=bootstrap)
 

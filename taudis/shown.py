@@ -28,6 +28,8 @@ SPECK_PX = 4
 ISLAND_SHARE = 0.01
 """and islands under this share of their instance's area."""
 MASK_THRESHOLD = 0.5
+CARD_KEY = "score_thresholds"
+"""Key of a checkpoint's card under which its chosen thresholds lie, by label name."""
 GRID = 48  # sample points a side where two masks are compared: IoU to about 0.02
 
 
