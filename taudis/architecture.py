@@ -5,6 +5,7 @@ Letters: K labels, D' FPN width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet
+from torchvision import models
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -33,7 +34,7 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 class ModelConfig:
     """The architecture and its thresholds; `dataclasses.asdict` of it goes into JSON and back."""
 
-    backbone: Literal["resnet18", "resnet50"] = "resnet18"
+    backbone: Literal["resnet18", "resnet50", "mobilenet_v3_large"] = "resnet18"
     norm: Literal["group", "batch", "frozen"] = "group"  # frozen batch norm wants weights
     fpn_width: int = 64
     box_mlp: int = 256
@@ -153,16 +154,25 @@ class _BoxPredictor(FastRCNNPredictor):  # type: ignore[misc]
 
 def _norm_layer(config: ModelConfig) -> Callable[[int], nn.Module]:
     if config.norm == "group":
-        return lambda channels: nn.GroupNorm(min(32, channels // 2), channels)
+        return lambda channels: nn.GroupNorm(math.gcd(32, channels), channels)
     return nn.BatchNorm2d if config.norm == "batch" else FrozenBatchNorm2d
 
 
 def _backbone(config: ModelConfig) -> nn.Module:
-    """ResNet stages 2-5 with an FPN on top, all layers trainable."""
-    body = getattr(resnet, config.backbone)(weights=None, norm_layer=_norm_layer(config))
-    width = body.inplanes // 8
-    layers = {f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)}
-    widths = [width * 2**stage for stage in range(4)]
+    """Four stages of strides 4, 8, 16, 32 with an FPN on top, all layers trainable."""
+    make = getattr(models, config.backbone)
+    body = make(weights=None, norm_layer=_norm_layer(config))
+    if config.backbone.startswith("mobilenet"):
+        # As torchvision's detectors cut it: a stage ends before a block that halves the resolution.
+        body = body.features
+        strided = [row for row, block in enumerate(body) if getattr(block, "_is_cn", False)]
+        ends = [*(row - 1 for row in strided[1:]), len(body) - 1]
+        layers = {str(row): str(level) for level, row in enumerate(ends)}
+        widths = [body[row].out_channels for row in ends]
+    else:
+        width = body.inplanes // 8
+        layers = {f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)}
+        widths = [width * 2**stage for stage in range(4)]
     return _Backbone(body, layers, widths, config.fpn_width)
 
 

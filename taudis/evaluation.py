@@ -16,11 +16,14 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle_tools
 
-from taudis.coco import encode
+from taudis.confusion import confusion
 from taudis.errors import DataError
 from taudis.instances import BoolArray, FloatArray, IntArray, LabelMap, Target
+from taudis.judged import Judged
 from taudis.loader import Samples
 from taudis.mask_rcnn import Detection, Detector
+
+__all__ = ["COCO_DETECTIONS", "Judged", "Metrics", "evaluate", "judge", "worse_beyond_interval"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Metrics:
     interval: tuple[float, float]  # bootstrap 95 % of map50 over images
     images: int
     instances: int  # crowds not counted
+    confusion: tuple[tuple[int, ...], ...] = ()  # [K+1,K+1], taudis.confusion; () if unknown
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold: NaN becomes None."""
@@ -57,6 +61,7 @@ class Metrics:
                 (_with_nan(low), _with_nan(high)),
                 int(values["images"]),
                 int(values["instances"]),
+                tuple(tuple(int(n) for n in row) for row in values.get("confusion", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"Metrics: expected what to_dict gave, got {values!r}.") from error
@@ -80,33 +85,6 @@ def worse_beyond_interval(new: Metrics, old: Metrics) -> bool:
     False where either is NaN: without a validation set nothing is known to be worse.
     """
     return new.map50 < old.interval[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """One image's truth and detections, as run lengths."""
-
-    size: tuple[int, int]  # (height, width) px
-    true_labels: IntArray  # [g]
-    true_masks: list[dict[str, Any]]  # g compressed RLEs
-    iscrowd: BoolArray  # [g]
-    labels: IntArray  # [n]
-    scores: FloatArray  # [n]
-    masks: list[dict[str, Any]]  # n compressed RLEs
-
-    @classmethod
-    def of(cls, target: Target, detection: Detection) -> Judged:
-        """The truth and the detections of one image."""
-        rows = detection.instances
-        return cls(
-            detection.size,
-            target.labels,
-            [encode(mask) for mask in target.masks],
-            target.iscrowd,
-            rows.labels,
-            rows.scores,
-            [encode(mask) for mask in detection.masks()],
-        )
 
 
 def evaluate(
@@ -156,6 +134,7 @@ def judge(
         interval=_interval(matches, len(judged), seed, bootstrap),
         images=len(judged),
         instances=instances,
+        confusion=tuple(map(tuple, confusion(judged, len(label_map)).tolist())),
     )
 
 

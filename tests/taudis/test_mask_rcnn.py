@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection import maskrcnn_resnet50_fpn
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, box_iou
 
 from taudis.errors import DataError, WeightsError
 from taudis.mask_rcnn import ModelConfig, build_model, make_model, to_tensor
@@ -254,3 +254,38 @@ def test_coco_weights_that_cannot_be_downloaded_are_told(tmp_path, monkeypatch):
 def test_a_frozen_norm_is_not_trained_from_nothing():
     with pytest.raises(WeightsError, match="frozen"):
         build_model(ModelConfig.standard(), 2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "finest"), [("resnet18", 4), ("resnet50", 4), ("mobilenet_v3_large", 4)]
+)
+def test_every_backbone_gives_the_levels_that_the_anchors_expect(backbone, finest):
+    config = dataclasses.replace(TINY, backbone=backbone)
+    model = build_model(config, 2, seed=0).eval()
+    with torch.inference_mode():
+        levels = model.backbone(torch.zeros(1, 3, 64, 96))
+    strides = [64 // level.shape[-2] for level in levels.values()]
+    assert strides == [finest, 8, 16, 32, 64]
+    assert {level.shape[1] for level in levels.values()} == {config.fpn_width}
+    found = detector(config=config).detect([picture(0, 64, 96)[0]])[0]
+    assert len(found.instances.boxes) <= config.detections_per_image
+
+
+def test_bfloat16_moves_no_box_by_much_and_leaves_the_detector_as_it_is():
+    exact = detector()
+    before = {name: value.clone() for name, value in exact.model.state_dict().items()}
+    rough = dataclasses.replace(exact.fast(), precision="bf16")
+    image, _ = picture(0, 96, 128)
+    one, other = exact.detect([image])[0].instances, rough.detect([image])[0].instances
+    assert all(torch.equal(before[k], v) for k, v in exact.model.state_dict().items())
+    assert other.boxes.dtype == other.scores.dtype == other.embeddings.dtype == np.float32
+    iou = box_iou(torch.from_numpy(one.boxes[:5]), torch.from_numpy(other.boxes))
+    assert iou.max(1).values.min() > 0.9  # anchors in bfloat16 would be off by pixels
+
+
+def test_bfloat16_is_only_taken_where_the_hardware_has_it(monkeypatch):
+    exact = detector()
+    monkeypatch.setattr("taudis.mask_rcnn.has_bf16", lambda _: False)
+    assert exact.fast() is exact
+    monkeypatch.setattr("taudis.mask_rcnn.has_bf16", lambda _: True)
+    assert exact.fast().precision == "bf16" and exact.fast().fast().precision == "bf16"
