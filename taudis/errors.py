@@ -6,7 +6,8 @@
     ├── TrainingError    training that cannot start, or that diverged
     │   └── TrainingStopped  training that was asked to stop; its state is kept
     ├── WeightsError     initial weights that cannot be had
-    └── CheckpointError  a checkpoint that is missing, damaged, or made for other labels
+    ├── CheckpointError  a checkpoint that is missing, damaged, or made for other labels
+    └── ExportError      a model that cannot be written in another format
 
 Every message says what was expected, what came, and what to do.
 """
@@ -38,3 +39,7 @@ class WeightsError(TaudisError, RuntimeError):
 
 class CheckpointError(TaudisError, RuntimeError):
     """A checkpoint that is missing, damaged, or does not belong to this label map."""
+
+
+class ExportError(TaudisError, RuntimeError):
+    """A model cannot be written in another format, or would not see the same there."""
