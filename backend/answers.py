@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend import predictions
 from backend.errors import StoreError
 from backend.metrics import Metrics
+from backend.models import stand_ins
 from backend.predictor import Job, Predictor, PredictorUnavailable
 from backend.settings import Settings, load_settings
 from backend.store import Project, Store
@@ -160,9 +161,10 @@ class _OnTheSpot:
         if not (model and config and url and isinstance(data, Mapping)):
             return None
         predictions.path_of(settings.model_dir, self.project.id, model)  # refuses odd names
-        folder = settings.model_dir / "models" / str(self.project.id) / model
+        names = stand_ins(self.services.store, self.project, model)
+        folders = [settings.model_dir / "models" / str(self.project.id) / name for name in names]
         token = token_for(settings, self.project.id)
-        return Job(self.project.id, folder, config, data, url, token)
+        return Job(self.project.id, folders[0], config, data, url, token, tuple(folders[1:]))
 
 
 def versions_of(store: Store, project: int) -> list[str]:

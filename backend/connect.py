@@ -256,6 +256,7 @@ def disarm(desk: Desk) -> Mapping[str, Any]:
         disconnected=True,
         restored_version=restored,
         pinned="",
+        promoted="",
     )
     there = {row["id"] for row in desk.studio.webhooks(desk.project_id)}
     old = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from backend import connect
+from backend import connect, models
 from backend.desk import Desk
 from backend.errors import (
     BackendError,
@@ -24,7 +24,8 @@ from backend.errors import (
 from backend.label_config import parse_label_config
 from backend.settings import Settings, check_bind
 from backend.task_queue import SAMPLING
-from taudis.errors import WeightsError
+from taudis.checkpoint import read_card
+from taudis.errors import CheckpointError, WeightsError
 from taudis.weights import check_weights
 
 
@@ -68,7 +69,9 @@ def examine_project(desk: Desk) -> Iterator[Finding]:
     finding = _project(desk)
     yield finding
     if finding.well:
-        for check in (_label_config, _blocked, _backend, _webhook, _title, _sampling, _version):
+        for check in (
+            _label_config, _blocked, _backend, _webhook, _title, _sampling, _version, _models
+        ):  # fmt: skip
             yield check(desk)
 
 
@@ -201,6 +204,27 @@ def _version(desk: Desk) -> Finding:
         return Finding("served order", False, f"{current!r}, ours is {serving!r}", remedy)
     pinned = " (pinned)" if state.get("pinned") else ""
     return Finding("served order", True, f"{serving}{pinned}")
+
+
+def _models(desk: Desk) -> Finding:
+    """Every kept checkpoint is as it was written, the serving one above all."""
+    name = "model files"
+    known = desk.store.project(desk.project_id)
+    serving = models.serving_model(known) if known else ""
+    kept, damaged = models.kept_models(desk), []
+    for version in kept if serving in {*kept, ""} else [serving, *kept]:
+        try:
+            read_card(desk.model_dir(version))
+        except CheckpointError as error:
+            serves = ", which serves" if version == serving else ""
+            damaged.append(f"{version}{serves}: {error}")
+    if not damaged:
+        return Finding(name, True, f"{len(kept)} kept, all whole")
+    remedy = (
+        "An earlier model stands in for one that cannot be read. Restore the file from a backup, or"
+        " press Start Training; `python -m backend versions` lists what is kept."
+    )
+    return Finding(name, False, "; ".join(damaged), remedy)
 
 
 def examine(settings: Settings, desks: list[Desk]) -> Iterator[Finding]:

@@ -9,14 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backend import predictions, task_queue
+from backend.checkpoints import any_fits
 from backend.connect import our_backend
 from backend.dataset import Snapshot, choose_annotation
 from backend.desk import Desk, read_json, state_of
 from backend.errors import RoundError, StoreError
 from backend.label_config import parse_label_config
 from backend.store import Bell, Round, RoundKind
-from taudis.checkpoint import read_card
-from taudis.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,9 @@ def round_called_for(desk: Desk, rung: list[Bell], *, thorough: bool) -> Call | 
     wanted = desk.settings.changes_per_round
     if changed >= wanted and not _backing_off(desk, "train"):
         return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
-    return _order_called_for(desk) if thorough else None
+    state = desk.project.state
+    promoted = bool(state.get("promoted") and state.get("reorder"))
+    return _order_called_for(desk) if thorough or promoted else None
 
 
 def _order_called_for(desk: Desk) -> Call | None:
@@ -72,25 +73,24 @@ def _order_called_for(desk: Desk) -> Call | None:
     placeless = tasks_without_place(desk)
     if not placeless and not desk.project.state.get("reorder"):
         return None
-    reason = f"{placeless} tasks have no place in the order yet" if placeless else "connected anew"
+    promoted = desk.project.state.get("promoted")
+    reason = f"{promoted} was promoted" if promoted else "connected anew"
+    if placeless:
+        reason = f"{placeless} tasks have no place in the order yet"
     kind: RoundKind = "refresh"
     if not state_of(desk.project, "model", ""):
         kind = "first"
     elif not _model_fits(desk):
         labelled = bool(desk.studio.export_annotated(desk.project_id))
-        kind, reason = ("train" if labelled else "first"), f"{reason}; the labels were changed"
+        kind = "train" if labelled else "first"
+        reason = f"{reason}; no model can be read that has the labels of the config"
     return None if _backing_off(desk, kind) else Call(kind, reason)
 
 
 def _model_fits(desk: Desk) -> bool:
-    """Whether the serving model was trained for the labels that the config has now."""
+    """Whether the serving model, or one that can stand in for it, has the config's labels."""
     config = parse_label_config(str(desk.project.state.get("label_config") or ""))
-    try:
-        card = read_card(desk.model_dir(str(desk.project.state["model"])))
-    except CheckpointError as error:
-        logger.warning("Project %s: %s", desk.project_id, error)
-        return False
-    return tuple(card["labels"]) == config.label_map.names
+    return any_fits(desk, config.label_map)
 
 
 def changed_tasks(desk: Desk, last: tuple[Round, Snapshot] | None, *, thorough: bool) -> int:

@@ -1,11 +1,14 @@
-"""What an engineer does by hand: roll back, unpin, connect, disconnect."""
+"""What an engineer does by hand: roll back, promote, unpin, connect, disconnect."""
 
 from __future__ import annotations
 
+from backend import models
 from backend.connect import our_backend
 from backend.desk import Desk
 from backend.errors import RoundError
+from backend.label_config import parse_label_config
 from backend.store import Version
+from taudis.checkpoint import read_card
 
 
 def rollback(desk: Desk, version: str = "") -> Version:
@@ -21,11 +24,12 @@ def rollback(desk: Desk, version: str = "") -> Version:
     target = _rollback_target(desk, version)
     before = desk.project.state
     # The pin first: a round that is about to flip must see it.
-    desk.store.update_project(desk.project_id, pinned=target.version)
+    desk.store.update_project(desk.project_id, pinned=target.version, promoted="")
     try:
         desk.studio.patch_project(desk.project_id, model_version=target.version)
     except Exception:
-        desk.store.update_project(desk.project_id, pinned=before.get("pinned"))
+        pinned, promoted = before.get("pinned"), before.get("promoted")
+        desk.store.update_project(desk.project_id, pinned=pinned, promoted=promoted)
         raise
     desk.store.update_project(desk.project_id, serving=target.version, model=target.model, drift="")
     return target
@@ -39,8 +43,7 @@ def _rollback_target(desk: Desk, version: str) -> Version:
     if version:
         found = [row for row in published if row.version == version]
     else:
-        later = names.index(serving) + 1 if serving in names else 0  # newest first
-        found = published[later : later + 1]
+        found = models.older_versions(desk.store, desk.project)[:1]
     held = desk.studio.model_versions(desk.project_id)
     if not found or not held.get(found[0].version):
         raise RoundError(
@@ -50,10 +53,43 @@ def _rollback_target(desk: Desk, version: str) -> Version:
     return found[0]
 
 
+def promote(desk: Desk, version: str) -> str:
+    """Make a kept model the one that serves, whatever it was judged; returns the model's version.
+
+    Nothing is switched now: the worker opens a round that scores the unlabelled pool with the model
+    and flips to that order; until then everybody works on as before. From then on the model holds
+    its place: later rounds train and judge, and score the pool with it, but do not replace it,
+    until `unpin`, `rollback` or another `promote`. A pin by a rollback ends.
+
+    Args:
+        desk: the project's desk.
+        version: a version with a checkpoint, or one whose order some checkpoint made.
+
+    Raises:
+        RoundError: there is no such model, or it has other labels than the labelling config.
+        CheckpointError: it is damaged, with the file.
+    """
+    model = models.model_of(desk, version)
+    labels = tuple(read_card(desk.model_dir(model))["labels"])
+    config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
+    if labels != config.label_map.names:
+        raise RoundError(
+            f"Expected a model for the labels {list(config.label_map.names)}, got {model} for"
+            f" {list(labels)}. Train one for the labels of now: Start Training."
+        )
+    desk.store.update_project(desk.project_id, promoted=model, pinned="", reorder=True, drift="")
+    desk.store.ring(desk.project_id, "changed")  # the worker looks at once
+    return model
+
+
 def unpin(desk: Desk) -> Version | None:
-    """Let the order move on: serve the newest published version. None if there is none."""
+    """Let things move on after a rollback or a promotion: serve the newest published version.
+
+    After a promotion the model stays until a round finds one that is not worse. None if nothing
+    was published.
+    """
     published = [row for row in desk.store.versions(desk.project_id) if row.tasks]
-    desk.store.update_project(desk.project_id, pinned="")
+    desk.store.update_project(desk.project_id, pinned="", promoted="")
     if not published:
         return None
     newest = published[0]

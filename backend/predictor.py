@@ -46,6 +46,7 @@ class Job:
     data: Mapping[str, Any]  # the task's data
     studio_url: str
     token: str
+    stand_ins: tuple[Path, ...] = ()  # checkpoints to take, in this order, if it cannot be read
 
     def __repr__(self) -> str:
         return f"Job(project={self.project}, checkpoint={self.checkpoint.name!r})"

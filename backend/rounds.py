@@ -85,7 +85,8 @@ def _close(desk: Desk, round_: Round) -> Round:
     """End a round whose steps are all done, with a sentence for people."""
     verdict = round_.steps.get("judged", {})
     flip = round_.steps["flipped"]
-    parts = [str(verdict.get("reason") or ""), str(flip["why"])]
+    trouble = str(round_.steps.get("scored", {}).get("trouble") or "")
+    parts = [str(verdict.get("reason") or ""), trouble, str(flip["why"])]
     parts += [str(text) for text in round_.steps["selected"]["warnings"]]
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
     message = "; ".join(part for part in parts if part)

@@ -88,6 +88,9 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
     rounds = store.rounds(project.id, ROUNDS)
     versions = store.versions(project.id, pruned=True)
     model = str(state.get("model") or "")
+    metrics = next((v.metrics for v in versions if v.version == model), {})
+    judged = (r.steps.get("judged", {}) for r in rounds)  # a promoted model was not served then
+    metrics = metrics or next((j["metrics"] for j in judged if j.get("version") == model), {})
     return {
         "id": project.id,
         "title": str(state.get("title") or f"Project {project.id}"),
@@ -99,8 +102,9 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
         ),
         "serving": str(state.get("serving") or ""),
         "pinned": str(state.get("pinned") or ""),
+        "promoted": str(state.get("promoted") or ""),
         "model": model,
-        "quality": _quality(next((v.metrics for v in versions if v.version == model), {})),
+        "quality": _quality(metrics),
         "counted": _counted(rounds),
         "progress": _progress_to_round(state, services.settings.changes_per_round),
         "notes": [str(state[key]) for key in ("trouble", "note", "drift") if state.get(key)],

@@ -113,7 +113,8 @@ class Project:
 
     label_config, title: as last seen; backend_id: id of the ML backend row in Label Studio;
     armed: what we set there; before: what stood there before; serving: the version we flipped to;
-    model: the version whose checkpoint serves; pinned: version held by a rollback;
+    model: the version whose checkpoint serves; pinned: version held by a rollback; promoted: model
+    held by a person, which scores the pool in every round; reorder: a new order is wanted;
     seed_mean_instances: mean instances per image of the seed set, frozen; note: what people should
     know; trouble: why the worker waits, until it goes on; drift: what somebody changed in Label
     Studio and we left alone.
@@ -539,10 +540,11 @@ class Store:
         with self._read() as db:
             return [_version(row) for row in db.execute(query)]
 
-    def prune_version(self, lease: Lease, project: int, version: str) -> None:
-        """Record that a version's predictions and checkpoint are gone."""
+    def prune_version(self, lease: Lease | None, project: int, version: str) -> None:
+        """Record that a version's predictions and checkpoint go. Without a lease: by hand."""
         with self._write() as db:
-            _check_lease(db, lease)
+            if lease is not None:
+                _check_lease(db, lease)
             db.execute(
                 _versions.update()
                 .where(_versions.c.project == project, _versions.c.version == version)

@@ -112,7 +112,8 @@ def flipped(desk: Desk, round_: Round, report: Report) -> Result:
         return {"version": "", "flipped": False, "why": "every task is labelled"}
     held = why_not_flip(desk, step["version"])
     if held:
-        desk.store.update_project(desk.project_id, lease=desk.lease, drift=held)
+        # Asked for or not, there is a new order now: another would be held back like this one.
+        desk.store.update_project(desk.project_id, lease=desk.lease, drift=held, reorder=False)
         return {"version": step["version"], "flipped": False, "why": held}
     desk.store.renew(desk.lease)
     desk.studio.patch_project(desk.project_id, model_version=step["version"])

@@ -1,0 +1,55 @@
+"""Reading the checkpoints that serve: an earlier one stands in for one that is damaged."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from backend import models
+from backend.desk import Desk
+from taudis.checkpoint import load_checkpoint, read_card
+from taudis.errors import CheckpointError
+from taudis.instances import LabelMap
+from taudis.mask_rcnn import Detector
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """A detector that serves, its version, and why it is not the one that should ('' if it is)."""
+
+    version: str
+    detector: Detector
+    trouble: str = ""
+
+
+def load_serving(desk: Desk, label_map: LabelMap) -> Serving:
+    """The serving model, or the newest earlier one that can be read and has the same labels.
+
+    Raises:
+        CheckpointError: none can; with the file that is wrong with the one that should serve.
+    """
+    wanted = models.serving_model(desk.project)
+    troubles: list[str] = []
+    for version in models.stand_ins(desk.store, desk.project, wanted):
+        try:
+            detector, _ = load_checkpoint(desk.model_dir(version), label_map=label_map)
+        except CheckpointError as error:
+            logger.warning("Project %s, model %s: %s", desk.project_id, version, error)
+            troubles.append(str(error))
+            continue
+        trouble = f"model {version} stands in for {wanted}: {troubles[0]}" if troubles else ""
+        return Serving(version, detector, trouble)
+    raise CheckpointError(troubles[0] if troubles else f"Project {desk.project_id} has no model.")
+
+
+def any_fits(desk: Desk, label_map: LabelMap) -> bool:
+    """Whether `load_serving` would find a model, as far as the cards tell."""
+    for version in models.stand_ins(desk.store, desk.project, models.serving_model(desk.project)):
+        try:
+            if tuple(read_card(desk.model_dir(version))["labels"]) == label_map.names:
+                return True
+        except CheckpointError as error:
+            logger.warning("Project %s, model %s: %s", desk.project_id, version, error)
+    return False
