@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from taudis.checkpoint import amend_card, load_checkpoint, read_card, save_checkpoint
 from taudis.errors import CheckpointError
+from taudis.files import write_sealed
 from taudis.instances import LabelMap
 from taudis.mask_rcnn import build_model
 from tests.taudis.detector_cases import LABELS, TINY, detector, picture
@@ -47,8 +49,9 @@ def test_any_flipped_bit_is_found(folder):
             changed = bytearray(content)
             changed[bit // 8] ^= 1 << bit % 8
             path.write_bytes(changed)
-            with pytest.raises(CheckpointError, match=str(folder)):
+            with pytest.raises(CheckpointError, match=str(folder)) as refused:
                 read_card(folder)
+            assert name in str(refused.value)
         path.write_bytes(content)
     read_card(folder)
 
@@ -58,8 +61,9 @@ def test_a_cut_or_missing_file_is_named(folder):
         content = (folder / name).read_bytes()
         for length in (0, 1, len(content) // 2, len(content) - 1):
             (folder / name).write_bytes(content[:length])
-            with pytest.raises(CheckpointError, match=str(folder)):
+            with pytest.raises(CheckpointError, match=str(folder)) as refused:
                 load_checkpoint(folder)
+            assert name in str(refused.value)
         (folder / name).unlink()
         with pytest.raises(CheckpointError, match=name):
             load_checkpoint(folder)
@@ -70,6 +74,25 @@ def test_other_labels_are_refused(folder):
     for names in (("bar", "square"), ("square",), ("square", "bar", "ring")):
         with pytest.raises(CheckpointError, match=r"card\.json: expected a model for the labels"):
             load_checkpoint(folder, label_map=LabelMap(names))
+
+
+def test_the_card_of_another_model_is_refused(folder):
+    """Put there as it is, it does not fit the sums; sealed anew, it does not fit the weights."""
+    other = folder.with_name("v2")
+    save_checkpoint(other, detector(labels=LabelMap(("ring",))), card={"recipe": "other"})
+    shutil.copyfile(other / "card.json", folder / "card.json")
+    with pytest.raises(CheckpointError, match=r"v1/card\.json: expected SHA-256"):
+        load_checkpoint(folder)
+
+    def write(draft):
+        shutil.copyfile(other / "card.json", draft / "card.json")
+        shutil.copyfile(folder / "weights.safetensors", draft / "weights.safetensors")
+
+    write_sealed(folder.with_name("v3"), write)
+    with pytest.raises(CheckpointError, match=r"v3/weights\.safetensors: does not fit the card"):
+        load_checkpoint(folder.with_name("v3"))
+    with pytest.raises(CheckpointError, match=r"v3/card\.json: expected a model for the labels"):
+        load_checkpoint(folder.with_name("v3"), label_map=LABELS)
 
 
 def test_a_second_write_replaces_the_first_and_leaves_nothing_beside(folder):
