@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, NoReturn
 
+import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from backend import connect as connection
 from backend import doctor as doctor_
+from backend import export as export_
 from backend import operate
+from backend import prune as prune_
+from backend import versions as versions_
 from backend import worker as worker_
 from backend.desk import Desk
 from backend.errors import BackendError
@@ -166,8 +174,115 @@ def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOpt
 
 
 @app.command()
+def versions(
+    version: Annotated[str, typer.Argument(help="Show this one's whole card.")] = "",
+    project: ProjectOption = 0,
+) -> None:
+    """List the kept orders and models, newest first; or show one model's card."""
+    with _shown_errors():
+        desk = _desk(project)
+        if version:
+            typer.echo(json.dumps(versions_.card_of(desk, version), indent=2, ensure_ascii=False))
+            return
+        table = Table(
+            "version", "round", "state", "order by model", "labels", "mAP50 [95 %]", "recipe", "MB"
+        )
+        for row in versions_.table(desk):
+            size = f"{row.size / 1e6:.1f}" if row.size else ""
+            shown = (row.version, row.round, row.state, row.model, row.labels)
+            table.add_row(*map(escape, (*shown, row.map50, row.recipe, size)))
+        console.print(table)
+
+
+@app.command()
+def promote(version: str, project: ProjectOption = 0) -> None:
+    """Make a kept model serve, also one that was judged worse, until `unpin` or `rollback`.
+
+    The worker scores the pool with it and switches to that order; until then all goes on as before.
+    Later rounds train and judge, but do not replace it.
+    """
+    with _shown_errors():
+        desk = _desk(project)
+        model = operate.promote(desk, version)
+        console.print(
+            f"Project {desk.project_id}: model {model} is promoted; {desk.project.state['serving']}"
+            " serves until the worker has scored the pool with it."
+        )
+        if not desk.store.worker_alive():
+            console.print("No worker runs now: start one (`python -m backend worker`).")
+
+
+@app.command()
+def compare(a: str, b: str, project: ProjectOption = 0) -> None:
+    """Two models on the labelled validation images of now: figures, and which is better."""
+    with _shown_errors():
+        desk = _desk(project)
+        torch.set_num_threads(desk.settings.torch_threads)
+        name_a, name_b, found = versions_.compare_versions(desk, a, b)
+        table = Table("figure", name_a, name_b, "difference")
+        figures = {"mAP50": (found.a.map50, found.b.map50), "mAP": (found.a.map, found.b.map)}
+        for label, value in found.a.per_label.items():
+            figures[f"mAP50 of {label}"] = (value, found.b.per_label[label])
+        for name, (one, other) in figures.items():
+            shown = (f"{one:.3f}", f"{other:.3f}", f"{other - one:+.3f}")
+            table.add_row(name, *("no truth" if math.isnan(one + other) else s for s in shown))
+        console.print(table)
+        console.print(found.verdict(name_a, name_b), markup=False, highlight=False)
+
+
+@app.command()
+def export(
+    version: str,
+    out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    every_image: Annotated[
+        bool, typer.Option("--every-image", help="Predict all images, not the validation split.")
+    ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also as ONNX (needs onnx and onnxruntime).")
+    ] = False,
+    project: ProjectOption = 0,
+) -> None:
+    """Write a model for others: torchvision weights and code, card, COCO predictions, ONNX."""
+    with _shown_errors():
+        desk = _desk(project)
+        torch.set_num_threads(desk.settings.torch_threads)
+        done = export_.export(desk, version, out, every_image=every_image, onnx=onnx)
+        aside = f", {done.set_aside} without a readable image" if done.set_aside else ""
+        console.print(
+            f"{done.version} is in {out}, with {done.instances} predictions on {done.images} images"
+            f"{aside}. README.md there says what each file is.",
+            markup=False,
+        )
+
+
+@app.command()
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    project: ProjectOption = 0,
+) -> None:
+    """Delete what is older than KEEP_VERSIONS now; each round does the same at its end.
+
+    Never what serves, what is pinned or promoted, or what `rollback` would go back to.
+    """
+    with _shown_errors():
+        desk = _desk(project)
+        plan = prune_.plan(desk)
+        for path in plan.paths:
+            name = path.relative_to(desk.data).as_posix()
+            console.print(f"{prune_.size_of(path) / 1e6:9.1f} MB  {name}", markup=False)
+        what = f"{len(plan.versions)} versions, {plan.size / 1e6:.1f} MB"
+        if dry_run:
+            console.print(f"{what} would go. Nothing was deleted.")
+            return
+        prune_.forget(desk, plan, by_hand=True)
+        console.print(
+            f"{what} deleted; the worker deletes their rows in Label Studio little by little."
+        )
+
+
+@app.command()
 def unpin(project: ProjectOption = 0) -> None:
-    """End a rollback: serve the newest version, and let rounds move the order again."""
+    """End a rollback or a promotion: serve the newest version, and let rounds move things again."""
     with _shown_errors():
         desk = _desk(project)
         newest = operate.unpin(desk)

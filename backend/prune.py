@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend import models, predictions
+from backend import models
 from backend.desk import Desk, remove_tree, version_name
 
 logger = logging.getLogger(__name__)
