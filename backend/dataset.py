@@ -22,7 +22,8 @@ from backend.image_decode import Pixels
 from backend.images import ImageSource
 from backend.label_config import LabelConfig
 from backend.regions import decode_annotation
-from taudis.instances import Target
+from taudis.instances import IntArray, Target
+from taudis.labelled import LabelStatistics, Tally
 
 Task = Mapping[str, Any]
 Split = Literal["train", "validation"]
@@ -209,24 +210,10 @@ class AnnotatedSamples:
         self._cache: OrderedDict[int, _Packed] = OrderedDict()
         self._held = 0  # bytes in the cache
         self._lock = threading.Lock()
-        self._shares: dict[int, list[float]] = {}  # label -> longer side over the image's
-        self._sides: list[int] = []  # px, of the images
-        self.tasks, counts, self.problems = self._usable(tasks)
+        tally = Tally()
+        self.tasks, self.problems = self._usable(tasks, tally)
         self.task_ids = tuple(int(task["id"]) for task in self.tasks)
-        self.mean_instances = float(np.mean(counts)) if counts else 0.0
-        """Mean number of labelled instances an image, empty images included; 0 without images."""
-        self.max_instances = max(counts, default=0)
-        """Labelled instances of the densest image; a model must be able to detect more."""
-
-    @property
-    def object_share(self) -> float:
-        """Longer side of an object over its image's, median, of the label where it is largest."""
-        return max((float(np.median(found)) for found in self._shares.values()), default=0.0)
-
-    @property
-    def image_side(self) -> float:
-        """Median longer side of the images, px; 0 without images."""
-        return float(np.median(self._sides)) if self._sides else 0.0
+        self.statistics: LabelStatistics = tally.statistics()
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -236,6 +223,13 @@ class AnnotatedSamples:
         task = self.tasks[index]
         image = self._image(task)
         return image, self._target(task, image)
+
+    def labels_at(self, index: int) -> IntArray:
+        """The labels [n] of an image's instances, from the cache where it still holds them."""
+        task = self.tasks[index]
+        with self._lock:
+            packed = self._cache.get(int(task["id"]))
+        return self[index][1].labels if packed is None else packed.target.labels
 
     def _image(self, task: Task) -> Pixels:
         data = task.get("data")
@@ -271,18 +265,9 @@ class AnnotatedSamples:
             while self._held > self._room:
                 self._held -= self._cache.popitem(last=False)[1].nbytes
 
-    def _measure(self, target: Target) -> None:
-        """Note how large the objects are, by label."""
-        side = max(target.masks.shape[1:])
-        self._sides.append(side)
-        longer = (target.boxes[:, 2:] - target.boxes[:, :2]).max(axis=1, initial=0.0) / side
-        for label, share in zip(target.labels.tolist(), longer.tolist(), strict=True):
-            self._shares.setdefault(label, []).append(share)
-
-    def _usable(self, tasks: Sequence[Task]) -> tuple[list[Task], list[int], tuple[str, ...]]:
-        """The tasks that can be trained on, their numbers of instances, and what is wrong."""
+    def _usable(self, tasks: Sequence[Task], tally: Tally) -> tuple[list[Task], tuple[str, ...]]:
+        """The tasks that can be trained on, counted in `tally`, and what is wrong."""
         usable: list[Task] = []
-        counts: list[int] = []
         problems: list[str] = []
         for task in tasks:
             if choose_annotation(task) is None:
@@ -300,6 +285,5 @@ class AnnotatedSamples:
                 continue
             self._keep(int(task["id"]), _Packed.of(target))
             usable.append(task)
-            counts.append(len(target))
-            self._measure(target)
-        return usable, counts, tuple(problems)
+            tally.add_target(target)
+        return usable, tuple(problems)

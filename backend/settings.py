@@ -93,7 +93,13 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, description="Seed of everything random.")
 
     # --- the model --------------------------------------------------------------------------
-    recipe: Literal["cpu", "paper"] = Field("cpu", description="Training recipe.")
+    recipe: Literal["auto", "cpu", "small", "paper"] = Field(
+        "auto",
+        description="Training recipe. auto: small (one GPU) where there is a GPU, else cpu.",
+    )
+    backbone: Literal["", "resnet18", "resnet50", "mobilenet_v3_large"] = Field(
+        "", description="Backbone instead of the recipe's. COCO weights need resnet50."
+    )
     max_steps: int | None = Field(
         None, ge=1, description="Cap on the training steps of a round. Empty: the recipe's own."
     )
@@ -101,8 +107,12 @@ class Settings(BaseSettings):
         "none",
         description="Initial weights: none, coco (torchvision's, downloaded), or a file's path.",
     )
-    score_threshold: float = Field(
-        0.5, ge=0, le=1, description="Lowest score of an instance shown as a pre-annotation."
+    score_threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Lowest score of an instance shown as a pre-annotation. Empty: chosen for each"
+        " label on the validation split, for the least correction; 0.5 while there is none.",
     )
     torch_threads: int = Field(1, ge=1, description="CPU threads of training and scoring.")
     nice: int = Field(10, ge=0, le=19, description="Niceness of the worker.")
@@ -141,7 +151,10 @@ class Settings(BaseSettings):
             return tuple(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("alpha", "beta", "train_after", "max_steps", "local_files_root", mode="before")
+    @field_validator(
+        "alpha", "beta", "train_after", "max_steps", "score_threshold", "local_files_root",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

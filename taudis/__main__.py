@@ -21,10 +21,11 @@ from taudis.errors import TaudisError
 from taudis.evaluation import evaluate as judge_detector
 from taudis.mask_rcnn import Detection, Detector
 from taudis.pools import load_pool, save_pool
+from taudis.recipes import choose
 from taudis.scoring import score_pool
 from taudis.select import Labelled, SelectionParams
 from taudis.strategies import query
-from taudis.training import Progress, Recipe
+from taudis.training import Progress
 from taudis.training import train as train_detector
 from taudis.training_state import clear_states
 
@@ -58,17 +59,20 @@ def train(
     coco: Coco,
     images: Images,
     out: Out,
-    recipe: Annotated[str, typer.Option(help="cpu or paper.")] = "cpu",
+    recipe: Annotated[
+        str, typer.Option(help="cpu, small (one GPU), paper, or auto: small with a GPU, else cpu.")
+    ] = "auto",
+    backbone: Annotated[
+        str, typer.Option(help="resnet18, resnet50, mobilenet_v3_large; default: the recipe's.")
+    ] = "",
     weights: Annotated[str, typer.Option(help="none, coco, or a path.")] = "none",
     steps: Annotated[int | None, typer.Option(help="Steps instead of the recipe's.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Train on every image of a COCO file and write a checkpoint; an interrupted run goes on."""
     labels, samples = load_coco(coco, images)
-    presets = {"cpu": Recipe.cpu(len(samples)), "paper": Recipe.paper()}
-    if recipe not in presets:
-        raise typer.BadParameter(f"recipe: expected one of {sorted(presets)}, got {recipe!r}.")
-    chosen = presets[recipe]
+    gpu = torch.cuda.is_available()
+    chosen = choose(recipe, samples.statistics(), gpu=gpu, weights=weights, backbone=backbone)
     if steps is not None:
         chosen = dataclasses.replace(chosen, steps=steps)
     with Bar(console=Console(stderr=True)) as bar:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,14 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
+Backbone = Literal["resnet18", "resnet50", "mobilenet_v3_large"]
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The architecture and its thresholds; `dataclasses.asdict` of it goes into JSON and back."""
 
-    backbone: Literal["resnet18", "resnet50", "mobilenet_v3_large"] = "resnet18"
+    backbone: Backbone = "resnet18"
     norm: Literal["group", "batch", "frozen"] = "group"  # frozen batch norm wants weights
     fpn_width: int = 64
     box_mlp: int = 256
@@ -82,6 +85,14 @@ class ModelConfig:
             return cls(**fields)
         except TypeError as error:
             raise DataError(f"ModelConfig: {error}; it was written by another version.") from None
+
+    def with_backbone(self, backbone: str) -> ModelConfig:
+        """With another backbone. Raises DataError for one that is not known."""
+        known = get_args(Backbone)
+        if backbone not in known:
+            raise DataError(f"backbone: expected one of {', '.join(known)}, got {backbone!r}.")
+        chosen: Any = backbone
+        return replace(self, backbone=chosen)
 
     def for_densest(self, instances: int) -> ModelConfig:
         """With room for images as dense as the densest labelled one, never less than now.

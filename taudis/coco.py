@@ -16,6 +16,7 @@ from PIL import ImageOps
 
 from taudis.errors import DataError
 from taudis.instances import BoolArray, IntArray, LabelMap, Target
+from taudis.labelled import LabelStatistics, Tally
 from taudis.mask_rcnn import Image
 
 Annotation = dict[str, Any]
@@ -150,6 +151,19 @@ class CocoSamples:
         """The labels [n] of an image's instances, crowds not counted, without decoding it."""
         rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
         return np.array([self.labels[a["category_id"]] for a in rows], np.int64)
+
+    def statistics(self) -> LabelStatistics:
+        """What a recipe wants to know; masks are decoded only where the file gives no boxes."""
+        tally = Tally()
+        for index, size in enumerate(self.sizes):
+            rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
+            if all("bbox" in a for a in rows):
+                boxes = np.array([a["bbox"] for a in rows], np.float32).reshape(-1, 4)
+                boxes[:, 2:] += boxes[:, :2]
+                tally.add(size, boxes, self.labels_at(index))
+            else:
+                tally.add_target(self.target(index))
+        return tally.statistics()
 
     def __getitem__(self, index: int, /) -> tuple[Image, Target]:
         return self.image(index), self.target(index)

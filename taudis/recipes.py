@@ -6,16 +6,16 @@ Three presets: `cpu` learns on two cores in minutes, `small` is for one GPU, `pa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from taudis.architecture import ModelConfig
 from taudis.errors import DataError
+from taudis.labelled import LabelStatistics
 
 WHOLE_SIZE = 192
 """Longer side, px, at which whole images are still learnt from in minutes on a CPU."""
-
-RecipeName = Literal["cpu", "small", "paper"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Recipe:
         about 35 s of one core, 72 in about 115 s.
         """
         count = 60 if labelled is None else labelled
-        return cls(name="cpu", steps=max(1, min(40 + 5 * count, 274 + count // 2, 900)))
+        steps = max(1, min(40 + 5 * count, 274 + count // 2, 900))
+        return cls(name="cpu", steps=steps).judged(5)
 
     @classmethod
     def small(cls, labelled: int | None = None) -> Recipe:
@@ -107,12 +108,13 @@ class Recipe:
             side: longer side of a typical image, px.
 
         On facades (512 px; a "facade" fills the image), 60 labelled images, 400 steps: crops
-        of 128 px at full size reached 0.001 mAP50, whole images at 192 px 0.108 (one seed).
+        of 128 px at full size reached 0.001 mAP50, whole images at 192 px 0.108 (one seed). What
+        fills an image was photographed upright, so that quarter turns end.
         """
         if self.crop is None or share * min(side, self.model.max_size) <= self.crop:
             return self
         model = replace(self.model, max_size=min(self.model.max_size, WHOLE_SIZE))
-        return replace(self, crop=None, model=model)
+        return replace(self, crop=None, turns=False, model=model)
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step (0-based)."""
@@ -124,18 +126,30 @@ class Recipe:
         return self.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def choose(name: str, *, labelled: int, gpu: bool) -> Recipe:
-    """The recipe called `name`; 'auto' takes `small` where there is a GPU and `cpu` elsewhere.
+def choose(
+    name: str, found: LabelStatistics, *, gpu: bool, weights: str = "none", backbone: str = ""
+) -> Recipe:
+    """The recipe called `name`, made to fit the labelled images and the initial weights.
 
-    Raises DataError for another name.
+    'auto' takes `small` where there is a GPU and `cpu` elsewhere. COCO weights fit one architecture
+    alone, so that they decide it; else `backbone` replaces the recipe's. Detections per image are
+    raised above the densest labelled image, since a limit below it would cut instances where they
+    are most; crops give way to whole images where they would cut typical objects. Raises DataError
+    for another name or backbone.
     """
     if name == "auto":
         name = "small" if gpu else "cpu"
-    presets = {
-        "cpu": lambda: Recipe.cpu(labelled),
-        "small": lambda: Recipe.small(labelled),
+    presets: dict[str, Callable[[], Recipe]] = {
+        "cpu": lambda: Recipe.cpu(found.images),
+        "small": lambda: Recipe.small(found.images),
         "paper": Recipe.paper,
     }
     if name not in presets:
         raise DataError(f"recipe: expected auto or one of {sorted(presets)}, got {name!r}.")
-    return presets[name]()
+    recipe = presets[name]()
+    if weights == "coco":
+        recipe = replace(recipe, model=ModelConfig.standard())
+    elif backbone:
+        recipe = replace(recipe, model=recipe.model.with_backbone(backbone))
+    recipe = recipe.for_objects(found.object_share, found.image_side)
+    return replace(recipe, model=recipe.model.for_densest(found.densest))

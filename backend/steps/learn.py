@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
+from typing import Any, cast
 
+import numpy as np
+import torch
+from torch.utils.data import Subset
+
+from backend import models
+from backend.checkpoints import Serving, load_serving
 from backend.dataset import AnnotatedSamples, Snapshot, take_snapshot
 from backend.desk import Desk, read_json, remove_tree, state_of, version_name, write_json
 from backend.errors import RoundError
@@ -13,15 +21,21 @@ from backend.settings import Settings
 from backend.steps.common import SHOWN_PROBLEMS, Report, Result
 from backend.store import Round
 from taudis import evaluation
-from taudis.checkpoint import load_checkpoint, read_card, save_checkpoint
+from taudis.checkpoint import amend_card, load_checkpoint, read_card, save_checkpoint
+from taudis.correction import Savings, as_shown, choose_thresholds
 from taudis.errors import CheckpointError
-from taudis.instances import LabelMap
-from taudis.mask_rcnn import Detector, ModelConfig
-from taudis.training import Progress, Recipe, train
+from taudis.instances import LabelMap, Target
+from taudis.labelled import LabelStatistics
+from taudis.mask_rcnn import Detection, Detector
+from taudis.recipes import choose
+from taudis.shown import CARD_KEY, thresholds_for
+from taudis.training import Judge, Progress, Recipe, train
 
 logger = logging.getLogger(__name__)
 
 MIN_LABELLED = 1
+LOOKED_AT = 32
+"""Validation images of a look during training: what early stopping costs must stay small."""
 
 
 def synced(desk: Desk, round_: Round, report: Report) -> Result:
@@ -86,7 +100,8 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
             f"Expected at least {MIN_LABELLED} labelled image to train on, got {len(samples)}."
             " Label some tasks, then press Start Training again."
         )
-    recipe = recipe_of(desk.settings, samples)
+    recipe = recipe_of(desk.settings, samples.statistics)
+    validation, _ = samples_of(desk, round_, "validation")
     detector = train(
         samples,
         config.label_map,
@@ -95,19 +110,22 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
         weights=desk.settings.weights,
         resume_dir=desk.round_dir(round_) / "training",
         progress=lambda progress: report(_training_progress(progress)),
-        stop=None,
+        judge=_judge(validation),
     )
     result = {
         "version": version,
         "images": len(samples),
-        "mean_instances": samples.mean_instances,
+        "mean_instances": samples.statistics.mean_instances,
         "recipe": recipe.name,
         "problems": list(samples.problems[:SHOWN_PROBLEMS]),
     }
     card = {
         "project": desk.project_id,
         "round": round_.number,
-        "recipe": recipe.name,
+        "trained_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "recipe": asdict(recipe),
+        "seed": desk.settings.seed,
+        "initial_weights": desk.settings.weights,
         "parent": state_of(desk.project, "model", ""),
         "snapshot": load_snapshot(desk, round_)[0].to_json(),
         "result": result,
@@ -115,6 +133,14 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
     save_checkpoint(desk.model_dir(version), detector, card=card)
     remove_tree(desk.round_dir(round_) / "training")
     return result
+
+
+def _judge(validation: AnnotatedSamples) -> Judge | None:
+    """mAP50 on the first LOOKED_AT validation images; None where there is none yet."""
+    if not len(validation):
+        return None
+    few: Any = Subset(cast(Any, validation), range(min(len(validation), LOOKED_AT)))
+    return lambda detector: evaluation.evaluate(detector, few, bootstrap=0).map50
 
 
 def _saved_before(desk: Desk, round_: Round, version: str) -> Result | None:
@@ -130,22 +156,16 @@ def _saved_before(desk: Desk, round_: Round, version: str) -> Result | None:
     return dict(card["result"]) if card.get("round") == round_.number else None
 
 
-def recipe_of(settings: Settings, samples: AnnotatedSamples) -> Recipe:
-    """The recipe of the setting RECIPE, made to fit the labels; COCO weights fit one model alone.
-
-    Detections per image are raised above the densest labelled image, since a limit below it would
-    cut the pool's instances where they are most; crops give way to whole images where they would
-    cut typical objects. Any other file of weights must have been made with the recipe's own model.
-    """
-    recipe = Recipe.cpu(len(samples)) if settings.recipe == "cpu" else Recipe.paper()
-    if settings.weights == "coco":
-        recipe = replace(recipe, model=ModelConfig.standard())
-    recipe = recipe.for_objects(samples.object_share, samples.image_side)
-    return replace(
-        recipe,
-        model=recipe.model.for_densest(samples.max_instances),
-        steps=min(recipe.steps, settings.max_steps or recipe.steps),
+def recipe_of(settings: Settings, found: LabelStatistics) -> Recipe:
+    """The recipe of the settings, made to fit the labels (`taudis.recipes.choose`)."""
+    recipe = choose(
+        settings.recipe,
+        found,
+        gpu=torch.cuda.is_available(),
+        weights=settings.weights,
+        backbone=settings.backbone,
     )
+    return replace(recipe, steps=min(recipe.steps, settings.max_steps or recipe.steps))
 
 
 def _training_progress(progress: Progress) -> Result:
@@ -164,46 +184,103 @@ def judged(desk: Desk, round_: Round, report: Report) -> Result:
     """Measure the new model on the frozen validation split; decide whether it may serve.
 
     The first model always serves. A later one is kept but not served if its mAP50 lies below the
-    serving model's 95 % interval, both measured on this round's validation images.
+    serving model's 95 % interval, both measured on this round's validation images, or while a
+    model that a person promoted holds the place. The model's card tells.
     """
     version = round_.steps["trained"]["version"]
     samples, config = samples_of(desk, round_, "validation")
     new, _ = load_checkpoint(desk.model_dir(version), label_map=config.label_map)
-    metrics = evaluation.evaluate(new, samples, seed=desk.settings.seed)
-    serving = state_of(desk.project, "model", "")
-    verdict = {"version": version, "metrics": metrics.to_dict(), "serve": True, "reason": ""}
-    if not serving:
-        return {**verdict, "reason": "the first model is always served"}
-    if metrics.images == 0:
-        return {**verdict, "reason": "served unjudged: no validation image is labelled yet"}
-    old = _serving_detector(desk, config.label_map)
+    metrics, shown = _measured(new, samples, desk.settings.seed)
+    old = _serving_before(desk, config.label_map)
+    told = _verdict(metrics, old, samples, desk.settings.seed)
+    held = state_of(desk.project, "promoted", "")
+    if held and (old is None or old.version != held):
+        logger.warning("Project %s: the promotion of %s ends: no use", desk.project_id, held)
+        desk.store.update_project(desk.project_id, lease=desk.lease, promoted="")
+    elif held and told["serve"]:
+        reason = f"not served: {held} was promoted and stays until `unpin`; {told['reason']}"
+        told = {**told, "serve": False, "reason": reason}
+    amend_card(desk.model_dir(version), metrics=metrics.to_dict(), judged=told, **shown)
+    return {"version": version, "metrics": metrics.to_dict(), **shown, **told}
+
+
+def _measured(
+    detector: Detector, samples: AnnotatedSamples, seed: int
+) -> tuple[evaluation.Metrics, Result]:
+    """The metrics of a detector, and which of its detections are worth showing, in one pass.
+
+    The second are the score thresholds by label, and what correcting what they show costs beside
+    drawing everything, both in drawings an image (`taudis.correction`).
+    """
+    seen: list[evaluation.Judged] = []
+
+    def keep(target: Target, detection: Detection) -> None:
+        seen.append(as_shown(target, detection))
+
+    metrics = evaluation.evaluate(detector, samples, seed=seed, on_image=keep)
+    found, labels = Savings.of(seen, len(detector.label_map)), detector.label_map
+    chosen = choose_thresholds(found, labels)
+    nothing = np.full(len(labels), np.inf)
+    cost = {
+        "corrected": found.cost(thresholds_for(labels, chosen)),
+        "by_hand": found.cost(nothing),
+    }
+    return metrics, {CARD_KEY: chosen, "correction": cost}
+
+
+def _serving_before(desk: Desk, label_map: LabelMap) -> Serving | None:
+    """The model that served so far; None before the first, or where none has these labels."""
+    try:
+        return load_serving(desk, label_map)
+    except CheckpointError as error:
+        logger.warning("Project %s: no model to compare with: %s", desk.project_id, error)
+        return None
+
+
+def _verdict(
+    metrics: evaluation.Metrics, old: Serving | None, samples: AnnotatedSamples, seed: int
+) -> Result:
+    """Whether a new model with these metrics may serve, and why, judged on the same images."""
     if old is None:
-        return {**verdict, "reason": "served: the model before cannot be read, or has other labels"}
-    before = evaluation.evaluate(old, samples, seed=desk.settings.seed)
+        return {"serve": True, "reason": "served: there is no model before it for these labels"}
+    if metrics.images == 0:
+        reason = "served unjudged: no validation image is labelled yet"
+        return {"serve": True, "reason": reason}
+    before = evaluation.evaluate(old.detector, samples, seed=seed)
+    verdict = {"compared_with": old.version, "before": before.to_dict()}
     if evaluation.worse_beyond_interval(metrics, before):
         reason = (
             f"not served: mAP50 {metrics.map50:.3f} is below the serving model's 95 % interval"
             f" {before.interval[0]:.3f}-{before.interval[1]:.3f} on the same"
             f" {metrics.images} validation images"
         )
-        return {**verdict, "serve": False, "reason": reason, "before": before.to_dict()}
+        return {**verdict, "serve": False, "reason": reason}
     reason = f"mAP50 {metrics.map50:.3f}, before {before.map50:.3f}"
-    return {**verdict, "reason": reason, "before": before.to_dict()}
-
-
-def _serving_detector(desk: Desk, label_map: LabelMap) -> Detector | None:
-    """The serving model, or None if it cannot be used for these labels (said in the log)."""
-    serving = state_of(desk.project, "model", "")
-    try:
-        return load_checkpoint(desk.model_dir(serving), label_map=label_map)[0]
-    except CheckpointError as error:
-        logger.warning("Serving model of project %s: %s", desk.project_id, error)
-        return None
+    return {**verdict, "serve": True, "reason": reason}
 
 
 def scoring_version(desk: Desk, round_: Round) -> str:
-    """The version whose checkpoint scores the pool: the new one, or the serving one."""
+    """The version whose checkpoint scored the pool or will: the new one, or the serving one.
+
+    What was scored counts: a rollback or a promotion since then belongs to the next round.
+    """
+    scored = round_.steps.get("scored", {})
+    if "model" in scored:
+        return str(scored["model"])
     verdict = round_.steps.get("judged")
     if verdict is not None and verdict["serve"]:
         return str(verdict["version"])
-    return str(state_of(desk.project, "model", ""))
+    return models.serving_model(desk.project)
+
+
+def scoring_model(desk: Desk, round_: Round, label_map: LabelMap) -> Serving:
+    """The detector that scores the pool: a new model itself, the serving one or its stand-in.
+
+    Raises:
+        CheckpointError: the new model is damaged (the order before stays), or no model can serve.
+    """
+    verdict = round_.steps.get("judged")
+    if verdict is None or not verdict["serve"]:
+        return load_serving(desk, label_map)
+    version = str(verdict["version"])
+    return Serving(version, load_checkpoint(desk.model_dir(version), label_map=label_map)[0])

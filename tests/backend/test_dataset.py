@@ -150,7 +150,7 @@ def test_samples_are_images_with_targets():
     tasks = [task(1, annotation(1, region(), region("dog", 12))), task(2, annotation(2))]
     samples = AnnotatedSamples(tasks, CONFIG, Images())
     assert len(samples) == 2 and samples.problems == () and samples.task_ids == (1, 2)
-    assert samples.mean_instances == 1.0
+    assert samples.statistics.mean_instances == 1.0
     image, target = samples[0]
     assert image.shape == (30, 40, 3) and image[0, 0, 0] == 1
     assert target.labels.tolist() == [1, 2] and target.masks.shape == (2, 30, 40)
@@ -192,7 +192,7 @@ def test_an_outage_of_label_studio_sets_nothing_aside():
 
 def test_no_tasks():
     samples = AnnotatedSamples([], CONFIG, Images())
-    assert len(samples) == 0 and samples.mean_instances == 0.0
+    assert len(samples) == 0 and samples.statistics.mean_instances == 0.0
 
 
 def test_the_cache_is_bounded_and_changes_nothing():

@@ -207,3 +207,14 @@ def test_labels_keep_the_files_order(tmp_path):
     labels, samples = load_coco(tmp_path / "coco.json", tmp_path)
     assert labels == LabelMap(("bar", "square"))
     assert samples.target(0).labels.tolist() == [2, 1]
+
+
+def test_a_file_tells_how_dense_and_large_its_objects_are_with_boxes_or_without(tmp_path):
+    write(tmp_path)
+    _, samples = load_coco(tmp_path / "coco.json", tmp_path)
+    with_boxes = samples.statistics()
+    assert (with_boxes.images, with_boxes.densest, with_boxes.mean_instances) == (3, 2, 2.0)
+    assert with_boxes.object_share == pytest.approx(24 / 64) and with_boxes.image_side == 64
+    assert samples.labels_at(0).tolist() == [1, 2]
+    change(tmp_path, lambda c: [each.pop("bbox") for each in c["annotations"]])
+    assert load_coco(tmp_path / "coco.json", tmp_path)[1].statistics() == with_boxes

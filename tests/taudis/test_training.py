@@ -14,6 +14,8 @@ from taudis.augment import MEAN_COLOUR, example, prepare
 from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation import evaluate
 from taudis.instances import Target
+from taudis.labelled import LabelStatistics, Tally
+from taudis.mask_rcnn import ModelConfig
 from taudis.training import Progress, Recipe, train, uses_bf16
 from taudis.training_state import clear_states
 from tests.taudis.detector_cases import LABELS, TINY, Pictures, picture
@@ -306,3 +308,39 @@ def test_without_a_validation_split_nothing_ends_early():
     steps: list[int] = []
     run(recipe=recipe, judge=lambda _: float("nan"), progress=lambda p: steps.append(p.step))
     assert steps == [1, 2, 3, 4]
+
+
+def found(images=60, densest=5, share=0.1, side=192.0):
+    return LabelStatistics(images, 2.0, densest, share, side)
+
+
+def test_the_recipe_is_chosen_by_the_machine_and_the_labels():
+    assert recipes.choose("auto", found(), gpu=False).name == "cpu"
+    assert recipes.choose("auto", found(), gpu=True).name == "small"
+    assert recipes.choose("paper", found(), gpu=False) == Recipe.paper()
+    few, many = (recipes.choose("cpu", found(images=n), gpu=False) for n in (5, 100))
+    assert few.steps < many.steps
+    dense = recipes.choose("cpu", found(densest=400), gpu=False)
+    assert dense.model.detections_per_image == 500
+    whole = recipes.choose("cpu", found(share=0.9, side=512), gpu=False)
+    assert whole.crop is None and not whole.turns
+    with pytest.raises(DataError, match="auto or one of"):
+        recipes.choose("fast", found(), gpu=False)
+
+
+def test_weights_and_backbone_decide_the_architecture():
+    coco = recipes.choose("cpu", found(), gpu=False, weights="coco", backbone="resnet18")
+    assert coco.model == ModelConfig.standard()  # its weights fit nothing else
+    other = recipes.choose("cpu", found(), gpu=False, backbone="mobilenet_v3_large")
+    assert other.model.backbone == "mobilenet_v3_large"
+    with pytest.raises(DataError, match="resnet18, resnet50"):
+        recipes.choose("cpu", found(), gpu=False, backbone="vgg")
+
+
+def test_labelled_images_are_counted():
+    tally = Tally()
+    for index in range(3):
+        tally.add_target(Pictures(3)[index][1])
+    told = tally.statistics()
+    assert told == LabelStatistics(3, 2.0, 2, pytest.approx(24 / 64), 64.0)
+    assert Tally().statistics() == LabelStatistics(0, 0.0, 0, 0.0, 0.0)
