@@ -20,15 +20,20 @@ from taudis.instances import BoolArray, IntArray
 
 SIMPLIFY_PX = 0.5
 SPECK_PX = 4
-"""Parts of fewer pixels are dropped: they are noise of the mask's threshold, not objects."""
+"""Masks of fewer pixels are dropped: they are noise of the threshold, not objects."""
+
+SPECK_SHARE = 0.002
+"""Parts under SPECK_PX are dropped as long as they make up no more of the mask than this."""
 
 MAX_PERCENT = 1e6
 MAX_CROSSINGS = 50_000_000
 """Bound on edges x rows of one polygon; a zigzag of 100,000 points would take memory without it."""
 
 _CHUNK = 1_000_000
+_STAIR, _CUT = 4, 0.4  # px, and what cutting the corners of such stairs may move: 4 / (2 * 4 + 2)
 
 Points = npt.NDArray[np.float64]
+_Part = tuple[float, IntArray, list[IntArray]]  # area in px, outline and holes at pixel corners
 
 
 def mask_to_polygons(
@@ -37,7 +42,7 @@ def mask_to_polygons(
     """The outlines of a mask's 8-connected parts, largest first, as points in percent.
 
     Holes are kept, tied to their outline by a bridge of no width (keyhole). Simplified by
-    Douglas-Peucker with a tolerance of `simplify_px`; parts under SPECK_PX pixels are dropped.
+    no more than `simplify_px`, and parts under SPECK_PX pixels are dropped from large masks.
     """
     scale = np.array([100 / width, 100 / height])
     offset = np.array([crop.x, crop.y])
@@ -54,13 +59,21 @@ def trace(mask: BoolArray, *, simplify_px: float = SIMPLIFY_PX) -> list[Points]:
         return []
     corners = [(contour[:, 0, :].astype(np.int64) + 1) // 2 for contour in contours]
     parents = tree[0, :, 3]
-    parts: list[tuple[float, Points]] = []
+    parts: list[_Part] = []
     for index in np.flatnonzero(parents < 0):
         holes = [corners[hole] for hole in np.flatnonzero(parents == index)]
         area = abs(_area(corners[index])) - sum(abs(_area(hole)) for hole in holes)
-        if area >= SPECK_PX:
-            parts.append((area, _with_holes(corners[index], holes, simplify_px)))
-    return [outline for _, outline in sorted(parts, key=lambda part: -part[0])]
+        parts.append((area, corners[index], holes))
+    kept = _without_specks(sorted(parts, key=lambda part: -part[0]))
+    return [_with_holes(outer, holes, simplify_px) for _, outer, holes in kept]
+
+
+def _without_specks(parts: list[_Part]) -> list[_Part]:
+    """The parts, largest first, less the smallest that nobody will miss."""
+    spare = SPECK_SHARE * sum(area for area, *_ in parts)
+    while len(parts) > 1 and parts[-1][0] < SPECK_PX and parts[-1][0] <= spare:
+        spare -= parts.pop()[0]
+    return parts if parts[0][0] >= SPECK_PX else []
 
 
 def _area(points: IntArray | Points) -> float:
@@ -79,10 +92,33 @@ def _with_holes(outer: IntArray, holes: list[IntArray], simplify_px: float) -> P
 
 
 def _simplified(points: IntArray, tolerance: float) -> Points:
-    """Douglas-Peucker; left as it is where that would leave less than a triangle."""
-    simple = cv2.approxPolyDP(points.astype(np.int32)[:, None], max(tolerance, 0.0), True)[:, 0]
-    kept = simple if len(simple) >= 3 and _area(simple) != 0 else points
-    return np.asarray(kept, np.float64)
+    """Fewer points, whose outline stays within `tolerance` px of the given one at pixel corners."""
+    fewest = _douglas_peucker(points, max(tolerance, 0.0))
+    if tolerance > _CUT:
+        slopes = _without_stairs(_douglas_peucker(points, 0.0))
+        fewest = min(fewest, _douglas_peucker(slopes, tolerance - _CUT), key=len)
+    return fewest
+
+
+def _douglas_peucker(points: IntArray | Points, tolerance: float) -> Points:
+    """Points in halves of a px, thinned; as they are where less than a triangle would be left."""
+    halves = np.rint(points * 2).astype(np.int32)
+    simple = cv2.approxPolyDP(halves[:, None], 2 * tolerance, True)[:, 0]
+    kept = simple if len(simple) >= 3 and _area(simple.astype(np.int64)) != 0 else halves
+    return np.asarray(kept, np.float64) / 2
+
+
+def _without_stairs(corners: Points) -> Points:
+    """Stairs as slopes: a corner between a run of 1 px and one of at most _STAIR px gives way to
+    the middles of both runs. For a run of n that moves the outline by n / (2 n + 2) px at most.
+    """
+    following = np.roll(corners, -1, axis=0)
+    length = np.abs(following - corners).sum(axis=1)
+    before = np.roll(length, 1)
+    cut = (np.minimum(length, before) == 1) & (np.maximum(length, before) <= _STAIR)
+    middle = cut | np.roll(cut, -1)  # of the run that starts at the corner
+    both = np.stack([corners, (corners + following) / 2], axis=1)
+    return np.asarray(both[np.stack([~cut, middle], axis=1)], np.float64)
 
 
 def _oriented(points: Points, sign: int) -> Points:
