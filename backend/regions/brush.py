@@ -79,17 +79,31 @@ def _check_size(height: int, width: int) -> None:
 
 def _runs(crop: BoolArray, x: int, y: int, height: int, width: int) -> tuple[IntArray, BoolArray]:
     """Lengths in px of the image's runs in reading order, and which of them are filled."""
-    padded = np.zeros((crop.shape[0], crop.shape[1] + 2), bool)
-    padded[:, 1:-1] = crop
-    changes = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
-    rows, columns = np.divmod(changes, crop.shape[1] + 1)
-    edges = (rows.astype(np.int64) + y) * width + columns + x
+    rows, columns = _changes(crop)
+    edges = (rows + y) * width + columns + x
     # A run that reaches the right border and one that starts the next row are one run.
     touching = np.flatnonzero(edges[1:] == edges[:-1])
     edges = np.delete(edges, np.concatenate([touching, touching + 1]))
     lengths = np.diff(np.concatenate([[0], edges, [height * width]]))
     filled = np.arange(len(lengths)) % 2 == 1
     return lengths[lengths > 0], filled[lengths > 0]
+
+
+def _changes(crop: BoolArray) -> tuple[IntArray, IntArray]:
+    """Rows and columns at which a pixel differs from its left neighbour; outside is empty.
+
+    In bits, 64 pixels at a time: that is a third of the time.
+    """
+    packed = np.packbits(crop, axis=1, bitorder="little")
+    rows = np.zeros((crop.shape[0], packed.shape[1] // 8 * 8 + 8), np.uint8)
+    rows[:, : packed.shape[1]] = packed
+    words = rows.view("<u8").ravel()  # every row ends with an empty pixel
+    changed = words ^ (words << 1)
+    changed[1:] ^= words[:-1] >> 63
+    at = np.flatnonzero(changed != 0)
+    bits = np.unpackbits(changed[at].view(np.uint8), bitorder="little")
+    found = np.flatnonzero(bits.view(bool))
+    return np.divmod(at[found >> 6] * 64 + (found & 63), rows.shape[1] * 8)
 
 
 def _pack(lengths: IntArray, values: IntArray, total: int) -> list[int]:
@@ -103,16 +117,25 @@ def _pack(lengths: IntArray, values: IntArray, total: int) -> list[int]:
     token = ((((4 | size) << bits) | (length - 1)) << WORD_SIZE) | np.repeat(values, pieces)
     head = np.array([total, WORD_SIZE - 1, *(each - 1 for each in RUN_SIZES)])
     head_bits = np.array([32, 5, 4, 4, 4, 4])
-    stream = _bits(np.concatenate([head, token]), np.concatenate([head_bits, 3 + bits + WORD_SIZE]))
+    numbers, widths = (
+        np.concatenate([head, token]),
+        np.concatenate([head_bits, 3 + bits + WORD_SIZE]),
+    )
     # The SDK pads by 8 - n % 8 zeros: a whole byte when there is nothing to fill.
-    return np.packbits(np.pad(stream, (0, 8 - len(stream) % 8))).tolist()
+    return _joined(numbers, widths)
 
 
-def _bits(numbers: IntArray, widths: IntArray) -> npt.NDArray[np.uint8]:
-    """Each number as its `width` lowest bits, highest first, one after the other."""
+def _joined(numbers: IntArray, widths: IntArray) -> list[int]:
+    """Each number as its `width` <= 33 lowest bits, one after the other, as bytes."""
     ends = np.cumsum(widths)
-    shift = np.repeat(ends, widths) - 1 - np.arange(ends[-1])
-    return ((np.repeat(numbers, widths) >> shift) & 1).astype(np.uint8)
+    first, offset = np.divmod(ends - widths, 8)
+    windows = numbers << (40 - offset - widths)  # five bytes from the one in which it starts
+    parts = (windows[:, None] >> np.arange(32, -1, -8)) & 255
+    place = first[:, None] + np.arange(5)
+    # No two numbers share a bit, so that adding is joining.
+    joined = np.bincount(place.ravel(), parts.ravel(), minlength=int(ends[-1]) // 8 + 5)
+    data: list[int] = joined[: int(ends[-1]) // 8 + 1].astype(np.uint8).tolist()
+    return data
 
 
 def _as_bytes(rle: Any) -> bytes:
