@@ -1,8 +1,9 @@
 """The project's labelling config: which image is shown, which controls draw, which labels exist.
 
-Only what instance segmentation needs is read: one `Image` object tag, and the `BrushLabels`,
-`PolygonLabels` and `RectangleLabels` that draw on it. Everything else in the config (choices, text,
-headers, views) is left alone.
+Only what instance segmentation needs is read: one `Image` object tag, the `BrushLabels`,
+`PolygonLabels`, `EllipseLabels` and `RectangleLabels` that draw on it, and its `Labels` where tools
+without labels of their own draw (`Brush`, `MagicWand`, `Polygon`, `Ellipse`, `Rectangle`).
+Everything else in the config (choices, text, headers, views) is left alone.
 
 A label's name is its `alias` where it has one, else its `value`: that is what Label Studio's editor
 writes into a region (`selectedValues` of its labels mixin).
@@ -23,16 +24,26 @@ from defusedxml.ElementTree import fromstring
 from backend.errors import ImageError, LabelConfigError
 from taudis.instances import LabelMap
 
-Kind = Literal["brush", "polygon", "rectangle"]
+Kind = Literal["brush", "polygon", "ellipse", "rectangle"]
 
 KINDS: dict[str, Kind] = {
     "BrushLabels": "brush",
     "PolygonLabels": "polygon",
+    "EllipseLabels": "ellipse",
     "RectangleLabels": "rectangle",
 }
 """Supported control tags, in the order in which pre-annotations prefer them."""
 
-UNSUPPORTED = {"Brush", "Polygon", "Rectangle", "KeyPointLabels", "EllipseLabels", "BitmaskLabels"}
+TOOLS: dict[str, Kind] = {
+    "Brush": "brush",
+    "MagicWand": "brush",
+    "Polygon": "polygon",
+    "Ellipse": "ellipse",
+    "Rectangle": "rectangle",
+}
+"""Tags that draw without a label, in the same order; the label is the image's `Labels` tag's."""
+
+UNSUPPORTED = {"KeyPointLabels", "BitmaskLabels", "VectorLabels"}
 EXAMPLE = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
     '<Label value="Object"/></BrushLabels></View>'
@@ -64,18 +75,32 @@ class ImageTag:
 
 
 @dataclass(frozen=True)
+class ToolTag:
+    """A tag that draws without a label, and the type of its result."""
+
+    kind: Kind
+    name: str
+    to_name: str
+    result_type: str
+
+
+@dataclass(frozen=True)
 class ControlTag:
-    """One control tag that draws regions with labels."""
+    """One control tag that gives regions their labels.
+
+    Its pre-annotations are of `kind`, drawn with `tool` where the tag draws nothing itself.
+    """
 
     kind: Kind
     name: str
     to_name: str
     labels: tuple[str, ...]
+    tool: ToolTag | None = None
 
     @property
     def result_type(self) -> str:
-        """Label Studio's region type, which is also the key of the labels in its value."""
-        return f"{self.kind}labels"
+        """Label Studio's result type, which is also the key of the labels in its value."""
+        return "labels" if self.tool else f"{self.kind}labels"
 
 
 @dataclass(frozen=True)
@@ -88,7 +113,7 @@ class LabelConfig:
 
     @property
     def pre_annotation(self) -> ControlTag:
-        """The control that pre-annotations are written to: brush, else polygon, else rectangle."""
+        """The control that pre-annotations are written to: brush, polygon, ellipse, rectangle."""
         return self._preferred(self.controls)
 
     def control_for(self, label: str) -> ControlTag:
@@ -122,13 +147,12 @@ def parse_label_config(xml: str) -> LabelConfig:
     """
     root = _parse_xml(xml)
     tags = [element for element in root.iter() if isinstance(element.tag, str)]
-    found = [element for element in tags if element.tag in KINDS]
     images = [element for element in tags if element.tag == "Image"]
     if not images:
         raise LabelConfigError(f"No Image tag: expected one, as in {EXAMPLE}")
-    if not found:
+    controls = _controls(tags, {element.get("name", "") for element in images})
+    if not controls:
         raise LabelConfigError(_no_control({element.tag for element in tags}))
-    controls = tuple(_control(element) for element in found)
     if len({control.name for control in controls}) != len(controls):
         raise LabelConfigError("Two label tags have one name; give each a name of its own.")
     image = _image(images, controls)
@@ -154,8 +178,10 @@ def _parse_xml(xml: str) -> Element:
 
 
 def _no_control(tags: set[str]) -> str:
-    near = sorted(tags & UNSUPPORTED)
+    near, drawing = sorted(tags & UNSUPPORTED), sorted(tags & TOOLS.keys())
     seen = f" (found {', '.join(near)}, which cannot be trained from)" if near else ""
+    if drawing:
+        seen += f" (found {', '.join(drawing)} without a Labels tag of the same toName)"
     wanted = ", ".join(KINDS)
     return f"No supported label tag{seen}: expected one of {wanted}, as in {EXAMPLE}"
 
@@ -167,7 +193,25 @@ def _attribute(element: Element, name: str) -> str:
     return value
 
 
-def _control(element: Element) -> ControlTag:
+def _controls(tags: list[Element], images: set[str]) -> tuple[ControlTag, ...]:
+    """The label tags in their order, `Labels` among them where a tool draws on the same image."""
+    tools: dict[str, ToolTag] = {}  # by the image: the preferred one
+    for tag, kind in TOOLS.items():
+        for element in tags:
+            name, to_name = element.get("name", ""), element.get("toName", "")
+            if element.tag == tag and name and to_name in images:
+                tools.setdefault(to_name, ToolTag(kind, name, to_name, tag.lower()))
+    controls = []
+    for element in tags:
+        tool = tools.get(element.get("toName", ""))
+        if element.tag in KINDS:
+            controls.append(_control(element, KINDS[element.tag], None))
+        elif element.tag == "Labels" and tool is not None:
+            controls.append(_control(element, tool.kind, tool))
+    return tuple(controls)
+
+
+def _control(element: Element, kind: Kind, tool: ToolTag | None) -> ControlTag:
     name, to_name = _attribute(element, "name"), _attribute(element, "toName")
     labels = tuple(_label(label, name) for label in element.iter("Label"))
     if not labels:
@@ -180,7 +224,7 @@ def _control(element: Element) -> ControlTag:
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         raise LabelConfigError(f"<{element.tag} name={name!r}> repeats {twice}; keep one of each.")
-    return ControlTag(KINDS[element.tag], name, to_name, labels)
+    return ControlTag(kind, name, to_name, labels, tool)
 
 
 def _label(element: Element, control: str) -> str:

@@ -1,10 +1,15 @@
 """One annotation's regions -> the ground truth of one image.
 
 A region that makes no mask is named and skipped; the good ones of the same task are kept.
+
+Label Studio writes one result for every tag that a region carries, all of one id and each with the
+whole shape: a magic wand's has one of type `magicwand` and one of `labels` or `brushlabels`. So the
+label is that of a label tag's result, and the shape is told by its value, not by the type.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from backend.errors import RegionError
-from backend.label_config import KINDS, ControlTag, LabelConfig
+from backend.label_config import KINDS, TOOLS, ControlTag, Kind, LabelConfig
 from backend.regions.brush import MAX_PIXELS, decode_rle
 from backend.regions.crop import Crop, resized, tight, union
+from backend.regions.ellipse import ellipse_to_crop
 from backend.regions.polygon import polygon_to_crop
 from backend.regions.rectangle import rectangle_to_crop
 from taudis.instances import Target
@@ -26,9 +32,18 @@ MAX_MASK_BYTES = 2 << 30
 """Bound on the masks [n,H,W] of one image: 10,000 regions on 12 megapixels would be 120 GB."""
 
 ASPECT_TOLERANCE = 0.02
-_TYPES = frozenset(f"{kind}labels" for kind in KINDS.values())
+_TYPES = frozenset(tag.lower() for tag in KINDS)
+_TOOL_TYPES = frozenset(tag.lower() for tag in TOOLS)
+_UNREADABLE = {"bitmasklabels": "BitmaskLabels", "vectorlabels": "VectorLabels"}
+_SHAPES: dict[str, Kind] = {
+    "rle": "brush",
+    "points": "polygon",
+    "radiusX": "ellipse",
+    "width": "rectangle",
+}  # a key that only this kind's value has
 
 Size = tuple[int, int]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,37 +72,60 @@ def decode_annotation(
     Regions that `encode_prediction` tied by meta become one instance again.
     """
     problems: list[str] = []
-    regions = [region for region in result if _is_region(region)]
-    size = size or next((s for s in map(_stated_size, regions) if s is not None), None)
+    regions = _regions(result, config)
+    size = size or next((s for rows in regions if (s := _stated_size(rows[0])) is not None), None)
     if size is None:
         if regions:
             problems.append("No region states original_width and original_height; all skipped.")
         return Decoded(None, tuple(problems))
     parts: list[_Part] = []
-    for region in regions:
+    for rows in regions:
         try:
-            parts.append(_decode(region, config, size, problems))
+            parts.append(_decode(rows, config, size, problems))
         except RegionError as error:
-            problems.append(f"Region {region.get('id', '?')!s:.40}: {error}")
+            problems.append(f"Region {rows[0].get('id', '?')!s:.40}: {error}")
     return Decoded(_target(_merged(parts), size, problems), tuple(problems))
 
 
-def _is_region(region: Any) -> bool:
-    """Whether this is one of the regions masks are made of (not a choice, a text, a relation)."""
-    return isinstance(region, Mapping) and region.get("type") in _TYPES
+def _regions(result: Sequence[Any], config: LabelConfig) -> list[list[Row]]:
+    """The results of every region, in the order of their first: those of one id, one a tag."""
+    regions: dict[object, list[Row]] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for index, row in enumerate(result):
+        if not _is_ours(row, config):
+            continue
+        name = (str(row.get("id")), str(row.get("from_name")))
+        # A second result of the same tag, or one without id, is another region.
+        key = index if row.get("id") is None else (name[0], seen[name])
+        seen[name] += 1
+        regions.setdefault(key, []).append(row)
+    return list(regions.values())
 
 
-def _stated_size(region: Mapping[str, Any]) -> Size | None:
+def _is_ours(row: Any, config: LabelConfig) -> bool:
+    """Whether this is a result masks are made of (not a choice, a text, a relation, a prompt)."""
+    kind = row.get("type") if isinstance(row, Mapping) else None
+    if not isinstance(kind, str):
+        return False
+    if kind in _TYPES or kind in _UNREADABLE:
+        return True
+    if kind not in _TOOL_TYPES:
+        control = config.control(str(row.get("from_name")))
+        return kind == "labels" and control is not None and control.result_type == kind
+    # A tool's own result says only that a region lacks its label, where labels are apart.
+    return row.get("to_name") == config.image.name and any(each.tool for each in config.controls)
+
+
+def _stated_size(region: Row) -> Size | None:
     height, width = region.get("original_height"), region.get("original_width")
     if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
         return (height, width) if height * width <= MAX_PIXELS else None
     return None
 
 
-def _decode(
-    region: Mapping[str, Any], config: LabelConfig, size: Size, problems: list[str]
-) -> _Part:
-    control = _control(region, config)
+def _decode(rows: list[Row], config: LabelConfig, size: Size, problems: list[str]) -> _Part:
+    region = rows[0]
+    control, label = _label(rows, config, problems)
     value = region.get("value")
     if not isinstance(value, Mapping):
         raise RegionError(f"expected a value with the shape, got {type(value).__name__}.")
@@ -95,18 +133,48 @@ def _decode(
         raise RegionError(
             "it was drawn on a rotated image; turn the image back in Label Studio and draw again."
         )
-    label = _label(region, value, control, config, problems)
     stated = _stated_size(region)
     if stated is not None:
         _check_aspect(stated, size)
     meta = region.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
     instance = meta.get(INSTANCE_KEY)
-    crop = _crop(control, value, stated, size)
-    return _Part(label, crop, instance and str(instance), str(meta.get(PART_KEY, "")))
+    kind = next((kind for key, kind in _SHAPES.items() if key in value), control.kind)
+    crop = _crop(kind, value, stated, size)
+    number = config.label_map.index(label)
+    return _Part(number, crop, instance and str(instance), str(meta.get(PART_KEY, "")))
 
 
-def _control(region: Mapping[str, Any], config: LabelConfig) -> ControlTag:
+def _label(rows: list[Row], config: LabelConfig, problems: list[str]) -> tuple[ControlTag, str]:
+    """The label tag and the label of a region: the first one known."""
+    labelled = [row for row in rows if row["type"] not in _TOOL_TYPES]
+    if not labelled:
+        raise RegionError("it has no label; select it in Label Studio and choose one.")
+    found, given, wrong = [], [], []
+    for row in labelled:
+        try:
+            control = _control(row, config)
+            names = _names(row, control)
+        except RegionError as error:
+            wrong.append(error)
+            continue
+        given += names
+        found += [(control, name) for name in names if name in control.labels]
+    if not found:
+        raise wrong[0]
+    if len(given) > 1:
+        problems.append(
+            f"Region {rows[0].get('id', '?')!s:.40}: has several labels {given!s:.80}; "
+            f"an instance has one, so {found[0][1]!r} is used."
+        )
+    return found[0]
+
+
+def _control(region: Row, config: LabelConfig) -> ControlTag:
+    if region["type"] in _UNREADABLE:
+        raise RegionError(
+            f"{_UNREADABLE[region['type']]} cannot be read; draw it with one of {', '.join(KINDS)}."
+        )
     control = config.control(str(region.get("from_name")))
     if control is None or control.result_type != region["type"]:
         known = ", ".join(f"{each.name} ({each.result_type})" for each in config.controls)
@@ -119,27 +187,19 @@ def _control(region: Mapping[str, Any], config: LabelConfig) -> ControlTag:
     return control
 
 
-def _label(
-    region: Mapping[str, Any],
-    value: Mapping[str, Any],
-    control: ControlTag,
-    config: LabelConfig,
-    problems: list[str],
-) -> int:
+def _names(region: Row, control: ControlTag) -> list[Any]:
+    """What a result gives as labels, of which at least one is known."""
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        raise RegionError(f"expected a value with the shape, got {type(value).__name__}.")
     given = value.get(control.result_type)
     names = given if isinstance(given, list) else []
-    known = [name for name in names if isinstance(name, str) and name in control.labels]
-    if not known:
+    if not any(isinstance(name, str) and name in control.labels for name in names):
         raise RegionError(
             f"expected a label of {control.name!r}, got {given!s:.80}; label it again, "
             "or put the label back into the labelling config."
         )
-    if len(names) > 1:
-        problems.append(
-            f"Region {region.get('id', '?')!s:.40}: has several labels {names!s:.80}; "
-            f"an instance has one, so {known[0]!r} is used."
-        )
-    return config.label_map.index(known[0])
+    return names
 
 
 def _check_aspect(stated: Size, size: Size) -> None:
@@ -153,10 +213,12 @@ def _check_aspect(stated: Size, size: Size) -> None:
         )
 
 
-def _crop(control: ControlTag, value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
-    if control.kind == "polygon":
+def _crop(kind: Kind, value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
+    if kind == "polygon":
         return polygon_to_crop(value.get("points"), *size)
-    if control.kind == "rectangle":
+    if kind == "ellipse":
+        return ellipse_to_crop(value, *size)
+    if kind == "rectangle":
         return rectangle_to_crop(value, *size)
     if stated is None:
         raise RegionError("expected original_width and original_height of the image (in px).")

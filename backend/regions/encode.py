@@ -13,6 +13,7 @@ from backend.label_config import ControlTag, LabelConfig
 from backend.regions.brush import encode_rle_crop
 from backend.regions.crop import Crop, tight
 from backend.regions.decode import INSTANCE_KEY, PART_KEY
+from backend.regions.ellipse import mask_to_ellipse
 from backend.regions.polygon import SIMPLIFY_PX, SPECK_PX, mask_to_polygons
 from backend.regions.rectangle import box_to_value
 from taudis.instances import FloatArray, Instances
@@ -36,9 +37,10 @@ def encode_prediction(
     """The regions of the instances that `taudis.shown` picks, best score first.
 
     `threshold` is the lowest score, of all labels or of each [K]. Each label goes to its control:
-    brush, else polygon, else rectangle. Instances of fewer than SPECK_PX pixels are dropped. A
-    polygon instance of several parts gives several regions, tied by their meta. The same detection
-    gives the same region ids.
+    brush, else polygon, ellipse, rectangle. Instances of fewer than SPECK_PX pixels are dropped. A
+    polygon instance of several parts gives several regions, tied by their meta. A region drawn with
+    a tool beside a `Labels` tag is two results of one id, as the editor writes it. The same
+    detection gives the same region ids.
     """
     instances = shown(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
     height, width = detection.size
@@ -102,6 +104,8 @@ def _values(
         return []
     if control.kind == "brush":
         return [{"format": "rle", "rle": encode_rle_crop(crop.mask, crop.x, crop.y, height, width)}]
+    if control.kind == "ellipse":
+        return [mask_to_ellipse(crop, height, width)]
     outlines = mask_to_polygons(crop, height, width, simplify_px=simplify_px)
     return [{"points": outline, "closed": True} for outline in outlines]
 
@@ -116,7 +120,7 @@ def _regions(
 ) -> list[Region]:
     height, width = size
     instance = _identity(row, control.name, label, instances.boxes[row].tobytes(), values)
-    regions = []
+    regions: list[Region] = []
     for part, value in enumerate(values):
         region: Region = {
             "id": instance if len(values) == 1 else _identity(instance, part),
@@ -131,6 +135,9 @@ def _regions(
         }
         if len(values) > 1:
             region["meta"] = {INSTANCE_KEY: instance, PART_KEY: part}
+        if control.tool:
+            drawn = {"from_name": control.tool.name, "type": control.tool.result_type}
+            regions.append(region | drawn | {"value": value})
         regions.append(region)
     return regions
 

@@ -41,8 +41,8 @@ def rectangle_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop
     Parts outside the image are cut off. Raises RegionError for missing or absurd numbers, sizes of
     zero or less, and rectangles that cover no pixel.
     """
-    x, y, w, h = (_number(value, name) for name in ("x", "y", "width", "height"))
-    angle = math.radians(_number(value, "rotation", 0.0))
+    x, y, w, h = (number("Rectangle", value, name) for name in ("x", "y", "width", "height"))
+    angle = math.radians(number("Rectangle", value, "rotation", 0.0))
     if w <= 0 or h <= 0:
         raise RegionError(f"Rectangle: expected width and height above 0, got {w} and {h} percent.")
     corner = np.array([x * width / 100, y * height / 100])
@@ -55,11 +55,12 @@ def rectangle_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop
     return fill(ring, height, width)
 
 
-def _number(value: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    number = value.get(name, default)
-    number = default if number is None else number
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise RegionError(f"Rectangle: expected a number as {name}, got {number!r}.")
-    if not abs(number) <= MAX_PERCENT:
-        raise RegionError(f"Rectangle: expected {name} in percent, got {number!r}.")
-    return float(number)
+def number(shape: str, value: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """A number (percent or degrees) of a `shape`'s value. Raises RegionError for what is none."""
+    found = value.get(name, default)
+    found = default if found is None else found
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        raise RegionError(f"{shape}: expected a number as {name}, got {found!r:.80}.")
+    if not abs(found) <= MAX_PERCENT:
+        raise RegionError(f"{shape}: expected {name} in percent, got {found!r:.80}.")
+    return float(found)

@@ -1,7 +1,7 @@
 import pytest
 
 from backend.errors import ImageError, LabelConfigError
-from backend.label_config import ControlTag, ImageTag, parse_label_config
+from backend.label_config import ControlTag, ImageTag, ToolTag, parse_label_config
 
 IMAGE = '<Image name="img" value="$image"/>'
 
@@ -37,6 +37,34 @@ def test_several_controls_unite_their_labels_and_each_label_goes_to_the_preferre
     assert [parsed.control_for(name).name for name in parsed.label_map.names] == ["r", "b", "p"]
     with pytest.raises(LabelConfigError, match="'gone'"):
         parsed.control_for("gone")
+
+
+def test_labels_beside_tools_are_a_control_drawn_with_the_preferred_tool():
+    tools = (
+        '<Rectangle name="r" toName="img"/><MagicWand name="w" toName="img"/>'
+        '<Polygon name="p" toName="img"/>'
+    )
+    parsed = parse_label_config(config(IMAGE + tools + brush("a", tag="Labels")))
+    wand = ToolTag("brush", "w", "img", "magicwand")
+    assert parsed.controls == (ControlTag("brush", "tag", "img", ("a",), wand),)
+    assert parsed.controls[0].result_type == "labels"
+    both = config(IMAGE + '<Brush name="b" toName="img"/>' + tools + brush("a", tag="Labels"))
+    assert parse_label_config(both).control_for("a").tool == ToolTag("brush", "b", "img", "brush")
+
+
+def test_labels_of_a_text_and_tools_without_labels_beside_brush_labels_are_left_alone():
+    text = '<Text name="txt" value="$text"/>' + brush("word", tag="Labels", name="ner", to="txt")
+    prompt = '<Rectangle name="prompt" toName="img"/>'
+    parsed = parse_label_config(config(IMAGE + text + prompt + brush("a")))
+    assert [control.name for control in parsed.controls] == ["tag"]
+    assert parsed.label_map.names == ("a",)
+
+
+def test_ellipses_come_after_polygons_and_before_rectangles():
+    xml = IMAGE + "".join(
+        brush("a", name=tag, tag=tag) for tag in ("RectangleLabels", "EllipseLabels")
+    )
+    assert parse_label_config(config(xml)).control_for("a").kind == "ellipse"
 
 
 def test_tags_are_found_in_nested_views_and_labels_in_nested_tags():
@@ -82,6 +110,12 @@ BOMB = (
         (config(IMAGE), "No supported label tag"),
         (config(IMAGE + "<KeyPointLabels/>"), "KeyPointLabels, which cannot be trained"),
         (config(IMAGE + "<Choices name='c' toName='img'/>"), "expected one of BrushLabels"),
+        (config(IMAGE + '<Brush name="b" toName="img"/>'), "found Brush without a Labels tag"),
+        (
+            config(IMAGE + '<Brush name="b" toName="img"/>' + brush(tag="Labels")),
+            "<Labels name='tag'> has no labels",
+        ),
+        (config(IMAGE + brush("a", tag="Labels")), "No supported label tag"),
         (config(IMAGE + brush()), "has no labels"),
         (
             config(IMAGE + '<BrushLabels name="t" toName="img" value="$labels"/>'),

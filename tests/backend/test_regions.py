@@ -75,6 +75,107 @@ def test_the_three_kinds_become_one_target():
     assert decoded.target.masks.shape == (3, 60, 80)
 
 
+TOOLS = parse_label_config(
+    """<View><Image name="img" value="$image"/>
+<MagicWand name="wand" toName="img"/><Brush name="brush" toName="img"/>
+<Polygon name="poly" toName="img"/><Rectangle name="box" toName="img"/>
+<Ellipse name="ell" toName="img"/>
+<Labels name="labels" toName="img"><Label value="cat"/><Label value="dog"/></Labels></View>"""
+)
+OVAL = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 20, "rotation": 0}
+
+
+def drawn_with(tool, name, value, labels, id_="r1"):
+    """What the editor writes for a tool beside Labels: a result of each, both with the shape."""
+    common = {
+        "id": id_, "to_name": "img", "original_height": SIZE[0], "original_width": SIZE[1],
+        "image_rotation": 0, "origin": "manual",
+    }  # fmt: skip
+    first = common | {"from_name": name, "type": tool, "value": value}
+    second = {"from_name": "labels", "type": "labels", "value": value | {"labels": labels}}
+    return [first, common | second] if labels else [first]
+
+
+def test_an_ellipse_is_read():
+    config = only("EllipseLabels", "x")
+    (target,) = (decode_annotation([region("ellipse", "t", OVAL, ["x"])], config).target,)
+    assert target is not None and target.boxes[0].tolist() == [24, 18, 56, 42]
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "value", "box"),
+    [
+        ("magicwand", "wand", None, [20, 10, 35, 25]),
+        ("brush", "brush", None, [20, 10, 35, 25]),
+        ("polygon", "poly", TRIANGLE, [0, 0, 39, 30]),
+        ("rectangle", "box", BOX, [20, 30, 40, 45]),
+        ("ellipse", "ell", OVAL, [24, 18, 56, 42]),
+    ],
+)
+def test_a_tool_beside_labels_gives_one_instance(tool, name, value, box):
+    value = value or {"format": "rle", "rle": encode_rle(square())}
+    decoded = decode_annotation(drawn_with(tool, name, value, ["dog"]), TOOLS)
+    assert decoded.problems == () and decoded.target is not None
+    assert decoded.target.labels.tolist() == [2] and decoded.target.boxes.tolist() == [box]
+
+
+def test_a_region_without_its_label_is_named():
+    value = {"format": "rle", "rle": encode_rle(square())}
+    rows = drawn_with("magicwand", "wand", value, []) + drawn_with(
+        "rectangle", "box", BOX, ["cat"], "r2"
+    )
+    decoded = decode_annotation(rows, TOOLS)
+    assert decoded.target is not None and len(decoded.target) == 1
+    assert decoded.problems == (
+        "Region r1: it has no label; select it in Label Studio and choose one.",
+    )
+
+
+def test_a_magic_wand_beside_brush_labels_is_one_instance():
+    wand = brush(square(), "dog") | {"from_name": "wand", "type": "magicwand"}
+    decoded = decode_annotation([wand, brush(square(), "dog")], CONFIG)
+    assert decoded.problems == () and decoded.target is not None
+    assert decoded.target.labels.tolist() == [2]
+    # a tool's region that was never labelled is not ours where labels have tags of their own
+    assert decode_annotation([wand], CONFIG, size=SIZE).problems == ()
+
+
+def test_one_region_under_labels_of_two_tags_is_one_instance_of_the_first():
+    value = {"format": "rle", "rle": encode_rle(square())}
+    rows = [
+        region("brush", "brush", value, ["dog"]) | {"id": "a"},
+        region("polygon", "poly", value, ["tree"]) | {"id": "a"},
+    ]
+    decoded = decode_annotation(rows, CONFIG)
+    assert decoded.target is not None and decoded.target.labels.tolist() == [2]
+    assert len(decoded.problems) == 1 and "several labels" in decoded.problems[0]
+    gone = [rows[1] | {"from_name": "gone"}, rows[0]]
+    assert decode_annotation(gone, CONFIG).problems == ()
+
+
+def test_instances_that_touch_or_overlap_stay_apart():
+    left, right = square(10, 10, 20), square(10, 30, 20)
+    decoded = decode_annotation(
+        [brush(left, id="a"), brush(right, id="b"), brush(left | right, id="c")], CONFIG
+    )
+    assert decoded.target is not None
+    assert np.array_equal(decoded.target.masks, np.stack([left, right, left | right]))
+
+
+def test_a_brush_of_several_strokes_with_an_erased_part_is_one_instance_with_a_hole():
+    mask = square(2, 2, 20) | square(30, 40, 25)
+    mask[8:12, 8:12] = False
+    decoded = decode_annotation([brush(mask)], CONFIG)
+    assert decoded.target is not None and np.array_equal(decoded.target.masks[0], mask)
+
+
+@pytest.mark.parametrize("kind", ["BitmaskLabels", "VectorLabels"])
+def test_kinds_that_cannot_be_read_are_named(kind):
+    row = brush(square()) | {"type": kind.lower(), "value": {kind.lower(): ["cat"]}}
+    (problem,) = decode_annotation([row], CONFIG, size=SIZE).problems
+    assert f"{kind} cannot be read; draw it with one of BrushLabels" in problem
+
+
 def test_no_regions_is_a_true_negative_where_the_size_is_known():
     empty = decode_annotation([], CONFIG, size=SIZE)
     assert empty.target is not None and len(empty.target) == 0
@@ -117,6 +218,8 @@ def bad(**changes):
         (brush(np.zeros(SIZE, bool)), "covers no pixel"),
         (region("polygon", "poly", {"points": [[1, 1]]}, ["cat"]), "at least 3 points"),
         (region("rectangle", "box", BOX | {"width": 0}, ["car"]), "above 0"),
+        (region("polygon", "poly", OVAL | {"radiusX": 0}, ["cat"]), "radii above 0"),
+        (region("polygon", "poly", OVAL | {"radiusY": float("nan")}, ["cat"]), "in percent"),
     ],
 )
 def test_a_bad_region_is_named_and_skipped_the_good_ones_are_kept(wrong, says):
@@ -128,7 +231,8 @@ def test_a_bad_region_is_named_and_skipped_the_good_ones_are_kept(wrong, says):
 
 
 def test_what_is_no_region_at_all_is_ignored():
-    decoded = decode_annotation([None, 3, "x", [], {}], CONFIG, size=SIZE)
+    nothing = [None, 3, "x", [], {}, {"type": []}, {"type": {}}, {"type": "labels"}]
+    decoded = decode_annotation(nothing, CONFIG, size=SIZE)
     assert decoded.problems == () and decoded.target is not None and len(decoded.target) == 0
 
 
@@ -276,6 +380,32 @@ def test_a_polygon_in_parts_becomes_tied_regions_and_one_instance_again():
     assert reference is not None
     both = (decoded.target.masks[0] & reference.masks[0]).sum()
     assert both / (decoded.target.masks[0] | reference.masks[0]).sum() >= 0.98
+
+
+@pytest.mark.parametrize("tool", ["Brush", "MagicWand", "Polygon", "Ellipse", "Rectangle"])
+def test_beside_labels_a_region_is_written_as_the_editor_writes_it(tool):
+    config = parse_label_config(
+        f'<View><Image name="img" value="$image"/><{tool} name="tool" toName="img"/>'
+        '<Labels name="labels" toName="img"><Label value="x"/></Labels></View>'
+    )
+    found = detection([[10, 5, 70, 55]], [disc()], [1], [0.9])
+    first, second = encode_prediction(found, config, threshold=0.5)
+    assert (first["from_name"], first["type"]) == ("tool", tool.lower())
+    assert (second["from_name"], second["type"]) == ("labels", "labels")
+    assert first["id"] == second["id"] and first["score"] == second["score"]
+    assert second["value"] == first["value"] | {"labels": ["x"]}
+    decoded = decode_annotation([first, second], config)
+    assert decoded.problems == () and decoded.target is not None and len(decoded.target) == 1
+
+
+def test_an_ellipse_pre_annotation_lies_on_its_mask():
+    config = only("EllipseLabels", "x")
+    found = detection([[10, 5, 70, 55]], [disc()], [1], [0.9])
+    target = decode_annotation(encode_prediction(found, config, threshold=0.5), config).target
+    mask = paste(found.instances.mask_probs[0], found.instances.boxes[0], *SIZE)
+    assert target is not None and mask is not None
+    both = target.masks[0] & mask.paste(*SIZE)
+    assert both.sum() / (target.masks[0] | mask.paste(*SIZE)).sum() >= 0.97
 
 
 def test_rectangles_need_no_masks_brushes_do():
