@@ -81,9 +81,10 @@ def _runs(crop: BoolArray, x: int, y: int, height: int, width: int) -> tuple[Int
     """Lengths in px of the image's runs in reading order, and which of them are filled."""
     rows, columns = _changes(crop)
     edges = (rows + y) * width + columns + x
-    # A run that reaches the right border and one that starts the next row are one run.
-    touching = np.flatnonzero(edges[1:] == edges[:-1])
-    edges = np.delete(edges, np.concatenate([touching, touching + 1]))
+    if crop.shape[1] == width:
+        # A run that reaches the right border and one that starts the next row are one run.
+        touching = np.flatnonzero(edges[1:] == edges[:-1])
+        edges = np.delete(edges, np.concatenate([touching, touching + 1]))
     lengths = np.diff(np.concatenate([[0], edges, [height * width]]))
     filled = np.arange(len(lengths)) % 2 == 1
     return lengths[lengths > 0], filled[lengths > 0]
@@ -117,23 +118,21 @@ def _pack(lengths: IntArray, values: IntArray, total: int) -> list[int]:
     token = ((((4 | size) << bits) | (length - 1)) << WORD_SIZE) | np.repeat(values, pieces)
     head = np.array([total, WORD_SIZE - 1, *(each - 1 for each in RUN_SIZES)])
     head_bits = np.array([32, 5, 4, 4, 4, 4])
-    numbers, widths = (
-        np.concatenate([head, token]),
-        np.concatenate([head_bits, 3 + bits + WORD_SIZE]),
-    )
-    # The SDK pads by 8 - n % 8 zeros: a whole byte when there is nothing to fill.
-    return _joined(numbers, widths)
+    widths = np.concatenate([head_bits, bits + (3 + WORD_SIZE)])
+    return _joined(np.concatenate([head, token]), widths)
 
 
 def _joined(numbers: IntArray, widths: IntArray) -> list[int]:
     """Each number as its `width` <= 33 lowest bits, one after the other, as bytes."""
     ends = np.cumsum(widths)
-    first, offset = np.divmod(ends - widths, 8)
-    windows = numbers << (40 - offset - widths)  # five bytes from the one in which it starts
+    starts = ends - widths
+    first = starts >> 3
+    windows = numbers << (40 - (starts & 7) - widths)  # five bytes from the one it starts in
     parts = (windows[:, None] >> np.arange(32, -1, -8)) & 255
     place = first[:, None] + np.arange(5)
     # No two numbers share a bit, so that adding is joining.
     joined = np.bincount(place.ravel(), parts.ravel(), minlength=int(ends[-1]) // 8 + 5)
+    # The SDK pads by 8 - n % 8 zeros: a whole byte when there is nothing to fill.
     data: list[int] = joined[: int(ends[-1]) // 8 + 1].astype(np.uint8).tolist()
     return data
 
@@ -168,27 +167,26 @@ def _read_runs(
     position, end, available = _HEADER_BITS, 0, len(data) * 8
     data = data + bytes(8)  # so that a window of 8 bytes can be read at every byte
     window, mask = int.from_bytes, (1 << word_size) - 1
+    # By a run's first three bits (repeated, size): its bits up to its first value, and their mask.
+    fields = [(3 + size + word_size, (1 << size + word_size) - 1) for size in run_sizes] * 2
     while end < count:
-        byte = position >> 3
-        word = (window(data[byte : byte + 8], "big") << (position & 7)) & 0xFFFFFFFFFFFFFFFF
-        size = run_sizes[(word >> 61) & 3]
-        length = ((word >> (61 - size)) & ((1 << size) - 1)) + 1
-        position += 3 + size
-        repeated = word >> 63
-        stop = position + word_size * (1 if repeated else length)
-        if stop > available or end + length > count:
-            raise RegionError(
-                "Brush RLE: cut short." if stop > available else "Brush RLE: runs past its end."
-            )
-        if repeated:
-            end += length
+        byte, offset = position >> 3, position & 7
+        word = window(data[byte : byte + 8], "big")
+        kind = (word >> (61 - offset)) & 7
+        bits, lowest = fields[kind]
+        run = (word >> (64 - offset - bits)) & lowest  # length - 1 and one value
+        length = (run >> word_size) + 1
+        position += bits if kind > 3 else bits + (length - 1) * word_size
+        end += length
+        if position > available or end > count:
+            cut = position > available
+            raise RegionError(f"Brush RLE: {'cut short' if cut else 'runs past its end'}.")
+        if kind > 3:
             ends.append(end)
-            values.append((word >> (61 - size - word_size)) & mask)
+            values.append(run & mask)
         else:
-            values.extend(_literals(data, position, length, word_size))
-            ends.extend(range(end + 1, end + length + 1))
-            end += length
-        position = stop
+            ends.extend(range(end - length + 1, end + 1))
+            values.extend(_literals(data, position - length * word_size, length, word_size))
     return np.array(ends, np.int64), np.array(values, np.uint8)
 
 

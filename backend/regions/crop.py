@@ -29,11 +29,10 @@ class Crop:
 
 def tight(crop: Crop) -> Crop:
     """The crop without empty rows and columns around. Raises RegionError when it is empty."""
-    ys, xs = np.flatnonzero(crop.mask.any(1)), np.flatnonzero(crop.mask.any(0))
-    if not len(ys):
+    left, top, columns, rows = cv2.boundingRect(crop.mask.view(np.uint8))
+    if not columns:
         raise RegionError("The region covers no pixel of the image.")
-    top, left = int(ys[0]), int(xs[0])
-    mask = crop.mask[top : int(ys[-1]) + 1, left : int(xs[-1]) + 1].copy()
+    mask = crop.mask[top : top + rows, left : left + columns].copy()
     return Crop(mask, crop.x + left, crop.y + top)
 
 

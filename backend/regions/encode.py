@@ -61,7 +61,8 @@ def paste(mask_probs: FloatArray, box: FloatArray, height: int, width: int) -> C
     weak model's mask.
     """
     side = mask_probs.shape[-1]
-    padded = np.pad(mask_probs.astype(np.float32), 1)
+    padded = np.zeros((side + 2, side + 2), np.float32)
+    padded[1:-1, 1:-1] = mask_probs
     x1, y1, x2, y2 = _expanded(box, np.float32((side + 2) / side))
     resized = cv2.resize(
         padded, (max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)), interpolation=cv2.INTER_LINEAR
