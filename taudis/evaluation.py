@@ -124,7 +124,7 @@ def judge(
     if instances == 0:
         nothing = dict.fromkeys(label_map.names, math.nan)
         return Metrics(math.nan, math.nan, nothing, (math.nan, math.nan), len(judged), 0)
-    precision = _coco_precision(judged, len(label_map), limit)  # [T,R,K]
+    precision = coco_precision(judged, len(label_map), limit)  # [T,R,K]
     per_label = _mean_of_known(precision[0], axis=0)  # [K]
     matches = [_matches(judged, label, limit) for label in range(1, len(label_map) + 1)]
     return Metrics(
@@ -146,8 +146,10 @@ def _mean_of_known(precision: FloatArray, axis: int | tuple[int, ...]) -> FloatA
     return mean
 
 
-def _coco_precision(judged: list[Judged], labels: int, limit: int) -> FloatArray:
-    """COCO's interpolated precision [10 IoUs, 101 recalls, K labels] over all areas."""
+def coco_dicts(
+    judged: list[Judged], labels: int
+) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
+    """The truth as a COCO file's content and the detections as COCO results; K = `labels`."""
     truth: dict[str, list[dict[str, Any]]] = {
         "images": [],
         "annotations": [],
@@ -173,6 +175,12 @@ def _coco_precision(judged: list[Judged], labels: int, limit: int) -> FloatArray
             {"image_id": number, "category_id": int(l), "score": float(s), "segmentation": m}
             for l, s, m in zip(image.labels, image.scores, image.masks, strict=True)  # noqa: E741
         ]
+    return truth, found
+
+
+def coco_precision(judged: list[Judged], labels: int, limit: int) -> FloatArray:
+    """COCO's interpolated precision [10 IoUs, 101 recalls, K labels] over all areas."""
+    truth, found = coco_dicts(judged, labels)
     if not found:
         known = {a["category_id"] for a in truth["annotations"] if not a["iscrowd"]}
         columns = [0.0 if label in known else -1.0 for label in range(1, labels + 1)]
