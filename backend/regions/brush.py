@@ -28,6 +28,10 @@ WORD_SIZE = 8
 RUN_SIZES = (3, 4, 8, 16)  # bits of length - 1, as Label Studio writes them
 _HEADER_BITS = 32 + 5 + 4 * 4
 _LONGEST = 1 << RUN_SIZES[-1]
+# As arrays, since making those anew would be a third of a small mask's time.
+_SIZE_BOUNDS, _SIZE_BITS = np.array([8, 16, 256]), np.array(RUN_SIZES)
+_HEAD = np.array([0, WORD_SIZE - 1, *(size - 1 for size in RUN_SIZES)])
+_HEAD_WIDTHS = np.array([32, 5, 4, 4, 4, 4])
 
 
 def encode_rle(mask: BoolArray) -> list[int]:
@@ -87,6 +91,8 @@ def _runs(crop: BoolArray, x: int, y: int, height: int, width: int) -> tuple[Int
         edges = np.delete(edges, np.concatenate([touching, touching + 1]))
     lengths = np.diff(np.concatenate([[0], edges, [height * width]]))
     filled = np.arange(len(lengths)) % 2 == 1
+    if lengths[0] and lengths[-1]:
+        return lengths, filled
     return lengths[lengths > 0], filled[lengths > 0]
 
 
@@ -101,40 +107,42 @@ def _changes(crop: BoolArray) -> tuple[IntArray, IntArray]:
     words = rows.view("<u8").ravel()  # every row ends with an empty pixel
     changed = words ^ (words << 1)
     changed[1:] ^= words[:-1] >> 63
-    at = np.flatnonzero(changed != 0)
+    at = (changed != 0).nonzero()[0]
     bits = np.unpackbits(changed[at].view(np.uint8), bitorder="little")
-    found = np.flatnonzero(bits.view(bool))
+    found = bits.view(bool).nonzero()[0]
     return np.divmod(at[found >> 6] * 64 + (found & 63), rows.shape[1] * 8)
 
 
 def _pack(lengths: IntArray, values: IntArray, total: int) -> list[int]:
     """Pack runs (lengths >= 2) the way the SDK does: the smallest run size, long runs in pieces."""
-    pieces = -(-lengths // _LONGEST)
-    size = np.repeat(np.searchsorted([8, 16, 256], lengths), pieces)
-    last = np.cumsum(pieces) - 1
-    length = np.full(int(pieces.sum()), _LONGEST, np.int64)
-    length[last] = lengths - (pieces - 1) * _LONGEST
-    bits = np.asarray(RUN_SIZES)[size]
-    token = ((((4 | size) << bits) | (length - 1)) << WORD_SIZE) | np.repeat(values, pieces)
-    head = np.array([total, WORD_SIZE - 1, *(each - 1 for each in RUN_SIZES)])
-    head_bits = np.array([32, 5, 4, 4, 4, 4])
-    widths = np.concatenate([head_bits, bits + (3 + WORD_SIZE)])
+    more = (lengths - 1) >> RUN_SIZES[-1]  # pieces of the longest size before the last
+    size = _SIZE_BOUNDS.searchsorted(lengths)
+    bits = _SIZE_BITS[size]
+    token = ((((4 | size) << bits) | (lengths - 1 - more * _LONGEST)) << WORD_SIZE) | values
+    if more.any():
+        last = (more + 1).cumsum() - 1
+        longest = ((7 << RUN_SIZES[-1]) | (_LONGEST - 1)) << WORD_SIZE
+        bits, tokens = bits.repeat(more + 1), (longest | values).repeat(more + 1)
+        tokens[last] = token
+        token = tokens
+    head = _HEAD.copy()
+    head[0] = total
+    widths = np.concatenate([_HEAD_WIDTHS, bits + (3 + WORD_SIZE)])
     return _joined(np.concatenate([head, token]), widths)
 
 
 def _joined(numbers: IntArray, widths: IntArray) -> list[int]:
     """Each number as its `width` <= 33 lowest bits, one after the other, as bytes."""
-    ends = np.cumsum(widths)
+    ends = widths.cumsum()
     starts = ends - widths
-    first = starts >> 3
-    windows = numbers << (40 - (starts & 7) - widths)  # five bytes from the one it starts in
-    parts = (windows[:, None] >> np.arange(32, -1, -8)) & 255
-    place = first[:, None] + np.arange(5)
-    # No two numbers share a bit, so that adding is joining.
-    joined = np.bincount(place.ravel(), parts.ravel(), minlength=int(ends[-1]) // 8 + 5)
+    first = starts >> 5
+    # Two words of 32 bits from the one it starts in. No two numbers share a bit, so that adding is
+    # joining, and a word is exact as a float64.
+    windows = numbers.astype(np.uint64) << (64 - (starts & 31) - widths).astype(np.uint64)
+    parts = np.concatenate([windows >> 32, windows & 0xFFFFFFFF])
+    words = np.bincount(np.concatenate([first, first + 1]), parts)
     # The SDK pads by 8 - n % 8 zeros: a whole byte when there is nothing to fill.
-    data: list[int] = joined[: int(ends[-1]) // 8 + 1].astype(np.uint8).tolist()
-    return data
+    return list(words.astype(">u4").tobytes()[: int(ends[-1]) // 8 + 1])
 
 
 def _as_bytes(rle: Any) -> bytes:
