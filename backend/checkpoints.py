@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Serving:
-    """A detector that serves, its version, and why it is not the one that should ('' if it is)."""
+    """A detector that serves (`Detector.fast`), and why it is not the one that should, if so."""
 
     version: str
     detector: Detector
@@ -40,7 +40,7 @@ def load_serving(desk: Desk, label_map: LabelMap) -> Serving:
             troubles.append(str(error))
             continue
         trouble = f"model {version} stands in for {wanted}: {troubles[0]}" if troubles else ""
-        return Serving(version, detector, trouble)
+        return Serving(version, detector.fast(), trouble)
     raise CheckpointError(troubles[0] if troubles else f"Project {desk.project_id} has no model.")
 
 

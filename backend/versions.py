@@ -144,7 +144,8 @@ def compare_versions(desk: Desk, a: str, b: str) -> tuple[str, str, Comparison]:
     names = models.model_of(desk, a), models.model_of(desk, b)
     samples, config = validation_now(desk, [read_card(desk.model_dir(name)) for name in names])
     of_a, of_b = (
-        load_checkpoint(desk.model_dir(name), label_map=config.label_map)[0] for name in names
+        load_checkpoint(desk.model_dir(name), label_map=config.label_map)[0].fast()
+        for name in names
     )
     if not len(samples):
         raise RoundError(

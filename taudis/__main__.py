@@ -146,7 +146,7 @@ def score(
 ) -> None:
     """Run the model over a COCO file's images and write the pool (.npz) that `select` reads."""
     labels, samples = load_coco(coco, images)
-    detector: Detector = load_checkpoint(model, label_map=labels)[0]
+    detector: Detector = load_checkpoint(model, label_map=labels)[0].fast()
     pairs = ((number, samples.image(row)) for row, number in enumerate(samples.image_ids))
     pool = score_pool(detector, pairs, embedding="box" if box else "mask")
     save_pool(out, pool)

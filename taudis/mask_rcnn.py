@@ -185,9 +185,9 @@ class Detector:
         *blocks, (*linear_layers, relu) = (list(block) for block in heads.mask_head)
         for layer in (*chain.from_iterable(blocks), *linear_layers):
             rois = layer(rois)
-        before = rois.mean((2, 3)) if before_relu else None  # the ReLU works in place
+        before = rois.float().mean((2, 3)) if before_relu else None  # the ReLU works in place
         active = relu(rois)  # [n,D,14,14]
-        logits = heads.mask_predictor(active)  # [n,K+1,28,28]
+        logits = heads.mask_predictor(active).float()  # [n,K+1,28,28]
         labels = [pick.labels for pick in chosen]
         mask_probs = maskrcnn_inference(logits, labels)
 
@@ -195,7 +195,7 @@ class Detector:
         if embedding == "box":
             vectors = hidden[torch.cat([p.rows for p in chosen])]
         else:
-            vectors = active.mean((2, 3)) if before is None else before
+            vectors = active.float().mean((2, 3)) if before is None else before
         whole = [
             _mean_over_image(level, batch.tensors.shape[-2:], size)
             for level, size in zip(features["0"], batch.image_sizes, strict=True)

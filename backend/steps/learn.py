@@ -190,7 +190,7 @@ def judged(desk: Desk, round_: Round, report: Report) -> Result:
     version = round_.steps["trained"]["version"]
     samples, config = samples_of(desk, round_, "validation")
     new, _ = load_checkpoint(desk.model_dir(version), label_map=config.label_map)
-    metrics, shown = _measured(new, samples, desk.settings.seed)
+    metrics, shown = _measured(new.fast(), samples, desk.settings.seed)
     old = _serving_before(desk, config.label_map)
     told = _verdict(metrics, old, samples, desk.settings.seed)
     held = state_of(desk.project, "promoted", "")
@@ -283,4 +283,5 @@ def scoring_model(desk: Desk, round_: Round, label_map: LabelMap) -> Serving:
     if verdict is None or not verdict["serve"]:
         return load_serving(desk, label_map)
     version = str(verdict["version"])
-    return Serving(version, load_checkpoint(desk.model_dir(version), label_map=label_map)[0])
+    detector, _ = load_checkpoint(desk.model_dir(version), label_map=label_map)
+    return Serving(version, detector.fast())
