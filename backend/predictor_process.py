@@ -18,12 +18,17 @@ from backend.logs import setup_logging
 from backend.predictor import Answer, Job
 from backend.regions import encode_prediction
 from backend.settings import Settings
+from backend.steady import keep_memory_steady
 from backend.studio import Studio
 from taudis.checkpoint import load_checkpoint
-from taudis.errors import TaudisError
+from taudis.errors import CheckpointError, TaudisError
+from taudis.instances import FloatArray
 from taudis.mask_rcnn import Detector
+from taudis.shown import CARD_KEY, thresholds_for
 
 logger = logging.getLogger(__name__)
+
+Loaded = tuple[Detector, FloatArray]  # a model, and the scores [K] from which it is shown
 
 MODELS = 2  # the serving one, and the one before or another project's
 
@@ -32,6 +37,7 @@ def serve(connection: Connection, settings: Settings, idle_seconds: float) -> No
     """Answer jobs until the web process is gone or nothing was asked for `idle_seconds`."""
     setup_logging(settings.log_level)
     torch.set_num_threads(1)
+    keep_memory_steady()
     with contextlib.suppress(OSError):
         os.nice(5)  # a webhook goes first
     desk = PredictionDesk(settings)
@@ -53,26 +59,40 @@ class PredictionDesk:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.models: OrderedDict[Path, Detector] = OrderedDict()
+        self.models: OrderedDict[Path, Loaded] = OrderedDict()
 
     def answer(self, job: Job) -> Answer:
-        """The regions of one task above SCORE_THRESHOLD; faults of task or model as `problem`."""
+        """The regions of one task that are worth showing; faults of task or model as `problem`."""
         try:
             config = parse_label_config(job.label_config)
             address = config.image.address(job.data)
-            detector = self._model(job.checkpoint, config)
+            detector, thresholds = self._readable((job.checkpoint, *job.stand_ins), config)
             source = image_source(self.settings, Studio(job.studio_url, job.token))
             detection = detector.detect([source.load(address)])[0]
         except (BackendError, TaudisError) as error:
             return Answer([], str(error))
-        return Answer(encode_prediction(detection, config, threshold=self.settings.score_threshold))
+        return Answer(encode_prediction(detection, config, threshold=thresholds))
 
-    def _model(self, folder: Path, config: LabelConfig) -> Detector:
+    def _readable(self, folders: tuple[Path, ...], config: LabelConfig) -> Loaded:
+        """The first detector that can be read; raises CheckpointError of the first if none can."""
+        troubles: list[CheckpointError] = []
+        for folder in folders:
+            try:
+                return self._model(folder, config)
+            except CheckpointError as error:
+                logger.warning("Predicting on the spot with an earlier model, if any: %s", error)
+                troubles.append(error)
+        raise troubles[0]
+
+    def _model(self, folder: Path, config: LabelConfig) -> Loaded:
         """The checkpoint's detector, verified and made for these labels; the oldest one goes."""
         found = self.models.pop(folder, None)
-        if found is None or found.label_map != config.label_map:
+        if found is None or found[0].label_map != config.label_map:
+            # Loaded first: a checkpoint that is refused must not push a good one out.
+            detector, card = load_checkpoint(folder, label_map=config.label_map)
+            chosen, fixed = card.get(CARD_KEY, {}), self.settings.score_threshold
+            found = detector.fast(), thresholds_for(config.label_map, chosen, fixed)
             while len(self.models) >= MODELS:
                 self.models.popitem(last=False)
-            found = load_checkpoint(folder, label_map=config.label_map)[0]
         self.models[folder] = found
         return found

@@ -7,6 +7,7 @@ BASIC_AUTH_PASS, MODEL_DIR, LOG_LEVEL, HOST, PORT, WORKERS, THREADS) mean here w
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -188,6 +189,11 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError("Settings that cannot be used:\n" + "\n".join(lines)) from None
     _check_pairs(settings)
     return settings
+
+
+def set_for_libraries(name: str, value: str) -> None:
+    """Set a variable that a library below reads by itself, unless the engineer has set it."""
+    os.environ.setdefault(name, value)
 
 
 def setting_names() -> set[str]:

@@ -22,6 +22,7 @@ from backend.desk import Desk
 from backend.errors import BackendError, LeaseLost, StudioNotFound
 from backend.rounds import Heartbeat, run_round
 from backend.settings import Settings
+from backend.steady import keep_memory_steady
 from backend.store import WORKER_BUSY_MS, Bell, Lease, Project, Round, Store
 
 logger = logging.getLogger(__name__)
@@ -271,6 +272,7 @@ def run(settings: Settings) -> None:
     """
     os.nice(settings.nice)
     _limit_threads(settings.torch_threads)
+    keep_memory_steady()
     worker = Worker(settings, Store(settings.model_dir, busy_ms=WORKER_BUSY_MS))
 
     def leave(_signal: int, _frame: Any) -> None:

@@ -21,22 +21,23 @@ from backend.label_config import LabelConfig
 from backend.predictions import Region
 from backend.regions import encode_prediction
 from backend.steps.common import Report, Result
-from backend.steps.learn import load_snapshot, scoring_version
+from backend.steps.learn import load_snapshot, scoring_model
 from backend.store import Round
-from taudis.checkpoint import load_checkpoint
+from taudis.checkpoint import read_card
 from taudis.instances import Instances, Pool, Selection, Uncertainty
 from taudis.mask_rcnn import Detection
 from taudis.pools import load_pool, save_pool
 from taudis.scoring import score_pool
 from taudis.select import Labelled, SelectionParams
+from taudis.shown import CARD_KEY, thresholds_for
 from taudis.strategies import query
 
 logger = logging.getLogger(__name__)
 
 READ_AHEAD = 4
 """Images fetched and decoded while the model looks at others,"""
-READ_AHEAD_BYTES = 100_000_000
-"""and fewer where they are large: two of 4,000 x 3,000 px."""
+READ_AHEAD_BYTES = 64_000_000
+"""and fewer where they are large: one of 4,000 x 3,000 px."""
 
 
 def scored(desk: Desk, round_: Round, report: Report) -> Result:
@@ -44,24 +45,32 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
     folder = desk.round_dir(round_)
     _, _, config = load_snapshot(desk, round_)
     tasks = {int(task): data for task, data in read_json(folder / "pool.json").items()}
-    detector, _ = load_checkpoint(
-        desk.model_dir(scoring_version(desk, round_)), label_map=config.label_map
-    )
+    serving = scoring_model(desk, round_, config.label_map)
+    chosen = read_card(desk.model_dir(serving.version)).get(CARD_KEY, {})
+    thresholds = thresholds_for(config.label_map, chosen, desk.settings.score_threshold)
     set_aside: dict[int, str] = {}
     done = itertools.count(1)
 
     def keep(task: int, detection: Detection) -> None:
-        regions = encode_prediction(detection, config, threshold=desk.settings.score_threshold)
+        regions = encode_prediction(detection, config, threshold=thresholds)
         place = next(done)
         add(predictions.Prediction(task, place, 0.0, "", regions))  # no rank yet: in order of id
         report({"step": "scored", "done": place + len(set_aside), "total": len(tasks)})
 
     images = read_images(desk, config, tasks, set_aside)
     with predictions.writing(folder / "regions.sqlite3") as add:
-        pool = score_pool(detector, images, embedding=desk.settings.embedding, on_image=keep)
+        pool = score_pool(
+            serving.detector, images, embedding=desk.settings.embedding, on_image=keep
+        )
     save_pool(folder / "pool.npz", pool)
     write_json(folder / "set_aside.json", {str(task): why for task, why in set_aside.items()})
-    return {"images": len(pool), "instances": len(pool.instances), "set_aside": len(set_aside)}
+    return {
+        "model": serving.version,
+        "trouble": serving.trouble,
+        "images": len(pool),
+        "instances": len(pool.instances),
+        "set_aside": len(set_aside),
+    }
 
 
 def read_images(

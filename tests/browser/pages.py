@@ -172,6 +172,29 @@ class Pages:
         self.page.mouse.up()
         expect(self.page.locator(REGION)).to_have_count(1)
 
+    def use_tool(
+        self, tool: str, size: tuple[int, int], start: tuple[int, int], end: tuple[int, int]
+    ) -> None:
+        """Press a tool's button and drag from and to the middle of pixels (x, y) of the picture.
+
+        The picture has `size` (height, width) px; the selected region takes the stroke.
+        """
+        strokes = "() => Htx.annotationStore.selected.selectedRegions[0].touches.length"
+        before = self.page.evaluate(strokes)
+        self.page.get_by_role("button", name=tool, exact=True).click()
+        box = self.page.locator(IMAGE).bounding_box()
+        scale = box["width"] / size[1], box["height"] / size[0]
+        points = [
+            (box["x"] + (x + 0.5) * scale[0], box["y"] + (y + 0.5) * scale[1])
+            for x, y in (start, end)
+        ]
+        self.page.mouse.move(*points[0])
+        self.page.mouse.down()
+        self.page.mouse.move(*points[1], steps=8)
+        self.page.mouse.up()
+        self.page.wait_for_function(f"number => ({strokes})() === number", arg=before + 1)
+        self._settle()
+
     def delete_first_region(self) -> str:
         """Choose the first region in the list and delete it by the keyboard; its id."""
         before = self.regions()
