@@ -1,0 +1,18 @@
+"""The GPU benchmark runs, tiny, on whatever is there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import gpu
+
+
+@pytest.mark.slow
+def test_it_runs_tiny_and_prints_its_figures(capsys):
+    gpu.main(["--size", "96", "--batch", "1", "--steps", "1", "--rounds", "1", "--workers", "0"])
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for name in ("train_over_reference", "one_pass_over_stock", "one_pass_over_stock_bf16"):
+        assert figures[name] > 0
+    assert figures["train_images_per_s"] > 0
