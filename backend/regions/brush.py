@@ -5,8 +5,8 @@ run size - 1; then runs, each one bit "repeated", two bits which run size, lengt
 (repeated) or length values (literal). A mask pixel is four equal values, the last of them alpha.
 
 Encoding gives the bytes of `label_studio_sdk.converter.brush.mask2rle(mask * 255)`, decoding the
-pixels where its `decode_rle(...).reshape(H, W, 4)[..., 3]` is not zero. Both stay at runs as long
-as they can: the SDK's decoder allocates what the first four bytes claim.
+pixels where its `decode_rle(...).reshape(H, W, 4)[..., 3]` is at least half of its largest value.
+Both stay at runs as long as they can: the SDK's decoder allocates what the first four bytes claim.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def encode_rle_crop(crop: BoolArray, x: int, y: int, height: int, width: int) ->
 
 
 def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
-    """Decode Label Studio's bytes to a mask [height,width], True where alpha is not zero.
+    """Decode Label Studio's bytes to a mask [height,width]: its pixels that are at least half full.
+
+    Full is the region's strongest alpha: strokes and erasers have soft edges, and a tool may draw
+    with less than full opacity. An eraser leaves a fringe of faint pixels, which do not count.
 
     Raises RegionError, before allocating, for a size out of bounds and for bytes that claim another
     number of values than height x width x 4; and for bytes that are cut short or malformed.
@@ -71,7 +74,9 @@ def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
     ends, values = _read_runs(data, count, word_size, run_sizes)
     # The alpha of pixel k is value 4k+3, so a run that ends at e holds the alphas below e // 4.
     alphas = np.diff(ends // CHANNELS, prepend=0)
-    return np.repeat(values != 0, alphas).reshape(height, width)
+    full = int(values[alphas > 0].max())
+    filled = (values > 0) & (2 * values.astype(np.int64) >= full)
+    return np.repeat(filled, alphas).reshape(height, width)
 
 
 def _check_size(height: int, width: int) -> None:

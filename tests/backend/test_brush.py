@@ -21,7 +21,11 @@ def sdk_encode(mask):
 
 
 def sdk_decode(rle, height, width):
-    return sdk.decode_rle(rle).reshape(height, width, 4)[:, :, 3] > 0
+    return half_full(sdk.decode_rle(rle).reshape(height, width, 4)[:, :, 3])
+
+
+def half_full(alpha):
+    return (alpha > 0) & (2 * alpha.astype(int) >= alpha.max())
 
 
 def blobs(height, width, seed):
@@ -83,7 +87,15 @@ def test_what_the_sdk_writes_of_any_rgba_image_is_read_like_it(image, sizes):
     rle = sdk.encode_rle(image.ravel()) if sizes[0] == 3 else literal_rle(image.ravel(), sizes)
     expected = sdk_decode(rle, *image.shape[:2])
     assert np.array_equal(decode_rle(rle, *image.shape[:2]), expected)
-    assert np.array_equal(expected, image[:, :, 3] > 0)
+    assert np.array_equal(expected, half_full(image[:, :, 3]))
+
+
+def test_the_faint_fringe_that_an_eraser_leaves_does_not_count():
+    alpha = np.array([[0, 40, 255], [127, 128, 200]], np.uint8)
+    rle = sdk.encode_rle(np.repeat(alpha, 4))
+    assert decode_rle(rle, 2, 3).tolist() == [[False, False, True], [False, True, True]]
+    faint = sdk.encode_rle(np.repeat(alpha // 4, 4))  # a tool that draws with a quarter's opacity
+    assert np.array_equal(decode_rle(faint, 2, 3), decode_rle(rle, 2, 3))
 
 
 def literal_rle(values, sizes):

@@ -134,7 +134,9 @@ def test_a_mask_erased_enlarged_and_relabelled_is_read_back_as_the_editor_shows_
     ids = pages.regions()
     assert ids == [region["id"] for region in predicted]
     pages.keep("12-edited")
-    drawn = [np.array(pages.page.evaluate(CANVAS, id_), np.uint8).reshape(size) > 0 for id_ in ids]
+    drawn = [
+        np.array(pages.page.evaluate(CANVAS, id_), np.uint8).reshape(size) >= 128 for id_ in ids
+    ]
     seen = shown(pages, size)
     annotation = pages.submit_last()
 
