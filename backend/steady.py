@@ -5,9 +5,9 @@ from __future__ import annotations
 from backend.settings import set_for_libraries
 from taudis.memory import give_back_large_blocks
 
-PREDICT_BYTES = 1_500_000_000
+PREDICT_BYTES = 1_800_000_000
 """Most memory that scoring a pool, or predicting on the spot, takes with the small model and images
-of up to 4,000 x 3,000 px; 0.8 GB of it is PyTorch. Held to by `benchmarks.memory`."""
+of up to 4,000 x 3,000 px; 0.8 GB of it is PyTorch. `tests/benchmarks/test_memory.py` holds it."""
 KEPT_KERNELS = "512"
 """oneDNN keeps this many compiled kernels (its default: 1024), one for each shape that it has met.
 A training step uses fewer than 256; each size of picture and number of detections adds some."""
