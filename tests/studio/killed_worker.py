@@ -12,10 +12,11 @@ import os
 import signal
 import sys
 
-from backend import prune, rounds, worker
+from backend import rounds, worker
 from backend.logs import setup_logging
 from backend.settings import load_settings
 from backend.steps import choose, learn
+from backend.store import Store
 from backend.studio import Studio
 
 
@@ -93,7 +94,7 @@ SPECIAL = {
     ("published", "half"): lambda: while_posting(sent=False),
     ("published", "sent"): lambda: while_posting(sent=True),
     ("flipped", "patched"): lambda: after_call(Studio, "patch_project"),
-    ("pruned", "middle"): lambda: after_call(prune, "_remove_others"),
+    ("pruned", "middle"): lambda: after_call(Store, "prune_version"),  # its files still there
 }
 
 

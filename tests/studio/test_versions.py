@@ -226,10 +226,11 @@ def test_prune_spares_what_serves_and_what_a_rollback_would(work):
     assert work.check_whole() == served
     older = work.loop.store.versions(work.id)[1]
     assert older.version in cli(work, "rollback")
-    assert work.check_whole() == older.version and state(work)["model"] == work.third
+    # Not `check_whole`: Label Studio keeps a row of the task predicted on the spot under it.
+    assert work.version() == older.version and state(work)["model"] == work.third
     assert not state(work)["promoted"]
     work.label_next()
     assert served in cli(work, "unpin")
-    assert work.check_whole() == served
+    assert work.version() == served
     time.sleep(1.5)  # a look of the worker: nothing calls for a round
     assert work.rounds()[0].number == 7
