@@ -4,13 +4,14 @@ Each candidate's row is the set of pool instances it covers; k rows shall cover 
 Greedy takes the row with the largest gain again and again, which covers at least 1 - 1/e of what
 the best k rows would. The gain of a row only ever falls as more is covered, so a gain computed
 earlier is an upper bound: when the row on top of the heap has a gain that is up to date, no other
-row can beat it, and the lazy order equals that of evaluating every row in every step.
+row can beat it, and the lazy order equals that of evaluating every row in every step. Rows are
+evaluated in batches, more and more of them until one of those is on top.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,13 +19,16 @@ import numpy.typing as npt
 
 from taudis.errors import DataError, SelectionError
 from taudis.instances import FloatArray, IntArray
-from taudis.similarity import BitRows
+from taudis.seeding import seeded_hash
+from taudis.similarity import BitRows, row_sizes
 
 Remainder = Literal["layers", "uncertainty", "none"]
 """Where the picks come from once everything that can be covered is covered."""
 
 LAST_LAYER = 30  # a vote of 2^-31 could no longer matter; more layers are not run
-_BLOCK_ROWS = 512
+_FIRST_BATCH, _BATCH = 8, 32
+"""Rows whose gains are computed in one call: a call costs as much as eight rows, and more than 32
+would leave the processor's cache."""
 
 Words = npt.NDArray[np.uint64]
 
@@ -44,6 +48,13 @@ class Cover:
     coverable: int  # instances that the rows together reach
     saturation_pick: int | None
 
+    def scaled(self, factor: float) -> Cover:
+        """The cover with its counts times `factor`: of a sample of columns, estimates of all."""
+        if factor == 1:
+            return self
+        gains = np.rint(self.gains * factor).astype(np.int64)
+        return replace(self, gains=gains, coverable=round(self.coverable * factor))
+
     @property
     def curve(self) -> IntArray:
         """[k0] int64, covered instances after each pick of the first layer."""
@@ -57,7 +68,12 @@ class Cover:
 
 
 def greedy_cover(
-    rows: BitRows, k: int, *, priority: IntArray | None = None, remainder: Remainder = "layers"
+    rows: BitRows,
+    k: int,
+    *,
+    priority: IntArray | None = None,
+    remainder: Remainder = "layers",
+    sizes: IntArray | None = None,
 ) -> Cover:
     """Choose up to k rows by greedy maximum cover (Algorithm 1 line 7).
 
@@ -66,19 +82,28 @@ def greedy_cover(
     remainder: what follows once the cover is complete, which the paper leaves open:
     `layers` starts a new cover on the candidates that are left, each layer's picks with half the
     vote of the one before; `uncertainty` takes the rest in the order of `priority`; `none` stops.
+    sizes: [C] set bits of each row, if known (`row_sizes`).
     Raises DataError for arrays and SelectionError for k or remainder that do not fit.
     """
     order = _check(rows, k, priority, remainder)
     words = _words(rows)
-    sizes = _sizes(words)
+    sizes = row_sizes(rows) if sizes is None else sizes
     reach: Words = np.bitwise_or.reduce(words, axis=0)
     coverable = int(np.bitwise_count(reach).sum(dtype=np.int64))
+    fresh = np.lexsort((order, -sizes))
+    fresh = fresh[sizes[fresh] > 0]
+    gains = _Gains(words)
+    layers = [_one_cover(words, sizes, reach, fresh, order, k, gains)]
     left = np.ones(len(words), bool)
-    layers = [_one_cover(words, sizes, reach, order, left, k)]
+    left[[row for row, _ in layers[0]]] = False
     if remainder == "layers":
+        twins = _twins(words, fresh) if len(layers[0]) < k else np.zeros(0, np.int64)
         while len(layers) <= LAST_LAYER and layers[-1] and sum(map(len, layers)) < k:
-            picked = sum(map(len, layers))
-            layers.append(_one_cover(words, sizes, reach, order, left, k - picked))
+            picked, still = sum(map(len, layers)), left[fresh]
+            fresh, twins = fresh[still], twins[still]
+            firsts = np.sort(np.unique(twins, return_index=True)[1])
+            layers.append(_one_cover(words, sizes, reach, fresh[firsts], order, k - picked, gains))
+            left[[row for row, _ in layers[-1]]] = False
     elif remainder == "uncertainty":
         rest = np.flatnonzero(left)
         rest = rest[np.argsort(order[rest])][: k - len(layers[0])]
@@ -109,49 +134,87 @@ def _words(rows: BitRows) -> Words:
     return whole.view(np.uint64)
 
 
-def _sizes(words: Words) -> IntArray:
-    """Set bits of each row, [C] int64; computed once, since every layer starts from them."""
-    sizes = np.zeros(len(words), np.int64)
-    for top in range(0, len(words), _BLOCK_ROWS):
-        block = slice(top, top + _BLOCK_ROWS)
-        sizes[block] = np.bitwise_count(words[block]).sum(axis=1, dtype=np.int64)
-    return sizes
+class _Gains:
+    """What rows would newly cover, many at a time, in memory that is used again and again."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._rows = np.empty((_BATCH, words.shape[1]), np.uint64)
+        self._counts = np.empty((_BATCH, words.shape[1]), np.uint8)
+
+    def __call__(self, rows: IntArray, free: Words) -> IntArray:
+        """Instances of `free` that each of up to `_BATCH` rows holds."""
+        found, counts = self._rows[: len(rows)], self._counts[: len(rows)]
+        np.take(self._words, rows, axis=0, out=found, mode="clip")
+        np.bitwise_and(found, free, out=found)
+        np.bitwise_count(found, out=counts)
+        gains: IntArray = np.add.reduce(counts, axis=1, dtype=np.uint32)
+        return gains
 
 
 def _one_cover(
-    words: Words,
-    sizes: IntArray,
-    reach: Words,
-    priority: IntArray,
-    left: npt.NDArray[np.bool_],
-    k: int,
-) -> list[tuple[int, int]]:
-    """Cover from nothing with the rows still `left`: (row, gain) of each pick, gains above 0.
+    words: Words, sizes: IntArray, reach: Words, fresh: IntArray, priority: IntArray, k: int,
+    gains: _Gains,
+) -> list[tuple[int, int]]:  # fmt: skip
+    """Cover from nothing with the rows `fresh`: (row, gain) of each pick, gains above 0.
 
-    Marks the picks in `left` as taken.
+    `fresh` are the rows by falling size, then priority: their sizes are bounds of their gains. Rows
+    that were evaluated and gain something go to a heap with that gain, which is a bound as well.
+    The best bound of both is evaluated or, once it is up to date, picked.
     """
-    rest = np.flatnonzero(left & (sizes > 0))
     free = reach.copy()  # once nothing of it is left, no row need be looked at again
-    # (bound, tie, row, age)
-    heap = [(-int(sizes[row]), int(priority[row]), row, 0) for row in rest.tolist()]
-    heapq.heapify(heap)
+    bounds = sizes[fresh].tolist()
+    heap: list[tuple[int, int, int, int]] = []  # (-bound, tie, row, age)
     picks: list[tuple[int, int]] = []
-    while heap and len(picks) < k:
-        bound, tie, row, age = heap[0]
-        if age == len(picks):  # computed after the last pick: exact
-            heapq.heappop(heap)
-            picks.append((row, -bound))
-            left[row] = False
-            free &= ~words[row]
-            if not free.any():
-                break
+    seen, batch = 0, _FIRST_BATCH
+    while len(picks) < k and (heap or seen < len(bounds)):
+        unseen = (-bounds[seen], int(priority[fresh[seen]])) if seen < len(bounds) else (1, 0)
+        if not picks and seen == 0:  # nothing is covered yet: the largest row it is
+            row, gain, seen = int(fresh[0]), bounds[0], 1
+        elif heap and heap[0][:2] < unseen and heap[0][3] == len(picks):
+            bound, _, row, _ = heapq.heappop(heap)
+            gain = -bound
+        else:
+            if heap and heap[0][:2] < unseen:
+                rows = np.array(_stale(heap, len(picks), batch))
+            else:
+                rows = fresh[seen : seen + batch]
+                seen += len(rows)
+            found = gains(rows, free)
+            useful = np.flatnonzero(found)  # the others can never gain again in this layer
+            for row, gain in zip(rows[useful].tolist(), found[useful].tolist(), strict=True):
+                heapq.heappush(heap, (-gain, int(priority[row]), row, len(picks)))
+            batch = min(2 * batch, _BATCH)
             continue
-        gain = int(np.bitwise_count(words[row] & free).sum(dtype=np.int64))
-        if gain:
-            heapq.heapreplace(heap, (-gain, tie, row, len(picks)))
-        else:  # it can never gain again in this layer
-            heapq.heappop(heap)
+        picks.append((row, gain))
+        free &= ~words[row]
+        if not free.any():
+            break
+        batch = _FIRST_BATCH
     return picks
+
+
+def _stale(heap: list[tuple[int, int, int, int]], age: int, batch: int) -> list[int]:
+    """Up to `batch` rows from the top of the heap whose gains are out of date."""
+    some: list[int] = []
+    while heap and len(some) < batch and heap[0][3] != age:
+        some.append(heapq.heappop(heap)[2])
+    return some
+
+
+def _twins(words: Words, rows: IntArray) -> IntArray:
+    """A number for each row of `rows` [n] that it shares with rows of equal bits alone.
+
+    Of twins only the first can gain anything in a layer.
+    """
+    weights = seeded_hash(np.arange(words.shape[1]), 0) | np.uint64(1)
+    sums = (words @ weights)[rows]  # equal bits have equal sums, modulo 2^64
+    _, first, at = np.unique(sums, return_index=True, return_inverse=True)
+    numbers: IntArray = first[at]
+    for place in np.flatnonzero(numbers != np.arange(len(rows))).tolist():
+        if not np.array_equal(words[rows[place]], words[rows[numbers[place]]]):
+            numbers[place] = place  # equal sums by chance: no twin
+    return numbers
 
 
 def _assemble(layers: list[list[tuple[int, int]]], coverable: int, *, halving: bool) -> Cover:

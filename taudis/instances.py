@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from taudis.errors import DataError
+from taudis.rows import blocks, take
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -39,9 +40,13 @@ def _expect(name: str, array: Any, shape: tuple[int | str, ...], kind: str) -> N
 
 def _finite(name: str, array: FloatArray) -> None:
     """Raise DataError if the array holds NaN or infinity."""
-    if not np.isfinite(array).all():
-        where = np.argwhere(~np.isfinite(array))[0].tolist()
-        raise DataError(f"{name}: expected finite numbers, got NaN or infinity at index {where}.")
+    for start, rows in blocks(array):
+        if not np.isfinite(rows).all():
+            first, *rest = np.argwhere(~np.isfinite(rows))[0].tolist()
+            where = [start + first, *rest]
+            raise DataError(
+                f"{name}: expected finite numbers, got NaN or infinity at index {where}."
+            )
 
 
 @dataclass(frozen=True)
@@ -158,8 +163,9 @@ class Instances:
 
     def filter(self, rows: IntArray | BoolArray) -> Instances:
         """The given rows (indices or a boolean mask), in the order given."""
+        wanted: IntArray = np.arange(len(self))[rows]
         picked: dict[str, Any] = {
-            f.name: None if getattr(self, f.name) is None else getattr(self, f.name)[rows]
+            f.name: None if getattr(self, f.name) is None else take(getattr(self, f.name), wanted)
             for f in fields(self)
         }
         return replace(self, **picked)
@@ -211,6 +217,22 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def subset(self, images: IntArray) -> Pool:
+        """The pool of the given image rows alone, in the order given; each row at most once."""
+        place = np.full(len(self), -1, np.int64)
+        place[images] = np.arange(len(images))
+        rows = np.flatnonzero(place[self.instances.image_index] >= 0)
+        kept = self.instances.filter(rows)
+        measures = self.uncertainty
+        return Pool(
+            image_ids=self.image_ids[images],
+            sizes=self.sizes[images],
+            instances=replace(kept, image_index=place[kept.image_index]),
+            uncertainty=Uncertainty(measures.cm[rows], measures.ce[rows], measures.se[rows]),
+            mask_areas=self.mask_areas[rows],
+            image_embeddings=take(self.image_embeddings, images),
+        )
 
 
 @dataclass(frozen=True, eq=False)

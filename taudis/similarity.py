@@ -1,7 +1,8 @@
 """Algorithm 1 line 6: which pool instances each candidate is similar to, one bit an edge.
 
-The cost is that of the matrix product: blocks of one fixed shape, compared with sigma and packed to
-bits before the next block, so that memory beyond the result stays a few megabytes at any size.
+The cost is at most that of the matrix product: blocks of one fixed shape, compared with sigma and
+packed to bits before the next block, so that memory beyond the result stays a few megabytes at any
+size. Where the embeddings' energy lies in few directions it is a fraction of it (`taudis.prefix`).
 
 An edge whose cosine differs from sigma by less than float32 rounding (about 1e-6) may fall either
 way under another BLAS; block shape and row order are fixed, so one machine always agrees with
@@ -10,6 +11,7 @@ itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,122 +19,115 @@ import numpy.typing as npt
 
 from taudis.errors import DataError, SelectionError
 from taudis.instances import FloatArray, IntArray
+from taudis.prefix import LEAST_PAIRS, Prefix, Scratch, edges_between, find_prefix
 from taudis.seeding import seeded_hash
+from taudis.units import Float32, Units
 
 BitRows = npt.NDArray[np.uint8]
 """[C, W] as `np.packbits` makes them: bit j of row i is the edge from candidate i to instance j.
 W is ceil(N/8) rounded up to whole 64-bit words; the bits beyond N are 0."""
 
 BLOCK_ROWS, BLOCK_COLUMNS = 512, 4096
+SAMPLE_ROWS, SAMPLE_COLUMNS = 256, 4096
 SIGMA_CEILING = 1 - 1e-5  # closer to 1, float32 rounding would decide what is similar
-_NOTHING_LEFT = 1e-6  # of a dimension's largest value: what centring leaves below it is rounding
-
-
-def _float_matrix(name: str, array: FloatArray) -> None:
-    """Raise DataError unless the array is a matrix of floats."""
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-        got = f"{getattr(array, 'dtype', type(array))} {list(np.shape(array))}"
-        raise DataError(f"{name}: expected a float matrix [n, D], got {got}.")
-
-
-def _unit_rows(name: str, block: FloatArray) -> npt.NDArray[np.float32]:
-    """Rows of length 1 in float32; zero rows stay zero. Raises DataError for NaN or infinity."""
-    rows = block.astype(np.float32)
-    if not np.isfinite(rows).all():
-        raise DataError(f"{name}: expected finite numbers, got NaN or infinity; drop such rows.")
-    peak = np.abs(rows).max(axis=1, initial=0, keepdims=True)
-    rows /= np.where(peak > 0, peak, 1)  # first to 1, so that squares cannot overflow or vanish
-    length = np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
-    rows /= np.where(length > 0, length, 1)
-    return rows
-
-
-def prepare_embeddings(
-    embeddings: FloatArray, *, centre: bool = False, standardise: bool = False
-) -> FloatArray:
-    """The embeddings [N,D] in which cosines are taken.
-
-    `centre` subtracts the pool's mean; `standardise` does so and divides each dimension by its
-    standard deviation (constant dimensions become 0). Without either the input is returned as it
-    is, else a float32 copy [N,D]. Rows that equal the mean become zero vectors, which are similar
-    to nothing but themselves. Raises DataError unless a finite float matrix.
-    """
-    _float_matrix("embeddings", embeddings)
-    if not (centre or standardise) or not embeddings.size:
-        return embeddings
-    if not np.isfinite(embeddings).all():
-        raise DataError("embeddings: expected finite numbers, got NaN or infinity.")
-    mean = embeddings.mean(axis=0, dtype=np.float64)
-    centred = embeddings.astype(np.float32)  # the one copy
-    rounding = _NOTHING_LEFT * np.abs(centred).max(axis=0)
-    centred -= mean.astype(np.float32)
-    centred[np.abs(centred) <= rounding] = 0
-    if standardise:
-        spread = centred.std(axis=0, dtype=np.float64)
-        centred /= np.where(spread > 0, spread, 1).astype(np.float32)
-    return centred
 
 
 def similarity_rows(
-    candidates: FloatArray, pool: FloatArray, sigma: float, *, own: IntArray | None = None
+    candidates: FloatArray | Units,
+    pool: FloatArray | Units,
+    sigma: float,
+    *,
+    own: IntArray | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> BitRows:
     """The edges of Algorithm 1 line 6: cosine(candidate, pool instance) >= sigma.
 
     candidates: [C,D] embeddings, any length of rows. pool: [N,D]. sigma: in 0..1, not 0.
-    own: [C] the pool column of each candidate, which it covers whatever its embedding; None if
-    the candidates are not part of the pool. A zero vector is similar to nothing but itself.
+    own: [C] the pool column of each candidate, which it covers whatever its embedding, or -1 for
+    one that is not part of the pool; None if none is. A zero vector is similar to nothing but
+    itself. progress: called with (columns done, of how many).
+    Where a few directions decide most pairs (`taudis.prefix`), the others are multiplied out.
     Returns bit rows [C, W]. Raises DataError for arrays that do not fit or hold NaN, and
     SelectionError for a sigma outside.
     """
-    _check_pair(candidates, pool, own)
+    candidates, pool = _pair(candidates, pool, own)
     if not 0 < sigma <= 1:
         raise SelectionError(f"sigma: expected a cosine with 0 < sigma <= 1, got {sigma}.")
-    units = _unit_rows("candidates", candidates)
-    rows = np.zeros((len(units), -(-len(pool) // 64) * 8), np.uint8)
-    threshold = np.float32(sigma)
+    rows = np.zeros((len(candidates), -(-len(pool) // 64) * 8), np.uint8)
+    units = candidates[:]
+    prefix = _prefix(units, pool, sigma)
+    mine = prefix.bounds(units) if prefix else None
+    scratch = Scratch(BLOCK_ROWS, BLOCK_COLUMNS)
     for left in range(0, len(pool), BLOCK_COLUMNS):
-        columns = _unit_rows("pool", pool[left : left + BLOCK_COLUMNS]).T
+        columns = pool[left : left + BLOCK_COLUMNS]
+        theirs = prefix.bounds(columns) if prefix else None
         for top in range(0, len(units), BLOCK_ROWS):
-            edges = np.packbits(units[top : top + BLOCK_ROWS] @ columns >= threshold, axis=1)
-            rows[top : top + BLOCK_ROWS, left // 8 : left // 8 + edges.shape[1]] = edges
+            block = slice(top, top + BLOCK_ROWS)
+            if mine and theirs:
+                edges = edges_between(mine[block], theirs, sigma, scratch)
+            else:
+                edges = scratch.at_least(units[block], columns, sigma)
+            packed = np.packbits(edges, axis=1)
+            rows[block, left // 8 : left // 8 + packed.shape[1]] = packed
+        if progress:
+            progress(left + len(columns), len(pool))
     if own is not None:
-        rows[np.arange(len(own)), own >> 3] |= (128 >> (own & 7)).astype(np.uint8)
+        inside = np.flatnonzero(own >= 0)
+        rows[inside, own[inside] >> 3] |= (128 >> (own[inside] & 7)).astype(np.uint8)
     return rows
 
 
-def _check_pair(candidates: FloatArray, pool: FloatArray, own: IntArray | None) -> None:
-    """Raise DataError unless candidates, pool and own fit each other."""
-    _float_matrix("candidates", candidates)
-    _float_matrix("pool", pool)
-    if candidates.shape[1] != pool.shape[1]:
+def _prefix(units: Float32, pool: Units, sigma: float) -> Prefix | None:
+    """A basis whose bounds are cheaper than the product, by a look at every n-th row."""
+    if len(units) * len(pool) < LEAST_PAIRS:
+        return None
+    sample = pool[np.arange(0, len(pool), max(1, len(pool) // 2048))]
+    return find_prefix(units[:: max(1, len(units) // 256)], sample, sigma)
+
+
+def _pair(
+    candidates: FloatArray | Units, pool: FloatArray | Units, own: IntArray | None
+) -> tuple[Units, Units]:
+    """Both as `Units`. Raises DataError unless candidates, pool and own fit each other."""
+    one = candidates if isinstance(candidates, Units) else Units.of(candidates)
+    other = pool if isinstance(pool, Units) else Units.of(pool)
+    if one.width != other.width:
         raise DataError(
-            f"candidates and pool: expected one embedding width, got {candidates.shape[1]} and "
-            f"{pool.shape[1]}; take both from one model and one branch."
+            f"candidates and pool: expected one embedding width, got {one.width} and "
+            f"{other.width}; take both from one model and one branch."
         )
     if own is not None and (
-        own.shape != (len(candidates),)
-        or (len(own) and not (own.min() >= 0 and own.max() < len(pool)))
+        own.shape != (len(one),) or (len(own) and not (own.min() >= -1 and own.max() < len(other)))
     ):
         raise DataError(
-            f"own: expected {len(candidates)} pool columns in 0..{len(pool) - 1}, "
+            f"own: expected {len(one)} pool columns in 0..{len(other) - 1} (-1: none), "
             f"got shape {list(own.shape)}."
         )
+    return one, other
 
 
 def sample_similarities(
-    candidates: FloatArray, pool: FloatArray, *, own: IntArray, seed: int
-) -> npt.NDArray[np.float32]:
-    """Cosines of up to 512 candidates with up to 4096 pool instances, without an instance's own.
+    candidates: FloatArray | Units, pool: FloatArray | Units, *, own: IntArray, seed: int
+) -> Float32:
+    """Cosines of up to 256 candidates with up to 4096 pool instances, without an instance's own.
 
     The rows are drawn by a hash of seed and position. Returns [S], unordered; empty when there is
     no pair. Raises DataError like `similarity_rows`.
     """
-    _check_pair(candidates, pool, own)
-    some = np.sort(np.argsort(seeded_hash(np.arange(len(candidates)), seed))[:BLOCK_ROWS])
-    others = np.sort(np.argsort(seeded_hash(np.arange(len(pool)), ~seed))[:BLOCK_COLUMNS])
-    cosines = _unit_rows("candidates", candidates[some]) @ _unit_rows("pool", pool[others]).T
-    distinct: npt.NDArray[np.float32] = cosines[own[some][:, None] != others[None, :]]
+    one, other = _pair(candidates, pool, own)
+    some = hash_sample(len(one), SAMPLE_ROWS, seed)
+    others = hash_sample(len(other), SAMPLE_COLUMNS, ~seed)
+    cosines = one[some] @ other[others].T
+    distinct: Float32 = cosines[own[some][:, None] != others[None, :]]
     return distinct
+
+
+def hash_sample(count: int, size: int, seed: int) -> IntArray:
+    """Up to `size` of the places 0..count-1, ascending: those of the smallest seeded hash."""
+    if size >= count:
+        return np.arange(count)
+    words = seeded_hash(np.arange(count), seed)
+    return np.sort(np.argpartition(words, size)[:size])
 
 
 def quantile_sigma(similarities: npt.NDArray[np.floating[Any]], density: float) -> float:
@@ -161,11 +156,18 @@ def effective_sigma(
     return max(sigma, quantile_sigma(similarities, density))
 
 
-def edge_density(rows: BitRows, columns: int) -> float:
-    """Share of the C x N pairs that are edges, 0..1; `columns` is N. 0 when there is no pair."""
-    pairs = len(rows) * columns
-    edges = sum(
-        int(np.bitwise_count(rows[top : top + BLOCK_ROWS]).sum(dtype=np.int64))
-        for top in range(0, len(rows), BLOCK_ROWS)
-    )
-    return edges / pairs if pairs else 0.0
+def row_sizes(rows: BitRows) -> IntArray:
+    """Edges of each candidate, [C] int64."""
+    sizes = np.zeros(len(rows), np.int64)
+    for top in range(0, len(rows), BLOCK_ROWS):
+        block = slice(top, top + BLOCK_ROWS)
+        some = np.ascontiguousarray(rows[block])
+        words = some.view(np.uint64) if rows.shape[1] % 8 == 0 else some
+        sizes[block] = np.bitwise_count(words).sum(axis=1, dtype=np.uint32)
+    return sizes
+
+
+def edge_density(sizes: IntArray, columns: int) -> float:
+    """Share of the C x N pairs that are edges, 0..1, from `row_sizes` [C]; 0 without pairs."""
+    pairs = len(sizes) * columns
+    return int(sizes.sum()) / pairs if pairs else 0.0

@@ -110,6 +110,61 @@ def contents(max_images: int = 6, max_found: int = 5) -> st.SearchStrategy[Conte
     )
 
 
+# image id -> (image embedding, (height, width), detections); a detection is (SE, CE, CM in 1/16,
+# label, mask area, box corner, embedding)
+Scenes = dict[
+    int,
+    tuple[
+        tuple[int, ...],
+        tuple[int, int],
+        list[tuple[int, int, int, int, int, int, tuple[int, ...]]],
+    ],
+]
+SCENE_LABELS = 3
+
+
+def scene_pool(scenes: Scenes) -> Pool:
+    """A pool with the given images in the given order; labels 1..3, image embeddings of 2."""
+    ids = list(scenes)
+    rows = [(i, *found) for i, key in enumerate(ids) for found in scenes[key][2]]
+    n = len(rows)
+    columns = np.array([row[:7] for row in rows], np.int64).reshape(n, 7)
+    corner = columns[:, 6].astype(np.float32)
+    instances = Instances(
+        image_index=columns[:, 0],
+        boxes=np.stack([corner, corner, corner + 4, corner + 4], axis=1),
+        scores=np.full(n, 0.5, np.float32),
+        labels=columns[:, 4],
+        class_probs=np.full((n, SCENE_LABELS + 1), 1 / (SCENE_LABELS + 1), np.float32),
+        embeddings=np.array([row[7] for row in rows], np.float32).reshape(n, 3),
+    )
+    se, ce, cm = (columns[:, i] / 16 for i in (1, 2, 3))
+    return Pool(
+        image_ids=np.array(ids, np.int64),
+        sizes=np.array([scenes[key][1] for key in ids], np.int64).reshape(len(ids), 2),
+        instances=instances,
+        uncertainty=Uncertainty(cm=cm, ce=ce, se=se),
+        mask_areas=columns[:, 5].astype(np.float32),
+        image_embeddings=np.array([scenes[key][0] for key in ids], np.float32).reshape(-1, 2),
+    )
+
+
+def scenes(max_images: int = 7, max_found: int = 4) -> st.SearchStrategy[Scenes]:
+    """Small pools of several labels and sizes: ties, duplicates, zero vectors are all likely.
+
+    Areas and image sizes are powers of two, so that sums are exact.
+    """
+    share = st.integers(0, 4)
+    area, corner = st.sampled_from((0, 1, 4, 16)), st.integers(0, 2)
+    vector = st.tuples(*[st.integers(-1, 1)] * 3)
+    label = st.integers(1, SCENE_LABELS)
+    found = st.tuples(share, share, share, label, area, corner, vector)
+    sizes = st.sampled_from(((8, 8), (4, 16), (16, 16)))
+    place = st.tuples(st.integers(-2, 2), st.integers(-2, 2))
+    scene = st.tuples(place, sizes, st.lists(found, max_size=max_found))
+    return st.dictionaries(st.integers(0, 60), scene, max_size=max_images)
+
+
 class Builders:
     """What the tests of this folder share; a class, since test modules cannot import each other."""
 
@@ -119,6 +174,37 @@ class Builders:
     permute = staticmethod(permute_pool)
     similar = staticmethod(similar)
     greedy_by_sets = staticmethod(greedy_by_sets)
+    scenes = staticmethod(scenes)
+    scene_pool = staticmethod(scene_pool)
+
+    @staticmethod
+    def mixed_pool(images: int, *, seed: int, width: int = 8) -> Pool:
+        """Real numbers everywhere: 0 to 6 detections an image, 3 labels, image embeddings of 5.
+
+        Sums depend on the order in which they are added, and no two images tie.
+        """
+        rng = np.random.default_rng(seed)
+        index = np.repeat(np.arange(images), rng.integers(0, 7, images))
+        n = len(index)
+        probs = rng.dirichlet(np.ones(SCENE_LABELS + 1), n).astype(np.float32)
+        corners = rng.uniform(0, 40, (n, 2)).astype(np.float32)
+        instances = Instances(
+            image_index=index,
+            boxes=np.concatenate([corners, corners + 8], axis=1),
+            scores=rng.uniform(0.05, 1, n).astype(np.float32),
+            labels=rng.integers(1, SCENE_LABELS + 1, n),
+            class_probs=probs,
+            embeddings=np.maximum(rng.normal(0.5, 1, (n, width)), 0).astype(np.float32),
+        )
+        cm, ce, se = (rng.uniform(0, 0.69, n).astype(np.float32) for _ in range(3))
+        return Pool(
+            image_ids=rng.permutation(10 * images)[:images],
+            sizes=rng.integers(50, 90, (images, 2)),
+            instances=instances,
+            uncertainty=Uncertainty(cm, ce, se),
+            mask_areas=rng.uniform(1, 400, n).astype(np.float32),
+            image_embeddings=np.maximum(rng.normal(0.5, 1, (images, 5)), 0).astype(np.float32),
+        )
 
     @staticmethod
     def clustered_pool(

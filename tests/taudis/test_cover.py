@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 
 import numpy as np
@@ -95,6 +97,36 @@ def test_coverage_equals_submodlib():
     assert (
         cover.covered == oracle.evaluate(picked) == len(set().union(*[members[i] for i in picked]))
     )
+
+
+@pytest.mark.slow
+def test_coverage_equals_apricots_naive_optimizer():
+    """Its lazy and two-stage optimizers return wrong picks (docs/decisions/0003)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from apricot import MaxCoverageSelection
+    rng = np.random.default_rng(12)
+    bits = rng.random((90, 8_000)) < rng.uniform(0.005, 0.05, (90, 1))
+    cover = greedy_cover(np.packbits(bits, axis=1), 25, remainder="none")
+    oracle = MaxCoverageSelection(25, threshold=1.0, optimizer="naive")
+    with contextlib.redirect_stdout(io.StringIO()):
+        oracle.fit(bits.astype(np.float32))
+    assert cover.picks.tolist() == oracle.ranking.tolist()
+    assert cover.covered == bits[oracle.ranking].any(0).sum()
+
+
+@given(
+    st.lists(st.sampled_from([frozenset(range(n)) for n in (3, 5, 8)]), max_size=40),
+    st.integers(1, 40),
+)
+def test_layers_of_many_equal_rows_equal_naive_greedy(build, few, k):
+    """Few different rows, each many times: what the remainder's layers take as twins."""
+    sets = [set(each) | {20 + row % 3} for row, each in enumerate(few)]
+    cover = greedy_cover(rows_of(sets), k)
+    picks, gains, layers = build.greedy_by_sets(sets, k, "layers")
+    assert cover.picks.tolist() == picks
+    assert cover.gains.tolist() == gains
+    assert cover.layers.tolist() == layers
 
 
 def test_what_does_not_fit_is_refused():

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from taudis.cover import greedy_cover
 from taudis.errors import SelectionError
+from taudis.params import Labelled, SelectionParams
 from taudis.seeding import seeded_hash
-from taudis.select import Labelled, SelectionParams, acquisition, taudis
+from taudis.select import acquisition, taudis
 from taudis.similarity import similarity_rows
 
 SEED_SET = Labelled(mean_instances=2.0)

@@ -11,8 +11,8 @@ from taudis.similarity import (
     SIGMA_CEILING,
     edge_density,
     effective_sigma,
-    prepare_embeddings,
     quantile_sigma,
+    row_sizes,
     sample_similarities,
     similarity_rows,
 )
@@ -36,7 +36,7 @@ def test_edges_equal_exact_arithmetic(build, bits_to_sets, pool, sigma, data):
     ]
     assert bits_to_sets(rows, len(pool)) == wanted
     assert rows.shape == (len(own), -(-len(pool) // 64) * 8)
-    assert edge_density(rows, len(pool)) == pytest.approx(
+    assert edge_density(row_sizes(rows), len(pool)) == pytest.approx(
         sum(map(len, wanted)) / max(1, len(own) * len(pool))
     )
 
@@ -67,7 +67,7 @@ def test_duplicates_are_similar_up_to_the_ceiling(dtype):
     pool = np.repeat(one, 50, axis=0).astype(dtype) * rng.integers(1, 4, (50, 1)).astype(dtype)
     if dtype is np.float16:
         pool = np.repeat(one, 50, axis=0).astype(dtype)
-    assert edge_density(similarity_rows(pool, pool, SIGMA_CEILING), 50) == 1
+    assert edge_density(row_sizes(similarity_rows(pool, pool, SIGMA_CEILING)), 50) == 1
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -76,7 +76,6 @@ def test_nan_and_infinity_are_refused(bad):
     for call in (
         lambda: similarity_rows(pool[:1], pool, 0.5),
         lambda: similarity_rows(pool[1:], pool[:1], 0.5),
-        lambda: prepare_embeddings(pool, centre=True),
     ):
         with pytest.raises(DataError, match="NaN or infinity"):
             call()
@@ -100,29 +99,8 @@ def test_empty_inputs():
     pool = matrix([(1, 0, 0)])
     assert similarity_rows(none, pool, 0.5).shape == (0, 8)
     assert similarity_rows(none, none, 0.5).shape == (0, 0)
-    assert edge_density(similarity_rows(none, none, 0.5), 0) == 0
-    assert prepare_embeddings(none, centre=True, standardise=True).shape == (0, 3)
+    assert edge_density(row_sizes(similarity_rows(none, none, 0.5)), 0) == 0
     assert len(sample_similarities(none, pool, own=np.zeros(0, np.int64), seed=0)) == 0
-
-
-def test_prepare_embeddings_is_the_textbook_formula():
-    rng = np.random.default_rng(5)
-    raw = (rng.normal(size=(200, 6)) * [1, 10, 0.1, 3, 1, 1] + 5).astype(np.float32)
-    assert prepare_embeddings(raw) is raw
-    wanted = raw.astype(np.float64) - raw.astype(np.float64).mean(axis=0)
-    np.testing.assert_allclose(prepare_embeddings(raw, centre=True), wanted, atol=2e-5)
-    np.testing.assert_allclose(
-        prepare_embeddings(raw, standardise=True), wanted / wanted.std(axis=0), atol=1e-4
-    )
-
-
-@pytest.mark.parametrize("how", [{"centre": True}, {"standardise": True}])
-def test_equal_rows_become_zero_not_noise(how):
-    row = np.random.default_rng(0).normal(size=(1, 64)).astype(np.float32)
-    equal = np.repeat(row, 1001, axis=0)
-    assert not prepare_embeddings(equal, **how).any()
-    equal[::2] = np.nextafter(equal[::2], np.float32(np.inf))  # as another batch size rounds them
-    assert not prepare_embeddings(equal, **how).any()
 
 
 def test_effective_sigma_leaves_the_density_and_never_lowers():
@@ -133,7 +111,8 @@ def test_effective_sigma_leaves_the_density_and_never_lowers():
     assert len(sampled) == 100 * 899
     sigma = effective_sigma(0.8, sampled, 0.02)
     assert sigma > 0.8
-    density = edge_density(similarity_rows(crowded[own], crowded, sigma, own=own), 900)
+    rows = similarity_rows(crowded[own], crowded, sigma, own=own)
+    density = edge_density(row_sizes(rows), 900)
     assert density == pytest.approx(0.02, abs=0.002)
     spread = rng.normal(size=(900, 16)).astype(np.float32)
     assert (
@@ -152,8 +131,8 @@ def test_quantile_ends():
 
 
 def test_samples_do_not_hold_an_instance_with_itself(monkeypatch):
-    monkeypatch.setattr(similarity, "BLOCK_ROWS", 5)
-    monkeypatch.setattr(similarity, "BLOCK_COLUMNS", 11)
+    monkeypatch.setattr(similarity, "SAMPLE_ROWS", 5)
+    monkeypatch.setattr(similarity, "SAMPLE_COLUMNS", 11)
     pool = np.eye(20, dtype=np.float32)
     sampled = sample_similarities(pool, pool, own=np.arange(20), seed=4)
     assert not sampled.any()

@@ -1,0 +1,6 @@
+"""What all tests share: no time limit for an example, so that a busy machine fails no test."""
+
+from hypothesis import settings
+
+settings.register_profile("taudis", deadline=None)
+settings.load_profile("taudis")
