@@ -144,7 +144,7 @@ def measure_worker(folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     result = choose.scored(desk, round_, lambda _: sizes.append(own.memory_info().rss))
     spent = time.monotonic() - began
-    path = desk.round_dir(round_) / "pool.npz"
+    path = desk.round_dir(round_) / choose.POOL_FILE
     regions = sum(
         len(found) for found in choose.read_regions(path.with_name("regions.sqlite3")).values()
     )

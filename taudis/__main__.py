@@ -1,4 +1,8 @@
-"""The library on the command line, over COCO files: python -m taudis COMMAND --help."""
+"""The library on the command line, over COCO files: python -m taudis COMMAND --help.
+
+torch is imported by the commands that use a model, inside them: it takes hundreds of MB, which
+`select` has better use for.
+"""
 
 from __future__ import annotations
 
@@ -7,51 +11,35 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import torch
 import typer
-from rich.console import Console
-from rich.progress import Progress as Bar
 
-from taudis.checkpoint import load_checkpoint, save_checkpoint
-from taudis.coco import encode, load_coco
+from taudis.arguments import Coco, Images, Model, Out, Seed, bars, say
 from taudis.errors import TaudisError
-from taudis.evaluation import evaluate as judge_detector
-from taudis.mask_rcnn import Detection, Detector
-from taudis.pools import load_pool, save_pool
-from taudis.recipes import choose
-from taudis.scoring import score_pool
-from taudis.select import Labelled, SelectionParams
-from taudis.strategies import query
-from taudis.training import Progress
-from taudis.training import train as train_detector
-from taudis.training_state import clear_states
+from taudis.select_command import select, strategies, why
+
+if TYPE_CHECKING:
+    from taudis.mask_rcnn import Detection, Embedding
+
+WITHOUT_MODEL = ("select", "strategies")
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-
-Coco = Annotated[Path, typer.Argument(help="COCO instances file.")]
-Images = Annotated[Path, typer.Argument(help="Folder of its images.")]
-Model = Annotated[Path, typer.Argument(help="Checkpoint folder.")]
-Out = Annotated[Path, typer.Argument(help="File or folder to write.")]
-Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
-
-
-def _say(value: object) -> None:
-    """One JSON line on standard output: the command's result."""
-    sys.stdout.write(json.dumps(value) + "\n")
 
 
 @app.callback()
 def main(
+    context: typer.Context,
     threads: Annotated[
         int, typer.Option(help="CPU threads; more than one hurts shared cores.")
     ] = 1,
 ) -> None:
     """TAUDIS on COCO files: train, judge, predict, score a pool, select what to label next."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    torch.set_num_threads(threads)
+    if context.invoked_subcommand not in WITHOUT_MODEL:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 @app.command()
@@ -70,12 +58,21 @@ def train(
     seed: Seed = 0,
 ) -> None:
     """Train on every image of a COCO file and write a checkpoint; an interrupted run goes on."""
+    import torch
+
+    from taudis.checkpoint import save_checkpoint
+    from taudis.coco import load_coco
+    from taudis.recipes import choose
+    from taudis.training import Progress
+    from taudis.training import train as train_detector
+    from taudis.training_state import clear_states
+
     labels, samples = load_coco(coco, images)
     gpu = torch.cuda.is_available()
     chosen = choose(recipe, samples.statistics(), gpu=gpu, weights=weights, backbone=backbone)
     if steps is not None:
         chosen = dataclasses.replace(chosen, steps=steps)
-    with Bar(console=Console(stderr=True)) as bar:
+    with bars() as bar:
         task = bar.add_task("training", total=chosen.steps)
 
         def show(progress: Progress) -> None:
@@ -93,19 +90,25 @@ def train(
     card = {"recipe": dataclasses.asdict(chosen), "seed": seed, "images": len(samples)}
     save_checkpoint(out, detector, card=card)
     clear_states(out.with_name(f"{out.name}.resume"))
-    _say({"checkpoint": str(out), "steps": chosen.steps, "images": len(samples)})
+    say({"checkpoint": str(out), "steps": chosen.steps, "images": len(samples)})
 
 
 @app.command()
 def evaluate(model: Model, coco: Coco, images: Images, seed: Seed = 0) -> None:
     """Print the mask mAP50 and mAP of a checkpoint on a labelled COCO file."""
+    from taudis.checkpoint import load_checkpoint
+    from taudis.coco import load_coco
+    from taudis.evaluation import evaluate as judge_detector
+
     labels, samples = load_coco(coco, images)
     detector, _ = load_checkpoint(model, label_map=labels)
-    _say(judge_detector(detector, samples, seed=seed).to_dict())
+    say(judge_detector(detector, samples, seed=seed).to_dict())
 
 
 def _results(number: int, detection: Detection, categories: list[int]) -> list[dict[str, object]]:
     """One image's detections as COCO results, in the COCO file's own category ids."""
+    from taudis.coco import encode
+
     rows = detection.instances
     return [
         {
@@ -124,6 +127,9 @@ def _results(number: int, detection: Detection, categories: list[int]) -> list[d
 @app.command()
 def predict(model: Model, coco: Coco, images: Images, out: Out) -> None:
     """Write COCO results (boxes, masks, scores) of every image of a COCO file."""
+    from taudis.checkpoint import load_checkpoint
+    from taudis.coco import load_coco
+
     labels, samples = load_coco(coco, images)
     detector, _ = load_checkpoint(model, label_map=labels)
     categories = sorted(samples.labels, key=samples.labels.__getitem__)
@@ -131,7 +137,7 @@ def predict(model: Model, coco: Coco, images: Images, out: Out) -> None:
     for row, number in enumerate(samples.image_ids):
         found += _results(number, detector.detect([samples.image(row)])[0], categories)
     out.write_text(json.dumps(found), encoding="utf-8")
-    _say({"results": str(out), "images": len(samples), "instances": len(found)})
+    say({"results": str(out), "images": len(samples), "instances": len(found)})
 
 
 @app.command()
@@ -139,57 +145,47 @@ def score(
     model: Model,
     coco: Coco,
     images: Images,
-    out: Out,
+    out: Annotated[Path, typer.Argument(help="Pool to write, NAME.safetensors.")],
     box: Annotated[
-        bool, typer.Option(help="Embeddings of the box branch, not the mask's.")
+        bool, typer.Option("--box", help="Embeddings of the box branch, not the mask's.")
     ] = False,
 ) -> None:
-    """Run the model over a COCO file's images and write the pool (.npz) that `select` reads."""
+    """Run the model over a COCO file's images and write the pool that `select` reads.
+
+    The file grows image by image, whatever its size, and has its name only when all is written.
+    """
+    from taudis.checkpoint import load_checkpoint
+    from taudis.coco import load_coco
+    from taudis.scoring import score_to_file
+
     labels, samples = load_coco(coco, images)
-    detector: Detector = load_checkpoint(model, label_map=labels)[0].fast()
+    detector = load_checkpoint(model, label_map=labels)[0].fast()
     pairs = ((number, samples.image(row)) for row, number in enumerate(samples.image_ids))
-    pool = score_pool(detector, pairs, embedding="box" if box else "mask")
-    save_pool(out, pool)
-    _say({"pool": str(out), "images": len(pool), "instances": len(pool.instances)})
+    embedding: Embedding = "box" if box else "mask"
+    about = f"checkpoint {model.name}, {detector.config.backbone}, {embedding} embeddings"
+    with bars() as bar:
+        task = bar.add_task("scoring", total=len(samples))
+        count, instances = score_to_file(
+            out,
+            detector,
+            pairs,
+            embedding=embedding,
+            on_image=lambda *_: bar.advance(task),
+            about=about,
+        )
+    say({"pool": str(out), "images": count, "instances": instances})
 
 
-@app.command()
-def select(
-    pool: Annotated[Path, typer.Argument(help="Pool (.npz) written by `score`.")],
-    budget: Annotated[int, typer.Argument(help="Images to label next, B.")],
-    strategy: Annotated[str, typer.Option(help="Query strategy.")] = "taudis",
-    mean_instances: Annotated[
-        float | None, typer.Option(help="Instances per labelled image; default: as detected.")
-    ] = None,
-    seed: Seed = 0,
-) -> None:
-    """Print the image ids of a pool in the order in which to label them, with reasons."""
-    scored = load_pool(pool)
-    mean = mean_instances
-    if mean is None:
-        confident = int((scored.instances.scores >= 0.5).sum())
-        mean = confident / len(scored) if len(scored) else 0.0
-    chosen = query(
-        strategy,
-        scored,
-        budget=budget,
-        labelled=Labelled(float(mean)),
-        params=SelectionParams(),
-        seed=seed,
-    )
-    ids = np.asarray(scored.image_ids)[chosen.order].tolist()
-    _say({
-        "order": ids,
-        "reasons": list(chosen.reasons[:budget]),
-        "warnings": list(chosen.warnings),
-    })  # fmt: skip
+app.command()(select)
+app.command()(why)
+app.command()(strategies)
 
 
 def run() -> None:
-    """The entry point: a library error is one line on standard error and exit code 1."""
+    """The entry point: an error of the library or the disk is one line on stderr, exit code 1."""
     try:
         app()
-    except TaudisError as error:
+    except (TaudisError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
 

@@ -103,6 +103,15 @@ class Detector:
         rounded = copy.deepcopy(self.model).to(torch.bfloat16, memory_format=torch.channels_last)
         return replace(self, model=rounded, precision="bf16")
 
+    def embedding_width(self, embedding: Embedding) -> int:
+        """D, the width of the instance embeddings of a branch."""
+        return self.config.box_mlp if embedding == "box" else self.config.mask_head[-1]
+
+    @property
+    def image_embedding_width(self) -> int:
+        """D', the width of `Detection.image_embedding`."""
+        return self.config.fpn_width
+
     def detect(
         self,
         images: Sequence[Image],

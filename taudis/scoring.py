@@ -1,4 +1,4 @@
-"""Detector to pool, streaming: masks become three numbers each and are dropped as images pass.
+"""Model to pool, streaming: masks become three numbers each and are dropped as images pass.
 
 The one module that imports both halves of the library: the model, and what the paper asks of it.
 """
@@ -6,15 +6,20 @@ The one module that imports both halves of the library: the model, and what the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
+from taudis.adapter import Adapter
 from taudis.errors import DataError
 from taudis.instances import FloatArray, Instances, Pool, Uncertainty
-from taudis.mask_rcnn import Detection, Detector, Embedding, Image
+from taudis.mask_rcnn import Detection, Embedding, Image
 from taudis.memory import is_out_of_memory
+from taudis.pool_format import INSTANCES, MEASURES, POOL
+from taudis.pool_writer import PoolWriter
 from taudis.uncertainty import uncertainty_of
 
 logger = logging.getLogger(__name__)
@@ -47,85 +52,137 @@ def _batches(images: Iterable[tuple[int, Image]], batch: int) -> Iterator[list[t
         yield rows
 
 
-def _detect(detector: Detector, images: list[Image], embedding: Embedding) -> list[Detection]:
+def _detect(model: Adapter, images: list[Image], embedding: Embedding) -> list[Detection]:
     """Detections, with half the images at a time where memory is short."""
     try:
-        return detector.detect(images, embedding=embedding)
+        return list(model.detect(images, embedding=embedding))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) or len(images) == 1:
             raise
     middle = len(images) // 2
     logger.warning("Out of memory: scoring %d images at a time.", middle)
     return [
-        *_detect(detector, images[:middle], embedding),
-        *_detect(detector, images[middle:], embedding),
+        *_detect(model, images[:middle], embedding),
+        *_detect(model, images[middle:], embedding),
     ]
 
 
+def score_images(
+    model: Adapter,
+    images: Iterable[tuple[int, Image]],
+    *,
+    embedding: Embedding = "mask",
+    batch: int = 4,
+) -> Iterator[tuple[Pool, Detection]]:
+    """Each image's share of the pool, as a pool of one image, and its detection with masks.
+
+    `images` are (image id, uint8 [H,W,3] RGB) pairs; they are asked for `batch` at a time, fewer
+    where they are large. Raises DataError for a batch under 1 and for images that are none.
+    """
+    if batch < 1:
+        raise DataError(f"batch: expected 1 or more, got {batch}.")
+    for rows in _batches(images, batch):
+        found = _detect(model, [image for _, image in rows], embedding)
+        numbers = [number for number, _ in rows]
+        for number, detection in zip(numbers, found, strict=True):
+            yield _pool_of_one(number, detection), detection
+
+
 def score_pool(
-    detector: Detector,
+    detector: Adapter,
     images: Iterable[tuple[int, Image]],
     *,
     embedding: Embedding = "mask",
     on_image: OnImage | None = None,
     batch: int = 4,
 ) -> Pool:
-    """Run the detector once over (image id, uint8 [H,W,3] RGB) pairs and keep what selection needs.
+    """Run the model once over (image id, uint8 [H,W,3] RGB) pairs and keep what selection needs.
 
     `on_image` gets each image's full detection (with masks) as it passes. No images give an empty
     pool. Raises DataError for repeated ids, for a batch under 1, and for images that are none.
     """
-    if batch < 1:
-        raise DataError(f"batch: expected 1 or more, got {batch}.")
-    parts = [_nothing(detector, embedding)]
-    ids: list[int] = []
-    sizes: list[tuple[int, int]] = []
-    vectors: list[FloatArray] = []
-    for rows in _batches(images, batch):
-        found = _detect(detector, [image for _, image in rows], embedding)
-        numbers = [number for number, _ in rows]
-        for number, detection in zip(numbers, found, strict=True):
-            parts.append(_kept(detection.instances, len(ids)))
-            ids.append(number)
-            sizes.append(detection.size)
-            vectors.append(detection.image_embedding)
+    parts = [empty_pool(detector, embedding)]
+    for part, detection in score_images(detector, images, embedding=embedding, batch=batch):
+        parts.append(part)
+        if on_image is not None:
+            on_image(int(part.image_ids[0]), detection)
+    return join_pools(parts)
+
+
+def score_to_file(
+    path: Path,
+    model: Adapter,
+    images: Iterable[tuple[int, Image]],
+    *,
+    embedding: Embedding = "mask",
+    on_image: OnImage | None = None,
+    batch: int = 4,
+    about: str = "",
+    embedding_dtype: Literal["float16", "float32"] = "float16",
+) -> tuple[int, int]:
+    """`score_pool` into a pool file, in memory that does not grow with the pool.
+
+    about: free text on the model, kept in the file. Returns (images, instances). Raises what
+    `score_pool` and PoolWriter raise; then no file is there, or the one of before.
+    """
+    names = model.label_map.names
+    with PoolWriter(
+        path, label_names=names, model=about, embedding_dtype=embedding_dtype
+    ) as writer:
+        writer.append(empty_pool(model, embedding))
+        for part, detection in score_images(model, images, embedding=embedding, batch=batch):
+            writer.append(part)
             if on_image is not None:
-                on_image(number, detection)
-    instances, uncertainties, areas = zip(*parts, strict=True)
+                on_image(int(part.image_ids[0]), detection)
+    return writer.images, writer.instances
+
+
+def _pool_of_one(number: int, detection: Detection) -> Pool:
+    """One image's share of the pool: its instances without masks, uncertainties, mask areas."""
+    rows = detection.instances
     return Pool(
-        image_ids=np.array(ids, np.int64),
-        sizes=np.array(sizes, np.int64).reshape(-1, 2),
-        instances=_joined(instances),
-        uncertainty=Uncertainty(
-            *(np.concatenate([getattr(u, f) for u in uncertainties]) for f in ("cm", "ce", "se"))
-        ),
-        mask_areas=np.concatenate(areas),
-        image_embeddings=np.array(vectors, np.float32).reshape(-1, detector.config.fpn_width),
+        image_ids=np.array([number], np.int64),
+        sizes=np.array([detection.size], np.int64),
+        instances=replace(rows, image_index=np.zeros(len(rows), np.int64), mask_probs=None),
+        uncertainty=uncertainty_of(rows),
+        mask_areas=mask_areas(rows),
+        image_embeddings=detection.image_embedding[None].astype(np.float32, copy=False),
     )
 
 
-Part = tuple[Instances, Uncertainty, FloatArray]
-
-
-def _kept(instances: Instances, row: int) -> Part:
-    """One image's share of the pool: its instances without masks, uncertainties, mask areas."""
-    index = np.full(len(instances), row, np.int64)
-    light = replace(instances, image_index=index, mask_probs=None)
-    return light, uncertainty_of(instances), mask_areas(instances)
-
-
-def _nothing(detector: Detector, embedding: Embedding) -> Part:
-    """No instances, of the widths that this detector's have: an empty pool has shapes too."""
-    config, labels = detector.config, len(detector.label_map)
-    width = config.box_mlp if embedding == "box" else config.mask_head[-1]
-    empty = np.zeros(0, np.float32)
+def empty_pool(model: Adapter, embedding: Embedding) -> Pool:
+    """No images, of the widths that this model's have: an empty pool has shapes too."""
+    empty, none = np.zeros(0, np.float32), np.zeros(0, np.int64)
     instances = Instances(
-        np.zeros(0, np.int64), empty.reshape(0, 4), empty, np.zeros(0, np.int64),
-        np.zeros((0, labels + 1), np.float32), np.zeros((0, width), np.float32),
+        none, empty.reshape(0, 4), empty, none,
+        np.zeros((0, len(model.label_map) + 1), np.float32),
+        np.zeros((0, model.embedding_width(embedding)), np.float32),
     )  # fmt: skip
-    return instances, Uncertainty(empty, empty, empty), empty
+    vectors = np.zeros((0, model.image_embedding_width), np.float32)
+    measures = Uncertainty(empty, empty, empty)
+    return Pool(none, none.reshape(0, 2), instances, measures, empty, vectors)
 
 
-def _joined(parts: tuple[Instances, ...]) -> Instances:
-    names = ("image_index", "boxes", "scores", "labels", "class_probs", "embeddings")
-    return Instances(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+def join_pools(parts: Sequence[Pool]) -> Pool:
+    """One pool of the images of all parts (at least one), in their order, all in memory.
+
+    Raises DataError for image ids that occur twice.
+    """
+    starts = np.cumsum([0, *map(len, parts)])[:-1]
+    shifted = [
+        part.instances.image_index + start for part, start in zip(parts, starts, strict=True)
+    ]
+    return Pool(
+        **{name: _joined(parts, name) for name in POOL},
+        instances=Instances(
+            np.concatenate(shifted),
+            *(_joined([part.instances for part in parts], name) for name in INSTANCES[1:]),
+        ),
+        uncertainty=Uncertainty(
+            *(_joined([part.uncertainty for part in parts], name) for name in MEASURES)
+        ),
+    )
+
+
+def _joined(parts: Sequence[object], name: str) -> Any:
+    return np.concatenate([getattr(part, name) for part in parts])

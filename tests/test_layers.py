@@ -7,7 +7,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SELECTION = {
-    "uncertainty", "similarity", "cover", "vote", "select", "baselines", "strategies", "instances",
+    "instances", "rows", "uncertainty", "similarity", "cover", "vote", "params", "select",
+    "units", "prefix", "sketch", "graph", "explain", "cover_images", "why",
+    "pools", "pool_format", "pool_writer", "ranked",
+    "image_order", "baselines", "core_set", "taudis_img", "strategies",
 }  # fmt: skip
 BOTH_HALVES = {"scoring", "__main__", "simulate"}
 WEB = {"flask", "werkzeug", "requests", "label_studio_ml", "sqlalchemy", "pydantic_settings"}

@@ -17,8 +17,7 @@ from taudis.__main__ import app
 from taudis.checkpoint import save_checkpoint
 from taudis.coco import save_coco
 from taudis.errors import DataError
-from taudis.pools import load_pool, save_pool
-from taudis.scoring import score_pool
+from taudis.pools import load_pool, read_header
 from tests.taudis.detector_cases import LABELS, detector, picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,22 +39,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_pool_survives_its_file_and_damage_is_told(tmp_path):
-    pool = score_pool(detector(), [(i, picture(i)[0]) for i in range(3)])
-    save_pool(tmp_path / "pool.npz", pool)
-    back = load_pool(tmp_path / "pool.npz")
-    assert np.array_equal(back.instances.embeddings, pool.instances.embeddings)
-    assert np.array_equal(back.uncertainty.se, pool.uncertainty.se)
-    assert [path.name for path in tmp_path.iterdir()] == ["pool.npz"]
-    content = (tmp_path / "pool.npz").read_bytes()
-    for damaged in (content[: len(content) // 2], b"", b"text"):
-        (tmp_path / "pool.npz").write_bytes(damaged)
-        with pytest.raises(DataError, match=r"pool\.npz"):
-            load_pool(tmp_path / "pool.npz")
-    with pytest.raises(DataError, match=r"none\.npz"):
-        load_pool(tmp_path / "none.npz")
-
-
 @pytest.mark.slow
 def test_the_commands_follow_on_one_another(folder):
     coco, model = folder / "coco.json", folder / "model"
@@ -71,9 +54,28 @@ def test_a_checkpoint_predicts_scores_and_selects(folder):
     results = json.loads((folder / "found.json").read_text())
     assert len(results) == found["instances"] > 0
     assert {r["category_id"] for r in results} <= {1, 2}
-    assert call("score", model, coco, folder, folder / "pool.npz")["images"] == 4
-    chosen = call("select", folder / "pool.npz", 2)
+    path = folder / "pool.safetensors"
+    assert call("score", model, coco, folder, path)["images"] == 4
+    pool, header = load_pool(path), read_header(path)
+    assert header.label_names == LABELS.names and "checkpoint model" in header.model
+    assert len(pool.instances) > 0 and pool.instances.embeddings.dtype == np.float16
+    chosen = call("select", path, 2)
     assert sorted(chosen["order"]) == [7, 8, 9, 10] and len(chosen["reasons"]) == 2
+
+
+def test_score_shows_progress_and_leaves_nothing_when_an_image_is_missing(folder):
+    coco, model, path = folder / "coco.json", folder / "model", folder / "pool.safetensors"
+    save_checkpoint(model, detector(seed=2), card={})
+    done = CliRunner().invoke(app, ["score", *map(str, (model, coco, folder, path))])
+    assert "scoring" in done.stderr and "100%" in done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    before, files = path.read_bytes(), sorted(folder.iterdir())
+    (folder / "3.png").write_bytes(b"no picture")
+    done = CliRunner().invoke(app, ["score", *map(str, (model, coco, folder, path))])
+    assert done.exit_code == 1 and isinstance(done.exception, DataError)
+    assert path.read_bytes() == before and sorted(folder.iterdir()) == files
+    done = CliRunner().invoke(app, ["score", *map(str, (model, coco, folder, folder / "p.npz"))])
+    assert isinstance(done.exception, DataError) and ".safetensors" in str(done.exception)
 
 
 @pytest.mark.slow

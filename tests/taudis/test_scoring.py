@@ -11,9 +11,10 @@ from taudis import scoring
 from taudis.errors import DataError
 from taudis.instances import Instances
 from taudis.mask_rcnn import Detector
-from taudis.scoring import mask_areas, score_pool
+from taudis.pools import load_pool, read_header
+from taudis.scoring import join_pools, mask_areas, score_pool, score_to_file
 from taudis.uncertainty import uncertainty_of
-from tests.taudis.detector_cases import TINY, detector, picture
+from tests.taudis.detector_cases import LABELS, TINY, detector, picture
 
 SIZES = [(64, 64), (64, 64), (50, 70), (64, 64), (40, 40)]
 
@@ -99,7 +100,7 @@ def test_short_memory_halves_the_batch(monkeypatch, caplog):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return detect(self, images, **options)
 
-    monkeypatch.setattr(scoring.Detector, "detect", short)
+    monkeypatch.setattr(Detector, "detect", short)
     pool = score_pool(detector(), pictures()[:4], batch=4)
     assert sizes == [4, 2, 1, 1, 2, 1, 1] and len(pool) == 4
     assert "Out of memory" in caplog.text
@@ -112,3 +113,46 @@ def test_other_errors_and_bad_input_are_raised():
         score_pool(detector(), [(1, picture(0)[0])] * 2)
     with pytest.raises(DataError, match="uint8"):
         score_pool(detector(), [(1, np.zeros((4, 4, 3)))])
+
+
+def test_a_file_holds_what_the_pool_in_memory_holds(tmp_path):
+    path, one, seen = tmp_path / "pool.safetensors", detector(seed=2), {}
+    counts = score_to_file(
+        path, one, iter(pictures()), on_image=seen.__setitem__, batch=3, about="tiny",
+        embedding_dtype="float32",
+    )  # fmt: skip
+    pool, back = score_pool(one, pictures(), batch=3), load_pool(path)
+    assert counts == (5, len(pool.instances)) and list(seen) == list(range(100, 105))
+    for name in ("image_ids", "sizes", "mask_areas", "image_embeddings"):
+        assert np.array_equal(getattr(back, name), getattr(pool, name))
+    for name in ("image_index", "boxes", "scores", "labels", "class_probs", "embeddings"):
+        assert np.array_equal(getattr(back.instances, name), getattr(pool.instances, name))
+    assert np.array_equal(back.uncertainty.se, pool.uncertainty.se)
+    assert read_header(path).model == "tiny" and read_header(path).label_names == LABELS.names
+
+
+@pytest.mark.parametrize("embedding", ["mask", "box"])
+def test_a_file_of_no_images_has_shapes(tmp_path, embedding):
+    path = tmp_path / "pool.safetensors"
+    assert score_to_file(path, detector(), [], embedding=embedding) == (0, 0)
+    back = load_pool(path)
+    assert back.instances.embeddings.shape == (0, 16)
+    assert back.image_embeddings.shape == (0, TINY.fpn_width)
+
+
+def test_a_failed_scoring_leaves_no_file(tmp_path):
+    broken = [*pictures(), (100, picture(0)[0])]
+    with pytest.raises(DataError, match="duplicates: 100"):
+        score_to_file(tmp_path / "pool.safetensors", detector(), broken)
+    assert not list(tmp_path.iterdir())
+
+
+def test_joined_pools_keep_rows_and_places():
+    pool = score_pool(detector(seed=2), pictures())
+    halves = [pool.subset(np.arange(2)), pool.subset(np.arange(2, 5))]
+    back = join_pools(halves)
+    assert np.array_equal(back.instances.image_index, pool.instances.image_index)
+    assert np.array_equal(back.instances.embeddings, pool.instances.embeddings)
+    assert np.array_equal(back.image_ids, pool.image_ids)
+    with pytest.raises(DataError, match="duplicates"):
+        join_pools([pool, halves[0]])
