@@ -87,7 +87,8 @@ def _close(desk: Desk, round_: Round) -> Round:
     flip = round_.steps["flipped"]
     trouble = str(round_.steps.get("scored", {}).get("trouble") or "")
     parts = [str(verdict.get("reason") or ""), trouble, str(flip["why"])]
-    parts += [str(text) for text in round_.steps["selected"]["warnings"]]
+    chosen = round_.steps["selected"]
+    parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"])]
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
     message = "; ".join(part for part in parts if part)
     return desk.store.end_round(desk.lease, round_.id, outcome, message)

@@ -15,6 +15,8 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import SettingsError
+from taudis.params import Sketch
+from taudis.strategies import STRATEGIES
 
 
 class Settings(BaseSettings):
@@ -78,10 +80,20 @@ class Settings(BaseSettings):
     )
 
     # --- selection (the paper's letters) ----------------------------------------------------
-    strategy: str = Field("taudis", description="Query strategy: taudis or random.")
+    strategy: str = Field(
+        "taudis",
+        description=f"Query strategy (docs/strategies.md): {', '.join(STRATEGIES)}.",
+    )
     uncertainty: Literal["se", "ce", "cm"] = Field("se", description="Instance uncertainty.")
-    alpha: float | None = Field(None, gt=1, description="C = alpha B. Empty: 2.5 x instances/image")
-    beta: float | None = Field(None, gt=1, description="k = beta B. Empty: 1.5 x instances/image.")
+    alpha: float | None = Field(
+        None, gt=1, allow_inf_nan=False, description="C = alpha B. Empty: 2.5 x instances/image."
+    )
+    beta: float | None = Field(
+        None, gt=1, allow_inf_nan=False, description="k = beta B. Empty: 1.5 x instances/image."
+    )
+    alpha_img: float = Field(
+        3.0, ge=1, allow_inf_nan=False, description="taudis_img: candidate images, times B."
+    )
     sigma: float = Field(0.8, gt=0, lt=1, description="Cosine similarity threshold.")
     sigma_rule: Literal["adaptive", "flat"] = Field(
         "adaptive", description="adaptive: sigma, or higher where all are alike. flat: the paper's."
@@ -90,7 +102,14 @@ class Settings(BaseSettings):
         "layers", description="What follows when the cover is complete before k picks."
     )
     embedding: Literal["mask", "box"] = Field("mask", description="Branch the embedding is from.")
+    centre: bool = Field(False, description="Subtract the pool's mean from the embeddings.")
     standardise: bool = Field(False, description="Standardise embeddings per dimension.")
+    sketch: Sketch = Field(
+        "auto",
+        description="Cover a random sample of the instances: auto (where their edges exceed"
+        " EDGE_MB), never, always, guaranteed (as large as the proof needs).",
+    )
+    edge_mb: int = Field(1_000, ge=1, description="Memory for the edges of the cover, MB.")
     seed: int = Field(0, ge=0, description="Seed of everything random.")
 
     # --- the model --------------------------------------------------------------------------
@@ -144,6 +163,13 @@ class Settings(BaseSettings):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("expected an address that starts with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, value: str) -> str:
+        if value not in STRATEGIES:
+            raise ValueError(f"expected one of {', '.join(STRATEGIES)}")
+        return value
 
     @field_validator("allowed_image_hosts", mode="before")
     @classmethod

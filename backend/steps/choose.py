@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,26 @@ from backend.regions import encode_prediction
 from backend.steps.common import Report, Result
 from backend.steps.learn import load_snapshot, scoring_model
 from backend.store import Round
+from taudis import scoring
 from taudis.checkpoint import read_card
+from taudis.errors import DataError
 from taudis.instances import Instances, Pool, Selection, Uncertainty
-from taudis.mask_rcnn import Detection
+from taudis.mask_rcnn import Detection, Detector
+from taudis.params import Labelled, SelectionParams
 from taudis.pools import load_pool, save_pool
-from taudis.scoring import score_pool
-from taudis.select import Labelled, SelectionParams
 from taudis.shown import CARD_KEY, thresholds_for
 from taudis.strategies import query
 
 logger = logging.getLogger(__name__)
+
+POOL_FILE = "pool.safetensors"
+OLD_POOL_FILE = "pool.npz"
+"""Of a round that an earlier version scored and did not finish."""
+
+LABELLED_FILE = "labelled.safetensors"
+"""The labelled images as the serving model sees them: a pool file without instances."""
+STARTS_FROM_LABELLED = frozenset({"core_set"})
+"""Query strategies that look at the labelled images too; for others no pass over them is paid."""
 
 READ_AHEAD = 4
 """Images fetched and decoded while the model looks at others,"""
@@ -41,36 +52,81 @@ READ_AHEAD_BYTES = 64_000_000
 
 
 def scored(desk: Desk, round_: Round, report: Report) -> Result:
-    """One pass over the unlabelled pool: what the selection needs, and every pre-annotation."""
+    """One pass over the unlabelled pool: what the selection needs, and every pre-annotation.
+
+    A second one over the labelled images where the strategy starts from them.
+    """
     folder = desk.round_dir(round_)
-    _, _, config = load_snapshot(desk, round_)
+    _, annotated, config = load_snapshot(desk, round_)
     tasks = {int(task): data for task, data in read_json(folder / "pool.json").items()}
     serving = scoring_model(desk, round_, config.label_map)
     chosen = read_card(desk.model_dir(serving.version)).get(CARD_KEY, {})
     thresholds = thresholds_for(config.label_map, chosen, desk.settings.score_threshold)
+    wanted = bool(tasks) and desk.settings.strategy in STARTS_FROM_LABELLED
+    labelled = {int(task["id"]): task["data"] for task in annotated} if wanted else {}
+    total = len(tasks) + len(labelled)
     set_aside: dict[int, str] = {}
     done = itertools.count(1)
+
+    def tell(images: int) -> None:
+        report({"step": "scored", "done": images, "total": total})
 
     def keep(task: int, detection: Detection) -> None:
         regions = encode_prediction(detection, config, threshold=thresholds)
         place = next(done)
         add(predictions.Prediction(task, place, 0.0, "", regions))  # no rank yet: in order of id
-        report({"step": "scored", "done": place + len(set_aside), "total": len(tasks)})
+        tell(place + len(set_aside))
 
     images = read_images(desk, config, tasks, set_aside)
     with predictions.writing(folder / "regions.sqlite3") as add:
-        pool = score_pool(
+        pool = scoring.score_pool(
             serving.detector, images, embedding=desk.settings.embedding, on_image=keep
         )
-    save_pool(folder / "pool.npz", pool)
+    names = serving.detector.label_map.names
+    save_pool(folder / POOL_FILE, pool, label_names=names, model=serving.version)
     write_json(folder / "set_aside.json", {str(task): why for task, why in set_aside.items()})
+
+    # The file of a killed attempt may be of another model: it goes even where none replaces it.
+    (folder / LABELLED_FILE).unlink(missing_ok=True)
+    counted: Result = {}
+    if wanted:
+        seen = look_at_labelled(
+            desk, serving.detector, config, labelled, lambda images: tell(len(tasks) + images)
+        )
+        save_pool(folder / LABELLED_FILE, seen, label_names=names, model=serving.version)
+        counted = {"labelled": len(labelled), "labelled_seen": len(seen)}
     return {
         "model": serving.version,
         "trouble": serving.trouble,
         "images": len(pool),
         "instances": len(pool.instances),
         "set_aside": len(set_aside),
+        **counted,
     }
+
+
+def look_at_labelled(
+    desk: Desk,
+    detector: Detector,
+    config: LabelConfig,
+    tasks: Mapping[int, Mapping[str, Any]],
+    tell: Callable[[int], None],
+) -> Pool:
+    """Labelled images as a pool without instances: ids, sizes, image embeddings [L,D'].
+
+    Images that cannot be read are left out, with a log. `tell` gets the number of images done.
+    """
+    embedding, failed = desk.settings.embedding, dict[int, str]()
+    bare = scoring.empty_pool(detector, embedding)
+    seen = [bare]
+    images = read_images(desk, config, tasks, failed)
+    for part, _ in scoring.score_images(detector, images, embedding=embedding):
+        one = {name: getattr(part, name) for name in ("image_ids", "sizes", "image_embeddings")}
+        seen.append(replace(bare, **one))  # a pool's instances are many times larger
+        tell(len(seen) - 1 + len(failed))
+    for task, why in failed.items():
+        logger.warning("Project %s: labelled task %s left out: %s", desk.project_id, task, why)
+    return scoring.join_pools(seen)
 
 
 def read_images(
@@ -114,17 +170,22 @@ def selected(desk: Desk, round_: Round, report: Report) -> Result:
     """Rank the whole pool by the query strategy and write the version's predictions."""
     folder = desk.round_dir(round_)
     pool, set_aside, strategy = _pool_of(desk, round_)
+    known, missing = labelled_of(desk, round_, strategy, pool)
     selection = query(
         strategy,
         pool,
         budget=desk.settings.budget,
-        labelled=Labelled(
-            mean_instances=_seed_mean(desk, round_),
-            image_embeddings=np.zeros((0, pool.image_embeddings.shape[1]), np.float32),
-        ),
+        labelled=known,
         params=selection_params(desk),
         seed=desk.settings.seed,
     )
+    if missing:
+        logger.warning("Project %s, round %s: %s", desk.project_id, round_.number, missing)
+        selection = replace(
+            selection,
+            diagnostics={**selection.diagnostics, "labelled_missing": missing},
+            warnings=(*selection.warnings, missing),
+        )
     version = version_name(round_)
     regions = read_regions(folder / "regions.sqlite3")
     ranked = task_queue.rank_predictions(selection, pool.image_ids.tolist(), set_aside, regions)
@@ -147,7 +208,31 @@ def _pool_of(desk: Desk, round_: Round) -> tuple[Pool, dict[int, str], str]:
         tasks = np.array(sorted(map(int, read_json(folder / "pool.json"))), np.int64)
         return empty_pool(tasks), {}, "random"
     aside = {int(task): why for task, why in read_json(folder / "set_aside.json").items()}
-    return load_pool(folder / "pool.npz"), aside, desk.settings.strategy
+    path = folder / POOL_FILE
+    if not path.exists() and (folder / OLD_POOL_FILE).exists():
+        path = folder / OLD_POOL_FILE
+    return load_pool(path), aside, desk.settings.strategy
+
+
+def labelled_of(desk: Desk, round_: Round, strategy: str, pool: Pool) -> tuple[Labelled, str]:
+    """What the strategy may know of the labelled images; and why that is less than it asks for."""
+    nothing = Labelled(mean_instances=_seed_mean(desk, round_))
+    if strategy not in STARTS_FROM_LABELLED or not len(pool):
+        return nothing, ""
+    without = f"{strategy} went without the labelled images"
+    path = desk.round_dir(round_) / LABELLED_FILE
+    if not path.exists():
+        why = "this round was scored by an earlier version or under another STRATEGY"
+        return nothing, f"{without}: {why}; the next round looks at them"
+    try:
+        seen = load_pool(path)
+    except DataError as error:
+        return nothing, f"{without}: {error}"
+    count = int(round_.steps["scored"].get("labelled", 0))
+    if count and not len(seen):
+        return nothing, f"{without}: none of the {count} can be read; the worker's log tells why"
+    known = replace(nothing, image_embeddings=seen.image_embeddings, image_ids=seen.image_ids)
+    return known, ""
 
 
 def _seed_mean(desk: Desk, round_: Round) -> float:
@@ -166,10 +251,14 @@ def selection_params(desk: Desk) -> SelectionParams:
         uncertainty=settings.uncertainty,
         alpha=settings.alpha,
         beta=settings.beta,
+        alpha_img=settings.alpha_img,
         sigma=settings.sigma,
         sigma_rule=settings.sigma_rule,
         remainder=settings.remainder,
+        centre=settings.centre,
         standardise=settings.standardise,
+        sketch=settings.sketch,
+        edge_bytes=settings.edge_mb * 1_000_000,
     )
 
 

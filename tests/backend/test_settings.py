@@ -1,9 +1,12 @@
 """Settings: names that users know, one message for everything that is wrong, no secret in it."""
 
+import re
+
 import pytest
 
 from backend.errors import SettingsError
-from backend.settings import check_bind, is_loopback, load_settings
+from backend.settings import check_bind, is_loopback, load_settings, settings_table
+from taudis.strategies import STRATEGIES
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +92,30 @@ def test_a_public_bind_needs_credentials(host, inside):
         with pytest.raises(SettingsError, match="BASIC_AUTH_USER and BASIC_AUTH_PASS"):
             check_bind(settings)
     check_bind(load_settings(host=host, basic_auth_user="u", basic_auth_pass="p"))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_query_strategy_can_be_set_and_is_in_the_settings_table(monkeypatch, name):
+    monkeypatch.setenv("STRATEGY", name)
+    assert load_settings().strategy == name
+    (row,) = (line for line in settings_table().splitlines() if line.startswith("| `STRATEGY` |"))
+    assert name in re.findall(r"\w+", row.split("|")[3].split(":")[1])
+
+
+@pytest.mark.parametrize("name", ["", "TAUDIS", "coreset"])
+def test_an_unknown_query_strategy_is_refused_with_the_names_of_all(monkeypatch, name):
+    monkeypatch.setenv("STRATEGY", name)
+    with pytest.raises(SettingsError, match="STRATEGY: ") as caught:
+        load_settings()
+    assert f"expected one of {', '.join(STRATEGIES)} (got {name!r})" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALPHA", "inf"), ("BETA", "nan"), ("ALPHA_IMG", "0.5"), ("ALPHA_IMG", "inf"),
+     ("SKETCH", "sometimes"), ("EDGE_MB", "0"), ("CENTRE", "middle")],
+)  # fmt: skip
+def test_what_a_selection_could_not_work_with_is_refused_at_the_start(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=rf"{name}: .*\(got '{value}'\)"):
+        load_settings()
