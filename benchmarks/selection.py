@@ -1,35 +1,72 @@
-"""What selection costs over the bare matrix product, which no exact method can beat.
+"""The selection against the bare matrix product and against the libraries one would pick.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.selection --candidates 5000 --instances 50000
+    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.selection [--quick]
 
-The last line of the output is JSON.
+One BLAS thread for every contender, contenders taking turns, CPU seconds of the process, the least
+of some rounds. "GEMM" is the bare blocked product of the same C x F x D, thrown away. Pools:
+synthetic ones in which 0.1, 1.4, 10 and 67 % of the pairs pass sigma, and the embeddings of a model
+that is trained here for a few minutes on nuclei and facades (enlarged by noisy copies). --quick
+runs everything at a tenth of the size, for a look. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
+import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import pairwise_distances
+from sklearn.metrics.pairwise import cosine_similarity
+from threadpoolctl import threadpool_limits
 
+from benchmarks.pools import DENSITIES, WIDTH, Branch, as_pool, enlarged, real_pool, synthetic
+from taudis.core_set import farthest_first
 from taudis.cover import greedy_cover
-from taudis.similarity import BLOCK_COLUMNS, BLOCK_ROWS, edge_density, similarity_rows
+from taudis.params import Labelled, SelectionParams
+from taudis.prefix import find_prefix, undecided_share
+from taudis.select import taudis
+from taudis.similarity import (
+    BLOCK_COLUMNS,
+    BLOCK_ROWS,
+    BitRows,
+    effective_sigma,
+    hash_sample,
+    sample_similarities,
+    similarity_rows,
+)
+from taudis.units import Units
+
+logger = logging.getLogger("selection")
+
+Float32 = npt.NDArray[np.float32]
+SIGMA = 0.8
+REAL: tuple[tuple[str, Branch], ...] = (
+    ("nuclei_dsb2018", "mask"),
+    ("facades", "mask"),
+    ("facades", "box"),
+)
 
 
-def best_of(repeats: int, call: Callable[[], Any]) -> tuple[float, Any]:
-    """Shortest wall time of the repeats in seconds, and the last result."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = call()
-        times.append(time.perf_counter() - start)
-    return min(times), result
+def least(contenders: dict[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
+    """CPU seconds of each contender in its best round; they take turns."""
+    spent: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, work in contenders.items():
+            started = time.process_time()
+            work()
+            spent[name].append(time.process_time() - started)
+    return {name: min(times) for name, times in spent.items()}
 
 
-def bare_product(candidates: np.ndarray, pool: np.ndarray) -> None:
+def bare_product(candidates: Float32, pool: Float32) -> None:
     """The same blocks, multiplied and thrown away."""
     for left in range(0, len(pool), BLOCK_COLUMNS):
         columns = pool[left : left + BLOCK_COLUMNS].T
@@ -37,38 +74,322 @@ def bare_product(candidates: np.ndarray, pool: np.ndarray) -> None:
             candidates[top : top + BLOCK_ROWS] @ columns
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--candidates", type=int, default=5_000)
-    parser.add_argument("--instances", type=int, default=50_000)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--clusters", type=int, default=300)
-    parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=(given.clusters, given.width)).astype(np.float32)
-    pool = centres[rng.integers(given.clusters, size=given.instances)]
-    pool += 0.4 * rng.normal(size=pool.shape).astype(np.float32)
-    pool /= np.linalg.norm(pool, axis=1, keepdims=True)
-    own = rng.choice(given.instances, given.candidates, replace=False)
-    candidates, k = pool[own], given.candidates * 3 // 5
+def split(units: Float32, candidates: int) -> tuple[Float32, npt.NDArray[np.int64]]:
+    """Some rows as candidates, and which."""
+    own = np.sort(np.random.default_rng(2).permutation(len(units))[:candidates])
+    return np.ascontiguousarray(units[own]), own
 
-    gemm, _ = best_of(given.repeats, lambda: bare_product(candidates, pool))
-    graph, rows = best_of(given.repeats, lambda: similarity_rows(candidates, pool, 0.8, own=own))
-    greedy, cover = best_of(given.repeats, lambda: greedy_cover(rows, k))
-    result = {
-        "candidates": given.candidates,
-        "instances": given.instances,
-        "density": round(edge_density(rows, given.instances), 5),
-        "gemm_s": round(gemm, 3),
-        "similarity_s": round(graph, 3),
-        "greedy_s": round(greedy, 3),
-        "similarity_over_gemm": round(graph / gemm, 3),
-        "greedy_over_gemm": round(greedy / gemm, 3),
-        "picks": len(cover.picks),
-        "layers": int(cover.layers.max(initial=0)) + 1,
+
+def densities(scale: float) -> dict[str, Any]:
+    """Similarity and the whole selection over the bare product; the worst of the densities."""
+    candidates, instances, told = round(2000 * scale), round(50_000 * scale), {}
+    for density in DENSITIES:
+        units, _ = synthetic(instances, density)
+        some, own = split(units, candidates)
+        pool = as_pool(units)
+        budget = candidates // 20
+        params = SelectionParams(sigma=SIGMA, sigma_rule="flat", alpha=20.0, beta=12.0)
+
+        def select(pool: Any = pool, budget: int = budget, params: Any = params) -> Any:
+            labelled = Labelled(10.0)
+            return taudis(pool, budget=budget, labelled=labelled, params=params, seed=0)
+
+        spent = least(
+            {
+                "gemm": lambda some=some, units=units: bare_product(some, units),
+                "similarity": lambda some=some, units=units, own=own: similarity_rows(
+                    some, units, SIGMA, own=own
+                ),
+                "selection": select,
+            }
+        )
+        told[str(density)] = {
+            "gemm_s": round(spent["gemm"], 3),
+            "similarity": round(spent["similarity"] / spent["gemm"], 3),
+            "selection": round(spent["selection"] / spent["gemm"], 3),
+            "measured_density": round(select().diagnostics["density"], 5),
+        }
+        logger.info("density %s: %s", density, told[str(density)])
+    return {
+        "similarity_over_gemm": max(each["similarity"] for each in told.values()),
+        "selection_over_gemm": max(each["selection"] for each in told.values()),
+        "by_density": told,
     }
-    print(f"similarity {graph / gemm:.2f} x, greedy {greedy / gemm:.2f} x the bare matrix product")
+
+
+def greedy(scale: float) -> dict[str, Any]:
+    """Exact greedy to saturation over the product, C = 10k, F = 100k; the worst of densities."""
+    candidates, instances, told = round(10_000 * scale), round(100_000 * scale), {}
+    for density in DENSITIES:
+        units, _ = synthetic(instances, density)
+        some, own = split(units, candidates)
+        rows = similarity_rows(some, units, SIGMA, own=own)
+        spent = least(
+            {
+                "gemm": lambda some=some, units=units: bare_product(some, units),
+                "greedy": lambda rows=rows: greedy_cover(rows, len(rows), remainder="none"),
+            },
+            rounds=2,
+        )
+        cover = greedy_cover(rows, len(rows), remainder="none")
+        assert cover.covered == cover.coverable
+        layered = least({"layers": lambda rows=rows: greedy_cover(rows, len(rows) * 3 // 5)}, 1)
+        told[str(density)] = {
+            "greedy": round(spent["greedy"] / spent["gemm"], 4),
+            "with_layers": round(layered["layers"] / spent["gemm"], 4),
+            "picks_to_saturation": len(cover.picks),
+        }
+        logger.info("greedy, density %s: %s", density, told[str(density)])
+    return {
+        "greedy_over_gemm": max(each["greedy"] for each in told.values()),
+        "greedy_by_density": told,
+    }
+
+
+def rivals(scale: float) -> dict[str, Any]:
+    """scikit-learn with apricot and with submodlib, the same C, F, k and coverage."""
+    from apricot import MaxCoverageSelection
+    from submodlib import SetCoverFunction
+
+    candidates, instances = round(2000 * scale), round(20_000 * scale)
+    picks = candidates * 3 // 5
+    units, _ = synthetic(instances, 0.014)
+    some, own = split(units, candidates)
+
+    def dense() -> npt.NDArray[np.bool_]:
+        near: npt.NDArray[np.bool_] = cosine_similarity(some, units) >= SIGMA
+        near[np.arange(len(own)), own] = True
+        return near
+
+    def ours() -> int:
+        rows = similarity_rows(some, units, SIGMA, own=own)
+        return greedy_cover(rows, picks, remainder="none").covered
+
+    def apricot() -> int:
+        near = dense()
+        chosen = MaxCoverageSelection(picks, threshold=1.0, optimizer="naive")
+        chosen.fit(near.astype(np.float32))
+        return int(near[chosen.ranking].any(0).sum())
+
+    def submodlib() -> int:
+        near = dense()
+        sets = [set(np.flatnonzero(row).tolist()) for row in near]
+        function = SetCoverFunction(n=len(sets), cover_set=sets, num_concepts=near.shape[1])
+        found = function.maximize(
+            budget=picks,
+            optimizer="LazyGreedy",
+            stopIfZeroGain=True,
+            stopIfNegativeGain=True,
+            show_progress=False,
+        )
+        return int(near[[row for row, _ in found]].any(0).sum())
+
+    reached = ours()
+    assert apricot() == reached, "apricot"
+    assert submodlib() == reached, "submodlib"
+    spent = least({"ours": ours, "apricot": apricot, "submodlib": submodlib}, rounds=2)
+    return {
+        "apricot_over_ours": round(spent["apricot"] / spent["ours"], 1),
+        "submodlib_over_ours": round(spent["submodlib"] / spent["ours"], 1),
+        "rivals_covered": reached,
+    }
+
+
+def covered(rows: BitRows, picks: npt.NDArray[np.integer[Any]]) -> int:
+    """Instances that the picked rows cover."""
+    whole: npt.NDArray[np.uint8] = np.bitwise_or.reduce(rows[picks], axis=0)
+    return int(np.bitwise_count(whole).sum(dtype=np.int64))
+
+
+def sketch(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
+    """Samples of 2C and 6C columns against all, F = 20C: cost, and true coverage of the same k."""
+    candidates = round(2000 * scale)
+    instances = 20 * candidates
+    named = {f"density {d}": synthetic(instances, d)[0] for d in DENSITIES}
+    named |= {name: enlarged(found, instances) for name, found in pools.items()}
+    told: dict[str, Any] = {}
+    for name, embeddings in named.items():
+        units = Units.of(embeddings)[:]
+        some, own = split(units, candidates)
+        sampled = sample_similarities(some, units, own=own, seed=0)
+        sigma = effective_sigma(SIGMA, sampled, 2 / (candidates * 3 // 5))
+        everything = similarity_rows(some, units, sigma, own=own)
+        picks = [candidates // 10, candidates // 4, candidates * 3 // 5]
+
+        def part(times: int, units: Float32 = units, some: Float32 = some, own: Any = own,
+                 sigma: float = sigma) -> BitRows:  # fmt: skip
+            columns = hash_sample(len(units), times * len(some), 1)
+            at = np.searchsorted(columns, own) % len(columns)
+            places = np.where(columns[at] == own, at, -1)
+            return similarity_rows(some, np.ascontiguousarray(units[columns]), sigma, own=places)
+
+        def full(units: Float32 = units, some: Float32 = some, own: Any = own,
+                 sigma: float = sigma, k: int = picks[-1]) -> None:  # fmt: skip
+            greedy_cover(similarity_rows(some, units, sigma, own=own), k, remainder="none")
+
+        spent = least(
+            {
+                "full": full,
+                "2C": lambda part=part, k=picks[-1]: greedy_cover(part(2), k, remainder="none"),
+            },
+            rounds=2,
+        )
+        shares = {}
+        for times in (2, 6):
+            rows = part(times)
+            shares[times] = min(
+                covered(everything, greedy_cover(rows, k).picks)
+                / greedy_cover(everything, k, remainder="none").covered
+                for k in picks
+            )
+        told[name] = {
+            "sigma": round(sigma, 4),
+            "cost": round(spent["2C"] / spent["full"], 3),
+            "coverage_2C": round(shares[2], 4),
+            "coverage_6C": round(shares[6], 4),
+        }
+        logger.info("sketch, %s: %s", name, told[name])
+    return {
+        "sketch_cost": max(each["cost"] for each in told.values()),
+        "sketch_coverage": min(each["coverage_2C"] for each in told.values()),
+        "sketch_coverage_6C": min(each["coverage_6C"] for each in told.values()),
+        "sketch_by_pool": told,
+    }
+
+
+def kcentre(scale: float) -> dict[str, Any]:
+    """Core-set against the usual loop over scikit-learn's distances, the same picks."""
+    count, picks = round(50_000 * scale), round(500 * scale)
+    points = np.random.default_rng(3).standard_normal((count, WIDTH), np.float32)
+    known = points[:1]
+
+    def usual() -> list[int]:
+        near = pairwise_distances(points, known).min(axis=1)
+        chosen = []
+        for _ in range(picks):
+            row = int(near.argmax())
+            chosen.append(row)
+            near = np.minimum(near, pairwise_distances(points, points[row : row + 1])[:, 0])
+        return chosen
+
+    assert farthest_first(points, known, picks).picks.tolist() == usual()
+    spent = least({"ours": lambda: farthest_first(points, known, picks), "usual": usual}, rounds=2)
+    return {
+        "kcenter_speedup": round(spent["usual"] / spent["ours"], 1),
+        "kcenter_s": round(spent["ours"], 2),
+    }
+
+
+def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
+    """Exact edges over the bare product where few directions decide, on real pools, D = 256."""
+    candidates, instances, told = round(2000 * scale), round(50_000 * scale), {}
+    for name, found in pools.items():
+        units = Units.of(enlarged(found, instances))[:]
+        some, own = split(units, candidates)
+        sampled = sample_similarities(some, units, own=own, seed=0)
+        for rule, sigma in (
+            ("0.8", SIGMA),
+            ("1 %", effective_sigma(SIGMA, sampled, 0.01)),
+            ("2/k", effective_sigma(SIGMA, sampled, 2 / (candidates * 3 / 5))),
+        ):
+            prefix = find_prefix(some[::7], units[::25], sigma)
+            share = 1.0
+            if prefix:
+                share = undecided_share(prefix.bounds(some[::3]), prefix.bounds(units[::9]), sigma)
+            spent = least(
+                {
+                    "gemm": lambda some=some, units=units: bare_product(some, units),
+                    "ours": lambda some=some, units=units, own=own, sigma=sigma: similarity_rows(
+                        some, units, sigma, own=own
+                    ),
+                }
+            )
+            told[f"{name}, sigma {rule}"] = {
+                "sigma": round(sigma, 4),
+                "dimensions": prefix.basis.shape[1] if prefix else None,
+                "undecided": round(share, 5),
+                "exact_over_gemm": round(spent["ours"] / spent["gemm"], 3),
+            }
+            logger.info("prefix, %s, sigma %s: %s", name, rule, told[f"{name}, sigma {rule}"])
+    masks = [each for name, each in told.items() if "mask" in name]
+    worst = max(masks, key=lambda each: each["exact_over_gemm"])
+    return {
+        "exact_over_gemm_real": worst["exact_over_gemm"],
+        "undecided_share": worst["undecided"],
+        "exact_by_pool": told,
+    }
+
+
+SIZES = {"paper": (500_000, 25_000), "coco": (830_000, 75_000)}
+
+
+def at_scale(name: str, scale: float) -> dict[str, float]:
+    """One selection in this process: seconds, and memory beyond the pool and the edges."""
+    instances, candidates = (round(n * scale) for n in SIZES[name])
+    pool = as_pool(synthetic(instances, 0.001)[0].astype(np.float16))
+    before = _peak()
+    budget = candidates // 25
+    params = SelectionParams(alpha=25.0, beta=15.0)
+    started = time.process_time()
+    got = taudis(pool, budget=budget, labelled=Labelled(10.0), params=params, seed=0)
+    spent = time.process_time() - started
+    columns = int(got.diagnostics["sketch_columns"] or instances)
+    bits = candidates * columns / 8e6
+    return {"s": round(spent, 1), "bits_mb": round(bits), "columns": columns,
+            "over_bits_mb": round(_peak() - before - bits)}  # fmt: skip
+
+
+def _peak() -> float:
+    """The most memory that this process ever had, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def scales(scale: float) -> dict[str, Any]:
+    """The paper's scale and COCO's, each in a process of its own."""
+    told: dict[str, Any] = {}
+    for name in SIZES:
+        found = subprocess.run(
+            [sys.executable, "-m", "benchmarks.selection", "--scale", name, "--size", str(scale)],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        told[name] = json.loads(found.splitlines()[-1])
+        logger.info("%s scale: %s", name, told[name])
+    return {
+        "paper_scale_s": told["paper"]["s"],
+        "coco_scale_s": told["coco"]["s"],
+        "peak_mb_over_inputs": max(
+            each["over_bits_mb"] + each["bits_mb"] for each in told.values()
+        ),
+        "peak_mb_over_bits": max(each["over_bits_mb"] for each in told.values()),
+        "scales": told,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of every size")
+    parser.add_argument("--only", default="", help="parts, comma separated")
+    parser.add_argument("--scale", choices=SIZES, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=float, default=1.0, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    threadpool_limits(1)
+    if given.scale:
+        print(json.dumps(at_scale(given.scale, given.size)))
+        return
+    scale = 0.1 if given.quick else given.size
+    parts = given.only.split(",") if given.only else [
+        "densities", "greedy", "rivals", "kcentre", "sketch", "moonshot", "scales",
+    ]  # fmt: skip
+    pools: dict[str, Float32] = {}
+    if {"sketch", "moonshot"} & set(parts):
+        for name, branch in REAL:
+            found = real_pool(name, branch)
+            pools[f"{name} {branch}"] = np.array(found.instances.embeddings, np.float32)
+    result: dict[str, Any] = {}
+    for part in parts:
+        work: Callable[..., dict[str, Any]] = globals()[part]
+        result |= work(scale, pools) if part in ("sketch", "moonshot") else work(scale)
     print(json.dumps(result))
 
 
