@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from taudis.cover import Cover, greedy_cover
+from taudis.errors import SelectionError
 from taudis.explain import coverage, covering_sentence, explain, saturation_warning
 from taudis.graph import similarity_graph
 from taudis.instances import IntArray, Pool, Selection
@@ -48,6 +49,11 @@ def taudis_cover(
     Utilities are I - place. Arguments, errors and invariances as of `taudis`.
     """
     images = check_budget(budget, pool)
+    if params.sketch == "guaranteed":
+        raise SelectionError(
+            "sketch: expected auto, never or always for taudis_cover, got 'guaranteed': the proof"
+            " is for covers by single instances."
+        )
     alpha, _ = params.multipliers(labelled)
     by_row = acquisition(pool, params.uncertainty)
     rows = priority_order(pool, by_row)

@@ -28,7 +28,7 @@ BitRows = npt.NDArray[np.uint8]
 W is ceil(N/8) rounded up to whole 64-bit words; the bits beyond N are 0."""
 
 BLOCK_ROWS, BLOCK_COLUMNS = 512, 4096
-SAMPLE_ROWS, SAMPLE_COLUMNS = 256, 4096
+SAMPLE_ROWS, SAMPLE_COLUMNS = 128, 4096
 SIGMA_CEILING = 1 - 1e-5  # closer to 1, float32 rounding would decide what is similar
 
 
@@ -81,8 +81,8 @@ def _prefix(units: Float32, pool: Units, sigma: float) -> Prefix | None:
     """A basis whose bounds are cheaper than the product, by a look at every n-th row."""
     if len(units) * len(pool) < LEAST_PAIRS:
         return None
-    sample = pool[np.arange(0, len(pool), max(1, len(pool) // 2048))]
-    return find_prefix(units[:: max(1, len(units) // 256)], sample, sigma)
+    sample = pool[np.arange(0, len(pool), max(1, len(pool) // 1024))]
+    return find_prefix(units[:: max(1, len(units) // 128)], sample, sigma)
 
 
 def _pair(
@@ -109,7 +109,7 @@ def _pair(
 def sample_similarities(
     candidates: FloatArray | Units, pool: FloatArray | Units, *, own: IntArray, seed: int
 ) -> Float32:
-    """Cosines of up to 256 candidates with up to 4096 pool instances, without an instance's own.
+    """Cosines of up to 128 candidates with up to 4096 pool instances, without an instance's own.
 
     The rows are drawn by a hash of seed and position. Returns [S], unordered; empty when there is
     no pair. Raises DataError like `similarity_rows`.
@@ -117,9 +117,11 @@ def sample_similarities(
     one, other = _pair(candidates, pool, own)
     some = hash_sample(len(one), SAMPLE_ROWS, seed)
     others = hash_sample(len(other), SAMPLE_COLUMNS, ~seed)
-    cosines = one[some] @ other[others].T
-    distinct: Float32 = cosines[own[some][:, None] != others[None, :]]
-    return distinct
+    cosines: Float32 = (one[some] @ other[others].T).ravel()
+    at = np.searchsorted(others, own[some])
+    inside = np.flatnonzero(at < len(others))
+    same = inside[others[at[inside]] == own[some][inside]]
+    return np.delete(cosines, same * len(others) + at[same])
 
 
 def hash_sample(count: int, size: int, seed: int) -> IntArray:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taudis.cover import greedy_cover
+from taudis.cover_images import taudis_cover
 from taudis.errors import SelectionError
 from taudis.params import Labelled, SelectionParams
 from taudis.select import taudis
@@ -142,3 +143,14 @@ def test_rows_of_the_pool_do_not_matter(build, pool, sketch):
     one, two = ask(pool, sketch=sketch), ask(other, sketch=sketch)
     assert pool.image_ids[one.order].tolist() == other.image_ids[two.order].tolist()
     assert one.reasons == two.reasons
+
+
+def test_no_guarantee_is_claimed_for_covers_by_images(pool):
+    with pytest.raises(SelectionError, match="expected auto, never or always for taudis_cover"):
+        taudis_cover(
+            pool,
+            budget=4,
+            labelled=Labelled(10.0),
+            params=SelectionParams(sketch="guaranteed"),
+            seed=0,
+        )
