@@ -186,6 +186,27 @@ def check_fits(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> None:
             )
 
 
+def check_not_lost(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> None:
+    """Raise DataError if float16 would keep few or no digits of a whole row; walks in blocks.
+
+    `array` [n, D]. Below float16's smallest normal number, 6.1e-5, digits go one by one, and below
+    3e-8 all that is left is 0. Single small numbers in a row do not matter to its direction.
+    """
+    if dtype != np.float16 or array.dtype == np.float16:
+        return
+    least = float(np.finfo(np.float16).smallest_normal)
+    for start, rows in blocks(array):
+        most = np.abs(rows).max(axis=1, initial=0)
+        lost = np.flatnonzero((most > 0) & (most < least))
+        if len(lost):
+            row = int(lost[0])
+            raise DataError(
+                f"{name}: expected numbers of {least:.2g} or more in each row (float16 loses "
+                f"smaller ones), got at most {most[row]:.3g} in row {start + row}; use float32 "
+                '(embedding_dtype="float32"), or scale them.'
+            )
+
+
 def check_classes(
     class_probs: FloatArray, labels: IntArray, label_names: tuple[str, ...], *, start: int = 0
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,10 +27,12 @@ from taudis.pool_format import (
     PoolHeader,
     check_classes,
     check_fits,
+    check_not_lost,
 )
 from taudis.rows import blocks
 
 COPY_BYTES = 4_000_000
+EMBEDDINGS = ("embeddings", "image_embeddings")
 
 DTYPE_NAMES = {
     "float16": "F16", "float32": "F32", "float64": "F64",
@@ -36,6 +40,8 @@ DTYPE_NAMES = {
     "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64",
 }  # fmt: skip
 """numpy's names to those of safetensors."""
+
+_live: set[str] = set()  # names of the draft folders that this process writes in
 
 
 class PoolWriter:
@@ -48,7 +54,9 @@ class PoolWriter:
     Each array grows in a draft of its own beside `path`; at the end they are joined in one file,
     each draft going as it is copied (so the disk holds the pool, and one array twice). An error in
     the block leaves nothing behind and what was at `path` as it was; a killed process leaves
-    drafts, which the next writer of that name removes. Memory: one part, and 64 bytes an image.
+    drafts, which the next writer of that name on that machine removes (those of another machine or
+    container stay: whether it runs cannot be seen from here). Of writers of one name at the same
+    time the last wins. Memory: one part, and 64 bytes an image.
 
     embedding_dtype: of `embeddings` and `image_embeddings`; float16 halves the file. Raises
     DataError for parts that do not fit, and OSError where the disk does not take them.
@@ -75,7 +83,10 @@ class PoolWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> PoolWriter:
-        self._folder = Path(tempfile.mkdtemp(prefix=self._prefix, dir=self.path.parent))
+        self._remove_left()  # first, since it may be these that fill the disk
+        own = f"{self._prefix}{socket.gethostname()}-{os.getpid()}-"
+        self._folder = Path(tempfile.mkdtemp(prefix=own, dir=self.path.parent))
+        _live.add(self._folder.name)
         self._files: dict[str, BinaryIO] = {
             name: self._stack.enter_context((self._folder / name).open("wb")) for name in ARRAYS
         }
@@ -93,13 +104,17 @@ class PoolWriter:
                 self._publish()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
-        if error is None:
-            for left in self.path.parent.glob(f"{self._prefix}*"):  # of killed writers
-                shutil.rmtree(left, ignore_errors=True)
+            _live.discard(self._folder.name)
 
     @property
     def _prefix(self) -> str:
         return f".{self.path.name}.parts-"
+
+    def _remove_left(self) -> None:
+        """Remove the drafts of killed writers of this name. Raises OSError without the folder."""
+        for left in self.path.parent.iterdir():
+            if left.name.startswith(self._prefix) and _is_left(left.name):
+                shutil.rmtree(left, ignore_errors=True)
 
     def append(self, part: Pool) -> None:
         """Add the images of a pool after those before; its masks are not kept.
@@ -107,7 +122,7 @@ class PoolWriter:
         The first part fixes the widths; one without images is allowed, so that an empty pool has
         shapes too. Raises DataError, and adds nothing, for repeated ids, other widths than before,
         class_probs that are no distributions, labels without a name, and embeddings that the
-        file's dtype cannot hold.
+        file's dtype cannot hold: too large, or rows so small that float16 loses them.
         """
         arrays = _arrays_of(part)
         self._check(part, arrays)
@@ -132,7 +147,10 @@ class PoolWriter:
                     f"{name}: expected rows of shape {list(width)} as in the parts before, got "
                     f"{list(array.shape[1:])}."
                 )
-            check_fits(name, array, self._dtypes.get(name, self._dtype(name, array)))
+            dtype = self._dtypes.get(name, self._dtype(name, array))
+            check_fits(name, array, dtype)
+            if name in EMBEDDINGS:
+                check_not_lost(name, array, dtype)
         again = self._seen.intersection(part.image_ids.tolist())
         if again:
             raise DataError(
@@ -147,7 +165,7 @@ class PoolWriter:
 
     def _dtype(self, name: str, array: Numbers) -> np.dtype[np.generic]:
         """The dtype in the file of an array of the first part."""
-        if name in ("embeddings", "image_embeddings"):
+        if name in EMBEDDINGS:
             return self._embedding_dtype
         return ARRAYS[name].dtype_of(array.dtype)
 
@@ -203,3 +221,19 @@ def _arrays_of(part: Pool) -> dict[str, Numbers]:
     owners |= dict.fromkeys(INSTANCES, part.instances)
     owners |= dict.fromkeys(MEASURES, part.uncertainty)
     return {name: getattr(owners[name], name) for name in ARRAYS}
+
+
+def _is_left(name: str) -> bool:
+    """Whether the process of a draft folder, .NAME.parts-HOST-PID-RANDOM, is gone."""
+    rest, _, number = name.rpartition("-")[0].rpartition("-")
+    if not rest.endswith(f".parts-{socket.gethostname()}") or not number.isdecimal():
+        return False
+    if int(number) == os.getpid():  # ours, or of a process before that had the same number
+        return name not in _live
+    try:
+        os.kill(int(number), 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):  # another user's; no number of a process
+        return False
+    return False

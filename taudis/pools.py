@@ -29,6 +29,7 @@ from taudis.pool_format import (
     check_layout,
 )
 from taudis.pool_writer import DTYPE_NAMES, PoolWriter
+from taudis.rows import FileIdentity, identity_of, map_file
 
 AGAIN = "Copy the file again, or score the images again."
 
@@ -151,6 +152,7 @@ def _damage(path: Path, size: int, error: str) -> str:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Numbers], PoolHeader]:
     """Maps of all arrays of a safetensors file, their layout checked."""
+    known = identity_of(path.stat())
     metadata, entries, data = _entries(path)
     header = PoolHeader.from_metadata(metadata)
     names = {theirs: ours for ours, theirs in DTYPE_NAMES.items()}
@@ -158,19 +160,25 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Numbers], PoolHeader]:
     dtypes = {name: names.get(entry["dtype"], entry["dtype"]) for name, entry in entries.items()}
     check_layout(shapes, dtypes)
     return {
-        name: _mapped(path, dtypes[name], data + entries[name]["data_offsets"][0], shapes[name])
+        name: _mapped(
+            path, dtypes[name], data + entries[name]["data_offsets"][0], shapes[name], known
+        )
         for name in ARRAYS
     }, header
 
 
-def _mapped(path: Path, dtype: str, offset: int, shape: tuple[int, ...]) -> Numbers:
+def _mapped(
+    path: Path, dtype: str, offset: int, shape: tuple[int, ...], known: FileIdentity
+) -> Numbers:
     """A read-only map of one array; an empty one cannot be mapped."""
     kind = np.dtype(dtype).newbyteorder("<")
     if 0 in shape:
         return np.zeros(shape, kind)
     try:
-        return np.memmap(path, kind, "r", offset, shape)
-    except (OSError, ValueError) as error:  # it was replaced since its header was read
+        return map_file(path, kind, offset, shape, known)
+    except DataError:  # a ValueError too
+        raise
+    except (OSError, ValueError) as error:  # it was removed or cut since its header was read
         raise DataError(f"cannot be read: {error}. {AGAIN}") from error
 
 

@@ -3,36 +3,92 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from taudis.errors import DataError
+
 Matrix = npt.NDArray[np.floating[Any]]
+FileIdentity = tuple[int, int, int, int]
+"""Device, inode, bytes and time of the last change (ns) of a file."""
 
 WALK_BYTES = 16_000_000  # of one step of a walk over a whole array
+
+# By the mapping and not by the name: a pool that was loaded before its file was replaced must not
+# pass for one that was loaded after.
+_identities: WeakKeyDictionary[mmap.mmap, FileIdentity] = WeakKeyDictionary()
+
+
+def identity_of(found: os.stat_result) -> FileIdentity:
+    """What tells a file from the one that takes its name later."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def map_file(
+    path: Path,
+    dtype: np.dtype[Any],
+    offset: int,
+    shape: tuple[int, ...],
+    known: FileIdentity | None = None,
+) -> npt.NDArray[Any]:
+    """A read-only map of an array in C order from byte `offset` on; `take` maps it anew.
+
+    known: the file that it must be, now and whenever it is mapped anew; None: any of that name.
+    Raises DataError (which does not name the file) if it is another, and OSError or ValueError if
+    it cannot be mapped.
+    """
+    # as a string, since numpy takes `filename` from it; and past links, which may come to point to
+    # another file
+    with open(str(path.resolve()), "rb") as file:  # noqa: PTH123
+        # of the file that is open, since a name may be given to another one at any moment
+        if known is not None and identity_of(os.fstat(file.fileno())) != known:
+            raise DataError(
+                "expected the file that was opened, it was replaced; load the pool again."
+            )
+        mapped: np.memmap[Any, Any] = np.memmap(file, dtype, "r", offset, shape)
+    base: object = mapped.base
+    if known is not None and isinstance(base, mmap.mmap):
+        _identities[base] = known
+    return mapped
 
 
 def _own_mapping(array: Matrix) -> Matrix:
     """The same file mapped anew, if the array is a whole file region; else the array.
 
     Pages that were read count as the process's memory until their mapping goes. With a mapping of
-    its own, each read gives them back at once.
+    its own, each read gives them back at once. Raises DataError if the file is not there any more.
     """
     base: object = array.base
-    if isinstance(array, np.memmap) and isinstance(base, mmap.mmap):
-        name = str(array.filename)
-        kind: np.dtype[Any] = array.dtype
-        return np.memmap(name, kind, "r", array.offset, array.shape)
-    return array
+    if not (isinstance(array, np.memmap) and isinstance(base, mmap.mmap)):
+        return array
+    # Of an array in Fortran order, or with steps, the shape does not tell the places in the file
+    if not array.flags.c_contiguous or array.filename is None:
+        return array
+    path = Path(str(array.filename))
+    try:
+        return map_file(path, array.dtype, array.offset, array.shape, _identities.get(base))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: expected the file that was opened, found none; put it back, or load the pool "
+            "again."
+        ) from error
 
 
 def take(array: Matrix, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
     """The given rows [n, ...] in the order given, in memory; a slice of an array may be a view.
 
-    Rows of a memory-mapped array are read in the order of the file, since that is what disks like.
+    Rows of a memory-mapped array are read in the order of the file, since that is what disks like;
+    they are 0..len(array)-1 there, never negative. Raises IndexError for others, and DataError if
+    the file of a pool was replaced.
     """
     mapped = _own_mapping(array)
     if mapped is array:
@@ -41,6 +97,9 @@ def take(array: Matrix, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
         return np.array(mapped[rows])
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
+    if len(ordered) and (ordered[0] < 0 or ordered[-1] >= len(array)):
+        wrong = ordered[0] if ordered[0] < 0 else ordered[-1]
+        raise IndexError(f"expected rows 0..{len(array) - 1}, got {wrong}.")
     found = np.empty((len(rows), *array.shape[1:]), array.dtype)
     # Through a mapping each, since one that is read here and there soon holds the whole file.
     step = max(1, WALK_BYTES // max(1, array[:1].nbytes))

@@ -270,6 +270,27 @@ def test_randomness_and_company_are_told():
         check_adapter(fewer, IMAGES)
 
 
+@pytest.mark.parametrize("company", [False, True])
+def test_a_label_is_another_one_however_many_there_are(company):
+    """Of 60 labels, 59 and 60 are nearer to each other than a tolerance of 0.05."""
+    names, calls = LabelMap(tuple(f"label {n}" for n in range(1, 61))), iter(range(99))
+
+    def sways(found):
+        label = 60 if (len(found) == 1 if company else next(calls)) else 59
+        probs = np.zeros(61, np.float32)
+        probs[59:] = 0.5
+        new = rows(
+            labels=lambda a: np.full_like(a, label),
+            class_probs=lambda a: np.tile(probs, (len(a), 1)),
+            scores=lambda a: np.full_like(a, 0.5),
+        )
+        return new(found)
+
+    wanted = "the same alone" if company else "the same in two calls"
+    with pytest.raises(DataError, match=f"image 0: expected {wanted} .*, got labels .* at 0"):
+        check_adapter(Broken(sways, label_map=names), IMAGES, tolerance=0.05)
+
+
 def rows_kept(count):
     def change(found):
         return [

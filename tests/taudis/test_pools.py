@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from taudis import pool_writer
+from taudis import pool_writer, pools
 from taudis.errors import DataError
 from taudis.instances import Instances, Pool, Uncertainty
 from taudis.pool_format import ARRAYS, INSTANCES, MEASURES, POOL, PoolHeader
@@ -132,6 +133,47 @@ def test_large_arrays_are_maps_of_the_file_that_cannot_be_written_to(tmp_path):
     rows = np.array([4, 0, 2])
     assert np.array_equal(take(back.instances.embeddings, rows), pool.instances.embeddings[rows])
     assert not isinstance(back.instances.boxes, np.memmap)
+
+
+def test_a_pool_whose_file_was_replaced_says_so(tmp_path):
+    path, rows = tmp_path / "pool.safetensors", np.array([1, 0])
+    save_pool(path, make_pool())
+    old = load_pool(path)
+    save_pool(path, make_pool(seed=1))
+    new = load_pool(path)
+    maps = (old.instances.embeddings, old.instances.class_probs, old.image_embeddings)
+    for array in maps:
+        with pytest.raises(DataError, match=r"pool\.safetensors: .*it was replaced; load the pool"):
+            take(array, rows)
+    same(new, make_pool(seed=1))
+    assert np.array_equal(take(new.image_embeddings, rows), new.image_embeddings[rows])
+
+
+def test_a_file_that_is_replaced_while_it_is_loaded_is_no_mixture(tmp_path, monkeypatch):
+    path, entries = tmp_path / "pool.safetensors", pools._entries
+    save_pool(path, make_pool())
+
+    def slow(path):
+        found = entries(path)
+        save_pool(path, make_pool(seed=1))
+        return found
+
+    monkeypatch.setattr(pools, "_entries", slow)
+    with pytest.raises(DataError, match=r"pool\.safetensors: expected the file that was opened"):
+        load_pool(path)
+
+
+def test_a_link_to_another_file_does_not_change_a_pool_that_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second, link = Path("first"), Path("second"), Path("link")
+    save_pool(first, pool := make_pool())
+    save_pool(second, make_pool(seed=1))
+    link.symlink_to(first)
+    back = load_pool(link)
+    link.unlink()
+    link.symlink_to(second)
+    rows = np.array([1, 0])
+    assert np.array_equal(take(back.image_embeddings, rows), pool.image_embeddings[rows])
 
 
 def test_harmless_dtypes_are_converted(tmp_path):
@@ -362,11 +404,17 @@ def with_instances(pool, **changed):
 PART = make_pool(first=90)
 TOO_LARGE = PART.instances.embeddings.copy()
 TOO_LARGE[3, 1] = -70000
+TOO_SMALL = PART.instances.embeddings.copy()
+TOO_SMALL[3] = [0, 6e-5, -1e-6, 0]
+SMALL_IMAGE = PART.image_embeddings.copy()
+SMALL_IMAGE[2] = -1e-9
 BAD_PARTS = [
     (make_pool(first=11), "duplicates: 11 "),
     (make_pool(first=90, width=5), r"embeddings: .*\[4\].*\[5\]"),
     (make_pool(first=90, labels=3), r"class_probs: .*\[3\].*\[4\]"),
     (with_instances(PART, embeddings=TOO_LARGE), r"65504 .float16., got -70000 .*\[3, 1\]"),
+    (with_instances(PART, embeddings=TOO_SMALL), r"^embeddings: .* 6e-05 in row 3; use float32"),
+    (replace(PART, image_embeddings=SMALL_IMAGE), "image_embeddings: .* in row 2; use float32"),
     (
         with_instances(PART, class_probs=np.full((5, 3), 0.9)),
         "class_probs: .*sum to 1.* at row 5",
@@ -383,6 +431,26 @@ def test_a_part_that_does_not_fit_adds_nothing(tmp_path, part, message):
             writer.append(part)
         writer.append(make_pool(first=200))
     assert load_pool(path).image_ids.tolist() == [10, 11, 12, 200, 201, 202]
+
+
+def test_small_embeddings_go_where_nothing_of_them_is_lost(tmp_path):
+    path, rows = tmp_path / "pool.safetensors", PART.instances.embeddings.copy()
+    rows[0] = [
+        0,
+        6.2e-5,
+        1e-9,
+        0,
+    ]  # one number that float16 holds in full; the rest is nothing to it
+    rows[1] = 0
+    for dtype, held in [("float16", rows), ("float32", TOO_SMALL)]:
+        with PoolWriter(path, embedding_dtype=dtype) as writer:
+            writer.append(with_instances(PART, embeddings=held))
+        assert np.array_equal(load_pool(path).instances.embeddings, held.astype(dtype))
+    # What came in float16 has lost nothing on the way
+    half = make_pool(dtype=np.float16)
+    half = with_instances(half, embeddings=np.full((5, 4), 1e-6, np.float16))
+    save_pool(path, half)
+    same(load_pool(path), half)
 
 
 def test_labels_without_a_name_are_refused(tmp_path):
@@ -452,6 +520,53 @@ def test_a_killed_writer_leaves_no_file_under_the_final_name(tmp_path, joined):
     save_pool(path, pool)
     same(load_pool(path), pool)
     assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["pool.safetensors", "pool[1].safetensors"])
+def test_only_drafts_of_processes_that_are_gone_are_removed(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)  # a relative path too
+    path, host = Path(name), socket.gethostname()
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        pass
+    gone, parent, own = child.pid, os.getppid(), os.getpid()
+    left = [f".{name}.parts-{host}-{pid}-abc" for pid in (gone, own)]
+    kept = [
+        f".{name}.parts-{owner}-abc" for owner in (f"{host}-{parent}", f"else.where-{gone}", "")
+    ]
+    kept += [f".other.{name}.parts-{host}-{gone}-abc", ".pool1.safetensors.parts-abc"]
+    for folder in (*left, *kept):
+        (tmp_path / folder).mkdir()
+    save_pool(path, make_pool())
+    assert {one.name for one in tmp_path.iterdir()} == {name, *kept}
+
+
+def test_two_writers_of_one_name_leave_each_other_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, late = Path("pool.safetensors"), make_pool(seed=3)
+    with PoolWriter(path, embedding_dtype="float32") as writer:
+        save_pool(path, make_pool())
+        same(load_pool(path), make_pool())
+        writer.append(late)
+    same(load_pool(path), late)
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_writer_in_another_process_is_left_alone(tmp_path):
+    source, path = tmp_path / "source", tmp_path / "out" / "pool.safetensors"
+    path.parent.mkdir()
+    save_pool(source, make_pool())
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(joined=False), str(source), str(path)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with child:
+        assert child.stdout.readline() == "ready\n"
+        before = set(path.parent.iterdir())
+        save_pool(path, make_pool())
+        assert len(before) == 1 and set(path.parent.iterdir()) == {path, *before}
+        child.terminate()
+    save_pool(path, make_pool())
+    assert list(path.parent.iterdir()) == [path]
 
 
 # --- memory --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from taudis import rows as rows_module
 from taudis import units as units_module
 from taudis.errors import DataError
-from taudis.rows import blocks, take
+from taudis.rows import blocks, identity_of, map_file, take
 from taudis.units import Units, to_unit_length
 
 
@@ -81,6 +81,46 @@ def test_a_mapped_file_gives_the_same_rows_through_mappings_of_their_own(tmp_pat
     walked = list(blocks(mapped))
     assert len(walked) > 50 and [start for start, _ in walked[:2]] == [0, 6]
     assert np.array_equal(np.concatenate([block for _, block in walked]), raw)
+
+
+def test_a_map_in_fortran_order_is_read_as_it_is(tmp_path):
+    raw = np.arange(30, dtype=np.float32).reshape(6, 5)
+    np.save(tmp_path / "rows.npy", np.asfortranarray(raw))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert isinstance(mapped, np.memmap) and not mapped.flags.c_contiguous
+    rows = np.array([5, 0, 3])
+    assert np.array_equal(take(mapped, rows), raw[rows])
+    assert np.array_equal(take(mapped, slice(1, 4)), raw[1:4])
+
+
+@pytest.mark.parametrize("wrong", [-1, 6, 10**9])
+def test_rows_that_a_mapped_array_lacks_are_refused(tmp_path, wrong):
+    np.save(tmp_path / "rows.npy", np.ones((6, 5), np.float32))
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert take(mapped, np.zeros(0, np.int64)).shape == (0, 5)
+    with pytest.raises(IndexError, match=rf"rows 0\.\.5, got {wrong}"):
+        take(mapped, np.array([2, wrong, 0]))
+
+
+def test_a_file_that_was_replaced_is_not_read_as_the_one_before(tmp_path):
+    path, other = tmp_path / "rows", tmp_path / "other"
+    path.write_bytes(np.zeros((4, 2), np.float32).tobytes())
+    other.write_bytes(np.ones((4, 2), np.float32).tobytes())
+    kind, shape = np.dtype(np.float32), (4, 2)
+    known = identity_of(path.stat())
+    old = map_file(path, kind, 0, shape, known)
+    assert take(old, slice(0, 4)).sum() == 0
+    other.replace(path)
+    new = map_file(path, kind, 0, shape, identity_of(path.stat()))  # that it is known changes none
+    for rows in (slice(0, 4), np.array([1])):
+        with pytest.raises(DataError, match="rows: expected the file that was opened, it was repl"):
+            take(old, rows)
+        assert take(new, rows).all()
+    with pytest.raises(DataError, match="it was replaced; load the pool again"):
+        map_file(path, kind, 0, shape, known)
+    path.unlink()
+    with pytest.raises(DataError, match="rows: expected the file that was opened, found none"):
+        take(new, slice(0, 4))
 
 
 def test_none_and_one():
