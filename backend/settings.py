@@ -270,6 +270,11 @@ def _check_pairs(settings: Settings) -> None:
         raise SettingsError(
             f"ALPHA must be greater than BETA; got {settings.alpha} and {settings.beta}."
         )
+    if settings.strategy == "taudis_cover" and settings.sketch == "guaranteed":
+        raise SettingsError(
+            "SKETCH: expected auto, never or always with STRATEGY=taudis_cover, got 'guaranteed':"
+            " the proof is for covers by single instances. Set another SKETCH, or STRATEGY=taudis."
+        )
 
 
 def check_bind(settings: Settings) -> None:

@@ -31,7 +31,12 @@ app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=F
 def main(
     context: typer.Context,
     threads: Annotated[
-        int, typer.Option(help="CPU threads; more than one hurts shared cores.")
+        int,
+        typer.Option(
+            help="CPU threads of the model; more than one hurts shared cores. The selection "
+            "(select, why) uses every core: set the environment variable OMP_NUM_THREADS to limit "
+            "it."
+        ),
     ] = 1,
 ) -> None:
     """TAUDIS on COCO files: train, judge, predict, score a pool, select what to label next."""

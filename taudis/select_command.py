@@ -47,8 +47,22 @@ Standardise = Annotated[
     bool | None, typer.Option(help="Centre embeddings, divide by their standard deviation.")
 ]
 Centre = Annotated[bool | None, typer.Option(help="Subtract the mean embedding.")]
+AlphaImg = Annotated[
+    float | None,
+    typer.Option(help="taudis_img: candidate images per image of the budget; default 3."),
+]
 Sketch = Annotated[
-    str | None, typer.Option(help="Cover a sample of the instances: auto, never or always.")
+    str | None,
+    typer.Option(
+        help="Cover a sample of the instances: auto (where the edges exceed --edge-mb), never, "
+        "always, or guaranteed (as large as the proof needs; not for taudis_cover)."
+    ),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(
+        help="With --sketch guaranteed: what the sample may lose of the cover, 0 to 1; default 0.1."
+    ),
 ]
 EdgeMb = Annotated[
     int | None, typer.Option(help="Memory for the edges, MB; more is sketched if auto.")
@@ -78,7 +92,9 @@ def select(
     remainder: Remainder = None,
     standardise: Standardise = None,
     centre: Centre = None,
+    alpha_img: AlphaImg = None,
     sketch: Sketch = None,
+    epsilon: Epsilon = None,
     edge_mb: EdgeMb = None,
     paper: Paper = False,
     mean_instances: MeanInstances = None,
@@ -97,7 +113,8 @@ def select(
         check_ranked_path(out)
     params = _params(
         paper, uncertainty=uncertainty, alpha=alpha, beta=beta, sigma=sigma, sigma_rule=sigma_rule,
-        remainder=remainder, standardise=standardise, centre=centre, sketch=sketch,
+        remainder=remainder, standardise=standardise, centre=centre,
+        alpha_img=alpha_img, sketch=sketch, epsilon=epsilon,
         edge_bytes=None if edge_mb is None else edge_mb * 1_000_000,
     )  # fmt: skip
     ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
@@ -134,7 +151,9 @@ def why(
     remainder: Remainder = None,
     standardise: Standardise = None,
     centre: Centre = None,
+    alpha_img: AlphaImg = None,
     sketch: Sketch = None,
+    epsilon: Epsilon = None,
     edge_mb: EdgeMb = None,
     paper: Paper = False,
     mean_instances: MeanInstances = None,
@@ -154,7 +173,8 @@ def why(
     check_picture_path(out)
     params = _params(
         paper, uncertainty=uncertainty, alpha=alpha, beta=beta, sigma=sigma, sigma_rule=sigma_rule,
-        remainder=remainder, standardise=standardise, centre=centre, sketch=sketch,
+        remainder=remainder, standardise=standardise, centre=centre,
+        alpha_img=alpha_img, sketch=sketch, epsilon=epsilon,
         edge_bytes=None if edge_mb is None else edge_mb * 1_000_000,
     )  # fmt: skip
     labels, samples = load_coco(coco, images)

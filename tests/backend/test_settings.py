@@ -77,6 +77,26 @@ def test_alpha_must_exceed_beta():
         load_settings(alpha=20, beta=30)
 
 
+def test_a_cover_by_images_with_the_guaranteed_sketch_is_refused_at_the_start(monkeypatch):
+    """`taudis_cover` itself refuses it, which would be in every round."""
+    monkeypatch.setenv("STRATEGY", "taudis_cover")
+    monkeypatch.setenv("SKETCH", "guaranteed")
+    with pytest.raises(SettingsError, match=r"SKETCH: .*STRATEGY=taudis_cover, got 'guaranteed'"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "sketch"),
+    [("taudis_cover", sketch) for sketch in ("auto", "never", "always")]
+    + [(name, "guaranteed") for name in STRATEGIES if name != "taudis_cover"],
+)
+def test_every_other_pair_of_strategy_and_sketch_is_accepted(monkeypatch, strategy, sketch):
+    monkeypatch.setenv("STRATEGY", strategy)
+    monkeypatch.setenv("SKETCH", sketch)
+    settings = load_settings()
+    assert (settings.strategy, settings.sketch) == (strategy, sketch)
+
+
 @pytest.mark.parametrize(
     ("host", "inside"),
     [("localhost", True), ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True),

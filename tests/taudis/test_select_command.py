@@ -8,18 +8,20 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from taudis import select_command as command
 from taudis.__main__ import app
 from taudis.errors import DataError, SelectionError, TaudisError
 from taudis.instances import Selection, Uncertainty
-from taudis.params import Labelled, SelectionParams
+from taudis.params import Labelled, SelectionParams, Sketch
 from taudis.pool_format import PoolHeader
 from taudis.pools import save_pool
 from taudis.ranked import plain, ranked_document, read_image_ids, rows_of, write_ranked
@@ -92,6 +94,8 @@ OPTIONS = [
     (("--centre",), {"centre": True}),
     (("--no-centre",), {"centre": False}),
     (("--sketch", "never", "--edge-mb", 7), {"sketch": "never", "edge_bytes": 7_000_000}),
+    (("--sketch", "guaranteed", "--epsilon", 0.3), {"sketch": "guaranteed", "epsilon": 0.3}),
+    (("--alpha-img", 5), {"alpha_img": 5.0}),
 ]
 
 
@@ -112,6 +116,48 @@ def test_options_reach_the_strategy(file, pool, monkeypatch, options, changed, p
     assert (seen["name"], seen["budget"], seen["seed"]) == ("taudis", 4, 5)
     assert seen["labelled"].mean_instances == MEAN
     assert callable(seen["progress"])
+
+
+GIVEN = {
+    "select": ("pool", "4"),
+    "why": ("model", "coco.json", "images", "pool", "4", "--out", "why.png"),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_every_parameter_of_the_selection_has_an_option_that_is_passed_on(name, monkeypatch):
+    """A new field of SelectionParams without an option, or one that is dropped, fails here."""
+    wanted = {
+        "uncertainty": "cm", "alpha": 9.0, "beta": 3.0, "sigma": 0.9, "sigma_rule": "flat",
+        "remainder": "none", "centre": True, "standardise": True, "alpha_img": 5.0,
+        "sketch": "guaranteed", "epsilon": 0.3, "edge_bytes": 7_000_000,
+    }  # fmt: skip
+    names = {field.name for field in fields(SelectionParams)}
+    assert names == set(wanted)
+    options = []
+    for parameter, value in wanted.items():
+        if parameter == "edge_bytes":
+            options += ["--edge-mb", "7"]
+        else:
+            option = "--" + parameter.replace("_", "-")
+            options += [option] if value is True else [option, str(value)]
+    told = {}
+
+    def remember(paper, **given):
+        told.update(given)
+        raise SelectionError("far enough")
+
+    monkeypatch.setattr(command, "_params", remember)
+    done = run(name, *GIVEN[name], *options)
+    assert str(done.exception) == "far enough", done.output
+    assert told == wanted
+
+
+def test_the_help_tells_every_sketch_and_what_the_threads_are_for():
+    (option,) = (one for one in get_command(app).commands["select"].params if one.name == "sketch")
+    assert all(name in option.help for name in get_args(Sketch))
+    (option,) = (one for one in get_command(app).params if one.name == "threads")
+    assert "of the model" in option.help and "OMP_NUM_THREADS" in option.help
 
 
 def test_the_labelled_pool_tells_embeddings_ids_and_the_mean(tmp_path, file, pool, monkeypatch):
@@ -245,6 +291,8 @@ FAULTS = [
     (("--sigma", 2), SelectionError, "sigma: expected"),
     (("--alpha", 2, "--beta", 3), SelectionError, "alpha > beta"),
     (("--edge-mb", 0), SelectionError, "edge_bytes: expected"),
+    (("--alpha-img", 0.5), SelectionError, "alpha_img: expected"),
+    (("--epsilon", 1), SelectionError, "epsilon: expected"),
     (("--mean-instances", -1), SelectionError, "mean_instances"),
     (("--out", "ranked.txt"), DataError, "csv or .json"),
     (("--out", "nowhere/ranked.csv"), DataError, "folder nowhere to exist"),
