@@ -49,10 +49,13 @@ class Cover:
     saturation_pick: int | None
 
     def scaled(self, factor: float) -> Cover:
-        """The cover with its counts times `factor`: of a sample of columns, estimates of all."""
+        """The cover with its counts times `factor`: of a sample of columns, estimates of all.
+
+        Sums are rounded, not their parts, so that gains add up to the estimate of the whole.
+        """
         if factor == 1:
             return self
-        gains = np.rint(self.gains * factor).astype(np.int64)
+        gains = scaled_counts(self.gains, self.layers, factor)
         return replace(self, gains=gains, coverable=round(self.coverable * factor))
 
     @property
@@ -65,6 +68,16 @@ class Cover:
     def covered(self) -> int:
         """Instances that the first layer covers."""
         return int(self.gains[self.layers == 0].sum())
+
+
+def scaled_counts(counts: IntArray, layers: IntArray, factor: float) -> IntArray:
+    """Counts [k] times `factor` in whole numbers whose sums over a layer are rounded sums."""
+    scaled = np.zeros(len(counts), np.int64)
+    for layer in np.unique(layers).tolist():
+        own = layers == layer
+        sums = np.rint(np.cumsum(counts[own]) * factor).astype(np.int64)
+        scaled[own] = np.diff(sums, prepend=0)
+    return scaled
 
 
 def greedy_cover(
@@ -130,7 +143,7 @@ def _check(rows: BitRows, k: int, priority: IntArray | None, remainder: Remainde
 def _words(rows: BitRows) -> Words:
     """The rows as 64-bit words [C, ceil(W/8)]; a view if W is a multiple of 8, else a copy."""
     spare = -rows.shape[1] % 8
-    whole = np.pad(rows, ((0, 0), (0, spare))) if spare else np.ascontiguousarray(rows)
+    whole = np.ascontiguousarray(np.pad(rows, ((0, 0), (0, spare))) if spare else rows)
     return whole.view(np.uint64)
 
 

@@ -9,17 +9,16 @@ are the ranking; neither beta nor a vote is needed.
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import replace
 
 import numpy as np
 
-from taudis.cover import Cover, greedy_cover
+from taudis.cover import Cover, greedy_cover, scaled_counts
 from taudis.errors import SelectionError
 from taudis.explain import coverage, covering_sentence, explain, saturation_warning
 from taudis.graph import similarity_graph
 from taudis.instances import IntArray, Pool, Selection
-from taudis.params import Labelled, Progress, SelectionParams, check_budget
+from taudis.params import Labelled, Progress, SelectionParams, check_budget, multiple
 from taudis.select import acquisition, priority_order
 from taudis.similarity import (
     SAMPLE_COLUMNS,
@@ -58,7 +57,7 @@ def taudis_cover(
     by_row = acquisition(pool, params.uncertainty)
     rows = priority_order(pool, by_row)
     uncertainty, image = by_row[rows], pool.instances.image_index[rows]
-    candidates = np.arange(min(len(rows), math.ceil(alpha * images)))
+    candidates = np.arange(min(len(rows), multiple(alpha, images)))
 
     # Without picks, the ranking of the images is that of Algorithm 1 without votes: it breaks the
     # ties of the cover and orders what the cover leaves.
@@ -122,7 +121,7 @@ def taudis_cover(
         ),
         budget=images,
         chosen=rows[chosen],
-        gains=np.rint(gains * graph.scale).astype(np.int64),
+        gains=scaled_counts(gains, layers, graph.scale),
         layers=layers,
         candidates=rows[candidates],
         diagnostics={
@@ -146,7 +145,7 @@ def taudis_cover(
 def _sample(units: Units, image: IntArray, sets: IntArray, seed: int) -> Float32:
     """How similar images are to instances: the cosine [S] of an image's closest candidate.
 
-    Of up to 256 images of `sets` and 4096 rows of `units`, without an image's own candidates.
+    Of up to 128 images of `sets` and 4096 rows of `units`, without an image's own candidates.
     image: [C], of each candidate. Several candidates reach further than one, so that a sigma chosen
     by single ones would be too low.
     """

@@ -28,6 +28,7 @@ from taudis.similarity import (
 from taudis.sketch import cap_degrees, degree_cap, fast_columns, guaranteed_columns
 from taudis.units import Float32, Units
 
+_UNIVERSE = 0x5851F42D4C957F2D  # makes the seed of the universe's sample one of its own
 LOOK = 256
 """Candidates whose cover of all instances bounds what the best can reach."""
 
@@ -38,6 +39,7 @@ class Graph:
 
     edges: BitRows  # [C, W]
     sizes: IntArray  # [C] edges of each candidate
+    density: float  # share of the C x columns pairs that are similar, 0..1
     instances: int  # N
     columns: int  # instances that the edges go to: N, or the size of the sample
     sigma: float  # sigma_eff, from which on two instances are similar
@@ -53,7 +55,7 @@ class Graph:
         """Diagnostics of a Selection."""
         return {
             "sigma_eff": self.sigma,
-            "density": edge_density(self.sizes, self.columns),
+            "density": self.density,
             "sketch_columns": self.columns if self.columns < self.instances else None,
         }
 
@@ -77,7 +79,7 @@ def similarity_graph(
     if params.sigma_rule == "adaptive":
         sigma = effective_sigma(sigma, sample(), min(1.0, 2 / max(picks, 1)))
     size = _columns(units, candidates, picks, params, sigma, seed)
-    universe = hash_sample(len(units), size, ~seed)
+    universe = sample_universe(len(units), size, seed)
     sketched = size < len(units)
     edges = similarity_rows(
         head,
@@ -86,10 +88,21 @@ def similarity_graph(
         own=_places(own, universe) if sketched else own,
         progress=(lambda done, of: progress("similarity", done, of)) if progress else None,
     )
-    if params.sketch == "guaranteed":
+    sizes = row_sizes(edges)
+    density = edge_density(sizes, size)
+    if params.sketch == "guaranteed" and sketched:
         edges = cap_degrees(edges, degree_cap(params.epsilon, picks, candidates))
+        sizes = row_sizes(edges)
     warnings = (_told(params, candidates, len(units), size),) if sketched else ()
-    return Graph(edges, row_sizes(edges), len(units), size, sigma, sample, warnings)
+    return Graph(edges, sizes, density, len(units), size, sigma, sample, warnings)
+
+
+def sample_universe(instances: int, size: int, seed: int) -> IntArray:
+    """The places [size] of a sample of the instances, by a hash that nothing else uses.
+
+    sigma is fitted on a sample, too: the guarantee wants one that is independent of it.
+    """
+    return hash_sample(instances, size, seed ^ _UNIVERSE)
 
 
 def _columns(
@@ -123,7 +136,7 @@ def _told(params: SelectionParams, candidates: int, instances: int, size: int) -
     if params.sketch == "guaranteed":
         return (
             f"{what}, with a guarantee: at least 1 - 1/e - {params.epsilon:g} of the best"
-            " cover, with probability 0.99. Gains and coverage are estimates, on the high side."
+            " cover, with probability 0.99. Gains and coverage are estimates."
         )
     why = "as sketch=always asks"
     if params.sketch == "auto":

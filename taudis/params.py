@@ -122,6 +122,11 @@ def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
         raise SelectionError(f"{name}: expected one of {', '.join(known)}, got {value!r}.")
 
 
+def multiple(multiplier: float, images: int) -> int:
+    """Instances that `multiplier` x `images` are, rounded up; 1.1 x 50 is 55 in spite of floats."""
+    return math.ceil(round(multiplier * images, 9))
+
+
 def check_budget(budget: int, pool: Pool) -> int:
     """The budget B, at most the pool's images. Raises SelectionError unless an integer >= 0."""
     try:

@@ -28,6 +28,7 @@ _ROUNDING = 2e-6  # of float32 products of unit vectors, and of a squared length
 _DENSE = 0.04  # share of a block above which its lower bound is a product, too
 _UNDECIDED = 0.04  # share of a block above which its whole product is cheaper
 _PER_DIMENSION = 119  # undecided pairs, per cent of a block, cost as much as so many dimensions
+_CHUNK = 4096  # undecided pairs whose vectors are gathered at a time
 _FIXED = 20  # dimensions' worth of comparing and packing
 _MANY = 64  # directions among which the energy is spread: no prefix of DIMENSIONS holds it
 _WORTH = 0.75  # of the plain product's cost: what an estimate must promise
@@ -106,18 +107,28 @@ def edges_between(
     if np.count_nonzero(edges) > _DENSE * edges.size:
         lower = columns.prefix * np.array([1] * (columns.prefix.shape[1] - 1) + [-1], np.float32)
         places = np.flatnonzero(edges & (rows.prefix @ lower.T < high))
-        row, column = np.divmod(places, edges.shape[1])
+        row, column = _row_and_column(places, edges.shape[1])
     else:
         places = np.flatnonzero(edges)
-        row, column = np.divmod(places, edges.shape[1])
+        row, column = _row_and_column(places, edges.shape[1])
         upper = scratch.values(places)
         undecided = upper - 2 * rows.rest[row] * columns.rest[column] < high
         places, row, column = places[undecided], row[undecided], column[undecided]
     if len(places) > _UNDECIDED * edges.size:
         return scratch.at_least(rows.units, columns.units, sigma)
-    cosines = np.einsum("nd,nd->n", rows.units[row], columns.units[column])
-    edges.ravel()[places] = cosines >= np.float32(sigma)
+    flat = edges.ravel()
+    for start in range(0, len(places), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        cosines = np.einsum("nd,nd->n", rows.units[row[some]], columns.units[column[some]])
+        flat[places[some]] = cosines >= np.float32(sigma)
     return edges
+
+
+def _row_and_column(places: IntArray, width: int) -> tuple[IntArray, IntArray]:
+    """Where the places [p] of a flattened matrix are; shifts where they do, ten times as fast."""
+    if width & (width - 1):
+        return np.divmod(places, width)
+    return places >> (width.bit_length() - 1), places & (width - 1)
 
 
 def undecided_share(rows: Bounds, columns: Bounds, sigma: float) -> float:

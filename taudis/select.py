@@ -6,15 +6,13 @@ docs/decisions/0003-selection.md.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from taudis.cover import greedy_cover
 from taudis.explain import coverage, explain, saturation_warning
 from taudis.graph import similarity_graph
 from taudis.instances import BoolArray, FloatArray, IntArray, Pool, Selection
-from taudis.params import Labelled, Measure, Progress, SelectionParams, check_budget
+from taudis.params import Labelled, Measure, Progress, SelectionParams, check_budget, multiple
 from taudis.units import Units
 from taudis.vote import rank_images
 
@@ -86,8 +84,8 @@ def taudis(
     uncertainty, image = by_row[rows], pool.instances.image_index[rows]
 
     # Line 5: the alpha * B most uncertain instances are the candidates.
-    candidates = np.arange(min(len(rows), math.ceil(alpha * images)))
-    k = min(len(candidates), math.ceil(beta * images))
+    candidates = np.arange(min(len(rows), multiple(alpha, images)))
+    k = min(len(candidates), multiple(beta, images))
 
     # Line 6: the similarity graph between candidates and all instances.
     units = Units.of(

@@ -1,8 +1,9 @@
 """Algorithm 1 line 6: which pool instances each candidate is similar to, one bit an edge.
 
 The cost is at most that of the matrix product: blocks of one fixed shape, compared with sigma and
-packed to bits before the next block, so that memory beyond the result stays a few megabytes at any
-size. Where the embeddings' energy lies in few directions it is a fraction of it (`taudis.prefix`).
+packed to bits before the next block, so that memory beyond the result is the candidates' vectors
+(C x D float32) and some tens of megabytes at any size. Where the embeddings' energy lies in few
+directions it is a fraction of that product (`taudis.prefix`).
 
 An edge whose cosine differs from sigma by less than float32 rounding (about 1e-6) may fall either
 way under another BLAS; block shape and row order are fixed, so one machine always agrees with
@@ -135,16 +136,20 @@ def hash_sample(count: int, size: int, seed: int) -> IntArray:
 def quantile_sigma(similarities: npt.NDArray[np.floating[Any]], density: float) -> float:
     """The threshold that about a share `density` (0..1) of the similarities [S] reaches.
 
-    It lies between two sampled values, so that no sampled pair sits on it. At most
-    `SIGMA_CEILING`; -1 when every pair or no pair is there to be kept.
+    It lies between two sampled values, so that no sampled pair sits on it: of equal values all are
+    left out, unless they are the largest. At most `SIGMA_CEILING`; -1 when every pair or no pair is
+    there to be kept.
     """
     count = len(similarities)
     kept = max(1, round(density * count))
     if kept >= count:
         return -1.0
     pair = np.partition(similarities, (count - kept - 1, count - kept))
-    middle = (float(pair[count - kept - 1]) + float(pair[count - kept])) / 2
-    return min(middle, SIGMA_CEILING)
+    below, above = float(pair[count - kept - 1]), float(pair[count - kept])
+    if below == above:  # a tie: the next value above it, if there is one
+        more = similarities[similarities > above]
+        above = float(more.min()) if len(more) else above
+    return min((below + above) / 2, SIGMA_CEILING)
 
 
 def effective_sigma(

@@ -10,21 +10,26 @@ similarity step shrinks with them. Two sizes of the sample:
 
 Why the second holds. Let OPT be the cover of the best k of C sets.
 
-Cap. Keep at most D = C ln(1/c) / (c k) edges of each element, c = epsilon / 4. Drop from the best
-family its ck sets of least marginal cover, which loses at most c OPT, and add ck random sets: an
-element that lost edges has D left and is hit with probability 1 - (1 - D/C)^(ck) >= 1 - c. So the
-capped system has a family of k sets that covers (1 - c)(1 - c) OPT >= (1 - epsilon/2) OPT =: OPT',
-at the least, and what a family covers there it covers in truth.
+Cap. Let c = epsilon / 4 and r = floor(ck), at least 1. Keep at most D = C ln(1/c) / r edges of each
+element. Drop from the best family its r sets of least marginal cover, which loses at most r/k <= c
+of OPT, and add r random sets: an element that lost edges has D left and is hit with probability
+1 - (1 - D/C)^r >= 1 - exp(-D r / C) = 1 - c. So the capped system has a family of k sets that
+covers (1 - c)(1 - c) OPT >= (1 - epsilon/2) OPT =: OPT', and what a family covers there it covers
+in truth. (An element keeps its first D edges whatever else is sampled: only the sample is capped.)
 
-Sample. Take each element with probability p. A family of true cover t has Bin(t, p) in the sample.
-By Bernstein it exceeds p t + d p OPT' with probability at most exp(-d^2 p OPT' / (2 + 2d/3)), and
-the best family's falls below (1 - d) p OPT' with at most exp(-d^2 p OPT' / 2). With a union bound
-over all families of k sets, both hold for all of them with probability 1 - f if
+Sample. Draw n = pN elements without replacement, by a hash that nothing else uses. A family of true
+cover t has p t of them on average. Sums without replacement are no more spread than those with it
+(Hoeffding 1963, section 6), so Bernstein's bound for Bin(n, t/N) holds. A family below a target T,
+t < T <= OPT', shows p t + d p OPT' or more with probability at most exp(-d^2 p OPT' / (2 + 2d/3));
+the best family of the capped system shows less than (1 - d) p OPT' with at most
+exp(-d^2 p OPT' / 2). By a union bound over all families of k sets, neither happens with probability
+1 - f if
 
     p OPT' >= (2 + 2d/3) / d^2 * (ln binom(C, k) + ln(2/f)).
 
-Greedy's family then covers at least ((1 - 1/e)(1 - d) - d) OPT' in truth, and with
-d = (epsilon/2) / (2 - 1/e) that is (1 - 1/e - epsilon/2) OPT'.
+Greedy's family then covers at least T = ((1 - 1/e)(1 - d) - d) OPT' in truth, since a family that
+covers less shows less than (1 - 1/e)(1 - d) p OPT' in the sample, which greedy reaches. With
+d = (epsilon/2) / (2 - 1/e), T = (1 - 1/e - epsilon/2) OPT' >= (1 - 1/e - epsilon) OPT.
 
 p needs a lower bound of OPT: what greedy covers with a few candidates, counted on all elements.
 """
@@ -38,7 +43,7 @@ from scipy.special import gammaln
 
 from taudis.errors import SelectionError
 from taudis.instances import IntArray
-from taudis.similarity import BLOCK_ROWS, BitRows
+from taudis.similarity import BitRows
 
 FAST_COLUMNS = 2  # times C
 FAILURE = 0.01  # probability that the guarantee does not hold
@@ -72,9 +77,10 @@ def degree_cap(epsilon: float, k: int, candidates: int) -> int:
     """D, the edges that an element keeps; at most `candidates`."""
     _check_epsilon(epsilon)
     share = epsilon / 4
-    if share * k < 1:  # there is no random set to hit the capped elements
+    replaced = math.floor(share * k)
+    if not replaced:  # there is no random set to hit the capped elements
         return candidates
-    return min(candidates, math.ceil(candidates * math.log(1 / share) / (share * k)))
+    return min(candidates, math.ceil(candidates * math.log(1 / share) / replaced))
 
 
 def _check_epsilon(epsilon: float) -> None:
@@ -83,12 +89,10 @@ def _check_epsilon(epsilon: float) -> None:
 
 
 def cap_degrees(rows: BitRows, cap: int) -> BitRows:
-    """The bit rows [C, W] with at most `cap` edges an element: those of the first rows."""
-    degree: IntArray = np.zeros(rows.shape[1] * 8, np.int64)
-    kept = np.empty_like(rows)
-    for top in range(0, len(rows), BLOCK_ROWS):
-        bits = np.unpackbits(rows[top : top + BLOCK_ROWS], axis=1)
-        before = degree + np.cumsum(bits, axis=0, dtype=np.int64)
-        kept[top : top + BLOCK_ROWS] = np.packbits(bits & (before <= cap), axis=1)
-        degree += bits.sum(axis=0, dtype=np.int64)
-    return kept
+    """At most `cap` edges an element, those of the first rows; `rows` [C, W] are changed."""
+    degree: IntArray = np.zeros(rows.shape[1] * 8, np.int32)
+    for row in rows:
+        bits = np.unpackbits(row)
+        row[:] = np.packbits(bits & (degree < cap))
+        degree += bits
+    return rows

@@ -6,8 +6,6 @@ cover is complete, and a total order of the pool (docs/decisions/0003-selection.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from taudis.cover import Cover, greedy_cover
@@ -21,7 +19,7 @@ from taudis.image_order import (
     weighted_by_image,
 )
 from taudis.instances import FloatArray, IntArray, Pool, Selection
-from taudis.params import Labelled, Progress, SelectionParams, check_budget
+from taudis.params import Labelled, Progress, SelectionParams, check_budget, multiple
 from taudis.units import Units
 
 WSE = "weighted segmentation entropy"
@@ -52,7 +50,7 @@ def taudis_img(
 
     # Line 4: the alpha * B images of the highest WSE are the candidates.
     found = int((detections_by_image(pool) > 0).sum())
-    candidates = np.arange(min(found, math.ceil(params.alpha_img * images)))
+    candidates = np.arange(min(found, multiple(params.alpha_img, images)))
     k = min(len(candidates), images)
 
     # Line 5: the similarity graph between candidates and all images.

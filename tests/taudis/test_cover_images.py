@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taudis.cover_images import taudis_cover
+from taudis.graph import sample_universe
 from taudis.params import Labelled, SelectionParams
 from taudis.seeding import seeded_hash
 from taudis.select import taudis
-from taudis.similarity import hash_sample
 
 SEED_SET = Labelled(mean_instances=2.0)
 REMAINDERS = ("layers", "uncertainty", "none")
@@ -43,12 +43,22 @@ class Expected:
     edges: int
 
 
+def estimates(counts, layers, scale):
+    """Whole numbers whose sums over a layer are the rounded sums."""
+    sums, found = defaultdict(int), []
+    for count, layer in zip(counts, layers, strict=True):
+        before = sums[layer]
+        sums[layer] += count
+        found.append(round(sums[layer] * scale) - round(before * scale))
+    return found
+
+
 def cover_by_images(build, content, budget, alpha, sigma, remainder, seed, columns=None):
     """The strategy in plain Python; `columns` are the instances to be covered (None: all)."""
     budget = min(budget, len(content))
     found = [(u, key, x, e) for key, rows in content.items() for u, x, e in rows]
     found.sort(key=lambda t: (-t[0], t[1], t[2], np.array(t[3], np.float32).tobytes()))
-    candidates = found[: math.ceil(alpha * budget)]
+    candidates = found[: math.ceil(round(alpha * budget, 9))]
     universe = range(len(found)) if columns is None else columns
     covers = [
         {j for j in universe if i == j or build.similar(a[3], found[j][3], sigma)}
@@ -96,14 +106,14 @@ def cover_by_images(build, content, budget, alpha, sigma, remainder, seed, colum
 
     scale = len(found) / len(universe) if columns is not None else 1
     reasons = []
-    for pick, gain, layer in zip(picks, gains, layers, strict=True):
+    for pick, gain, layer in zip(picks, estimates(gains, layers, scale), layers, strict=True):
         mine = len(held[keys[pick]])
         whose = f"its {counted(mine, 'uncertain instance')}"
         if layer:
             reasons.append(f"{whose}: picked after the cover was complete")
         else:
             verb = "covers" if mine == 1 else "cover"
-            news = counted(round(gain * scale), "pool instance")
+            news = counted(gain, "pool instance")
             reasons.append(f"{whose} {verb} {news} that no image before covered")
     head = [keys[pick] for pick in picks]
     tail = [key for key in ranked if key not in head]
@@ -221,15 +231,15 @@ def test_a_sketch_covers_its_sample(build, data):
     asked["alpha"] = data.draw(st.sampled_from((1.1, 1.5, 2.5)))
     pool = build.pool(content)
     total = len(pool.instances)
-    size = 2 * math.ceil(asked["alpha"] * min(asked["budget"], len(pool)))
+    size = 2 * math.ceil(round(asked["alpha"] * min(asked["budget"], len(pool)), 9))
     sketched = size < total
-    columns = hash_sample(total, size, ~asked["seed"]).tolist() if sketched else None
+    columns = sample_universe(total, size, asked["seed"]).tolist() if sketched else None
     got = ask(pool, asked, sketch="always")
     want = cover_by_images(build, content, **asked, columns=columns)
     scale = total / size if sketched else 1
     assert pool.image_ids[got.order].tolist() == want.order
     assert described(pool, got.chosen) == want.chosen
-    assert got.gains.tolist() == [round(gain * scale) for gain in want.gains]
+    assert got.gains.tolist() == estimates(want.gains, want.layers, scale)
     assert list(got.reasons) == want.reasons
     assert got.diagnostics["sketch_columns"] == (size if sketched else None)
     told = f"a random sample of {size} of {total} instances"

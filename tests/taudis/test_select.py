@@ -26,12 +26,12 @@ def algorithm_one(build, content, budget, alpha, beta, sigma, remainder, seed):
     budget = min(budget, len(content))
     found = [(u, key, x, e) for key, rows in content.items() for u, x, e in rows]
     found.sort(key=lambda t: (-t[0], t[1], t[2], np.array(t[3], np.float32).tobytes()))
-    candidates = found[: math.ceil(alpha * budget)]
+    candidates = found[: math.ceil(round(alpha * budget, 9))]
     sets = [
         {j for j, b in enumerate(found) if i == j or build.similar(a[3], b[3], sigma)}
         for i, a in enumerate(candidates)
     ]
-    k = min(len(candidates), math.ceil(beta * budget))
+    k = min(len(candidates), math.ceil(round(beta * budget, 9)))
     picks, gains, layers = build.greedy_by_sets(sets, k, remainder)
     votes, chosen_sum, candidate_sum = (defaultdict(float) for _ in range(3))
     for row, layer in zip(picks, layers, strict=True):

@@ -128,6 +128,8 @@ def test_quantile_ends():
     assert quantile_sigma(values, 0.5) == pytest.approx(0.25)
     assert quantile_sigma(values, 0.0) == pytest.approx(0.35)
     assert quantile_sigma(np.ones(9, np.float32), 0.1) == SIGMA_CEILING
+    tied = np.array([0.9] * 99 + [0.95], np.float32)  # the middle of the next gap, not on the tie
+    assert quantile_sigma(tied, 0.5) == pytest.approx(0.925)
 
 
 def test_samples_do_not_hold_an_instance_with_itself(monkeypatch):

@@ -15,6 +15,7 @@ from taudis.cover_images import taudis_cover
 from taudis.errors import SelectionError
 from taudis.params import Labelled, SelectionParams
 from taudis.select import taudis
+from taudis.similarity import hash_sample
 from taudis.sketch import cap_degrees, degree_cap, fast_columns, guaranteed_columns
 
 
@@ -36,18 +37,37 @@ systems = st.lists(
 )
 
 
-@settings(max_examples=150)
-@given(systems, st.integers(1, 5), st.sampled_from((0.1, 0.3, 0.6)), st.integers(0, 9))
-def test_the_guaranteed_form_keeps_its_share_of_the_best(sets, k, epsilon, seed):
-    rows, best = as_rows(sets, 40), best_cover(sets, k)
-    size = guaranteed_columns(epsilon, k, len(sets), 40, reached=max(map(len, sets)))
-    sample = np.sort(np.random.default_rng(seed).permutation(40)[:size])
-    sampled = [{j for j, at in enumerate(sample.tolist()) if at in members} for members in sets]
-    capped = cap_degrees(as_rows(sampled, size), degree_cap(epsilon, k, len(sets)))
+@pytest.mark.parametrize("epsilon", [0.4, 0.6])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_guaranteed_form_keeps_its_share_of_the_best(epsilon, seed):
+    """Samples *and* caps: 60 disjoint blocks, each held by one set, which the best families are,
+    among 340 sets that all hold the same half of everything (elements of high degree)."""
+    rng = np.random.default_rng(seed)
+    blocks, others, columns, k = 60, 340, 60_000, 60
+    bits = np.zeros((blocks + others, columns), bool)
+    bits[:blocks] = np.repeat(np.eye(blocks, dtype=bool), columns // blocks, axis=1)
+    bits[blocks:, : columns // 2] = rng.random((others, columns // 2)) < 0.9
+    bits = bits[rng.permutation(len(bits))]
+    best = columns  # the k blocks cover everything
+    size = guaranteed_columns(epsilon, k, len(bits), columns, reached=columns)
+    cap = degree_cap(epsilon, k, len(bits))
+    assert size < columns and cap < len(bits)
+    sample = hash_sample(columns, size, seed)
+    rows = np.packbits(bits[:, sample], axis=1)
+    before = int(np.bitwise_count(rows).sum())
+    capped = cap_degrees(rows, cap)
+    assert int(np.bitwise_count(capped).sum()) < before  # edges were dropped
     picks = greedy_cover(capped, k, remainder="none").picks
+    assert bits[picks].any(0).sum() >= (1 - 1 / math.e - epsilon) * best
+
+
+@settings(max_examples=60)
+@given(systems, st.integers(1, 5))
+def test_greedy_on_everything_keeps_its_share_of_the_best(sets, k):
+    """What the guaranteed form is where it needs every element: brute force over all families."""
+    picks = greedy_cover(as_rows(sets, 40), k, remainder="none").picks
     covered = set().union(*(sets[row] for row in picks.tolist()))
-    assert len(covered) >= (1 - 1 / math.e - epsilon) * best
-    assert rows.shape == capped.shape or size < 40
+    assert len(covered) >= (1 - (1 - 1 / min(k, len(sets))) ** k) * best_cover(sets, k) - 1e-9
 
 
 def test_the_guarantee_where_the_sample_is_small():
@@ -85,6 +105,7 @@ def test_sizes_follow_the_formulas():
     wanted = (2 + 2 * d / 3) / d**2 * (math.log(math.comb(100, 10)) + math.log(200)) / 0.09
     assert few[1] == pytest.approx(wanted, rel=1e-3)
     assert degree_cap(0.4, 100, 1000) == math.ceil(1000 * math.log(10) / 10)
+    assert degree_cap(0.4, 109, 1000) == math.ceil(1000 * math.log(10) / 10)  # whole sets
     assert degree_cap(0.4, 5, 1000) == 1000
     for epsilon in (0, 1, -1, math.nan):
         with pytest.raises(SelectionError, match="epsilon"):
@@ -100,6 +121,29 @@ def pool(build):
 
 def ask(pool, **params):
     return taudis(pool, budget=4, labelled=Labelled(10.0), params=SelectionParams(**params), seed=3)
+
+
+def test_estimates_add_up_and_stay_below_what_is_coverable(build):
+    """300 instances that resemble none: every gain is 1 of the sample and stands for 1.5."""
+    content = {i: [(i % 9, 0, tuple(int(j == i) for j in range(300)))] for i in range(300)}
+    pool = build.pool(content, width=300)
+    params = SelectionParams(
+        alpha=25.0, beta=20.0, sigma_rule="flat", sketch="always", remainder="none"
+    )
+    got = taudis(pool, budget=4, labelled=Labelled(1.0), params=params, seed=0)
+    told = got.diagnostics
+    assert told["sketch_columns"] == 200
+    assert told["coverage"] <= told["coverable"]
+    assert told["coverage"] * 300 == pytest.approx(got.gains.sum())
+
+
+def test_no_edge_is_dropped_where_everything_is_covered(build):
+    pool = build.pool({i: [(3, 0, (1, 1, 0))] for i in range(300)})
+    params = SelectionParams(
+        alpha=20.0, beta=15.0, sigma_rule="flat", sketch="guaranteed", epsilon=0.4
+    )
+    got = taudis(pool, budget=8, labelled=Labelled(1.0), params=params, seed=0)
+    assert got.diagnostics["density"] == 1 and got.diagnostics["sketch_columns"] is None
 
 
 def test_a_sample_is_told_with_estimates_of_the_whole(pool):

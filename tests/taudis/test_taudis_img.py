@@ -124,7 +124,7 @@ def algorithm_two(build, scenes, budget, params, seed):
         (key for key in scenes if scenes[key][2]), key=lambda key: (-entropy(key), tie(key))
     )
     empty = sorted((key for key in scenes if not scenes[key][2]), key=tie)
-    candidates = found[: math.ceil(params.alpha_img * min(budget, len(scenes)))]
+    candidates = found[: math.ceil(round(params.alpha_img * min(budget, len(scenes)), 9))]
     sets = [
         {
             other
