@@ -195,6 +195,7 @@ def dies_at(image):
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", [1, len(POOL), len(POOL) + 1, len(POOL) + len(LABELLED)])
 def test_a_worker_killed_while_it_scores_goes_on_to_the_same_order(make_desk, image):
     desk = make_desk()

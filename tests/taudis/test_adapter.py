@@ -102,7 +102,10 @@ ADAPTERS = {
 
 
 @pytest.mark.parametrize("embedding", ["mask", "box"])
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n.startswith("two") else n for n in ADAPTERS],
+)
 def test_an_adapter_keeps_the_contract(name, embedding):
     tolerance = 0.05 if name == "bfloat16" else 1e-3
     check_adapter(ADAPTERS[name](), IMAGES, embedding=embedding, tolerance=tolerance)
