@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> tuple[float, float, str]:
             break
         found = [line for line in lines if line.startswith("VmHWM")]
         peak = max([peak, *(float(line.split()[1]) / 1e3 for line in found)])
-        time.sleep(0.02)
+        time.sleep(0.02)  # the kernel keeps the peak: only the last look before the end counts
     out, _ = child.communicate()
     if child.returncode:
         sys.exit(f"select failed with {child.returncode}")

@@ -17,6 +17,7 @@ from taudis.cover import Cover, greedy_cover, scaled_counts
 from taudis.errors import SelectionError
 from taudis.explain import coverage, covering_sentence, explain, saturation_warning
 from taudis.graph import similarity_graph
+from taudis.image_order import by_place
 from taudis.instances import IntArray, Pool, Selection
 from taudis.params import Labelled, Progress, SelectionParams, check_budget, multiple
 from taudis.select import acquisition, priority_order
@@ -109,12 +110,10 @@ def taudis_cover(
         covering_sentence(int(gain), int(layer), int(counts[row]))
         for row, gain, layer in zip(picked.tolist(), scaled.gains, scaled.layers, strict=True)
     ]
-    utilities = np.empty(len(pool))
-    utilities[order] = np.arange(len(pool), 0, -1)
     return Selection(
         strategy="taudis_cover",
         order=order,
-        utilities=utilities,
+        utilities=by_place(order),
         reasons=(
             *reasons,
             *(sentences[row].replace("no votes", "not picked") for row in rest.tolist()),
