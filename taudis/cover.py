@@ -10,8 +10,8 @@ evaluated in batches, more and more of them until one of those is on top.
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from typing import Literal, get_args
 
 import numpy as np
@@ -26,9 +26,7 @@ Remainder = Literal["layers", "uncertainty", "none"]
 """Where the picks come from once everything that can be covered is covered."""
 
 LAST_LAYER = 30  # a vote of 2^-31 could no longer matter; more layers are not run
-_FIRST_BATCH, _BATCH = 8, 32
-"""Rows whose gains are computed in one call: a call costs as much as eight rows, and more than 32
-would leave the processor's cache."""
+_BATCH = 32  # rows whose gains are computed in one call; more would leave the processor's cache
 
 Words = npt.NDArray[np.uint64]
 
@@ -105,8 +103,8 @@ def greedy_cover(
     coverable = int(np.bitwise_count(reach).sum(dtype=np.int64))
     fresh = np.lexsort((order, -sizes))
     fresh = fresh[sizes[fresh] > 0]
-    gains = _Gains(words)
-    layers = [_one_cover(words, sizes, reach, fresh, order, k, gains)]
+    gains, ties = _Gains(words), order.tolist()
+    layers = [_one_cover(words, sizes, reach, fresh, ties, k, gains)]
     left = np.ones(len(words), bool)
     left[[row for row, _ in layers[0]]] = False
     if remainder == "layers":
@@ -115,7 +113,7 @@ def greedy_cover(
             picked, still = sum(map(len, layers)), left[fresh]
             fresh, twins = fresh[still], twins[still]
             firsts = np.sort(np.unique(twins, return_index=True)[1])
-            layers.append(_one_cover(words, sizes, reach, fresh[firsts], order, k - picked, gains))
+            layers.append(_one_cover(words, sizes, reach, fresh[firsts], ties, k - picked, gains))
             left[[row for row, _ in layers[-1]]] = False
     elif remainder == "uncertainty":
         rest = np.flatnonzero(left)
@@ -155,18 +153,18 @@ class _Gains:
         self._rows = np.empty((_BATCH, words.shape[1]), np.uint64)
         self._counts = np.empty((_BATCH, words.shape[1]), np.uint8)
 
-    def __call__(self, rows: IntArray, free: Words) -> IntArray:
+    def __call__(self, rows: list[int], free: Words) -> list[int]:
         """Instances of `free` that each of up to `_BATCH` rows holds."""
         found, counts = self._rows[: len(rows)], self._counts[: len(rows)]
-        np.take(self._words, rows, axis=0, out=found, mode="clip")
+        self._words.take(rows, 0, found, "clip")
         np.bitwise_and(found, free, out=found)
         np.bitwise_count(found, out=counts)
-        gains: IntArray = np.add.reduce(counts, axis=1, dtype=np.uint32)
+        gains: list[int] = np.add.reduce(counts, axis=1, dtype=np.uint32).tolist()
         return gains
 
 
 def _one_cover(
-    words: Words, sizes: IntArray, reach: Words, fresh: IntArray, priority: IntArray, k: int,
+    words: Words, sizes: IntArray, reach: Words, fresh: IntArray, ties: list[int], k: int,
     gains: _Gains,
 ) -> list[tuple[int, int]]:  # fmt: skip
     """Cover from nothing with the rows `fresh`: (row, gain) of each pick, gains above 0.
@@ -175,35 +173,32 @@ def _one_cover(
     that were evaluated and gain something go to a heap with that gain, which is a bound as well.
     The best bound of both is evaluated or, once it is up to date, picked.
     """
-    free = reach.copy()  # once nothing of it is left, no row need be looked at again
-    bounds = sizes[fresh].tolist()
-    heap: list[tuple[int, int, int, int]] = []  # (-bound, tie, row, age)
+    free = reach.copy()
+    left = int(np.bitwise_count(free).sum(dtype=np.int64))  # at 0 no row need be looked at again
+    rows, bounds = fresh.tolist(), sizes[fresh].tolist()
+    # (-bound, tie, row, age); nothing is covered yet, so the largest row is up to date
+    heap = [(-bounds[0], ties[rows[0]], rows[0], 0)] if rows else []
     picks: list[tuple[int, int]] = []
-    seen, batch = 0, _FIRST_BATCH
-    while len(picks) < k and (heap or seen < len(bounds)):
-        unseen = (-bounds[seen], int(priority[fresh[seen]])) if seen < len(bounds) else (1, 0)
-        if not picks and seen == 0:  # nothing is covered yet: the largest row it is
-            row, gain, seen = int(fresh[0]), bounds[0], 1
-        elif heap and heap[0][:2] < unseen and heap[0][3] == len(picks):
-            bound, _, row, _ = heapq.heappop(heap)
-            gain = -bound
-        else:
-            if heap and heap[0][:2] < unseen:
-                rows = np.array(_stale(heap, len(picks), batch))
-            else:
-                rows = fresh[seen : seen + batch]
-                seen += len(rows)
-            found = gains(rows, free)
-            useful = np.flatnonzero(found)  # the others can never gain again in this layer
-            for row, gain in zip(rows[useful].tolist(), found[useful].tolist(), strict=True):
-                heapq.heappush(heap, (-gain, int(priority[row]), row, len(picks)))
-            batch = min(2 * batch, _BATCH)
+    seen, batch, age = 1, 1, 0
+    while age < k and left and (heap or seen < len(rows)):
+        unseen = (-bounds[seen], ties[rows[seen]]) if seen < len(rows) else (1, 0)
+        known = bool(heap) and heap[0] < unseen
+        if known and heap[0][3] == age:
+            bound, _, row, _ = heappop(heap)
+            picks.append((row, -bound))
+            free &= ~words[row]
+            left += bound
+            age, batch = age + 1, max(1, batch // 4)
             continue
-        picks.append((row, gain))
-        free &= ~words[row]
-        if not free.any():
-            break
-        batch = _FIRST_BATCH
+        if known:
+            some = _stale(heap, age, batch)
+        else:
+            some = rows[seen : seen + batch]
+            seen += len(some)
+        for row, gain in zip(some, gains(some, free), strict=True):
+            if gain:  # the others can never gain again in this layer
+                heappush(heap, (-gain, ties[row], row, age))
+        batch = min(2 * batch, _BATCH)
     return picks
 
 
@@ -211,7 +206,7 @@ def _stale(heap: list[tuple[int, int, int, int]], age: int, batch: int) -> list[
     """Up to `batch` rows from the top of the heap whose gains are out of date."""
     some: list[int] = []
     while heap and len(some) < batch and heap[0][3] != age:
-        some.append(heapq.heappop(heap)[2])
+        some.append(heappop(heap)[2])
     return some
 
 
@@ -225,7 +220,7 @@ def _twins(words: Words, rows: IntArray) -> IntArray:
     _, first, at = np.unique(sums, return_index=True, return_inverse=True)
     numbers: IntArray = first[at]
     for place in np.flatnonzero(numbers != np.arange(len(rows))).tolist():
-        if not np.array_equal(words[rows[place]], words[rows[numbers[place]]]):
+        if words[rows[place]].tobytes() != words[rows[numbers[place]]].tobytes():
             numbers[place] = place  # equal sums by chance: no twin
     return numbers
 
