@@ -11,6 +11,8 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 UV := .venv-tools/bin/uv
 SOURCES := taudis backend demo benchmarks tests _wsgi.py
+JOBS ?= 2
+PARALLEL := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 # Two spinning OpenMP threads on shared cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
@@ -34,10 +36,12 @@ types: dev
 	$(BIN)/mypy
 
 fast: dev
-	$(BIN)/python -m pytest -m "not slow and not studio and not browser"
+	$(PARALLEL) -m "not slow and not studio and not browser"
 
+# A Label Studio, a worker and a browser fill two cores by themselves, so those tests run alone.
 test: dev studio browser lint types  ## the whole suite: real Label Studio and browser included
-	$(BIN)/python -m pytest
+	$(PARALLEL) -m "not studio and not browser"
+	$(BIN)/python -m pytest -m "studio or browser"
 
 demo: install studio  ## the main job against a real Label Studio; DEMO=auto labels by itself
 	$(BIN)/python -m demo

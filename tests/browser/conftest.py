@@ -54,7 +54,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
     log = tmp_path_factory.mktemp("studio") / "label-studio.log"
     executable = ROOT / ".venv-studio/bin/label-studio"
@@ -62,7 +62,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     cast = cast_of(Options(False, folder, None, None, pool_size=40, held_out_size=0))
@@ -77,7 +77,7 @@ def site(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Itera
         backend.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS])

@@ -1,4 +1,8 @@
-"""One real Label Studio for every test of this folder, started from a migrated template."""
+"""One real Label Studio for every test of this folder, started from a migrated template.
+
+The folder is a package so that it ends with its last test: a worker that polls would go on taking
+half a core from whatever runs next.
+"""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -19,7 +23,7 @@ BRUSH = """<View>
 </View>"""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
     """A running server; make projects of your own in it and leave its settings as they are."""
     log = tmp_path_factory.mktemp("studio") / "label-studio.log"
@@ -27,7 +31,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def new_project(studio: LabelStudio) -> Callable[..., int]:
     """Makes an empty project with a brush config (or the one given) and a title of its own."""
     numbers = count(1)
@@ -38,7 +42,7 @@ def new_project(studio: LabelStudio) -> Callable[..., int]:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def add_tasks(studio: LabelStudio) -> Callable[[int, int], list[int]]:
     """Imports tasks without files (`/data/upload/none/<i>.jpg`); their ids, ascending."""
 
@@ -50,7 +54,7 @@ def add_tasks(studio: LabelStudio) -> Callable[[int, int], list[int]]:
     return add
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def loop(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     """One backend for many projects: rounds of seconds, that start at Start Training alone."""
     made = Loop(studio, tmp_path_factory.mktemp("loop"))
