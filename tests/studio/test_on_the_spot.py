@@ -8,6 +8,7 @@ import pytest
 
 from backend.label_config import parse_label_config
 from backend.regions import encode_prediction
+from backend.steady import PREDICT_BYTES
 from taudis.checkpoint import load_checkpoint
 from taudis.coco import read_image
 from tests.studio.loop import Loop, make_pictures, make_project, wait_for
@@ -17,7 +18,6 @@ pytestmark = [pytest.mark.studio, pytest.mark.slow, pytest.mark.timeout(600)]
 POOL, LABELLED, LATER = 30, 24, 7  # pictures at the start, labelled of them, imported meanwhile
 THRESHOLD = 0.05
 WARM_SECONDS = 20.0  # with both cores busy; an idle machine needs a fraction of a second
-MAX_BYTES = 1_000_000_000  # of the prediction process with a small model
 GROWTH_BYTES = 60_000_000  # from the third picture to the last
 
 
@@ -123,7 +123,7 @@ def test_an_opened_task_is_predicted_by_the_served_model_while_a_round_trains(wo
     assert still and still.number == number and work.version() == version
     assert len(pids) == 1, "the process stays warm"
     assert max(seconds[1:]) < WARM_SECONDS
-    assert max(bytes_) < MAX_BYTES and bytes_[-1] - bytes_[2] < GROWTH_BYTES
+    assert max(bytes_) < PREDICT_BYTES and bytes_[-1] - bytes_[2] < GROWTH_BYTES
 
     # After the promotion the same process predicts with the new model.
     assert work.wait_for_round(number).outcome == "served"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from taudis.cover import LAST_LAYER, greedy_cover
 from taudis.errors import DataError, SelectionError
@@ -102,7 +103,8 @@ def test_coverage_equals_submodlib():
 @pytest.mark.slow
 def test_coverage_equals_apricots_naive_optimizer():
     """Its lazy and two-stage optimizers return wrong picks (docs/decisions/0003)."""
-    with warnings.catch_warnings():
+    # numba, which it imports, sets the threads of whatever uses OpenMP in this process
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from apricot import MaxCoverageSelection
     rng = np.random.default_rng(12)

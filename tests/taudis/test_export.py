@@ -29,6 +29,7 @@ ELSEWHERE = """
 import sys
 sys.path.insert(0, ".")
 import numpy, torch
+torch.set_num_threads(int(sys.argv[1]))  # sums are split by threads, and rounded by the split
 from model import load
 assert not any(name.split(".")[0] == "taudis" for name in sys.modules)
 model = load()
@@ -56,7 +57,9 @@ def test_another_python_with_torchvision_alone_sees_the_same(config, tmp_path):
     export_torchvision(tmp_path / "v1", out)
     tensors = [to_tensor(image) for image in pictures()]
     np.savez(out / "images.npz", **{str(row): t.numpy() for row, t in enumerate(tensors)})
-    subprocess.run([sys.executable, "-I", "-c", ELSEWHERE], cwd=out, check=True, timeout=120)
+    threads = str(torch.get_num_threads())
+    command = [sys.executable, "-I", "-c", ELSEWHERE, threads]
+    subprocess.run(command, cwd=out, check=True, timeout=120)
     ours.model.eval()
     with torch.inference_mode():
         wanted = ours.model(tensors)
