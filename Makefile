@@ -40,8 +40,10 @@ fast: dev
 
 # A Label Studio, a worker and a browser fill two cores by themselves, so those tests run alone.
 test: dev studio browser lint types  ## the whole suite: real Label Studio and browser included
-	$(PARALLEL) -m "not studio and not browser"
-	$(BIN)/python -m pytest -m "studio or browser"
+	failed=0; \
+	$(PARALLEL) -m "not studio and not browser" || failed=$$?; \
+	$(BIN)/python -m pytest -m "studio or browser" || failed=$$?; \
+	exit $$failed
 
 demo: install studio  ## the main job against a real Label Studio; DEMO=auto labels by itself
 	$(BIN)/python -m demo

@@ -5,7 +5,8 @@ Greedy takes the row with the largest gain again and again, which covers at leas
 the best k rows would. The gain of a row only ever falls as more is covered, so a gain computed
 earlier is an upper bound: when the row on top of the heap has a gain that is up to date, no other
 row can beat it, and the lazy order equals that of evaluating every row in every step. Rows are
-evaluated in batches, more and more of them until one of those is on top.
+evaluated in batches, since a call costs as much as some rows: the batch doubles until a gain that
+is up to date has the lead, and a pick shrinks it again.
 """
 
 from __future__ import annotations
@@ -169,9 +170,10 @@ def _one_cover(
 ) -> list[tuple[int, int]]:  # fmt: skip
     """Cover from nothing with the rows `fresh`: (row, gain) of each pick, gains above 0.
 
-    `fresh` are the rows by falling size, then priority: their sizes are bounds of their gains. Rows
-    that were evaluated and gain something go to a heap with that gain, which is a bound as well.
-    The best bound of both is evaluated or, once it is up to date, picked.
+    `reach` are the columns that may be covered. `fresh` are the rows by falling size, then by
+    `ties`, each row's priority: their sizes are bounds of their gains. Rows that were evaluated and
+    gain something go to a heap with that gain, which is a bound as well. The best bound of both is
+    evaluated or, once it is up to date, picked.
     """
     free = reach.copy()
     left = int(np.bitwise_count(free).sum(dtype=np.int64))  # at 0 no row need be looked at again

@@ -35,6 +35,24 @@ def test_equals_naive_greedy(build, sets, k, remainder):
     assert cover.layers.tolist() == layers
 
 
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.6])
+def test_more_rows_than_a_batch_and_several_words_equal_naive_greedy(build, share):
+    """Batches of up to 32 rows, words of 64 columns; some rows are there more than once."""
+    rng = np.random.default_rng(7)
+    bits = rng.random((130, 200)) < share * rng.uniform(0, 2, (130, 1))
+    bits[90:] = bits[rng.integers(0, 90, 40)]
+    sets = [set(np.flatnonzero(row).tolist()) for row in bits]
+    shuffled = rng.permutation(len(sets))
+    cover = greedy_cover(
+        rows_of([sets[row] for row in shuffled], 200), 110, priority=shuffled, remainder="layers"
+    )
+    picks, gains, layers = build.greedy_by_sets(sets, 110, "layers")
+    assert shuffled[cover.picks].tolist() == picks
+    assert cover.gains.tolist() == gains
+    assert cover.layers.tolist() == layers
+    assert layers[-1] > 0
+
+
 @given(families, st.integers(0, 15), remainders)
 def test_the_figures_describe_the_picks(sets, k, remainder):
     cover = greedy_cover(rows_of(sets), k, remainder=remainder)
@@ -103,7 +121,8 @@ def test_coverage_equals_submodlib():
 @pytest.mark.slow
 def test_coverage_equals_apricots_naive_optimizer():
     """Its lazy and two-stage optimizers return wrong picks (docs/decisions/0003)."""
-    # numba, which it imports, sets the threads of whatever uses OpenMP in this process
+    # numba, which apricot imports, sets the threads of all that uses OpenMP in this process, until
+    # the limits that stood before are put back
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from apricot import MaxCoverageSelection
