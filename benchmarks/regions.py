@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from backend.regions.brush import decode_rle, encode_rle, encode_rle_crop
+from backend.regions.brush import decode_rle, encode_rles
 from backend.regions.crop import Crop, tight, union
 from backend.regions.encode import paste
 from backend.regions.polygon import mask_to_polygons, polygon_to_crop
@@ -100,7 +100,8 @@ def brush_masks() -> list[BoolArray]:
 def brush(rounds: int) -> dict[str, float]:
     masks = brush_masks()
     bytes_ = [mask.astype(np.uint8) * 255 for mask in masks]
-    written = [encode_rle(mask) for mask in masks]
+    crops = [Crop(mask, 0, 0) for mask in masks]
+    written = encode_rles(crops, SIDE, SIDE)
 
     def read_by_sdk() -> list[BoolArray]:
         return [sdk.decode_rle(rle).reshape(SIDE, SIDE, 4)[..., 3] > 0 for rle in written]
@@ -113,7 +114,7 @@ def brush(rounds: int) -> dict[str, float]:
         assert np.array_equal(ours, mask) and np.array_equal(theirs, mask)
     return {
         "rle_encode_speedup": speedup(
-            lambda: [encode_rle(mask) for mask in masks],
+            lambda: encode_rles(crops, SIDE, SIDE),
             lambda: [written_by_sdk(mask) for mask in bytes_],
             rounds,
         ),
@@ -137,12 +138,8 @@ def pasting(rounds: int) -> dict[str, float]:
     tensors = torch.from_numpy(probs)[:, None], torch.from_numpy(boxes)
 
     def ours() -> list[list[int]]:
-        found = []
-        for mask, box in zip(probs, boxes, strict=True):
-            crop = paste(mask, box, SIDE, SIDE)
-            assert crop is not None
-            found.append(encode_rle_crop(crop.mask, crop.x, crop.y, SIDE, SIDE))
-        return found
+        crops = [paste(mask, box, SIDE, SIDE) for mask, box in zip(probs, boxes, strict=True)]
+        return encode_rles([crop for crop in crops if crop], SIDE, SIDE)
 
     def theirs() -> list[list[int]]:
         pasted = paste_masks_in_image(*tensors, (SIDE, SIDE))[:, 0] >= 0.5

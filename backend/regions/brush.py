@@ -12,12 +12,14 @@ Both stay at runs as long as they can: the SDK's decoder allocates what the firs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from backend.errors import RegionError
+from backend.regions.crop import Crop
 from taudis.instances import BoolArray, IntArray
 
 MAX_PIXELS = 100_000_000
@@ -36,22 +38,29 @@ _HEAD_WIDTHS = np.array([32, 5, 4, 4, 4, 4])
 
 def encode_rle(mask: BoolArray) -> list[int]:
     """Encode a mask [H,W] as Label Studio's bytes (values 0..255)."""
-    return encode_rle_crop(mask, 0, 0, *mask.shape)
+    return encode_rles([Crop(np.asarray(mask, bool), 0, 0)], *mask.shape)[0]
 
 
-def encode_rle_crop(crop: BoolArray, x: int, y: int, height: int, width: int) -> list[int]:
-    """Encode the mask [height,width] that is `crop` [h,w] at column x, row y, and empty around it.
+def encode_rles(crops: Sequence[Crop], height: int, width: int) -> list[list[int]]:
+    """Encode masks [height,width] of one image, each empty around its crop, as `encode_rle` does.
 
-    The full mask is never built. Raises RegionError when the crop leaves the image.
+    The full masks are never built, and all are encoded in the same calls of numpy, which one by one
+    would be most of the time. Raises RegionError when a crop leaves the image.
     """
     _check_size(height, width)
-    rows, columns = crop.shape
-    if x < 0 or y < 0 or y + rows > height or x + columns > width:
-        raise RegionError(
-            f"Mask crop {rows}x{columns} at ({x}, {y}) leaves the image {height}x{width}."
-        )
-    runs, filled = _runs(np.asarray(crop, bool), x, y, height, width)
-    return _pack(runs * CHANNELS, np.where(filled, 255, 0), height * width * CHANNELS)
+    for crop in crops:
+        rows, columns = crop.mask.shape
+        if crop.x < 0 or crop.y < 0 or crop.y + rows > height or crop.x + columns > width:
+            raise RegionError(
+                f"Mask crop {rows}x{columns} at ({crop.x}, {crop.y}) leaves the image "
+                f"{height}x{width}."
+            )
+    if not crops:
+        return []
+    edges, owner = _edges(crops, width)
+    lengths, filled, owner = _runs(edges, owner, len(crops), height * width)
+    values = np.where(filled, 255, 0)
+    return _pack(lengths * CHANNELS, values, owner, len(crops), height * width * CHANNELS)
 
 
 def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
@@ -86,30 +95,37 @@ def _check_size(height: int, width: int) -> None:
         )
 
 
-def _runs(crop: BoolArray, x: int, y: int, height: int, width: int) -> tuple[IntArray, BoolArray]:
-    """Lengths in px of the image's runs in reading order, and which of them are filled."""
-    rows, columns = _changes(crop)
-    edges = (rows + y) * width + columns + x
-    if crop.shape[1] == width:
-        # A run that reaches the right border and one that starts the next row are one run.
-        touching = np.flatnonzero(edges[1:] == edges[:-1])
-        edges = np.delete(edges, np.concatenate([touching, touching + 1]))
-    lengths = np.diff(np.concatenate([[0], edges, [height * width]]))
-    filled = np.arange(len(lengths)) % 2 == 1
-    if lengths[0] and lengths[-1]:
-        return lengths, filled
-    return lengths[lengths > 0], filled[lengths > 0]
+def _edges(crops: Sequence[Crop], width: int) -> tuple[IntArray, IntArray]:
+    """Where each mask changes, in px of its image in reading order, and whose change it is.
+
+    The crops' rows stand one below the other as bits, padded to the width of the widest.
+    """
+    heights = np.array([len(crop.mask) for crop in crops])
+    tops = heights.cumsum() - heights
+    words = max(crop.mask.shape[1] for crop in crops) // 64 + 1
+    rows = np.zeros((int(heights.sum()), 8 * words), np.uint8)  # a row ends with an empty pixel
+    for crop, top in zip(crops, tops.tolist(), strict=True):
+        packed = np.packbits(crop.mask, axis=1, bitorder="little")
+        rows[top : top + packed.shape[0], : packed.shape[1]] = packed
+    row, column = _changes(rows)
+    owner = np.arange(len(crops)).repeat(heights)[row]
+    first = np.array([crop.y * width + crop.x for crop in crops]) - tops * width
+    edges = row * width + column + first[owner]
+    # Where a crop is as wide as the image, a run that reaches the right border and one that starts
+    # the next row are one run.
+    touching = ((edges[1:] == edges[:-1]) & (owner[1:] == owner[:-1])).nonzero()[0]
+    if len(touching):
+        both = np.concatenate([touching, touching + 1])
+        edges, owner = np.delete(edges, both), np.delete(owner, both)
+    return edges, owner
 
 
-def _changes(crop: BoolArray) -> tuple[IntArray, IntArray]:
+def _changes(rows: npt.NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
     """Rows and columns at which a pixel differs from its left neighbour; outside is empty.
 
-    In bits, 64 pixels at a time: that is a third of the time.
+    rows: whole words of bits, the first pixel lowest. 64 pixels at a time are a third of the time.
     """
-    packed = np.packbits(crop, axis=1, bitorder="little")
-    rows = np.zeros((crop.shape[0], packed.shape[1] // 8 * 8 + 8), np.uint8)
-    rows[:, : packed.shape[1]] = packed
-    words = rows.view("<u8").ravel()  # every row ends with an empty pixel
+    words = rows.view("<u8").ravel()
     changed = words ^ (words << 1)
     changed[1:] ^= words[:-1] >> 63
     at = (changed != 0).nonzero()[0]
@@ -118,8 +134,30 @@ def _changes(crop: BoolArray) -> tuple[IntArray, IntArray]:
     return np.divmod(at[found >> 6] * 64 + (found & 63), rows.shape[1] * 8)
 
 
-def _pack(lengths: IntArray, values: IntArray, total: int) -> list[int]:
-    """Pack runs (lengths >= 2) the way the SDK does: the smallest run size, long runs in pieces."""
+def _runs(
+    edges: IntArray, owner: IntArray, masks: int, pixels: int
+) -> tuple[IntArray, BoolArray, IntArray]:
+    """Lengths in px of each image's runs, which of them are filled, and whose they are."""
+    count = np.bincount(owner, minlength=masks) + 1  # a run ends at each edge, and one at the end
+    first = count.cumsum() - count
+    ends = np.full(len(edges) + masks, pixels)
+    ends[np.arange(len(edges)) + owner] = edges
+    starts = np.concatenate([[0], ends[:-1]])
+    starts[first] = 0
+    owner = np.arange(masks).repeat(count)
+    lengths = ends - starts
+    filled = (np.arange(len(ends)) - first[owner]) % 2 == 1
+    some = lengths > 0  # a mask may begin filled, or end so
+    return lengths[some], filled[some], owner[some]
+
+
+def _pack(
+    lengths: IntArray, values: IntArray, owner: IntArray, masks: int, total: int
+) -> list[list[int]]:
+    """Pack each mask's runs (lengths >= 2) the way the SDK does.
+
+    The smallest run size that holds a run, long runs in pieces.
+    """
     more = (lengths - 1) >> RUN_SIZES[-1]  # pieces of the longest size before the last
     size = _SIZE_BOUNDS.searchsorted(lengths)
     bits = _SIZE_BITS[size]
@@ -127,27 +165,39 @@ def _pack(lengths: IntArray, values: IntArray, total: int) -> list[int]:
     if more.any():
         last = (more + 1).cumsum() - 1
         longest = ((7 << RUN_SIZES[-1]) | (_LONGEST - 1)) << WORD_SIZE
-        bits, tokens = bits.repeat(more + 1), (longest | values).repeat(more + 1)
+        bits, owner = bits.repeat(more + 1), owner.repeat(more + 1)
+        tokens = (longest | values).repeat(more + 1)
         tokens[last] = token
         token = tokens
-    head = _HEAD.copy()
-    head[0] = total
-    widths = np.concatenate([_HEAD_WIDTHS, bits + (3 + WORD_SIZE)])
-    return _joined(np.concatenate([head, token]), widths)
+    bits = bits + (3 + WORD_SIZE)
+    # Of each mask: its head, its runs, and what fills its last byte. The SDK pads by 8 - n % 8
+    # zeros: a whole byte when there is nothing to fill.
+    head, count = len(_HEAD), np.bincount(owner, minlength=masks)
+    numbers = np.zeros(len(token) + (head + 1) * masks, np.int64)
+    widths = np.zeros(len(numbers), np.int64)
+    at = np.arange(len(token)) + (head + 1) * owner + head
+    numbers[at], widths[at] = token, bits
+    ends = (count + head + 1).cumsum()
+    heads = (ends - count - head - 1)[:, None] + np.arange(head)
+    numbers[heads], widths[heads] = _HEAD, _HEAD_WIDTHS
+    numbers[heads[:, 0]] = total
+    written = np.bincount(owner, bits, minlength=masks).astype(np.int64) + _HEADER_BITS
+    widths[ends - 1] = 8 - written % 8
+    joined = _joined(numbers, widths)
+    cuts = [0, *(written // 8 + 1).cumsum().tolist()]
+    return [list(joined[start:end]) for start, end in pairwise(cuts)]
 
 
-def _joined(numbers: IntArray, widths: IntArray) -> list[int]:
-    """Each number as its `width` <= 33 lowest bits, one after the other, as bytes."""
-    ends = widths.cumsum()
-    starts = ends - widths
+def _joined(numbers: IntArray, widths: IntArray) -> bytes:
+    """Each number as its `width` <= 33 lowest bits, one after the other: whole bytes of bits."""
+    starts = widths.cumsum() - widths
     first = starts >> 5
     # Two words of 32 bits from the one it starts in. No two numbers share a bit, so that adding is
     # joining, and a word is exact as a float64.
     windows = numbers.astype(np.uint64) << (64 - (starts & 31) - widths).astype(np.uint64)
     parts = np.concatenate([windows >> 32, windows & 0xFFFFFFFF])
     words = np.bincount(np.concatenate([first, first + 1]), parts)
-    # The SDK pads by 8 - n % 8 zeros: a whole byte when there is nothing to fill.
-    return list(words.astype(">u4").tobytes()[: int(ends[-1]) // 8 + 1])
+    return words.astype(">u4").tobytes()
 
 
 def _as_bytes(rle: Any) -> bytes:

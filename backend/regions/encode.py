@@ -10,7 +10,7 @@ import numpy as np
 
 from backend.errors import RegionError
 from backend.label_config import ControlTag, LabelConfig
-from backend.regions.brush import encode_rle_crop
+from backend.regions.brush import encode_rles
 from backend.regions.crop import Crop, tight
 from backend.regions.decode import INSTANCE_KEY, PART_KEY
 from backend.regions.ellipse import mask_to_ellipse
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the detector's module imports torch, which the web process 
     from taudis.mask_rcnn import Detection
 
 MASK_THRESHOLD = 0.5
+BRUSH_PX = 4_000_000  # of crops that are kept until they are encoded in one go: memory
 
 Region = dict[str, Any]
 
@@ -44,14 +45,41 @@ def encode_prediction(
     """
     instances = shown(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
     height, width = detection.size
-    regions: list[Region] = []
+    values: list[list[Region]] = []
+    brushes: list[tuple[int, Crop]] = []  # that wait to be encoded together
+    waiting = 0
     for row in range(len(instances)):
-        label = config.label_map.name(int(instances.labels[row]))
-        control = config.control_for(label)
+        control = config.control_for(config.label_map.name(int(instances.labels[row])))
         probs = None if instances.mask_probs is None else instances.mask_probs[row]
-        values = _values(control, probs, instances.boxes[row], height, width, simplify_px)
-        regions += _regions(values, control, label, instances, row, detection.size)
+        if control.kind != "brush":
+            values.append(_values(control, probs, instances.boxes[row], height, width, simplify_px))
+            continue
+        crop = _instance(control, probs, instances.boxes[row], height, width)
+        values.append([])
+        if crop is None:
+            continue
+        brushes.append((row, crop))
+        waiting += crop.mask.size
+        if waiting > BRUSH_PX:
+            _fill(values, brushes, height, width)
+            brushes, waiting = [], 0
+    _fill(values, brushes, height, width)
+    regions: list[Region] = []
+    for row, shapes in enumerate(values):
+        label = config.label_map.name(int(instances.labels[row]))
+        regions += _regions(
+            shapes, config.control_for(label), label, instances, row, detection.size
+        )
     return regions
+
+
+def _fill(
+    values: list[list[Region]], brushes: list[tuple[int, Crop]], height: int, width: int
+) -> None:
+    """Encode the crops and put each into its row of `values`."""
+    written = encode_rles([crop for _, crop in brushes], height, width)
+    for (row, _), rle in zip(brushes, written, strict=True):
+        values[row] = [{"format": "rle", "rle": rle}]
 
 
 def paste(mask_probs: FloatArray, box: FloatArray, height: int, width: int) -> Crop | None:
@@ -90,25 +118,34 @@ def _values(
     width: int,
     simplify_px: float,
 ) -> list[Region]:
-    """The shape part of each region's value: one, several parts of a polygon, or none."""
+    """The shape part of each region's value: one, several parts of a polygon, or none.
+
+    Not for brushes, which are encoded together.
+    """
     if control.kind == "rectangle":
         try:
             return [box_to_value(box.tolist(), height, width)]
         except RegionError:  # a box without area shows nothing that could be corrected
             return []
+    crop = _instance(control, probs, box, height, width)
+    if crop is None:
+        return []
+    if control.kind == "ellipse":
+        return [mask_to_ellipse(crop, height, width)]
+    outlines = mask_to_polygons(crop, height, width, simplify_px=simplify_px)
+    return [{"points": outline, "closed": True} for outline in outlines]
+
+
+def _instance(
+    control: ControlTag, probs: FloatArray | None, box: FloatArray, height: int, width: int
+) -> Crop | None:
+    """The instance's pixels, None for a speck. Raises RegionError without a mask."""
     if probs is None:
         raise RegionError(
             f"Pre-annotations for {control.name!r} need masks; keep mask_probs in the detection."
         )
     crop = paste(probs, box, height, width)
-    if crop is None or crop.mask.sum() < SPECK_PX:
-        return []
-    if control.kind == "brush":
-        return [{"format": "rle", "rle": encode_rle_crop(crop.mask, crop.x, crop.y, height, width)}]
-    if control.kind == "ellipse":
-        return [mask_to_ellipse(crop, height, width)]
-    outlines = mask_to_polygons(crop, height, width, simplify_px=simplify_px)
-    return [{"points": outline, "closed": True} for outline in outlines]
+    return None if crop is None or np.count_nonzero(crop.mask) < SPECK_PX else crop
 
 
 def _regions(

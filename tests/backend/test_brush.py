@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.errors import RegionError
-from backend.regions.brush import decode_rle, encode_rle, encode_rle_crop
+from backend.regions.brush import decode_rle, encode_rle, encode_rles
+from backend.regions.crop import Crop
 
 with warnings.catch_warnings():  # the SDK still uses pydantic's old validators
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -71,11 +72,23 @@ def test_runs_over_65536_values_are_cut_as_the_sdk_does():
         assert encode_rle(mask) == sdk_encode(mask)
 
 
-@given(masks, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+@given(st.data(), st.integers(1, 90), st.integers(1, 90))
 @settings(max_examples=200, deadline=None)
-def test_a_crop_is_encoded_as_its_full_mask(crop, top, left, bottom, right):
-    full = np.pad(crop, ((top, bottom), (left, right)))
-    assert encode_rle_crop(crop, left, top, *full.shape) == encode_rle(full)
+def test_crops_of_one_image_are_encoded_as_their_full_masks(data, height, width):
+    crops, wanted = [], []
+    for _ in range(data.draw(st.integers(0, 5))):
+        top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+        shape = st.tuples(st.integers(1, height - top), st.integers(1, width - left))
+        crops.append(Crop(data.draw(hnp.arrays(np.bool_, shape)), left, top))
+        wanted.append(encode_rle(crops[-1].paste(height, width)))
+    assert encode_rles(crops, height, width) == wanted
+
+
+def test_long_and_short_runs_of_several_masks_keep_apart():
+    whole = [blobs(300, 500, seed) for seed in range(4)]
+    whole += [np.zeros((300, 500), bool), np.ones((300, 500), bool)]
+    crops = [Crop(mask, 0, 0) for mask in whole]
+    assert encode_rles(crops, 300, 500) == [sdk_encode(mask) for mask in whole]
 
 
 @given(
@@ -172,4 +185,4 @@ def test_random_bytes_never_do_more_than_raise_region_error(body):
 
 def test_a_crop_outside_the_image_is_refused():
     with pytest.raises(RegionError, match="leaves the image"):
-        encode_rle_crop(np.ones((2, 2), bool), 3, 0, 4, 4)
+        encode_rles([Crop(np.ones((2, 2), bool), 3, 0)], 4, 4)
