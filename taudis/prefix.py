@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from taudis.instances import BoolArray, IntArray
 from taudis.units import Float32
@@ -31,6 +32,7 @@ _PER_DIMENSION = 119  # undecided pairs, per cent of a block, cost as much as so
 _CHUNK = 4096  # undecided pairs whose vectors are gathered at a time
 _FIXED = 20  # dimensions' worth of comparing and packing
 _MANY = 64  # directions among which the energy is spread: no prefix of DIMENSIONS holds it
+_PACKED_ROWS = 128  # compared, then packed
 _WORTH = 0.75  # of the plain product's cost: what an estimate must promise
 
 
@@ -54,6 +56,20 @@ class Scratch:
     def values(self, places: IntArray) -> Float32:
         """Elements of the last product by their place in it, [p]."""
         return self._product[places]
+
+    def pack_at_least(
+        self, rows: Float32, columns: Float32, threshold: float, out: npt.NDArray[np.uint8]
+    ) -> None:
+        """Where the product reaches the threshold, as bits in `out` [n, ceil(m/8)].
+
+        Some rows at a time, so that what is compared is still in the cache when it is packed.
+        """
+        product = self.product(rows, columns)
+        flags = self._flags[: _PACKED_ROWS * product.shape[1]].reshape(-1, product.shape[1])
+        for top in range(0, len(product), _PACKED_ROWS):
+            some = product[top : top + _PACKED_ROWS]
+            near = np.greater_equal(some, np.float32(threshold), out=flags[: len(some)])
+            out[top : top + _PACKED_ROWS] = np.packbits(near, axis=1)
 
     def at_least(self, rows: Float32, columns: Float32, threshold: float) -> BoolArray:
         """Where the product reaches the threshold, bool [n,m]; good until the next call."""

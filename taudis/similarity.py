@@ -64,12 +64,11 @@ def similarity_rows(
         theirs = prefix.bounds(columns) if prefix else None
         for top in range(0, len(units), BLOCK_ROWS):
             block = slice(top, top + BLOCK_ROWS)
+            packed = rows[block, left // 8 : left // 8 + -(-len(columns) // 8)]
             if mine and theirs:
-                edges = edges_between(mine[block], theirs, sigma, scratch)
+                packed[:] = np.packbits(edges_between(mine[block], theirs, sigma, scratch), axis=1)
             else:
-                edges = scratch.at_least(units[block], columns, sigma)
-            packed = np.packbits(edges, axis=1)
-            rows[block, left // 8 : left // 8 + packed.shape[1]] = packed
+                scratch.pack_at_least(units[block], columns, sigma, packed)
         if progress:
             progress(left + len(columns), len(pool))
     if own is not None:
@@ -144,8 +143,8 @@ def quantile_sigma(similarities: npt.NDArray[np.floating[Any]], density: float) 
     kept = max(1, round(density * count))
     if kept >= count:
         return -1.0
-    pair = np.partition(similarities, (count - kept - 1, count - kept))
-    below, above = float(pair[count - kept - 1]), float(pair[count - kept])
+    parted = np.partition(similarities, count - kept)
+    below, above = float(parted[: count - kept].max()), float(parted[count - kept])
     if below == above:  # a tie: the next value above it, if there is one
         more = similarities[similarities > above]
         above = float(more.min()) if len(more) else above
