@@ -37,7 +37,7 @@ def serve(connection: Connection, settings: Settings, idle_seconds: float) -> No
     """Answer jobs until the web process is gone or nothing was asked for `idle_seconds`."""
     setup_logging(settings.log_level)
     torch.set_num_threads(1)
-    keep_memory_steady()
+    keep_memory_steady(training=False)
     with contextlib.suppress(OSError):
         os.nice(5)  # a webhook goes first
     desk = PredictionDesk(settings)

@@ -272,7 +272,7 @@ def run(settings: Settings) -> None:
     """
     os.nice(settings.nice)
     _limit_threads(settings.torch_threads)
-    keep_memory_steady()
+    keep_memory_steady(training=True)
     worker = Worker(settings, Store(settings.model_dir, busy_ms=WORKER_BUSY_MS))
 
     def leave(_signal: int, _frame: Any) -> None:

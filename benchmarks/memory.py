@@ -138,7 +138,7 @@ def high_water(pid: int | str = "self") -> int:
 def measure_worker(folder: Path) -> dict[str, Any]:
     """The step `scored`, as the worker runs it, with this process's size after each image."""
     torch.set_num_threads(1)
-    keep_memory_steady()
+    keep_memory_steady(training=True)
     settings, own, sizes = settings_of(folder), psutil.Process(), []
     desk, round_ = _desk(settings), _round()
     began = time.monotonic()
