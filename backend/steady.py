@@ -16,7 +16,7 @@ fast with 192 as with 512; predicting is as fast with 96."""
 
 
 def keep_memory_steady(*, training: bool) -> None:
-    """Call at the start of the process, before the first image. training: whether it trains, too."""
+    """Call at the start of the process, before the first image; `training`: it trains, too."""
     kernels = TRAINING_KERNELS if training else PREDICTING_KERNELS
     set_for_libraries("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(kernels))
     give_back_large_blocks()
