@@ -78,12 +78,19 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
         tell(place + len(set_aside))
 
     images = read_images(desk, config, tasks, set_aside)
+    # Straight to the file: what stays in memory, little as it is, lies between the large blocks
+    # that come and go with each image, and keeps the heap from giving them back.
     with predictions.writing(folder / "regions.sqlite3") as add:
-        pool = scoring.score_pool(
-            serving.detector, images, embedding=desk.settings.embedding, on_image=keep
+        seen_images, instances = scoring.score_to_file(
+            folder / POOL_FILE,
+            serving.detector,
+            images,
+            embedding=desk.settings.embedding,
+            on_image=keep,
+            about=serving.version,
+            embedding_dtype="float32",
         )
     names = serving.detector.label_map.names
-    save_pool(folder / POOL_FILE, pool, label_names=names, model=serving.version)
     write_json(folder / "set_aside.json", {str(task): why for task, why in set_aside.items()})
 
     # The file of a killed attempt may be of another model: it goes even where none replaces it.
@@ -98,8 +105,8 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
     return {
         "model": serving.version,
         "trouble": serving.trouble,
-        "images": len(pool),
-        "instances": len(pool.instances),
+        "images": seen_images,
+        "instances": instances,
         "set_aside": len(set_aside),
         **counted,
     }
