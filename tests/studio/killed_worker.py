@@ -66,20 +66,20 @@ def while_posting(sent):
     connection = http.client.HTTPConnection
     real_request, real_send = connection.putrequest, connection.send
     real_response = connection.getresponse
-    posting = []
 
     def putrequest(self, method, url, *args, **kwargs):
-        posting[:] = [1] if url.endswith("/import/predictions") else []
+        # of this connection: the worker's other threads ask Label Studio at the same time
+        self.doomed = url.endswith("/import/predictions")
         return real_request(self, method, url, *args, **kwargs)
 
     def send(self, data):
-        if posting and not sent and isinstance(data, bytes) and b'"model_version"' in data:
+        if self.doomed and not sent and isinstance(data, bytes) and b'"model_version"' in data:
             real_send(self, data[: len(data) // 2])
             die()
         return real_send(self, data)
 
     def getresponse(self, *args, **kwargs):
-        if posting:
+        if self.doomed:
             die()
         return real_response(self, *args, **kwargs)
 
