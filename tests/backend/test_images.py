@@ -62,8 +62,10 @@ def redirect(location, status=302):
 
 
 @contextmanager
-def serve(host="127.0.0.1"):
+def serve(host="127.0.0.1", tls=None):
     server = ThreadingHTTPServer((host, 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.routes, server.seen = {"/health": send(b"", 503)}, []
     server.handle_error = lambda *_: None  # clients that hang up are part of the tests
     server.url = f"http://{host}:{server.server_port}"
@@ -652,11 +654,8 @@ def test_tls_certificates_are_checked(tmp_path, monkeypatch, trusted):
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(bundle)
-    with ThreadingHTTPServer(("127.0.0.2", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *_: None  # a client that hangs up is what is wanted
-        server.routes, server.seen = {"/red.png": send(RED)}, []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serve("127.0.0.2", tls=context) as server:
+        server.routes["/red.png"] = send(RED)
         fetcher = Fetcher(
             "http://127.0.0.1:1",
             dict,
@@ -669,4 +668,3 @@ def test_tls_certificates_are_checked(tmp_path, monkeypatch, trusted):
             with pytest.raises(ImageError, match=r"TLS.*CERTIFICATE_VERIFY_FAILED"):
                 fetcher.get(url)
             assert server.seen == []  # nothing was asked of a server that could not be checked
-        server.shutdown()
