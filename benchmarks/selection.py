@@ -39,6 +39,7 @@ from benchmarks.pools import (
 )
 from taudis.core_set import farthest_first
 from taudis.cover import greedy_cover
+from taudis.graph import places_in
 from taudis.params import Labelled, SelectionParams
 from taudis.prefix import find_prefix, undecided_share
 from taudis.select import taudis
@@ -215,8 +216,7 @@ def sample_rows(
 ) -> BitRows:
     """The edges to a random sample of the columns."""
     chosen = hash_sample(len(units), columns, 1)
-    at = np.searchsorted(chosen, own) % len(chosen)
-    places = np.where(chosen[at] == own, at, -1)
+    places = places_in(own, chosen)
     return similarity_rows(some, np.ascontiguousarray(units[chosen]), sigma, own=places)
 
 

@@ -85,7 +85,7 @@ def similarity_graph(
         head,
         units.pick(universe) if sketched else units,
         sigma,
-        own=_places(own, universe) if sketched else own,
+        own=places_in(own, universe) if sketched else own,
         progress=(lambda done, of: progress("similarity", done, of)) if progress else None,
     )
     sizes = row_sizes(edges)
@@ -122,7 +122,7 @@ def _columns(
     return min(fast_columns(candidates, everything), max(room, 1))
 
 
-def _places(own: IntArray, universe: IntArray) -> IntArray:
+def places_in(own: IntArray, universe: IntArray) -> IntArray:
     """The column [C] of each candidate in an ascending sample of the instances; -1: not in it."""
     at = np.searchsorted(universe, own)
     at[at == len(universe)] = 0

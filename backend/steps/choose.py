@@ -90,7 +90,6 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
             about=serving.version,
             embedding_dtype="float32",
         )
-    names = serving.detector.label_map.names
     write_json(folder / "set_aside.json", {str(task): why for task, why in set_aside.items()})
 
     # The file of a killed attempt may be of another model: it goes even where none replaces it.
@@ -100,6 +99,7 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
         seen = look_at_labelled(
             desk, serving.detector, config, labelled, lambda images: tell(len(tasks) + images)
         )
+        names = serving.detector.label_map.names
         save_pool(folder / LABELLED_FILE, seen, label_names=names, model=serving.version)
         counted = {"labelled": len(labelled), "labelled_seen": len(seen)}
     return {
