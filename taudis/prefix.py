@@ -25,14 +25,17 @@ from taudis.units import Float32
 DIMENSIONS = (8, 12, 16, 24, 32, 48, 64)
 LEAST_WIDTH = 96  # below it the plain product costs little more than the bounds
 LEAST_PAIRS = 16_000_000  # below it looking for a basis costs more than it saves
+BOUND_COLUMNS = 512  # of a block whose bounds are computed: they stay in the processor's cache
 _ROUNDING = 2e-6  # of float32 products of unit vectors, and of a squared length
 _DENSE = 0.04  # share of a block above which its lower bound is a product, too
-_UNDECIDED = 0.04  # share of a block above which its whole product is cheaper
-_PER_DIMENSION = 119  # undecided pairs, per cent of a block, cost as much as so many dimensions
-_CHUNK = 4096  # undecided pairs whose vectors are gathered at a time
-_FIXED = 20  # dimensions' worth of comparing and packing
+_UNDECIDED = 0.06  # share of a block above which its whole product is cheaper
+_CHUNK = 512  # undecided pairs whose vectors are gathered at a time: they stay in the cache, too
 _MANY = 64  # directions among which the energy is spread: no prefix of DIMENSIONS holds it
 _PACKED_ROWS = 128  # compared, then packed
+# Costs, in dimensions of the plain product (benchmarks/selection.py):
+_PER_PRODUCT = 14  # of the bounds, beside its own dimensions: writing and comparing
+_PER_BLOCK = 20  # of finding what is undecided, and packing
+_PER_UNDECIDED = 40  # per cent of the pairs whose vectors are gathered
 _WORTH = 0.75  # of the plain product's cost: what an estimate must promise
 
 
@@ -45,7 +48,8 @@ class Scratch:
 
     def __init__(self, rows: int, columns: int) -> None:
         self._product = np.empty(rows * columns, np.float32)
-        self._flags = np.empty(rows * columns, bool)
+        self._flags = np.empty((2, rows * columns), bool)
+        self._gathered = np.empty((2, 0, 0), np.float32)
 
     def product(self, rows: Float32, columns: Float32) -> Float32:
         """Rows [n,D] x columns [m,D] transposed, [n,m]; good until the next call."""
@@ -65,7 +69,7 @@ class Scratch:
         Some rows at a time, so that what is compared is still in the cache when it is packed.
         """
         product = self.product(rows, columns)
-        flags = self._flags[: _PACKED_ROWS * product.shape[1]].reshape(-1, product.shape[1])
+        flags = self._flags[0, : _PACKED_ROWS * product.shape[1]].reshape(-1, product.shape[1])
         for top in range(0, len(product), _PACKED_ROWS):
             some = product[top : top + _PACKED_ROWS]
             near = np.greater_equal(some, np.float32(threshold), out=flags[: len(some)])
@@ -74,8 +78,27 @@ class Scratch:
     def at_least(self, rows: Float32, columns: Float32, threshold: float) -> BoolArray:
         """Where the product reaches the threshold, bool [n,m]; good until the next call."""
         product = self.product(rows, columns)
-        flags = self._flags[: product.size].reshape(product.shape)
+        flags = self._flags[0, : product.size].reshape(product.shape)
         return np.greater_equal(product, np.float32(threshold), out=flags)
+
+    def below(self, rows: Float32, columns: Float32, threshold: float) -> BoolArray:
+        """Where the product stays below the threshold, like `at_least` but in memory of its own."""
+        product = self.product(rows, columns)
+        flags = self._flags[1, : product.size].reshape(product.shape)
+        return np.less(product, np.float32(threshold), out=flags)
+
+    def dots(self, rows: Float32, row: IntArray, columns: Float32, column: IntArray) -> Float32:
+        """rows[row[i]] . columns[column[i]], [p]."""
+        dots = np.empty(len(row), np.float32)
+        if self._gathered.shape[2] != rows.shape[1]:
+            self._gathered = np.empty((2, _CHUNK, rows.shape[1]), np.float32)
+        for start in range(0, len(row), _CHUNK):
+            some = slice(start, min(start + _CHUNK, len(row)))
+            one, other = self._gathered[:, : some.stop - start]
+            rows.take(row[some], 0, one, "clip")
+            columns.take(column[some], 0, other, "clip")
+            np.vecdot(one, other, out=dots[some])
+        return dots
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +145,8 @@ def edges_between(
     edges = scratch.at_least(rows.prefix, columns.prefix, low)
     if np.count_nonzero(edges) > _DENSE * edges.size:
         lower = columns.prefix * np.array([1] * (columns.prefix.shape[1] - 1) + [-1], np.float32)
-        places = np.flatnonzero(edges & (rows.prefix @ lower.T < high))
+        below = scratch.below(rows.prefix, lower, high)
+        places = np.flatnonzero(np.logical_and(edges, below, out=below))
         row, column = _row_and_column(places, edges.shape[1])
     else:
         places = np.flatnonzero(edges)
@@ -132,11 +156,8 @@ def edges_between(
         places, row, column = places[undecided], row[undecided], column[undecided]
     if len(places) > _UNDECIDED * edges.size:
         return scratch.at_least(rows.units, columns.units, sigma)
-    flat = edges.ravel()
-    for start in range(0, len(places), _CHUNK):
-        some = slice(start, start + _CHUNK)
-        cosines = np.einsum("nd,nd->n", rows.units[row[some]], columns.units[column[some]])
-        flat[places[some]] = cosines >= np.float32(sigma)
+    dots = scratch.dots(rows.units, row, columns.units, column)
+    edges.ravel()[places] = dots >= np.float32(sigma)
     return edges
 
 
@@ -149,9 +170,17 @@ def _row_and_column(places: IntArray, width: int) -> tuple[IntArray, IntArray]:
 
 def undecided_share(rows: Bounds, columns: Bounds, sigma: float) -> float:
     """Share of the pairs that the bounds do not decide, 0..1."""
+    return _shares(rows, columns, sigma)[1]
+
+
+def _shares(rows: Bounds, columns: Bounds, sigma: float) -> tuple[float, float]:
+    """Shares of the pairs, 0..1, whose upper bound reaches sigma, and of those left undecided."""
     product = rows.prefix[:, :-1] @ columns.prefix[:, :-1].T
+    if not product.size:
+        return 0.0, 0.0
     slack = np.outer(rows.rest, columns.rest) + np.float32(_ROUNDING)
-    return float(np.mean(np.abs(product - np.float32(sigma)) <= slack)) if product.size else 0.0
+    missing = np.float32(sigma) - product
+    return float(np.mean(missing <= slack)), float(np.mean(np.abs(missing) <= slack))
 
 
 def find_prefix(rows: Float32, columns: Float32, sigma: float) -> Prefix | None:
@@ -171,10 +200,12 @@ def find_prefix(rows: Float32, columns: Float32, sigma: float) -> Prefix | None:
     best, least = None, _WORTH * width
     for count in reversed(DIMENSIONS):
         prefix = Prefix(np.ascontiguousarray(basis[:, :count]))
-        share = undecided_share(prefix.bounds(rows), prefix.bounds(columns), sigma)
-        doubt = _FIXED + 100 * share * _PER_DIMENSION
+        reached, share = _shares(prefix.bounds(rows), prefix.bounds(columns), sigma)
+        doubt = 100 * share * _PER_UNDECIDED
         if doubt > least:  # fewer dimensions leave more undecided
             break
-        if count + doubt < least:
-            best, least = prefix, count + doubt
+        products = 2 if reached > _DENSE else 1
+        cost = products * (count + _PER_PRODUCT) + doubt + _PER_BLOCK
+        if cost < least:
+            best, least = prefix, cost
     return best

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from taudis.errors import DataError, SelectionError
 from taudis.instances import FloatArray, IntArray
-from taudis.prefix import LEAST_PAIRS, Prefix, Scratch, edges_between, find_prefix
+from taudis.prefix import BOUND_COLUMNS, LEAST_PAIRS, Prefix, Scratch, edges_between, find_prefix
 from taudis.seeding import seeded_hash
 from taudis.units import Float32, Units
 
@@ -66,7 +66,11 @@ def similarity_rows(
             block = slice(top, top + BLOCK_ROWS)
             packed = rows[block, left // 8 : left // 8 + -(-len(columns) // 8)]
             if mine and theirs:
-                packed[:] = np.packbits(edges_between(mine[block], theirs, sigma, scratch), axis=1)
+                for start in range(0, len(columns), BOUND_COLUMNS):
+                    some = theirs[start : start + BOUND_COLUMNS]
+                    near = edges_between(mine[block], some, sigma, scratch)
+                    at = start // 8
+                    packed[:, at : at + -(-len(some.units) // 8)] = np.packbits(near, axis=1)
             else:
                 scratch.pack_at_least(units[block], columns, sigma, packed)
         if progress:
