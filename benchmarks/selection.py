@@ -161,6 +161,7 @@ def rivals(scale: float) -> dict[str, Any]:
     from apricot import MaxCoverageSelection
     from submodlib import SetCoverFunction
 
+    threadpool_limits(1)  # apricot's numba has set OpenMP to all cores
     candidates, instances = round(2000 * scale), round(20_000 * scale)
     picks = candidates * 3 // 5
     units, _ = synthetic(instances, 0.014)

@@ -3,7 +3,8 @@
 The cost is at most that of the matrix product: blocks of one fixed shape, compared with sigma and
 packed to bits before the next block, so that memory beyond the result is the candidates' vectors
 (C x D float32) and some tens of megabytes at any size. Where the embeddings' energy lies in few
-directions it is a fraction of that product (`taudis.prefix`).
+directions (`taudis.prefix`), or cosines spread enough to be told apart by rounded vectors
+(`taudis.rounded`), it is a fraction of that product.
 
 An edge whose cosine differs from sigma by less than float32 rounding (about 1e-6) may fall either
 way under another BLAS; block shape and row order are fixed, so one machine always agrees with
@@ -18,9 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from taudis.blocks import BLOCK_COLUMNS, BLOCK_ROWS, BOUND_COLUMNS, Bounds, Scratch, Shortcut
 from taudis.errors import DataError, SelectionError
 from taudis.instances import FloatArray, IntArray
-from taudis.prefix import BOUND_COLUMNS, LEAST_PAIRS, Prefix, Scratch, edges_between, find_prefix
+from taudis.prefix import find_prefix
+from taudis.rounded import find_rounding
 from taudis.seeding import seeded_hash
 from taudis.units import Float32, Units
 
@@ -28,7 +31,7 @@ BitRows = npt.NDArray[np.uint8]
 """[C, W] as `np.packbits` makes them: bit j of row i is the edge from candidate i to instance j.
 W is ceil(N/8) rounded up to whole 64-bit words; the bits beyond N are 0."""
 
-BLOCK_ROWS, BLOCK_COLUMNS = 512, 4096
+LEAST_PAIRS = 16_000_000  # below it looking for a shortcut costs more than it saves
 SAMPLE_ROWS, SAMPLE_COLUMNS = 128, 4096
 SIGMA_CEILING = 1 - 1e-5  # closer to 1, float32 rounding would decide what is similar
 
@@ -47,7 +50,7 @@ def similarity_rows(
     own: [C] the pool column of each candidate, which it covers whatever its embedding, or -1 for
     one that is not part of the pool; None if none is. A zero vector is similar to nothing but
     itself. progress: called with (columns done, of how many).
-    Where a few directions decide most pairs (`taudis.prefix`), the others are multiplied out.
+    Where bounds decide most pairs, the others alone are multiplied out.
     Returns bit rows [C, W]. Raises DataError for arrays that do not fit or hold NaN, and
     SelectionError for a sigma outside.
     """
@@ -56,21 +59,17 @@ def similarity_rows(
         raise SelectionError(f"sigma: expected a cosine with 0 < sigma <= 1, got {sigma}.")
     rows = np.zeros((len(candidates), -(-len(pool) // 64) * 8), np.uint8)
     units = candidates[:]
-    prefix = _prefix(units, pool, sigma)
-    mine = prefix.bounds(units) if prefix else None
+    shortcut = _shortcut(units, pool, sigma)
     scratch = Scratch(BLOCK_ROWS, BLOCK_COLUMNS)
+    mine = shortcut.bounds(units) if shortcut else None
     for left in range(0, len(pool), BLOCK_COLUMNS):
         columns = pool[left : left + BLOCK_COLUMNS]
-        theirs = prefix.bounds(columns) if prefix else None
+        theirs = shortcut.bounds(columns) if shortcut else None
         for top in range(0, len(units), BLOCK_ROWS):
             block = slice(top, top + BLOCK_ROWS)
             packed = rows[block, left // 8 : left // 8 + -(-len(columns) // 8)]
             if mine and theirs:
-                for start in range(0, len(columns), BOUND_COLUMNS):
-                    some = theirs[start : start + BOUND_COLUMNS]
-                    near = edges_between(mine[block], some, sigma, scratch)
-                    at = start // 8
-                    packed[:, at : at + -(-len(some.units) // 8)] = np.packbits(near, axis=1)
+                _pack_bounded(mine[block], theirs, sigma, packed, scratch)
             else:
                 scratch.pack_at_least(units[block], columns, sigma, packed)
         if progress:
@@ -81,12 +80,23 @@ def similarity_rows(
     return rows
 
 
-def _prefix(units: Float32, pool: Units, sigma: float) -> Prefix | None:
-    """A basis whose bounds are cheaper than the product, by a look at every n-th row."""
+def _shortcut(units: Float32, pool: Units, sigma: float) -> Shortcut | None:
+    """The bounds that cost less than the product, by a look at every n-th row; None without."""
     if len(units) * len(pool) < LEAST_PAIRS:
         return None
+    some = units[:: max(1, len(units) // 128)]
     sample = pool[np.arange(0, len(pool), max(1, len(pool) // 1024))]
-    return find_prefix(units[:: max(1, len(units) // 128)], sample, sigma)
+    found = (find_prefix(some, sample, sigma), find_rounding(some, sample, sigma))
+    return min((each for each in found if each), key=lambda each: each.cost, default=None)
+
+
+def _pack_bounded(
+    rows: Bounds, columns: Bounds, sigma: float, out: npt.NDArray[np.uint8], scratch: Scratch
+) -> None:
+    """The edges of a block as bits in `out` [n, ceil(m/8)], some columns at a time."""
+    for start in range(0, len(columns.units), BOUND_COLUMNS):
+        near = rows.edges(columns[start : start + BOUND_COLUMNS], sigma, scratch)
+        out[:, start // 8 : start // 8 + -(-near.shape[1] // 8)] = np.packbits(near, axis=1)
 
 
 def _pair(

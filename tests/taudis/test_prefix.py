@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taudis import prefix, similarity
-from taudis.prefix import Prefix, edges_between, find_prefix, undecided_share
+from taudis import blocks, prefix, similarity
+from taudis.blocks import Scratch
+from taudis.prefix import Prefix, find_prefix, undecided_share
 from taudis.similarity import similarity_rows
 from taudis.units import to_unit_length
 
@@ -40,8 +41,8 @@ def test_every_pair_is_decided_as_by_the_whole_product(seed, count, sigma, dense
     basis = Prefix(turn[:, :count].astype(np.float32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prefix, "_DENSE", dense)  # the bound of the lower side, both ways
-        patch.setattr(prefix, "_UNDECIDED", 1.0)
-        got = edges_between(basis.bounds(rows), basis.bounds(columns), sigma)
+        patch.setattr(blocks, "UNDECIDED", 1.0)
+        got = basis.bounds(rows).edges(basis.bounds(columns), sigma, Scratch(40, 70))
     wanted, sure = clear(rows, columns, sigma)
     assert np.array_equal(got[sure], wanted[sure])
 
@@ -106,4 +107,4 @@ def test_a_block_that_is_mostly_undecided_is_multiplied_out():
     bounds = basis.bounds(flat)
     assert undecided_share(bounds, bounds, 0.1) > 0.5
     wanted, sure = clear(flat, flat, 0.1)
-    assert np.array_equal(edges_between(bounds, bounds, 0.1)[sure], wanted[sure])
+    assert np.array_equal(bounds.edges(bounds, 0.1, Scratch(300, 300))[sure], wanted[sure])
