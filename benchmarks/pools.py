@@ -130,6 +130,12 @@ def enlarged(embeddings: Float32, instances: int, *, noise: float = 0.02) -> Flo
     return found
 
 
+def split(units: Float32, candidates: int) -> tuple[Float32, npt.NDArray[np.int64]]:
+    """Some rows as candidates, and which."""
+    own = np.sort(np.random.default_rng(2).permutation(len(units))[:candidates])
+    return np.ascontiguousarray(units[own]), own
+
+
 def real_data(name: str) -> tuple[str, LabelMap, CocoSamples]:
     """A set of ../shared/data, or where it is not there generated pictures."""
     folder = DATA / name

@@ -35,20 +35,20 @@ from benchmarks.pools import (
     enlarged,
     real_data,
     real_pool,
+    split,
     synthetic,
 )
+from benchmarks.sketch import SIGMA, sketch
+from benchmarks.turns import least
 from taudis.core_set import farthest_first
 from taudis.cover import greedy_cover
-from taudis.graph import places_in
 from taudis.params import Labelled, SelectionParams
 from taudis.prefix import find_prefix, undecided_share
 from taudis.select import taudis
 from taudis.similarity import (
     BLOCK_COLUMNS,
     BLOCK_ROWS,
-    BitRows,
     effective_sigma,
-    hash_sample,
     sample_similarities,
     similarity_rows,
 )
@@ -57,23 +57,11 @@ from taudis.units import Units
 logger = logging.getLogger("selection")
 
 Float32 = npt.NDArray[np.float32]
-SIGMA = 0.8
 REAL: tuple[tuple[str, Branch], ...] = (
     ("nuclei_dsb2018", "mask"),
     ("facades", "mask"),
     ("facades", "box"),
 )
-
-
-def least(contenders: dict[str, Callable[[], Any]], rounds: int = 5) -> dict[str, float]:
-    """CPU seconds of each contender in its best round; they take turns."""
-    spent: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, work in contenders.items():
-            started = time.process_time()
-            work()
-            spent[name].append(time.process_time() - started)
-    return {name: min(times) for name, times in spent.items()}
 
 
 def bare_product(candidates: Float32, pool: Float32) -> None:
@@ -82,12 +70,6 @@ def bare_product(candidates: Float32, pool: Float32) -> None:
         columns = pool[left : left + BLOCK_COLUMNS].T
         for top in range(0, len(candidates), BLOCK_ROWS):
             candidates[top : top + BLOCK_ROWS] @ columns
-
-
-def split(units: Float32, candidates: int) -> tuple[Float32, npt.NDArray[np.int64]]:
-    """Some rows as candidates, and which."""
-    own = np.sort(np.random.default_rng(2).permutation(len(units))[:candidates])
-    return np.ascontiguousarray(units[own]), own
 
 
 def densities(scale: float) -> dict[str, Any]:
@@ -203,109 +185,6 @@ def rivals(scale: float) -> dict[str, Any]:
         "apricot_over_ours": round(spent["apricot"] / spent["ours"], 1),
         "submodlib_over_ours": round(spent["submodlib"] / spent["ours"], 1),
         "rivals_covered": reached,
-    }
-
-
-def covered(rows: BitRows, picks: npt.NDArray[np.integer[Any]]) -> int:
-    """Instances that the picked rows cover."""
-    whole: npt.NDArray[np.uint8] = np.bitwise_or.reduce(rows[picks], axis=0)
-    return int(np.bitwise_count(whole).sum(dtype=np.int64))
-
-
-def sample_rows(
-    some: Float32, units: Float32, own: npt.NDArray[np.int64], sigma: float, columns: int
-) -> BitRows:
-    """The edges to a random sample of the columns."""
-    chosen = hash_sample(len(units), columns, 1)
-    places = places_in(own, chosen)
-    return similarity_rows(some, np.ascontiguousarray(units[chosen]), sigma, own=places)
-
-
-def sketch(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
-    """Samples of 2C and 6C columns against all, F = 20C: cost, and true coverage of the same k.
-
-    At a sigma that suits the pool (0.8, by which the synthetic ones have their density; the one
-    that 1 % of the pairs pass on real ones), and, "live", at what the adaptive rule takes for each
-    k: 2/k of the pairs.
-    """
-    candidates = round(5000 * scale)
-    instances = 20 * candidates
-    made: dict[str, Callable[[], Float32]] = {
-        f"density {d}": lambda d=d: synthetic(instances, d)[0] for d in DENSITIES
-    }
-    made |= {name: lambda found=found: enlarged(found, instances) for name, found in pools.items()}
-    picks = [candidates // 10, candidates // 4, candidates * 3 // 5]
-    told: dict[str, Any] = {}
-    for name, make in made.items():
-        units = Units.of(make())[:]
-        some, own = split(units, candidates)
-        sampled = sample_similarities(some, units, own=own, seed=0)
-        sigma = SIGMA if name not in pools else effective_sigma(SIGMA, sampled, 0.01)
-
-        def run(
-            columns: int | None, sigma: float, k: int = picks[-1],
-            some: Float32 = some, units: Float32 = units, own: Any = own,
-        ) -> npt.NDArray[np.int64]:  # fmt: skip
-            rows = (
-                sample_rows(some, units, own, sigma, columns)
-                if columns
-                else similarity_rows(some, units, sigma, own=own)
-            )
-            return greedy_cover(rows, k).picks
-
-        def loss(
-            sigma: float, ks: list[int],
-            some: Float32 = some, units: Float32 = units, own: Any = own,
-        ) -> dict[int, list[float]]:  # fmt: skip
-            everything = similarity_rows(some, units, sigma, own=own)
-            best = {k: greedy_cover(everything, k, remainder="none").covered for k in ks}
-            shares: dict[int, list[float]] = {}
-            for times in (2, 6):
-                rows = sample_rows(some, units, own, sigma, times * len(some))
-                shares[times] = [
-                    round(covered(everything, greedy_cover(rows, k).picks) / best[k], 4) for k in ks
-                ]
-            return shares
-
-        shares = loss(sigma, picks)
-        sigmas = [effective_sigma(SIGMA, sampled, 2 / k) for k in picks]
-        spent = least(
-            {
-                f"{columns} {each}": lambda run=run, columns=columns, each=each: run(columns, each)
-                for columns in (None, 2 * candidates)
-                for each in (sigma, sigmas[-1])
-            },
-            rounds=2,
-        )
-
-        def cost(each: float, spent: dict[str, float] = spent) -> float:
-            return round(spent[f"{2 * candidates} {each}"] / spent[f"None {each}"], 3)
-
-        live = [loss(own_sigma, [k]) for own_sigma, k in zip(sigmas, picks, strict=True)]
-        told[name] = {
-            "sigma": round(sigma, 4),
-            "cost": cost(sigma),
-            "coverage_2C": shares[2],
-            "coverage_6C": shares[6],
-            "live_cost": cost(sigmas[-1]),
-            "live_sigma": [round(each, 4) for each in sigmas],
-            "live_coverage_2C": [each[2][0] for each in live],
-            "live_coverage_6C": [each[6][0] for each in live],
-        }
-        logger.info("sketch, %s: %s", name, told[name])
-
-    def worst(key: str) -> float:
-        return min(min(each[key]) for each in told.values())
-
-    return {
-        "sketch_cost": max(each["cost"] for each in told.values()),
-        "sketch_cost_live": max(each["live_cost"] for each in told.values()),
-        "sketch_coverage": worst("coverage_2C"),
-        "sketch_coverage_6C": worst("coverage_6C"),
-        "sketch_coverage_live": worst("live_coverage_2C"),
-        "sketch_coverage_live_6C": worst("live_coverage_6C"),
-        "sketch_picks": picks,
-        "sketch_by_pool": told,
     }
 
 
@@ -432,21 +311,34 @@ def main() -> None:
         print(json.dumps(at_scale(given.scale, given.size)))
         return
     scale = 0.1 if given.quick else given.size
-    parts = given.only.split(",") if given.only else [
-        "densities", "greedy", "rivals", "kcentre", "sketch", "moonshot", "scales",
-    ]  # fmt: skip
-    pools: dict[str, Float32] = {}
-    if {"sketch", "moonshot"} & set(parts):
-        for name, branch in REAL:
-            found = real_pool(name, branch)
-            pools[f"{real_data(name)[0]} {branch}"] = np.array(
-                found.instances.embeddings, np.float32
-            )
+    parts = given.only.split(",") if given.only else [*PARTS, *REAL_PARTS]
+    pools = real_pools() if REAL_PARTS.keys() & set(parts) else {}
     result: dict[str, Any] = {}
     for part in parts:
-        work: Callable[..., dict[str, Any]] = globals()[part]
-        result |= work(scale, pools) if part in ("sketch", "moonshot") else work(scale)
+        if part in REAL_PARTS:
+            result |= REAL_PARTS[part](scale, pools)
+        else:
+            result |= PARTS[part](scale)
     print(json.dumps(result))
+
+
+def real_pools() -> dict[str, Float32]:
+    """Embeddings [N,D] of a trained model over each real set."""
+    return {
+        f"{real_data(name)[0]} {branch}": np.array(
+            real_pool(name, branch).instances.embeddings, np.float32
+        )
+        for name, branch in REAL
+    }
+
+
+PARTS: dict[str, Callable[[float], dict[str, Any]]] = {
+    "densities": densities, "greedy": greedy, "rivals": rivals, "kcentre": kcentre,
+    "scales": scales,
+}  # fmt: skip
+REAL_PARTS: dict[str, Callable[[float, dict[str, Float32]], dict[str, Any]]] = {
+    "sketch": sketch, "moonshot": moonshot,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,0 +1,151 @@
+"""Samples of the universe against all of it: what they cost, and what their picks really cover.
+
+Part of `benchmarks.selection`. Pools are the synthetic and the real ones of `benchmarks.pools`.
+Sigma is one that suits the pool (0.8, by which the synthetic ones have their density; the one that
+1 % of the pairs pass on real ones) or, "live", what the adaptive rule takes for a k: 2/k of the
+pairs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.pools import DENSITIES, Float32, enlarged, split, synthetic
+from benchmarks.turns import least
+from taudis.cover import greedy_cover
+from taudis.graph import places_in
+from taudis.similarity import (
+    BitRows,
+    effective_sigma,
+    hash_sample,
+    sample_similarities,
+    similarity_rows,
+)
+from taudis.units import Units
+
+logger = logging.getLogger("selection")
+
+SIGMA = 0.8
+COVERAGE_AT = 5_000  # candidates
+COST_AT = 5_000, 25_000  # a sample is taken by itself from 20,000 on, at F = 20 C
+TIMES = 2, 6  # columns of the sample, times C
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A pool with its candidates."""
+
+    units: Float32  # [F,D]
+    some: Float32  # [C,D] the candidates
+    own: npt.NDArray[np.int64]  # [C] their rows in `units`
+    fits: float | None  # sigma that suits the pool; None: the one that 1 % of the pairs pass
+
+    @classmethod
+    def of(cls, found: Float32, candidates: int, fits: float | None) -> Case:
+        """Some of the embeddings [F,D] as candidates."""
+        units = Units.of(found)[:]
+        return cls(units, *split(units, candidates), fits)
+
+    def sigmas(self, ks: list[int]) -> tuple[float, list[float]]:
+        """The one that suits, and what the adaptive rule takes for each k."""
+        sampled = sample_similarities(self.some, self.units, own=self.own, seed=0)
+        suits = self.fits or effective_sigma(SIGMA, sampled, 0.01)
+        return suits, [effective_sigma(SIGMA, sampled, 2 / k) for k in ks]
+
+    def edges(self, sigma: float, times: int | None = None) -> BitRows:
+        """The edges to all, or to a random sample of `times` C columns."""
+        if times is None:
+            return similarity_rows(self.some, self.units, sigma, own=self.own)
+        chosen = hash_sample(len(self.units), times * len(self.some), 1)
+        places = places_in(self.own, chosen)
+        return similarity_rows(
+            self.some, np.ascontiguousarray(self.units[chosen]), sigma, own=places
+        )
+
+    def shares(self, sigma: float, ks: list[int]) -> dict[int, list[float]]:
+        """True coverage of a sample's picks over that of the exact run, by `TIMES` and k."""
+        everything = self.edges(sigma)
+        best = [greedy_cover(everything, k, remainder="none").covered for k in ks]
+        told = {}
+        for times in TIMES:
+            rows = self.edges(sigma, times)
+            told[times] = [
+                round(covered(everything, greedy_cover(rows, k).picks) / most, 4)
+                for k, most in zip(ks, best, strict=True)
+            ]
+        return told
+
+    def cost(self, sigma: float, k: int, rounds: int) -> float:
+        """Edges and greedy of a sample over those of the exact run."""
+
+        def run(times: int | None) -> Callable[[], Any]:
+            return lambda: greedy_cover(self.edges(sigma, times), k)
+
+        spent = least({"all": run(None), "sample": run(TIMES[0])}, rounds)
+        return round(spent["sample"] / spent["all"], 3)
+
+
+def covered(rows: BitRows, picks: npt.NDArray[np.integer[Any]]) -> int:
+    """Instances that the picked rows cover."""
+    whole: npt.NDArray[np.uint8] = np.bitwise_or.reduce(rows[picks], axis=0)
+    return int(np.bitwise_count(whole).sum(dtype=np.int64))
+
+
+def cases(candidates: int, pools: dict[str, Float32]) -> Iterator[tuple[str, Case]]:
+    """Each pool with F = 20 C, one at a time."""
+    instances = 20 * candidates
+    for density in DENSITIES:
+        yield f"density {density}", Case.of(synthetic(instances, density)[0], candidates, SIGMA)
+    for name, found in pools.items():
+        yield name, Case.of(enlarged(found, instances), candidates, None)
+
+
+def sketch(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
+    """Samples of 2C and 6C columns against all, F = 20C: cost, and true coverage of the same k."""
+    told: dict[str, dict[str, Any]] = {}
+    for candidates in (round(scale * each) for each in COST_AT):
+        for name, case in cases(candidates, pools):
+            k = candidates * 3 // 5
+            suits, (live,) = case.sigmas([k])
+            rounds = 3 if candidates == min(COST_AT) else 1
+            found = {f"{candidates} suits": case.cost(suits, k, rounds)}
+            found[f"{candidates} live"] = case.cost(live, k, rounds)
+            told.setdefault(name, {}).setdefault("cost", {}).update(found)
+            logger.info("sketch, %s, cost: %s", name, found)
+    candidates = round(scale * COVERAGE_AT)
+    ks = [candidates // 10, candidates // 4, candidates * 3 // 5]
+    for name, case in cases(candidates, pools):
+        suits, live = case.sigmas(ks)
+        shares = case.shares(suits, ks)
+        own = [case.shares(sigma, [k]) for sigma, k in zip(live, ks, strict=True)]
+        told[name] |= {"sigma": round(suits, 4), "live_sigma": [round(each, 4) for each in live]}
+        for times in TIMES:
+            told[name][f"coverage_{times}C"] = shares[times]
+            told[name][f"live_coverage_{times}C"] = [each[times][0] for each in own]
+        logger.info("sketch, %s: %s", name, told[name])
+
+    def costs(candidates: int, rule: str) -> float:
+        return max(each["cost"][f"{round(scale * candidates)} {rule}"] for each in told.values())
+
+    def worst(key: str) -> float:
+        return min(min(each[key]) for each in told.values())
+
+    small, large = COST_AT
+    return {
+        "sketch_cost": costs(large, "suits"),
+        "sketch_cost_live": costs(large, "live"),
+        "sketch_cost_small": costs(small, "suits"),
+        "sketch_cost_small_live": costs(small, "live"),
+        "sketch_coverage": worst("coverage_2C"),
+        "sketch_coverage_6C": worst("coverage_6C"),
+        "sketch_coverage_live": worst("live_coverage_2C"),
+        "sketch_coverage_live_6C": worst("live_coverage_6C"),
+        "sketch_picks": ks,
+        "sketch_by_pool": told,
+    }
