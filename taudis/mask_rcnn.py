@@ -43,6 +43,8 @@ __all__ = [
 Image = npt.NDArray[np.uint8]
 Embedding = Literal["mask", "box"]
 
+_PROPOSALS, _DETECTIONS = 64, 16  # multiples that a fast detector pads them to
+
 
 @dataclass(frozen=True, eq=False)
 class Detection:
@@ -90,18 +92,23 @@ class Detector:
     label_map: LabelMap
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
+    few_shapes: bool = False  # proposals and detections are padded to multiples of a number
 
     def fast(self) -> Detector:
-        """A copy for looking at many images: bfloat16 where the hardware has it, else itself.
+        """A copy for looking at many images: bfloat16 where the hardware has it, and few shapes.
 
-        fp32 equals the stock model bit for bit, bfloat16 does not: benchmarks/detector.py prints
-        the speed and the change of mAP50. Never save it: its weights are rounded.
+        oneDNN compiles and keeps kernels for each number of detections that it meets; padded ones
+        are few, so that a process of a thousand images stays as large as after a hundred.
+        What is loaded equals the stock model bit for bit; padding changes fp32 by its rounding, and
+        bfloat16 more: benchmarks/detector.py prints the speed and the change of mAP50. Never save
+        a fast detector: its weights are rounded.
         """
+        few = replace(self, few_shapes=True)
         if self.precision == "bf16" or not has_bf16(self.device):
-            return self
+            return few
         # Weights that autocast would round anew at every call are rounded once.
         rounded = copy.deepcopy(self.model).to(torch.bfloat16, memory_format=torch.channels_last)
-        return replace(self, model=rounded, precision="bf16")
+        return replace(few, model=rounded, precision="bf16")
 
     def embedding_width(self, embedding: Embedding) -> int:
         """D, the width of the instance embeddings of a branch."""
@@ -183,7 +190,8 @@ class Detector:
 
         # Box branch: class logits and boxes of every proposal, then which of them to keep
         rois = heads.box_roi_pool(features, proposals, batch.image_sizes)
-        hidden = heads.box_head(rois)  # [proposals,D] of the box branch
+        count = len(rois)
+        hidden = heads.box_head(self._padded(rois, _PROPOSALS))[:count]  # [proposals,D]
         class_logits, box_deltas = heads.box_predictor(hidden)
         chosen = self._select(class_logits, box_deltas, proposals, batch.image_sizes)
         counts = [len(pick.labels) for pick in chosen]
@@ -191,12 +199,13 @@ class Detector:
 
         # Mask branch at the final boxes; its last block is split to reach before the ReLU
         rois = heads.mask_roi_pool(features, [pick.boxes for pick in chosen], batch.image_sizes)
+        rois = self._padded(rois, _DETECTIONS)
         *blocks, (*linear_layers, relu) = (list(block) for block in heads.mask_head)
         for layer in (*chain.from_iterable(blocks), *linear_layers):
             rois = layer(rois)
         before = rois.float().mean((2, 3)) if before_relu else None  # the ReLU works in place
         active = relu(rois)  # [n,D,14,14]
-        logits = heads.mask_predictor(active).float()  # [n,K+1,28,28]
+        logits = heads.mask_predictor(active)[: sum(counts)].float()  # [n,K+1,28,28]
         labels = [pick.labels for pick in chosen]
         mask_probs = maskrcnn_inference(logits, labels)
 
@@ -204,7 +213,7 @@ class Detector:
         if embedding == "box":
             vectors = hidden[torch.cat([p.rows for p in chosen])]
         else:
-            vectors = active.float().mean((2, 3)) if before is None else before
+            vectors = (active.float().mean((2, 3)) if before is None else before)[: sum(counts)]
         whole = [
             _mean_over_image(level, batch.tensors.shape[-2:], size)
             for level, size in zip(features["0"], batch.image_sizes, strict=True)
@@ -239,6 +248,12 @@ class Detector:
             )
             for box, pick, probs, vector, masks, image_vector, size in per_image
         ]
+
+    def _padded(self, rois: Tensor, multiple: int) -> Tensor:
+        """Rows of zeros [n',C,h,w] below the RoIs [n,C,h,w] where few shapes are wanted."""
+        if not self.few_shapes:
+            return rois
+        return functional.pad(rois, (0, 0, 0, 0, 0, 0, 0, -len(rois) % multiple))
 
     def _select(
         self,

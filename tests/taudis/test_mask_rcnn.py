@@ -286,6 +286,30 @@ def test_bfloat16_moves_no_box_by_much_and_leaves_the_detector_as_it_is():
 def test_bfloat16_is_only_taken_where_the_hardware_has_it(monkeypatch):
     exact = detector()
     monkeypatch.setattr("taudis.mask_rcnn.has_bf16", lambda _: False)
-    assert exact.fast() is exact
+    assert exact.fast().precision == "fp32" and exact.fast().model is exact.model
     monkeypatch.setattr("taudis.mask_rcnn.has_bf16", lambda _: True)
     assert exact.fast().precision == "bf16" and exact.fast().fast().precision == "bf16"
+
+
+@pytest.mark.parametrize("embedding", ["mask", "box"])
+@pytest.mark.parametrize("before_relu", [False, True])
+def test_a_fast_detector_pads_what_it_computes_but_finds_the_same(embedding, before_relu):
+    """So that few numbers of detections are met, each of which oneDNN would compile kernels for."""
+    exact = detector()
+    few = dataclasses.replace(exact, few_shapes=True)
+    assert exact.fast().few_shapes and not exact.few_shapes
+    images = [picture(seed, 64 + 16 * seed, 96)[0] for seed in range(4)]
+    wanted = exact.detect(images, embedding=embedding, before_relu=before_relu)
+    heads, met = exact.model.roi_heads, {"box": set(), "mask": set()}
+    heads.box_head.register_forward_pre_hook(lambda _, given: met["box"].add(len(given[0])))
+    heads.mask_head[0][0].register_forward_pre_hook(lambda _, x: met["mask"].add(len(x[0])))
+    found = few.detect(images, embedding=embedding, before_relu=before_relu)
+    assert met["box"] and all(count % 64 == 0 for count in met["box"])
+    assert met["mask"] and all(count % 16 == 0 for count in met["mask"])
+    for one, other in zip(found, wanted, strict=True):
+        assert len(one.instances.labels) % 16 and np.array_equal(
+            one.instances.labels, other.instances.labels
+        )
+        for field in ("boxes", "scores", "class_probs", "embeddings", "mask_probs"):
+            got, expected = (getattr(each.instances, field) for each in (one, other))
+            np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4, err_msg=field)
