@@ -243,6 +243,10 @@ def _rank(
             seed=seed,
             progress=steps,
         )
+    if budget > selection.budget:
+        sys.stderr.write(
+            f"warning: the budget is {budget:,} images, the pool has {len(pool):,}: all chosen.\n"
+        )
     for warning in selection.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     return _Ranked(header, pool, known, selection)

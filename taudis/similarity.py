@@ -7,8 +7,8 @@ directions (`taudis.prefix`), or cosines spread enough to be told apart by round
 (`taudis.rounded`), it is a fraction of that product.
 
 An edge whose cosine differs from sigma by less than float32 rounding (about 1e-6) may fall either
-way under another BLAS; block shape and row order are fixed, so one machine always agrees with
-itself.
+way under another BLAS, and with or without PyTorch in the process. Block shape and row order are
+fixed, so that one machine and program always agree with themselves.
 """
 
 from __future__ import annotations
