@@ -115,7 +115,20 @@ def main() -> int:
     wrong = shortcomings(summary, options)
     for text in wrong:
         console.print(f"[bold red]not as promised:[/] {text}", highlight=False)
+    if not wrong:
+        console.print(f"[bold green]as promised:[/] {in_short(summary)}", highlight=False)
     return 1 if wrong else 0
+
+
+def in_short(summary: dict[str, Any]) -> str:
+    """A sentence on a run in which all went well."""
+    first, last = summary["map50"][0], summary["map50"][-1]
+    return (
+        f"{summary['served_in_order']} of {summary['served']} tasks were the best of the published"
+        f" order, {summary['annotations']} of {summary['annotations']} annotations are in the last"
+        f" snapshot, mAP50 went from {first:.2f} with {summary['labels'][0]} labels to {last:.2f}"
+        f" with {summary['labels'][-1]}."
+    )
 
 
 def shortcomings(summary: dict[str, Any], options: Options) -> list[str]:

@@ -22,7 +22,7 @@ from backend.store import Round, Store
 from backend.studio import Studio
 from demo import report
 from demo.annotator import Annotator, Truth
-from demo.referee import Judged, judge
+from demo.referee import MEANING, Judged, judge
 from demo.report import RoundRecord
 from demo.stage import Options, Stage, wait_for
 from demo.studio import DemoError
@@ -33,6 +33,7 @@ THRESHOLD = 0.5  # from which score the picture draws an instance; the backend's
 EXAMPLES = 2
 FAST, SLOW = 1.0, 12.0  # seconds a simulated annotator looks at a task: between rounds, during one
 ROUND_LIMIT = 900.0
+TOLD_EVERY = 60.0  # seconds between lines where no table can be drawn over, as in a file
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Show:
     records: list[RoundRecord] = field(default_factory=list)
     annotators: list[Annotator] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    told: tuple[str, float] = ("", -TOLD_EVERY)  # the last line for a log, and when it was written
 
     def __post_init__(self) -> None:
         self.store = Store(self.stage.backend.data)
@@ -127,6 +129,17 @@ class Show:
             shown.add_row(str(len(self.records)), "", "", in_words(open_))
         return shown
 
+    def tell(self) -> None:
+        """A line where no table can be drawn over: when a round moves on, and every minute."""
+        if self.console.is_terminal:
+            return
+        now = time.monotonic()
+        open_ = self.store.open_rounds()[:1]
+        at = f"round {open_[0].number}, {open_[0].next_step}" if open_ else "between rounds"
+        if at != self.told[0] or now - self.told[1] >= TOLD_EVERY:
+            self.told = at, now
+            self.console.print(f"{in_words(open_[0]) if open_ else at}; {self.caption()}")
+
     def caption(self) -> str:
         """What the annotators do."""
         counts = ", ".join(f"{who.name} {len(who.done)}" for who in self.annotators)
@@ -170,6 +183,7 @@ def perform(options: Options, stage: Stage, console: Console) -> dict[str, Any]:
                 _pace(show)
                 show.note_order()
                 live.update(_display(show))
+                show.tell()
                 return done()
 
             wait_for(look, within, what, pause=0.5)
@@ -290,8 +304,8 @@ def _print_table(show: Show, verdicts: list[Judged]) -> None:
             one = found.served
             better = "" if found.better is None else f"; task {found.better} was free and better"
             show.console.print(
-                f"{found.verdict}: {one.annotator} was served task {one.task}"
-                f" under {one.version_before}{better}"
+                f"{one.annotator} was served task {one.task} under {one.version_before}{better}:"
+                f" {MEANING[found.verdict]}"
             )
 
 

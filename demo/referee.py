@@ -20,6 +20,15 @@ Verdict = Literal[
     "unranked",  # the served task has no place in the published order: a defect
 ]
 
+MEANING: dict[Verdict, str] = {
+    "in_order": "the best of the order",
+    "out_of_order": "a defect, a better one was free",
+    "changed_meanwhile": "not counted, the order or a better task changed while the answer came",
+    "locked_before_flip": "not counted, reserved for this annotator before the new order",
+    "double": "not counted, both annotators asked at once and got the same",
+    "unranked": "a defect, it has no place in the order",
+}
+
 
 @dataclass(frozen=True)
 class Served:

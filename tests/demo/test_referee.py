@@ -1,6 +1,8 @@
 """The referee calls an order wrong when it is wrong, and only then."""
 
-from demo.referee import Done, Served, judge
+from typing import get_args
+
+from demo.referee import MEANING, Done, Served, Verdict, judge
 
 ORDERS = {"v1": {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0}, "v2": {4: 0.25, 3: 0.5, 2: 0.75, 1: 1.0}}
 
@@ -68,3 +70,7 @@ def test_a_lock_from_before_the_flip_is_counted_apart():
 
 def test_a_task_without_a_place_is_a_defect():
     assert verdicts(judge([served("a", 0, 9)], [], ORDERS)) == ["unranked"]
+
+
+def test_every_verdict_is_told_in_words():
+    assert set(MEANING) == set(get_args(Verdict))
