@@ -3,10 +3,10 @@
 Each candidate's row is the set of pool instances it covers; k rows shall cover as much as they can.
 Greedy takes the row with the largest gain again and again, which covers at least 1 - 1/e of what
 the best k rows would. The gain of a row only ever falls as more is covered, so a gain computed
-earlier is an upper bound: when the row on top of the heap has a gain that is up to date, no other
-row can beat it, and the lazy order equals that of evaluating every row in every step. Rows are
-evaluated in batches, since a call costs as much as some rows: the batch doubles until a gain that
-is up to date has the lead, and a pick shrinks it again.
+earlier is an upper bound: when the first row of the highest bound has a gain that is up to date, no
+other row can beat it, and the lazy order equals that of evaluating every row in every step. Rows of
+one bound stand in one list. They are evaluated in batches, since a call costs as much as some rows:
+the batch doubles until a gain that is up to date has the lead, and a pick shrinks it again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Remainder = Literal["layers", "uncertainty", "none"]
 """Where the picks come from once everything that can be covered is covered."""
 
 LAST_LAYER = 30  # a vote of 2^-31 could no longer matter; more layers are not run
-_BATCH = 32  # rows whose gains are computed in one call; more would leave the processor's cache
+_BATCH, _BATCH_BYTES = 128, 400_000  # rows whose gains are computed in one call, within the cache
 
 Words = npt.NDArray[np.uint64]
 
@@ -102,10 +102,10 @@ def greedy_cover(
     sizes = row_sizes(rows) if sizes is None else sizes
     reach: Words = np.bitwise_or.reduce(words, axis=0)
     coverable = int(np.bitwise_count(reach).sum(dtype=np.int64))
-    fresh = np.lexsort((order, -sizes))
-    fresh = fresh[sizes[fresh] > 0]
-    gains, ties = _Gains(words), order.tolist()
-    layers = [_one_cover(words, sizes, reach, fresh, ties, k, gains)]
+    fresh = np.flatnonzero(sizes)
+    fresh = fresh[np.argsort(order[fresh])]
+    gains, ranked = _Gains(words), _Order.of(order)
+    layers = [_one_cover(words, sizes, reach, fresh, ranked, k, gains)]
     left = np.ones(len(words), bool)
     left[[row for row, _ in layers[0]]] = False
     if remainder == "layers":
@@ -114,7 +114,7 @@ def greedy_cover(
             picked, still = sum(map(len, layers)), left[fresh]
             fresh, twins = fresh[still], twins[still]
             firsts = np.sort(np.unique(twins, return_index=True)[1])
-            layers.append(_one_cover(words, sizes, reach, fresh[firsts], ties, k - picked, gains))
+            layers.append(_one_cover(words, sizes, reach, fresh[firsts], ranked, k - picked, gains))
             left[[row for row, _ in layers[-1]]] = False
     elif remainder == "uncertainty":
         rest = np.flatnonzero(left)
@@ -146,16 +146,33 @@ def _words(rows: BitRows) -> Words:
     return whole.view(np.uint64)
 
 
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """Which of two rows with equal gains is picked: the one of the smaller rank."""
+
+    rank: IntArray  # [C] of each row
+    row: list[int]  # [C] of each rank
+
+    @classmethod
+    def of(cls, priority: IntArray) -> _Order:
+        row = np.argsort(priority)
+        rank = np.empty_like(row)
+        rank[row] = np.arange(len(row))
+        return cls(rank, row.tolist())
+
+
 class _Gains:
     """What rows would newly cover, many at a time, in memory that is used again and again."""
 
     def __init__(self, words: Words) -> None:
+        width = words.shape[1]
+        self.most = max(8, min(_BATCH, _BATCH_BYTES // max(1, 8 * width)))  # rows of a call
         self._words = words
-        self._rows = np.empty((_BATCH, words.shape[1]), np.uint64)
-        self._counts = np.empty((_BATCH, words.shape[1]), np.uint8)
+        self._rows = np.empty((self.most, width), np.uint64)
+        self._counts = np.empty((self.most, width), np.uint8)
 
     def __call__(self, rows: list[int], free: Words) -> list[int]:
-        """Instances of `free` that each of up to `_BATCH` rows holds."""
+        """Instances of `free` that each of up to `most` rows holds."""
         found, counts = self._rows[: len(rows)], self._counts[: len(rows)]
         self._words.take(rows, 0, found, "clip")
         np.bitwise_and(found, free, out=found)
@@ -164,52 +181,88 @@ class _Gains:
         return gains
 
 
+class _Bounds:
+    """Rows, by their ranks, under bounds of their gains: a list for each bound that occurs."""
+
+    def __init__(self, ranks: list[int], bounds: list[int]) -> None:
+        self._ranks: dict[int, list[int]] = {}
+        for rank, bound in zip(ranks, bounds, strict=True):
+            self._ranks.setdefault(bound, []).append(rank)
+        self._levels = sorted(-bound for bound in self._ranks)  # a heap
+        self._sorted = 0  # the bound whose list is in order
+
+    def __bool__(self) -> bool:
+        return bool(self._levels)
+
+    def top(self) -> tuple[int, list[int]]:
+        """The highest bound and its ranks, falling: the last one is the first to be looked at."""
+        bound = -self._levels[0]
+        ranks = self._ranks[bound]
+        if bound != self._sorted:
+            ranks.sort(reverse=True)
+            self._sorted = bound
+        return bound, ranks
+
+    def drop_empty(self) -> None:
+        """Forget the highest bound if its list has become empty."""
+        if not self._ranks[-self._levels[0]]:
+            del self._ranks[-heappop(self._levels)]
+
+    def fill(self, some: list[int], most: int) -> None:
+        """Move all ranks of the highest bounds to `some` as long as they fit."""
+        while self._levels and len(some) + len(self._ranks[-self._levels[0]]) <= most:
+            some += self._ranks.pop(-heappop(self._levels))
+
+    def put(self, some: list[int], bounds: list[int]) -> None:
+        """Add rows that gain something: the others can never gain again in this layer.
+
+        Those of the list that `top` gave are to be added falling.
+        """
+        known = self._ranks
+        for rank, bound in zip(some, bounds, strict=True):
+            if bound in known:
+                known[bound].append(rank)
+            elif bound:
+                known[bound] = [rank]
+                heappush(self._levels, -bound)
+
+
 def _one_cover(
-    words: Words, sizes: IntArray, reach: Words, fresh: IntArray, ties: list[int], k: int,
+    words: Words, sizes: IntArray, reach: Words, fresh: IntArray, order: _Order, k: int,
     gains: _Gains,
 ) -> list[tuple[int, int]]:  # fmt: skip
     """Cover from nothing with the rows `fresh`: (row, gain) of each pick, gains above 0.
 
-    `reach` are the columns that may be covered. `fresh` are the rows by falling size, then by
-    `ties`, each row's priority: their sizes are bounds of their gains. Rows that were evaluated and
-    gain something go to a heap with that gain, which is a bound as well. The best bound of both is
-    evaluated or, once it is up to date, picked.
+    `reach` are the columns that may be covered. Sizes are the bounds of the gains at first.
     """
     free = reach.copy()
     left = int(np.bitwise_count(free).sum(dtype=np.int64))  # at 0 no row need be looked at again
-    rows, bounds = fresh.tolist(), sizes[fresh].tolist()
-    # (-bound, tie, row, age); nothing is covered yet, so the largest row is up to date
-    heap = [(-bounds[0], ties[rows[0]], rows[0], 0)] if rows else []
+    bounds = _Bounds(order.rank[fresh].tolist(), sizes[fresh].tolist())
+    looked = [0] * len(words)  # picks when a rank's bound was its gain: at first, sizes are
     picks: list[tuple[int, int]] = []
-    seen, batch, age = 1, 1, 0
-    while age < k and left and (heap or seen < len(rows)):
-        unseen = (-bounds[seen], ties[rows[seen]]) if seen < len(rows) else (1, 0)
-        known = bool(heap) and heap[0] < unseen
-        if known and heap[0][3] == age:
-            bound, _, row, _ = heappop(heap)
-            picks.append((row, -bound))
+    age, batch = 0, 1
+    while age < k and left and bounds:
+        gain, ranks = bounds.top()
+        if looked[ranks[-1]] == age:
+            row = order.row[ranks.pop()]
+            bounds.drop_empty()
+            picks.append((row, gain))
             free &= ~words[row]
-            left += bound
+            left -= gain
             age, batch = age + 1, max(1, batch // 4)
             continue
-        if known:
-            some = _stale(heap, age, batch)
-        else:
-            some = rows[seen : seen + batch]
-            seen += len(some)
-        for row, gain in zip(some, gains(some, free), strict=True):
-            if gain:  # the others can never gain again in this layer
-                heappush(heap, (-gain, ties[row], row, age))
-        batch = min(2 * batch, _BATCH)
+        some: list[int] = []
+        while ranks and len(some) < batch and looked[ranks[-1]] != age:
+            some.append(ranks.pop())
+        if not ranks:
+            bounds.drop_empty()
+            bounds.fill(some, batch)
+        some.reverse()  # what keeps the highest bound returns to its list in order
+        for rank in some:
+            looked[rank] = age
+        bounds.put(some, gains([order.row[rank] for rank in some], free))
+        batch = min(2 * batch, gains.most)
     return picks
-
-
-def _stale(heap: list[tuple[int, int, int, int]], age: int, batch: int) -> list[int]:
-    """Up to `batch` rows from the top of the heap whose gains are out of date."""
-    some: list[int] = []
-    while heap and len(some) < batch and heap[0][3] != age:
-        some.append(heappop(heap)[2])
-    return some
 
 
 def _twins(words: Words, rows: IntArray) -> IntArray:
