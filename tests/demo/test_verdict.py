@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from demo.__main__ import in_short, shortcomings
 from demo.stage import Options
 
+OPTIONS = Options(auto=True, folder=Path("."), data=None, images=None)
 GOOD = {
     "served": 40, "served_in_order": 40, "annotations": 36, "annotations_in_last_snapshot": 36,
     "map50": [0.29, 0.44, 0.61], "labels": [12, 24, 36],
@@ -14,7 +17,7 @@ GOOD = {
 
 
 def test_a_good_run_is_told_in_a_sentence():
-    assert shortcomings(GOOD, Options(auto=True)) == []
+    assert shortcomings(GOOD, OPTIONS) == []
     told = in_short(GOOD)
     assert "40 of 40 tasks" in told and "36 of 36 annotations" in told
     assert "from 0.29 with 12 labels to 0.61 with 36" in told
@@ -29,5 +32,5 @@ def test_a_good_run_is_told_in_a_sentence():
     ],
 )
 def test_what_is_not_as_promised_is_told(changed, message):
-    (told,) = shortcomings(GOOD | changed, Options(auto=True))
+    (told,) = shortcomings(GOOD | changed, OPTIONS)
     assert message in told
