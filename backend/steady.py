@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.settings import set_for_libraries
-from taudis.memory import give_back_large_blocks
+from taudis.memory import keep_heap_small
 
 PREDICT_BYTES = 1_800_000_000
 """Most memory that scoring a pool, or predicting on the spot, takes with the small model and images
@@ -19,4 +19,4 @@ def keep_memory_steady(*, training: bool) -> None:
     """Call at the start of the process, before the first image; `training`: it trains, too."""
     kernels = TRAINING_KERNELS if training else PREDICTING_KERNELS
     set_for_libraries("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(kernels))
-    give_back_large_blocks()
+    keep_heap_small()

@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.selection [--quick]
 
 One BLAS thread for every contender, contenders taking turns, CPU seconds of the process, the least
-of some rounds. "GEMM" is the bare blocked product of the same C x F x D, thrown away. Pools:
-synthetic ones in which 0.1, 1.4, 10 and 67 % of the pairs pass sigma, and the embeddings of a model
-that is trained here for a few minutes on nuclei and facades (enlarged by noisy copies). --quick
-runs everything at a tenth of the size, for a look. The last line is JSON.
+of some rounds. "GEMM" is the bare blocked product of the same C x F x D, thrown away. PyTorch is
+loaded, as in a worker; "without_pytorch" is the selection as if it were not. Pools: synthetic ones
+in which 0.1, 1.4, 10 and 67 % of the pairs pass sigma, and the embeddings of a model that is
+trained here for a few minutes on nuclei and facades (enlarged by noisy copies). --quick runs
+everything at a tenth of the size, for a look. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -40,15 +41,16 @@ from benchmarks.pools import (
 )
 from benchmarks.sketch import SIGMA, sketch
 from benchmarks.turns import least
+from taudis import similarity
+from taudis.blocks import BLOCK_COLUMNS, BLOCK_ROWS, Shortcut
 from taudis.core_set import farthest_first
 from taudis.cover import greedy_cover
 from taudis.params import Labelled, SelectionParams
-from taudis.prefix import find_prefix, undecided_share
+from taudis.prefix import Prefix, undecided_share
 from taudis.select import taudis
 from taudis.similarity import (
-    BLOCK_COLUMNS,
-    BLOCK_ROWS,
     effective_sigma,
+    find_shortcut,
     sample_similarities,
     similarity_rows,
 )
@@ -72,6 +74,15 @@ def bare_product(candidates: Float32, pool: Float32) -> None:
             candidates[top : top + BLOCK_ROWS] @ columns
 
 
+def without_rounding(work: Callable[[], Any]) -> Any:
+    """The same as in a process that has not loaded PyTorch, like `python -m taudis select`."""
+    found, similarity.find_rounding = similarity.find_rounding, lambda *_: None
+    try:
+        return work()
+    finally:
+        similarity.find_rounding = found
+
+
 def densities(scale: float) -> dict[str, Any]:
     """Similarity and the whole selection over the bare product; the worst of the densities."""
     candidates, instances, told = round(2000 * scale), round(50_000 * scale), {}
@@ -93,18 +104,23 @@ def densities(scale: float) -> dict[str, Any]:
                     some, units, SIGMA, own=own
                 ),
                 "selection": select,
+                "without": lambda work=select: without_rounding(work),
             }
         )
         told[str(density)] = {
             "gemm_s": round(spent["gemm"], 3),
             "similarity": round(spent["similarity"] / spent["gemm"], 3),
             "selection": round(spent["selection"] / spent["gemm"], 3),
+            "without_pytorch": round(spent["without"] / spent["gemm"], 3),
             "measured_density": round(select().diagnostics["density"], 5),
         }
         logger.info("density %s: %s", density, told[str(density)])
     return {
         "similarity_over_gemm": max(each["similarity"] for each in told.values()),
         "selection_over_gemm": max(each["selection"] for each in told.values()),
+        "selection_over_gemm_without_pytorch": max(
+            each["without_pytorch"] for each in told.values()
+        ),
         "by_density": told,
     }
 
@@ -223,10 +239,10 @@ def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
             ("1 %", effective_sigma(SIGMA, sampled, 0.01)),
             ("2/k", effective_sigma(SIGMA, sampled, 2 / (candidates * 3 / 5))),
         ):
-            prefix = find_prefix(some[::7], units[::25], sigma)
+            way = find_shortcut(some, Units.of(units), sigma)
             share = 1.0
-            if prefix:
-                share = undecided_share(prefix.bounds(some[::3]), prefix.bounds(units[::9]), sigma)
+            if isinstance(way, Prefix):
+                share = undecided_share(way.bounds(some[::3]), way.bounds(units[::9]), sigma)
             spent = least(
                 {
                     "gemm": lambda some=some, units=units: bare_product(some, units),
@@ -237,11 +253,11 @@ def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
             )
             told[f"{name}, sigma {rule}"] = {
                 "sigma": round(sigma, 4),
-                "dimensions": prefix.basis.shape[1] if prefix else None,
+                "way": _name(way),
                 "undecided": round(share, 5),
                 "exact_over_gemm": round(spent["ours"] / spent["gemm"], 3),
             }
-            logger.info("prefix, %s, sigma %s: %s", name, rule, told[f"{name}, sigma {rule}"])
+            logger.info("real, %s, sigma %s: %s", name, rule, told[f"{name}, sigma {rule}"])
     masks = [each for name, each in told.items() if "mask" in name]
     worst = max(masks, key=lambda each: each["exact_over_gemm"])
     return {
@@ -249,6 +265,12 @@ def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
         "undecided_share": worst["undecided"],
         "exact_by_pool": told,
     }
+
+
+def _name(way: Shortcut | None) -> str:
+    if isinstance(way, Prefix):
+        return f"prefix of {way.basis.shape[1]}"
+    return "product" if way is None else "rounded"
 
 
 SIZES = {"paper": (500_000, 25_000), "coco": (830_000, 75_000)}

@@ -123,11 +123,13 @@ def main() -> int:
 def in_short(summary: dict[str, Any]) -> str:
     """A sentence on a run in which all went well."""
     first, last = summary["map50"][0], summary["map50"][-1]
+    apart = sum(summary["apart"].values())
     return (
         f"{summary['served_in_order']} of {summary['served']} tasks were the best of the published"
-        f" order, {summary['annotations']} of {summary['annotations']} annotations are in the last"
-        f" snapshot, mAP50 went from {first:.2f} with {summary['labels'][0]} labels to {last:.2f}"
-        f" with {summary['labels'][-1]}."
+        f" order ({apart} not counted, since something changed while they were asked for);"
+        f" {summary['annotations_in_last_snapshot']} of {summary['annotations']} annotations are in"
+        f" the last snapshot; mAP50 {'rose' if last > first else 'did not rise'}: {first:.2f} with"
+        f" {summary['labels'][0]} labels, {last:.2f} with {summary['labels'][-1]}."
     )
 
 

@@ -47,7 +47,7 @@ class Show:
     records: list[RoundRecord] = field(default_factory=list)
     annotators: list[Annotator] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
-    told: tuple[str, float] = ("", -TOLD_EVERY)  # the last line for a log, and when it was written
+    told: tuple[str, float] = ("", 0.0)  # the last line for a log, and when it was written
 
     def __post_init__(self) -> None:
         self.store = Store(self.stage.backend.data)
@@ -138,7 +138,8 @@ class Show:
         at = f"round {open_[0].number}, {open_[0].next_step}" if open_ else "between rounds"
         if at != self.told[0] or now - self.told[1] >= TOLD_EVERY:
             self.told = at, now
-            self.console.print(f"{in_words(open_[0]) if open_ else at}; {self.caption()}")
+            state = f"round {open_[0].number}, {in_words(open_[0])}" if open_ else at
+            self.console.print(f"{state}; {self.caption()}")
 
     def caption(self) -> str:
         """What the annotators do."""

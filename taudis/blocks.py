@@ -1,7 +1,11 @@
-"""One block of cosines: memory that is used again, and the pairs that bounds leave undecided.
+"""One block of cosines: which reach sigma, in memory that is used again.
 
-A fresh block of 8 MB comes from the system with every page to be filled with zeros first, which
-costs a tenth of its product; fresh memory for gathered vectors costs eight times the gathering.
+An edge is the float32 dot product of two unit vectors that reaches sigma. Products of matrices, and
+bounds of all kinds, add the same numbers in another order, so pairs that they put within rounding
+of sigma are multiplied out one by one: whatever the way, the edges are the same, bit for bit.
+
+Fresh blocks of 8 MB come from the system with every page to be filled with zeros first; fresh
+memory for gathered vectors costs eight times the gathering.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from taudis.units import Float32
 
 BLOCK_ROWS, BLOCK_COLUMNS = 512, 4096
 BOUND_COLUMNS = 512  # of a block whose bounds are computed: they stay in the processor's cache
+LEAST_WIDTH = 96  # below it the plain product costs little more than any bounds
 ROUNDING = 2e-6  # of float32 products of unit vectors, and of a squared length
 UNDECIDED = 0.06  # share of a block above which its whole product is cheaper
 _CHUNK = 512  # undecided pairs whose vectors are gathered at a time: they stay in the cache, too
@@ -23,7 +28,7 @@ _PACKED_ROWS = 128  # compared, then packed
 
 # Costs of bounds on one core (benchmarks/selection.py), in dimensions of the plain product:
 PER_BLOCK = 20  # finding what is undecided, and packing
-PER_UNDECIDED = 40  # per cent of the pairs whose vectors are gathered
+PER_UNDECIDED = 0.16  # times the width, per cent of the pairs whose vectors are gathered
 WORTH = 0.75  # of the plain product's cost: what an estimate must promise
 
 
@@ -37,7 +42,7 @@ class Bounds(Protocol):
     def __getitem__(self, rows: slice) -> Self: ...
 
     def edges(self, columns: Self, sigma: float, scratch: Scratch) -> BoolArray:
-        """Whether cosine >= sigma, [n,m], as exactly as the whole product in float32.
+        """Whether cosine >= sigma, [n,m].
 
         The result lies in `scratch`: good until its next use.
         """
@@ -89,19 +94,41 @@ class Scratch:
         product = self.product(rows, columns)
         return np.less(product, np.float32(threshold), out=self.flags(1, product.shape))
 
-    def pack_at_least(
-        self, rows: Float32, columns: Float32, threshold: float, out: npt.NDArray[np.uint8]
+    def edges(self, rows: Float32, columns: Float32, sigma: float) -> BoolArray:
+        """Whether cosine >= sigma, [n,m], by the whole product; in the first flags."""
+        product = self.product(rows, columns)
+        return self._decided(product, rows, columns, sigma)
+
+    def pack(
+        self, rows: Float32, columns: Float32, sigma: float, out: npt.NDArray[np.uint8]
     ) -> None:
-        """Where the product reaches the threshold, as bits in `out` [n, ceil(m/8)].
+        """The same as bits in `out` [n, ceil(m/8)].
 
         Some rows at a time, so that what is compared is still in the cache when it is packed.
         """
         product = self.product(rows, columns)
         for top in range(0, len(product), _PACKED_ROWS):
-            some = product[top : top + _PACKED_ROWS]
-            flags = self.flags(0, some.shape)
-            near = np.greater_equal(some, np.float32(threshold), out=flags)
-            out[top : top + _PACKED_ROWS] = np.packbits(near, axis=1)
+            some = slice(top, top + _PACKED_ROWS)
+            near = self._decided(product[some], rows[some], columns, sigma)
+            out[some] = np.packbits(near, axis=1)
+
+    def _decided(
+        self, product: Float32, rows: Float32, columns: Float32, sigma: float
+    ) -> BoolArray:
+        low, high = np.float32(sigma - ROUNDING), np.float32(sigma + ROUNDING)
+        edges = np.greater_equal(product, low, out=self.flags(0, product.shape))
+        sure = np.greater_equal(product, high, out=self.flags(1, product.shape))
+        places = np.flatnonzero(np.not_equal(edges, sure, out=sure))
+        return self.settle(edges, places, rows, columns, sigma)
+
+    def settle(
+        self, edges: BoolArray, places: IntArray, rows: Float32, columns: Float32, sigma: float
+    ) -> BoolArray:
+        """The edges of a block [n,m] once the pairs at `places` [p] are multiplied out."""
+        if len(places):
+            dots = self.dots(rows, columns, *row_and_column(places, edges.shape[1]))
+            edges.ravel()[places] = dots >= np.float32(sigma)
+        return edges
 
     def dots(self, rows: Float32, columns: Float32, row: IntArray, column: IntArray) -> Float32:
         """rows[row[i]] . columns[column[i]], [p]."""
@@ -121,12 +148,10 @@ def decide(
     edges: BoolArray, places: IntArray, rows: Float32, columns: Float32, sigma: float,
     scratch: Scratch,
 ) -> BoolArray:  # fmt: skip
-    """The edges of a block [n,m] of which the pairs at `places` [p] still have to be looked at."""
+    """The edges of a block [n,m] of which bounds left the pairs at `places` [p] undecided."""
     if len(places) > UNDECIDED * edges.size:
-        return scratch.at_least(rows, columns, sigma)
-    dots = scratch.dots(rows, columns, *row_and_column(places, edges.shape[1]))
-    edges.ravel()[places] = dots >= np.float32(sigma)
-    return edges
+        return scratch.edges(rows, columns, sigma)
+    return scratch.settle(edges, places, rows, columns, sigma)
 
 
 def row_and_column(places: IntArray, width: int) -> tuple[IntArray, IntArray]:

@@ -191,8 +191,9 @@ class Detector:
         # Box branch: class logits and boxes of every proposal, then which of them to keep
         rois = heads.box_roi_pool(features, proposals, batch.image_sizes)
         count = len(rois)
-        hidden = heads.box_head(self._padded(rois, _PROPOSALS))[:count]  # [proposals,D]
-        class_logits, box_deltas = heads.box_predictor(hidden)
+        padded_hidden = heads.box_head(self._padded(rois, _PROPOSALS))
+        class_logits, box_deltas = (v[:count] for v in heads.box_predictor(padded_hidden))
+        hidden = padded_hidden[:count]  # [proposals,D] of the box branch
         chosen = self._select(class_logits, box_deltas, proposals, batch.image_sizes)
         counts = [len(pick.labels) for pick in chosen]
         class_probs = functional.softmax(class_logits, -1)[torch.cat([p.rows for p in chosen])]

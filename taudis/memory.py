@@ -20,8 +20,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def give_back_large_blocks() -> bool:
-    """Let freed images leave the process; for the start of one that reads many.
+def keep_heap_small() -> bool:
+    """Let freed images leave the process; for the start of one that reads many, before its threads.
 
     glibc's own limit follows the blocks that were freed, up to 32 MB: below it, images of mixed
     sizes leave holes in the heap that are never given back (300 MB after 120 images). Threads

@@ -18,12 +18,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from taudis.blocks import PER_BLOCK, PER_UNDECIDED, ROUNDING, WORTH, Scratch, decide, row_and_column
+from taudis.blocks import (
+    LEAST_WIDTH,
+    PER_BLOCK,
+    PER_UNDECIDED,
+    ROUNDING,
+    WORTH,
+    Scratch,
+    decide,
+    row_and_column,
+)
 from taudis.instances import BoolArray
 from taudis.units import Float32
 
 DIMENSIONS = (8, 12, 16, 24, 32, 48, 64)
-LEAST_WIDTH = 96  # below it the plain product costs little more than the bounds
 _DENSE = 0.04  # share of a block above which its lower bound is a product, too
 _MANY = 64  # directions among which the energy is spread: no prefix of DIMENSIONS holds it
 _PER_PRODUCT = 14  # beside its own dimensions, in those of the plain one: writing and comparing
@@ -109,7 +117,7 @@ def find_prefix(rows: Float32, columns: Float32, sigma: float) -> Prefix | None:
     for count in reversed(DIMENSIONS):
         prefix = Prefix(np.ascontiguousarray(basis[:, :count]))
         reached, share = _shares(prefix.bounds(rows), prefix.bounds(columns), sigma)
-        doubt = 100 * share * PER_UNDECIDED
+        doubt = 100 * share * PER_UNDECIDED * width
         if doubt > least:  # fewer dimensions leave more undecided
             break
         products = 2 if reached > _DENSE else 1

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import sys
+import timeit
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,14 +25,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from taudis.blocks import PER_BLOCK, PER_UNDECIDED, ROUNDING, WORTH, Scratch, decide, row_and_column
+from taudis.blocks import (
+    BLOCK_ROWS,
+    LEAST_WIDTH,
+    PER_BLOCK,
+    PER_UNDECIDED,
+    ROUNDING,
+    WORTH,
+    Scratch,
+    decide,
+    row_and_column,
+)
 from taudis.instances import BoolArray
 from taudis.units import Float32
 
 LEVELS = 127  # the largest whole number
 _INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8")
 _ROOM = 1.1  # of a sample's largest element: larger ones are cut off
-_PRODUCT = 0.25  # of the plain product's time
+_ROWS = 1024  # rounded at a time
 _PER_PRODUCT = 20  # dimensions of the plain product: writing, and comparing twice
 
 Int8 = npt.NDArray[np.int8]
@@ -110,12 +121,17 @@ class Rounding:
 
     def bounds(self, units: Float32) -> RoundedBounds:
         """Unit rows [n,D] in steps; elements beyond 127 of them are cut off, and count as error."""
-        numbers = np.rint(units * np.float32(1 / self.step))
-        np.clip(numbers, -LEVELS, LEVELS, out=numbers)
-        whole = numbers.astype(np.int8)
-        numbers *= -np.float32(self.step)
-        numbers += units
-        error = np.sqrt(np.einsum("nd,nd->n", numbers, numbers))
+        whole = np.empty(units.shape, np.int8)
+        error = np.empty(len(units), np.float32)
+        for start in range(0, len(units), _ROWS):  # candidates may be many
+            some = slice(start, start + _ROWS)
+            numbers = units[some] * np.float32(1 / self.step)
+            np.rint(numbers, out=numbers)
+            np.clip(numbers, -LEVELS, LEVELS, out=numbers)
+            whole[some] = numbers
+            numbers *= -np.float32(self.step)
+            numbers += units[some]
+            error[some] = np.sqrt(np.einsum("nd,nd->n", numbers, numbers))
         return RoundedBounds(units, whole, error, self)
 
 
@@ -125,8 +141,11 @@ def find_rounding(rows: Float32, columns: Float32, sigma: float) -> Rounding | N
     None where the whole product is about as cheap (too many cosines are near sigma), or where
     nothing multiplies whole numbers fast.
     """
+    width = columns.shape[1]
+    if width < LEAST_WIDTH or not len(rows) or not len(columns):
+        return None
     multiply = whole_number_product()
-    if multiply is None or not len(rows) or not len(columns):
+    if multiply is None:
         return None
     peak = max(float(np.abs(rows).max()), float(np.abs(columns).max()))
     if not peak:
@@ -134,6 +153,21 @@ def find_rounding(rows: Float32, columns: Float32, sigma: float) -> Rounding | N
     rounding = Rounding(_ROOM * peak / LEVELS, multiply)
     slack = _slack(*(rounding.bounds(side).error.mean() for side in (rows, columns)))
     undecided = float(np.mean(np.abs(rows @ columns.T - np.float32(sigma)) <= slack))
-    width = columns.shape[1]
-    cost = _PRODUCT * width + _PER_PRODUCT + PER_BLOCK + 100 * undecided * PER_UNDECIDED
+    product = _time_over_plain(multiply, width)
+    cost = product * width + _PER_PRODUCT + PER_BLOCK + 100 * undecided * PER_UNDECIDED * width
     return replace(rounding, cost=cost) if cost < WORTH * width else None
+
+
+def _time_over_plain(multiply: Product, width: int) -> float:
+    """The time of a product of whole numbers over that of float32, here and now.
+
+    PyTorch and numpy may run on different numbers of threads, and PyTorch may be told to do without
+    its fast products. The edges do not depend on what is measured.
+    """
+    plain = np.ones((BLOCK_ROWS, width), np.float32)
+    whole, out = plain.astype(np.int8), np.empty((BLOCK_ROWS, BLOCK_ROWS), np.int32)
+    fast, slow = (
+        min(timeit.repeat(work, number=1, repeat=3))
+        for work in (lambda: multiply(whole, whole, out), lambda: plain @ plain.T)
+    )
+    return fast / slow

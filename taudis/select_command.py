@@ -244,9 +244,8 @@ def _rank(
             progress=steps,
         )
     if budget > selection.budget:
-        sys.stderr.write(
-            f"warning: the budget is {budget:,} images, the pool has {len(pool):,}: all chosen.\n"
-        )
+        told = f"The budget is {budget:,} images of {len(pool):,}: all are chosen."
+        selection = dataclasses.replace(selection, warnings=(told, *selection.warnings))
     for warning in selection.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     return _Ranked(header, pool, known, selection)

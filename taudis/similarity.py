@@ -1,14 +1,11 @@
 """Algorithm 1 line 6: which pool instances each candidate is similar to, one bit an edge.
 
-The cost is at most that of the matrix product: blocks of one fixed shape, compared with sigma and
+The cost is about that of the matrix product: blocks of one fixed shape, compared with sigma and
 packed to bits before the next block, so that memory beyond the result is the candidates' vectors
-(C x D float32) and some tens of megabytes at any size. Where the embeddings' energy lies in few
-directions (`taudis.prefix`), or cosines spread enough to be told apart by rounded vectors
-(`taudis.rounded`), it is a fraction of that product.
-
-An edge whose cosine differs from sigma by less than float32 rounding (about 1e-6) may fall either
-way under another BLAS, and with or without PyTorch in the process. Block shape and row order are
-fixed, so that one machine and program always agree with themselves.
+(C x D float32, and a byte each where they are rounded) and some tens of megabytes at any size.
+Where the embeddings' energy lies in few directions (`taudis.prefix`), or cosines spread enough to
+be told apart by rounded vectors (`taudis.rounded`), it is a fraction of that product. The edges are
+the same whichever way is taken (`taudis.blocks`).
 """
 
 from __future__ import annotations
@@ -59,7 +56,7 @@ def similarity_rows(
         raise SelectionError(f"sigma: expected a cosine with 0 < sigma <= 1, got {sigma}.")
     rows = np.zeros((len(candidates), -(-len(pool) // 64) * 8), np.uint8)
     units = candidates[:]
-    shortcut = _shortcut(units, pool, sigma)
+    shortcut = find_shortcut(units, pool, sigma)
     scratch = Scratch(BLOCK_ROWS, BLOCK_COLUMNS)
     mine = shortcut.bounds(units) if shortcut else None
     for left in range(0, len(pool), BLOCK_COLUMNS):
@@ -71,7 +68,7 @@ def similarity_rows(
             if mine and theirs:
                 _pack_bounded(mine[block], theirs, sigma, packed, scratch)
             else:
-                scratch.pack_at_least(units[block], columns, sigma, packed)
+                scratch.pack(units[block], columns, sigma, packed)
         if progress:
             progress(left + len(columns), len(pool))
     if own is not None:
@@ -80,7 +77,7 @@ def similarity_rows(
     return rows
 
 
-def _shortcut(units: Float32, pool: Units, sigma: float) -> Shortcut | None:
+def find_shortcut(units: Float32, pool: Units, sigma: float) -> Shortcut | None:
     """The bounds that cost less than the product, by a look at every n-th row; None without."""
     if len(units) * len(pool) < LEAST_PAIRS:
         return None

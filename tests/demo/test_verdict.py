@@ -9,10 +9,11 @@ import pytest
 from demo.__main__ import in_short, shortcomings
 from demo.stage import Options
 
-OPTIONS = Options(auto=True, folder=Path("."), data=None, images=None)
+OPTIONS = Options(auto=True, folder=Path(), data=None, images=None)
 GOOD = {
     "served": 40, "served_in_order": 40, "annotations": 36, "annotations_in_last_snapshot": 36,
     "map50": [0.29, 0.44, 0.61], "labels": [12, 24, 36],
+    "apart": {"double": 2, "changed_meanwhile": 1},
 }  # fmt: skip
 
 
@@ -20,7 +21,8 @@ def test_a_good_run_is_told_in_a_sentence():
     assert shortcomings(GOOD, OPTIONS) == []
     told = in_short(GOOD)
     assert "40 of 40 tasks" in told and "36 of 36 annotations" in told
-    assert "from 0.29 with 12 labels to 0.61 with 36" in told
+    assert "rose: 0.29 with 12 labels, 0.61 with 36" in told and "(3 not counted" in told
+    assert "did not rise" in in_short(GOOD | {"map50": [0.6, 0.5]})
 
 
 @pytest.mark.parametrize(

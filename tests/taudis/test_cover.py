@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
+from taudis import cover as cover_module
 from taudis.cover import LAST_LAYER, greedy_cover
 from taudis.errors import DataError, SelectionError
 
@@ -35,9 +36,14 @@ def test_equals_naive_greedy(build, sets, k, remainder):
     assert cover.layers.tolist() == layers
 
 
+@pytest.mark.parametrize("batch", [(16, 400_000), (128, 400)])  # rows, bytes
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.6])
-def test_more_rows_than_a_batch_and_several_words_equal_naive_greedy(build, share):
-    """Batches of up to 32 rows, words of 64 columns; some rows are there more than once."""
+def test_more_rows_than_a_batch_and_several_words_equal_naive_greedy(
+    build, share, batch, monkeypatch
+):
+    """Batches of up to 16 or 12 rows, words of 64 columns; some rows are there more than once."""
+    for name, value in zip(("_BATCH", "_BATCH_BYTES"), batch, strict=True):
+        monkeypatch.setattr(cover_module, name, value)
     rng = np.random.default_rng(7)
     bits = rng.random((130, 200)) < share * rng.uniform(0, 2, (130, 1))
     bits[90:] = bits[rng.integers(0, 90, 40)]

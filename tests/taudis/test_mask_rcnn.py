@@ -301,8 +301,10 @@ def test_a_fast_detector_pads_what_it_computes_but_finds_the_same(embedding, bef
     images = [picture(seed, 64 + 16 * seed, 96)[0] for seed in range(4)]
     wanted = exact.detect(images, embedding=embedding, before_relu=before_relu)
     heads, met = exact.model.roi_heads, {"box": set(), "mask": set()}
-    heads.box_head.register_forward_pre_hook(lambda _, given: met["box"].add(len(given[0])))
-    heads.mask_head[0][0].register_forward_pre_hook(lambda _, x: met["mask"].add(len(x[0])))
+    for layer in (heads.box_head, heads.box_predictor):
+        layer.register_forward_pre_hook(lambda _, given: met["box"].add(len(given[0])))
+    for layer in (heads.mask_head[0][0], heads.mask_predictor):
+        layer.register_forward_pre_hook(lambda _, given: met["mask"].add(len(given[0])))
     found = few.detect(images, embedding=embedding, before_relu=before_relu)
     assert met["box"] and all(count % 64 == 0 for count in met["box"])
     assert met["mask"] and all(count % 16 == 0 for count in met["mask"])

@@ -61,6 +61,8 @@ def test_the_error_is_the_distance_to_the_whole_numbers():
 def test_similarity_rows_are_the_same_with_and_without(monkeypatch, sigma):
     pool = spread(4096 + 300, 128, seed=3)
     own = np.random.default_rng(0).permutation(len(pool))[:700]
+    cosines = np.sort((pool[own] @ pool.T).ravel())
+    sigma = float(cosines[np.searchsorted(cosines, sigma)])  # so that rounding decides some
     plain = np.unpackbits(similarity_rows(pool[own], pool, sigma, own=own), axis=1)
     used = []
 
@@ -72,23 +74,25 @@ def test_similarity_rows_are_the_same_with_and_without(monkeypatch, sigma):
     monkeypatch.setattr(similarity, "find_prefix", lambda *given_: None)
     monkeypatch.setattr(similarity, "find_rounding", found)
     monkeypatch.setattr(rounded, "whole_number_product", lambda: exactly)
+    monkeypatch.setattr(rounded, "_time_over_plain", lambda *given_: 0.25)
     quick = np.unpackbits(similarity_rows(pool[own], pool, sigma, own=own), axis=1)
     assert used[0] is not None
-    cosines = pool[own].astype(np.float64) @ pool.astype(np.float64).T
-    sure = np.abs(cosines - sigma) > 2e-6
-    differs = (plain != quick)[:, : len(pool)]
-    assert not differs[sure].any()
-    assert differs.mean() < 1e-5
+    assert np.array_equal(plain, quick)
 
 
 def test_where_most_cosines_are_near_sigma_it_is_left_to_the_product(monkeypatch):
     monkeypatch.setattr(rounded, "whole_number_product", lambda: exactly)
+    monkeypatch.setattr(rounded, "_time_over_plain", lambda *given_: 0.25)
     pool = spread(600, 128, seed=0)
     assert find_rounding(pool[:200], pool, 0.4) is not None  # between the clusters
     alike = to_unit_length(np.abs(np.random.default_rng(0).normal(size=(600, 128))).astype("f4"))
     assert find_rounding(alike[:200], alike, 0.64) is None
     assert find_rounding(pool[:0], pool, 0.4) is None
     assert find_rounding(0 * pool, 0 * pool, 0.4) is None
+    assert find_rounding(pool[:, :64], pool[:, :64], 0.4) is None  # too narrow to pay
+    assert find_rounding(pool[:, :0], pool[:, :0], 0.4) is None
+    monkeypatch.setattr(rounded, "_time_over_plain", lambda *given_: 30.0)
+    assert find_rounding(pool[:200], pool, 0.4) is None  # as where PyTorch has no fast product
 
 
 def test_the_processors_product_is_exact_at_its_largest():

@@ -330,8 +330,9 @@ def test_progress_and_warnings_go_to_standard_error(file, pool, monkeypatch):
 
 def test_a_budget_beyond_the_pool_is_told(file):
     done = run("select", file, 31)
-    assert "the budget is 31 images, the pool has 30" in done.stderr
-    assert "the budget" not in run("select", file, 30).stderr
+    told = "The budget is 31 images of 30: all are chosen."
+    assert told in done.stderr and told in json.loads(done.stdout)["warnings"]
+    assert "budget" not in run("select", file, 30).stderr
 
 
 def test_the_strategies_are_printed():
