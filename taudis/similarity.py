@@ -57,7 +57,7 @@ def similarity_rows(
     rows = np.zeros((len(candidates), -(-len(pool) // 64) * 8), np.uint8)
     units = candidates[:]
     shortcut = find_shortcut(units, pool, sigma)
-    scratch = Scratch(BLOCK_ROWS, BLOCK_COLUMNS)
+    scratch = Scratch(BLOCK_ROWS, BOUND_COLUMNS if shortcut else BLOCK_COLUMNS)
     mine = shortcut.bounds(units) if shortcut else None
     for left in range(0, len(pool), BLOCK_COLUMNS):
         columns = pool[left : left + BLOCK_COLUMNS]
