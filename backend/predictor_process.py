@@ -24,12 +24,14 @@ from taudis.checkpoint import load_checkpoint
 from taudis.errors import CheckpointError, TaudisError
 from taudis.instances import FloatArray
 from taudis.mask_rcnn import Detector
+from taudis.memory import give_back_free_pages
 from taudis.shown import CARD_KEY, thresholds_for
 
 logger = logging.getLogger(__name__)
 
 Loaded = tuple[Detector, FloatArray]  # a model, and the scores [K] from which it is shown
 
+_TIDY = 16  # predictions after which free memory goes back to the system
 MODELS = 2  # the serving one, and the one before or another project's
 
 
@@ -40,7 +42,7 @@ def serve(connection: Connection, settings: Settings, idle_seconds: float) -> No
     keep_memory_steady(training=False)
     with contextlib.suppress(OSError):
         os.nice(5)  # a webhook goes first
-    desk = PredictionDesk(settings)
+    desk, answered = PredictionDesk(settings), 0
     while connection.poll(idle_seconds):
         try:
             job = connection.recv()
@@ -52,6 +54,9 @@ def serve(connection: Connection, settings: Settings, idle_seconds: float) -> No
             logger.exception("A prediction for project %s failed", job.project)
             answer = None
         connection.send(answer)
+        answered += 1
+        if answered % _TIDY == 0:
+            give_back_free_pages()
 
 
 class PredictionDesk:

@@ -34,3 +34,17 @@ def keep_heap_small() -> bool:
         return False
     wanted = (_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, LARGE_BLOCK), (_M_TRIM_THRESHOLD, FREE_BLOCKS)
     return all(mallopt(what, value) for what, value in wanted)
+
+
+def give_back_free_pages() -> bool:
+    """Return what the heap holds free to the system, also between blocks that are in use.
+
+    Small blocks that stay, compiled kernels above all, lie among those of images that went; glibc
+    itself gives back no more than the heap's end. Returns whether the C library can.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return False
+    trim(0)
+    return True

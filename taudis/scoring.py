@@ -17,7 +17,7 @@ from taudis.adapter import Adapter
 from taudis.errors import DataError
 from taudis.instances import FloatArray, Instances, Pool, Uncertainty
 from taudis.mask_rcnn import Detection, Embedding, Image
-from taudis.memory import is_out_of_memory
+from taudis.memory import give_back_free_pages, is_out_of_memory
 from taudis.pool_format import INSTANCES, MEASURES, POOL
 from taudis.pool_writer import PoolWriter
 from taudis.uncertainty import uncertainty_of
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 64_000_000
 """Decoded images held at a time: beyond this a batch is not filled up."""
+_TIDY = 16  # images after which free memory goes back to the system
 
 OnImage = Callable[[int, Detection], None]
 
@@ -134,6 +135,8 @@ def score_to_file(
             writer.append(part)
             if on_image is not None:
                 on_image(int(part.image_ids[0]), detection)
+            if writer.images % _TIDY == 0:
+                give_back_free_pages()
     return writer.images, writer.instances
 
 
