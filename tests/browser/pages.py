@@ -81,6 +81,8 @@ class Pages:
         ) as answer:
             page.get_by_role("button", name="Save machine learning form").click()
         assert answer.value.status == 201, answer.value.text()
+        # The page may show its list twice while it draws it anew; counting waits until it is done.
+        expect(page.get_by_text("Connected", exact=True)).to_have_count(1)
         expect(page.get_by_text("Connected", exact=True)).to_be_visible()
         expect(page.get_by_text(url, exact=True)).to_be_visible()
         self.keep("03-model-connected")
