@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import torch
 
@@ -28,9 +29,8 @@ def keep_heap_small() -> bool:
     share one heap: with one each, memory after 1,000 images was 110 to 210 MB more, and differed
     from run to run. Returns whether the C library has such limits; others are left as they are.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = _of_the_c_library("mallopt")
+    if mallopt is None:
         return False
     wanted = (_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, LARGE_BLOCK), (_M_TRIM_THRESHOLD, FREE_BLOCKS)
     return all(mallopt(what, value) for what, value in wanted)
@@ -42,9 +42,16 @@ def give_back_free_pages() -> bool:
     Small blocks that stay, compiled kernels above all, lie among those of images that went; glibc
     itself gives back no more than the heap's end. Returns whether the C library can.
     """
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
+    trim = _of_the_c_library("malloc_trim")
+    if trim is None:
         return False
     trim(0)
     return True
+
+
+def _of_the_c_library(name: str) -> Any:
+    """A function of the C library; None where it has none of that name, as outside glibc."""
+    try:
+        return getattr(ctypes.CDLL(None), name, None)
+    except OSError:
+        return None
