@@ -121,6 +121,14 @@ class Scratch:
         places = np.flatnonzero(np.not_equal(edges, sure, out=sure))
         return self.settle(edges, places, rows, columns, sigma)
 
+    def decide(
+        self, edges: BoolArray, places: IntArray, rows: Float32, columns: Float32, sigma: float
+    ) -> BoolArray:
+        """The edges of a block [n,m] of which bounds left the pairs at `places` [p] undecided."""
+        if len(places) > UNDECIDED * edges.size:
+            return self.edges(rows, columns, sigma)
+        return self.settle(edges, places, rows, columns, sigma)
+
     def settle(
         self, edges: BoolArray, places: IntArray, rows: Float32, columns: Float32, sigma: float
     ) -> BoolArray:
@@ -144,18 +152,13 @@ class Scratch:
         return dots
 
 
-def decide(
-    edges: BoolArray, places: IntArray, rows: Float32, columns: Float32, sigma: float,
-    scratch: Scratch,
-) -> BoolArray:  # fmt: skip
-    """The edges of a block [n,m] of which bounds left the pairs at `places` [p] undecided."""
-    if len(places) > UNDECIDED * edges.size:
-        return scratch.edges(rows, columns, sigma)
-    return scratch.settle(edges, places, rows, columns, sigma)
-
-
 def row_and_column(places: IntArray, width: int) -> tuple[IntArray, IntArray]:
     """Where the places [p] of a flattened matrix are; shifts where they do, ten times as fast."""
     if width & (width - 1):
         return np.divmod(places, width)
     return places >> (width.bit_length() - 1), places & (width - 1)
+
+
+def cost_of_doubt(undecided: float, width: int) -> float:
+    """What a share of undecided pairs, 0..1, costs in dimensions of the plain product."""
+    return 100 * undecided * PER_UNDECIDED * width

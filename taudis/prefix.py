@@ -21,11 +21,10 @@ import numpy as np
 from taudis.blocks import (
     LEAST_WIDTH,
     PER_BLOCK,
-    PER_UNDECIDED,
     ROUNDING,
     WORTH,
     Scratch,
-    decide,
+    cost_of_doubt,
     row_and_column,
 )
 from taudis.instances import BoolArray
@@ -65,7 +64,7 @@ class PrefixBounds:
             row, column = row_and_column(places, edges.shape[1])
             lower = scratch.values(places) - 2 * self.rest[row] * columns.rest[column]
             places = places[lower < np.float32(high)]
-        return decide(edges, places, self.units, columns.units, sigma, scratch)
+        return scratch.decide(edges, places, self.units, columns.units, sigma)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,7 @@ def find_prefix(rows: Float32, columns: Float32, sigma: float) -> Prefix | None:
     for count in reversed(DIMENSIONS):
         prefix = Prefix(np.ascontiguousarray(basis[:, :count]))
         reached, share = _shares(prefix.bounds(rows), prefix.bounds(columns), sigma)
-        doubt = 100 * share * PER_UNDECIDED * width
+        doubt = cost_of_doubt(share, width)
         if doubt > least:  # fewer dimensions leave more undecided
             break
         products = 2 if reached > _DENSE else 1

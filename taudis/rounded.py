@@ -29,11 +29,10 @@ from taudis.blocks import (
     BLOCK_ROWS,
     LEAST_WIDTH,
     PER_BLOCK,
-    PER_UNDECIDED,
     ROUNDING,
     WORTH,
     Scratch,
-    decide,
+    cost_of_doubt,
     row_and_column,
 )
 from taudis.instances import BoolArray
@@ -103,7 +102,7 @@ class RoundedBounds:
         own = _slack(self.error[row], columns.error[column])
         edges.ravel()[places] = beyond >= own
         places = places[np.abs(beyond) < own]
-        return decide(edges, places, self.units, columns.units, sigma, scratch)
+        return scratch.decide(edges, places, self.units, columns.units, sigma)
 
 
 def _slack(one: Any, other: Any) -> Any:
@@ -154,7 +153,7 @@ def find_rounding(rows: Float32, columns: Float32, sigma: float) -> Rounding | N
     slack = _slack(*(rounding.bounds(side).error.mean() for side in (rows, columns)))
     undecided = float(np.mean(np.abs(rows @ columns.T - np.float32(sigma)) <= slack))
     product = _time_over_plain(multiply, width)
-    cost = product * width + _PER_PRODUCT + PER_BLOCK + 100 * undecided * PER_UNDECIDED * width
+    cost = product * width + _PER_PRODUCT + PER_BLOCK + cost_of_doubt(undecided, width)
     return replace(rounding, cost=cost) if cost < WORTH * width else None
 
 
