@@ -255,7 +255,7 @@ class AnnotatedSamples:
         decoded = decode_annotation(result, self.config, size=(height, width))
         if decoded.target is None:
             raise ImageError(f"Task {task['id']}: no target, though the image's size is known.")
-        return decoded.target, decoded.problems
+        return decoded.target, tuple(map(str, decoded.problems))
 
     def _keep(self, task_id: int, packed: _Packed) -> None:
         with self._lock:

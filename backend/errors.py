@@ -31,7 +31,14 @@ class LabelConfigError(BackendError, ValueError):
 
 
 class RegionError(BackendError, ValueError):
-    """One region that makes no mask; the rest of its task is kept."""
+    """One region that makes no mask; the rest of its task is kept.
+
+    `kind` is one of `backend.regions.problems.KINDS`: what it is counted as.
+    """
+
+    def __init__(self, message: str, kind: str = "unreadable_shape") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ImageError(BackendError):

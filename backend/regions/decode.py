@@ -22,6 +22,7 @@ from backend.regions.brush import MAX_PIXELS, decode_rle
 from backend.regions.crop import Crop, resized, tight, union
 from backend.regions.ellipse import ellipse_to_crop
 from backend.regions.polygon import polygon_to_crop
+from backend.regions.problems import RegionProblem, problem_of
 from backend.regions.rectangle import rectangle_to_crop
 from taudis.instances import Target
 
@@ -51,7 +52,7 @@ class Decoded:
     """An annotation as ground truth, and what in it could not be used."""
 
     target: Target | None  # None: no region, and no size was given
-    problems: tuple[str, ...]
+    problems: tuple[RegionProblem, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +72,20 @@ def decode_annotation(
     aspect (over 2 %) are problems; of another size but the same aspect, their masks are resized.
     Regions that `encode_prediction` tied by meta become one instance again.
     """
-    problems: list[str] = []
+    problems: list[RegionProblem] = []
     regions = _regions(result, config)
     size = size or next((s for rows in regions if (s := _stated_size(rows[0])) is not None), None)
     if size is None:
         if regions:
-            problems.append("No region states original_width and original_height; all skipped.")
+            reason = "No region states original_width and original_height; all skipped."
+            problems.append(RegionProblem("", "no_size", reason, "dropped"))
         return Decoded(None, tuple(problems))
     parts: list[_Part] = []
     for rows in regions:
         try:
             parts.append(_decode(rows, config, size, problems))
         except RegionError as error:
-            problems.append(f"Region {rows[0].get('id', '?')!s:.40}: {error}")
+            problems.append(problem_of(rows[0].get("id", "?"), error))
     return Decoded(_target(_merged(parts), size, problems), tuple(problems))
 
 
@@ -123,7 +125,9 @@ def _stated_size(region: Row) -> Size | None:
     return None
 
 
-def _decode(rows: list[Row], config: LabelConfig, size: Size, problems: list[str]) -> _Part:
+def _decode(
+    rows: list[Row], config: LabelConfig, size: Size, problems: list[RegionProblem]
+) -> _Part:
     region = rows[0]
     control, label = _label(rows, config, problems)
     value = region.get("value")
@@ -145,7 +149,9 @@ def _decode(rows: list[Row], config: LabelConfig, size: Size, problems: list[str
     return _Part(number, crop, instance and str(instance), str(meta.get(PART_KEY, "")))
 
 
-def _label(rows: list[Row], config: LabelConfig, problems: list[str]) -> tuple[ControlTag, str]:
+def _label(
+    rows: list[Row], config: LabelConfig, problems: list[RegionProblem]
+) -> tuple[ControlTag, str]:
     """The label tag and the label of a region: the first one known."""
     labelled = [row for row in rows if row["type"] not in _TOOL_TYPES]
     if not labelled:
@@ -163,10 +169,12 @@ def _label(rows: list[Row], config: LabelConfig, problems: list[str]) -> tuple[C
     if not found:
         raise wrong[0]
     if len(given) > 1:
-        problems.append(
-            f"Region {rows[0].get('id', '?')!s:.40}: has several labels {given!s:.80}; "
-            f"an instance has one, so {found[0][1]!r} is used."
+        several = RegionError(
+            f"it has several labels {given!s:.80}; an instance has one, so {found[0][1]!r} is"
+            " used.",
+            "several_labels",
         )
+        problems.append(problem_of(rows[0].get("id", "?"), several, "used"))
     return found[0]
 
 
@@ -242,13 +250,14 @@ def _merged(parts: list[_Part]) -> list[tuple[int, Crop]]:
     return [(group[0].label, union([part.crop for part in group])) for group in groups.values()]
 
 
-def _target(instances: list[tuple[int, Crop]], size: Size, problems: list[str]) -> Target:
+def _target(instances: list[tuple[int, Crop]], size: Size, problems: list[RegionProblem]) -> Target:
     room = max(MAX_MASK_BYTES // (size[0] * size[1]), 1)
     if len(instances) > room:
-        problems.append(
+        reason = (
             f"{len(instances)} instances of {size[0]}x{size[1]} px do not fit into "
             f"{MAX_MASK_BYTES >> 20} MiB of masks; the first {room} are used."
         )
+        problems.append(RegionProblem("", "too_many", reason, "dropped"))
         instances = instances[:room]
     n = len(instances)
     masks = np.zeros((n, *size), bool)

@@ -126,7 +126,7 @@ def test_a_region_without_its_label_is_named():
     )
     decoded = decode_annotation(rows, TOOLS)
     assert decoded.target is not None and len(decoded.target) == 1
-    assert decoded.problems == (
+    assert tuple(map(str, decoded.problems)) == (
         "Region r1: it has no label; select it in Label Studio and choose one.",
     )
 
@@ -148,7 +148,7 @@ def test_one_region_under_labels_of_two_tags_is_one_instance_of_the_first():
     ]
     decoded = decode_annotation(rows, CONFIG)
     assert decoded.target is not None and decoded.target.labels.tolist() == [2]
-    assert len(decoded.problems) == 1 and "several labels" in decoded.problems[0]
+    assert len(decoded.problems) == 1 and "several labels" in str(decoded.problems[0])
     gone = [rows[1] | {"from_name": "gone"}, rows[0]]
     assert decode_annotation(gone, CONFIG).problems == ()
 
@@ -173,7 +173,7 @@ def test_a_brush_of_several_strokes_with_an_erased_part_is_one_instance_with_a_h
 def test_kinds_that_cannot_be_read_are_named(kind):
     row = brush(square()) | {"type": kind.lower(), "value": {kind.lower(): ["cat"]}}
     (problem,) = decode_annotation([row], CONFIG, size=SIZE).problems
-    assert f"{kind} cannot be read; draw it with one of BrushLabels" in problem
+    assert f"{kind} cannot be read; draw it with one of BrushLabels" in str(problem)
 
 
 def test_no_regions_is_a_true_negative_where_the_size_is_known():
@@ -227,7 +227,7 @@ def test_a_bad_region_is_named_and_skipped_the_good_ones_are_kept(wrong, says):
     decoded = decode_annotation([wrong, good], CONFIG, size=SIZE)
     assert decoded.target is not None
     assert decoded.target.labels.tolist() == [2]
-    assert len(decoded.problems) == 1 and says in decoded.problems[0]
+    assert len(decoded.problems) == 1 and says in str(decoded.problems[0])
 
 
 def test_what_is_no_region_at_all_is_ignored():
@@ -240,7 +240,7 @@ def test_several_labels_on_one_region_use_the_first_known_and_say_so():
     value = {"format": "rle", "rle": encode_rle(square()), "brushlabels": ["fox", "dog", "cat"]}
     decoded = decode_annotation([bad(value=value)], CONFIG)
     assert decoded.target is not None and decoded.target.labels.tolist() == [2]
-    assert "several labels" in decoded.problems[0]
+    assert "several labels" in str(decoded.problems[0])
 
 
 def test_a_brush_of_another_size_is_resized_one_of_another_image_refused():
@@ -250,9 +250,9 @@ def test_a_brush_of_another_size_is_resized_one_of_another_image_refused():
     assert np.array_equal(decoded.target.masks[0], square())
     turned = decode_annotation([brush(square(size=(80, 60)))], CONFIG, size=SIZE)
     assert turned.target is not None and len(turned.target) == 0
-    assert "80x60" in turned.problems[0]
+    assert "80x60" in str(turned.problems[0])
     box = region("rectangle", "box", BOX, ["car"], size=(80, 60))
-    assert "exchanged" in decode_annotation([box], CONFIG, size=SIZE).problems[0]
+    assert "exchanged" in str(decode_annotation([box], CONFIG, size=SIZE).problems[0])
 
 
 def test_parts_of_one_instance_are_tied_copies_of_a_part_are_not():
@@ -271,7 +271,7 @@ def test_masks_beyond_the_memory_bound_are_named(monkeypatch):
     monkeypatch.setattr("backend.regions.decode.MAX_MASK_BYTES", 3 * 60 * 80)
     decoded = decode_annotation([brush(square(side=5 + n)) for n in range(5)], CONFIG)
     assert decoded.target is not None and len(decoded.target) == 3
-    assert "first 3" in decoded.problems[-1]
+    assert "first 3" in str(decoded.problems[-1])
 
 
 @pytest.mark.slow

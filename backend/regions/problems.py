@@ -1,0 +1,48 @@
+"""What of an annotation could not be used, as data: for training, and for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from backend.errors import RegionError
+
+Effect = Literal["used", "painted_out", "dropped"]
+"""What became of a region.
+
+used: it is an instance, though not all that it says was followed.
+painted_out: its pixels are known but not what they show: they are neither object nor background.
+dropped: where it lies is not known, so its image must not be trained on as if it were complete.
+"""
+
+
+@dataclass(frozen=True)
+class RegionProblem:
+    """One region of one annotation that was not used, or not as it stands."""
+
+    region: str  # Label Studio's id, at most 40 characters; "" for the annotation as a whole
+    kind: str  # one of KINDS: what is counted
+    reason: str  # a sentence: what was expected, what came, what to do
+    effect: Effect
+
+    def __str__(self) -> str:
+        return f"Region {self.region}: {self.reason}" if self.region else self.reason
+
+
+KINDS: dict[str, str] = {
+    "unreadable_shape": "regions whose shape cannot be read",
+    "unknown_label": "regions with a label that the labelling config does not have",
+    "no_label": "regions without a label",
+    "unknown_tag": "regions of a tag that the labelling config does not have",
+    "unsupported_tag": "regions of a tag that masks cannot be made of",
+    "other_image": "regions that were drawn on another image or a rotated one",
+    "no_size": "regions that do not say the size of their image",
+    "too_many": "regions beyond the memory for one image's masks",
+    "several_labels": "regions with several labels, of which one is used",
+}
+"""What is counted, and its name for people."""
+
+
+def problem_of(region: object, error: RegionError, effect: Effect = "dropped") -> RegionProblem:
+    """A RegionError as a problem of the region with this id."""
+    return RegionProblem(f"{region!s:.40}", error.kind, str(error), effect)
