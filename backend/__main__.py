@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import torch
 import typer
@@ -149,11 +149,17 @@ def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
                 row.kind,
                 time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started)),
                 state,
-                str(synced.get("labelled", "")),
+                _labels(synced, row.steps.get("trained", {}).get("left_out")),
                 "" if map50 is None else f"{map50:.3f}",
                 f"{row.reason}. {row.message}",
             )
         console.print(table)
+
+
+def _labels(synced: Mapping[str, Any], left_out: Mapping[str, Any] | None) -> str:
+    """Labelled tasks of a round, and how many of them were left out."""
+    count = str(synced.get("labelled", ""))
+    return f"{count} ({left_out['tasks']} left out)" if left_out and left_out["tasks"] else count
 
 
 def _percent(progress: object) -> str:
@@ -218,7 +224,7 @@ def compare(a: str, b: str, project: ProjectOption = 0) -> None:
     with _shown_errors():
         desk = _desk(project)
         torch.set_num_threads(desk.settings.torch_threads)
-        name_a, name_b, found = versions_.compare_versions(desk, a, b)
+        name_a, name_b, found, left_out = versions_.compare_versions(desk, a, b)
         table = Table("figure", name_a, name_b, "difference")
         figures = {"mAP50": (found.a.map50, found.b.map50), "mAP": (found.a.map, found.b.map)}
         for label, value in found.a.per_label.items():
@@ -228,6 +234,8 @@ def compare(a: str, b: str, project: ProjectOption = 0) -> None:
             table.add_row(name, *("no truth" if math.isnan(one + other) else s for s in shown))
         console.print(table)
         console.print(found.verdict(name_a, name_b), markup=False, highlight=False)
+        if left_out:
+            console.print(left_out.in_words(), markup=False, highlight=False)
 
 
 @app.command()

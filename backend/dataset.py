@@ -21,7 +21,9 @@ from backend.errors import ImageError
 from backend.image_decode import Pixels
 from backend.images import ImageSource
 from backend.label_config import LabelConfig
-from backend.regions import decode_annotation
+from backend.left_out import NO_ANNOTATION, LeftOut, of_region, of_task
+from backend.regions import Decoded, decode_annotation
+from taudis.augment import hide_crowds
 from taudis.instances import IntArray, Target
 from taudis.labelled import LabelStatistics, Tally
 
@@ -34,12 +36,16 @@ _BUCKETS = 1 << 64
 
 def choose_annotation(task: Task) -> dict[str, Any] | None:
     """The annotation of a task that counts, or None if there is none that was not cancelled."""
-    made = [
+    return max(submitted(task), key=_precedence, default=None)
+
+
+def submitted(task: Task) -> list[dict[str, Any]]:
+    """The annotations of a task that were not cancelled."""
+    return [
         each
         for each in task.get("annotations") or ()
         if isinstance(each, dict) and not each.get("was_cancelled")
     ]
-    return max(made, key=_precedence, default=None)
 
 
 def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, float, int]:
@@ -84,6 +90,7 @@ class Snapshot:
     labels: tuple[str, ...]
     entries: tuple[Entry, ...]
     skipped: tuple[int, ...] = ()  # tasks whose annotations were all cancelled
+    superseded: int = 0  # annotations that do not count, because another of their task does
     problems: tuple[str, ...] = ()
 
     def of(self, split: Split) -> tuple[Entry, ...]:
@@ -107,6 +114,7 @@ class Snapshot:
             labels=tuple(value["labels"]),
             entries=tuple(Entry(**entry) for entry in value["entries"]),
             skipped=tuple(value["skipped"]),
+            superseded=int(value.get("superseded", 0)),
             problems=tuple(value["problems"]),
         )
 
@@ -121,6 +129,7 @@ def take_snapshot(
     """
     entries: list[Entry] = []
     skipped: list[int] = []
+    superseded = 0
     unknown: dict[str, int] = {}
     for task in sorted(tasks, key=lambda task: int(task["id"])):
         task_id, chosen = int(task["id"]), choose_annotation(task)
@@ -129,6 +138,7 @@ def take_snapshot(
                 skipped.append(task_id)
             continue
         split: Split = "validation" if is_validation(project, task_id, fraction) else "train"
+        superseded += len(submitted(task)) - 1
         when = str(chosen.get("updated_at") or "")
         entries.append(Entry(task_id, int(chosen.get("id") or 0), when, split))
         for label in _unknown_labels(chosen, config):
@@ -138,7 +148,8 @@ def take_snapshot(
         "left out. Put the label back, or label them again."
         for label, count in unknown.items()
     )
-    return Snapshot(project, config.label_map.names, tuple(entries), tuple(skipped), problems)
+    names = config.label_map.names
+    return Snapshot(project, names, tuple(entries), tuple(skipped), superseded, problems)
 
 
 def _unknown_labels(annotation: Mapping[str, Any], config: LabelConfig) -> set[str]:
@@ -188,10 +199,13 @@ class _Packed:
 class AnnotatedSamples:
     """Labelled tasks as training samples: `len()` and `[i] -> (image, target)`.
 
-    Every image is loaded and every annotation decoded once up front; tasks whose image cannot be
-    had, or whose regions are all unusable, are set aside with a reason in `problems`, and never
-    fail later by themselves. A task's regions that make no mask are named there too. Images come
-    from the disk cache of `images`, targets from a bounded cache in memory. Safe for threads.
+    Every image is loaded and every annotation decoded once up front. `left_out` says what was not
+    used. A task is left out as a whole if its image cannot be read, or if the place of one of its
+    regions is not known: that object would train as background. A region whose pixels are known but
+    whose label is not is painted over in the image, so that it is neither object nor background.
+
+    Images come from the disk cache of `images`, targets from a bounded cache in memory. Safe for
+    threads.
 
     Raises StudioUnreachable or StudioAuthError when Label Studio as a whole fails.
     """
@@ -211,7 +225,7 @@ class AnnotatedSamples:
         self._held = 0  # bytes in the cache
         self._lock = threading.Lock()
         tally = Tally()
-        self.tasks, self.problems = self._usable(tasks, tally)
+        self.tasks, self.left_out = self._usable(tasks, tally)
         self.task_ids = tuple(int(task["id"]) for task in self.tasks)
         self.statistics: LabelStatistics = tally.statistics()
 
@@ -222,14 +236,16 @@ class AnnotatedSamples:
         """The image, RGB uint8 [H,W,3], and its target. Raises IndexError beyond the last."""
         task = self.tasks[index]
         image = self._image(task)
-        return image, self._target(task, image)
+        return hide_crowds(image, self._target(task, image))
 
     def labels_at(self, index: int) -> IntArray:
         """The labels [n] of an image's instances, from the cache where it still holds them."""
         task = self.tasks[index]
         with self._lock:
             packed = self._cache.get(int(task["id"]))
-        return self[index][1].labels if packed is None else packed.target.labels
+        if packed is None:
+            return self[index][1].labels
+        return packed.target.labels[~packed.target.iscrowd]
 
     def _image(self, task: Task) -> Pixels:
         data = task.get("data")
@@ -244,18 +260,17 @@ class AnnotatedSamples:
                 self._cache.move_to_end(task_id)
         if packed is not None and packed.shape[1:] == image.shape[:2]:
             return packed.unpack()
-        target, _ = self._decoded(task, image)
+        target = self._decoded(task, image).target
+        if target is None:
+            raise ImageError(f"Task {task['id']}: no target, though the image's size is known.")
         self._keep(task_id, _Packed.of(target))
         return target
 
-    def _decoded(self, task: Task, image: Pixels) -> tuple[Target, tuple[str, ...]]:
+    def _decoded(self, task: Task, image: Pixels) -> Decoded:
         """The target in the image's size, and what could not be used of it."""
         height, width = image.shape[:2]
         result = _result(choose_annotation(task) or {})
-        decoded = decode_annotation(result, self.config, size=(height, width))
-        if decoded.target is None:
-            raise ImageError(f"Task {task['id']}: no target, though the image's size is known.")
-        return decoded.target, tuple(map(str, decoded.problems))
+        return decode_annotation(result, self.config, size=(height, width))
 
     def _keep(self, task_id: int, packed: _Packed) -> None:
         with self._lock:
@@ -265,25 +280,28 @@ class AnnotatedSamples:
             while self._held > self._room:
                 self._held -= self._cache.popitem(last=False)[1].nbytes
 
-    def _usable(self, tasks: Sequence[Task], tally: Tally) -> tuple[list[Task], tuple[str, ...]]:
-        """The tasks that can be trained on, counted in `tally`, and what is wrong."""
+    def _usable(
+        self, tasks: Sequence[Task], tally: Tally
+    ) -> tuple[list[Task], tuple[LeftOut, ...]]:
+        """The tasks that can be trained on, counted in `tally`, and what was left out."""
         usable: list[Task] = []
-        problems: list[str] = []
+        left_out: list[LeftOut] = []
         for task in tasks:
+            task_id = int(task["id"])
             if choose_annotation(task) is None:
-                problems.append(f"Task {task['id']}: has no annotation that was not cancelled.")
+                reason = "it has no annotation that was not cancelled."
+                left_out.append(of_task(task_id, reason, NO_ANNOTATION))
                 continue
             try:
-                target, wrong = self._decoded(task, self._image(task))
+                decoded = self._decoded(task, self._image(task))
             except ImageError as error:
-                problems.append(f"Task {task['id']}: {error}")
+                left_out.append(of_task(task_id, str(error)))
                 continue
-            problems += [f"Task {task['id']}: {each}" for each in wrong]
-            if wrong and not len(target):
-                # Its objects are there but unreadable: as a true negative it would teach a lie.
-                problems.append(f"Task {task['id']}: set aside, none of its regions can be used.")
+            left_out += [of_region(task_id, problem) for problem in decoded.problems]
+            dropped = any(problem.effect == "dropped" for problem in decoded.problems)
+            if dropped or decoded.target is None:
                 continue
-            self._keep(int(task["id"]), _Packed.of(target))
+            self._keep(task_id, _Packed.of(decoded.target))
             usable.append(task)
-            tally.add_target(target)
-        return usable, tuple(problems)
+            tally.add_target(decoded.target)
+        return usable, tuple(left_out)

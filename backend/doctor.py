@@ -22,6 +22,7 @@ from backend.errors import (
     StudioUnreachable,
 )
 from backend.label_config import parse_label_config
+from backend.left_out import Summary, shown
 from backend.settings import Settings, check_bind
 from backend.task_queue import SAMPLING
 from taudis.checkpoint import read_card
@@ -40,6 +41,8 @@ class Finding:
 
 
 Check = Callable[[Desk], Finding]
+
+NEXT_TRAINING = "The next training counts again: press Start Training."
 
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
@@ -70,7 +73,8 @@ def examine_project(desk: Desk) -> Iterator[Finding]:
     yield finding
     if finding.well:
         for check in (
-            _label_config, _blocked, _backend, _webhook, _title, _sampling, _version, _models
+            _label_config, _blocked, _backend, _webhook, _title, _sampling, _version, _models,
+            _labels, _images,
         ):  # fmt: skip
             yield check(desk)
 
@@ -225,6 +229,38 @@ def _models(desk: Desk) -> Finding:
         " press Start Training; `python -m backend versions` lists what is kept."
     )
     return Finding(name, False, "; ".join(damaged), remedy)
+
+
+def _labels(desk: Desk) -> Finding:
+    """The last training used every labelled task as it stands."""
+    known = desk.store.project(desk.project_id)
+    found = shown(known.state, "labels") if known else None
+    if found is None:
+        return Finding("labels", True, "no training has read them yet")
+    if not found:
+        return Finding("labels", True, f"round {found.round}: {found.split()}")
+    remedy = (
+        "Open these tasks in Label Studio and label what is named anew; left_out.json of the round"
+        f" lists all. {NEXT_TRAINING}"
+    )
+    told = f"round {found.round}: {found.split()}; {_told(found)}"
+    return Finding("labels", False, told, remedy)
+
+
+def _images(desk: Desk) -> Finding:
+    """The last round read the image of every unlabelled task."""
+    known = desk.store.project(desk.project_id)
+    found = shown(known.state, "unlabelled") if known else None
+    if not found:
+        return Finding("images", True, "none was left out of the order")
+    remedy = "Import these images again; tasks without a readable image come last in the order."
+    told = f"round {found.round}: {found.tasks} tasks; {_told(found)}"
+    return Finding("images", False, told, remedy)
+
+
+def _told(found: Summary) -> str:
+    """Counts and first reasons of what was left out."""
+    return f"{found.counted()}. First: {' | '.join(found.first)}"
 
 
 def examine(settings: Settings, desks: list[Desk]) -> Iterator[Finding]:

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
-from backend.store import Store
+from backend.left_out import Part, shown
+from backend.store import Project, Store
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +70,23 @@ class _StoreFigures:
             "taudis_bells_pending", "News that no worker took in yet", labels=["project", "kind"]
         )
         rung = GaugeMetricFamily("taudis_bells", "News ever rung", labels=["project", "kind"])
+        left_out = GaugeMetricFamily(
+            "taudis_left_out",
+            "Regions and images that the last round did not use as they stand, by kind",
+            labels=["project", "part", "kind"],
+        )
+        labelled = GaugeMetricFamily(
+            "taudis_labelled_tasks",
+            "Labelled tasks of the last training: train, validation, left_out",
+            labels=["project", "use"],
+        )
         try:
             self._read(rounds, pending, rung)
+            for project in self._store.projects():
+                _count_left_out(project, left_out, labelled)
         except SQLAlchemyError:
             logger.warning("The store could not be read for /metrics", exc_info=True)
-        yield from (rounds, pending, rung)
+        yield from (rounds, pending, rung, left_out, labelled)
 
     def _read(self, rounds: Metric, pending: Metric, rung: Metric) -> None:
         for project in self._store.projects():
@@ -85,3 +98,18 @@ class _StoreFigures:
                 rung.add_metric([name, kind], count)  # type: ignore[attr-defined]
         for bell in self._store.bells():
             pending.add_metric([str(bell.project), bell.kind], bell.pending)  # type: ignore[attr-defined]
+
+
+def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> None:
+    """What the project's last round left out, and what its last training used."""
+    name = str(project.id)
+    parts: tuple[Part, ...] = ("labels", "unlabelled")
+    for part in parts:
+        found = shown(project.state, part)
+        for kind, count in (found.kinds if found else {}).items():
+            left_out.add_metric([name, part, kind], count)  # type: ignore[attr-defined]
+    used = shown(project.state, "labels")
+    if used is not None:
+        uses = {"train": used.train, "validation": used.validation, "left_out": used.tasks}
+        for use, count in uses.items():
+            labelled.add_metric([name, use], count)  # type: ignore[attr-defined]

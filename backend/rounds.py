@@ -23,6 +23,7 @@ from backend.errors import (
     StudioNotFound,
     StudioUnreachable,
 )
+from backend.left_out import Summary
 from backend.store import Lease, Round, Store
 from taudis.errors import TaudisError
 
@@ -88,10 +89,19 @@ def _close(desk: Desk, round_: Round) -> Round:
     trouble = str(round_.steps.get("scored", {}).get("trouble") or "")
     parts = [str(verdict.get("reason") or ""), trouble, str(flip["why"])]
     chosen = round_.steps["selected"]
-    parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"])]
+    parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"]), *_left_out(round_)]
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
     message = "; ".join(part for part in parts if part)
     return desk.store.end_round(desk.lease, round_.id, outcome, message)
+
+
+def _left_out(round_: Round) -> list[str]:
+    """What the round left out, in words: of the labelled tasks, of the unlabelled ones."""
+    said = []
+    for step, tasks in (("trained", "Labelled tasks"), ("scored", "Unlabelled tasks")):
+        found = round_.steps.get(step, {}).get("left_out")
+        said.append(Summary.from_json(found).in_words(tasks) if found else "")
+    return said
 
 
 def _fail(desk: Desk, round_: Round, reason: str) -> Round:

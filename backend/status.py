@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.answers import Services
 from backend.errors import StoreError
+from backend.left_out import Part, shown
 from backend.store import Project, Round, Store, Version
 
 ROUNDS = 8  # shown a project
@@ -105,7 +106,8 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
         "promoted": str(state.get("promoted") or ""),
         "model": model,
         "quality": _quality(metrics),
-        "counted": _counted(rounds),
+        "counted": _counted(rounds, state),
+        "left_out": _left_out(state),
         "progress": _progress_to_round(state, services.settings.changes_per_round),
         "notes": [str(state[key]) for key in ("trouble", "note", "drift") if state.get(key)],
         "running": next((_running(r) for r in rounds if r.ended is None), None),
@@ -134,15 +136,38 @@ def _quality(metrics: Any) -> str:
     return f"mAP50 {map50:.3f}{between}"
 
 
-def _counted(rounds: list[Round]) -> str:
-    """What the last round's snapshot held."""
-    found = next((r.steps["synced"] for r in rounds if "synced" in r.steps), None)
-    if found is None:
+def _counted(rounds: list[Round], state: Any) -> str:
+    """What the last round's snapshot held, and what the last training could use of its own."""
+    last = next((r for r in rounds if "synced" in r.steps), None)
+    if last is None:
         return "not read yet"
-    return (
-        f"{found.get('labelled', 0)} labelled ({found.get('train', 0)} to train on,"
-        f" {found.get('validation', 0)} to judge by), {found.get('pool', 0)} unlabelled"
-    )
+    found, labels = last.steps["synced"], shown(state, "labels")
+    used = ""
+    if labels is not None:
+        when = "" if labels.round == last.number else f"in round {labels.round} "
+        used = f" ({when}{labels.split()})"
+    counts = [f"{found.get('labelled', 0)} labelled{used}", f"{found.get('pool', 0)} unlabelled"]
+    if found.get("skipped"):
+        counts.append(f"{found['skipped']} skipped")
+    if found.get("superseded"):
+        counts.append(f"annotations not used, their task has a newer one: {found['superseded']}")
+    return ", ".join(counts)
+
+
+def _left_out(state: Any) -> list[dict[str, Any]]:
+    """What was left out of the labelled and of the unlabelled tasks: counts and first reasons."""
+    parts: list[tuple[Part, str]] = [("labels", "Labelled"), ("unlabelled", "Unlabelled")]
+    found = [(name, shown(state, part)) for part, name in parts]
+    return [
+        {
+            "counts": f"{name} tasks left out: {summary.tasks} ({summary.counted()})",
+            "first": summary.first,
+            "more": sum(summary.kinds.values()) - len(summary.first),
+            "round": summary.round,
+        }
+        for name, summary in found
+        if summary
+    ]
 
 
 def _progress_to_round(state: Any, wanted: int) -> str:

@@ -11,6 +11,7 @@ from backend.dataset import AnnotatedSamples, take_snapshot
 from backend.desk import Desk
 from backend.errors import RoundError
 from backend.label_config import LabelConfig, parse_label_config
+from backend.left_out import Summary
 from backend.prune import size_of
 from taudis.checkpoint import load_checkpoint, read_card
 from taudis.comparison import Comparison, compare
@@ -80,6 +81,11 @@ def _states(desk: Desk, version: str, card: dict[str, Any], damage: str) -> list
 
 
 def _labels(card: dict[str, Any]) -> str:
+    left_out = (card.get("result") or {}).get("left_out")
+    if left_out:
+        found = Summary.from_json(left_out)
+        aside = f", {found.tasks} left out" if found.tasks else ""
+        return f"{found.train} + {found.validation}{aside}"
     splits = [entry["split"] for entry in _entries(card)]
     return f"{splits.count('train')} + {splits.count('validation')}" if splits else ""
 
@@ -134,8 +140,10 @@ def validation_now(
     return AnnotatedSamples(tasks, config, desk.images), config
 
 
-def compare_versions(desk: Desk, a: str, b: str) -> tuple[str, str, Comparison]:
-    """Two models on the validation images of this moment; their versions and the comparison.
+def compare_versions(desk: Desk, a: str, b: str) -> tuple[str, str, Comparison, Summary]:
+    """Two models on the validation images of this moment.
+
+    Returns their versions, the comparison, and what of the validation split was left out.
 
     Raises:
         RoundError: no validation image is labelled, or a model is unknown.
@@ -147,9 +155,11 @@ def compare_versions(desk: Desk, a: str, b: str) -> tuple[str, str, Comparison]:
         load_checkpoint(desk.model_dir(name), label_map=config.label_map)[0].fast()
         for name in names
     )
+    left_out = Summary.of(samples.left_out, validation=len(samples))
     if not len(samples):
         raise RoundError(
             "Expected at least one labelled validation image to compare on, got none: label more"
             " (a share of VALIDATION_FRACTION of the tasks is never trained on)."
+            f" {left_out.in_words()}".rstrip()
         )
-    return *names, compare(of_a, of_b, samples, seed=desk.settings.seed)
+    return *names, compare(of_a, of_b, samples, seed=desk.settings.seed), left_out

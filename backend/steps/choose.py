@@ -19,9 +19,10 @@ from backend.desk import Desk, read_json, state_of, version_name, write_json
 from backend.errors import ImageError
 from backend.image_decode import Pixels
 from backend.label_config import LabelConfig
+from backend.left_out import of_task
 from backend.predictions import Region
 from backend.regions import encode_prediction
-from backend.steps.common import Report, Result
+from backend.steps.common import Report, Result, record
 from backend.steps.learn import load_snapshot, scoring_model
 from backend.store import Round
 from taudis import scoring
@@ -91,6 +92,9 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
             embedding_dtype="float32",
         )
     write_json(folder / "set_aside.json", {str(task): why for task, why in set_aside.items()})
+    left_out = record(
+        desk, round_, "unlabelled", [of_task(task, why) for task, why in set_aside.items()]
+    )
 
     # The file of a killed attempt may be of another model: it goes even where none replaces it.
     (folder / LABELLED_FILE).unlink(missing_ok=True)
@@ -108,6 +112,7 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
         "images": seen_images,
         "instances": instances,
         "set_aside": len(set_aside),
+        "left_out": left_out.to_json(),
         **counted,
     }
 
@@ -239,7 +244,9 @@ def labelled_of(desk: Desk, round_: Round, strategy: str, pool: Pool) -> tuple[L
     if count and not len(seen):
         return nothing, f"{without}: none of the {count} can be read; the worker's log tells why"
     known = replace(nothing, image_embeddings=seen.image_embeddings, image_ids=seen.image_ids)
-    return known, ""
+    missing = max(0, count - len(seen))
+    why = f"{strategy} went without {missing} of {count} labelled images, which cannot be read"
+    return known, why if missing else ""
 
 
 def _seed_mean(desk: Desk, round_: Round) -> float:

@@ -17,8 +17,9 @@ from backend.dataset import AnnotatedSamples, Snapshot, take_snapshot
 from backend.desk import Desk, read_json, remove_tree, state_of, version_name, write_json
 from backend.errors import RoundError
 from backend.label_config import LabelConfig, parse_label_config
+from backend.left_out import Summary
 from backend.settings import Settings
-from backend.steps.common import SHOWN_PROBLEMS, Report, Result
+from backend.steps.common import SHOWN_PROBLEMS, Report, Result, record
 from backend.store import Round
 from taudis import evaluation
 from taudis.checkpoint import amend_card, load_checkpoint, read_card, save_checkpoint
@@ -64,6 +65,8 @@ def synced(desk: Desk, round_: Round, report: Report) -> Result:
         "train": counts.count("train"),
         "validation": counts.count("validation"),
         "pool": len(pool),
+        "skipped": len(snapshot.skipped),
+        "superseded": snapshot.superseded,
         "watermark": max((t["updated_at"] for t in listing), default=""),
         "problems": list(snapshot.problems[:SHOWN_PROBLEMS]),
     }
@@ -78,13 +81,13 @@ def load_snapshot(desk: Desk, round_: Round) -> tuple[Snapshot, list[Result], La
 
 
 def samples_of(desk: Desk, round_: Round, split: str) -> tuple[AnnotatedSamples, LabelConfig]:
-    """Images and targets of one split. Tasks without a readable image are left out, with a log."""
+    """Images and targets of one split; what is left out of it is logged."""
     snapshot, annotated, config = load_snapshot(desk, round_)
     wanted = {entry.task_id for entry in snapshot.entries if entry.split == split}
     tasks = [task for task in annotated if task["id"] in wanted]
     samples = AnnotatedSamples(tasks, config, desk.images)
-    for reason in samples.problems:
-        logger.warning("Set aside in project %s: %s", desk.project_id, reason)
+    for each in samples.left_out:
+        logger.warning("Left out in project %s: %s", desk.project_id, each)
     return samples, config
 
 
@@ -95,13 +98,17 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
     if saved is not None:
         return saved
     samples, config = samples_of(desk, round_, "train")
-    if len(samples) < MIN_LABELLED:
-        raise RoundError(
-            f"Expected at least {MIN_LABELLED} labelled image to train on, got {len(samples)}."
-            " Label some tasks, then press Start Training again."
-        )
-    recipe = recipe_of(desk.settings, samples.statistics)
     validation, _ = samples_of(desk, round_, "validation")
+    left_out = record(
+        desk,
+        round_,
+        "labels",
+        [*samples.left_out, *validation.left_out],
+        train=len(samples),
+        validation=len(validation),
+    )
+    _check_usable(round_, samples, left_out)
+    recipe = recipe_of(desk.settings, samples.statistics)
     detector = train(
         samples,
         config.label_map,
@@ -117,7 +124,7 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
         "images": len(samples),
         "mean_instances": samples.statistics.mean_instances,
         "recipe": recipe.name,
-        "problems": list(samples.problems[:SHOWN_PROBLEMS]),
+        "left_out": left_out.to_json(),
     }
     card = {
         "project": desk.project_id,
@@ -133,6 +140,26 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
     save_checkpoint(desk.model_dir(version), detector, card=card)
     remove_tree(desk.round_dir(round_) / "training")
     return result
+
+
+def _check_usable(round_: Round, samples: AnnotatedSamples, left_out: Summary) -> None:
+    """Raise RoundError where nothing can be learnt: no image, or no object in any of them.
+
+    A model that was trained without an object finds nothing, and would empty every task.
+    """
+    labelled = round_.steps["synced"]["train"]
+    because = f" {left_out.in_words()}" if left_out else ""
+    if len(samples) < MIN_LABELLED:
+        raise RoundError(
+            f"Expected at least {MIN_LABELLED} labelled image to train on, got {len(samples)} of"
+            f" {labelled} labelled tasks of the training split.{because} Label some tasks, then"
+            " press Start Training again."
+        )
+    if samples.statistics.densest == 0:
+        raise RoundError(
+            f"Expected at least one labelled object to train on, got none in {len(samples)} images."
+            f"{because} Label a task that shows an object, then press Start Training again."
+        )
 
 
 def _judge(validation: AnnotatedSamples) -> Judge | None:

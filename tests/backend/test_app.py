@@ -9,6 +9,7 @@ import pytest
 
 from backend import predictions
 from backend.app import create_app
+from backend.left_out import LeftOut, Summary
 from backend.settings import load_settings
 from backend.store import Store
 from backend.tokens import token_for
@@ -142,6 +143,10 @@ def test_metrics_count_requests_rounds_and_bells(client, settings, store):
     assert 'taudis_request_seconds_count{route="/predict",status="2xx"} 1.0' in text
 
 
+UNREADABLE = LeftOut(5, "r1", "unreadable_shape", "<b>cut short", "dropped")
+SUMMARY = Summary.of([UNREADABLE], train=12, validation=3)
+
+
 def test_page_shows_a_project_and_escapes_what_came_from_outside(client, settings, store):
     client.post("/setup", json=setup_body())
     publish(settings, store)
@@ -149,6 +154,7 @@ def test_page_shows_a_project_and_escapes_what_came_from_outside(client, setting
     store.update_project(
         7, title="<script>alert(1)</script>", note="Give LABEL_STUDIO_API_KEY",
         drift="sampling off", changed=5, model="m2", origin=STUDIO,
+        left_out={"labels": {**SUMMARY.to_json(), "round": 3}},
     )  # fmt: skip
     for number, value in enumerate((0.31, 0.52), 2):
         round_ = store.open_round(lease, 7, "train", "16 tasks changed", [])
@@ -172,7 +178,8 @@ def test_page_shows_a_project_and_escapes_what_came_from_outside(client, setting
         "mAP50 0.520, 95 % interval 0.420 to 0.620", "5 of 16 changed tasks, 11 to go", "training",
         "120 of 400", "about 2 min left", "better than before", "Give LABEL_STUDIO_API_KEY",
         "sampling off", f"{STUDIO}/projects/7/data", "<polyline", 'http-equiv="refresh"',
-        "16 labelled (13 to train on, 3 to judge by)",
+        "16 labelled (12 to train on, 3 to judge by, 1 left out)",
+        "regions whose shape cannot be read: 1", "Task 5: Region r1: &lt;b&gt;cut short",
     ):  # fmt: skip
         assert expected in page, expected
     assert CANARY not in page

@@ -131,9 +131,18 @@ def test_a_snapshot_survives_json():
         task(3),
     ]
     snapshot = take_snapshot(3, tasks, CONFIG, 0.2)
-    assert snapshot.skipped == (2,)
+    assert snapshot.skipped == (2,) and snapshot.superseded == 0
     assert "'fox' is in 1 tasks" in snapshot.problems[0]
     assert Snapshot.from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot
+
+
+def test_annotations_that_do_not_count_are_counted():
+    second, skip = annotation(8), annotation(9, was_cancelled=True)
+    tasks = [task(1, annotation(7), second, skip), task(2, annotation(10)), task(3, skip)]
+    snapshot = take_snapshot(3, tasks, CONFIG, 0.2)
+    assert len(snapshot.entries) == 2 and snapshot.superseded == 1 and snapshot.skipped == (3,)
+    old = {key: value for key, value in snapshot.to_json().items() if key != "superseded"}
+    assert Snapshot.from_json(old).superseded == 0
 
 
 def test_odd_results_do_not_stop_a_snapshot():
@@ -149,7 +158,7 @@ def test_odd_results_do_not_stop_a_snapshot():
 def test_samples_are_images_with_targets():
     tasks = [task(1, annotation(1, region(), region("dog", 12))), task(2, annotation(2))]
     samples = AnnotatedSamples(tasks, CONFIG, Images())
-    assert len(samples) == 2 and samples.problems == () and samples.task_ids == (1, 2)
+    assert len(samples) == 2 and samples.left_out == () and samples.task_ids == (1, 2)
     assert samples.statistics.mean_instances == 1.0
     image, target = samples[0]
     assert image.shape == (30, 40, 3) and image[0, 0, 0] == 1
@@ -161,8 +170,8 @@ def test_samples_are_images_with_targets():
         samples[2]
 
 
-def test_what_cannot_be_used_is_set_aside_with_a_reason():
-    bad = region() | {"to_name": "x"}
+def test_what_cannot_be_used_is_left_out_with_a_reason():
+    bad = region() | {"value": {"format": "rle", "rle": [1], "brushlabels": ["cat"]}}
     tasks = [
         task(1, annotation(1, region())),
         task(2, annotation(2, region())),
@@ -173,12 +182,17 @@ def test_what_cannot_be_used_is_set_aside_with_a_reason():
         task(7, annotation(7, bad, region())),
     ]
     samples = AnnotatedSamples(tasks, CONFIG, Images(broken={"/data/2"}))
-    assert samples.task_ids == (1, 7)
-    told = "\n".join(samples.problems)
-    for words in ("Task 2: /data/2: gone", "Task 3: ", "Task 4: ", "Task 5: ", "Task 6: set aside"):
+    assert samples.task_ids == (1,)  # 7 too: the object that cannot be read would be background
+    told = "\n".join(map(str, samples.left_out))
+    for words in ("Task 2: /data/2: gone", "Task 3: ", "Task 4: ", "Task 5: it has no annotation"):
         assert words in told
-    assert "Task 7: Region r2" in told
-    assert len(samples[1][1]) == 1
+    assert "Task 6: Region r2: Brush RLE" in told and "Task 7: Region r2: Brush RLE" in told
+    assert {(row.task, row.kind, row.effect) for row in samples.left_out} == {
+        (2, "unreadable_image", "dropped"), (3, "unreadable_image", "dropped"),
+        (4, "unreadable_image", "dropped"), (5, "no_annotation", "dropped"),
+        (6, "unreadable_shape", "dropped"), (7, "unreadable_shape", "dropped"),
+    }  # fmt: skip
+    assert samples.statistics.images == 1
 
 
 def test_an_outage_of_label_studio_sets_nothing_aside():

@@ -1,0 +1,104 @@
+"""The record of what a round left out: counts, first reasons, and where people see them."""
+
+import json
+
+import pytest
+
+from backend.desk import Desk
+from backend.doctor import _images, _labels
+from backend.left_out import FILE, LeftOut, Summary, of_task, shown
+from backend.metrics import Metrics
+from backend.settings import Settings
+from backend.status import _counted, _left_out
+from backend.steps.common import record
+from backend.store import Store
+
+ROWS = [
+    LeftOut(4, "r1", "several_labels", "it has several labels", "used"),
+    LeftOut(4, "r2", "unknown_label", "expected a label of 't'", "painted_out"),
+    LeftOut(7, "r3", "unreadable_shape", "Brush RLE: cut short.", "dropped"),
+    LeftOut(7, "r4", "unreadable_shape", "Brush RLE: cut short.", "dropped"),
+    of_task(9, "/data/9: gone"),
+]
+
+
+@pytest.fixture()
+def desk(tmp_path):
+    settings = Settings(model_dir=tmp_path)
+    store = Store(tmp_path)
+    lease = store.acquire()
+    store.update_project(3, title="Three")
+    yield Desk(settings, store, lease, 3)
+    store.close()
+
+
+@pytest.fixture()
+def round_(desk):
+    made = desk.store.open_round(desk.lease, 3, "train", "Start Training", [])
+    counts = {"labelled": 8, "train": 5, "validation": 3, "pool": 20}
+    return desk.store.finish_step(desk.lease, made.id, "synced", counts)
+
+
+def test_a_summary_counts_tasks_and_kinds_the_costly_first():
+    found = Summary.of(ROWS, train=3, validation=1)
+    assert found and found.tasks == 2  # 7 once, though two of its regions are unreadable
+    assert found.kinds == {
+        "several_labels": 1, "unknown_label": 1, "unreadable_shape": 2, "unreadable_image": 1
+    }  # fmt: skip
+    assert found.first[0] == "Task 7: Region r3: Brush RLE: cut short."
+    assert found.first[2] == "Task 9: /data/9: gone" and len(found.first) == 5
+    assert "regions whose shape cannot be read: 2" in found.counted()
+    assert found.in_words().startswith("Labelled tasks left out: 2 (")
+    assert found.in_words().endswith("First: Task 7: Region r3: Brush RLE: cut short.")
+    assert Summary.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_nothing_left_out_says_nothing():
+    found = Summary.of([], train=3)
+    assert not found and found.in_words() == "" and found.counted() == ""
+
+
+def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(desk, round_):
+    record(desk, round_, "labels", ROWS[::-1], train=3, validation=1)
+    record(desk, round_, "unlabelled", [of_task(11, "/data/11: gone")])
+    record(desk, round_, "unlabelled", [of_task(12, "/data/12: gone")])  # the step was repeated
+    written = json.loads((desk.round_dir(round_) / FILE).read_text())
+    assert [row["task"] for row in written["labels"]] == [4, 4, 7, 7, 9]
+    assert [row["task"] for row in written["unlabelled"]] == [12]
+
+    state = desk.project.state
+    assert shown(state, "labels").tasks == 2 and shown({}, "labels") is None
+    assert _counted([desk.store.round(round_.id)], state) == (
+        "8 labelled (3 to train on, 1 to judge by, 2 left out), 20 unlabelled"
+    )
+    labels, unlabelled = _left_out(state)
+    assert "Labelled tasks left out: 2" in labels["counts"] and labels["more"] == 0
+    assert unlabelled["first"] == ("Task 12: /data/12: gone",)
+
+    figures = Metrics(desk.store).render().decode()
+    for line in (
+        'taudis_left_out{kind="unreadable_shape",part="labels",project="3"} 2.0',
+        'taudis_left_out{kind="unreadable_image",part="unlabelled",project="3"} 1.0',
+        'taudis_labelled_tasks{project="3",use="train"} 3.0',
+        'taudis_labelled_tasks{project="3",use="left_out"} 2.0',
+    ):
+        assert line in figures
+
+    for finding, words in ((_labels(desk), "Region r3"), (_images(desk), "Task 12")):
+        assert not finding.well and words in finding.found and finding.remedy
+
+
+def test_before_the_first_training_and_where_all_was_used(desk, round_):
+    rounds = [desk.store.round(round_.id)]
+    assert _counted(rounds, desk.project.state) == "8 labelled, 20 unlabelled"
+    assert _labels(desk).well and _images(desk).well and _left_out(desk.project.state) == []
+    record(desk, round_, "labels", [], train=5, validation=3)
+    assert _labels(desk).well and "5 to train on, 3 to judge by, 0 left out" in _labels(desk).found
+    desk.store.end_round(desk.lease, round_.id, "served", "")
+    later = desk.store.open_round(desk.lease, 3, "refresh", "new tasks", [])
+    counts = {"labelled": 9, "pool": 22, "skipped": 2, "superseded": 1}
+    later = desk.store.finish_step(desk.lease, later.id, "synced", counts)
+    assert _counted([later, *rounds], desk.project.state) == (
+        "9 labelled (in round 1 5 to train on, 3 to judge by, 0 left out), 22 unlabelled, "
+        "2 skipped, annotations not used, their task has a newer one: 1"
+    )
