@@ -237,14 +237,14 @@ def _labels(desk: Desk) -> Finding:
     found = shown(known.state, "labels") if known else None
     if found is None:
         return Finding("labels", True, "no training has read them yet")
-    if not found:
-        return Finding("labels", True, f"round {found.round}: {found.split()}")
+    used = f"round {found.round}: {found.split()}"
+    if not found.lost:
+        return Finding("labels", True, f"{used}; {_told(found)}" if found else used)
     remedy = (
         "Open these tasks in Label Studio and label what is named anew; left_out.json of the round"
         f" lists all. {NEXT_TRAINING}"
     )
-    told = f"round {found.round}: {found.split()}; {_told(found)}"
-    return Finding("labels", False, told, remedy)
+    return Finding("labels", False, f"{used}; {_told(found)}", remedy)
 
 
 def _images(desk: Desk) -> Finding:

@@ -60,6 +60,7 @@ class Summary:
     """The counts and the first reasons of one part of a round's record."""
 
     tasks: int  # left out as a whole
+    lost: int  # regions and images that were not used; the other rows were, not as they stand
     kinds: Mapping[str, int]  # by kind: regions, or images
     first: tuple[str, ...]  # at most FIRST reasons, the ones that cost most first
     train: int = 0  # labelled tasks that were used; of the part `labels` alone
@@ -72,6 +73,7 @@ class Summary:
         costly_first = sorted(rows, key=lambda row: COSTLY_FIRST.index(row.effect))
         return cls(
             len({row.task for row in rows if row.effect == "dropped"}),
+            sum(row.effect != "used" for row in rows),
             dict(Counter(row.kind for row in rows)),
             tuple(map(str, costly_first[:FIRST])),
             train,

@@ -41,7 +41,9 @@ def round_(desk):
 
 def test_a_summary_counts_tasks_and_kinds_the_costly_first():
     found = Summary.of(ROWS, train=3, validation=1)
-    assert found and found.tasks == 2  # 7 once, though two of its regions are unreadable
+    assert (
+        found and found.lost == 4 and found.tasks == 2
+    )  # 7 once, though two of its regions are unreadable
     assert found.kinds == {
         "several_labels": 1, "unknown_label": 1, "unreadable_shape": 2, "unreadable_image": 1
     }  # fmt: skip
@@ -94,6 +96,8 @@ def test_before_the_first_training_and_where_all_was_used(desk, round_):
     assert _labels(desk).well and _images(desk).well and _left_out(desk.project.state) == []
     record(desk, round_, "labels", [], train=5, validation=3)
     assert _labels(desk).well and "5 to train on, 3 to judge by, 0 left out" in _labels(desk).found
+    record(desk, round_, "labels", ROWS[:1], train=5, validation=3)  # used, by its first label
+    assert _labels(desk).well and "with several labels, of which one is used" in _labels(desk).found
     desk.store.end_round(desk.lease, round_.id, "served", "")
     later = desk.store.open_round(desk.lease, 3, "refresh", "new tasks", [])
     counts = {"labelled": 9, "pool": 22, "skipped": 2, "superseded": 1}
