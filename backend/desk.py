@@ -16,6 +16,7 @@ from backend.images import ImageLimits, ImageSource
 from backend.settings import Settings
 from backend.store import Lease, Project, Round, Store
 from backend.studio import Studio
+from backend.studio_pages import shared_sizes
 from backend.tokens import token_for
 
 ADDRESS_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend and restart it."
@@ -58,7 +59,7 @@ class Desk:
                 "Label Studio sent no access token (legacy tokens are off there, the default since"
                 f" 1.20). {ADDRESS_HINT}"
             )
-        return Studio(url, token, patience=self.patience)
+        return Studio(url, token, patience=self.patience, pages=shared_sizes(url))
 
     @cached_property
     def images(self) -> ImageSource:

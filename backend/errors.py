@@ -7,6 +7,7 @@
     ├── ImageError         one image that cannot be had or decoded
     ├── StudioError        Label Studio answered badly or not at all
     │   ├── StudioUnreachable   no connection, timeout, 5xx after retries
+    │   │   └── PageTooLarge    a page of tasks that Label Studio may answer if it is smaller
     │   ├── StudioAuthError     401 or 403
     │   ├── StudioNotFound      404: the project or task is gone
     │   └── StudioRejected      another 4xx, with Label Studio's own reason
@@ -51,6 +52,19 @@ class StudioError(BackendError):
 
 class StudioUnreachable(StudioError):
     """No connection, a timeout, or 5xx and 429 after all retries."""
+
+
+class PageTooLarge(StudioUnreachable):
+    """A page of tasks that was answered with 500 or 504 twice, or not in time.
+
+    Args:
+        message: for people.
+        reason: what came, in a few words.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class StudioAuthError(StudioError):

@@ -6,27 +6,23 @@ repeated. Every method raises StudioUnreachable, StudioAuthError, StudioNotFound
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
 from backend.studio_http import Transport
-
-Row = dict[str, Any]
+from backend.studio_pages import PAGE_SECONDS, Kind, Listing, PageSizes, Row, condition
 
 LONG_SECONDS = 900.0
 """For calls whose time grows with the project: bulk import, deleting a version."""
-PAGE = 2000
-PAGE_WITH_LABELS = 200  # brush labels are large
-PAGE_SECONDS = 120.0
 TASK_FIELDS = "id,data,is_labeled,updated_at,total_annotations,cancelled_annotations"
 ANNOTATION_FIELDS = (
     "annotations,result,was_cancelled,ground_truth,completed_by,created_at,lead_time,"
     "parent_prediction"
 )
 """`include` names fields at every depth: those of annotations stand beside those of tasks."""
+LABEL_FIELDS = f"{TASK_FIELDS},{ANNOTATION_FIELDS}"
 
 
 class Studio:
@@ -37,12 +33,20 @@ class Studio:
         token: legacy token or personal access token.
         timeout: seconds for one attempt of an ordinary call.
         patience: seconds for an ordinary call with its repetitions.
+        pages: how many tasks a page holds; None starts at the usual sizes.
     """
 
     def __init__(
-        self, url: str, token: str, *, timeout: float = 30.0, patience: float = 90.0
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout: float = 30.0,
+        patience: float = 90.0,
+        pages: PageSizes | None = None,
     ) -> None:
         self._http = Transport(url, token, timeout=timeout, patience=patience)
+        self.pages = PageSizes() if pages is None else pages
 
     def __repr__(self) -> str:
         return f"Studio({self.url!r})"
@@ -93,7 +97,18 @@ class Studio:
     def tasks(self, project: int) -> list[Row]:
         """All tasks by id, each with TASK_FIELDS and no annotations (10,000 in 5 s, 1.4 MB)."""
         what = f"Listing the tasks of project {project}"
-        return list(self._pages(project, what, include=TASK_FIELDS))
+        return self._listing(project, what, include=TASK_FIELDS).whole()
+
+    def newest_change(self, project: int) -> str:
+        """The newest `updated_at` of the project's tasks, '' without tasks.
+
+        Asked for before a listing, it is a moment from which `tasks_touched_since` finds all that
+        changed while the pages were read; the newest one in the listing may be later than that.
+        """
+        what = f"Asking for the newest change in project {project}"
+        listing = self._listing(project, what, include="id,updated_at")
+        tasks = listing.page(at_most=1, ordering="-tasks:updated_at")["tasks"]
+        return str(tasks[0]["updated_at"]) if tasks else ""
 
     def tasks_touched_since(self, project: int, moment: str) -> list[Row]:
         """As `tasks`, only those whose `updated_at` is later than `moment`.
@@ -101,8 +116,8 @@ class Studio:
         Not only labels move it: deleting or changing a single prediction does, too.
         """
         what = f"Asking what was touched in project {project}"
-        condition = _filter("updated_at", "greater", "Datetime", moment)
-        return list(self._pages(project, what, condition, include=TASK_FIELDS))
+        later = condition("updated_at", "greater", "Datetime", moment)
+        return self._listing(project, what, later, include=TASK_FIELDS).rows()
 
     def tasks_changed_since(self, project: int, moment: str) -> list[Row]:
         """Tasks whose `updated_at` is later than `moment`, with their annotations.
@@ -114,10 +129,9 @@ class Studio:
         earlier than the newest one seen.
         """
         what = f"Asking what changed in project {project}"
-        condition = _filter("updated_at", "greater", "Datetime", moment)
-        some = _filter("total_annotations", "greater", "Number", 0)
-        include = f"{TASK_FIELDS},{ANNOTATION_FIELDS}"
-        return list(self._pages(project, what, condition, some, include=include, fields="all"))
+        later = condition("updated_at", "greater", "Datetime", moment)
+        some = condition("total_annotations", "greater", "Number", 0)
+        return self._listing(project, what, later, some, include=LABEL_FIELDS, kind="labels").rows()
 
     def export_annotated(self, project: int) -> list[Row]:
         """Every task with an annotation, cancelled ones (skips) included, by task id.
@@ -125,12 +139,11 @@ class Studio:
         Not read from /export: Label Studio keeps a copy of every export on its disk for good.
         """
         what = f"Reading the labels of project {project}"
-        include = f"{TASK_FIELDS},{ANNOTATION_FIELDS}"
         found: dict[int, Row] = {}
         for counter in ("total_annotations", "cancelled_annotations"):
-            some = _filter(counter, "greater", "Number", 0)
-            for row in self._pages(project, what, some, include=include, fields="all"):
-                found[row["id"]] = row
+            some = condition(counter, "greater", "Number", 0)
+            listing = self._listing(project, what, some, include=LABEL_FIELDS, kind="labels")
+            found |= {row["id"]: row for row in listing.rows()}
         return [found[task] for task in sorted(found)]
 
     def get_task(self, task: int) -> Row:
@@ -217,9 +230,9 @@ class Studio:
         Nobody waits longer than one deletion (about 0.15 s). Call again until it gives 0.
         """
         what = f"Deleting part of version {version} of project {project}"
-        condition = _filter("predictions_model_versions", "contains", "List", version)
-        query = self._query(project, condition, include="id,predictions", fields="all")
-        page = self._row("GET", "/api/tasks", what, params=query | {"page_size": at_most})
+        holds = condition("predictions_model_versions", "contains", "List", version)
+        listing = self._listing(project, what, holds, include="id,predictions", kind="labels")
+        page = listing.page(at_most=at_most)
         doomed = [p["id"] for t in page["tasks"] for p in t["predictions"]
                   if p["model_version"] == version][:at_most]  # fmt: skip
         for prediction in doomed:
@@ -314,40 +327,13 @@ class Studio:
         except StudioNotFound:
             return
 
-    @staticmethod
-    def _query(project: int, *conditions: Row, include: str, fields: str) -> Row:
-        """The Data Manager's query, by task id."""
-        query = {
-            "filters": {"conjunction": "and", "items": list(conditions)},
-            "ordering": ["tasks:id"],
-        }
-        return {
-            "project": project,
-            "include": include,
-            "fields": fields,
-            "query": json.dumps(query),
-        }
+    def _listing(
+        self, project: int, what: str, *conditions: Row, include: str, kind: Kind = "tasks"
+    ) -> Listing:
+        """A listing of the project's tasks that meet all the conditions."""
 
-    def _pages(
-        self, project: int, what: str, *conditions: Row, include: str, fields: str = "task_only"
-    ) -> Iterator[Row]:
-        """All matching tasks by id. Pages begin after the last id seen, not at a number, so that
-        labelling, importing and deleting in between can neither hide a task nor show it twice.
-        """
-        last = 0
-        while True:
-            after = _filter("id", "greater", "Number", last)
-            query = self._query(project, after, *conditions, include=include, fields=fields)
-            size = PAGE if fields == "task_only" else PAGE_WITH_LABELS
-            page = self._row(
-                "GET", "/api/tasks", what, params=query | {"page_size": size}, timeout=PAGE_SECONDS
-            )
-            yield from page["tasks"]
-            if not page["tasks"] or page["total"] <= len(page["tasks"]):
-                return
-            last = page["tasks"][-1]["id"]
+        def fetch(params: Row, shrinks: bool, words: str) -> Row:
+            query = {"params": params, "timeout": PAGE_SECONDS, "shrinks": shrinks}
+            return self._row("GET", "/api/tasks", words, **query)
 
-
-def _filter(column: str, operator: str, kind: str, value: Any) -> Row:
-    """One condition of the Data Manager on a task column."""
-    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+        return Listing(fetch, self.pages, what, project, include, conditions, kind)

@@ -29,11 +29,20 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """One attempt without a whole answer; `unsent` if the request cannot have been acted on."""
+    """One attempt without a whole answer.
 
-    def __init__(self, reason: str, *, unsent: bool, final: bool = False) -> None:
+    Args:
+        reason: in words.
+        unsent: the request cannot have been acted on.
+        final: the same request would end the same way.
+        heavy: the answer took too long or grew too large, so a smaller one may do.
+    """
+
+    def __init__(
+        self, reason: str, *, unsent: bool, final: bool = False, heavy: bool = False
+    ) -> None:
         super().__init__(reason)
-        self.unsent, self.final = unsent, final
+        self.unsent, self.final, self.heavy = unsent, final, heavy
 
 
 def read_body(response: requests.Response, end: float) -> bytes:
@@ -43,9 +52,10 @@ def read_body(response: requests.Response, end: float) -> bytes:
         parts.append(part)
         size += len(part)
         if time.monotonic() > end:
-            raise NoAnswer("its answer was too slow", unsent=False)
+            raise NoAnswer("its answer was too slow", unsent=False, heavy=True)
         if size > MAX_ANSWER_BYTES:
-            raise NoAnswer(f"its answer passed {MAX_ANSWER_BYTES} bytes", unsent=False, final=True)
+            reason = f"its answer passed {MAX_ANSWER_BYTES} bytes"
+            raise NoAnswer(reason, unsent=False, final=True, heavy=True)
     return b"".join(parts)
 
 
@@ -87,9 +97,14 @@ def reason_of(answer: Answer) -> str:
     return " ".join((found if isinstance(found, str) else json.dumps(found)).split())[:300]
 
 
+def timed_out(error: Exception) -> bool:
+    """Whether time ran out, while connecting or while waiting."""
+    return isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError))
+
+
 def in_words(error: Exception) -> str:
     """What went wrong on the wire, without the address and its query."""
-    if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
+    if timed_out(error):
         return "it did not answer in time"
     if unsent(error):
         return "no connection could be made"

@@ -2,7 +2,8 @@
 
 A request that changes nothing by being sent twice (GET, PATCH, DELETE) is repeated after
 connection errors, broken answers, 429 and 5xx, with growing random pauses; `Retry-After` is
-obeyed. Any other (POST) is repeated only if Label Studio cannot have acted on it: no connection
+obeyed. A page of tasks is given up sooner (PageTooLarge), so that a smaller one can be asked for.
+Any other request (POST) is repeated only if Label Studio cannot have acted on it: no connection
 was made, or it said 429. The token goes to the one origin given, never after a redirect, and
 stands in no error, log line or repr.
 """
@@ -22,6 +23,7 @@ import requests
 import urllib3
 
 from backend.errors import (
+    PageTooLarge,
     SettingsError,
     StudioAuthError,
     StudioNotFound,
@@ -36,6 +38,7 @@ from backend.studio_answers import (
     lifetime,
     read_body,
     reason_of,
+    timed_out,
     unsent,
 )
 
@@ -45,6 +48,12 @@ CONNECT_SECONDS = 5.0
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
 REPEATED_STATUS = frozenset({429, 500, 502, 503, 504})
 """500 too: Label Studio on SQLite answers so when its database is locked."""
+TOO_LARGE_STATUS = frozenset({500, 504})
+"""What a page that is too large gets: from Label Studio itself, or from a proxy that waits less."""
+PAGE_TRIES = 2
+"""Answers of TOO_LARGE_STATUS to one page until a smaller one is asked for."""
+BUSY = "locked"
+"""In Label Studio's reason where SQLite was busy: the size of the page is not to blame."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 RENEW_AFTER = 0.8
 """Part of an access token's life (five minutes) after which the next one is fetched."""
@@ -114,6 +123,7 @@ class Transport:
         params: Mapping[str, Any] | None = None,
         body: Any = None,
         timeout: float | None = None,
+        shrinks: bool = False,
     ) -> Any:
         """One call; its JSON answer, None if that is empty.
 
@@ -124,15 +134,18 @@ class Transport:
             params: the query.
             body: sent as JSON unless None.
             timeout: seconds for one attempt instead of the usual.
+            shrinks: the call is for a page that could be smaller.
 
         Raises:
+            PageTooLarge: such a page got TOO_LARGE_STATUS twice, or no whole answer in time.
             StudioUnreachable: no whole answer, 429 or 5xx, after all repetitions.
             StudioAuthError: 401 or 403.
             StudioNotFound: 404.
             StudioRejected: another 4xx, a redirect, or an answer that is not JSON.
         """
         request = {"params": params, "json": body}
-        answer = self._repeat(method, path, what, request, timeout or self.timeout, signed=True)
+        seconds = timeout or self.timeout
+        answer = self._repeat(method, path, what, request, seconds, signed=True, shrinks=shrinks)
         return self._checked(what, answer)
 
     def _repeat(
@@ -144,11 +157,12 @@ class Transport:
         timeout: float,
         *,
         signed: bool,
+        shrinks: bool = False,
     ) -> Answer:
         """Attempts until there is an answer to hand on, or patience or safety ends them."""
         end = time.monotonic() + max(self.patience, timeout)
         repeatable = method in REPEATABLE_METHODS or not signed
-        attempt, renewed = 0, False
+        attempt, renewed, too_large = 0, False, 0
         while True:
             pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
             try:
@@ -156,6 +170,7 @@ class Transport:
                 answer = self._attempt(method, path, request, timeout, headers)
             except NoAnswer as error:
                 problem, again = str(error), (repeatable or error.unsent) and not error.final
+                too_large = PAGE_TRIES if error.heavy else 0
             else:
                 if answer.status == 401 and signed and self.personal and not renewed:
                     renewed, self._renew_at = True, 0.0  # refused, so not acted on
@@ -164,7 +179,11 @@ class Transport:
                     return answer
                 problem = f"it answered {answer.status} {reason_of(answer)}".strip()
                 again = repeatable or answer.status == 429
+                too_large = too_large + 1 if _may_be_too_large(answer) else 0
                 pause = pause if answer.wait is None else answer.wait
+            if shrinks and too_large >= PAGE_TRIES:
+                message = str(self._unreachable(what, problem, attempt + 1, again))
+                raise PageTooLarge(message, self._clean(problem))
             if not again or time.monotonic() + pause > end:
                 raise self._unreachable(what, problem, attempt + 1, again)
             logger.info("%s: %s; again in %.1f s", what, self._clean(problem), pause)
@@ -195,7 +214,9 @@ class Transport:
         except requests.exceptions.SSLError as error:
             raise NoAnswer(f"no secure connection ({error})", unsent=True, final=True) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise NoAnswer(in_words(error), unsent=unsent(error)) from None
+            early = unsent(error)
+            heavy = timed_out(error) and not early
+            raise NoAnswer(in_words(error), unsent=early, heavy=heavy) from None
 
     def _renew(self) -> None:
         """Fetch an access token with the personal one (POST /api/token/refresh/)."""
@@ -250,6 +271,11 @@ class Transport:
         for secret in (self._token, self._access):
             text = text.replace(secret, "***") if secret else text
         return text
+
+
+def _may_be_too_large(answer: Answer) -> bool:
+    """Whether a smaller page might be answered where this one was not."""
+    return answer.status in TOO_LARGE_STATUS and BUSY not in reason_of(answer)
 
 
 def _origin(url: str) -> str:

@@ -24,6 +24,7 @@ from backend.rounds import Heartbeat, run_round
 from backend.settings import Settings
 from backend.steady import keep_memory_steady
 from backend.store import WORKER_BUSY_MS, Bell, Lease, Project, Round, Store
+from backend.studio_pages import shared_sizes
 
 logger = logging.getLogger(__name__)
 
@@ -258,6 +259,9 @@ class _Patience:
         known = store.project(self.project)
         if known is None or self.who == "janitor":
             return
+        pages = shared_sizes(self.worker.settings.label_studio_url or known.origin).notice
+        if pages != (known.state.get("pages") or ""):
+            store.update_project(self.project, pages=pages)
         troubles = {**(known.state.get("troubles") or {}), self.who: trouble}
         if troubles != (known.state.get("troubles") or {self.who: ""}):
             shown = next((text for text in troubles.values() if text), "")

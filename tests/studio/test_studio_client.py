@@ -7,6 +7,7 @@ import pytest
 
 from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
 from backend.studio import Studio
+from backend.studio_pages import PAGE
 from demo.studio import ADMIN, DemoError
 
 pytestmark = pytest.mark.studio
@@ -70,7 +71,7 @@ def test_projects(client, new_project):
 def test_listing_in_pages_gives_every_task_once(client, new_project, add_tasks, monkeypatch):
     project = new_project()
     added = add_tasks(project, 23)
-    monkeypatch.setattr("backend.studio.PAGE", 5)
+    monkeypatch.setitem(PAGE, "tasks", 5)
     listed = client.tasks(project)
     assert [task["id"] for task in listed] == added
     fields = {"id", "data", "is_labeled", "updated_at"}
