@@ -1,6 +1,7 @@
 """gunicorn's entry (`gunicorn _wsgi:app`), and what `label-studio-ml start .` runs.
 
-Run directly it serves and keeps a worker running beside (backend.serve).
+Run directly it serves and keeps a worker running beside (backend.serve). It takes the arguments
+that label-studio-ml's own `_wsgi.py` takes, but `--with`: settings are environment variables here.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ def parse(arguments: list[str]) -> Settings:
     parser.add_argument("--model-dir", help="data directory (MODEL_DIR)")
     parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     parser.add_argument("-d", "--debug", action="store_true", help="the same as --log-level DEBUG")
+    # label-studio-ml 2.x passes these two on; from ML_SERVER_BASIC_AUTH_USER and _PASS, too
+    parser.add_argument("--basic-auth-user", help="user name for callers (BASIC_AUTH_USER)")
+    parser.add_argument("--basic-auth-pass", help="password for callers (BASIC_AUTH_PASS)")
     parser.add_argument("--check", action="store_true", help="check the settings and end")
     given = vars(parser.parse_args(arguments))
     if given.pop("debug"):

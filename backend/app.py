@@ -22,7 +22,15 @@ from backend import doorbell, origins, status
 from backend.access import refuse_strangers
 from backend.answers import Services, serving_version, versions_of
 from backend.errors import StoreError
-from backend.incoming import RequestRefused, kind, project_id, read_body, shown, text
+from backend.incoming import (
+    MAX_PROJECTS,
+    RequestRefused,
+    kind,
+    project_id,
+    read_body,
+    shown,
+    text,
+)
 from backend.model import TaudisModel, TaudisPredictions
 from backend.settings import Settings
 from backend.store import Project, Store
@@ -33,7 +41,6 @@ logger = logging.getLogger(__name__)
 MAX_SCHEMA = 5_000_000  # characters of a labelling config
 MAX_TASKS = 10_000  # of one /predict request
 MAX_ADDRESSES = 4  # under which one project calls us
-MAX_PROJECTS = 1_000  # of one backend; a guard against a caller that counts upwards
 _TOKEN = re.compile(r"[!-~]{0,8192}")  # what a header can carry
 Answer = Response | tuple[Response, int]
 View = Callable[[], Answer]

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Request
 
 MAX_PROJECT = 2**63 - 1  # what SQLite can hold
+MAX_PROJECTS = 1_000  # of one backend; a guard against a caller that counts upwards
 MAX_DEPTH = 60
 _PROJECT = re.compile(r"([1-9][0-9]{0,18})(\.[0-9]{1,20})?", re.ASCII)
 

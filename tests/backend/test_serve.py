@@ -176,9 +176,11 @@ def test_sigterm_ends_everything(served):
         (["--check"], 0, "can be used"),
         (["--port", "abc", "--check"], 2, "PORT"),
         (["--host", "0.0.0.0", "--check"], 2, "BASIC_AUTH_USER"),
+        (["--host", "0.0.0.0", "--basic-auth-user", "u", "--basic-auth-pass", "p", "--check"], 0,
+         "can be used"),
         (["--nonsense"], 2, "unrecognized"),
     ],
-)
+)  # fmt: skip
 def test_arguments_are_checked(tmp_path, arguments, code, words):
     done = subprocess.run(
         [sys.executable, str(ROOT / "_wsgi.py"), *arguments, "--model-dir", str(tmp_path)],
