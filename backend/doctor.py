@@ -74,7 +74,7 @@ def examine_project(desk: Desk) -> Iterator[Finding]:
     if finding.well:
         for check in (
             _label_config, _blocked, _backend, _webhook, _title, _sampling, _version, _models,
-            _labels, _images,
+            _pages, _labels, _images,
         ):  # fmt: skip
             yield check(desk)
 
@@ -229,6 +229,16 @@ def _models(desk: Desk) -> Finding:
         " press Start Training; `python -m backend versions` lists what is kept."
     )
     return Finding(name, False, "; ".join(damaged), remedy)
+
+
+def _pages(desk: Desk) -> Finding:
+    """Label Studio answers listings at the usual size."""
+    known = desk.store.project(desk.project_id)
+    said = str(known.state.get("pages") or "") if known else ""
+    if not said:
+        return Finding("listings", True, "at the usual size")
+    remedy = "All goes on, more slowly. Label Studio's own log has the reason of its 500."
+    return Finding("listings", False, said, remedy)
 
 
 def _labels(desk: Desk) -> Finding:

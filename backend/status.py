@@ -28,6 +28,8 @@ STEP_WORDS = {
     "flipped": "switching everybody over",
     "pruned": "tidying up",
 }
+NOTES = ("trouble", "note", "drift", "pages")
+"""Keys of a project's state whose sentences people see above everything else."""
 CURVE = (320, 110)  # px of the learning curve
 MARGIN = 14
 
@@ -109,7 +111,7 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
         "counted": _counted(rounds, state),
         "left_out": _left_out(state),
         "progress": _progress_to_round(state, services.settings.changes_per_round),
-        "notes": [str(state[key]) for key in ("trouble", "note", "drift") if state.get(key)],
+        "notes": [str(state[key]) for key in NOTES if state.get(key)],
         "running": next((_running(r) for r in rounds if r.ended is None), None),
         "rounds": [_ended(r) for r in rounds if r.ended is not None],
         "curve": learning_curve(versions),

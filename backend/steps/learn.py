@@ -44,6 +44,7 @@ def synced(desk: Desk, round_: Round, report: Report) -> Result:
     folder = desk.round_dir(round_)
     project = desk.studio.project(desk.project_id)
     config = parse_label_config(project["label_config"])
+    newest = desk.studio.newest_change(desk.project_id)  # first: pages take time to read
     listing = desk.studio.tasks(desk.project_id)
     annotated = desk.studio.export_annotated(desk.project_id)
     snapshot = take_snapshot(desk.project_id, annotated, config, desk.settings.validation_fraction)
@@ -67,7 +68,7 @@ def synced(desk: Desk, round_: Round, report: Report) -> Result:
         "pool": len(pool),
         "skipped": len(snapshot.skipped),
         "superseded": snapshot.superseded,
-        "watermark": max((t["updated_at"] for t in listing), default=""),
+        "watermark": newest,
         "problems": list(snapshot.problems[:SHOWN_PROBLEMS]),
     }
 

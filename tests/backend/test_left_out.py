@@ -4,12 +4,13 @@ import json
 
 import pytest
 
+from backend.answers import Services
 from backend.desk import Desk
-from backend.doctor import _images, _labels
+from backend.doctor import _images, _labels, _pages
 from backend.left_out import FILE, LeftOut, Summary, of_task, shown
 from backend.metrics import Metrics
 from backend.settings import Settings
-from backend.status import _counted, _left_out
+from backend.status import _counted, _left_out, _view
 from backend.steps.common import record
 from backend.store import Store
 
@@ -106,3 +107,11 @@ def test_before_the_first_training_and_where_all_was_used(desk, round_):
         "9 labelled (in round 1 5 to train on, 3 to judge by, 0 left out), 22 unlabelled, "
         "2 skipped, annotations not used, their task has a newer one: 1"
     )
+
+
+def test_listings_that_had_to_shrink_are_told(desk):
+    assert _pages(desk).well
+    said = "Label Studio could not answer a page of 500 tasks (it answered 500), so 250 are read"
+    desk.store.update_project(3, pages=said)
+    assert not _pages(desk).well and said in _pages(desk).found and _pages(desk).remedy
+    assert said in _view(Services.create(desk.settings, desk.store), desk.project)["notes"]
