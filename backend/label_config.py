@@ -1,77 +1,66 @@
 """The project's labelling config: which image is shown, which controls draw, which labels exist.
 
-Only what instance segmentation needs is read: one `Image` object tag, the `BrushLabels`,
-`PolygonLabels`, `EllipseLabels` and `RectangleLabels` that draw on it, and its `Labels` where tools
-without labels of their own draw (`Brush`, `MagicWand`, `Polygon`, `Ellipse`, `Rectangle`).
-Everything else in the config (choices, text, headers, views) is left alone.
+Only what instance segmentation needs is read: one `Image` object tag, the tags that draw labelled
+regions with an area on it (KINDS), and its `Labels` where tools without labels of their own draw
+(TOOLS). Everything else in the config (choices, text, headers, views) is left alone.
 
-A label's name is its `alias` where it has one, else its `value`: that is what Label Studio's editor
-writes into a region (`selectedValues` of its labels mixin).
+It is read as Label Studio's editor reads it: see `config_xml` and docs/label_configs.md. A label's
+name is its `alias` where it has one, else its `value`, as written: that is what the editor writes
+into a region (`selectedValues` of its labels mixin); of a region it takes either.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
-from xml.etree.ElementTree import Element, ParseError
+from dataclasses import dataclass, field
+from typing import Literal
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
-
-from backend.errors import ImageError, LabelConfigError
+from backend.config_xml import EXAMPLE, Tag, read_tags
+from backend.errors import LabelConfigError
+from backend.image_address import VARIABLE, ImageTag
+from backend.import_rules import LABELS_BESIDE, refusal
 from taudis.instances import LabelMap
 
-Kind = Literal["brush", "polygon", "ellipse", "rectangle"]
+__all__ = ["ControlTag", "ImageTag", "Kind", "LabelConfig", "ToolTag", "parse_label_config"]
+
+Kind = Literal["brush", "bitmask", "polygon", "ellipse", "rectangle", "vector"]
 
 KINDS: dict[str, Kind] = {
     "BrushLabels": "brush",
+    "BitmaskLabels": "bitmask",
     "PolygonLabels": "polygon",
     "EllipseLabels": "ellipse",
     "RectangleLabels": "rectangle",
+    "VectorLabels": "vector",
 }
-"""Supported control tags, in the order in which pre-annotations prefer them."""
+"""Supported control tags, in the order in which pre-annotations prefer them.
+
+VectorLabels only where closable="true": open lines have no area. No pre-annotation is written to
+them.
+"""
 
 TOOLS: dict[str, Kind] = {
     "Brush": "brush",
-    "MagicWand": "brush",
+    "Bitmask": "bitmask",
     "Polygon": "polygon",
     "Ellipse": "ellipse",
     "Rectangle": "rectangle",
+    "Vector": "vector",
+    "MagicWand": "brush",
 }
 """Tags that draw without a label, in the same order; the label is the image's `Labels` tag's."""
 
-UNSUPPORTED = {"KeyPointLabels", "BitmaskLabels", "VectorLabels"}
-EXAMPLE = (
-    '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
-    '<Label value="Object"/></BrushLabels></View>'
-)
-MAX_CHARACTERS = 5_000_000
-UNDEFINED = "$undefined$"
-"""The data key that Label Studio uses for files uploaded before the config was set."""
-
-_DATA_KEY = re.compile(r"\$([^\s$]+)")
-
-
-@dataclass(frozen=True)
-class ImageTag:
-    """The `Image` object tag: its name, and the key of the task's data that holds the address."""
-
-    name: str
-    data_key: str
-
-    def address(self, data: Mapping[str, Any]) -> str:
-        """The image's address in a task's data. Raises ImageError when there is none."""
-        value = data.get(self.data_key, data.get(UNDEFINED))
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-        came = "no such key" if value is None else f"a {type(value).__name__}"
-        raise ImageError(
-            f"Task data: expected an image address (text) under {self.data_key!r}, got {came}. "
-            "Import the image under this key, or change the Image tag's value."
-        )
+OBJECTS = {
+    "audio", "audioplus", "chat", "hypertext", "image", "list", "paragraphs", "pdf", "richtext",
+    "table", "text", "timeseries", "video",
+}  # fmt: skip
+_KINDS: dict[str, Kind] = {tag.lower(): kind for tag, kind in KINDS.items()}
+_TOOLS: dict[str, Kind] = {tag.lower(): kind for tag, kind in TOOLS.items()}
+_NO_AREA = {
+    "keypointlabels": "KeyPointLabels",
+    "vectorlabels": 'VectorLabels without closable="true"',
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +78,7 @@ class ControlTag:
     """One control tag that gives regions their labels.
 
     Its pre-annotations are of `kind`, drawn with `tool` where the tag draws nothing itself.
+    `scores_only`: why it gets no pre-annotations, where Label Studio would not take them.
     """
 
     kind: Kind
@@ -96,11 +86,19 @@ class ControlTag:
     to_name: str
     labels: tuple[str, ...]
     tool: ToolTag | None = None
+    scores_only: str = ""
+    aliased: Mapping[str, str] = field(default_factory=dict, hash=False)  # value -> alias
 
     @property
     def result_type(self) -> str:
         """Label Studio's result type, which is also the key of the labels in its value."""
         return "labels" if self.tool else f"{self.kind}labels"
+
+    def label(self, written: object) -> str | None:
+        """The label that a region means by its name or by its value; None for what is none."""
+        if not isinstance(written, str):
+            return None
+        return written if written in self.labels else self.aliased.get(written)
 
 
 @dataclass(frozen=True)
@@ -110,11 +108,24 @@ class LabelConfig:
     image: ImageTag
     controls: tuple[ControlTag, ...]
     label_map: LabelMap
+    tools: tuple[ToolTag, ...] = ()  # all that draw on the image, beside labels or not
+    other_objects: frozenset[str] = frozenset()  # names of what else a task shows
 
     @property
     def pre_annotation(self) -> ControlTag:
-        """The control that pre-annotations are written to: brush, polygon, ellipse, rectangle."""
+        """The control that pre-annotations are written to: brush before polygon before others."""
         return self._preferred(self.controls)
+
+    @property
+    def scores_only(self) -> str:
+        """Why some labels get no pre-annotations: a sentence for people, '' where all get them."""
+        why = {name: self.control_for(name).scores_only for name in self.label_map.names}
+        missing = [name for name, reason in why.items() if reason]
+        if not missing:
+            return ""
+        of = "" if len(missing) == len(why) else f" of {', '.join(missing)}"
+        reasons = dict.fromkeys(why[name] for name in missing)
+        return f"No pre-annotations{of}, only scores: {'; '.join(reasons)}."
 
     def control_for(self, label: str) -> ControlTag:
         """The preferred control among those that have this label.
@@ -136,113 +147,79 @@ class LabelConfig:
     @staticmethod
     def _preferred(controls: tuple[ControlTag, ...]) -> ControlTag:
         order = list(KINDS.values())
-        return min(controls, key=lambda control: order.index(control.kind))
+        return min(controls, key=lambda each: (bool(each.scores_only), order.index(each.kind)))
 
 
 def parse_label_config(xml: str) -> LabelConfig:
     """Read a labelling config.
 
     Raises LabelConfigError, each time with what to change: broken or hostile XML, no image tag or
-    several, a list of images, no supported label tag, no labels, dynamic labels, a repeated label.
+    several, a list of images, a Repeater, no supported label tag, no labels, dynamic labels, a
+    repeated label.
     """
-    root = _parse_xml(xml)
-    tags = [element for element in root.iter() if isinstance(element.tag, str)]
-    images = [element for element in tags if element.tag == "Image"]
+    tags = read_tags(xml)
+    objects = [tag for tag in tags if tag.name in OBJECTS and tag.get("name")]
+    images = [tag for tag in tags if tag.name == "image"]
     if not images:
         raise LabelConfigError(f"No Image tag: expected one, as in {EXAMPLE}")
-    controls = _controls(tags, {element.get("name", "") for element in images})
-    if not controls:
-        raise LabelConfigError(_no_control({element.tag for element in tags}))
+    drawn = {tag.get("name"): tag for tag in images}
+    tools = [tag for tag in tags if tag.name in _TOOLS and _target(tag, objects) in drawn]
+    labelling = [tag for tag in tags if _is_labelling(tag, tools, objects)]
+    if not labelling:
+        raise LabelConfigError(_no_control(tags, tools))
+    image = _image(images, labelling, objects)
+    name = image.get("name")
+    tools = [tag for tag in tools if _target(tag, objects) == name and tag.get("name")]
+    controls = tuple(_control(tag, image, tools) for tag in labelling)
     if len({control.name for control in controls}) != len(controls):
         raise LabelConfigError("Two label tags have one name; give each a name of its own.")
-    image = _image(images, controls)
     names = dict.fromkeys(label for control in controls for label in control.labels)
-    return LabelConfig(image, controls, LabelMap(tuple(names)))
+    return LabelConfig(
+        ImageTag(name, image.value),
+        controls,
+        LabelMap(tuple(names)),
+        tuple(_tool(tag, name) for tag in tools),
+        frozenset(tag.get("name") for tag in objects) - {name},
+    )
 
 
-def _parse_xml(xml: str) -> Element:
-    if not isinstance(xml, str) or not xml.strip():
-        raise LabelConfigError(f"The labelling config is empty; set one such as {EXAMPLE}")
-    if len(xml) > MAX_CHARACTERS:
-        raise LabelConfigError(
-            f"The labelling config has {len(xml)} characters, at most {MAX_CHARACTERS} are read."
-        )
-    try:
-        return fromstring(xml, forbid_dtd=True)
-    except DefusedXmlException:
-        raise LabelConfigError(
-            "The labelling config declares a DTD or entities; remove the <!DOCTYPE ...> part."
-        ) from None
-    except (ParseError, ValueError) as error:
-        raise LabelConfigError(f"The labelling config is not valid XML ({error}).") from None
+def _target(tag: Tag, objects: list[Tag]) -> str:
+    """What a tag belongs to: its toName, or as in the editor the only object that there is."""
+    return tag.get("toName") or (objects[0].get("name") if len(objects) == 1 else "")
 
 
-def _no_control(tags: set[str]) -> str:
-    near, drawing = sorted(tags & UNSUPPORTED), sorted(tags & TOOLS.keys())
+def _is_labelling(tag: Tag, tools: list[Tag], objects: list[Tag]) -> bool:
+    """Whether a tag gives labels to regions with an area."""
+    if tag.name == "labels":
+        target = _target(tag, objects)
+        return any(_has_area(tool) and _target(tool, objects) == target for tool in tools)
+    return tag.name in _KINDS and _has_area(tag)
+
+
+def _has_area(tag: Tag) -> bool:
+    return tag.name not in ("vector", "vectorlabels") or tag.get("closable") == "true"
+
+
+def _no_control(tags: list[Tag], tools: list[Tag]) -> str:
+    near = dict.fromkeys(_NO_AREA[tag.name] for tag in tags if tag.name in _NO_AREA)
     seen = f" (found {', '.join(near)}, which cannot be trained from)" if near else ""
-    if drawing:
+    if tools:
+        drawing = sorted({tool.written for tool in tools})
         seen += f" (found {', '.join(drawing)} without a Labels tag of the same toName)"
-    wanted = ", ".join(KINDS)
-    return f"No supported label tag{seen}: expected one of {wanted}, as in {EXAMPLE}"
+    return f"No supported label tag{seen}: expected one of {', '.join(KINDS)}, as in {EXAMPLE}"
 
 
-def _attribute(element: Element, name: str) -> str:
-    value = element.get(name, "").strip()
-    if not value:
-        raise LabelConfigError(f'<{element.tag}> has no {name}; add {name}="..." to it.')
-    return value
+# --- the image --------------------------------------------------------------------------------
 
 
-def _controls(tags: list[Element], images: set[str]) -> tuple[ControlTag, ...]:
-    """The label tags in their order, `Labels` among them where a tool draws on the same image."""
-    tools: dict[str, ToolTag] = {}  # by the image: the preferred one
-    for tag, kind in TOOLS.items():
-        for element in tags:
-            name, to_name = element.get("name", ""), element.get("toName", "")
-            if element.tag == tag and name and to_name in images:
-                tools.setdefault(to_name, ToolTag(kind, name, to_name, tag.lower()))
-    controls = []
-    for element in tags:
-        tool = tools.get(element.get("toName", ""))
-        if element.tag in KINDS:
-            controls.append(_control(element, KINDS[element.tag], None))
-        elif element.tag == "Labels" and tool is not None:
-            controls.append(_control(element, tool.kind, tool))
-    return tuple(controls)
-
-
-def _control(element: Element, kind: Kind, tool: ToolTag | None) -> ControlTag:
-    name, to_name = _attribute(element, "name"), _attribute(element, "toName")
-    labels = tuple(_label(label, name) for label in element.iter("Label"))
-    if not labels:
-        dynamic = element.get("value", "").startswith("$")
-        why = "takes its labels from the task data" if dynamic else "has no labels"
-        raise LabelConfigError(
-            f'<{element.tag} name={name!r}> {why}; write them out as <Label value="..."/>, '
-            "since a model needs a fixed set of labels."
-        )
-    twice = [label for label, count in Counter(labels).items() if count > 1]
-    if twice:
-        raise LabelConfigError(f"<{element.tag} name={name!r}> repeats {twice}; keep one of each.")
-    return ControlTag(kind, name, to_name, labels, tool)
-
-
-def _label(element: Element, control: str) -> str:
-    value = element.get("alias", "").strip() or element.get("value", "").strip()
-    if not value:
-        raise LabelConfigError(f'A Label of {control!r} has no value; add value="..." to it.')
-    if value.startswith("$"):
-        raise LabelConfigError(
-            f"Label {value!r} of {control!r} comes from the task data; write its name out."
-        )
-    return value
-
-
-def _image(images: list[Element], controls: tuple[ControlTag, ...]) -> ImageTag:
+def _image(images: list[Tag], labelling: list[Tag], objects: list[Tag]) -> Tag:
     """The one image that all label tags draw on."""
-    named = {_attribute(element, "name"): element for element in images}
-    targets = sorted({control.to_name for control in controls})
-    if len(targets) > 1:
+    named = {tag.wanted("name"): tag for tag in images}
+    for tag in labelling:
+        if not _target(tag, objects):
+            tag.wanted("toName")
+    targets = sorted({_target(tag, objects) for tag in labelling})
+    if len(targets) > 1 or (targets[0] not in named and "," in targets[0]):
         raise LabelConfigError(
             f"The label tags draw on several objects ({', '.join(targets)}); "
             "one image a task is supported: let every toName be the same Image."
@@ -251,17 +228,111 @@ def _image(images: list[Element], controls: tuple[ControlTag, ...]) -> ImageTag:
         raise LabelConfigError(
             f"toName={targets[0]!r} names no Image tag; expected one of {sorted(named)}."
         )
-    element = named[targets[0]]
-    if element.get("valueList"):
+    image = named[targets[0]]
+    for tag in (image, *labelling):
+        if tag.inside("repeater"):
+            raise LabelConfigError(
+                f"<{tag.written} name={tag.get('name')!r}> is in a <Repeater>, which makes an image"
+                " of every entry of a list, and a rank is given to a task, not to a part of it;"
+                ' use <Image value="$image"/> with one image a task.'
+            )
+    _check_image(image)
+    return image
+
+
+def _check_image(image: Tag) -> None:
+    shown = f"<Image name={image.get('name')!r}>"
+    if image.get("valueList"):
         raise LabelConfigError(
-            f"<Image name={targets[0]!r}> shows a list of images (valueList), and a rank is given "
+            f"{shown} shows a list of images (valueList), and a rank is given "
             'to a task, not to a page of it; use value="$image" with one image a task.'
         )
-    value = _attribute(element, "value")
-    key = _DATA_KEY.fullmatch(value)
-    if key is None:
+    value = image.wanted("value")
+    if "{{" in value:
         raise LabelConfigError(
-            f"<Image name={targets[0]!r}> has value={value!r}; expected one data key, "
-            'such as value="$image".'
+            f"{shown} has value={value!r}, whose {{{{...}}}} only a <Repeater> fills in; "
+            'use value="$image" with one image a task.'
         )
-    return ImageTag(targets[0], key[1])
+    if not VARIABLE.search(value) and not (value.startswith("$") and len(value) > 1):
+        raise LabelConfigError(
+            f'{shown} has value={value!r}; expected a data key, such as value="$image".'
+        )
+
+
+# --- label tags and tools ---------------------------------------------------------------------
+
+
+def _control(tag: Tag, image: Tag, tools: list[Tag]) -> ControlTag:
+    name, to_name = _name(tag), image.get("name")
+    labels, aliased = _labels(tag)
+    refused = refusal(tag, image, labels)
+    if tag.name in _KINDS:
+        kind = _KINDS[tag.name]
+        if kind == "vector":
+            refused = "pre-annotations are not written to VectorLabels; add PolygonLabels"
+        return ControlTag(kind, name, to_name, labels, None, refused, aliased)
+    order = list(_TOOLS)
+    areas = sorted((tool for tool in tools if _has_area(tool)), key=lambda t: order.index(t.name))
+    tool = next((each for each in areas if not _tool_refusal(each, image, areas)), areas[0])
+    refused = refused or _tool_refusal(tool, image, areas)
+    made = _tool(tool, to_name)
+    return ControlTag(made.kind, name, to_name, labels, made, refused, aliased)
+
+
+def _tool_refusal(tool: Tag, image: Tag, tools: list[Tag]) -> str:
+    """Why pre-annotations beside `Labels` are not drawn with a tool; '' where they are."""
+    if tool.name == "vector":
+        return "pre-annotations are not written to Vector; add <Polygon .../>"
+    wand = any(each.name == "magicwand" for each in tools)
+    if tool.name not in LABELS_BESIDE or (wand and tool.name in ("ellipse", "rectangle")):
+        # Beside a wand, rectangles are crops or prompts: masks are what people want corrected.
+        return (
+            "Label Studio takes no predictions of a MagicWand beside Labels; add"
+            f' <Brush name="..." toName="{image.get("name")}"/>, or use BrushLabels'
+        )
+    return refusal(tool, image, ())
+
+
+def _tool(tag: Tag, to_name: str) -> ToolTag:
+    return ToolTag(_TOOLS[tag.name], tag.get("name"), to_name, tag.name)
+
+
+def _name(tag: Tag) -> str:
+    name = tag.wanted("name")
+    if "@" in name:
+        raise LabelConfigError(
+            f"<{tag.written} name={name!r}>: Label Studio's editor cuts names off at @; rename it."
+        )
+    return name
+
+
+def _labels(tag: Tag) -> tuple[tuple[str, ...], dict[str, str]]:
+    """A tag's labels in their order, and the values of those that have an alias."""
+    found = [_label(each, tag) for each in tag.below() if each.name == "label"]
+    if not found:
+        dynamic = tag.get("value").startswith("$")
+        why = "takes its labels from the task data" if dynamic else "has no labels"
+        raise LabelConfigError(
+            f"<{tag.written} name={tag.get('name')!r}> {why}; write them out as "
+            '<Label value="..."/>, since a model needs a fixed set of labels.'
+        )
+    names = [name for name, _ in found]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise LabelConfigError(
+            f"<{tag.written} name={tag.get('name')!r}> repeats {twice}; keep one of each."
+        )
+    return tuple(names), {value: name for name, value in found if value and value not in names}
+
+
+def _label(tag: Tag, control: Tag) -> tuple[str, str]:
+    """A label's name and its value."""
+    alias, value = tag.get("alias"), tag.value
+    shown = repr(control.get("name"))
+    if not (alias or value).strip():
+        raise LabelConfigError(f'A Label of {shown} has no value; add value="..." to it.')
+    if not alias and VARIABLE.fullmatch(value):
+        raise LabelConfigError(
+            f"Label {value!r} of {shown} comes from the task data; write its name out."
+        )
+    return alias or value, value

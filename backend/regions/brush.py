@@ -78,7 +78,9 @@ def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
     wanted = height * width * CHANNELS
     if count != wanted:
         raise RegionError(
-            f"Brush RLE: expected {wanted} values for {height}x{width} px, its header says {count}."
+            f"Brush RLE: expected {wanted} values for {height}x{width} px, its header says {count};"
+            " it was drawn on an image of another size: draw again.",
+            "other_image",
         )
     ends, values = _read_runs(data, count, word_size, run_sizes)
     # The alpha of pixel k is value 4k+3, so a run that ends at e holds the alphas below e // 4.
@@ -86,6 +88,16 @@ def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
     full = int(values[alphas > 0].max())
     filled = (values > 0) & (2 * values.astype(np.int64) >= full)
     return np.repeat(filled, alphas).reshape(height, width)
+
+
+def stated_values(rle: Any) -> int | None:
+    """The number of values (4 a pixel) that Label Studio's bytes claim; None for what is none."""
+    if not isinstance(rle, Sequence) or isinstance(rle, (str, bytes)) or len(rle) < 4:
+        return None
+    head = rle[:4]
+    if not all(isinstance(byte, int) and 0 <= byte < 256 for byte in head):
+        return None
+    return int.from_bytes(bytes(head), "big")
 
 
 def _check_size(height: int, width: int) -> None:

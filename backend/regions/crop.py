@@ -28,10 +28,10 @@ class Crop:
 
 
 def tight(crop: Crop) -> Crop:
-    """The crop without empty rows and columns around. Raises RegionError when it is empty."""
+    """The crop without empty rows and columns around. Raises RegionError (no_pixel) when empty."""
     left, top, columns, rows = cv2.boundingRect(crop.mask.view(np.uint8))
     if not columns:
-        raise RegionError("The region covers no pixel of the image.")
+        raise RegionError("The region covers no pixel of the image.", "no_pixel")
     mask = crop.mask[top : top + rows, left : left + columns].copy()
     return Crop(mask, crop.x + left, crop.y + top)
 

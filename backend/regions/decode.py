@@ -1,15 +1,11 @@
 """One annotation's regions -> the ground truth of one image.
 
-A region that makes no mask is named and skipped; the good ones of the same task are kept.
-
-Label Studio writes one result for every tag that a region carries, all of one id and each with the
-whole shape: a magic wand's has one of type `magicwand` and one of `labels` or `brushlabels`. So the
-label is that of a label tag's result, and the shape is told by its value, not by the type.
+A region whose place is known but not its label becomes a crowd: neither object nor background. One
+whose place is not known is named, so that its image is not trained on as if it were complete.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from backend.errors import RegionError
-from backend.label_config import KINDS, TOOLS, ControlTag, Kind, LabelConfig
-from backend.regions.brush import MAX_PIXELS, decode_rle
+from backend.label_config import Kind, LabelConfig
+from backend.regions.bitmask import decode_bitmask
+from backend.regions.brush import MAX_PIXELS, decode_rle, stated_values
 from backend.regions.crop import Crop, resized, tight, union
 from backend.regions.ellipse import ellipse_to_crop
 from backend.regions.polygon import polygon_to_crop
 from backend.regions.problems import RegionProblem, problem_of
-from backend.regions.rectangle import rectangle_to_crop
+from backend.regions.rectangle import readable_number, rectangle_to_crop
+from backend.regions.results import Region, Row, regions_of, shape_of
+from backend.regions.vector import vector_to_crop
 from taudis.instances import Target
 
 INSTANCE_KEY, PART_KEY = "taudis_instance", "taudis_part"
@@ -32,24 +31,20 @@ INSTANCE_KEY, PART_KEY = "taudis_instance", "taudis_part"
 MAX_MASK_BYTES = 2 << 30
 """Bound on the masks [n,H,W] of one image: 10,000 regions on 12 megapixels would be 120 GB."""
 
+CROWD_LABEL = 1
+"""Label of painted-out rows by convention: nobody knows what they show."""
+
 ASPECT_TOLERANCE = 0.02
-_TYPES = frozenset(tag.lower() for tag in KINDS)
-_TOOL_TYPES = frozenset(tag.lower() for tag in TOOLS)
-_UNREADABLE = {"bitmasklabels": "BitmaskLabels", "vectorlabels": "VectorLabels"}
-_SHAPES: dict[str, Kind] = {
-    "rle": "brush",
-    "points": "polygon",
-    "radiusX": "ellipse",
-    "width": "rectangle",
-}  # a key that only this kind's value has
 
 Size = tuple[int, int]
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """An annotation as ground truth, and what in it could not be used."""
+    """An annotation as ground truth, and what in it could not be used.
+
+    A region whose effect is `painted_out` is a row of the target with `iscrowd` and CROWD_LABEL.
+    """
 
     target: Target | None  # None: no region, and no size was given
     problems: tuple[RegionProblem, ...]
@@ -71,143 +66,97 @@ def decode_annotation(
     Without a size, that of the first region that states one. Regions drawn on an image of another
     aspect (over 2 %) are problems; of another size but the same aspect, their masks are resized.
     Regions that `encode_prediction` tied by meta become one instance again.
+
+    Regions of known place and unknown label come last, as crowds; so do, as one row, the instances
+    beyond the memory bound. Their pixels may also belong to instances.
     """
     problems: list[RegionProblem] = []
-    regions = _regions(result, config)
-    size = size or next((s for rows in regions if (s := _stated_size(rows[0])) is not None), None)
+    regions = regions_of(result, config)
+    size = size or next((s for each in regions if (s := _stated_size(each.first))), None)
     if size is None:
         if regions:
             reason = "No region states original_width and original_height; all skipped."
             problems.append(RegionProblem("", "no_size", reason, "dropped"))
         return Decoded(None, tuple(problems))
     parts: list[_Part] = []
-    for rows in regions:
+    unknown: list[Crop] = []
+    for region in regions:
         try:
-            parts.append(_decode(rows, config, size, problems))
+            parts.append(_part(region, config, size, problems))
         except RegionError as error:
-            problems.append(problem_of(rows[0].get("id", "?"), error))
-    return Decoded(_target(_merged(parts), size, problems), tuple(problems))
+            problems.append(_painted(region, config, size, error, unknown))
+    target = _target(_merged(parts), unknown, size, problems)
+    return Decoded(target, tuple(problems))
 
 
-def _regions(result: Sequence[Any], config: LabelConfig) -> list[list[Row]]:
-    """The results of every region, in the order of their first: those of one id, one a tag."""
-    regions: dict[object, list[Row]] = {}
-    seen: Counter[tuple[str, str]] = Counter()
-    for index, row in enumerate(result):
-        if not _is_ours(row, config):
-            continue
-        name = (str(row.get("id")), str(row.get("from_name")))
-        # A second result of the same tag, or one without id, is another region.
-        key = index if row.get("id") is None else (name[0], seen[name])
-        seen[name] += 1
-        regions.setdefault(key, []).append(row)
-    return list(regions.values())
-
-
-def _is_ours(row: Any, config: LabelConfig) -> bool:
-    """Whether this is a result masks are made of (not a choice, a text, a relation, a prompt)."""
-    kind = row.get("type") if isinstance(row, Mapping) else None
-    if not isinstance(kind, str):
-        return False
-    if kind in _TYPES or kind in _UNREADABLE:
-        return True
-    if kind not in _TOOL_TYPES:
-        control = config.control(str(row.get("from_name")))
-        return kind == "labels" and control is not None and control.result_type == kind
-    # A tool's own result says only that a region lacks its label, where labels are apart.
-    return row.get("to_name") == config.image.name and any(each.tool for each in config.controls)
-
-
-def _stated_size(region: Row) -> Size | None:
-    height, width = region.get("original_height"), region.get("original_width")
-    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
-        return (height, width) if height * width <= MAX_PIXELS else None
-    return None
-
-
-def _decode(
-    rows: list[Row], config: LabelConfig, size: Size, problems: list[RegionProblem]
-) -> _Part:
-    region = rows[0]
-    control, label = _label(rows, config, problems)
-    value = region.get("value")
-    if not isinstance(value, Mapping):
-        raise RegionError(f"expected a value with the shape, got {type(value).__name__}.")
-    if region.get("image_rotation"):
-        raise RegionError(
-            "it was drawn on a rotated image; turn the image back in Label Studio and draw again."
-        )
-    stated = _stated_size(region)
-    if stated is not None:
-        _check_aspect(stated, size)
-    meta = region.get("meta")
+def _part(region: Region, config: LabelConfig, size: Size, problems: list[RegionProblem]) -> _Part:
+    label, several = region.label(config)
+    crop = _crop(region, config, size)
+    if several is not None:
+        problems.append(problem_of(region.id, several, "used"))
+    if shape_of(region.first) == "polygon" and region.first["value"].get("closed") is False:
+        reason = "its outline was not closed; it is read as if it were: close it in Label Studio."
+        problems.append(RegionProblem(region.id[:40], "open_outline", reason, "used"))
+    meta = region.first.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
     instance = meta.get(INSTANCE_KEY)
-    kind = next((kind for key, kind in _SHAPES.items() if key in value), control.kind)
-    crop = _crop(kind, value, stated, size)
     number = config.label_map.index(label)
     return _Part(number, crop, instance and str(instance), str(meta.get(PART_KEY, "")))
 
 
-def _label(
-    rows: list[Row], config: LabelConfig, problems: list[RegionProblem]
-) -> tuple[ControlTag, str]:
-    """The label tag and the label of a region: the first one known."""
-    labelled = [row for row in rows if row["type"] not in _TOOL_TYPES]
-    if not labelled:
-        raise RegionError("it has no label; select it in Label Studio and choose one.")
-    found, given, wrong = [], [], []
-    for row in labelled:
-        try:
-            control = _control(row, config)
-            names = _names(row, control)
-        except RegionError as error:
-            wrong.append(error)
-            continue
-        given += names
-        found += [(control, name) for name in names if name in control.labels]
-    if not found:
-        raise wrong[0]
-    if len(given) > 1:
-        several = RegionError(
-            f"it has several labels {given!s:.80}; an instance has one, so {found[0][1]!r} is"
-            " used.",
-            "several_labels",
-        )
-        problems.append(problem_of(rows[0].get("id", "?"), several, "used"))
-    return found[0]
+def _painted(
+    region: Region, config: LabelConfig, size: Size, error: RegionError, unknown: list[Crop]
+) -> RegionProblem:
+    """What becomes of a region that is no instance; its pixels, where known, go to `unknown`."""
+    if error.kind == "no_pixel":
+        return problem_of(region.id, error, "painted_out")  # nothing to paint: the place is known
+    try:
+        unknown.append(_crop(region, config, size))
+    except RegionError as shape:
+        if shape.kind == "no_pixel":
+            return problem_of(region.id, error, "painted_out")
+        if str(shape) != str(error):
+            error = RegionError(f"{error} And {shape}", error.kind)
+        return problem_of(region.id, error, "dropped")
+    return problem_of(region.id, error, "painted_out")
 
 
-def _control(region: Row, config: LabelConfig) -> ControlTag:
-    if region["type"] in _UNREADABLE:
-        raise RegionError(
-            f"{_UNREADABLE[region['type']]} cannot be read; draw it with one of {', '.join(KINDS)}."
-        )
-    control = config.control(str(region.get("from_name")))
-    if control is None or control.result_type != region["type"]:
-        known = ", ".join(f"{each.name} ({each.result_type})" for each in config.controls)
-        raise RegionError(
-            f"from_name {region.get('from_name')!r} ({region['type']}) is not in the labelling "
-            f"config; known are {known}."
-        )
-    if region.get("to_name") != control.to_name:
-        raise RegionError(f"expected to_name {control.to_name!r}, got {region.get('to_name')!r}.")
-    return control
+def _stated_size(row: Row) -> Size | None:
+    """The size (H, W) that a result states of its image; None for none that can be."""
+    height = readable_number(row.get("original_height"))
+    width = readable_number(row.get("original_width"))
+    if height is None or width is None or not (height >= 1 and width >= 1):
+        return None
+    return (round(height), round(width)) if height * width <= MAX_PIXELS else None
 
 
-def _names(region: Row, control: ControlTag) -> list[Any]:
-    """What a result gives as labels, of which at least one is known."""
-    value = region.get("value")
+def _crop(region: Region, config: LabelConfig, size: Size) -> Crop:
+    """The region's pixels. Raises RegionError for those of another image, and for no pixel."""
+    row = region.first
+    value = row.get("value")
     if not isinstance(value, Mapping):
         raise RegionError(f"expected a value with the shape, got {type(value).__name__}.")
-    given = value.get(control.result_type)
-    names = given if isinstance(given, list) else []
-    if not any(isinstance(name, str) and name in control.labels for name in names):
+    page = readable_number(row.get("item_index"))
+    if page is not None and page != 0:
         raise RegionError(
-            f"expected a label of {control.name!r}, got {given!s:.80}; label it again, "
-            "or put the label back into the labelling config."
+            f"it was drawn on page {page:g} of a list of images, of which the first is used; "
+            "give each image a task of its own.",
+            "other_image",
         )
-    return names
+    to_name = row.get("to_name")
+    if to_name in config.other_objects:
+        raise RegionError(
+            f"expected to_name {config.image.name!r}, got {to_name!r}: another object of the task.",
+            "other_image",
+        )
+    stated = _stated_size(row)
+    if stated is not None:
+        _check_aspect(stated, size)
+    control = config.control(str(row.get("from_name")))
+    kind = shape_of(row) or (control.kind if control else None)
+    if kind is None:
+        raise RegionError("it has no shape that can be read.")
+    return _shape(kind, value, stated, size)
 
 
 def _check_aspect(stated: Size, size: Size) -> None:
@@ -217,23 +166,43 @@ def _check_aspect(stated: Size, size: Size) -> None:
     if off > max(ASPECT_TOLERANCE * h * width, height, width, h, w):
         raise RegionError(
             f"it was drawn on an image of {h}x{w} px, but the image is {height}x{width}; "
-            "the image was exchanged: draw again."
+            "the image was exchanged: draw again.",
+            "other_image",
         )
 
 
-def _crop(kind: Kind, value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
+def _shape(kind: Kind, value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
     if kind == "polygon":
         return polygon_to_crop(value.get("points"), *size)
+    if kind == "vector":
+        return vector_to_crop(value, *size)
     if kind == "ellipse":
         return ellipse_to_crop(value, *size)
     if kind == "rectangle":
         return rectangle_to_crop(value, *size)
-    if stated is None:
-        raise RegionError("expected original_width and original_height of the image (in px).")
-    if value.get("format", "rle") != "rle":
-        raise RegionError(f"expected a brush in format 'rle', got {value.get('format')!r:.40}.")
-    mask = decode_rle(value.get("rle", ()), *stated)
-    return tight(Crop(resized(mask, *size), 0, 0))
+    if kind == "bitmask":
+        mask = decode_bitmask(value.get("imageDataURL"), MAX_PIXELS)
+        _check_aspect(mask.shape, size)
+        return tight(Crop(resized(mask, *size), 0, 0))
+    return _brush(value, stated, size)
+
+
+def _brush(value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
+    """A brush's pixels, by the picture's own size as in the editor, else by the stated one.
+
+    The run lengths' own number of values tells which of them it is.
+    """
+    rle = value.get("rle")
+    if rle is None:
+        others = sorted(set(value) & {"touches", "maskDataURL", "format"})
+        raise RegionError(
+            f"expected a brush's run lengths (rle), got {', '.join(others) or 'no shape'}; "
+            "open the task in Label Studio and submit it again."
+        )
+    own = stated_values(rle) == size[0] * size[1] * 4
+    if own or stated is None:
+        stated = size
+    return tight(Crop(resized(decode_rle(rle, *stated), *size), 0, 0))
 
 
 def _merged(parts: list[_Part]) -> list[tuple[int, Crop]]:
@@ -250,21 +219,32 @@ def _merged(parts: list[_Part]) -> list[tuple[int, Crop]]:
     return [(group[0].label, union([part.crop for part in group])) for group in groups.values()]
 
 
-def _target(instances: list[tuple[int, Crop]], size: Size, problems: list[RegionProblem]) -> Target:
+def _target(
+    instances: list[tuple[int, Crop]],
+    unknown: list[Crop],
+    size: Size,
+    problems: list[RegionProblem],
+) -> Target:
+    """Instances first, then the crowds; the surplus over the memory bound is one crowd."""
     room = max(MAX_MASK_BYTES // (size[0] * size[1]), 1)
-    if len(instances) > room:
-        reason = (
-            f"{len(instances)} instances of {size[0]}x{size[1]} px do not fit into "
-            f"{MAX_MASK_BYTES >> 20} MiB of masks; the first {room} are used."
-        )
-        problems.append(RegionProblem("", "too_many", reason, "dropped"))
-        instances = instances[:room]
-    n = len(instances)
+    if len(instances) + len(unknown) > room:
+        kept = min(len(instances), room - 1)
+        unknown = [union([crop for _, crop in instances[kept:]] + unknown)]
+        if kept < len(instances):
+            reason = (
+                f"{len(instances)} instances of {size[0]}x{size[1]} px do not fit into "
+                f"{MAX_MASK_BYTES >> 20} MiB of masks; the first {kept} are used, the others are "
+                "painted out."
+            )
+            problems.append(RegionProblem("", "too_many", reason, "painted_out"))
+            instances = instances[:kept]
+    rows = [*instances, *((CROWD_LABEL, crop) for crop in unknown)]
+    n = len(rows)
     masks = np.zeros((n, *size), bool)
     boxes = np.zeros((n, 4), np.float32)
-    for row, (_, crop) in enumerate(instances):
+    for row, (_, crop) in enumerate(rows):
         h, w = crop.mask.shape
         masks[row, crop.y : crop.y + h, crop.x : crop.x + w] = crop.mask
         boxes[row] = crop.x, crop.y, crop.x + w, crop.y + h
-    labels = np.array([label for label, _ in instances], np.int64)
-    return Target(boxes, labels, masks, np.zeros(n, bool))
+    labels = np.array([label for label, _ in rows], np.int64)
+    return Target(boxes, labels, masks, np.arange(n) >= len(instances))

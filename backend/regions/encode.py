@@ -10,6 +10,7 @@ import numpy as np
 
 from backend.errors import RegionError
 from backend.label_config import ControlTag, LabelConfig
+from backend.regions.bitmask import encode_bitmask
 from backend.regions.brush import encode_rles
 from backend.regions.crop import Crop, tight
 from backend.regions.decode import INSTANCE_KEY, PART_KEY
@@ -38,10 +39,11 @@ def encode_prediction(
     """The regions of the instances that `taudis.shown` picks, best score first.
 
     `threshold` is the lowest score, of all labels or of each [K]. Each label goes to its control:
-    brush, else polygon, ellipse, rectangle. Instances of fewer than SPECK_PX pixels are dropped. A
+    brush, else bitmask, polygon, ellipse, rectangle; where its tags take no predictions
+    (`ControlTag.scores_only`), it gets none. Instances of fewer than SPECK_PX pixels are dropped. A
     polygon instance of several parts gives several regions, tied by their meta. A region drawn with
     a tool beside a `Labels` tag is two results of one id, as the editor writes it. The same
-    detection gives the same region ids.
+    detection gives the same region ids. All numbers lie within the bounds of Label Studio's check.
     """
     instances = shown(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
     height, width = detection.size
@@ -51,6 +53,9 @@ def encode_prediction(
     for row in range(len(instances)):
         control = config.control_for(config.label_map.name(int(instances.labels[row])))
         probs = None if instances.mask_probs is None else instances.mask_probs[row]
+        if control.scores_only:
+            values.append([])
+            continue
         if control.kind != "brush":
             values.append(_values(control, probs, instances.boxes[row], height, width, simplify_px))
             continue
@@ -132,6 +137,8 @@ def _values(
         return []
     if control.kind == "ellipse":
         return [mask_to_ellipse(crop, height, width)]
+    if control.kind == "bitmask":
+        return [{"imageDataURL": encode_bitmask(crop.paste(height, width))}]
     outlines = mask_to_polygons(crop, height, width, simplify_px=simplify_px)
     return [{"points": outline, "closed": True} for outline in outlines]
 

@@ -7,7 +7,7 @@ annotator sees: a pixel is inside when its centre has a winding number other tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -47,7 +47,8 @@ def mask_to_polygons(
     scale = np.array([100 / width, 100 / height])
     offset = np.array([crop.x, crop.y])
     outlines = trace(crop.mask, simplify_px=simplify_px)
-    return [((outline + offset) * scale).tolist() for outline in outlines]
+    # 100 / 11 * 11 is more than 100, which Label Studio refuses.
+    return [((outline + offset) * scale).clip(0, 100).tolist() for outline in outlines]
 
 
 def trace(mask: BoolArray, *, simplify_px: float = SIMPLIFY_PX) -> list[Points]:
@@ -147,9 +148,15 @@ def polygon_to_crop(points: Any, height: int, width: int) -> Crop:
 
 
 def _checked(points: Any) -> Points:
-    if not isinstance(points, Sequence) or isinstance(points, (str, bytes)) or len(points) < 3:
-        came = f"{len(points)} points" if isinstance(points, Sequence) else type(points).__name__
-        raise RegionError(f"Polygon: expected at least 3 points [x, y], got {came}.")
+    if not isinstance(points, Sequence) or isinstance(points, (str, bytes)):
+        raise RegionError(f"Polygon: expected points [x, y], got {type(points).__name__}.")
+    if len(points) < 3:
+        raise RegionError(
+            f"Polygon: expected at least 3 points [x, y], got {len(points)}: it has no area.",
+            "no_pixel",
+        )
+    if all(isinstance(point, Mapping) for point in points):
+        points = [[point.get("x"), point.get("y")] for point in points]
     try:
         array = np.asarray(points, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -170,7 +177,7 @@ def fill(points: Points, height: int, width: int) -> Crop:
     high = np.ceil(points.max(axis=0)).clip(0, (width, height)).astype(int)
     (x, y), (columns, rows) = low.tolist(), (high - low).tolist()
     if rows < 1 or columns < 1:
-        raise RegionError("The region lies outside the image or has no area.")
+        raise RegionError("The region lies outside the image or has no area.", "no_pixel")
     winding = _winding(points - low, rows, columns)
     return tight(Crop(winding != 0, x, y))
 

@@ -31,11 +31,12 @@ class RegionProblem:
 
 KINDS: dict[str, str] = {
     "unreadable_shape": "regions whose shape cannot be read",
+    "no_pixel": "regions that cover no pixel of their image",
+    "open_outline": "polygons that were not closed, read as if they were",
     "unknown_label": "regions with a label that the labelling config does not have",
     "no_label": "regions without a label",
     "unknown_tag": "regions of a tag that the labelling config does not have",
-    "unsupported_tag": "regions of a tag that masks cannot be made of",
-    "other_image": "regions that were drawn on another image or a rotated one",
+    "other_image": "regions that were drawn on another image",
     "no_size": "regions that do not say the size of their image",
     "too_many": "regions beyond the memory for one image's masks",
     "several_labels": "regions with several labels, of which one is used",

@@ -7,6 +7,7 @@ clockwise on the screen, about that corner.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 from backend.errors import RegionError
 from backend.regions.crop import Crop
 from backend.regions.polygon import MAX_PERCENT, fill
+
+_NUMBER = re.compile(r"\s*[+-]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,3})?\s*")
 
 
 def box_to_value(box: Sequence[float], height: int, width: int) -> dict[str, float]:
@@ -38,13 +41,14 @@ def box_to_value(box: Sequence[float], height: int, width: int) -> dict[str, flo
 def rectangle_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop:
     """The mask of a rectangle given in percent, rotated where it says so.
 
-    Parts outside the image are cut off. Raises RegionError for missing or absurd numbers, sizes of
-    zero or less, and rectangles that cover no pixel.
+    A negative width or height goes to the other side of the corner, as in the editor. Parts outside
+    the image are cut off. Raises RegionError for missing or absurd numbers and for rectangles that
+    cover no pixel.
     """
     x, y, w, h = (number("Rectangle", value, name) for name in ("x", "y", "width", "height"))
     angle = math.radians(number("Rectangle", value, "rotation", 0.0))
-    if w <= 0 or h <= 0:
-        raise RegionError(f"Rectangle: expected width and height above 0, got {w} and {h} percent.")
+    if w == 0 or h == 0:
+        raise RegionError("Rectangle: its width or height is 0: it has no area.", "no_pixel")
     corner = np.array([x * width / 100, y * height / 100])
     across = np.array([math.cos(angle), math.sin(angle)]) * (w * width / 100)
     down = np.array([-math.sin(angle), math.cos(angle)]) * (h * height / 100)
@@ -57,10 +61,22 @@ def rectangle_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop
 
 def number(shape: str, value: Mapping[str, Any], name: str, default: float | None = None) -> float:
     """A number (percent or degrees) of a `shape`'s value. Raises RegionError for what is none."""
-    found = value.get(name, default)
-    found = default if found is None else found
-    if isinstance(found, bool) or not isinstance(found, (int, float)):
+    found = value.get(name)
+    read = default if found is None else readable_number(found)
+    if read is None:
         raise RegionError(f"{shape}: expected a number as {name}, got {found!r:.80}.")
-    if not abs(found) <= MAX_PERCENT:
+    if not abs(read) <= MAX_PERCENT:
         raise RegionError(f"{shape}: expected {name} in percent, got {found!r:.80}.")
-    return float(found)
+    return read
+
+
+def readable_number(value: object) -> float | None:
+    """A number as JSON or as text (`8`, `8.0`, `"8"`); None for what is none."""
+    if isinstance(value, str):
+        return float(value) if _NUMBER.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

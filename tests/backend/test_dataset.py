@@ -16,6 +16,7 @@ from backend.dataset import (
 from backend.errors import ImageError, StudioUnreachable
 from backend.label_config import parse_label_config
 from backend.regions.brush import encode_rle
+from taudis.augment import MEAN_COLOUR
 
 CONFIG = parse_label_config(
     '<View><Image name="img" value="$image"/><BrushLabels name="t" toName="img">'
@@ -193,6 +194,22 @@ def test_what_cannot_be_used_is_left_out_with_a_reason():
         (6, "unreadable_shape", "dropped"), (7, "unreadable_shape", "dropped"),
     }  # fmt: skip
     assert samples.statistics.images == 1
+
+
+def test_a_region_of_unknown_label_is_painted_over_not_background():
+    """Its pixels are neither an object nor background; those of a labelled instance stay."""
+    fox, cat = region("fox", top=2, side=10), region("cat", top=8, side=6)
+    samples = AnnotatedSamples([task(9, annotation(1, fox, cat))], CONFIG, Images())
+    image, target = samples[0]
+    assert target.labels.tolist() == [1] and not target.iscrowd.any()
+    assert samples.labels_at(0).tolist() == [1]
+    seen = np.zeros((30, 40), bool)
+    seen[2:12, 5:15] = True
+    seen[8:14, 5:11] = False
+    assert (image[seen] == MEAN_COLOUR).all() and (image[~seen] == 9).all()
+    (row,) = samples.left_out
+    assert (row.kind, row.effect) == ("unknown_label", "painted_out")
+    assert samples.statistics.densest == 1
 
 
 def test_an_outage_of_label_studio_sets_nothing_aside():

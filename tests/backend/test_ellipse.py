@@ -75,7 +75,7 @@ def test_the_ellipse_of_any_mask_has_its_centre_and_area():
 @pytest.mark.parametrize(
     "change",
     [
-        {"radiusX": 0}, {"radiusY": 0}, {"radiusX": -3}, {"x": None}, {"x": "1"}, {"x": True},
+        {"radiusX": 0}, {"radiusY": 0}, {"radiusX": -3}, {"x": None}, {"x": "1_0"}, {"x": True},
         {"y": float("nan")}, {"radiusY": 1e308}, {"rotation": float("inf")}, {"x": 150},
         {"radiusX": 1e-9, "radiusY": 1e-9}, {"radiusX": 10**400}, {"radiusX": float("nan")},
         {"radiusX": [1]},

@@ -17,7 +17,7 @@ def brush(*labels: str, name: str = "tag", to: str = "img", tag: str = "BrushLab
 
 def test_reads_the_image_the_control_and_the_labels_in_order():
     parsed = parse_label_config(config(IMAGE + brush("Zebra", "Ant")))
-    assert parsed.image == ImageTag("img", "image")
+    assert parsed.image == ImageTag("img", "$image")
     assert parsed.controls == (ControlTag("brush", "tag", "img", ("Zebra", "Ant")),)
     assert parsed.label_map.names == ("Zebra", "Ant")
     assert parsed.controls[0].result_type == "brushlabels"
@@ -39,17 +39,33 @@ def test_several_controls_unite_their_labels_and_each_label_goes_to_the_preferre
         parsed.control_for("gone")
 
 
-def test_labels_beside_tools_are_a_control_drawn_with_the_preferred_tool():
-    tools = (
-        '<Rectangle name="r" toName="img"/><MagicWand name="w" toName="img"/>'
-        '<Polygon name="p" toName="img"/>'
-    )
-    parsed = parse_label_config(config(IMAGE + tools + brush("a", tag="Labels")))
-    wand = ToolTag("brush", "w", "img", "magicwand")
-    assert parsed.controls == (ControlTag("brush", "tag", "img", ("a",), wand),)
-    assert parsed.controls[0].result_type == "labels"
-    both = config(IMAGE + '<Brush name="b" toName="img"/>' + tools + brush("a", tag="Labels"))
-    assert parse_label_config(both).control_for("a").tool == ToolTag("brush", "b", "img", "brush")
+def labels_beside(*tools):
+    drawn = "".join(f'<{tool} name="{tool}" toName="img"/>' for tool in tools)
+    (control,) = parse_label_config(config(IMAGE + drawn + brush("a", tag="Labels"))).controls
+    assert control.tool is not None and control.result_type == "labels"
+    return control
+
+
+@pytest.mark.parametrize(
+    ("tools", "used"),
+    [
+        (["Rectangle", "MagicWand", "Polygon", "Brush"], "Brush"),
+        (["Rectangle", "MagicWand", "Polygon"], "Polygon"),
+        (["MagicWand", "Bitmask", "KeyPoint"], "Bitmask"),
+        (["Rectangle", "Ellipse"], "Ellipse"),
+        (["KeyPoint", "Rectangle"], "Rectangle"),
+    ],
+)
+def test_labels_are_drawn_with_the_preferred_tool_that_label_studio_takes(tools, used):
+    control = labels_beside(*tools)
+    kind = used.lower()
+    assert control.tool == ToolTag(kind, used, "img", kind) and not control.scores_only
+
+
+@pytest.mark.parametrize("others", [[], ["KeyPoint"], ["Rectangle"], ["Ellipse", "KeyPoint"]])
+def test_labels_beside_a_wand_alone_get_scores_only_with_the_way_out(others):
+    control = labels_beside("MagicWand", *others)
+    assert "no predictions of a MagicWand beside Labels; add <Brush" in control.scores_only
 
 
 def test_labels_of_a_text_and_tools_without_labels_beside_brush_labels_are_left_alone():
@@ -137,7 +153,7 @@ BOMB = (
             "several objects",
         ),
         (config('<Image name="img" valueList="$images"/>' + brush("a")), "list of images"),
-        (config('<Image name="img" value="http://x/$a.png"/>' + brush("a")), "one data key"),
+        (config('<Image name="img" value="http://x/a.png"/>' + brush("a")), "a data key"),
         (config('<Image name="img"/>' + brush("a")), "has no value"),
     ],
 )
@@ -147,9 +163,11 @@ def test_an_unusable_config_is_refused_with_what_to_change(xml, says):
 
 
 def test_the_address_of_a_task():
-    tag = ImageTag("img", "image")
+    tag = ImageTag("img", "$image")
     assert tag.address({"image": " /data/upload/1/a.png "}) == "/data/upload/1/a.png"
     assert tag.address({"$undefined$": "/data/upload/1/a.png"}) == "/data/upload/1/a.png"
-    for data in ({}, {"image": None}, {"image": ""}, {"image": ["a"]}, {"other": "a"}):
+    assert tag.address({"image": ["/a.png", "/b.png"]}) == "/a.png"
+    nothing = ({}, {"image": None}, {"image": ""}, {"image": []}, {"image": {"url": "a"}})
+    for data in (*nothing, {"image": 7}, {"image": [["a"]]}, {"other": "a"}):
         with pytest.raises(ImageError, match="'image'"):
             tag.address(data)

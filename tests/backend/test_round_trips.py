@@ -264,5 +264,7 @@ def test_real_masks_as_ellipses_keep_their_area_and_place():
         seen += 1
         assert target.masks[0].sum() == pytest.approx(mask.sum(), rel=0.05)
         centre = [place.mean() for place in np.nonzero(mask)]
-        assert [rows.mean(), columns.mean()] == pytest.approx(centre, abs=0.25)
+        # A thin, slanted ellipse is a few px wide, so that whole pixels move its centre.
+        stray = 0.25 + 0.005 * max(np.ptp(rows), np.ptp(columns))
+        assert [rows.mean(), columns.mean()] == pytest.approx(centre, abs=stray)
     assert seen >= 20

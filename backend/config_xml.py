@@ -1,0 +1,114 @@
+"""A labelling config's XML, read the way Label Studio's editor reads it.
+
+The editor (1.23.2, `core/Tree.tsx`) parses the config as XML, compares the names of tags and
+attributes without their case, takes values as they are written (no blank is cut off), and takes an
+element's text for its value where it holds nothing but text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from backend.errors import LabelConfigError
+
+EXAMPLE = (
+    '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
+    '<Label value="Object"/></BrushLabels></View>'
+)
+MAX_CHARACTERS = 5_000_000
+MAX_DEPTH = 200
+"""Nesting that is followed. Real configs nest some ten deep."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tag:
+    """One element of a labelling config."""
+
+    element: Element
+    parent: Tag | None = None
+
+    @property
+    def written(self) -> str:
+        """The tag's name as written, without its namespace: `BrushLabels`."""
+        return str(self.element.tag).rpartition("}")[2]
+
+    @property
+    def name(self) -> str:
+        """The tag's name in lower case, by which the editor knows it: `brushlabels`."""
+        return self.written.lower()
+
+    @property
+    def exact(self) -> bool:
+        """Whether the tag has no namespace: the server does not know those with one."""
+        return "}" not in str(self.element.tag)
+
+    def get(self, attribute: str) -> str:
+        """An attribute's value as written, by its name in any case; '' where there is none."""
+        wanted = attribute.lower()
+        found = (text for key, text in self.element.attrib.items() if key.lower() == wanted)
+        return next(found, "")
+
+    def wanted(self, attribute: str) -> str:
+        """An attribute that the tag must have. Raises LabelConfigError where it is blank."""
+        value = self.value if attribute == "value" else self.get(attribute)
+        if not value.strip():
+            raise LabelConfigError(
+                f'<{self.written}> has no {attribute}; add {attribute}="..." to it.'
+            )
+        return value
+
+    @property
+    def value(self) -> str:
+        """The tag's value: its text where it holds nothing but text, else the attribute."""
+        text = "" if len(self.element) else escape(self.element.text or "", quote=False).strip()
+        return text or self.get("value")
+
+    def inside(self, name: str) -> bool:
+        """Whether the tag lies within one of this lower-case name."""
+        return self.parent is not None and (self.parent.name == name or self.parent.inside(name))
+
+    def below(self, depth: int = 0) -> Iterator[Tag]:
+        """The tag and all within it, in the order of the document.
+
+        Raises LabelConfigError for a config that nests too deep.
+        """
+        if depth > MAX_DEPTH:
+            raise LabelConfigError(
+                f"The labelling config nests more than {MAX_DEPTH} tags into each other; "
+                "take the outer ones away."
+            )
+        yield self
+        for element in self.element:
+            if isinstance(element.tag, str):
+                yield from Tag(element, self).below(depth + 1)
+
+
+def read_tags(xml: str) -> list[Tag]:
+    """All tags of a labelling config, in the order of the document.
+
+    Raises LabelConfigError for an empty, broken, hostile or enormous config.
+    """
+    return list(Tag(_root(xml)).below())
+
+
+def _root(xml: str) -> Element:
+    if not isinstance(xml, str) or not xml.strip():
+        raise LabelConfigError(f"The labelling config is empty; set one such as {EXAMPLE}")
+    if len(xml) > MAX_CHARACTERS:
+        raise LabelConfigError(
+            f"The labelling config has {len(xml)} characters, at most {MAX_CHARACTERS} are read."
+        )
+    try:
+        return fromstring(xml, forbid_dtd=True)
+    except DefusedXmlException:
+        raise LabelConfigError(
+            "The labelling config declares a DTD or entities; remove the <!DOCTYPE ...> part."
+        ) from None
+    except (ParseError, ValueError) as error:
+        raise LabelConfigError(f"The labelling config is not valid XML ({error}).") from None
