@@ -128,6 +128,8 @@ def _quality(metrics: Any) -> str:
     """mAP50 with its interval, in words."""
     map50 = metrics.get("map50")
     if not isinstance(map50, (int, float)):
+        if metrics.get("images"):
+            return "not measured yet: the labelled validation images hold no object"
         return "not measured yet: no validation image is labelled"
     interval = metrics.get("interval")
     between = (

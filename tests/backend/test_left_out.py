@@ -10,7 +10,7 @@ from backend.doctor import _images, _labels, _pages
 from backend.left_out import FILE, LeftOut, Summary, of_task, shown
 from backend.metrics import Metrics
 from backend.settings import Settings
-from backend.status import _counted, _left_out, _view
+from backend.status import _counted, _left_out, _quality, _view
 from backend.steps.common import record
 from backend.store import Store
 
@@ -115,3 +115,10 @@ def test_listings_that_had_to_shrink_are_told(desk):
     desk.store.update_project(3, pages=said)
     assert not _pages(desk).well and said in _pages(desk).found and _pages(desk).remedy
     assert said in _view(Services.create(desk.settings, desk.store), desk.project)["notes"]
+
+
+def test_why_a_model_has_no_figure_is_told_as_it_is():
+    assert _quality({}) == "not measured yet: no validation image is labelled"
+    empty = {"map50": None, "images": 1, "instances": 0}
+    assert _quality(empty) == "not measured yet: the labelled validation images hold no object"
+    assert _quality({"map50": 0.5, "images": 1}) == "mAP50 0.500"
