@@ -36,6 +36,13 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds before a dead child is started
 STEADY_SECONDS = 20.0  # a child that lived this long starts again without a longer pause
 GRACE_SECONDS = 8.0  # from SIGTERM to SIGKILL
 REQUEST_SECONDS = 120  # Label Studio itself gives up after 100
+KEEP_ALIVE_SECONDS = 620
+"""How long an idle connection is kept: longer than any caller's pause. A caller that reuses one
+which closes at that moment gets no answer. Prometheus pauses for a minute, nginx and AWS keep idle
+connections for 60 s, Go's client for 90 s, Google Cloud's load balancer for 600 s."""
+CONNECTIONS = 500
+"""Connections of a web process, idle ones included; an idle one takes no thread. Where they come
+near, answers say `Connection: close`. Below the usual limit of 1,024 open files."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -136,7 +143,9 @@ def children(settings: Settings) -> list[Child]:
     ]
 
 
-def web_command(settings: Settings) -> list[str]:
+def web_command(
+    settings: Settings, *, keep_alive: int = KEEP_ALIVE_SECONDS, connections: int = CONNECTIONS
+) -> list[str]:
     """Gunicorn with threads. No --preload: torch and open databases do not survive a fork."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     memory = ["--worker-tmp-dir", "/dev/shm"] if Path("/dev/shm").is_dir() else []  # noqa: S108
@@ -147,6 +156,8 @@ def web_command(settings: Settings) -> list[str]:
         *("--workers", str(settings.workers)),
         *("--threads", str(settings.threads)),
         *("--timeout", str(REQUEST_SECONDS)),
+        *("--keep-alive", str(keep_alive)),
+        *("--worker-connections", str(connections)),
         *("--graceful-timeout", "5"),
         *("--log-level", "warning"),
         *("--pythonpath", str(ROOT)),

@@ -167,7 +167,7 @@ class Transport:
             pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
             try:
                 headers = self.auth_headers() if signed else {}
-                answer = self._attempt(method, path, request, timeout, headers)
+                answer = self._attempt(method, path, what, request, timeout, headers)
             except NoAnswer as error:
                 problem, again = str(error), (repeatable or error.unsent) and not error.final
                 too_large = PAGE_TRIES if error.heavy else 0
@@ -194,12 +194,13 @@ class Transport:
         self,
         method: str,
         path: str,
+        what: str,
         request: dict[str, Any],
         timeout: float,
         headers: Mapping[str, str],
     ) -> Answer:
         """One request and its whole answer within `timeout` seconds, or NoAnswer."""
-        end = time.monotonic() + timeout
+        began = time.monotonic()
         try:
             with self._session.request(
                 method,
@@ -210,7 +211,13 @@ class Transport:
                 stream=True,
                 **request,
             ) as response:
-                return decoded(response, read_body(response, end))
+                body = read_body(response, began + timeout)
+                logger.debug(
+                    "%s: %s in %.3f s, %s bytes sent, %s received",
+                    *(what, response.status_code, time.monotonic() - began),
+                    *(len(response.request.body or b""), len(body)),
+                )
+                return decoded(response, body)
         except requests.exceptions.SSLError as error:
             raise NoAnswer(f"no secure connection ({error})", unsent=True, final=True) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:

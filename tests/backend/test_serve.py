@@ -1,5 +1,6 @@
 """Real processes: what runs, what is started again, and what ends when the supervisor is gone."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 
 import psutil
@@ -14,7 +16,14 @@ import pytest
 import requests
 
 from backend.errors import SettingsError
-from backend.serve import Child, environment_of, serve, supervise, web_command
+from backend.serve import (
+    GRACE_SECONDS,
+    Child,
+    environment_of,
+    serve,
+    supervise,
+    web_command,
+)
 from backend.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,3 +198,73 @@ def test_arguments_are_checked(tmp_path, arguments, code, words):
     assert done.returncode == code
     assert words in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@contextlib.contextmanager
+def web(folder, **limits):
+    """Gunicorn as it is served, with limits of its own; its process and port."""
+    settings = load_settings(model_dir=folder / "data", port=free_port(), threads=2)
+    environment = {**os.environ, **environment_of(settings), "OMP_NUM_THREADS": "1"}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            web_command(settings, **limits), cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
+    try:
+        wait_for(lambda: up(f"http://127.0.0.1:{settings.port}"), 60)
+        yield process, settings.port
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+def asked(connection):
+    """One request on a kept connection; its headers."""
+    connection.request("GET", "/health")
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 200
+    return answer.headers
+
+
+def test_idle_connections_are_kept_longer_than_any_caller_pauses(tmp_path):
+    command = web_command(load_settings(model_dir=tmp_path))
+    assert int(command[command.index("--keep-alive") + 1]) > 600  # Google Cloud's load balancer
+
+
+@pytest.mark.slow
+def test_a_caller_may_reuse_a_connection_after_a_pause(tmp_path):
+    """Three seconds: longer than gunicorn's own limit of two, at which the answer was lost."""
+    with web(tmp_path, keep_alive=30) as (process, port):
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        asked(connection)
+        kept = connection.sock
+        time.sleep(3.5)
+        asked(connection)
+        assert connection.sock is kept  # the same one, not a new one behind our back
+        # and one that is still kept does not hold up the end
+        began = time.monotonic()
+        process.terminate()
+        assert process.wait(20) == 0
+        assert time.monotonic() - began < GRACE_SECONDS
+        connection.close()
+
+
+@pytest.mark.slow
+def test_the_limit_is_what_decides(tmp_path):
+    with web(tmp_path, keep_alive=1) as (_, port):
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        asked(connection)
+        time.sleep(3.5)
+        with pytest.raises((RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+            asked(connection)
+        connection.close()
+
+
+@pytest.mark.slow
+def test_idle_connections_do_not_keep_others_out(tmp_path):
+    with web(tmp_path, keep_alive=60, connections=5) as (_, port):
+        made = [HTTPConnection("127.0.0.1", port, timeout=10) for _ in range(12)]
+        said = [asked(connection)["Connection"] for connection in made]
+        assert said.count("close") >= 12 - 5
+        assert "keep-alive" in said
+        [connection.close() for connection in made]

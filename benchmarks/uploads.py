@@ -1,0 +1,367 @@
+"""The whole life of a project of uploaded pictures on a real Label Studio with its own SQLite.
+
+    .venv/bin/python -m benchmarks.uploads --tasks 300
+    .venv/bin/python -m benchmarks.uploads --tasks 10000 --out /tmp/uploads.jsonl
+
+Import, connect, first order, label, a round (train, score, publish, flip), later import, prune,
+rollback; an annotator works from the first order on, and their waits for `next` and Submit are
+told by phase, as are the peaks of memory (resident MB of the worker, the web processes and Label
+Studio, each with its children). Every request of the backend is counted from its log; at the end,
+each call that grows with the project is made once more with nothing beside it. Rows go to --out as
+they come; tables in Markdown, then JSON as the last line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from backend import operate
+from backend.desk import Desk
+from backend.label_config import parse_label_config
+from backend.settings import load_settings
+from backend.store import Lease, Round, Store
+from backend.studio import Studio
+from benchmarks.uploads_calls import growing_calls, page_sizes
+from benchmarks.uploads_record import Journal, Memory, requests_of_log, summary, table, waits
+from demo import pictures
+from demo.annotator import Annotator, Truth
+from demo.stage import BACKEND_USER, ROOT, Backend, label_config, wait_for
+from demo.studio import DemoError, LabelStudio, free_port
+from taudis.coco import load_coco
+
+LONG = 4 * 3600.0
+"""Seconds for a round: 10,000 pictures are scored on shared cores."""
+FIRST_ORDER_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for."""
+
+    tasks: int
+    later: int
+    labels: int
+    steps: int
+    size: int
+    pause: float
+    prune_seconds: float
+    folder: Path
+    out: Path
+
+
+@dataclass
+class Life:
+    """The parts that run, and what was measured so far."""
+
+    options: Options
+    studio: LabelStudio
+    backend: Backend
+    journal: Journal
+    memory: Memory
+    project: int
+    truth: Truth
+    files: list[Path]
+    client: Studio
+    annotators: list[Annotator] = field(default_factory=list)
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[dict[str, Any]]:
+        """A part of the life: its seconds, memory and load, beside what the part adds itself."""
+        row: dict[str, Any] = {}
+        self.memory.reset()
+        began = time.monotonic()
+        try:
+            yield row
+        finally:
+            ended = time.monotonic()
+            self.spans[name] = (began, ended)
+            row["seconds"] = round(ended - began, 2)
+            row["peak_mb"] = self.memory.reset()
+            row["load"] = round(os.getloadavg()[0], 1)
+            row |= self.waited(name)
+            self.journal.add(name, row)
+
+    def waited(self, name: str) -> dict[str, Any]:
+        """What annotators waited for `next` and Submit in a phase."""
+        began, ended = self.spans[name]
+        served = [
+            s for person in self.annotators for s in person.served if began <= s.asked < ended
+        ]
+        done = [d for person in self.annotators for d in person.done if began <= d.sent < ended]
+        if not served and not done:
+            return {}
+        return {
+            "next_s": waits([s.answered - s.asked for s in served]),
+            "submit_s": waits([d.answered - d.sent for d in done]),
+        }
+
+    def version(self) -> str:
+        """The version that Label Studio serves."""
+        return str(self.client.project(self.project)["model_version"] or "")
+
+    def annotate(self, pause: float, most: int | None = None) -> Annotator:
+        """Another annotator at work, with an account of their own."""
+        name = f"person{len(self.annotators) + 1}"
+        login = self.studio.create_user(f"{name}@demo.example")
+        person = Annotator(
+            self.studio.url, login.token, self.project, self.truth, name, pause=pause, most=most
+        )
+        self.annotators.append(person)
+        person.start()
+        return person
+
+
+def ended_round(store: Store, project: int, number: int) -> Round | None:
+    """A round once it has ended."""
+    found = [r for r in store.rounds(project) if r.number >= number and r.ended is not None]
+    return found[-1] if found else None
+
+
+def wait_for_round(life: Life, number: int) -> dict[str, Any]:
+    """Wait for a round's end: its kind, outcome, and seconds by step.
+
+    Raises:
+        DemoError: it failed, or did not end in time.
+    """
+    store = Store(life.backend.data)
+    try:
+        wait_for(
+            lambda: ended_round(store, life.project, number) is not None,
+            LONG,
+            f"round {number}",
+            pause=1,
+        )
+        found = ended_round(store, life.project, number)
+    finally:
+        store.close()
+    if found is None or found.outcome == "failed":
+        raise DemoError(f"Round {number}: {found.message if found else 'gone'}")
+    steps = {name: row.get("seconds") for name, row in found.steps.items()}
+    return {
+        "round": found.number,
+        "kind": found.kind,
+        "outcome": found.outcome,
+        "message": found.message,
+        "steps_s": steps,
+        "labelled": found.steps["synced"]["labelled"],
+        "scored": found.steps.get("scored", {}).get("images"),
+        "instances": found.steps.get("scored", {}).get("instances"),
+        "published": found.steps["published"]["tasks"],
+    }
+
+
+# --- the phases, in their order -----------------------------------------------------------------
+
+
+def first_order(life: Life) -> int:
+    """Connect as the Model page does, and wait for the first order. Returns the backend's id."""
+    with life.phase("connect") as row:
+        began = time.monotonic()
+        auth = (BACKEND_USER, life.backend.password)
+        backend = life.studio.connect_backend(life.project, life.backend.url, "TAUDIS", auth)
+        row["connect_s"] = round(time.monotonic() - began, 2)
+        wait_for(lambda: life.version().startswith("taudis-"), LONG, "the first order")
+        row["first_order_s"] = round(time.monotonic() - began, 1)
+    row = life.journal.rows["connect"]
+    seconds, limit = row["first_order_s"], FIRST_ORDER_SECONDS
+    verdict = "at most" if seconds <= limit else "MORE THAN"
+    life.journal.say(f"first order after connecting: {seconds} s ({verdict} {limit:.0f} s)")
+    return backend
+
+
+def label(life: Life) -> None:
+    """One person labels the first tasks of the order."""
+    with life.phase("label") as row:
+        person = life.annotate(0.2, most=life.options.labels)
+        wait_for(lambda: not person.working, LONG, "the labels")
+        if person.failure:
+            raise DemoError(person.failure)
+        row["labels"] = len(person.done)
+
+
+def train(life: Life, backend: int) -> None:
+    """Start Training, and its round, while somebody goes on labelling."""
+    with life.phase("round") as row:
+        life.studio.start_training(backend)
+        row |= wait_for_round(life, 2)
+
+
+def import_later(life: Life) -> None:
+    """More pictures into the running project, until they have a place in the order."""
+    with life.phase("later import") as row:
+        began = time.monotonic()
+        row["imported"] = life.studio.upload(life.project, life.files[life.options.tasks :])
+        row["upload_s"] = round(time.monotonic() - began, 1)
+    with life.phase("placing them") as row:
+        row |= wait_for_round(life, 3)
+
+
+def prune(life: Life) -> str:
+    """Wait while the oldest version goes row by row; its name."""
+    held = life.client.model_versions(life.project)
+    oldest = min(version for version in held if version.startswith("taudis-"))
+    with life.phase("prune by rows") as row:
+        before = life.client.model_versions(life.project)[oldest]
+        end = time.monotonic() + life.options.prune_seconds
+        while (left := life.client.model_versions(life.project).get(oldest, 0)) > 0:
+            if time.monotonic() > end:
+                break
+            time.sleep(2)
+        row |= {"rows": before, "deleted": before - left}
+    return oldest
+
+
+def roll_back(life: Life) -> None:
+    """Back to the version before, as the command does."""
+    settings = load_settings(model_dir=life.backend.data, label_studio_url=life.studio.url)
+    store = Store(life.backend.data)
+    with life.phase("rollback") as row:
+        desk = Desk(settings, store, Lease("benchmark", -1), life.project)
+        began = time.monotonic()
+        target = operate.rollback(desk).version
+        row["rollback_s"] = round(time.monotonic() - began, 2)
+        task = life.client.next_task(life.project)
+        shown = {p["model_version"] for p in (task or {}).get("predictions", [])}
+        row |= {"to": target, "served_from_it": life.version() == target and target in shown}
+    store.close()
+
+
+def delete_whole(life: Life, oldest: str) -> None:
+    """What the worker does when nobody labels, with somebody labelling: a version in one call."""
+    with life.phase("delete a version in one call") as row:
+        held = life.client.model_versions(life.project)
+        newest = max(version for version in held if version.startswith("taudis-"))
+        version = oldest if held.get(oldest) else newest
+        row["rows"] = life.client.delete_version(life.project, version)
+
+
+def live(life: Life) -> dict[str, Any]:
+    """The whole life; the figures."""
+    with life.phase("import") as row:
+        row["files"] = life.studio.upload(life.project, life.files[: life.options.tasks])
+    backend = first_order(life)
+    label(life)
+    life.annotate(life.options.pause)
+    train(life, backend)
+    import_later(life)
+    oldest = prune(life)
+    roll_back(life)
+    life.backend.stop()
+    log = life.backend.log
+    delete_whole(life, oldest)
+    for person in life.annotators:
+        person.stop()
+    requests_made = summary(requests_of_log(log))
+    life.journal.add("requests of the backend", requests_made)
+    calls = growing_calls(life.client, life.project, life.journal)
+    pages = page_sizes(life.client, life.project, life.journal)
+    for rows in (requests_made, calls, pages):
+        sys.stdout.write(table(rows) + "\n\n")
+    failures = [person.failure for person in life.annotators if person.failure]
+    life.journal.add("annotators", {"failures": failures})
+    return {
+        "options": {"tasks": life.options.tasks, "later": life.options.later}
+    } | life.journal.rows
+
+
+def prepare(options: Options) -> tuple[Path, list[Path]]:
+    """Generated pictures: the COCO file and the image files in order."""
+    count = options.tasks + options.later
+    folder = options.folder / f"pictures-{options.size}-{count}"
+    truth = folder / "instances.json"
+    if not truth.exists():
+        pictures.generate(folder, count, seed=0, size=options.size)
+    return truth, sorted((folder / "images").iterdir())
+
+
+def run(options: Options, console: Console) -> dict[str, Any]:
+    """Start everything, live, and stop everything."""
+    journal = Journal(options.out, lambda text: console.print(text, markup=False, highlight=False))
+    journal.add("options", {name: str(value) for name, value in vars(options).items()})
+    truth_file, files = prepare(options)
+    label_map, samples = load_coco(truth_file, truth_file.parent / "images")
+    config = label_config(label_map, "brush")
+    executable = ROOT / ".venv-studio" / "bin" / "label-studio"
+    template = ROOT / ".cache" / "studio-template"
+    with LabelStudio(executable, options.folder / "label-studio", template=template) as studio:
+        settings = {
+            "LABEL_STUDIO_URL": studio.url,
+            "LOG_LEVEL": "DEBUG",
+            "MAX_STEPS": str(options.steps),
+            "KEEP_VERSIONS": "2",
+            "TRAIN_AFTER": "1000000",  # only Start Training starts a round
+        }
+        backend = Backend(options.folder / "backend", free_port(), settings)
+        project = studio.create_project("Uploads", config)
+        memory = Memory(trees)
+        truth = Truth(samples, label_map, parse_label_config(config))
+        client = Studio(studio.url, studio.admin.token)
+        life = Life(options, studio, backend, journal, memory, project, truth, files, client)
+        try:
+            backend.start()
+            return live(life)
+        finally:
+            for person in life.annotators:
+                person.stop(5)
+            backend.stop()
+            memory.close()
+
+
+def trees() -> dict[str, psutil.Process]:
+    """The roots of the process trees whose memory is looked at: children of this process."""
+    found = {}
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process().children():
+            words = " ".join(process.cmdline())
+            if "label-studio" in words and "--port" in words:
+                found["label_studio"] = process
+            for child in process.children() if "backend serve" in words else ():
+                found["web" if "gunicorn" in " ".join(child.cmdline()) else "worker"] = child
+    return found
+
+
+def main() -> int:
+    """Run the benchmark; the last line of the output is its JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=10_000, help="pictures imported at first")
+    parser.add_argument("--later", type=int, help="pictures imported later; a twentieth")
+    parser.add_argument("--labels", type=int, default=40, help="labels before the round")
+    parser.add_argument("--steps", type=int, default=120, help="training steps (MAX_STEPS)")
+    parser.add_argument("--size", type=int, default=96, help="side of a picture, px")
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds an annotator looks")
+    parser.add_argument("--prune-seconds", type=float, default=180.0)
+    parser.add_argument("--folder", type=Path, help="working folder, kept; else a temporary one")
+    parser.add_argument("--out", type=Path, help="rows as they come; default uploads.jsonl there")
+    given = parser.parse_args()
+    console = Console(stderr=True, width=200)
+    with contextlib.ExitStack() as stack:
+        folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        options = Options(
+            given.tasks,
+            given.later or max(given.tasks // 20, 10),
+            *(given.labels, given.steps, given.size, given.pause, given.prune_seconds),
+            folder,
+            given.out or folder / "uploads.jsonl",
+        )
+        figures = run(options, console)
+    print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
