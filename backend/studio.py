@@ -230,11 +230,21 @@ class Studio:
         Nobody waits longer than one deletion (about 0.15 s). Call again until it gives 0.
         """
         what = f"Deleting part of version {version} of project {project}"
-        holds = condition("predictions_model_versions", "contains", "List", version)
+        # A list: of a text, Label Studio takes each letter as a version of its own.
+        holds = condition("predictions_model_versions", "contains", "List", [version])
         listing = self._listing(project, what, holds, include="id,predictions", kind="labels")
-        page = listing.page(at_most=at_most)
-        doomed = [p["id"] for t in page["tasks"] for p in t["predictions"]
-                  if p["model_version"] == version][:at_most]  # fmt: skip
+        doomed: list[int] = []
+        last = 0
+        while not doomed:
+            tasks = listing.page(condition("id", "greater", "Number", last), at_most=at_most)[
+                "tasks"
+            ]
+            if not tasks:
+                return 0
+            # `contains` finds longer names, too; and a task once for each of them.
+            found = {p["id"]: p["model_version"] for task in tasks for p in task["predictions"]}
+            doomed = [row for row, name in found.items() if name == version][:at_most]
+            last = tasks[-1]["id"]
         for prediction in doomed:
             self._delete(f"/api/predictions/{prediction}/", what)
             time.sleep(pause)

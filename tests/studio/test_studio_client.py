@@ -150,6 +150,19 @@ def test_predictions_are_filled_in_place_and_deleted_in_parts(client, new_projec
     assert client.model_versions(project) == {}
 
 
+def test_a_version_goes_in_parts_until_nothing_is_left(client, new_project, add_tasks):
+    """Beside versions that hold the same tasks, share its letters, and begin with its name."""
+    project = new_project()
+    tasks = add_tasks(project, 7)
+    for version in ("taudis-0001-a", "taudis-0001-a-2", "taudis-0002-a"):
+        client.import_predictions(project, rows(tasks, version))
+    deleted = []
+    while not deleted or deleted[-1]:
+        deleted.append(client.delete_predictions(project, "taudis-0001-a", at_most=2, pause=0))
+    assert deleted == [2, 2, 2, 1, 0]
+    assert client.model_versions(project) == {"taudis-0001-a-2": 7, "taudis-0002-a": 7}
+
+
 def test_a_bad_region_is_noticed_though_label_studio_says_nothing(client, new_project, add_tasks):
     project = new_project()
     batch = rows(add_tasks(project, 3), "v1")
