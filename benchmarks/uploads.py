@@ -58,6 +58,7 @@ class Options:
     size: int
     pause: float
     prune_seconds: float
+    nice: int
     folder: Path
     out: Path
 
@@ -303,13 +304,14 @@ def run(options: Options, console: Console) -> dict[str, Any]:
             "LOG_LEVEL": "DEBUG",
             "MAX_STEPS": str(options.steps),
             "KEEP_VERSIONS": "2",
+            "NICE": str(options.nice),
             "TRAIN_AFTER": "1000000",  # only Start Training starts a round
         }
         backend = Backend(options.folder / "backend", free_port(), settings)
         project = studio.create_project("Uploads", config)
         memory = Memory(trees)
         truth = Truth(samples, label_map, parse_label_config(config))
-        client = Studio(studio.url, studio.admin.token)
+        client = Studio(studio.url, studio.admin.token, timeout=300.0, patience=600.0)
         life = Life(options, studio, backend, journal, memory, project, truth, files, client)
         try:
             backend.start()
@@ -344,6 +346,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=96, help="side of a picture, px")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds an annotator looks")
     parser.add_argument("--prune-seconds", type=float, default=180.0)
+    parser.add_argument("--nice", type=int, default=10, help="of the worker; 0 on busy cores")
     parser.add_argument("--folder", type=Path, help="working folder, kept; else a temporary one")
     parser.add_argument("--out", type=Path, help="rows as they come; default uploads.jsonl there")
     given = parser.parse_args()
@@ -354,7 +357,7 @@ def main() -> int:
         options = Options(
             given.tasks,
             given.later or max(given.tasks // 20, 10),
-            *(given.labels, given.steps, given.size, given.pause, given.prune_seconds),
+            *(given.labels, given.steps, given.size, given.pause, given.prune_seconds, given.nice),
             folder,
             given.out or folder / "uploads.jsonl",
         )
