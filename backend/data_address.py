@@ -36,6 +36,8 @@ def read_data_address(value: str, limit: int) -> bytes:
     if len(packed) % 4 == 0:
         packed = packed.removesuffix(b"=").removesuffix(b"=")
     try:
+        if b"=" in packed:
+            raise ValueError("padding inside")
         return _bounded(base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True), limit)
     except (binascii.Error, ValueError):
         other = b"-" in packed or b"_" in packed

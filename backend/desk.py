@@ -93,6 +93,7 @@ def image_source(settings: Settings, studio: Studio) -> ImageSource:
         allowed_hosts=settings.allowed_image_hosts,
         allow_private=settings.allow_private_image_hosts,
         local_root=settings.local_files_root,
+        public_url=settings.label_studio_public_url,
     )
     return ImageSource(
         studio.url,

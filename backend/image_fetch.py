@@ -18,11 +18,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin
 
 import requests
 from certifi import where as certificates
 
+from backend.addresses import Address, embedded, origin_of, split
 from backend.errors import ImageError, StudioAuthError, StudioUnreachable
 
 MAX_HOPS = 5
@@ -42,9 +43,6 @@ STUDIO_PATHS = re.compile(
 RESOLVE_PATH = re.compile(r"/(api/)?(tasks|projects)/\d+/(resolve|presign)/?$")
 """Label Studio's redirect to the cloud storage that its admin connected."""
 
-Origin = tuple[str, str, int]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 
 @dataclass(frozen=True)
 class ImageLimits:
@@ -56,6 +54,7 @@ class ImageLimits:
     allowed_hosts: tuple[str, ...] = ()  # besides Label Studio: names, *.names, or * for any
     allow_private: bool = False  # whether allowed hosts may be on private addresses
     local_root: Path | None = None  # Label Studio's local files, where this machine sees them
+    public_url: str = ""  # another name of Label Studio, by which tasks and redirects may call it
 
 
 class Fetcher:
@@ -66,6 +65,7 @@ class Fetcher:
     ) -> None:
         self.studio = split(studio_url)
         self.studio_origin = origin_of(self.studio)
+        self.public = split(limits.public_url) if limits.public_url else None
         self.auth = auth
         self.limits = limits
 
@@ -79,15 +79,28 @@ class Fetcher:
         deadline = time.monotonic() + self.limits.timeout_s
         resolved_by_studio = False
         for _ in range(MAX_HOPS + 1):
-            where = split(url)
+            where = self.at_studio(split(url))
             body, target = self._attempts(where, deadline, resolved_by_studio)
             if target is None:
                 return body
             resolved_by_studio = self._is_studio(where) and bool(
                 RESOLVE_PATH.match(self._studio_path(where))
             )
-            url = urljoin(url, target)
+            url = urljoin(where.geturl(), target)
         raise ImageError(f"The image's address redirects more than {MAX_HOPS} times.")
+
+    def at_studio(self, where: SplitResult) -> SplitResult:
+        """An address under Label Studio's public name as one under the name that is asked.
+
+        The public name itself is never asked, so that no token goes there.
+        """
+        if self.public is None or origin_of(where) != origin_of(self.public):
+            return where
+        prefix = self.public.path.rstrip("/")
+        if not where.path.startswith(f"{prefix}/"):
+            return where
+        path = self.studio.path.rstrip("/") + where.path.removeprefix(prefix)
+        return where._replace(scheme=self.studio.scheme, netloc=self.studio.netloc, path=path)
 
     def _attempts(
         self, where: SplitResult, deadline: float, resolved: bool
@@ -204,7 +217,7 @@ class Fetcher:
         )
 
     def _check_address(self, host: str, address: Address) -> None:
-        inner = _embedded(address)
+        inner = embedded(address)
         if inner.is_global and not inner.is_multicast:
             return
         local = inner.is_private and not (
@@ -219,28 +232,6 @@ class Fetcher:
         )
 
 
-def split(url: str) -> SplitResult:
-    """An http or https address in parts. Raises ImageError for every other, and user info."""
-    if "\\" in url or any(ord(letter) < 32 or ord(letter) == 127 for letter in url):
-        raise ImageError("The image's address holds control characters or backslashes.")
-    try:
-        parts = urlsplit(requests.utils.requote_uri(url))
-        _ = parts.port
-    except (ValueError, requests.RequestException):
-        raise ImageError(f"{url!r:.100} is not a valid address.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ImageError(f"Expected an address of http or https, got {url!r:.60}.")
-    if parts.username is not None or parts.password is not None:
-        raise ImageError("Addresses with a user name or password in them are not fetched.")
-    return parts
-
-
-def origin_of(parts: SplitResult) -> Origin:
-    """Scheme, host and port, which together own a token."""
-    host = (parts.hostname or "").lower().rstrip(".")
-    return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)
-
-
 def _addresses(host: str, port: int) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -248,15 +239,6 @@ def _addresses(host: str, port: int) -> list[Address]:
         raise _PassingError(f"the name {host!r:.100} cannot be resolved") from None
     # A scope ("%eth0") belongs to link-local addresses, which are judged without it.
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-
-
-def _embedded(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one (mapped, 6to4, NAT64): where packets go."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in ipaddress.ip_network("64:ff9b::/96"):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _too_large(limit: int, came: str) -> str:

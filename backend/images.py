@@ -4,7 +4,8 @@
     /data/local-files/?d=...              a local file: from disk where this machine sees it
     /tasks/7/resolve/?fileuri=...         cloud storage: Label Studio sends or redirects
     s3://, gs://, azure-blob:// ...       the same, asked for by the task's id
-    http://, https://                     Label Studio's own origin, or an allowed host
+    http://, https://                     Label Studio's own origin (by its public name, too), or an
+                                          allowed host
     data:image/png;base64,...             in the task itself
 
 Everything else is refused. `image_fetch` judges every address and redirect.
@@ -13,16 +14,17 @@ Everything else is refused. `image_fetch` judges every address and redirect.
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+from backend.addresses import origin_of
+from backend.data_address import is_data_address, read_data_address
 from backend.errors import ImageError
 from backend.image_cache import FileCache
 from backend.image_decode import Pixels, decode_image
-from backend.image_fetch import Fetcher, ImageLimits, origin_of
+from backend.image_fetch import Fetcher, ImageLimits
 
 __all__ = ["ImageLimits", "ImageSource"]
 
@@ -71,8 +73,8 @@ class ImageSource:
             raise ImageError(f"{_shown(value)}: {error}") from None
 
     def _load(self, value: str, task: int | None) -> Pixels:
-        if value[:5].lower() == "data:":
-            return self._decode(_inline(value, self.limits.max_bytes))
+        if is_data_address(value):
+            return self._decode(read_data_address(value, self.limits.max_bytes))
         local = self._local(value)
         if local is not None:
             return self._decode(self._read(local))
@@ -119,9 +121,12 @@ class ImageSource:
         root = self.limits.local_root
         if root is None:
             return None
-        parts = urlsplit(value)
         studio = self.fetcher.studio
-        if parts.scheme and origin_of(parts) != self.fetcher.studio_origin:
+        try:
+            parts = self.fetcher.at_studio(urlsplit(value))
+            if parts.scheme and origin_of(parts) != self.fetcher.studio_origin:
+                return None
+        except ValueError:  # a broken port or bracket: fetching it says so
             return None
         if parts.path.removeprefix(studio.path.rstrip("/")).rstrip("/") != LOCAL_FILES.rstrip("/"):
             return None
@@ -148,23 +153,9 @@ class ImageSource:
         return data
 
 
-def _inline(value: str, limit: int) -> bytes:
-    """The bytes of a data: address."""
-    head, comma, body = value.partition(",")
-    if not comma or len(body) > limit * 4 // 3 + 4:
-        raise ImageError(f"Expected data:image/...;base64,... of at most {limit} bytes.")
-    raw = unquote_to_bytes(body)
-    if not head.lower().endswith(";base64"):
-        return raw
-    try:
-        return base64.b64decode(raw, validate=True)
-    except (binascii.Error, ValueError):
-        raise ImageError("The data: address is not valid base64.") from None
-
-
 def _shown(value: str) -> str:
     """An address fit for a message: its beginning without the query, which may hold a signature."""
-    if value[:5].lower() == "data:":
+    if is_data_address(value):
         return "data:..."
     head = value if value.startswith("/data/local-files") else value.partition("?")[0]
     if "@" in head:  # user info: a password

@@ -132,6 +132,71 @@ def test_label_studio_below_a_prefix(studio, source):
     assert is_red(images.load("/ls/data/upload/1/red.png"))
 
 
+# --- Label Studio's public name ---------------------------------------------------------------
+
+PUBLIC = "http://label-studio.invalid:8080"  # nothing answers there: it must not be asked
+
+
+def test_an_image_under_the_public_name_is_asked_from_label_studio(studio, source):
+    with pytest.raises(ImageError, match=r"'label-studio\.invalid' .*not allowed"):
+        source().load(f"{PUBLIC}/data/upload/1/red.png")
+    images = source(public_url=PUBLIC)
+    assert is_red(images.load(f"{PUBLIC}/data/upload/1/red.png"))
+    assert studio.seen[0][1]["Authorization"] == TOKEN
+
+
+def test_the_default_name_of_label_studio_counts_where_it_is_the_public_one(studio, source):
+    images = source(public_url="http://localhost:8080")
+    assert is_red(images.load("http://localhost:8080/data/upload/1/red.png"))
+    for other in ("http://localhost:8081", "https://localhost:8080", "http://localhost"):
+        with pytest.raises(ImageError, match="not allowed"):
+            images.load(f"{other}/data/upload/1/red.png")
+
+
+def test_prefixes_of_both_names_are_exchanged(studio, source):
+    studio.routes["/ls/data/upload/1/red.png"] = send(RED)
+    images = source(f"{studio.url}/ls", public_url=f"{PUBLIC}/label/")
+    assert is_red(images.load(f"{PUBLIC}/label/data/upload/1/red.png"))
+    for path in ("/labels/data/upload/1/red.png", "/data/upload/1/red.png"):
+        with pytest.raises(ImageError, match="not allowed"):
+            images.load(PUBLIC + path)
+
+
+def test_a_redirect_to_the_public_name_stays_at_label_studio(studio, source):
+    studio.routes["/tasks/7/resolve/"] = redirect(f"{PUBLIC}/data/upload/1/red.png")
+    assert is_red(source(public_url=PUBLIC).load("/tasks/7/resolve/?fileuri=aGk="))
+    assert [path for path, _ in studio.seen][1] == "/data/upload/1/red.png"
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/users/", "/user/login", "/data/../api/users", "/data/%2e%2e/api/users"]
+)
+def test_the_public_name_opens_no_other_path(studio, source, path):
+    with pytest.raises(ImageError, match="no address of an image"):
+        source(public_url=PUBLIC).load(PUBLIC + path)
+    assert studio.seen == []
+
+
+@pytest.mark.parametrize("status", [301, 307])
+def test_the_token_stays_when_the_public_name_redirects_to_a_stranger(
+    studio, stranger, source, status
+):
+    studio.routes["/data/away"] = redirect(f"{stranger.url}/red.png", status)
+    images = source(public_url=PUBLIC, allowed_hosts=("127.0.0.2",), allow_private=True)
+    assert is_red(images.load(f"{PUBLIC}/data/away"))
+    assert "Authorization" not in stranger.seen[0][1]
+
+
+def test_a_local_file_under_the_public_name_is_read_directly(tmp_path, studio, source):
+    (tmp_path / "red.png").write_bytes(RED)
+    images = source(local_root=tmp_path, public_url=PUBLIC)
+    assert is_red(images.load(f"{PUBLIC}/data/local-files/?d=red.png"))
+    assert studio.seen == []
+    for broken in ("http://label-studio.invalid:99999/a.png", "http://[::1/a.png"):
+        with pytest.raises(ImageError, match="not a valid address"):
+            images.load(broken)
+
+
 def test_a_cloud_address_goes_through_label_studios_resolver(studio, stranger, source):
     def resolve(handler):
         encoded = handler.path.partition("fileuri=")[2]
@@ -424,6 +489,39 @@ def test_an_image_in_the_task_itself(source):
     assert is_red(source().load(f"data:image/png;base64,{encoded}"))
     with pytest.raises(ImageError, match="at most 10 bytes"):
         source(max_bytes=10).load(f"data:image/png;base64,{encoded}")
+
+
+BASE64 = base64.b64encode(RED).decode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"data:image/png;base64,{BASE64[:60]}\n{BASE64[60:90]}\r\n\t {BASE64[90:]}\n",
+        f"data:image/png;base64,%0A{BASE64[:60]}%20{BASE64[60:]}",
+        f"data:image/png;base64, {BASE64.rstrip('=')}",
+        f"DATA:image/png; BASE64 ,{BASE64}",
+        f"data:;base64,{BASE64}",
+        f"data:image/png;charset=utf-8;base64,{BASE64}#part",
+        "data:image/png," + "".join(f"%{byte:02x}" for byte in RED),
+    ],
+)
+def test_a_data_address_is_read_as_browsers_read_it(source, value):
+    assert is_red(source().load(value))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (BASE64[:-4] + "-_==", "write . and /"),
+        (BASE64 + "A", "cut short"),
+        (BASE64 + "====", "cut short"),
+        ("ä" + BASE64, "cut short"),
+    ],
+)
+def test_a_data_address_that_browsers_do_not_show_is_refused(source, body, says):
+    with pytest.raises(ImageError, match=f"not valid base64.*{says}"):
+        source().load(f"data:image/png;base64,{body}")
 
 
 @pytest.mark.parametrize("value", [None, 3, "", "  ", ["a"]])
