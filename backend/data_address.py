@@ -19,7 +19,7 @@ def is_data_address(value: str) -> bool:
 
 
 def read_data_address(value: str, limit: int) -> bytes:
-    """The bytes of a data: address, at most `limit` (plus what fills its last group of four).
+    """The bytes of a data: address, at most `limit`.
 
     White space and missing padding in base64 are read, as browsers do. The letters of the other
     alphabet (- and _) are not: browsers show no such image.
@@ -27,7 +27,7 @@ def read_data_address(value: str, limit: int) -> bytes:
     Raises ImageError for an address that is too long or not valid.
     """
     head, comma, body = value.partition(",")
-    if not comma or len(body) > 2 * limit + 1_000:
+    if not comma or len(body) > 3 * limit + 1_000:
         raise ImageError(f"Expected data:image/...;base64,... of at most {limit} bytes.")
     raw = unquote_to_bytes(body.partition("#")[0])
     if not _BASE64.search(head):
@@ -46,6 +46,6 @@ def read_data_address(value: str, limit: int) -> bytes:
 
 
 def _bounded(data: bytes, limit: int) -> bytes:
-    if len(data) > limit + 4:
+    if len(data) > limit:
         raise ImageError(f"Expected data:image/...;base64,... of at most {limit} bytes.")
     return data

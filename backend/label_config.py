@@ -269,7 +269,7 @@ def _control(tag: Tag, image: Tag, tools: list[Tag]) -> ControlTag:
     if tag.name in _KINDS:
         kind = _KINDS[tag.name]
         if kind == "vector":
-            refused = "pre-annotations are not written to VectorLabels; add PolygonLabels"
+            refused = "VectorLabels are read but not written; add <PolygonLabels .../>"
         return ControlTag(kind, name, to_name, labels, None, refused, aliased)
     order = list(_TOOLS)
     areas = sorted((tool for tool in tools if _has_area(tool)), key=lambda t: order.index(t.name))
@@ -282,7 +282,7 @@ def _control(tag: Tag, image: Tag, tools: list[Tag]) -> ControlTag:
 def _tool_refusal(tool: Tag, image: Tag, tools: list[Tag]) -> str:
     """Why pre-annotations beside `Labels` are not drawn with a tool; '' where they are."""
     if tool.name == "vector":
-        return "pre-annotations are not written to Vector; add <Polygon .../>"
+        return "regions of Vector are read but not written; add <Polygon .../>"
     wand = any(each.name == "magicwand" for each in tools)
     if tool.name not in LABELS_BESIDE or (wand and tool.name in ("ellipse", "rectangle")):
         # Beside a wand, rectangles are crops or prompts: masks are what people want corrected.

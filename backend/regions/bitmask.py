@@ -52,8 +52,8 @@ def decode_bitmask(address: object, max_pixels: int) -> BoolArray:
         raise RegionError("Bitmask: expected a PNG, got no image.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RegionError(f"Bitmask: expected at most {max_pixels} px, got far more.") from None
-    except _BROKEN as error:
-        raise RegionError(f"Bitmask: the PNG is broken or cut short ({error}).") from None
+    except _BROKEN:
+        raise RegionError("Bitmask: the PNG is broken or cut short.") from None
 
 
 def encode_bitmask(mask: BoolArray) -> str:
