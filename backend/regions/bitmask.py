@@ -48,6 +48,8 @@ def decode_bitmask(address: object, max_pixels: int) -> BoolArray:
             if not image.has_transparency_data:
                 return np.ones((height, width), bool)
             return np.asarray(image.convert("RGBA").getchannel("A")) > 0
+    except RegionError:
+        raise
     except UnidentifiedImageError:
         raise RegionError("Bitmask: expected a PNG, got no image.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -89,3 +89,17 @@ def test_what_makes_no_mask_is_refused(change):
 def test_the_largest_numbers_allowed_fill_the_image():
     value = {"x": 50, "y": 50, "radiusX": 1e6, "radiusY": 1e6, "rotation": 45}
     assert ellipse_to_crop(value, 30, 20).mask.all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(90, 30), (30, 90)])
+def test_a_long_object_keeps_its_radii_within_label_studios_bounds(height, width):
+    """Its long axis goes along the image's long side, whichever that is: 50 % is the most."""
+    value = {"x": 50, "y": 50, "radiusX": 10, "radiusY": 40, "rotation": 0}
+    if width > height:
+        value = {"x": 50, "y": 50, "radiusX": 40, "radiusY": 10, "rotation": 0}
+    crop = ellipse_to_crop(value, height, width)
+    again = mask_to_ellipse(crop, height, width)
+    assert again["radiusX"] == pytest.approx(value["radiusX"], abs=1)
+    assert again["radiusY"] == pytest.approx(value["radiusY"], abs=1)
+    filled = mask_to_ellipse(Crop(np.ones((height, width), bool), 0, 0), height, width)
+    assert filled["radiusX"] <= 50 and filled["radiusY"] <= 50

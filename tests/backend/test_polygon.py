@@ -238,3 +238,10 @@ def test_resizing_a_mask_keeps_its_shape():
     assert iou(resized(small, 120, 120), mask) > 0.9
     with pytest.raises(RegionError, match="no pixel"):
         tight(Crop(np.zeros((3, 3), bool), 0, 0))
+
+
+@pytest.mark.parametrize("side", [11, 22, 39, 44, 78, 1500])
+def test_no_corner_lies_beyond_100_percent_which_label_studio_refuses(side):
+    """100 / 11 * 11 is more than 100 in floating point."""
+    (outline,) = mask_to_polygons(Crop(np.ones((side, side), bool), 0, 0), side, side)
+    assert np.max(outline) == 100
