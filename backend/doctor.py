@@ -122,6 +122,9 @@ def _label_config(desk: Desk) -> Finding:
         return Finding(
             "labelling config", False, str(error), "Settings > Labeling Interface > Code."
         )
+    if config.scores_only:
+        remedy = "People draw every mask; change the labelling config as it says, or leave it so."
+        return Finding("labelling config", False, config.scores_only, remedy)
     return Finding("labelling config", True, f"labels {', '.join(config.label_map.names[:10])}")
 
 

@@ -88,6 +88,7 @@ def _close(desk: Desk, round_: Round) -> Round:
     flip = round_.steps["flipped"]
     trouble = str(round_.steps.get("scored", {}).get("trouble") or "")
     parts = [str(verdict.get("reason") or ""), trouble, str(flip["why"])]
+    parts.append(str(round_.steps.get("synced", {}).get("scores_only") or ""))
     chosen = round_.steps["selected"]
     parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"]), *_left_out(round_)]
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"

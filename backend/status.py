@@ -28,7 +28,7 @@ STEP_WORDS = {
     "flipped": "switching everybody over",
     "pruned": "tidying up",
 }
-NOTES = ("trouble", "note", "drift", "pages")
+NOTES = ("trouble", "note", "drift", "pages", "scores_only")
 """Keys of a project's state whose sentences people see above everything else."""
 CURVE = (320, 110)  # px of the learning curve
 MARGIN = 14

@@ -58,7 +58,10 @@ def synced(desk: Desk, round_: Round, report: Report) -> Result:
     write_json(folder / "snapshot.json", snapshot.to_json())
     write_json(folder / "config.json", project["label_config"])
     desk.store.update_project(
-        desk.project_id, label_config=project["label_config"], title=project["title"]
+        desk.project_id,
+        label_config=project["label_config"],
+        title=project["title"],
+        scores_only=config.scores_only,
     )
     counts = [entry.split for entry in snapshot.entries]
     return {
@@ -66,6 +69,7 @@ def synced(desk: Desk, round_: Round, report: Report) -> Result:
         "train": counts.count("train"),
         "validation": counts.count("validation"),
         "pool": len(pool),
+        "scores_only": config.scores_only,
         "skipped": len(snapshot.skipped),
         "superseded": snapshot.superseded,
         "watermark": newest,

@@ -324,11 +324,16 @@ def make_pictures(folder, number, size=96, names=None, seed=3):
     return load_coco(path, folder / "images")
 
 
-def make_project(loop, pictures, title, *, control="brush", connect=True, token=None, part=None):
-    """A project with the pictures (the first `part` of them), connected as the Model page does."""
+def make_project(
+    loop, pictures, title, *, control="brush", connect=True, token=None, part=None, xml=""
+):
+    """A project with the pictures (the first `part` of them), connected as the Model page does.
+
+    `xml` is its labelling config instead of one with a single control; the truth stays that one's.
+    """
     label_map, samples = pictures
     config = label_config(label_map, control)
-    project = loop.studio.create_project(title, config)
+    project = loop.studio.create_project(title, xml or config)
     names = samples.file_names[:part]
     loop.studio.upload(project, [samples.images_dir / name for name in names])
     truth = Truth(samples, label_map, parse_label_config(config))
