@@ -26,7 +26,7 @@ LABEL_FIELDS = f"{TASK_FIELDS},{ANNOTATION_FIELDS}"
 
 
 class Studio:
-    """A client for one Label Studio with one user's token; safe to share between threads.
+    """A client for one Label Studio and one user's token; safe to share between threads.
 
     Args:
         url: Label Studio's address.
@@ -99,15 +99,18 @@ class Studio:
         what = f"Listing the tasks of project {project}"
         return self._listing(project, what, include=TASK_FIELDS).whole()
 
-    def newest_change(self, project: int) -> str:
-        """The newest `updated_at` of the project's tasks, '' without tasks.
+    def unlabelled(self, project: int) -> int:
+        """How many tasks Label Studio still serves, as the project's own counters say."""
+        row = self.project(project)
+        return int(row["task_number"]) - int(row["finished_task_number"])
 
-        Asked for before a listing, it is a moment from which `tasks_touched_since` finds all that
-        changed while the pages were read; the newest one in the listing may be later than that.
+    def newest_change(self, project: int) -> str:
+        """The newest `updated_at` of the project's tasks, '' without tasks. Asked for before a
+        listing, it is the moment from which all is found that changed while pages were read.
         """
         what = f"Asking for the newest change in project {project}"
-        listing = self._listing(project, what, include="id,updated_at")
-        tasks = listing.page(at_most=1, ordering="-tasks:updated_at")["tasks"]
+        newest = self._listing(project, what, include="id,updated_at")
+        tasks = newest.page(at_most=1, ordering="-tasks:updated_at")["tasks"]
         return str(tasks[0]["updated_at"]) if tasks else ""
 
     def tasks_touched_since(self, project: int, moment: str) -> list[Row]:
@@ -233,13 +236,10 @@ class Studio:
         # A list: of a text, Label Studio takes each letter as a version of its own.
         holds = condition("predictions_model_versions", "contains", "List", [version])
         listing = self._listing(project, what, holds, include="id,predictions", kind="labels")
-        doomed: list[int] = []
-        last = 0
+        doomed, last = list[int](), 0
         while not doomed:
-            tasks = listing.page(condition("id", "greater", "Number", last), at_most=at_most)[
-                "tasks"
-            ]
-            if not tasks:
+            behind = condition("id", "greater", "Number", last)
+            if not (tasks := listing.page(behind, at_most=at_most)["tasks"]):
                 return 0
             # `contains` finds longer names, too; and a task once for each of them.
             found = {p["id"]: p["model_version"] for task in tasks for p in task["predictions"]}

@@ -266,6 +266,8 @@ def live(life: Life) -> dict[str, Any]:
     delete_whole(life, oldest)
     for person in life.annotators:
         person.stop()
+    # Again, now that the longest waits have ended, too.
+    life.journal.add("waits", {name: life.waited(name) for name in life.spans})
     requests_made = summary(requests_of_log(log))
     life.journal.add("requests of the backend", requests_made)
     calls = growing_calls(life.client, life.project, life.journal)

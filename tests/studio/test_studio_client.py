@@ -88,6 +88,8 @@ def test_labels_and_what_changed(client, new_project, add_tasks):
     made = client.create_annotation(tasks[0], [region()], lead_time=2.5)
     client.create_annotation(tasks[1], [])
     client.create_annotation(tasks[2], [region()], was_cancelled=True)
+    open_ = [task for task in client.tasks(project) if not task["is_labeled"]]
+    assert client.unlabelled(project) == len(open_) == 4
 
     labelled = {task["id"]: task for task in client.export_annotated(project)}
     assert list(labelled) == tasks[:3]
