@@ -1,0 +1,96 @@
+"""What lives in `benchmarks.uploads`: the parts that run, and what was measured by phase."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backend.studio import Studio
+from benchmarks.uploads_record import Journal, Memory, waits
+from demo.annotator import Annotator, Truth
+from demo.stage import Backend
+from demo.studio import LabelStudio
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asked for."""
+
+    tasks: int
+    later: int
+    labels: int
+    steps: int
+    size: int
+    pause: float
+    prune_seconds: float
+    nice: int
+    folder: Path
+    out: Path
+
+
+@dataclass
+class Life:
+    """The parts that run, and what was measured so far."""
+
+    options: Options
+    studio: LabelStudio
+    backend: Backend
+    journal: Journal
+    memory: Memory
+    project: int
+    truth: Truth
+    files: list[Path]
+    client: Studio
+    annotators: list[Annotator] = field(default_factory=list)
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[dict[str, Any]]:
+        """A part of the life: its seconds, memory and load, beside what the part adds itself."""
+        row: dict[str, Any] = {}
+        self.memory.reset()
+        began = time.monotonic()
+        try:
+            yield row
+        finally:
+            ended = time.monotonic()
+            self.spans[name] = (began, ended)
+            row["seconds"] = round(ended - began, 2)
+            row["peak_mb"] = self.memory.reset()
+            row["load"] = round(os.getloadavg()[0], 1)
+            row |= self.waited(name)
+            self.journal.add(name, row)
+
+    def waited(self, name: str) -> dict[str, Any]:
+        """What annotators waited for `next` and Submit in a phase."""
+        began, ended = self.spans[name]
+        served = [
+            s for person in self.annotators for s in person.served if began <= s.asked < ended
+        ]
+        done = [d for person in self.annotators for d in person.done if began <= d.sent < ended]
+        if not served and not done:
+            return {}
+        return {
+            "next_s": waits([s.answered - s.asked for s in served]),
+            "submit_s": waits([d.answered - d.sent for d in done]),
+        }
+
+    def version(self) -> str:
+        """The version that Label Studio serves."""
+        return str(self.client.project(self.project)["model_version"] or "")
+
+    def annotate(self, pause: float, most: int | None = None) -> Annotator:
+        """Another annotator at work, with an account of their own."""
+        name = f"person{len(self.annotators) + 1}"
+        login = self.studio.create_user(f"{name}@demo.example")
+        person = Annotator(
+            self.studio.url, login.token, self.project, self.truth, name, pause=pause, most=most
+        )
+        self.annotators.append(person)
+        person.start()
+        return person
