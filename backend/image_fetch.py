@@ -202,7 +202,8 @@ class Fetcher:
         if not self._listed(host) and not resolved:
             raise ImageError(
                 f"Images from {host!r} ({where.scheme}, port {port}) are not allowed; add the host "
-                "to ALLOWED_IMAGE_HOSTS, or set LABEL_STUDIO_URL if this is Label Studio."
+                "to ALLOWED_IMAGE_HOSTS, or where it is Label Studio by another name, set "
+                "LABEL_STUDIO_PUBLIC_URL to it."
             )
         found = _addresses(host, port)
         for address in found:
