@@ -11,33 +11,19 @@ from typing import Any
 import cv2
 import numpy as np
 from faster_coco_eval import mask as rle_tools
-from PIL import Image as PillowImage
-from PIL import ImageOps
 
 from taudis.errors import DataError
+from taudis.images import MAX_PIXELS, read_image_file
 from taudis.instances import BoolArray, IntArray, LabelMap, Target
 from taudis.labelled import LabelStatistics, Tally
 from taudis.mask_rcnn import Image
 
 Annotation = dict[str, Any]
-MAX_PIXELS = 100_000_000
-"""Largest image that is decoded; a larger one is refused before its pixels are allocated."""
 
 
 def read_image(path: Path) -> Image:
-    """An image file as uint8 [H,W,3] RGB, turned as its EXIF says. Raises DataError."""
-    try:
-        with PillowImage.open(path) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: expected at most {MAX_PIXELS} pixels, got {file.width} x"
-                    f" {file.height}. Scale the image down."
-                )
-            return np.array(ImageOps.exif_transpose(file).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: expected an image that can be decoded: {error}.") from error
+    """An image file as uint8 [H,W,3] RGB (see `taudis.images`). Raises DataError."""
+    return read_image_file(path, MAX_PIXELS)
 
 
 def _polygons(parts: list[Any], height: int, width: int) -> BoolArray:

@@ -1,7 +1,8 @@
 """What the library raises.
 
     TaudisError
-    ├── DataError        arrays of the wrong shape, type or range; broken COCO files
+    ├── DataError        arrays of the wrong shape, type or range; broken COCO and image files
+    │   └── ImageTooLarge    an image of more pixels than are decoded
     ├── SelectionError   parameters or pools that a query strategy cannot work with
     ├── TrainingError    training that cannot start, or that diverged
     │   └── TrainingStopped  training that was asked to stop; its state is kept
@@ -19,6 +20,16 @@ class TaudisError(Exception):
 
 class DataError(TaudisError, ValueError):
     """Input arrays or files that do not fit the documented shape, type or range."""
+
+
+class ImageTooLarge(DataError):
+    """An image of `width` x `height` px, which are more than `limit` px; nothing was decoded."""
+
+    def __init__(self, width: int, height: int, limit: int, where: str = "") -> None:
+        super().__init__(
+            f"{where}expected at most {limit} pixels, got {width} x {height}. Scale the image down."
+        )
+        self.width, self.height, self.limit = width, height, limit
 
 
 class SelectionError(TaudisError, ValueError):

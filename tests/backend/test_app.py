@@ -527,7 +527,7 @@ def test_without_credentials_only_names_of_this_machine_are_answered(tmp_path, h
 
 # --- malformed requests ---------------------------------------------------------------------------
 
-DEEP = "[" * 50_000 + "]" * 50_000
+DEEP = "[" * 2_000 + "]" * 2_000
 BODIES = [
     b"", b"{", b"nope", b"null", b"[]", b"7", b'"x"', b"\xff\xfe{}", b'{"project": "\xc3\x28"}',
     b'{"project": NaN}', b'{"project": 1e999}', b'{"project": ' + b"9" * 5000 + b"}",

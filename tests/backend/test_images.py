@@ -5,7 +5,6 @@ import io
 import os
 import socket
 import ssl
-import struct
 import threading
 import time
 import zlib
@@ -593,7 +592,7 @@ def test_the_formats_that_browsers_show(format):
         (picture("RGBA", color=(255, 0, 0, 0)), [255, 255, 255]),
         (picture("P", color=0), [0, 0, 0]),
         (picture("I;16", color=0x8001), [128, 128, 128]),
-        (picture("I;16", color=200), [0, 0, 0]),
+        (picture("I;16", color=200), [200, 200, 200]),  # by its range: 8 bits hold it
         (picture("F", color=42.0, format="TIFF"), [42, 42, 42]),
         (picture("CMYK", color=(0, 0, 0, 0), format="JPEG"), [255, 255, 255]),
         (picture("RGB", (1, 1), color=(1, 2, 3)), [1, 2, 3]),
@@ -640,19 +639,6 @@ def test_a_damaged_exif_block_is_ignored():
     assert decode_image(data, MAX).shape == (6, 8, 3)
 
 
-def bomb(width=50_000, height=50_000):
-    """A small PNG that claims a huge size."""
-
-    def chunk(kind, body):
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(bytes(100_000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -661,20 +647,21 @@ def bomb(width=50_000, height=50_000):
         (b"<!DOCTYPE html><html>login", "web page"),
         (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b'{"detail": "no"}', "JSON"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
-        (bomb(), "px"),
-        (bomb(10_000, 9_000), "MAX_IMAGE_PIXELS"),
-        (bomb(100, 100), "broken or cut short|"),
-        (picture("L", (7072, 7072), format="GIF"), "at most"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "EPS, which is not read"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_cannot_be_decoded_is_refused_with_a_reason(data, says):
-    if says.endswith("|"):  # 100 kB of zeros are enough rows for 100 x 100
-        assert decode_image(data, MAX).shape == (100, 100, 3)
-        return
     with pytest.raises(ImageError, match=says):
         decode_image(data, MAX)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_picture_above_the_limit_is_refused_before_its_pixels_are_decoded(format, monkeypatch):
+    data = picture("RGB", (60, 40), format=format)
+    assert decode_image(data, 2400).shape == (40, 60, 3)
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("pixels were decoded"))
+    with pytest.raises(ImageError, match=r"60 x 40 px, at most 2399 px .* MAX_IMAGE_PIXELS"):
+        decode_image(data, 2399)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow on damaged tags
