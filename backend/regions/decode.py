@@ -144,9 +144,9 @@ def _crop(region: Region, config: LabelConfig, size: Size) -> Crop:
             "other_image",
         )
     to_name = row.get("to_name")
-    if to_name in config.other_objects:
+    if str(to_name) in config.other_objects:
         raise RegionError(
-            f"expected to_name {config.image.name!r}, got {to_name!r}: another object of the task.",
+            f"expected to_name {config.image.name!r}, got {to_name!r:.60}, another object.",
             "other_image",
         )
     stated = _stated_size(row)

@@ -116,7 +116,7 @@ def _belongs(row: Row, config: LabelConfig) -> bool:
     kind = type_of(row)
     if config.control(str(row.get("from_name"))) is not None:
         return True
-    if kind == "relation" or row.get("to_name") in config.other_objects:
+    if kind == "relation" or str(row.get("to_name")) in config.other_objects:
         return False
     shape = shape_of(row)
     if shape == "vector":

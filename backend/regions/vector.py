@@ -56,19 +56,19 @@ def _in_order(vertices: Any) -> list[Vertex]:
         raise RegionError(f"Vector: expected a list of 1 to {MAX_VERTICES} vertices.")
     if not all(isinstance(vertex, Mapping) for vertex in vertices):
         raise RegionError("Vector: expected vertices {x, y, ...}, got others.")
-    found = {vertex.get("id"): vertex for vertex in vertices}
-    before = [vertex.get("prevPointId") for vertex in vertices]
+    names = {str(vertex.get("id")) for vertex in vertices}
+    before = [str(vertex.get("prevPointId")) for vertex in vertices]
     following = {
         previous: vertex
         for previous, vertex in zip(before, vertices, strict=True)
-        if previous is not None and previous in found
+        if previous in names and previous != "None"
     }
     if not following:
         return vertices  # as listed: nothing says otherwise
-    start = next((v for v, b in zip(vertices, before, strict=True) if b not in found), vertices[0])
+    start = next((v for v, b in zip(vertices, before, strict=True) if b not in names), vertices[0])
     ordered = [start]
     while len(ordered) < len(vertices):
-        after = following.get(ordered[-1].get("id"))
+        after = following.get(str(ordered[-1].get("id")))
         if after is None or after is start:
             raise RegionError("Vector: expected one outline, got one that branches or breaks off.")
         ordered.append(after)

@@ -1,3 +1,5 @@
+from random import Random
+
 import pytest
 
 from backend.errors import ImageError, LabelConfigError
@@ -171,3 +173,31 @@ def test_the_address_of_a_task():
     for data in (*nothing, {"image": 7}, {"image": [["a"]]}, {"other": "a"}):
         with pytest.raises(ImageError, match="'image'"):
             tag.address(data)
+
+
+def test_no_config_of_any_form_raises_anything_else():
+    random = Random(3)
+    parts = [
+        "<View>", "</View>", IMAGE, brush("a"), brush("b", name="t2"), "<Repeater on='$x'>",
+        "</Repeater>", '<Label value="c"/>', '<Brush name="br" toName="img"/>', "<Label/>", "text",
+        brush("a", tag="Labels", name="l"), '<Image name="i2" value="$a[0].b"/>', "<!-- -->",
+        '<VectorLabels name="v" toName="img" closable="true"><Label>x</Label></VectorLabels>',
+        '<BrushLabels name="t3"><Label value="$x"/></BrushLabels>', "<Image/>", "<Labels/>",
+    ]  # fmt: skip
+    read = 0
+    for _ in range(3000):
+        xml = config("".join(random.choices(parts, k=random.randrange(1, 7))))
+        try:
+            parsed = parse_label_config(xml)
+        except LabelConfigError:
+            continue
+        read += 1
+        assert all(parsed.control_for(label).labels for label in parsed.label_map.names)
+        assert isinstance(parsed.scores_only, str)
+    assert read > 20
+
+
+def test_a_config_that_nests_too_deep_is_refused():
+    deep = "<View>" * 300 + IMAGE + brush("a") + "</View>" * 300
+    with pytest.raises(LabelConfigError, match="more than 200 tags"):
+        parse_label_config(deep)

@@ -1,11 +1,14 @@
 """Every region of region_cases: the right mask and label, or the right problem."""
 
+from random import Random
+
 import numpy as np
 import pytest
 
 from backend.label_config import parse_label_config
 from backend.regions import decode_annotation
 from backend.regions.problems import KINDS
+from backend.regions.results import SHAPES
 from tests.backend.region_cases import CASES, HEIGHT, SQUARE, WIDTH, XML
 
 CONFIG = parse_label_config(XML)
@@ -39,3 +42,35 @@ def test_no_region_is_lost_in_silence_among_others():
         assert both.target is not None and alone.target is not None
         assert len(both.target) == len(alone.target) + 1
         assert both.problems == alone.problems
+
+
+JUNK = [
+    None, 0, -1, 1.5, float("nan"), float("inf"), 10**400, "", "x", "1e5", [], [[]], [None], {},
+    True, [1, 2, 3], ["A"], "\ud800", 1e308, [[1, 2], [3, 4], [5, "6"]], {"a": {"b": []}},
+]  # fmt: skip
+
+
+def mutated(value, random):
+    """A copy in which some values, keys or entries are others, or gone."""
+    if random.random() < 0.08:
+        return random.choice(JUNK)
+    if isinstance(value, dict):
+        copy = {k: mutated(v, random) for k, v in value.items() if random.random() > 0.04}
+        if random.random() < 0.1:
+            copy[random.choice([*SHAPES, "closed", "id", "type", "meta"])] = random.choice(JUNK)
+        return copy
+    if not isinstance(value, list):
+        return value
+    if len(value) < 20:
+        return [mutated(each, random) for each in value]
+    return [*value[:-1], random.choice([value[-1], *JUNK])]
+
+
+def test_no_result_of_any_form_raises():
+    random = Random(9)
+    rows = [row for case in CASES for row in case.rows]
+    for _ in range(3000):
+        odd = [mutated(row, random) for row in random.sample(rows, 2)]
+        size = random.choice([(HEIGHT, WIDTH), None])
+        decoded = decode_annotation(odd, CONFIG, size=size)
+        assert all(problem.kind in KINDS for problem in decoded.problems)
