@@ -145,7 +145,7 @@ def take_snapshot(
             unknown[label] = unknown.get(label, 0) + 1
     problems = tuple(
         f"Label {label!r} is in {count} tasks but not in the labelling config; its regions are "
-        "left out. Put the label back, or label them again."
+        "painted out. Put the label back, or label them again."
         for label, count in unknown.items()
     )
     names = config.label_map.names
@@ -153,15 +153,18 @@ def take_snapshot(
 
 
 def _unknown_labels(annotation: Mapping[str, Any], config: LabelConfig) -> set[str]:
-    types = {control.result_type for control in config.controls}
+    """Labels that the annotation's label tags do not have (any more)."""
     found: set[str] = set()
     for region in _result(annotation):
-        if isinstance(region, dict) and region.get("type") in types:
-            value = region.get("value")
-            labels = value.get(region["type"]) if isinstance(value, dict) else None
-            named = labels if isinstance(labels, list) else []
-            found.update(label for label in named if isinstance(label, str))
-    return found - set(config.label_map.names)
+        control = config.control(str(region.get("from_name"))) if isinstance(region, dict) else None
+        value = region.get("value") if control else None
+        labels = value.get(control.result_type) if control and isinstance(value, dict) else None
+        named = labels if isinstance(labels, list) else []
+        found.update(
+            label for label in named
+            if isinstance(label, str) and control and control.label(label) is None
+        )  # fmt: skip
+    return found
 
 
 def _result(annotation: Mapping[str, Any]) -> list[Any]:

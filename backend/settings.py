@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     label_studio_public_url: str = Field(
         "",
         description="Label Studio's address as people type it, if it differs from"
-        " LABEL_STUDIO_URL: the name that Label Studio gives itself (its LABEL_STUDIO_HOST).",
+        " LABEL_STUDIO_URL: the name that Label Studio gives itself (its LABEL_STUDIO_HOST)."
+        " Images that tasks name by it are asked from LABEL_STUDIO_URL.",
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),

@@ -137,6 +137,18 @@ def test_a_snapshot_survives_json():
     assert Snapshot.from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot
 
 
+def test_a_label_by_its_value_beside_an_alias_is_known():
+    config = parse_label_config(
+        '<View><Image name="img" value="$image"/><BrushLabels name="t" toName="img">'
+        '<Label value="cat" alias="c"/></BrushLabels></View>'
+    )
+    tasks = [task(1, annotation(1, region("cat"))), task(2, annotation(2, region("c")))]
+    assert take_snapshot(3, tasks, config, 0.2).problems == ()
+    shouted = region("dog") | {"type": "BrushLabels"}
+    (problem,) = take_snapshot(3, [task(1, annotation(1, shouted))], config, 0.2).problems
+    assert "'dog' is in 1 tasks" in problem
+
+
 def test_annotations_that_do_not_count_are_counted():
     second, skip = annotation(8), annotation(9, was_cancelled=True)
     tasks = [task(1, annotation(7), second, skip), task(2, annotation(10)), task(3, skip)]
