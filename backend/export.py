@@ -20,8 +20,8 @@ from backend.label_config import LabelConfig, parse_label_config
 from backend.steps.choose import read_images
 from backend.versions import validation_now
 from taudis.checkpoint import load_checkpoint, read_card
-from taudis.coco import coco_of
-from taudis.export import coco_results, export_torchvision
+from taudis.coco_write import coco_of, coco_results
+from taudis.export import export_torchvision
 from taudis.instances import Target
 from taudis.mask_rcnn import Detector
 from taudis.onnx_export import Agreement, export_onnx

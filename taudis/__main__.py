@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taudis.arguments import Coco, Images, Model, Out, Seed, bars, say
+from taudis.coco_options import CrowdsOption, SegmentationOption, SkipBad
 from taudis.errors import TaudisError
 from taudis.select_command import select, strategies, why
 
 if TYPE_CHECKING:
-    from taudis.mask_rcnn import Detection, Embedding
+    from taudis.mask_rcnn import Embedding
 
-WITHOUT_MODEL = ("select", "strategies")
+WITHOUT_MODEL = ("select", "strategies", "check")
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -61,18 +62,24 @@ def train(
     weights: Annotated[str, typer.Option(help="none, coco, or a path.")] = "none",
     steps: Annotated[int | None, typer.Option(help="Steps instead of the recipe's.")] = None,
     seed: Seed = 0,
+    crowds: CrowdsOption = "ask",
+    skip_bad: SkipBad = False,
 ) -> None:
-    """Train on every image of a COCO file and write a checkpoint; an interrupted run goes on."""
+    """Train on every image of a COCO file and write a checkpoint; an interrupted run goes on.
+
+    The file is checked first, as by `check`: nothing in it can end the training later.
+    """
     import torch
 
     from taudis.checkpoint import save_checkpoint
-    from taudis.coco import load_coco
+    from taudis.coco_command import open_labelled
     from taudis.recipes import choose
     from taudis.training import Progress
     from taudis.training import train as train_detector
     from taudis.training_state import clear_states
 
-    labels, samples = load_coco(coco, images)
+    checked = open_labelled(coco, images, crowds, skip_bad)
+    labels, samples = checked.label_map, checked.samples
     gpu = torch.cuda.is_available()
     chosen = choose(recipe, samples.statistics(), gpu=gpu, weights=weights, backbone=backbone)
     if steps is not None:
@@ -92,57 +99,70 @@ def train(
             resume_dir=out.with_name(f"{out.name}.resume"),
             progress=show,
         )
-    card = {"recipe": dataclasses.asdict(chosen), "seed": seed, "images": len(samples)}
+    card = {
+        "recipe": dataclasses.asdict(chosen), "seed": seed, "images": len(samples),
+        "coco": checked.to_dict(),
+    }  # fmt: skip
     save_checkpoint(out, detector, card=card)
     clear_states(out.with_name(f"{out.name}.resume"))
-    say({"checkpoint": str(out), "steps": chosen.steps, "images": len(samples)})
+    told = {"checkpoint": str(out), "steps": chosen.steps, "images": len(samples)}
+    say({**told, "coco": checked.to_dict()})
 
 
 @app.command()
-def evaluate(model: Model, coco: Coco, images: Images, seed: Seed = 0) -> None:
-    """Print the mask mAP50 and mAP of a checkpoint on a labelled COCO file."""
+def evaluate(
+    model: Model,
+    coco: Coco,
+    images: Images,
+    seed: Seed = 0,
+    crowds: CrowdsOption = "ask",
+    skip_bad: SkipBad = False,
+) -> None:
+    """Print the mask mAP50 and mAP of a checkpoint on a labelled COCO file, checked first.
+
+    Categories are matched with the checkpoint's labels by name.
+    """
     from taudis.checkpoint import load_checkpoint
-    from taudis.coco import load_coco
+    from taudis.coco_command import for_model, open_labelled
     from taudis.evaluation import evaluate as judge_detector
 
-    labels, samples = load_coco(coco, images)
-    detector, _ = load_checkpoint(model, label_map=labels)
-    say(judge_detector(detector, samples, seed=seed).to_dict())
-
-
-def _results(number: int, detection: Detection, categories: list[int]) -> list[dict[str, object]]:
-    """One image's detections as COCO results, in the COCO file's own category ids."""
-    from taudis.coco import encode
-
-    rows = detection.instances
-    return [
-        {
-            "image_id": number,
-            "category_id": categories[int(label) - 1],
-            "score": float(score),
-            "bbox": [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])],
-            "segmentation": encode(mask),
-        }
-        for label, score, box, mask in zip(
-            rows.labels, rows.scores, rows.boxes, detection.masks(), strict=True
-        )
-    ]
+    checked = open_labelled(coco, images, crowds, skip_bad)
+    detector, _ = load_checkpoint(model)
+    samples = for_model(checked, detector.label_map)
+    found = judge_detector(detector, samples, seed=seed).to_dict()
+    say({**found, "coco": checked.to_dict()})
 
 
 @app.command()
-def predict(model: Model, coco: Coco, images: Images, out: Out) -> None:
-    """Write COCO results (boxes, masks, scores) of every image of a COCO file."""
-    from taudis.checkpoint import load_checkpoint
-    from taudis.coco import load_coco
+def predict(
+    model: Model,
+    coco: Coco,
+    images: Images,
+    out: Out,
+    segmentation: SegmentationOption = "rle",
+    skip_bad: SkipBad = False,
+) -> None:
+    """Write COCO results (boxes, masks, scores) of every image of a COCO file.
 
-    labels, samples = load_coco(coco, images)
-    detector, _ = load_checkpoint(model, label_map=labels)
-    categories = sorted(samples.labels, key=samples.labels.__getitem__)
+    Categories are the file's, matched with the checkpoint's labels by name; 1, 2, ... in the
+    checkpoint's order where the file has none.
+    """
+    from taudis.checkpoint import load_checkpoint
+    from taudis.coco_command import categories_of, for_model, open_pictures
+    from taudis.coco_write import coco_results, form_of
+
+    form = form_of(segmentation)
+    checked = open_pictures(coco, images, skip_bad)
+    detector, _ = load_checkpoint(model)
+    samples = for_model(checked, detector.label_map)
+    categories = categories_of(checked, detector.label_map)
     found: list[dict[str, object]] = []
     for row, number in enumerate(samples.image_ids):
-        found += _results(number, detector.detect([samples.image(row)])[0], categories)
+        detection = detector.detect([samples.image(row)])[0]
+        found += coco_results(number, detection, categories, form)
     out.write_text(json.dumps(found), encoding="utf-8")
-    say({"results": str(out), "images": len(samples), "instances": len(found)})
+    told = {"results": str(out), "images": len(samples), "instances": len(found)}
+    say({**told, "coco": checked.to_dict()})
 
 
 @app.command()
@@ -154,17 +174,21 @@ def score(
     box: Annotated[
         bool, typer.Option("--box", help="Embeddings of the box branch, not the mask's.")
     ] = False,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Run the model over a COCO file's images and write the pool that `select` reads.
 
     The file grows image by image, whatever its size, and has its name only when all is written.
     """
     from taudis.checkpoint import load_checkpoint
-    from taudis.coco import load_coco
+    from taudis.coco_command import for_model, open_pictures
+    from taudis.pool_writer import check_pool_path
     from taudis.scoring import score_to_file
 
-    labels, samples = load_coco(coco, images)
-    detector = load_checkpoint(model, label_map=labels)[0].fast()
+    check_pool_path(out)
+    checked = open_pictures(coco, images, skip_bad)
+    detector = load_checkpoint(model)[0].fast()
+    samples = for_model(checked, detector.label_map)
     pairs = ((number, samples.image(row)) for row, number in enumerate(samples.image_ids))
     embedding: Embedding = "box" if box else "mask"
     about = f"checkpoint {model.name}, {detector.config.backbone}, {embedding} embeddings"
@@ -178,7 +202,32 @@ def score(
             on_image=lambda *_: bar.advance(task),
             about=about,
         )
-    say({"pool": str(out), "images": count, "instances": instances})
+    told = {"pool": str(out), "images": count, "instances": instances}
+    say({**told, "coco": checked.to_dict()})
+
+
+@app.command()
+def check(
+    coco: Coco,
+    images: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of its images; without it no picture is looked at."),
+    ] = None,
+    crowds: CrowdsOption = "ask",
+    skip_bad: SkipBad = False,
+    pictures: Annotated[
+        bool,
+        typer.Option("--pictures", help="As score and predict look at it: annotations are unread."),
+    ] = False,
+) -> None:
+    """Say what is in a COCO file, and what train (with --pictures: score) would make of it.
+
+    Exit code 0: it would be used, and what is left out is counted. 3: it would be refused.
+    """
+    from taudis.coco_command import REFUSED, check_file
+
+    if not check_file(coco, images, crowds, skip_bad=skip_bad, labels=not pictures):
+        raise typer.Exit(REFUSED)
 
 
 app.command()(select)

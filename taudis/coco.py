@@ -1,98 +1,31 @@
-"""COCO files in and out: labels, images, and masks as polygons or run lengths."""
+"""COCO files in and out. `taudis.coco_check` looks at a file before anything is done with it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from faster_coco_eval import mask as rle_tools
 
+from taudis.coco_images import find_picture
+from taudis.coco_masks import box_polygon, decode, encode, is_empty
+from taudis.coco_parse import Annotation, parse_coco
+from taudis.coco_values import Key, box_of
+from taudis.coco_write import coco_of, save_coco
 from taudis.errors import DataError
 from taudis.images import MAX_PIXELS, read_image_file
-from taudis.instances import BoolArray, IntArray, LabelMap, Target
+from taudis.instances import IntArray, LabelMap, Target
 from taudis.labelled import LabelStatistics, Tally
 from taudis.mask_rcnn import Image
 
-Annotation = dict[str, Any]
+__all__ = ["CocoSamples", "coco_of", "decode", "encode", "load_coco", "read_image", "save_coco"]
 
 
 def read_image(path: Path) -> Image:
     """An image file as uint8 [H,W,3] RGB (see `taudis.images`). Raises DataError."""
     return read_image_file(path, MAX_PIXELS)
-
-
-def _polygons(parts: list[Any], height: int, width: int) -> BoolArray:
-    """The union of polygons [x1,y1,x2,y2,...] px as COCO rasterises them."""
-    for part in parts:
-        if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
-            raise DataError("expected polygons of at least three x,y pairs")
-    if not np.isfinite(np.concatenate([np.asarray(part, np.float64) for part in parts])).all():
-        raise DataError("expected finite polygon coordinates")
-    merged = rle_tools.merge(rle_tools.frPyObjects(parts, height, width))
-    return np.asarray(rle_tools.decode(merged)).astype(bool)
-
-
-def _runs(segmentation: dict[str, Any], height: int, width: int) -> BoolArray:
-    """A run-length mask, compressed (a string) or not (a list of counts)."""
-    if list(segmentation.get("size", [])) != [height, width]:
-        raise DataError(f"expected RLE of size [{height}, {width}], got {segmentation.get('size')}")
-    counts = segmentation.get("counts")
-    if isinstance(counts, list):
-        runs = np.asarray(counts, np.int64)
-        if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-            raise DataError(f"expected RLE counts that sum to {height * width}")
-        values = np.arange(len(runs)) % 2 == 1
-        return np.repeat(values, runs).reshape(width, height).T
-    if isinstance(counts, str | bytes):
-        return _compressed_runs(counts, height, width)
-    raise DataError("expected RLE counts as a string or a list")
-
-
-def _compressed_runs(counts: str | bytes, height: int, width: int) -> BoolArray:
-    """COCO's string: 5 bits a character, signed, from the third on relative to two before.
-
-    Decoded here because the C decoders trust the string and write past the image's end.
-    """
-    data = counts.encode() if isinstance(counts, str) else counts
-    runs: list[int] = []
-    at = 0
-    while at < len(data):
-        value, shift, more = 0, 0, True
-        while more:
-            if at >= len(data) or shift > 35:
-                raise DataError("expected a whole RLE string, got one that is cut")
-            char = data[at] - 48
-            value |= (char & 0x1F) << shift
-            more, at, shift = bool(char & 0x20), at + 1, shift + 5
-            if not more and char & 0x10:
-                value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-    return _runs({"size": [height, width], "counts": runs}, height, width)
-
-
-def decode(segmentation: Any, height: int, width: int) -> BoolArray:
-    """A COCO segmentation as a mask [H,W]. Raises DataError where it is none for this size."""
-    try:
-        if isinstance(segmentation, list) and segmentation:
-            return _polygons(segmentation, height, width)
-        if isinstance(segmentation, dict):
-            return _runs(segmentation, height, width)
-    except (TypeError, ValueError, OverflowError, cv2.error) as error:
-        raise DataError(f"segmentation: {error}.") from error
-    raise DataError(f"segmentation: expected polygons or RLE, got {type(segmentation).__name__}.")
-
-
-def encode(mask: BoolArray) -> dict[str, Any]:
-    """A mask [H,W] as COCO's compressed RLE, ready for JSON."""
-    runs = rle_tools.encode(np.asfortranarray(mask, dtype=np.uint8))
-    counts = runs["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": [int(side) for side in mask.shape], "counts": text}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +36,22 @@ class CocoSamples:
     file_names: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]  # (height, width) px as the file says
     annotations: tuple[tuple[Annotation, ...], ...]  # of each image
-    labels: dict[int, int]  # category id -> label 1..K
+    labels: dict[Key, int]  # category id -> label 1..K
     images_dir: Path
+    paths: tuple[Path, ...]  # of each image's picture
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def image(self, index: int) -> Image:
         """The image uint8 [H,W,3]. Raises DataError where it is missing, broken or resized."""
-        image = read_image(self.images_dir / self.file_names[index])
+        path = self.paths[index]
+        if not path.is_file():
+            raise DataError(
+                f"{self.file_names[index]}: expected the picture in {self.images_dir}, it is"
+                " missing there."
+            )
+        image = read_image(path)
         if image.shape[:2] != self.sizes[index]:
             raise DataError(
                 f"{self.file_names[index]}: expected {self.sizes[index]} (height, width) as in the"
@@ -126,7 +66,7 @@ class CocoSamples:
         masks = np.zeros((len(rows), height, width), bool)
         for row, annotation in enumerate(rows):
             try:
-                masks[row] = decode(annotation.get("segmentation"), height, width)
+                masks[row] = decode(_segmentation(annotation), height, width)
             except DataError as error:
                 raise DataError(f"COCO annotation {annotation.get('id')}: {error}") from error
         labels = np.array([self.labels[a["category_id"]] for a in rows], np.int64)
@@ -143,8 +83,9 @@ class CocoSamples:
         tally = Tally()
         for index, size in enumerate(self.sizes):
             rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
-            if all("bbox" in a for a in rows):
-                boxes = np.array([a["bbox"] for a in rows], np.float32).reshape(-1, 4)
+            given = [box for a in rows if (box := box_of(a.get("bbox"))) is not None]
+            if len(given) == len(rows):
+                boxes = np.array(given, np.float32).reshape(-1, 4)
                 boxes[:, 2:] += boxes[:, :2]
                 tally.add(size, boxes, self.labels_at(index))
             else:
@@ -153,6 +94,10 @@ class CocoSamples:
 
     def __getitem__(self, index: int, /) -> tuple[Image, Target]:
         return self.image(index), self.target(index)
+
+    def relabelled(self, labels: dict[Key, int]) -> CocoSamples:
+        """The same images with other labels for the categories: category id -> label 1..K."""
+        return replace(self, labels=labels)
 
     def subset(self, rows: Iterable[int]) -> CocoSamples:
         """The images at the given rows, in that order."""
@@ -164,83 +109,38 @@ class CocoSamples:
             tuple(self.annotations[row] for row in chosen),
             self.labels,
             self.images_dir,
+            tuple(self.paths[row] for row in chosen),
         )
 
 
-def _read(json_path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(json_path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{json_path}: expected a COCO JSON file: {error}.") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(f"{json_path}: expected a COCO object with a list {key!r}.")
-    return dict(content)
+def _segmentation(annotation: Annotation) -> Any:
+    """The segmentation of an object, or its box where it has a box alone."""
+    box = box_of(annotation.get("bbox"))
+    if box is not None and is_empty(annotation.get("segmentation")):
+        return box_polygon(box)
+    return annotation.get("segmentation")
 
 
 def load_coco(json_path: Path, images_dir: Path) -> tuple[LabelMap, CocoSamples]:
     """Labels (in the order of the file's categories) and samples of a COCO instances file.
 
-    Raises DataError where the file is not readable, misses a field, repeats an id, or refers to an
-    image or category that it does not hold. Masks and pixels are checked when they are read.
+    Strict, since it has nobody to tell: raises DataError where something would be left out, and for
+    a size that the file does not give and the picture does not tell. Masks and pixels are checked
+    when they are read. `taudis.coco_check` looks at everything first, and goes on where it can.
     """
-    content = _read(json_path)
-    try:
-        labels = {int(c["id"]): row + 1 for row, c in enumerate(content["categories"])}
-        names = LabelMap(tuple(str(c["name"]) for c in content["categories"]))
-        ids = tuple(int(i["id"]) for i in content["images"])
-        files = tuple(str(i["file_name"]) for i in content["images"])
-        sizes = tuple((int(i["height"]), int(i["width"])) for i in content["images"])
-        of_image: dict[int, list[Annotation]] = {number: [] for number in ids}
-        for annotation in content["annotations"]:
-            if annotation["category_id"] not in labels:
-                raise DataError(f"unknown category {annotation['category_id']}")
-            of_image[int(annotation["image_id"])].append(annotation)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{json_path}: a COCO record is not as expected: {error!r}.") from error
-    if len(of_image) != len(ids) or len(labels) != len(content["categories"]):
-        raise DataError(f"{json_path}: expected unique image and category ids, got duplicates.")
-    per_image = tuple(tuple(of_image[number]) for number in ids)
-    return names, CocoSamples(ids, files, sizes, per_image, labels, images_dir)
-
-
-def coco_of(
-    label_map: LabelMap,
-    images: Iterable[tuple[int, str, tuple[int, int]]],
-    targets: Iterable[Target],
-) -> dict[str, Any]:
-    """A COCO object of images (id, file name, (height, width)) and their targets, ids from 1 on."""
-    content: dict[str, Any] = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": row + 1, "name": name} for row, name in enumerate(label_map.names)],
-    }
-    for (number, name, (height, width)), target in zip(images, targets, strict=True):
-        content["images"].append(
-            {"id": number, "file_name": name, "height": height, "width": width}
-        )
-        for box, label, mask, crowd in zip(
-            target.boxes.tolist(), target.labels, target.masks, target.iscrowd, strict=True
-        ):
-            x1, y1, x2, y2 = box
-            content["annotations"].append({
-                "id": len(content["annotations"]) + 1,
-                "image_id": number,
-                "category_id": int(label),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": int(mask.sum()),
-                "iscrowd": int(crowd),
-                "segmentation": encode(mask),
-            })  # fmt: skip
-    return content
-
-
-def save_coco(
-    json_path: Path,
-    label_map: LabelMap,
-    images: Iterable[tuple[int, str, tuple[int, int]]],
-    targets: Iterable[Target],
-) -> None:
-    """Write `coco_of` the arguments as a JSON file. Raises OSError."""
-    content = coco_of(label_map, images, targets)
-    json_path.write_text(json.dumps(content), encoding="utf-8")
+    file = parse_coco(json_path)
+    wrong = file.found.sentences("left out", "bad", "refused")
+    if not file.labelled or not file.names:
+        wrong.insert(0, "no list of annotations, or no categories.")
+    if wrong:
+        raise DataError(f"{json_path}: {' '.join(wrong)}")
+    paths = tuple(find_picture(images_dir, image.name)[0] for image in file.images)
+    sizes = tuple(
+        image.size or read_image(path).shape[:2]
+        for image, path in zip(file.images, paths, strict=True)
+    )
+    numbers = file.numbers or list(range(1, len(file.images) + 1))
+    rows = tuple(tuple(file.annotations[image.key]) for image in file.images)
+    names = tuple(image.name for image in file.images)
+    samples = CocoSamples(tuple(numbers), names, sizes, rows, file.labels, images_dir, paths)
+    return LabelMap(file.names), samples

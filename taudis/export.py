@@ -5,15 +5,12 @@ from __future__ import annotations
 import ast
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 from taudis import architecture
 from taudis.checkpoint import read_card
-from taudis.coco import encode
-from taudis.mask_rcnn import Detection
 from taudis.weights import CARD_FILE, WEIGHTS_FILE
 
 MODEL_FILE, STATE_FILE = "model.py", "model.pt"
@@ -68,20 +65,3 @@ def export_torchvision(checkpoint: Path, out: Path) -> None:
         shutil.copyfile(checkpoint / name, out / name)
     torch.save(load_file(checkpoint / WEIGHTS_FILE), out / STATE_FILE)
     (out / MODEL_FILE).write_text(standalone_source(), encoding="utf-8")
-
-
-def coco_results(number: int, detection: Detection, categories: list[int]) -> list[dict[str, Any]]:
-    """One image's detections as COCO results; `categories` are the COCO ids of labels 1..K."""
-    rows = detection.instances
-    return [
-        {
-            "image_id": number,
-            "category_id": categories[int(label) - 1],
-            "score": float(score),
-            "bbox": [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])],
-            "segmentation": encode(mask),
-        }
-        for label, score, box, mask in zip(
-            rows.labels, rows.scores, rows.boxes, detection.masks(), strict=True
-        )
-    ]

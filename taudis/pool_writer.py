@@ -44,6 +44,12 @@ DTYPE_NAMES = {
 _live: set[str] = set()  # names of the draft folders that this process writes in
 
 
+def check_pool_path(path: Path) -> None:
+    """Raise DataError for a name that would be read as another format; ask before the work."""
+    if path.suffix == ".npz":
+        raise DataError(f"{path}: expected a name that ends in .safetensors, got .npz.")
+
+
 class PoolWriter:
     """Appends pools (of one image, or blocks of many) to a file that appears when all is written.
 
@@ -70,8 +76,7 @@ class PoolWriter:
         model: str = "",
         embedding_dtype: Literal["float16", "float32"] = "float16",
     ) -> None:
-        if path.suffix == ".npz":
-            raise DataError(f"{path}: expected a name that ends in .safetensors, got .npz.")
+        check_pool_path(path)
         self.path = path
         self.header = PoolHeader(tuple(label_names), model)
         self.images = self.instances = 0

@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from taudis.arguments import Coco, Images, Model, Seed, Steps, bars, say
+from taudis.coco_options import SkipBad
 from taudis.errors import DataError
 from taudis.instances import Pool, Selection
 from taudis.params import Labelled, SelectionParams
@@ -160,6 +161,7 @@ def why(
     labelled: LabelledPool = None,
     only: Only = None,
     seed: Seed = 0,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Draw the first images that `select` chooses with the instances for which it does so.
 
@@ -167,7 +169,7 @@ def why(
     at the images again, since a pool holds no masks. The last line on standard output is JSON.
     """
     from taudis.checkpoint import load_checkpoint
-    from taudis.coco import load_coco
+    from taudis.coco_command import for_model, open_pictures
     from taudis.why_picture import check_picture_path, draw, look_again
 
     check_picture_path(out)
@@ -177,8 +179,9 @@ def why(
         alpha_img=alpha_img, sketch=sketch, epsilon=epsilon,
         edge_bytes=None if edge_mb is None else edge_mb * 1_000_000,
     )  # fmt: skip
-    labels, samples = load_coco(coco, images)
-    detector = load_checkpoint(model, label_map=labels)[0].fast()
+    checked = open_pictures(coco, images, skip_bad)
+    detector = load_checkpoint(model)[0].fast()
+    labels, samples = detector.label_map, for_model(checked, detector.label_map)
     ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
     reasons = explained(
         ranked.pool,

@@ -9,14 +9,15 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from taudis.coco import encode
+from taudis.coco import coco_of, encode, load_coco
 from taudis.errors import DataError
 from taudis.evaluation import Judged, Metrics, evaluate, judge, worse_beyond_interval
 from taudis.instances import LabelMap
-from tests.taudis.detector_cases import LABELS, Pictures, detector
+from tests.taudis.detector_cases import LABELS, Pictures, detector, picture
 
 THREE = LabelMap(("a", "b", "never"))
 
@@ -166,3 +167,22 @@ def test_worse_means_below_the_old_interval():
     assert not worse_beyond_interval(at(0.32, 0.2), at(0.5, 0.31))
     assert not worse_beyond_interval(at(math.nan, 0.2), at(0.5, 0.31))
     assert not worse_beyond_interval(at(0.1, 0.2), at(0.5, math.nan))
+
+
+@pytest.mark.parametrize("ids", [[0, 1], [None, None], [5, 5]])
+def test_perfect_detections_get_1_whatever_ids_the_annotations_have(tmp_path, ids):
+    """faster-coco-eval and pycocotools both take a match with annotation id 0 for a miss."""
+    image, target = picture(0)
+    Image.fromarray(image).save(tmp_path / "0.png")
+    content = coco_of(LABELS, [(1, "0.png", image.shape[:2])], [target])
+    for annotation, number in zip(content["annotations"], ids, strict=True):
+        annotation["id"] = number
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    truth = load_coco(tmp_path / "coco.json", tmp_path)[1].target(0)
+    masks = [encode(mask) for mask in truth.masks]
+    scores = np.ones(len(truth), np.float32)
+    perfect = Judged(
+        image.shape[:2], truth.labels, masks, truth.iscrowd, truth.labels, scores, masks
+    )
+    found = judge([perfect], LABELS)
+    assert found.map50 == 1.0 and found.map == 1.0
