@@ -17,7 +17,7 @@ PARALLEL := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help check format lint types fast test install dev studio browser demo bench lock clean
+.PHONY: help check format lint types fast test install dev studio exporters browser demo bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,10 +36,10 @@ types: dev
 	$(BIN)/mypy
 
 fast: dev
-	$(PARALLEL) -m "not slow and not studio and not browser"
+	$(PARALLEL) -m "not slow and not studio and not browser and not exporters"
 
 # A Label Studio, a worker and a browser fill two cores by themselves, so those tests run alone.
-test: dev studio browser lint types  ## the whole suite: real Label Studio and browser included
+test: dev studio exporters browser lint types  ## the whole suite: real Label Studio and browser included
 	failed=0; \
 	$(PARALLEL) -m "not studio and not browser" || failed=$$?; \
 	$(BIN)/python -m pytest -m "studio or browser" || failed=$$?; \
@@ -58,6 +58,7 @@ bench: dev studio  ## the benchmarks, JSON as the last line of each
 install: .venv/.installed  ## .venv with what the backend needs
 dev: .venv/.dev
 studio: .venv-studio/.installed
+exporters: .venv-exporters/.installed
 
 UV_STAMP := .venv-tools/.uv-$(UV_VERSION)
 $(UV_STAMP):
@@ -83,16 +84,21 @@ endef
 	$(call sync,.venv-studio,requirements-studio.txt)
 	touch $@
 
+.venv-exporters/.installed: requirements-exporters.txt | $(UV_STAMP)
+	$(call sync,.venv-exporters,requirements-exporters.txt)
+	touch $@
+
 browser:
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || { echo "The browser tests need Debian's chromium: apt-get install chromium (as root)"; exit 1; }
 
 # Fully pinned, with hashes, without index addresses.
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
-lock: $(UV_STAMP)  ## resolve pyproject.toml anew into the three lock files
+lock: $(UV_STAMP)  ## resolve pyproject.toml anew into the four lock files
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --group studio -o requirements-studio.txt
+	$(LOCK) --group exporters -o requirements-exporters.txt
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-tools .venv-studio .cache .demo artefacts .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-tools .venv-studio .venv-exporters .cache .demo artefacts .mypy_cache .ruff_cache .pytest_cache
