@@ -20,7 +20,7 @@ from backend.label_config import LabelConfig, parse_label_config
 from backend.steps.choose import read_images
 from backend.versions import validation_now
 from taudis.checkpoint import load_checkpoint, read_card
-from taudis.coco_write import coco_of, coco_results
+from taudis.coco_write import Segmentation, coco_of, coco_results
 from taudis.export import export_torchvision
 from taudis.instances import Target
 from taudis.mask_rcnn import Detector
@@ -60,11 +60,19 @@ class Exported:
     set_aside: int  # tasks whose image could not be had
 
 
-def export(desk: Desk, version: str, out: Path, *, every_image: bool, onnx: bool) -> Exported:
+def export(
+    desk: Desk,
+    version: str,
+    out: Path,
+    *,
+    every_image: bool,
+    onnx: bool,
+    segmentation: Segmentation = "rle",
+) -> Exported:
     """Write a version's model and its predictions to `out`, which must be new or empty.
 
     The images are the labelled validation images with their labels as truth, or every image of the
-    project without truth. A failed export leaves nothing.
+    project without truth. `segmentation` is how masks are written. A failed export leaves nothing.
 
     Raises:
         RoundError: `out` holds something, there is no such model, or the disk does not take it.
@@ -80,7 +88,8 @@ def export(desk: Desk, version: str, out: Path, *, every_image: bool, onnx: bool
         export_torchvision(desk.model_dir(model), draft)
         source = _every(desk) if every_image else _validation(desk, card)
         detector, _ = load_checkpoint(desk.model_dir(model), label_map=source.config.label_map)
-        count, instances = _coco(source, detector.fast(), draft)  # as it serves
+        # The fast detector, as it serves.
+        count, instances = _coco(source, detector.fast(), draft, segmentation)
         agreement = None
         if onnx:
             agreement = export_onnx(detector, draft / "model.onnx", _onnx_images(source))
@@ -152,7 +161,9 @@ def _every(desk: Desk) -> _Source:
     return _Source(config, addresses, walk, set_aside)
 
 
-def _coco(source: _Source, detector: Detector, out: Path) -> tuple[int, int]:
+def _coco(
+    source: _Source, detector: Detector, out: Path, segmentation: Segmentation
+) -> tuple[int, int]:
     """Write the COCO files; how many images and detections they hold."""
     labels = source.config.label_map
     categories = list(range(1, len(labels) + 1))
@@ -164,8 +175,8 @@ def _coco(source: _Source, detector: Detector, out: Path) -> tuple[int, int]:
         sizes.append((task, source.addresses[task], (height, width)))
         truths.append(Target.from_masks(np.zeros((0, height, width), bool), np.zeros(0, np.int64))
                       if target is None else target)  # fmt: skip
-        found += coco_results(task, detector.detect([image])[0], categories)
-    truth = coco_of(labels, sizes, truths)
+        found += coco_results(task, detector.detect([image])[0], categories, segmentation)
+    truth = coco_of(labels, sizes, truths, segmentation)
     (out / "coco_images.json").write_text(json.dumps(truth), encoding="utf-8")
     (out / "coco_predictions.json").write_text(json.dumps(found), encoding="utf-8")
     return len(sizes), len(found)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from taudis.__main__ import app
 from taudis.checkpoint import save_checkpoint
-from taudis.coco import save_coco
+from taudis.coco import decode, save_coco
 from taudis.errors import DataError
 from taudis.pools import load_pool, read_header
 from tests.taudis.detector_cases import LABELS, detector, picture
@@ -54,6 +54,15 @@ def test_a_checkpoint_predicts_scores_and_selects(folder):
     results = json.loads((folder / "found.json").read_text())
     assert len(results) == found["instances"] > 0
     assert {r["category_id"] for r in results} <= {1, 2}
+    polygons = ("--segmentation", "polygon")
+    call("predict", model, coco, folder, folder / "outlines.json", *polygons)
+    outlines = json.loads((folder / "outlines.json").read_text())
+    assert any(r["segmentation"] for r in results)
+    for outline, run in zip(outlines, results, strict=True):
+        if outline["segmentation"]:  # a mask without a pixel has no outline
+            masks = [decode(r["segmentation"], 64, 64) for r in (outline, run)]
+            assert np.array_equal(*masks)
+        assert isinstance(outline["segmentation"], list)
     path = folder / "pool.safetensors"
     assert call("score", model, coco, folder, path)["images"] == 4
     pool, header = load_pool(path), read_header(path)
