@@ -2,8 +2,8 @@
 # Expected: lazy greedy is a faster way to the picks of greedy; for a cover both are exact.
 # Happens: apricot's optimizer "lazy" picks a row that adds nothing while another would add one, and
 #   ends with 3 columns covered where "naive" covers 4. Its gains say so (3, then 0).
-# Version and source: apricot-select 0.6.1, MaxCoverageSelection. The documentation says that the
-#   optimizers differ in speed. scikit-learn is needed but not declared by the package.
+# Version and source: apricot-select 0.6.1, MaxCoverageSelection; measured here. The package
+#   needs scikit-learn and does not declare it.
 # The product: has a greedy of its own; its tests compare with "naive", never with "lazy".
 set -euo pipefail
 folder=$(mktemp -d)
