@@ -1,0 +1,54 @@
+"""What Chromium draws of every kind of file is what the decoder gives."""
+
+import base64
+
+import numpy as np
+import pytest
+
+from taudis.images import decode_image
+from tests.taudis.picture_files import CASES, squares_of
+
+pytestmark = pytest.mark.browser
+
+DRAW = """async data => {
+  const image = new Image(); image.src = data;
+  try { await image.decode() } catch { return null }
+  const canvas = document.createElement("canvas");
+  canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+  const pen = canvas.getContext("2d", {willReadFrequently: true});
+  pen.fillStyle = "#fff"; pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.drawImage(image, 0, 0);
+  const pixels = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+  return [canvas.height, canvas.width, Array.from(pixels)];
+}"""
+TYPES = {"JPEG": "jpeg", "TIFF": "tiff", "PGM": "x-portable-graymap"}
+
+
+@pytest.fixture(scope="module")
+def page(chromium):
+    page = chromium.new_page()
+    page.set_content("<p>pictures</p>")
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
+def test_chromium_draws_what_the_decoder_gives(page, case):
+    data = case.make()
+    kind = case.kind.split(",")[0].split()[0]
+    mime = "image/" + TYPES.get(kind, kind.lower())
+    drawn = page.evaluate(DRAW, f"data:{mime};base64,{base64.b64encode(data).decode()}")
+    assert (drawn is None) == (case.browser == "no")
+    if drawn is None:
+        return
+    height, width, values = drawn
+    shown = np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+    ours = decode_image(data)
+    assert shown.shape == ours.shape
+    apart = np.abs(shown.astype(int) - ours).max()
+    if case.browser == "same":
+        assert apart <= 2
+    else:
+        assert apart > 2
+    if case.browser.startswith("("):
+        assert " ".join(str(pixel) for pixel in squares_of(case, shown)) == case.browser
