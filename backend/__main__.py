@@ -28,6 +28,8 @@ from backend.errors import BackendError
 from backend.logs import setup_logging
 from backend.settings import Settings, load_settings, settings_table
 from backend.store import Lease, Store
+from taudis.coco_options import SegmentationOption
+from taudis.coco_write import form_of
 from taudis.errors import TaudisError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for Label Studio.")
@@ -248,13 +250,21 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also as ONNX (needs onnx and onnxruntime).")
     ] = False,
+    segmentation: SegmentationOption = "rle",
     project: ProjectOption = 0,
 ) -> None:
     """Write a model for others: torchvision weights and code, card, COCO predictions, ONNX."""
     with _shown_errors():
         desk = _desk(project)
         torch.set_num_threads(desk.settings.torch_threads)
-        done = export_.export(desk, version, out, every_image=every_image, onnx=onnx)
+        done = export_.export(
+            desk,
+            version,
+            out,
+            every_image=every_image,
+            onnx=onnx,
+            segmentation=form_of(segmentation),
+        )
         aside = f", {done.set_aside} without a readable image" if done.set_aside else ""
         console.print(
             f"{done.version} is in {out}, with {done.instances} predictions on {done.images} images"

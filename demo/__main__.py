@@ -1,7 +1,8 @@
 """`make demo`: the main job against a real Label Studio that it starts itself.
 
 DEMO=auto labels by itself and ends with a summary; DEMO_DATA and DEMO_IMAGES take a COCO data set;
-DEMO_LABELS is brush (default), polygon or rectangle.
+DEMO_LABELS is brush (default), polygon or rectangle; DEMO_CROWDS says what objects of iscrowd 1 in
+that data set are: objects, ignore, or ask (default), which refuses where they are many.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def options_from(environment: dict[str, str]) -> Options:
     return Options(
         auto=environment.get("DEMO") == "auto",
         folder=Path(environment.get("DEMO_FOLDER", ROOT / ".demo")),
+        crowds=environment.get("DEMO_CROWDS", "ask"),
         data=Path(data) if data else None,
         images=Path(images) if images else None,
         labels=labels,

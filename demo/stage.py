@@ -22,7 +22,9 @@ import requests
 from backend.settings import setting_names
 from demo import pictures
 from demo.studio import DemoError, LabelStudio, Login, free_port
-from taudis.coco import CocoSamples, load_coco
+from taudis.coco import CocoSamples
+from taudis.coco_command import open_labelled
+from taudis.errors import DataError
 from taudis.instances import LabelMap
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +54,7 @@ class Options:
     data: Path | None  # COCO file; None generates pictures
     images: Path | None
     labels: str = "brush"
+    crowds: str = "ask"  # what objects of iscrowd 1 in `data` are: objects, ignore, or ask
     pool_size: int = 150
     held_out_size: int = 60
     budget: int = 16
@@ -63,7 +66,10 @@ class Options:
 def cast_of(options: Options) -> Cast:
     """Generate the pictures, or take a COCO data set, and hold some out.
 
-    Pictures are shuffled by a hash of their file names, so that every run has the same split.
+    Pictures are shuffled by a hash of their file names, so that every run has the same split. What
+    of a data set cannot be used is told on stderr.
+
+    Raises DemoError for a data set that cannot be used as it is.
     """
     if options.data is None:
         count = options.pool_size + options.held_out_size
@@ -75,11 +81,20 @@ def cast_of(options: Options) -> Cast:
     else:
         truth, images = options.data, options.images or options.data.parent / "images"
         name = options.data.parent.name or options.data.stem
-    label_map, samples = load_coco(truth, images)
+    label_map, samples = _truth(truth, images, options.crowds)
     rows = sorted(range(len(samples)), key=lambda row: _hash(samples.file_names[row]))
     held_out = min(options.held_out_size, len(rows) // 3)
     pool = rows[held_out : held_out + options.pool_size]
     return Cast(samples, label_map, images, tuple(pool), tuple(rows[:held_out]), name)
+
+
+def _truth(file: Path, images: Path, crowds: str) -> tuple[LabelMap, CocoSamples]:
+    """A COCO file after the check that `python -m taudis train` makes."""
+    try:
+        checked = open_labelled(file, images, crowds, skip_bad=True)
+    except DataError as error:
+        raise DemoError(str(error).replace("--crowds ", "DEMO_CROWDS=")) from error
+    return checked.label_map, checked.samples
 
 
 def _hash(name: str) -> str:

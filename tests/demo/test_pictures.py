@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -6,6 +7,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from demo.pictures import KINDS, generate, held_out, picture
+from demo.stage import Options, cast_of
+from demo.studio import DemoError
 
 
 def test_same_seed_same_files_and_a_larger_set_begins_with_the_smaller(tmp_path):
@@ -53,3 +56,17 @@ def test_rare_kinds_are_rare_and_some_pictures_empty(tmp_path):
         assert 0.05 <= seen[kind.name] <= 0.11 if kind.rare else seen[kind.name] > 0.3
     empty = 400 - len({a["image_id"] for a in truth["annotations"]})
     assert 4 <= empty <= 40
+
+
+def test_a_data_set_whose_masks_are_all_crowds_is_asked_about(tmp_path):
+    truth = generate(tmp_path, 6, seed=1, size=64)
+    content = json.loads(truth.read_text())
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    truth.write_text(json.dumps(content))
+    options = Options(True, tmp_path, truth, tmp_path / "images", held_out_size=2)
+    with pytest.raises(DemoError, match="DEMO_CROWDS=objects"):
+        cast_of(options)
+    cast = cast_of(replace(options, crowds="objects"))
+    objects = sum(len(cast.samples.target(row)) for row in cast.pool + cast.held_out)
+    assert objects == len(content["annotations"]) > 0

@@ -123,10 +123,12 @@ def test_export_for_others(work, tmp_path):
 
     assert "holds something" in cli(work, "export", work.second, out, well=False)
     every = tmp_path / "every"
-    cli(work, "export", work.first, every, "--every-image")
+    cli(work, "export", work.first, every, "--every-image", "--segmentation", "polygon")
     images = json.loads((every / "coco_images.json").read_text())
     assert {image["id"] for image in images["images"]} == {task["id"] for task in work.tasks()}
     assert images["annotations"] == []
+    predicted = json.loads((every / "coco_predictions.json").read_text())
+    assert predicted and all(isinstance(row["segmentation"], list) for row in predicted)
 
 
 def coco_map50(folder):
