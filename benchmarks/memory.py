@@ -140,7 +140,10 @@ def measure_worker(folder: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     keep_memory_steady(training=True)
     settings, own, sizes = settings_of(folder), psutil.Process(), []
-    desk, round_ = _desk(settings), _round()
+    store = Store(settings.model_dir)
+    lease = store.acquire() or Lease("benchmark", 1)
+    store.update_project(1, title="benchmark")
+    desk, round_ = Desk(settings, store, lease, 1), _round()
     began = time.monotonic()
     result = choose.scored(desk, round_, lambda _: sizes.append(own.memory_info().rss))
     spent = time.monotonic() - began
