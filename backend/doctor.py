@@ -240,7 +240,7 @@ def _pages(desk: Desk) -> Finding:
     said = str(known.state.get("pages") or "") if known else ""
     if not said:
         return Finding("listings", True, "at the usual size")
-    remedy = "All goes on, more slowly. Label Studio's own log has the reason of its 500."
+    remedy = "All goes on, more slowly. Label Studio's own log has the reason."
     return Finding("listings", False, said, remedy)
 
 
@@ -264,8 +264,10 @@ def _images(desk: Desk) -> Finding:
     """The last round read the image of every unlabelled task."""
     known = desk.store.project(desk.project_id)
     found = shown(known.state, "unlabelled") if known else None
+    if found is None:
+        return Finding("images", True, "no round has looked at them yet: the first model does")
     if not found:
-        return Finding("images", True, "none was left out of the order")
+        return Finding("images", True, f"round {found.round}: all could be read")
     remedy = "Import these images again; tasks without a readable image come last in the order."
     told = f"round {found.round}: {found.tasks} tasks; {_told(found)}"
     return Finding("images", False, told, remedy)

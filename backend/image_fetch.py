@@ -99,7 +99,10 @@ class Fetcher:
         prefix = self.public.path.rstrip("/")
         if not where.path.startswith(f"{prefix}/"):
             return where
-        path = self.studio.path.rstrip("/") + where.path.removeprefix(prefix)
+        below = where.path.removeprefix(prefix)
+        if not STUDIO_PATHS.match(below) and self._listed(origin_of(where)[1]):
+            return where  # a proxy may serve other images under the same name
+        path = self.studio.path.rstrip("/") + below
         return where._replace(scheme=self.studio.scheme, netloc=self.studio.netloc, path=path)
 
     def _attempts(

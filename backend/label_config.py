@@ -109,6 +109,7 @@ class LabelConfig:
     controls: tuple[ControlTag, ...]
     label_map: LabelMap
     tools: tuple[ToolTag, ...] = ()  # all that draw on the image, beside labels or not
+    areas: tuple[ToolTag, ...] = ()  # of these the ones whose regions have an area
     other_objects: frozenset[str] = frozenset()  # names of what else a task shows
 
     @property
@@ -179,6 +180,7 @@ def parse_label_config(xml: str) -> LabelConfig:
         controls,
         LabelMap(tuple(names)),
         tuple(_tool(tag, name) for tag in tools),
+        tuple(_tool(tag, name) for tag in tools if _has_area(tag)),
         frozenset(tag.get("name") for tag in objects) - {name},
     )
 

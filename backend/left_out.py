@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from backend.regions.problems import KINDS as REGION_KINDS
@@ -59,10 +59,10 @@ def of_task(task: int, reason: str, kind: str = UNREADABLE_IMAGE) -> LeftOut:
 class Summary:
     """The counts and the first reasons of one part of a round's record."""
 
-    tasks: int  # left out as a whole
-    lost: int  # regions and images that were not used; the other rows were, not as they stand
-    kinds: Mapping[str, int]  # by kind: regions, or images
-    first: tuple[str, ...]  # at most FIRST reasons, the ones that cost most first
+    tasks: int = 0  # left out as a whole
+    lost: int = 0  # regions and images that were not used; the other rows were, not as they stand
+    kinds: Mapping[str, int] = field(default_factory=dict)  # by kind: regions, or images
+    first: tuple[str, ...] = ()  # at most FIRST reasons, the ones that cost most first
     train: int = 0  # labelled tasks that were used; of the part `labels` alone
     validation: int = 0
     round: int = 0  # its number, where a summary stands apart from its round
@@ -83,7 +83,8 @@ class Summary:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Summary:
         """What `to_json` gave."""
-        return cls(**{**value, "first": tuple(value["first"])})
+        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        return cls(**{**known, "first": tuple(known.get("first", ()))})
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -101,7 +102,15 @@ class Summary:
         """The counts and the first reason in one sentence; '' where nothing was left out."""
         if not self.kinds:
             return ""
-        return f"{tasks} left out: {self.tasks} ({self.counted()}). First: {self.first[0]}"
+        return f"{self.headline(tasks)} ({self.counted()}). First: {self.first[0]}"
+
+    def headline(self, tasks: str = "Labelled tasks") -> str:
+        """What became of the worst of it, in words, with its number."""
+        if self.tasks:
+            return f"{tasks} left out: {self.tasks}"
+        if self.lost:
+            return f"Regions painted over, neither object nor background: {self.lost}"
+        return f"Regions used, though not as they stand: {sum(self.kinds.values())}"
 
     def split(self) -> str:
         """How the labelled tasks were used, in words."""

@@ -82,7 +82,8 @@ def _order_called_for(desk: Desk) -> Call | None:
         kind = "first"
     elif not _model_fits(desk):
         labelled = bool(desk.studio.export_annotated(desk.project_id))
-        kind = "train" if labelled else "first"
+        # While a training of these labels has just failed, new tasks get their places without one.
+        kind = "train" if labelled and not _backing_off(desk, "train") else "first"
         reason = f"{reason}; no model can be read that has the labels of the config"
     return None if _backing_off(desk, kind) else Call(kind, reason)
 

@@ -164,7 +164,7 @@ def _left_out(state: Any) -> list[dict[str, Any]]:
     found = [(name, shown(state, part)) for part, name in parts]
     return [
         {
-            "counts": f"{name} tasks left out: {summary.tasks} ({summary.counted()})",
+            "counts": f"{summary.headline(f'{name} tasks')} ({summary.counted()})",
             "first": summary.first,
             "more": sum(summary.kinds.values()) - len(summary.first),
             "round": summary.round,

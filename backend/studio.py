@@ -235,7 +235,7 @@ class Studio:
         what = f"Deleting part of version {version} of project {project}"
         # A list: of a text, Label Studio takes each letter as a version of its own.
         holds = condition("predictions_model_versions", "contains", "List", [version])
-        listing = self._listing(project, what, holds, include="id,predictions", kind="labels")
+        listing = self._listing(project, what, holds, include="id,predictions", kind="predictions")
         doomed, last = list[int](), 0
         while not doomed:
             behind = condition("id", "greater", "Number", last)

@@ -52,8 +52,9 @@ TOO_LARGE_STATUS = frozenset({500, 504})
 """What a page that is too large gets: from Label Studio itself, or from a proxy that waits less."""
 PAGE_TRIES = 2
 """Answers of TOO_LARGE_STATUS to one page until a smaller one is asked for."""
-BUSY = "locked"
-"""In Label Studio's reason where SQLite was busy: the size of the page is not to blame."""
+BUSY = ("database is locked", "database-is-locked", "doesn't operate well")
+"""In Label Studio's reason where SQLite was busy: the size of the page is not to blame. 1.23 puts a
+link and "doesn't operate well" in the place of SQLite's own words."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 RENEW_AFTER = 0.8
 """Part of an access token's life (five minutes) after which the next one is fetched."""
@@ -282,7 +283,9 @@ class Transport:
 
 def _may_be_too_large(answer: Answer) -> bool:
     """Whether a smaller page might be answered where this one was not."""
-    return answer.status in TOO_LARGE_STATUS and BUSY not in reason_of(answer)
+    return answer.status in TOO_LARGE_STATUS and not any(
+        words in reason_of(answer) for words in BUSY
+    )
 
 
 def _origin(url: str) -> str:

@@ -20,10 +20,15 @@ from backend.errors import PageTooLarge, StudioRejected, StudioUnreachable
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-Kind = Literal["tasks", "labels"]
-"""Pages of tasks alone, and pages of tasks with their annotations, which are larger."""
+Kind = Literal["tasks", "labels", "predictions"]
+"""Pages of tasks alone, with their annotations, and with their predictions."""
 
-PAGE: dict[Kind, int] = {"tasks": 500, "labels": 200}
+PAGE: dict[Kind, int] = {"tasks": 500, "labels": 200, "predictions": 100}
+WORDS: dict[Kind, str] = {
+    "tasks": "tasks",
+    "labels": "tasks with their labels",
+    "predictions": "tasks with their predictions",
+}
 SMALLEST_PAGE = 10
 PAGE_SECONDS = 120.0
 FORGET_SECONDS = 3600.0
@@ -37,6 +42,7 @@ class _Shrunk:
     """A page size below the usual one, why, and since when (monotonic seconds)."""
 
     size: int
+    tried: int  # the page that failed first
     reason: str
     since: float
 
@@ -63,10 +69,12 @@ class PageSizes:
             return
         size = max(tried // 2, SMALLEST_PAGE)
         with self._lock:
-            self._shrunk[kind] = _Shrunk(size, reason, time.monotonic())
+            before = self._shrunk.get(kind)
+            first = before.tried if before else tried
+            self._shrunk[kind] = _Shrunk(size, first, reason, time.monotonic())
         logger.warning(
-            "Label Studio could not answer a page of %s tasks (%s); now %s a page",
-            *(tried, reason, size),
+            "Label Studio could not answer a page of %s %s (%s); now %s a page",
+            *(tried, WORDS[kind], reason, size),
         )
 
     def restore(self, kind: Kind) -> None:
@@ -80,8 +88,8 @@ class PageSizes:
         with self._lock:
             found = sorted(self._shrunk.items())
         said = [
-            f"Label Studio could not answer a page of {PAGE[kind]} {kind} ({shrunk.reason}), so"
-            f" {shrunk.size} are read at a time"
+            f"Label Studio could not answer a page of {shrunk.tried} {WORDS[kind]}"
+            f" ({shrunk.reason}), so {shrunk.size} are read at a time"
             for kind, shrunk in found
         ]
         return "; ".join(said)
@@ -172,7 +180,7 @@ class Listing:
                 if time.monotonic() > end:
                     raise
             except StudioUnreachable:
-                if not shrinks and at_most is None:
+                if not shrinks:
                     self.sizes.restore(self.kind)
                 raise
 
@@ -204,6 +212,6 @@ class Listing:
         return {
             "project": self.project,
             "include": self.include,
-            "fields": "all" if self.kind == "labels" else "task_only",
+            "fields": "task_only" if self.kind == "tasks" else "all",
             "query": json.dumps({"filters": filters, "ordering": [ordering]}),
         }

@@ -49,8 +49,17 @@ def union(crops: list[Crop]) -> Crop:
 
 
 def resized(mask: BoolArray, height: int, width: int) -> BoolArray:
-    """A mask in another size: pixels of which at least half is covered."""
+    """A mask in another size: pixels of which at least half is covered.
+
+    Where a mask is too thin to cover half of any pixel, all that it touches: an object that was
+    drawn must not vanish, since its place would train as background.
+    """
     if mask.shape == (height, width):
         return mask
     scaled = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(scaled >= 128)
+    found = np.asarray(scaled >= 128)
+    if found.any() or not mask.any():
+        return found
+    rows, columns = np.nonzero(mask)
+    found[rows * height // mask.shape[0], columns * width // mask.shape[1]] = True
+    return found

@@ -150,13 +150,21 @@ def _crop(region: Region, config: LabelConfig, size: Size) -> Crop:
             "other_image",
         )
     stated = _stated_size(row)
-    if stated is not None:
-        _check_aspect(stated, size)
     control = config.control(str(row.get("from_name")))
     kind = shape_of(row) or (control.kind if control else None)
     if kind is None:
         raise RegionError("it has no shape that can be read.")
+    # A bitmask says its size itself. So do run lengths: the editor reads them by the picture's
+    # size, whatever is stated. Only where they fit the stated size as well is it taken at its word.
+    wrong = kind == "brush" and stated is not None and not _is_of_size(value, stated)
+    if stated is not None and kind != "bitmask" and not (wrong and _is_of_size(value, size)):
+        _check_aspect(stated, size)
     return _shape(kind, value, stated, size)
+
+
+def _is_of_size(value: Mapping[str, Any], size: Size) -> bool:
+    """Whether a brush's run lengths are of a picture of this size."""
+    return stated_values(value.get("rle")) == size[0] * size[1] * 4
 
 
 def _check_aspect(stated: Size, size: Size) -> None:
@@ -199,8 +207,7 @@ def _brush(value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
             f"expected a brush's run lengths (rle), got {', '.join(others) or 'no shape'}; "
             "open the task in Label Studio and submit it again."
         )
-    own = stated_values(rle) == size[0] * size[1] * 4
-    if own or stated is None:
+    if stated is None or _is_of_size(value, size):
         stated = size
     return tight(Crop(resized(decode_rle(rle, *stated), *size), 0, 0))
 

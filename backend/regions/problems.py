@@ -11,7 +11,8 @@ Effect = Literal["used", "painted_out", "dropped"]
 """What became of a region.
 
 used: it is an instance, though not all that it says was followed.
-painted_out: its pixels are known but not what they show: they are neither object nor background.
+painted_out: its pixels are known but not what they show: they are neither object nor background
+(a region that covers no pixel has none to paint).
 dropped: where it lies is not known, so its image must not be trained on as if it were complete.
 """
 

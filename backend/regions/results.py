@@ -38,6 +38,8 @@ A rectangle's height tells it from a key point, whose width is that of the dot.
 """
 
 _LABEL_TYPES = frozenset(tag.lower() for tag in KINDS)
+_PLAIN = frozenset({"ellipse", "polygon", "rectangle"})
+"""Types of bare tools that serve as crops or prompts, too. A brush or a wand paints an object."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +115,25 @@ def shape_of(row: Row) -> Kind | None:
 
 def _belongs(row: Row, config: LabelConfig) -> bool:
     """Whether a result is part of a region that masks are made of."""
-    kind = type_of(row)
-    if config.control(str(row.get("from_name"))) is not None:
-        return True
+    kind, shape = type_of(row), shape_of(row)
+    control = config.control(str(row.get("from_name")))
+    if control is not None:
+        return not (control.tool and _has_no_area(row, config))
     if kind == "relation" or str(row.get("to_name")) in config.other_objects:
         return False
-    shape = shape_of(row)
+    if kind in _PLAIN and not any(each.tool for each in config.controls):
+        return False  # a crop or a prompt: where label tags draw, a bare tool outlines no object
     if shape == "vector":
         return is_closed(row)
     return shape is not None or kind in _LABEL_TYPES - {"vectorlabels"}
+
+
+def _has_no_area(row: Row, config: LabelConfig) -> bool:
+    """Whether a result of a `Labels` tag is a point, or a line that no tool can close."""
+    value, shape = row.get("value"), shape_of(row)
+    if shape == "vector":
+        return not is_closed(row) and all(each.kind != "vector" for each in config.areas)
+    return shape is None and isinstance(value, Mapping) and {"x", "y"} <= value.keys()
 
 
 def is_closed(row: Row) -> bool:

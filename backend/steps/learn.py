@@ -17,7 +17,7 @@ from backend.dataset import AnnotatedSamples, Snapshot, take_snapshot
 from backend.desk import Desk, read_json, remove_tree, state_of, version_name, write_json
 from backend.errors import RoundError
 from backend.label_config import LabelConfig, parse_label_config
-from backend.left_out import Summary
+from backend.left_out import FILE, LeftOut, Summary
 from backend.settings import Settings
 from backend.steps.common import SHOWN_PROBLEMS, Report, Result, record
 from backend.store import Round
@@ -62,6 +62,7 @@ def synced(desk: Desk, round_: Round, report: Report) -> Result:
         label_config=project["label_config"],
         title=project["title"],
         scores_only=config.scores_only,
+        **_forgotten(desk, round_),
     )
     counts = [entry.split for entry in snapshot.entries]
     return {
@@ -75,6 +76,14 @@ def synced(desk: Desk, round_: Round, report: Report) -> Result:
         "watermark": newest,
         "problems": list(snapshot.problems[:SHOWN_PROBLEMS]),
     }
+
+
+def _forgotten(desk: Desk, round_: Round) -> Result:
+    """A first order looks at no image: which of them an earlier round could not read is dropped."""
+    known = dict(desk.project.state.get("left_out") or {})
+    if round_.kind != "first" or known.pop("unlabelled", None) is None:
+        return {}
+    return {"left_out": known}
 
 
 def load_snapshot(desk: Desk, round_: Round) -> tuple[Snapshot, list[Result], LabelConfig]:
@@ -221,6 +230,7 @@ def judged(desk: Desk, round_: Round, report: Report) -> Result:
     """
     version = round_.steps["trained"]["version"]
     samples, config = samples_of(desk, round_, "validation")
+    _recount(desk, round_, samples)
     new, _ = load_checkpoint(desk.model_dir(version), label_map=config.label_map)
     metrics, shown = _measured(new.fast(), samples, desk.settings.seed)
     old = _serving_before(desk, config.label_map)
@@ -234,6 +244,19 @@ def judged(desk: Desk, round_: Round, report: Report) -> Result:
         told = {**told, "serve": False, "reason": reason}
     amend_card(desk.model_dir(version), metrics=metrics.to_dict(), judged=told, **shown)
     return {"version": version, "metrics": metrics.to_dict(), **shown, **told}
+
+
+def _recount(desk: Desk, round_: Round, validation: AnnotatedSamples) -> None:
+    """Record anew what is left out where an image went missing since the training looked at it."""
+    before = round_.steps["trained"]["left_out"]
+    if len(validation) == before["validation"]:
+        return
+    held = {entry.task_id for entry in load_snapshot(desk, round_)[0].of("validation")}
+    path = desk.round_dir(round_) / FILE
+    rows = [LeftOut(**row) for row in read_json(path)["labels"] if row["task"] not in held]
+    rows += validation.left_out
+    counts = {"train": before["train"], "validation": len(validation)}
+    record(desk, round_, "labels", rows, **counts)
 
 
 def _measured(

@@ -161,6 +161,17 @@ def test_prefixes_of_both_names_are_exchanged(studio, source):
             images.load(PUBLIC + path)
 
 
+def test_other_images_under_the_public_name_go_by_the_allowed_hosts(studio, source):
+    """A proxy may serve them beside Label Studio under one name."""
+    studio.routes["/pictures/red.png"] = studio.routes["/data/upload/1/red.png"]
+    public = studio.url.replace("127.0.0.1", "127.0.0.2")
+    listed = {"allowed_hosts": ("127.0.0.2",), "allow_private": True}
+    images = source("http://label-studio.invalid", public_url=public, **listed)
+    with pytest.raises(ImageError) as error:
+        images.load(f"{public}/pictures/red.png")
+    assert "no address of an image on Label Studio" not in str(error.value)
+
+
 def test_a_redirect_to_the_public_name_stays_at_label_studio(studio, source):
     studio.routes["/tasks/7/resolve/"] = redirect(f"{PUBLIC}/data/upload/1/red.png")
     assert is_red(source(public_url=PUBLIC).load("/tasks/7/resolve/?fileuri=aGk="))

@@ -1,18 +1,22 @@
 """The record of what a round left out: counts, first reasons, and where people see them."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from backend.answers import Services
 from backend.desk import Desk
 from backend.doctor import _images, _labels, _pages
+from backend.errors import RoundError
 from backend.left_out import FILE, LeftOut, Summary, of_task, shown
 from backend.metrics import Metrics
 from backend.settings import Settings
 from backend.status import _counted, _left_out, _quality, _view
 from backend.steps.common import record
+from backend.steps.learn import _check_usable
 from backend.store import Store
+from taudis.labelled import LabelStatistics
 
 ROWS = [
     LeftOut(4, "r1", "several_labels", "it has several labels", "used"),
@@ -56,6 +60,41 @@ def test_a_summary_counts_tasks_and_kinds_the_costly_first():
     assert Summary.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
+def test_the_headline_says_what_became_of_the_worst_of_it():
+    painted = Summary.of(ROWS[:2])
+    assert painted.in_words().startswith("Regions painted over, neither object nor background: 1 (")
+    used = Summary.of(ROWS[:1])
+    assert used.in_words().startswith("Regions used, though not as they stand: 1 (")
+
+
+def test_a_summary_of_another_version_of_this_program_is_read():
+    stored = Summary.of(ROWS, train=3).to_json()
+    stored["of a later version"] = 1
+    del stored["lost"]
+    assert Summary.from_json(stored).train == 3 and Summary.from_json({}) == Summary()
+
+
+@pytest.mark.parametrize(
+    ("images", "objects", "says"),
+    [
+        (0, 0, "at least 1 labelled image to train on, got 0 of 5 labelled tasks"),
+        (2, 0, "at least one labelled object to train on, got none in 2 images"),
+    ],
+)
+def test_a_training_set_without_images_or_objects_is_refused_with_the_reasons(
+    images, objects, says
+):
+    round_ = SimpleNamespace(steps={"synced": {"train": 5}})
+    samples = type("Samples", (), {"__len__": lambda _: images})()
+    samples.statistics = LabelStatistics(images, 0.0, objects, 0.0, 64.0)
+    with pytest.raises(RoundError, match=says) as error:
+        _check_usable(round_, samples, Summary.of(ROWS))
+    assert "Labelled tasks left out: 2" in str(error.value) and "cut short" in str(error.value)
+    samples.statistics = LabelStatistics(1, 1.0, 1, 0.1, 64.0)
+    if images:
+        _check_usable(round_, samples, Summary.of(ROWS))
+
+
 def test_nothing_left_out_says_nothing():
     found = Summary.of([], train=3)
     assert not found and found.in_words() == "" and found.counted() == ""
@@ -94,6 +133,7 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(desk, roun
 def test_before_the_first_training_and_where_all_was_used(desk, round_):
     rounds = [desk.store.round(round_.id)]
     assert _counted(rounds, desk.project.state) == "8 labelled, 20 unlabelled"
+    assert _images(desk).found.startswith("no round has looked at them yet")
     assert _labels(desk).well and _images(desk).well and _left_out(desk.project.state) == []
     record(desk, round_, "labels", [], train=5, validation=3)
     assert _labels(desk).well and "5 to train on, 3 to judge by, 0 left out" in _labels(desk).found

@@ -461,3 +461,61 @@ def test_rectangles_need_no_masks_brushes_do():
     assert box["value"]["width"] == pytest.approx(25)
     with pytest.raises(RegionError, match="mask_probs"):
         encode_prediction(bare, only("BrushLabels", "x"), threshold=0.5)
+
+
+POINTS = parse_label_config(
+    '<View><Image name="img" value="$image"/><Labels name="tag" toName="img"><Label value="cat"/>'
+    '</Labels><Rectangle name="box" toName="img"/><KeyPoint name="dot" toName="img"/>'
+    '<Vector name="line" toName="img"/></View>'
+)
+
+
+def test_points_and_open_lines_beside_labels_leave_their_task_alone():
+    common = {"to_name": "img", "original_width": 80, "original_height": 60}
+    box = common | {
+        "id": "b",
+        "from_name": "tag",
+        "type": "labels",
+        "value": BOX | {"labels": ["cat"]},
+    }
+    dot = {"x": 10, "y": 10, "width": 1, "labels": ["cat"]}
+    line = {"vertices": [{"id": "1", "x": 1, "y": 1}], "closed": False, "labels": ["cat"]}
+    others = [
+        common | {"id": name, "from_name": "tag", "type": "labels", "value": value}
+        for name, value in (("d", dot), ("l", line))
+    ]
+    decoded = decode_annotation([box, *others], POINTS, size=SIZE)
+    assert decoded.problems == () and decoded.target is not None
+    assert decoded.target.labels.tolist() == [1] and not decoded.target.iscrowd.any()
+    nothing = box | {"value": {"labels": ["cat"]}}  # a shape that is missing is no point
+    assert decode_annotation([nothing], POINTS, size=SIZE).problems[0].effect == "dropped"
+
+
+def test_a_bare_rectangle_beside_rectangle_labels_is_a_crop_not_an_object():
+    config = parse_label_config(
+        '<View><Image name="img" value="$image"/><RectangleLabels name="box" toName="img">'
+        '<Label value="car"/></RectangleLabels><Rectangle name="crop" toName="img"/></View>'
+    )
+    whole = region("rectangle", "crop", {"x": 0, "y": 0, "width": 100, "height": 100}, [])
+    whole |= {"type": "rectangle", "id": "whole"}
+    decoded = decode_annotation(
+        [whole, region("rectangle", "box", BOX, ["car"])], config, size=SIZE
+    )
+    assert decoded.problems == () and decoded.target is not None
+    assert decoded.target.labels.tolist() == [1] and not decoded.target.iscrowd.any()
+
+
+def test_a_stroke_too_thin_for_half_a_pixel_stays_where_it_was_drawn():
+    thin = np.zeros((600, 800), bool)
+    thin[305, 100:700] = True  # a tenth of a pixel high in the picture as it is used
+    decoded = decode_annotation([brush(thin)], CONFIG, size=SIZE)
+    assert decoded.problems == () and decoded.target is not None
+    rows, columns = np.nonzero(decoded.target.masks[0])
+    assert set(rows) == {30} and (columns.min(), columns.max()) == (10, 69)
+
+
+def test_run_lengths_of_this_pictures_size_count_whatever_size_is_stated():
+    misstated = brush(square()) | {"original_width": 200, "original_height": 80}
+    decoded = decode_annotation([misstated], CONFIG, size=SIZE)
+    assert decoded.problems == () and decoded.target is not None
+    assert np.array_equal(decoded.target.masks[0], square())

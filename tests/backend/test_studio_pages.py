@@ -199,12 +199,20 @@ def test_a_lasting_500_is_told_as_what_came_and_is_no_matter_of_size():
         assert studio.pages.size("tasks") == 500
 
 
-def test_a_busy_database_does_not_shrink_pages():
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "database is locked",
+        # what 1.23.2 says instead (core/utils/exceptions.py)
+        "Sqlite <a href='https://docs.example/#database-is-locked-errors'>doesn't operate well</a>",
+    ],
+)
+def test_a_busy_database_does_not_shrink_pages(reason):
     def busy(server):
         server.most = 0 if len(server.sizes) < 4 else 10**9
 
     with Tasks(range(1, 30), before=busy) as server:
-        server.reason = "database is locked"
+        server.reason = reason
         studio = client(server)
         assert listed(studio) == list(range(1, 30))
         assert server.sizes == [500] * 5
