@@ -161,15 +161,17 @@ def test_prefixes_of_both_names_are_exchanged(studio, source):
             images.load(PUBLIC + path)
 
 
-def test_other_images_under_the_public_name_go_by_the_allowed_hosts(studio, source):
-    """A proxy may serve them beside Label Studio under one name."""
-    studio.routes["/pictures/red.png"] = studio.routes["/data/upload/1/red.png"]
-    public = studio.url.replace("127.0.0.1", "127.0.0.2")
+def test_other_images_under_the_public_name_go_by_the_allowed_hosts(studio, stranger, source):
+    """A proxy may serve them beside Label Studio under one name; the token stays at home."""
     listed = {"allowed_hosts": ("127.0.0.2",), "allow_private": True}
-    images = source("http://label-studio.invalid", public_url=public, **listed)
-    with pytest.raises(ImageError) as error:
-        images.load(f"{public}/pictures/red.png")
-    assert "no address of an image on Label Studio" not in str(error.value)
+    images = source(public_url=stranger.url, **listed)
+    assert is_red(images.load(f"{stranger.url}/red.png"))
+    assert is_red(images.load(f"{stranger.url}/data/upload/1/red.png"))
+    assert [path for path, _ in stranger.seen] == ["/red.png"]
+    assert "Authorization" not in stranger.seen[0][1]
+    assert [path for path, _ in studio.seen] == ["/data/upload/1/red.png"]
+    with pytest.raises(ImageError, match="no address of an image on Label Studio"):
+        source(public_url=stranger.url).load(f"{stranger.url}/other.png")
 
 
 def test_a_redirect_to_the_public_name_stays_at_label_studio(studio, source):
