@@ -12,20 +12,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from taudis.coco_masks import encode
 from taudis.coco_values import Key
 from taudis.errors import DataError
-from taudis.instances import BoolArray, LabelMap, Target
+from taudis.instances import BoolArray, IntArray, LabelMap, Target
+from taudis.outlines import Points, bridge, oriented, parts_of
 
 if TYPE_CHECKING:
     from taudis.mask_rcnn import Detection
 
 Segmentation = Literal["rle", "polygon"]
-Points = npt.NDArray[np.int64]
 
 
 def segmentation_of(mask: BoolArray, form: Segmentation = "rle") -> Any:
@@ -39,45 +37,23 @@ def polygons_of(mask: BoolArray) -> list[list[float]]:
     Parts that touch at a corner alone are one polygon. pycocotools gives the mask back bit for bit
     (the tests say so), a reader that fills by the even-odd or the winding rule too.
     """
-    # Doubled, every corner of the mask has a contour pixel of its own, whose centre maps to it.
-    doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
-    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if not contours:
-        return []
-    rings = [_corners((contour[:, 0, :].astype(np.int64) + 1) // 2) for contour in contours]
-    parents = tree[0, :, 3]
     outlines = []
-    for index in np.flatnonzero(parents < 0):
-        outline = rings[index]
-        for hole in np.flatnonzero(parents == index):
-            outline = _bridge(outline, rings[hole])
+    for outer, holes in parts_of(mask):
+        outline = oriented(_corners(outer), 1)
+        for hole in holes:
+            outline = bridge(outline, oriented(_corners(hole), -1))
         outlines.append([float(side) for side in outline.ravel()])
     return outlines
 
 
-def _corners(ring: Points) -> Points:
+def _corners(ring: IntArray) -> Points:
     """A ring without repeated points and points on straight runs."""
     ring = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
     before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     turns = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] != 0
     back = (before * after).sum(axis=1) < 0
     kept = ring[turns | back]
-    return kept if len(kept) >= 3 else ring
-
-
-def _area(ring: Points) -> float:
-    x, y = ring.T
-    return float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 2
-
-
-def _bridge(outline: Points, hole: Points) -> Points:
-    """One ring: the outline up to the corner nearest to the hole, around the hole, and on."""
-    if _area(outline) * _area(hole) > 0:
-        hole = hole[::-1]
-    distances = ((outline[:, None] - hole[None]) ** 2).sum(axis=2)
-    at, start = np.unravel_index(int(distances.argmin()), distances.shape)
-    around = np.concatenate([hole[start:], hole[: start + 1]])
-    return np.concatenate([outline[: at + 1], around, outline[at:]])
+    return np.asarray(kept if len(kept) >= 3 else ring, np.float64)
 
 
 def form_of(text: str) -> Segmentation:

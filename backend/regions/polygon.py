@@ -17,6 +17,7 @@ import numpy.typing as npt
 from backend.errors import RegionError
 from backend.regions.crop import Crop, tight
 from taudis.instances import BoolArray, IntArray
+from taudis.outlines import Points, area, bridge, oriented, parts_of
 
 SIMPLIFY_PX = 0.5
 SPECK_PX = 4
@@ -32,7 +33,6 @@ MAX_CROSSINGS = 50_000_000
 _CHUNK = 1_000_000
 _STAIR, _CUT = 4, 0.4  # px, and what cutting the corners of such stairs may move: 4 / (2 * 4 + 2)
 
-Points = npt.NDArray[np.float64]
 _Part = tuple[float, IntArray, list[IntArray]]  # area in px, outline and holes at pixel corners
 
 
@@ -53,18 +53,12 @@ def mask_to_polygons(
 
 def trace(mask: BoolArray, *, simplify_px: float = SIMPLIFY_PX) -> list[Points]:
     """Outlines [n,2] (x, y) in px at pixel corners of a mask [h,w], largest part first."""
-    # Doubled, every corner of the mask has a contour pixel of its own, whose centre maps to it.
-    doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
-    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if not contours:
+    parts = [
+        (abs(area(outer)) - sum(abs(area(hole)) for hole in holes), outer, holes)
+        for outer, holes in parts_of(mask)
+    ]
+    if not parts:
         return []
-    corners = [(contour[:, 0, :].astype(np.int64) + 1) // 2 for contour in contours]
-    parents = tree[0, :, 3]
-    parts: list[_Part] = []
-    for index in np.flatnonzero(parents < 0):
-        holes = [corners[hole] for hole in np.flatnonzero(parents == index)]
-        area = abs(_area(corners[index])) - sum(abs(_area(hole)) for hole in holes)
-        parts.append((area, corners[index], holes))
     kept = _without_specks(sorted(parts, key=lambda part: -part[0]))
     return [_with_holes(outer, holes, simplify_px) for _, outer, holes in kept]
 
@@ -77,18 +71,12 @@ def _without_specks(parts: list[_Part]) -> list[_Part]:
     return parts if parts[0][0] >= SPECK_PX else []
 
 
-def _area(points: IntArray | Points) -> float:
-    """Signed area by the shoelace formula."""
-    x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
-
-
 def _with_holes(outer: IntArray, holes: list[IntArray], simplify_px: float) -> Points:
-    outline = _oriented(_simplified(outer, simplify_px), 1)
+    outline = oriented(_simplified(outer, simplify_px), 1)
     for hole in holes:
         inner = _simplified(hole, simplify_px)
-        if abs(_area(inner)) > 0:
-            outline = _bridge(outline, _oriented(inner, -1))
+        if abs(area(inner)) > 0:
+            outline = bridge(outline, oriented(inner, -1))
     return outline
 
 
@@ -105,7 +93,7 @@ def _douglas_peucker(points: IntArray | Points, tolerance: float) -> Points:
     """Points in halves of a px, thinned; as they are where less than a triangle would be left."""
     halves = np.rint(points * 2).astype(np.int32)
     simple = cv2.approxPolyDP(halves[:, None], 2 * tolerance, True)[:, 0]
-    kept = simple if len(simple) >= 3 and _area(simple.astype(np.int64)) != 0 else halves
+    kept = simple if len(simple) >= 3 and area(simple.astype(np.int64)) != 0 else halves
     return np.asarray(kept, np.float64) / 2
 
 
@@ -120,22 +108,6 @@ def _without_stairs(corners: Points) -> Points:
     middle = cut | np.roll(cut, -1)  # of the run that starts at the corner
     both = np.stack([corners, (corners + following) / 2], axis=1)
     return np.asarray(both[np.stack([~cut, middle], axis=1)], np.float64)
-
-
-def _oriented(points: Points, sign: int) -> Points:
-    return points if _area(points) * sign > 0 else points[::-1]
-
-
-def _bridge(outline: Points, hole: Points) -> Points:
-    """One ring: the outline up to the corner nearest to the hole, around the hole, and on."""
-    best, at, start = np.inf, 0, 0
-    for index, corner in enumerate(hole):
-        distances = ((outline - corner) ** 2).sum(axis=1)
-        nearest = int(distances.argmin())
-        if distances[nearest] < best:
-            best, at, start = float(distances[nearest]), nearest, index
-    around = np.concatenate([hole[start:], hole[: start + 1]])
-    return np.concatenate([outline[: at + 1], around, outline[at:]])
 
 
 def polygon_to_crop(points: Any, height: int, width: int) -> Crop:

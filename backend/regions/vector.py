@@ -17,8 +17,9 @@ import numpy as np
 
 from backend.errors import RegionError
 from backend.regions.crop import Crop
-from backend.regions.polygon import Points, fill
+from backend.regions.polygon import fill
 from backend.regions.rectangle import number
+from taudis.outlines import Points
 
 MAX_VERTICES = 10_000
 STRAY_PX = 0.1
