@@ -157,13 +157,13 @@ def _unknown_labels(annotation: Mapping[str, Any], config: LabelConfig) -> set[s
     found: set[str] = set()
     for region in _result(annotation):
         control = config.control(str(region.get("from_name"))) if isinstance(region, dict) else None
-        value = region.get("value") if control else None
-        labels = value.get(control.result_type) if control and isinstance(value, dict) else None
-        named = labels if isinstance(labels, list) else []
-        found.update(
-            label for label in named
-            if isinstance(label, str) and control and control.label(label) is None
-        )  # fmt: skip
+        if control is None or not isinstance(region.get("value"), dict):
+            continue
+        given = region["value"].get(control.result_type)
+        labels = (
+            [each for each in given if isinstance(each, str)] if isinstance(given, list) else []
+        )
+        found.update(label for label in labels if control.label(label) is None)
     return found
 
 

@@ -49,8 +49,7 @@ class Desk:
         Raises:
             SettingsError: no address or no token is known, with the setting to give.
         """
-        url = self.settings.label_studio_url or self.project.origin
-        url = url or str(self.project.state.get("candidate_origin") or "")
+        url = self.settings.label_studio_url or origin_seen(self.project)
         token = token_for(self.settings, self.project_id)
         if not url:
             raise SettingsError(f"Label Studio's address is not known. {ADDRESS_HINT}")
@@ -82,6 +81,11 @@ class Desk:
     def model_dir(self, version: str) -> Path:
         """The checkpoint folder of a version."""
         return self.data / "models" / str(self.project_id) / version
+
+
+def origin_seen(project: Project) -> str:
+    """The address that a project's Label Studio gave, confirmed or not; '' while none is known."""
+    return project.origin or str(project.state.get("candidate_origin") or "")
 
 
 def image_source(settings: Settings, studio: Studio) -> ImageSource:

@@ -6,7 +6,7 @@ name, once it cannot be reached: one cause, one line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +41,6 @@ class Finding:
 
 
 Check = Callable[[Desk], Finding]
-
-NEXT_TRAINING = "The next training counts again: press Start Training."
 
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
@@ -234,10 +232,15 @@ def _models(desk: Desk) -> Finding:
     return Finding(name, False, "; ".join(damaged), remedy)
 
 
+def _state(desk: Desk) -> Mapping[str, Any]:
+    """What the store knows of the project; nothing before it is connected."""
+    known = desk.store.project(desk.project_id)
+    return known.state if known else {}
+
+
 def _pages(desk: Desk) -> Finding:
     """Label Studio answers listings at the usual size."""
-    known = desk.store.project(desk.project_id)
-    said = str(known.state.get("pages") or "") if known else ""
+    said = str(_state(desk).get("pages") or "")
     if not said:
         return Finding("listings", True, "at the usual size")
     remedy = "All goes on, more slowly. Label Studio's own log has the reason."
@@ -246,8 +249,7 @@ def _pages(desk: Desk) -> Finding:
 
 def _labels(desk: Desk) -> Finding:
     """The last training used every labelled task as it stands."""
-    known = desk.store.project(desk.project_id)
-    found = shown(known.state, "labels") if known else None
+    found = shown(_state(desk), "labels")
     if found is None:
         return Finding("labels", True, "no training has read them yet")
     used = f"round {found.round}: {found.split()}"
@@ -255,15 +257,14 @@ def _labels(desk: Desk) -> Finding:
         return Finding("labels", True, f"{used}; {_told(found)}" if found else used)
     remedy = (
         "Open these tasks in Label Studio and label what is named anew; left_out.json of the round"
-        f" lists all. {NEXT_TRAINING}"
+        " lists all. The next training counts again: press Start Training."
     )
     return Finding("labels", False, f"{used}; {_told(found)}", remedy)
 
 
 def _images(desk: Desk) -> Finding:
     """The last round read the image of every unlabelled task."""
-    known = desk.store.project(desk.project_id)
-    found = shown(known.state, "unlabelled") if known else None
+    found = shown(_state(desk), "unlabelled")
     if found is None:
         return Finding("images", True, "no round has looked at them yet: the first model does")
     if not found:

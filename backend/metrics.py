@@ -81,15 +81,16 @@ class _StoreFigures:
             labels=["project", "use"],
         )
         try:
-            self._read(rounds, pending, rung)
-            for project in self._store.projects():
-                _count_left_out(project, left_out, labelled)
+            self._read(rounds, pending, rung, left_out, labelled)
         except SQLAlchemyError:
             logger.warning("The store could not be read for /metrics", exc_info=True)
         yield from (rounds, pending, rung, left_out, labelled)
 
-    def _read(self, rounds: Metric, pending: Metric, rung: Metric) -> None:
+    def _read(
+        self, rounds: Metric, pending: Metric, rung: Metric, left_out: Metric, labelled: Metric
+    ) -> None:
         for project in self._store.projects():
+            _count_left_out(project, left_out, labelled)
             name = str(project.id)
             outcomes = [r.outcome or "open" for r in self._store.rounds(project.id, limit=200)]
             for outcome in sorted(set(outcomes)):

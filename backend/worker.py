@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend import connect, news, prune
-from backend.desk import Desk
+from backend.desk import Desk, origin_seen
 from backend.errors import BackendError, LeaseLost, StudioNotFound
 from backend.rounds import Heartbeat, run_round
 from backend.settings import Settings
@@ -259,7 +259,7 @@ class _Patience:
         known = store.project(self.project)
         if known is None or self.who == "janitor":
             return
-        pages = shared_sizes(self.worker.settings.label_studio_url or known.origin).notice
+        pages = shared_sizes(self.worker.settings.label_studio_url or origin_seen(known)).notice
         if pages != (known.state.get("pages") or ""):
             store.update_project(self.project, pages=pages)
         troubles = {**(known.state.get("troubles") or {}), self.who: trouble}

@@ -22,7 +22,7 @@ from PIL import Image as PillowImage
 from taudis.colour import to_srgb
 from taudis.errors import DataError, ImageTooLarge
 
-__all__ = ["FORMATS", "MAX_PIXELS", "decode_image", "eight_bits", "read_image_file"]
+__all__ = ["BROKEN", "FORMATS", "MAX_PIXELS", "decode_image", "eight_bits", "read_image_file"]
 
 Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 100_000_000
@@ -48,7 +48,7 @@ SIGNATURES: Mapping[bytes, str] = {
     b"\x89HDF": "HDF5",
 }
 
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -61,6 +61,7 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
+"""What Pillow raises for a damaged file."""
 
 
 def read_image_file(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -103,7 +104,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
         raise DataError(
             f"The image decodes to far more than {max_pixels} px; scale it down."
         ) from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise DataError(f"The image file is broken or cut short ({error}).") from None
 
 
@@ -199,7 +200,7 @@ def _what_tiff(data: bytes) -> str:
         samples, bits = tags.get(277, 1), tags.get(258, (1,))
         kinds = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex"}
         kind = kinds.get(tags.get(339, (1,))[0], "unknown")
-    except _BROKEN:
+    except BROKEN:
         return "The file is a broken TIFF."
     return (
         f"The TIFF has {samples} sample(s) a pixel of {'/'.join(map(str, bits))} bits ({kind}),"
@@ -235,7 +236,7 @@ def _upright(image: PillowImage.Image) -> PillowImage.Image:
     try:
         exif.load(block)
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-    except _BROKEN:  # browsers show an image with a damaged EXIF block as it lies
+    except BROKEN:  # browsers show an image with a damaged EXIF block as it lies
         return image
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)

@@ -7,8 +7,6 @@ without alpha paints all of it. It draws in black on nothing, in the picture's o
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
 from io import BytesIO
 
 import numpy as np
@@ -16,14 +14,11 @@ from PIL import Image, UnidentifiedImageError
 
 from backend.data_address import is_data_address, read_data_address
 from backend.errors import ImageError, RegionError
+from taudis.images import BROKEN
 from taudis.instances import BoolArray
 
 FORMATS = ("PNG", "WEBP")
 MAX_BYTES = 50_000_000
-_BROKEN = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error,
-)  # fmt: skip
 
 
 def decode_bitmask(address: object, max_pixels: int) -> BoolArray:
@@ -54,7 +49,7 @@ def decode_bitmask(address: object, max_pixels: int) -> BoolArray:
         raise RegionError("Bitmask: expected a PNG, got no image.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RegionError(f"Bitmask: expected at most {max_pixels} px, got far more.") from None
-    except _BROKEN:
+    except BROKEN:
         raise RegionError("Bitmask: the PNG is broken or cut short.") from None
 
 

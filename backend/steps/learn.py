@@ -248,9 +248,9 @@ def judged(desk: Desk, round_: Round, report: Report) -> Result:
 
 def _recount(desk: Desk, round_: Round, validation: AnnotatedSamples) -> None:
     """Record anew what is left out where an image went missing since the training looked at it."""
-    before = round_.steps["trained"]["left_out"]
-    if len(validation) == before["validation"]:
-        return
+    before = round_.steps["trained"].get("left_out")
+    if before is None or len(validation) == before["validation"]:
+        return  # None: trained by an earlier build, which recorded nothing
     held = {entry.task_id for entry in load_snapshot(desk, round_)[0].of("validation")}
     path = desk.round_dir(round_) / FILE
     rows = [LeftOut(**row) for row in read_json(path)["labels"] if row["task"] not in held]

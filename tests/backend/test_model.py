@@ -243,6 +243,7 @@ def test_setup_of_2x_records_a_project_where_label_studio_is_configured(
     services.store.close()
 
 
+# tests/contract/label_studio_ml_2.sh runs this file on 2.x, where 1.0.9's way is not to be had.
 @pytest.mark.skipif(INSTALLED_2X, reason="label-studio-ml 2.x is installed")
 def test_the_way_109_makes_and_calls_it(services):
     model = TaudisModel.bound_to(services)(

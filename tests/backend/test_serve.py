@@ -238,7 +238,7 @@ def test_a_caller_may_reuse_a_connection_after_a_pause(tmp_path):
         connection = HTTPConnection("127.0.0.1", port, timeout=10)
         asked(connection)
         kept = connection.sock
-        time.sleep(3.5)
+        time.sleep(3.5)  # the pause is what is tested
         asked(connection)
         assert connection.sock is kept  # the same one, not a new one behind our back
         # and one that is still kept does not hold up the end
@@ -254,7 +254,7 @@ def test_the_limit_is_what_decides(tmp_path):
     with web(tmp_path, keep_alive=1) as (_, port):
         connection = HTTPConnection("127.0.0.1", port, timeout=10)
         asked(connection)
-        time.sleep(3.5)
+        time.sleep(3.5)  # the limit, and the time until gunicorn looks at its connections
         with pytest.raises((RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
             asked(connection)
         connection.close()

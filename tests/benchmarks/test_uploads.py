@@ -135,7 +135,7 @@ def test_memory_counts_children_and_keeps_the_peak(monkeypatch):
         try:
             limit, peak = time.monotonic() + 20, 0.0
             while peak < 60 and time.monotonic() < limit:
-                time.sleep(0.1)
+                time.sleep(0.1)  # the process holds its memory for half a second
                 peak = max(peak, memory.reset().get("tree", 0.0))
             assert 60 < peak < 150
         finally:

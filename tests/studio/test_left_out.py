@@ -8,23 +8,12 @@ import pytest
 import requests
 
 from backend.dataset import is_validation
-from tests.studio.loop import PASSWORD, USER, Loop, make_pictures, make_project, wait_for
+from tests.studio.loop import PASSWORD, USER, make_pictures, make_project, wait_for
 from tests.studio.test_doctor import failures
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
 TASKS, BROKEN = 16, 4
-
-
-@pytest.fixture(scope="module")
-def loop(studio, tmp_path_factory):
-    made = Loop(studio, tmp_path_factory.mktemp("left-out"))
-    try:
-        made.start_web()
-        made.start_worker()
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +49,7 @@ def test_four_of_eight_labelled_tasks_that_cannot_be_read_are_counted_everywhere
     first = min(task["id"] for task in work.broken)
     assert re.search(rf"Task {first}: Region \w+: {reason}", page)
 
-    found = failures(loop.cli("doctor", well=False))[work.id]
+    found = failures(loop.cli("doctor", "--project", str(work.id), well=False))[work.id]
     assert set(found) == {"labels"}
     assert (
         split in found["labels"][0] and kind in found["labels"][0] and reason in found["labels"][0]

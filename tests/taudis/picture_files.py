@@ -227,7 +227,7 @@ def paletted(*indices: int) -> Image.Image:
 
 
 def standing(format: str, **options: object) -> bytes:
-    """Red above blue, stored as blue, red with orientation 6 (turn clockwise)."""
+    """Red above blue, stored as red, blue with orientation 6 (turn clockwise)."""
     on_its_side = block("RGB", (0, 0, 255), RED).transpose(Image.Transpose.ROTATE_180)
     return saved(on_its_side, format, exif=turn(), **options)
 
