@@ -5,8 +5,8 @@
 #   three annotations, the rectangle's without a mask. Ids begin with 0.
 # Version and source: label-studio-sdk 2.1.2, label_studio_sdk.converter (imports.coco, and the COCO
 #   export that Label Studio 1.23.2 offers). The importer calls segmentation "experimental".
-# The product: an annotation without a mask is reported by the check of a COCO file before any
-#   training; the backend reads Label Studio's own JSON, not its COCO export.
+# The product: the check of a COCO file takes the box of such an annotation as its mask, and says so.
+#   The backend reads Label Studio's own JSON, not its COCO export.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -6,7 +6,7 @@
 #   pixels becomes a box of 200. pycocotools raises a TypeError about a numpy array.
 # Version and source: imantics 0.1.12, faster-coco-eval 1.8.0, pycocotools 2.0.11 (frPyObjects). The
 #   contour is OpenCV's, which gives the two end points of such a line.
-# The product: a polygon of fewer than three points is refused by its annotation id.
+# The product: a polygon of fewer than three points covers no pixel. The check counts and names it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
