@@ -1,7 +1,8 @@
 """gunicorn's entry (`gunicorn _wsgi:app`), and what `label-studio-ml start .` runs.
 
-Run directly it serves and keeps a worker running beside (backend.serve). It takes the arguments
-that label-studio-ml's own `_wsgi.py` takes, but `--with`: settings are environment variables here.
+Run directly it serves and keeps a worker running beside (backend.commands.serve). It takes the
+arguments that label-studio-ml's own `_wsgi.py` takes, but `--with`: settings are environment
+variables here.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def parse(arguments: list[str]) -> Settings:
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop. Returns the exit code."""
-    from backend.serve import serve
+    from backend.commands.serve import serve
 
     try:
         settings = parse(arguments)
@@ -80,7 +81,7 @@ if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 elif __name__ != "__mp_main__":  # a spawned process imports its parent's main file under that name
     with without_torch():
-        from backend.app import create_app
+        from backend.web.app import create_app
 
     _settings = load_settings()
     setup_logging(_settings.log_level)

@@ -16,20 +16,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from backend import connect as connection
-from backend import doctor as doctor_
-from backend import export as export_
-from backend import operate
-from backend import prune as prune_
-from backend import versions as versions_
-from backend import worker as worker_
-from backend.desk import Desk
+from backend.commands import doctor as doctor_
+from backend.commands import export as export_
+from backend.commands import operate
+from backend.commands import versions as versions_
 from backend.errors import BackendError
 from backend.logs import setup_logging
 from backend.settings import Settings, load_settings, settings_table
-from backend.store import Lease, Store
-from taudis.coco_options import SegmentationOption
-from taudis.coco_write import form_of
+from backend.store.database import Lease, Store
+from backend.worker import connection
+from backend.worker import prune as prune_
+from backend.worker import worker as worker_
+from backend.worker.context import Desk
+from taudis.cli.coco_options import SegmentationOption
+from taudis.data.coco.write import form_of
 from taudis.errors import TaudisError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for Label Studio.")
@@ -87,7 +87,7 @@ def worker() -> None:
 @app.command()
 def serve() -> None:
     """Run the web process and a worker beside it."""
-    from backend.serve import serve as serve_
+    from backend.commands.serve import serve as serve_
 
     with _shown_errors():
         serve_(_settings())

@@ -34,7 +34,7 @@ class LabelConfigError(BackendError, ValueError):
 class RegionError(BackendError, ValueError):
     """One region that makes no mask; the rest of its task is kept.
 
-    `kind` is one of `backend.regions.problems.KINDS`: what it is counted as.
+    `kind` is one of `backend.label_studio.regions.problems.KINDS`: what it is counted as.
     """
 
     def __init__(self, message: str, kind: str = "unreadable_shape") -> None:

@@ -15,8 +15,8 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import SettingsError
-from taudis.params import Sketch
-from taudis.strategies import STRATEGIES
+from taudis.selection.params import Sketch
+from taudis.selection.strategies import STRATEGIES
 
 
 class Settings(BaseSettings):

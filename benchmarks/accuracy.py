@@ -4,11 +4,11 @@
 
 Test images are those whose sha1 of the file name is 0 modulo 5, whole, never cropped to fit; the
 others are trained on. The recipe is the product's own choice for these labels
-(`taudis.recipes.choose`). Without --minutes its own number of steps is trained; with it, steps are
-as many as fit into so many minutes of one CPU core, by the time of the first steps of a short
-training, so that a figure on another machine is that machine's. Times are CPU seconds of training,
-decoding and augmentation included. The last line is JSON: every run, means, sample standard
-deviations and 95 % intervals of the mean over the seeds (Student's t).
+(`taudis.training.recipes.choose`). Without --minutes its own number of steps is trained; with it,
+steps are as many as fit into so many minutes of one CPU core, by the time of the first steps of a
+short training, so that a figure on another machine is that machine's. Times are CPU seconds of
+training, decoding and augmentation included. The last line is JSON: every run, means, sample
+standard deviations and 95 % intervals of the mean over the seeds (Student's t).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from taudis.coco import CocoSamples, load_coco
-from taudis.evaluation import evaluate
-from taudis.instances import LabelMap
-from taudis.recipes import Recipe, choose
-from taudis.training import train
+from taudis.data.coco import CocoSamples, load_coco
+from taudis.evaluation.metrics import evaluate
+from taudis.training.recipes import Recipe, choose
+from taudis.training.train import train
+from taudis.types import LabelMap
 
 logger = logging.getLogger("accuracy")
 

@@ -5,8 +5,9 @@
 Each case trains a model from scratch on some images of a data set (or takes the checkpoint that an
 earlier run left in `--models`). Images are split by the sha1 of their file names modulo 5: 0 tests,
 1 validates (the thresholds are chosen on it), the rest is for training. Costs are drawings an image
-on the test images (`taudis.correction`): by hand; at a fixed 0.5 without any rule; with thresholds
-chosen by label (a); with one detection an object (b); without specks (c). The last line is JSON.
+on the test images (`taudis.evaluation.thresholds`): by hand; at a fixed 0.5 without any rule; with
+thresholds chosen by label (a); with one detection an object (b); without specks (c). The last line
+is JSON.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from taudis import correction
-from taudis.checkpoint import load_checkpoint, save_checkpoint
-from taudis.coco import CocoSamples, load_coco
-from taudis.correction import Savings, choose_thresholds
-from taudis.evaluation import Judged, judge
-from taudis.instances import Instances, LabelMap, Target
-from taudis.mask_rcnn import Detection, Detector
-from taudis.recipes import choose
-from taudis.shown import distinct, thresholds_for, without_specks
-from taudis.training import train
+from taudis.data.coco import CocoSamples, load_coco
+from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
+from taudis.detector.mask_rcnn import Detection, Detector
+from taudis.evaluation import thresholds
+from taudis.evaluation.metrics import Judged, judge
+from taudis.evaluation.thresholds import Savings, choose_thresholds
+from taudis.evaluation.visible import distinct, thresholds_for, without_specks
+from taudis.training.recipes import choose
+from taudis.training.train import train
+from taudis.types import Instances, LabelMap, Target
 
 logger = logging.getLogger("correction")
 
@@ -81,15 +82,15 @@ def few_images(
     validation: list[Judged], test: Savings, labels: LabelMap, prior: float
 ) -> dict[str, float]:
     """Mean and worst cost of thresholds that were chosen on FEW validation images."""
-    rng, costs, usual = np.random.default_rng(0), [], correction.PRIOR
-    correction.PRIOR = prior
+    rng, costs, usual = np.random.default_rng(0), [], thresholds.PRIOR
+    thresholds.PRIOR = prior
     try:
         for _ in range(DRAWS):
             rows = rng.choice(len(validation), FEW, replace=False)
             found = Savings.of([validation[row] for row in rows], len(labels))
             costs.append(test.cost(thresholds_for(labels, choose_thresholds(found, labels))))
     finally:
-        correction.PRIOR = usual
+        thresholds.PRIOR = usual
     return {"mean": round(float(np.mean(costs)), 3), "worst": round(max(costs), 3)}
 
 
@@ -118,7 +119,7 @@ def figures(labels: LabelMap, validation: Seen, test: Seen) -> dict[str, object]
         result[f"detections_{name}"] = round(len(savings.scores) / len(test), 1)
         result[f"map50_{name}"] = round(judge(tested, labels, limit=400, bootstrap=1).map50, 4)
     result["thresholds"] = chosen
-    result["few"] = few_images(judged, savings, labels, correction.PRIOR)
+    result["few"] = few_images(judged, savings, labels, thresholds.PRIOR)
     result["few_no_prior"] = few_images(judged, savings, labels, 1e-9)
     return result
 

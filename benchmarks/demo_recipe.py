@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from demo.pictures import generate, held_out
-from taudis.coco import CocoSamples, load_coco
-from taudis.evaluation import evaluate
-from taudis.instances import LabelMap
-from taudis.training import Recipe, train
+from taudis.data.coco import CocoSamples, load_coco
+from taudis.evaluation.metrics import evaluate
+from taudis.training.train import Recipe, train
+from taudis.types import LabelMap
 
 logger = logging.getLogger("demo_recipe")
 

@@ -29,19 +29,19 @@ from torch.nn import functional
 
 from benchmarks import regions
 from demo.pictures import generate, held_out
-from taudis.coco import CocoSamples, encode, load_coco
-from taudis.evaluation import (
+from taudis.data.coco import CocoSamples, encode, load_coco
+from taudis.detector.mask_rcnn import Detector, Image, to_tensor
+from taudis.evaluation.metrics import (
     COCO_DETECTIONS,
     Judged,
     coco_dicts,
     coco_precision,
     evaluate,
 )
-from taudis.instances import FloatArray, LabelMap, Target
-from taudis.mask_rcnn import Detector, Image, to_tensor
-from taudis.recipes import Recipe
 from taudis.scoring import score_pool
-from taudis.training import train
+from taudis.training.recipes import Recipe
+from taudis.training.train import train
+from taudis.types import FloatArray, LabelMap, Target
 
 logger = logging.getLogger("detector")
 

@@ -29,9 +29,9 @@ from scipy.stats import t as student
 from sklearn.cluster import KMeans
 
 from benchmarks.pools import real_data, real_pool, scenes
-from taudis.instances import IntArray, Pool, Selection
-from taudis.params import Labelled, SelectionParams
-from taudis.strategies import query
+from taudis.selection.params import Labelled, SelectionParams
+from taudis.selection.strategies import query
+from taudis.types import IntArray, Pool, Selection
 
 logger = logging.getLogger("diversity")
 

@@ -5,11 +5,11 @@
 
 The model of both is `maskrcnn_resnet50_fpn` with batch norm, from scratch. The peer is what
 torchvision's references/detection does: a DataLoader with worker processes, SGD, autocast with a
-GradScaler, and a look at the loss each step (engine.py, train_one_epoch). Ours is `taudis.training`
-and `Detector.detect`. Contenders take turns, the device is waited for before each look at the
-clock, and the first turn is not counted. Both train in the same precision: bfloat16, where the
-GradScaler has nothing to do and costs next to nothing. The last line is JSON; on a CPU the ratios
-say nothing about a GPU.
+GradScaler, and a look at the loss each step (engine.py, train_one_epoch). Ours is
+`taudis.training.train` and `Detector.detect`. Contenders take turns, the device is waited for
+before each look at the clock, and the first turn is not counted. Both train in the same precision:
+bfloat16, where the GradScaler has nothing to do and costs next to nothing. The last line is JSON;
+on a CPU the ratios say nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from taudis.augment import example
-from taudis.instances import LabelMap, Target
-from taudis.loader import Loader, Stream
-from taudis.mask_rcnn import Detector, Image, ModelConfig, make_model, to_tensor
-from taudis.recipes import Recipe
-from taudis.training import _Trainer
-from taudis.training_state import TrainingState
+from taudis.detector.mask_rcnn import Detector, Image, ModelConfig, make_model, to_tensor
+from taudis.training.augment import example
+from taudis.training.recipes import Recipe
+from taudis.training.samples import Loader, Stream
+from taudis.training.train import _Trainer
+from taudis.training.training_state import TrainingState
+from taudis.types import LabelMap, Target
 
 logger = logging.getLogger("gpu")
 
@@ -71,7 +71,7 @@ class Pictures(Dataset[tuple[torch.Tensor, dict[str, torch.Tensor]]]):
 
 
 class Samples:
-    """The same pictures as `taudis.loader.Samples`."""
+    """The same pictures as `taudis.training.samples.Samples`."""
 
     def __init__(self, pictures: Pictures) -> None:
         self.pairs = pictures.pairs
@@ -115,7 +115,7 @@ def reference_steps(
 
 
 def our_steps(trainer: _Trainer, loader: Loader) -> Callable[[], None]:
-    """One step of `taudis.training`."""
+    """One step of `taudis.training.train`."""
     state = TrainingState(step=0, seen=0, batch=trainer.recipe.batch)
 
     def step() -> None:

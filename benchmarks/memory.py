@@ -25,18 +25,18 @@ import numpy as np
 import psutil
 import torch
 
-from backend.dataset import take_snapshot
-from backend.desk import Desk, write_json
-from backend.label_config import parse_label_config
-from backend.predictor import Job, Predictor
+from backend.label_studio.label_config import parse_label_config
+from backend.process import keep_memory_steady
 from backend.settings import Settings, load_settings
-from backend.steady import keep_memory_steady
-from backend.steps import choose
-from backend.store import Lease, Round, Store
-from taudis.checkpoint import save_checkpoint
-from taudis.instances import LabelMap, Target
-from taudis.pools import load_pool
-from taudis.training import Recipe, train
+from backend.store.database import Lease, Round, Store
+from backend.web.predictor import Job, Predictor
+from backend.worker import select as choose
+from backend.worker.context import Desk, write_json
+from backend.worker.dataset import take_snapshot
+from taudis.data.pool_reader import load_pool
+from taudis.detector.checkpoint import save_checkpoint
+from taudis.training.train import Recipe, train
+from taudis.types import LabelMap, Target
 
 SIZES = ((4000, 3000), (200, 150), (640, 480), (3000, 4000), (1024, 1024), (1920, 1080),
          (512, 512), (2400, 1600), (3000, 2000), (800, 1200), (320, 240), (4000, 1000))  # fmt: skip
@@ -66,7 +66,7 @@ def picture(seed: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]
 
 
 class Pictures:
-    """Pictures as taudis.training.Samples."""
+    """Pictures as taudis.training.train.Samples."""
 
     def __init__(self, count: int) -> None:
         self.count = count

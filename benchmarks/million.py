@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks.pools import CACHE, as_pool, synthetic
-from taudis.pool_writer import PoolWriter
+from taudis.data.pool_writer import PoolWriter
 
 BLOCK = 50_000
 

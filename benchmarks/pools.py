@@ -12,14 +12,14 @@ import numpy.typing as npt
 import torch
 
 from demo.pictures import generate
-from taudis.checkpoint import load_checkpoint, save_checkpoint
-from taudis.coco import CocoSamples, load_coco
-from taudis.instances import Instances, LabelMap, Pool, Uncertainty
-from taudis.mask_rcnn import Detector
-from taudis.pools import load_pool, save_pool
-from taudis.recipes import choose
+from taudis.data.coco import CocoSamples, load_coco
+from taudis.data.pool_reader import load_pool, save_pool
+from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
+from taudis.detector.mask_rcnn import Detector
 from taudis.scoring import score_pool
-from taudis.training import train
+from taudis.training.recipes import choose
+from taudis.training.train import train
+from taudis.types import Instances, LabelMap, Pool, Uncertainty
 
 logger = logging.getLogger("pools")
 

@@ -27,12 +27,12 @@ import numpy.typing as npt
 import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from backend.regions.brush import decode_rle, encode_rles
-from backend.regions.crop import Crop, tight, union
-from backend.regions.encode import paste
-from backend.regions.polygon import mask_to_polygons, polygon_to_crop
-from taudis.coco import decode
-from taudis.instances import BoolArray, FloatArray
+from backend.label_studio.regions.brush import decode_rle, encode_rles
+from backend.label_studio.regions.crop import Crop, tight, union
+from backend.label_studio.regions.encode import paste
+from backend.label_studio.regions.polygon import mask_to_polygons, polygon_to_crop
+from taudis.data.coco import decode
+from taudis.types import BoolArray, FloatArray
 
 with warnings.catch_warnings():  # the SDK still uses pydantic's old validators
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -41,20 +41,20 @@ from benchmarks.pools import (
 )
 from benchmarks.sketch import SIGMA, sketch
 from benchmarks.turns import least
-from taudis import similarity
-from taudis.blocks import BLOCK_COLUMNS, BLOCK_ROWS, Shortcut
-from taudis.core_set import farthest_first
-from taudis.cover import greedy_cover
-from taudis.params import Labelled, SelectionParams
-from taudis.prefix import Prefix, undecided_share
-from taudis.select import taudis
-from taudis.similarity import (
+from taudis.selection import similarity
+from taudis.selection.algorithm1 import taudis
+from taudis.selection.core_set import farthest_first
+from taudis.selection.cover import greedy_cover
+from taudis.selection.fast.blocks import BLOCK_COLUMNS, BLOCK_ROWS, Shortcut
+from taudis.selection.fast.prefix import Prefix, undecided_share
+from taudis.selection.params import Labelled, SelectionParams
+from taudis.selection.similarity import (
     effective_sigma,
     find_shortcut,
     sample_similarities,
     similarity_rows,
 )
-from taudis.units import Units
+from taudis.selection.units import Units
 
 logger = logging.getLogger("selection")
 

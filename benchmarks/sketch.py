@@ -18,16 +18,16 @@ import numpy.typing as npt
 
 from benchmarks.pools import DENSITIES, Float32, enlarged, split, synthetic
 from benchmarks.turns import least
-from taudis.cover import greedy_cover
-from taudis.graph import places_in
-from taudis.similarity import (
+from taudis.selection.cover import greedy_cover
+from taudis.selection.graph import places_in
+from taudis.selection.similarity import (
     BitRows,
     effective_sigma,
     hash_sample,
     sample_similarities,
     similarity_rows,
 )
-from taudis.units import Units
+from taudis.selection.units import Units
 
 logger = logging.getLogger("selection")
 

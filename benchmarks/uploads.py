@@ -25,12 +25,12 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from backend import operate
-from backend.desk import Desk
-from backend.label_config import parse_label_config
+from backend.commands import operate
+from backend.label_studio.client import Studio
+from backend.label_studio.label_config import parse_label_config
 from backend.settings import load_settings
-from backend.store import Lease, Round, Store
-from backend.studio import Studio
+from backend.store.database import Lease, Round, Store
+from backend.worker.context import Desk
 from benchmarks.uploads_calls import growing_calls, page_sizes
 from benchmarks.uploads_life import Life, Options
 from benchmarks.uploads_record import Journal, Memory, requests_of_log, summary, table
@@ -38,7 +38,7 @@ from demo import pictures
 from demo.annotator import Truth
 from demo.stage import BACKEND_USER, ROOT, Backend, label_config, wait_for
 from demo.studio import DemoError, LabelStudio, free_port
-from taudis.coco import load_coco
+from taudis.data.coco import load_coco
 
 LONG = 4 * 3600.0
 """Seconds for a round: 10,000 pictures are scored on shared cores."""

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from backend import studio_pages
-from backend.studio import Studio
+from backend.label_studio import listings
+from backend.label_studio.client import Studio
 from benchmarks.uploads_record import Journal, recorded
 
 PAGE_SIZES = (100, 250, 500, 900)
@@ -71,10 +71,10 @@ def growing_calls(client: Studio, project: int, journal: Journal) -> list[dict[s
 
 def page_sizes(client: Studio, project: int, journal: Journal) -> list[dict[str, Any]]:
     """Seconds to list all tasks at several page sizes, each twice, the faster one."""
-    found, usual = [], studio_pages.PAGE["tasks"]
+    found, usual = [], listings.PAGE["tasks"]
     try:
         for size in PAGE_SIZES:
-            studio_pages.PAGE["tasks"] = size
+            listings.PAGE["tasks"] = size
             seconds = []
             for _ in range(2):
                 began = time.monotonic()
@@ -82,6 +82,6 @@ def page_sizes(client: Studio, project: int, journal: Journal) -> list[dict[str,
                 seconds.append(time.monotonic() - began)
             found.append({"page": size, "tasks": len(tasks), "seconds": round(min(seconds), 2)})
     finally:
-        studio_pages.PAGE["tasks"] = usual
+        listings.PAGE["tasks"] = usual
     journal.add("page sizes", found)
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backend.studio import Studio
+from backend.label_studio.client import Studio
 from benchmarks.uploads_record import Journal, Memory, waits
 from demo.annotator import Annotator, Truth
 from demo.stage import Backend

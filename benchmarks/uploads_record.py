@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 LINE = re.compile(r"(.+): (\d{3}) in ([\d.]+) s, (\d+) bytes sent, (\d+) received")
-"""What `backend.studio_http` logs for each request at DEBUG."""
+"""What `backend.label_studio.http` logs for each request at DEBUG."""
 FAMILY_PAUSE = 0.5  # seconds between two looks at the memory
 
 
@@ -96,7 +96,7 @@ class Recorder(logging.Handler):
 @contextmanager
 def recorded() -> Iterator[list[Request]]:
     """The requests that clients of this process make meanwhile."""
-    recorder, log = Recorder(), logging.getLogger("backend.studio_http")
+    recorder, log = Recorder(), logging.getLogger("backend.label_studio.http")
     before, spread = log.level, log.propagate
     log.addHandler(recorder)
     log.setLevel(logging.DEBUG)

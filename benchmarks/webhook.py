@@ -19,9 +19,9 @@ from pathlib import Path
 import requests
 from rich.console import Console
 
-from backend.label_config import parse_label_config
-from backend.store import Store
-from backend.studio import Studio
+from backend.label_studio.client import Studio
+from backend.label_studio.label_config import parse_label_config
+from backend.store.database import Store
 from demo.annotator import Truth
 from demo.stage import BACKEND_USER, Options, Stage, label_config, set_stage, wait_for
 

@@ -78,7 +78,7 @@ def hold(stage: Stage, options: Options, console: Console) -> None:
             title="TAUDIS demo",
         )
     )
-    from backend.store import Store
+    from backend.store.database import Store
 
     store, told = Store(stage.backend.data), ""
     while True:

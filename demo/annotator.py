@@ -18,17 +18,17 @@ from typing import Any
 from urllib.parse import unquote
 
 from backend.errors import RegionError, StudioError, StudioUnreachable
-from backend.label_config import ControlTag, LabelConfig
-from backend.regions.brush import encode_rle
-from backend.regions.crop import Crop
-from backend.regions.decode import INSTANCE_KEY, PART_KEY
-from backend.regions.polygon import mask_to_polygons
-from backend.regions.rectangle import box_to_value
-from backend.studio import Studio
+from backend.label_studio.client import Studio
+from backend.label_studio.label_config import ControlTag, LabelConfig
+from backend.label_studio.regions.brush import encode_rle
+from backend.label_studio.regions.crop import Crop
+from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
+from backend.label_studio.regions.polygon import mask_to_polygons
+from backend.label_studio.regions.rectangle import box_to_value
 from demo.referee import Done, Served
 from demo.studio import DemoError
-from taudis.coco import CocoSamples
-from taudis.instances import BoolArray, LabelMap, Target
+from taudis.data.coco import CocoSamples
+from taudis.types import BoolArray, LabelMap, Target
 
 Region = dict[str, Any]
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")

@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from backend.label_config import parse_label_config
-from backend.store import Round, Store
-from backend.studio import Studio
+from backend.label_studio.client import Studio
+from backend.label_studio.label_config import parse_label_config
+from backend.store.database import Round, Store
 from demo import report
 from demo.annotator import Annotator, Truth
 from demo.referee import MEANING, Judged, judge
 from demo.report import RoundRecord
 from demo.stage import Options, Stage, wait_for
 from demo.studio import DemoError
-from taudis.checkpoint import load_checkpoint
-from taudis.evaluation import evaluate
+from taudis.detector.checkpoint import load_checkpoint
+from taudis.evaluation.metrics import evaluate
 
 THRESHOLD = 0.5  # from which score the picture draws an instance; the backend's default
 EXAMPLES = 2

@@ -16,8 +16,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from backend.regions.encode import paste
-from taudis.mask_rcnn import Detection
+from backend.label_studio.regions.encode import paste
+from taudis.detector.mask_rcnn import Detection
 
 Image = npt.NDArray[np.uint8]
 SHOWN = 10

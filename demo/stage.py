@@ -22,10 +22,10 @@ import requests
 from backend.settings import setting_names
 from demo import pictures
 from demo.studio import DemoError, LabelStudio, Login, free_port
-from taudis.coco import CocoSamples
-from taudis.coco_command import open_labelled
+from taudis.cli.coco_check import open_labelled
+from taudis.data.coco import CocoSamples
 from taudis.errors import DataError
-from taudis.instances import LabelMap
+from taudis.types import LabelMap
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND_USER = "label-studio"

@@ -15,7 +15,7 @@ Axis letters, used in every shape comment:
     n  instances of one image
 """
 
-from taudis.instances import Instances, LabelMap, Pool, Selection, Target, Uncertainty
+from taudis.types import Instances, LabelMap, Pool, Selection, Target, Uncertainty
 
 __version__ = "0.1.0"
 

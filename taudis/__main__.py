@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taudis.arguments import Coco, Images, Model, Out, Seed, bars, say
-from taudis.coco_options import CrowdsOption, SegmentationOption, SkipBad
+from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
+from taudis.cli.options import Coco, Images, Model, Out, Seed, bars, say
+from taudis.cli.select import select, strategies, why
 from taudis.errors import TaudisError
-from taudis.select_command import select, strategies, why
 
 if TYPE_CHECKING:
-    from taudis.mask_rcnn import Embedding
+    from taudis.detector.mask_rcnn import Embedding
 
 WITHOUT_MODEL = ("select", "strategies", "check")
 
@@ -71,12 +71,12 @@ def train(
     """
     import torch
 
-    from taudis.checkpoint import save_checkpoint
-    from taudis.coco_command import open_labelled
-    from taudis.recipes import choose
-    from taudis.training import Progress
-    from taudis.training import train as train_detector
-    from taudis.training_state import clear_states
+    from taudis.cli.coco_check import open_labelled
+    from taudis.detector.checkpoint import save_checkpoint
+    from taudis.training.recipes import choose
+    from taudis.training.train import Progress
+    from taudis.training.train import train as train_detector
+    from taudis.training.training_state import clear_states
 
     checked = open_labelled(coco, images, crowds, skip_bad)
     labels, samples = checked.label_map, checked.samples
@@ -122,9 +122,9 @@ def evaluate(
 
     Categories are matched with the checkpoint's labels by name.
     """
-    from taudis.checkpoint import load_checkpoint
-    from taudis.coco_command import for_model, open_labelled
-    from taudis.evaluation import evaluate as judge_detector
+    from taudis.cli.coco_check import for_model, open_labelled
+    from taudis.detector.checkpoint import load_checkpoint
+    from taudis.evaluation.metrics import evaluate as judge_detector
 
     checked = open_labelled(coco, images, crowds, skip_bad)
     detector, _ = load_checkpoint(model)
@@ -147,9 +147,9 @@ def predict(
     Categories are the file's, matched with the checkpoint's labels by name; 1, 2, ... in the
     checkpoint's order where the file has none.
     """
-    from taudis.checkpoint import load_checkpoint
-    from taudis.coco_command import categories_of, for_model, open_pictures
-    from taudis.coco_write import coco_results, form_of
+    from taudis.cli.coco_check import categories_of, for_model, open_pictures
+    from taudis.data.coco.write import coco_results, form_of
+    from taudis.detector.checkpoint import load_checkpoint
 
     form = form_of(segmentation)
     checked = open_pictures(coco, images, skip_bad)
@@ -180,9 +180,9 @@ def score(
 
     The file grows image by image, whatever its size, and has its name only when all is written.
     """
-    from taudis.checkpoint import load_checkpoint
-    from taudis.coco_command import for_model, open_pictures
-    from taudis.pool_writer import check_pool_path
+    from taudis.cli.coco_check import for_model, open_pictures
+    from taudis.data.pool_writer import check_pool_path
+    from taudis.detector.checkpoint import load_checkpoint
     from taudis.scoring import score_to_file
 
     check_pool_path(out)
@@ -224,7 +224,7 @@ def check(
 
     Exit code 0: it would be used, and what is left out is counted. 3: it would be refused.
     """
-    from taudis.coco_command import REFUSED, check_file
+    from taudis.cli.coco_check import REFUSED, check_file
 
     if not check_file(coco, images, crowds, skip_bad=skip_bad, labels=not pictures):
         raise typer.Exit(REFUSED)

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from taudis.adapter import Adapter
+from taudis.data.pool_format import INSTANCES, MEASURES, POOL
+from taudis.data.pool_writer import PoolWriter
+from taudis.detector.adapter import Adapter
+from taudis.detector.mask_rcnn import Detection, Embedding, Image
+from taudis.detector.memory import give_back_free_pages, is_out_of_memory
 from taudis.errors import DataError
-from taudis.instances import FloatArray, Instances, Pool, Uncertainty
-from taudis.mask_rcnn import Detection, Embedding, Image
-from taudis.memory import give_back_free_pages, is_out_of_memory
-from taudis.pool_format import INSTANCES, MEASURES, POOL
-from taudis.pool_writer import PoolWriter
-from taudis.uncertainty import uncertainty_of
+from taudis.selection.uncertainty import uncertainty_of
+from taudis.types import FloatArray, Instances, Pool, Uncertainty
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import pytest
 
 from backend.errors import SettingsError
 from backend.settings import check_bind, is_loopback, load_settings, settings_table
-from taudis.strategies import STRATEGIES
+from taudis.selection.strategies import STRATEGIES
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.steady import PREDICT_BYTES
+from backend.process import PREDICT_BYTES
 from benchmarks import memory
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import psutil
 import pytest
 
+from backend.label_studio.client import Studio
 from backend.logs import setup_logging
-from backend.studio import Studio
 from benchmarks import uploads_record
 from benchmarks.uploads_record import (
     Journal,
@@ -65,7 +65,7 @@ def test_requests_are_recorded_with_their_bytes(address):
     ]
     assert made[0].sent == 0
     assert made[1].sent == len(json.dumps({"sampling": "Uncertainty sampling"}))
-    assert not logging.getLogger("backend.studio_http").handlers
+    assert not logging.getLogger("backend.label_studio.http").handlers
 
 
 def test_requests_are_read_back_from_a_backends_log(address, tmp_path):

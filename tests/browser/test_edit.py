@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from backend.label_config import parse_label_config
-from backend.regions import decode_annotation, encode_prediction
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.regions import decode_annotation, encode_prediction
 from demo.stage import Options, cast_of, label_config
 from demo.studio import ADMIN
-from taudis.instances import Instances
-from taudis.mask_rcnn import Detection
+from taudis.detector.mask_rcnn import Detection
+from taudis.types import Instances
 from tests.browser.pages import REGION
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend.label_config import parse_label_config
-from backend.regions.brush import decode_rle
-from backend.regions.decode import INSTANCE_KEY, PART_KEY
-from backend.store import Store
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.regions.brush import decode_rle
+from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
+from backend.store.database import Store
 from demo.annotator import UPLOADED, Annotator, Truth
 from demo.stage import BACKEND_USER, label_config, wait_for
 from demo.studio import ADMIN, model_form
-from taudis.instances import LabelMap
+from taudis.types import LabelMap
 from tests.browser.conftest import BUDGET
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]

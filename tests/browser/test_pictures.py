@@ -5,8 +5,8 @@ import base64
 import numpy as np
 import pytest
 
-from taudis.images import decode_image
-from tests.taudis.picture_files import CASES, squares_of
+from taudis.data.images import decode_image
+from tests.taudis.data.picture_files import CASES, squares_of
 
 pytestmark = pytest.mark.browser
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from backend.label_config import parse_label_config
-from backend.regions import decode_annotation
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.regions import decode_annotation
 from demo.studio import ADMIN
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

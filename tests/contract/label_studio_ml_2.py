@@ -2,7 +2,7 @@
 
 Run by label_studio_ml_2.sh, in an environment with the real 2.x. Two servers, over HTTP:
 - `label-studio-ml start <this repository>`, which runs our `_wsgi.py`: our app, with a worker;
-- `label-studio-ml create own --script backend/model.py:TaudisModel` and `label-studio-ml start
+- `label-studio-ml create own --script backend/web/model.py:TaudisModel` and `label-studio-ml start
   own`, which serves our class by 2.x's own `init_app`.
 Exit code 1 where an answer is not as expected.
 """
@@ -24,8 +24,8 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from backend import predictions  # noqa: E402
-from backend.store import Store  # noqa: E402
+from backend.store import predictions  # noqa: E402
+from backend.store.database import Store  # noqa: E402
 
 STUDIO = "http://127.0.0.1:9"  # where nothing answers: the web process must not need it
 CONFIG = (
@@ -228,7 +228,7 @@ def main(work: Path) -> int:
         events = {"setup": 1, "changed": 6, "config": 1, "train": 1}
         wrong += recorded(ours, {KNOWN: events, NEW: {"setup": 1}})
     publish(theirs)
-    script = f"{ROOT / 'backend/model.py'}:TaudisModel"
+    script = f"{ROOT / 'backend/web/model.py'}:TaudisModel"
     create = ["label-studio-ml", "create", "own", "--root-dir", str(work), "--script", script]
     subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
     with started(work / "own", theirs) as address:

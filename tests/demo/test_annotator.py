@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from backend.label_config import parse_label_config
-from backend.regions.decode import decode_annotation
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.regions.decode import decode_annotation
 from demo.annotator import Annotator, Truth
 from demo.pictures import KINDS, generate
 from demo.studio import DemoError
-from taudis.coco import load_coco
+from taudis.data.coco import load_coco
 
 
 def config_of(tag):

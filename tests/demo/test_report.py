@@ -3,8 +3,8 @@
 import numpy as np
 
 from demo.report import overlay
-from taudis.instances import Instances
-from taudis.mask_rcnn import Detection
+from taudis.detector.mask_rcnn import Detection
+from taudis.types import Instances
 
 
 def detection(score):

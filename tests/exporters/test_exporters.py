@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from taudis.__main__ import app
-from taudis.coco_check import Checked, check_coco
+from taudis.data.coco.check import Checked, check_coco
 from tests.exporters import scene
 
 ROOT = Path(__file__).resolve().parents[2]

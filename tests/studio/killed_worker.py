@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 
-from backend import rounds, worker
+from backend.label_studio.client import Studio
 from backend.logs import setup_logging
 from backend.settings import load_settings
-from backend.steps import choose, learn
-from backend.store import Store
-from backend.studio import Studio
+from backend.store.database import Store
+from backend.worker import round as rounds
+from backend.worker import select as choose
+from backend.worker import train as learn
+from backend.worker import worker
 
 
 def die():

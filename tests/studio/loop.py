@@ -13,17 +13,17 @@ from pathlib import Path
 
 import requests
 
-from backend import predictions
-from backend.label_config import parse_label_config
-from backend.serve import web_command
+from backend.commands.serve import web_command
+from backend.label_studio.client import Studio
+from backend.label_studio.label_config import parse_label_config
 from backend.settings import Settings
-from backend.store import Store
-from backend.studio import Studio
+from backend.store import predictions
+from backend.store.database import Store
 from demo.annotator import Truth
 from demo.pictures import generate
 from demo.stage import label_config
 from demo.studio import ADMIN, free_port
-from taudis.coco import load_coco
+from taudis.data.coco import load_coco
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED_WORKER = Path(__file__).with_name("killed_worker.py")

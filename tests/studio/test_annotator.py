@@ -5,13 +5,13 @@ import threading
 
 import pytest
 
-from backend.label_config import parse_label_config
-from backend.studio import Studio
+from backend.label_studio.client import Studio
+from backend.label_studio.label_config import parse_label_config
 from demo.annotator import Annotator, Truth
 from demo.pictures import KINDS, generate
 from demo.referee import judge
 from demo.studio import ADMIN
-from taudis.coco import load_coco
+from taudis.data.coco import load_coco
 
 pytestmark = pytest.mark.studio
 

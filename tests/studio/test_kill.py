@@ -8,7 +8,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from backend.store import STEPS
+from backend.store.database import STEPS
 from tests.studio.loop import (
     Loop,
     Process,

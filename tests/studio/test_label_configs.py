@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from backend.label_config import parse_label_config
+from backend.label_studio.label_config import parse_label_config
 from demo.studio import DemoError
-from tests.backend.config_cases import CASES
-from tests.backend.test_config_cases import named, written
+from tests.backend.label_studio.config_cases import CASES
+from tests.backend.label_studio.test_config_cases import named, written
 
 pytestmark = pytest.mark.studio
 

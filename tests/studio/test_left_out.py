@@ -7,7 +7,7 @@ import re
 import pytest
 import requests
 
-from backend.dataset import is_validation
+from backend.worker.dataset import is_validation
 from tests.studio.loop import PASSWORD, USER, make_pictures, make_project, wait_for
 from tests.studio.test_doctor import failures
 

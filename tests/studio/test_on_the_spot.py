@@ -6,11 +6,11 @@ import time
 import psutil
 import pytest
 
-from backend.label_config import parse_label_config
-from backend.regions import encode_prediction
-from backend.steady import PREDICT_BYTES
-from taudis.checkpoint import load_checkpoint
-from taudis.coco import read_image
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.regions import encode_prediction
+from backend.process import PREDICT_BYTES
+from taudis.data.coco import read_image
+from taudis.detector.checkpoint import load_checkpoint
 from tests.studio.loop import Loop, make_pictures, make_project, wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
-from backend.studio import Studio
-from backend.studio_pages import PAGE
+from backend.label_studio.client import Studio
+from backend.label_studio.listings import PAGE
 from demo.studio import ADMIN, DemoError
 
 pytestmark = pytest.mark.studio
@@ -200,7 +200,7 @@ def test_webhooks(client, new_project):
 
 
 def test_what_connecting_a_backend_does(studio, client, new_project):
-    """The facts that `backend.connect` stands on."""
+    """The facts that `backend.worker.connection` stands on."""
     seen = []
 
     class Backend(BaseHTTPRequestHandler):

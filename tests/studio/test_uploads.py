@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from backend.studio import Studio
-from backend.studio_pages import PAGE
+from backend.label_studio.client import Studio
+from backend.label_studio.listings import PAGE
 from demo.studio import ADMIN
 from tests.studio.loop import PASSWORD, USER, wait_for
 

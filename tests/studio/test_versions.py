@@ -7,7 +7,7 @@ import time
 import pytest
 import requests
 
-from backend.dataset import is_validation
+from backend.worker.dataset import is_validation
 from tests.studio.loop import PASSWORD, QUICK, USER, Loop, make_pictures, make_project, wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from taudis.instances import Instances, Pool, Uncertainty
+from taudis.types import Instances, Pool, Uncertainty
 
 # image id -> detections: (uncertainty in 1/16, box corner, embedding)
 Content = dict[int, list[tuple[int, int, tuple[int, ...]]]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from taudis.instances import LabelMap, Target
-from taudis.mask_rcnn import Detector, ModelConfig, build_model
+from taudis.detector.mask_rcnn import Detector, ModelConfig, build_model
+from taudis.types import LabelMap, Target
 
 LABELS = LabelMap(("square", "bar"))
 
@@ -39,7 +39,7 @@ def picture(seed: int, height: int = 64, width: int = 64) -> tuple[np.ndarray, T
 
 
 class Pictures:
-    """`count` pictures as taudis.training.Samples."""
+    """`count` pictures as taudis.training.train.Samples."""
 
     def __init__(self, count: int, first: int = 0) -> None:
         self.count, self.first = count, first

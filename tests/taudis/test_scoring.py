@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from taudis import scoring
+from taudis.data.pool_reader import load_pool, read_header
+from taudis.detector.mask_rcnn import Detector
 from taudis.errors import DataError
-from taudis.instances import Instances
-from taudis.mask_rcnn import Detector
-from taudis.pools import load_pool, read_header
 from taudis.scoring import join_pools, mask_areas, score_pool, score_to_file
-from taudis.uncertainty import uncertainty_of
+from taudis.selection.uncertainty import uncertainty_of
+from taudis.types import Instances
 from tests.taudis.detector_cases import LABELS, TINY, detector, picture
 
 SIZES = [(64, 64), (64, 64), (50, 70), (64, 64), (40, 40)]

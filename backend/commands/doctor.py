@@ -1,0 +1,290 @@
+"""`python -m backend doctor`: what stands in the way, and what to do about it.
+
+Every check is a function that returns a `Finding`. Checks that need Label Studio are left out, by
+name, once it cannot be reached: one cause, one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import (
+    BackendError,
+    LabelConfigError,
+    RoundError,
+    SettingsError,
+    StudioAuthError,
+    StudioNotFound,
+    StudioUnreachable,
+)
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.left_out import Summary, shown
+from backend.label_studio.queue import SAMPLING
+from backend.settings import Settings, check_bind
+from backend.store import serving as models
+from backend.worker import connection
+from backend.worker.context import Desk
+from taudis.detector.checkpoint import read_card
+from taudis.detector.weights import check_weights
+from taudis.errors import CheckpointError, WeightsError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor: a check, whether it is well, what is there, what to do."""
+
+    check: str
+    well: bool
+    found: str
+    remedy: str = ""
+
+
+Check = Callable[[Desk], Finding]
+
+
+def examine_machine(settings: Settings) -> Iterator[Finding]:
+    """Checks that need no project: the bind address and the initial weights."""
+    try:
+        check_bind(settings)
+        yield Finding("listen address", True, f"{settings.host}:{settings.port}")
+    except SettingsError as error:
+        yield Finding("listen address", False, str(error), "Set BASIC_AUTH_USER, BASIC_AUTH_PASS.")
+    try:
+        yield Finding("initial weights", True, check_weights(settings.weights))
+    except WeightsError as error:
+        remedy = (
+            "Set WEIGHTS=none (train from scratch), or WEIGHTS=<file> with weights copied to this"
+            " machine."
+        )
+        yield Finding("initial weights", False, str(error), remedy)
+
+
+def examine_project(desk: Desk) -> Iterator[Finding]:
+    """Checks of one project, in the order in which they depend on each other."""
+    for check in (_reachable, _token):
+        finding = check(desk)
+        yield finding
+        if not finding.well:
+            return
+    finding = _project(desk)
+    yield finding
+    if finding.well:
+        for check in (
+            _label_config, _blocked, _backend, _webhook, _title, _sampling, _version, _models,
+            _pages, _labels, _images,
+        ):  # fmt: skip
+            yield check(desk)
+
+
+def _reachable(desk: Desk) -> Finding:
+    """Label Studio answers at its address."""
+    name = "Label Studio reachable"
+    try:
+        return Finding(name, True, f"{desk.studio.url}, version {desk.studio.version()}")
+    except StudioUnreachable as error:
+        remedy = "Start Label Studio, or correct LABEL_STUDIO_URL (as this machine reaches it)."
+        return Finding(name, False, str(error), remedy)
+    except SettingsError as error:
+        return Finding(name, False, str(error), "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
+
+
+def _token(desk: Desk) -> Finding:
+    """Label Studio takes our token."""
+    try:
+        user = desk.studio.whoami()
+    except StudioAuthError as error:
+        remedy = (
+            "Copy a token from Label Studio (Account & Settings > Personal Access Token, or Legacy"
+            " Token) and set LABEL_STUDIO_API_KEY."
+        )
+        return Finding("access token", False, str(error), remedy)
+    return Finding("access token", True, f"user {user.get('email') or user.get('username')}")
+
+
+def _project(desk: Desk) -> Finding:
+    """The project is there and the token may see it."""
+    name = f"project {desk.project_id}"
+    try:
+        return Finding(name, True, str(desk.studio.project(desk.project_id)["title"]))
+    except (StudioNotFound, StudioAuthError) as error:
+        remedy = "Check the number in the project's address, and that the token's user sees it."
+        return Finding(name, False, str(error), remedy)
+
+
+def _label_config(desk: Desk) -> Finding:
+    """The labelling config has an image and labels that make masks."""
+    try:
+        config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
+    except LabelConfigError as error:
+        return Finding(
+            "labelling config", False, str(error), "Settings > Labeling Interface > Code."
+        )
+    if config.scores_only:
+        remedy = "People draw every mask; change the labelling config as it says, or leave it so."
+        return Finding("labelling config", False, config.scores_only, remedy)
+    return Finding("labelling config", True, f"labels {', '.join(config.label_map.names[:10])}")
+
+
+def _our_url(desk: Desk) -> str:
+    """Where Label Studio reaches us, as far as we know."""
+    known = desk.store.project(desk.project_id)
+    armed = (known.state.get("armed") or {}) if known else {}
+    seen = [armed.get("backend_url"), *sorted(connection.our_addresses(desk))]
+    return next((str(url) for url in seen if url), f"http://localhost:{desk.settings.port}")
+
+
+def _blocked(desk: Desk) -> Finding:
+    """Label Studio would accept our address (a default install refuses private ones)."""
+    reasons = desk.studio.refuses_address(_our_url(desk))
+    if not reasons:
+        return Finding("address accepted", True, _our_url(desk))
+    remedy = (
+        "Start Label Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false in its"
+        " environment (only where its users are trusted), or give the backend a public address."
+    )
+    return Finding("address accepted", False, f"{_our_url(desk)}: {'; '.join(reasons)}", remedy)
+
+
+def _backend(desk: Desk) -> Finding:
+    """The project has an ML backend row that points at us."""
+    name = "backend connected"
+    try:
+        row = connection.our_backend(desk)
+    except RoundError as error:
+        remedy = "Settings > Model > Connect Model, or `python -m backend connect`."
+        return Finding(name, False, str(error), remedy)
+    return Finding(name, True, f"{row['url']} (state {row.get('readable_state')})")
+
+
+def _webhook(desk: Desk) -> Finding:
+    """Label Studio rings at us for label changes, with our credentials."""
+    url = _our_url(desk)
+    wanted = connection.webhook_fields(desk.settings, url, desk.project_id)
+    rows = connection.our_webhooks(desk, url)
+    remedy = "The worker puts it back at its next look: check that it runs; or `connect` again."
+    if not rows:
+        return Finding("webhook", False, f"no webhook to {wanted['url']}", remedy)
+    wrong = [key for key in wanted if not connection.webhook_is_armed(rows[0], {key: wanted[key]})]
+    if "headers" in wrong and wanted["headers"]:
+        return Finding("webhook", False, "it has no Authorization header of ours", remedy)
+    if wrong or len(rows) > 1:
+        found = f"{len(rows)} rows, differing in {', '.join(wrong) or 'nothing'}"
+        return Finding("webhook", False, found, remedy)
+    return Finding("webhook", True, wanted["url"])
+
+
+def _title(desk: Desk) -> Finding:
+    """No backend is titled like a version: Label Studio would fall back to random sampling."""
+    version = desk.studio.project(desk.project_id).get("model_version") or ""
+    versions = set(desk.studio.model_versions(desk.project_id)) | {version}
+    titles = [row.get("title") or "" for row in desk.studio.ml_backends(desk.project_id)]
+    clash = [title for title in titles if title and title in versions]
+    if clash:
+        remedy = "Settings > Model: give the backend another title, such as TAUDIS."
+        found = f"backend title {clash[0]!r} equals a model version: the queue is random"
+        return Finding("backend title", False, found, remedy)
+    return Finding("backend title", True, ", ".join(titles) or "none")
+
+
+def _sampling(desk: Desk) -> Finding:
+    """The project's sampling is the one that follows our order."""
+    found = desk.studio.project(desk.project_id).get("sampling")
+    remedy = "Settings > Annotation > Task Sampling: Uncertainty sampling; or `connect` again."
+    return Finding(
+        "task sampling", found == SAMPLING, str(found), "" if found == SAMPLING else remedy
+    )
+
+
+def _version(desk: Desk) -> Finding:
+    """The project serves the version that we published."""
+    known = desk.store.project(desk.project_id)
+    state: dict[str, Any] = dict(known.state) if known else {}
+    serving = state.get("serving") or ""
+    current = desk.studio.project(desk.project_id).get("model_version") or ""
+    if not serving:
+        return Finding("served order", False, "no order was published yet", "Start the worker.")
+    if current != serving:
+        remedy = "Settings > Annotation: choose it, or `python -m backend unpin`."
+        return Finding("served order", False, f"{current!r}, ours is {serving!r}", remedy)
+    pinned = " (pinned)" if state.get("pinned") else ""
+    return Finding("served order", True, f"{serving}{pinned}")
+
+
+def _models(desk: Desk) -> Finding:
+    """Every kept checkpoint is as it was written, the serving one above all."""
+    name = "model files"
+    known = desk.store.project(desk.project_id)
+    serving = models.serving_model(known) if known else ""
+    kept, damaged = models.kept_models(desk), []
+    for version in kept if serving in {*kept, ""} else [serving, *kept]:
+        try:
+            read_card(desk.model_dir(version))
+        except CheckpointError as error:
+            serves = ", which serves" if version == serving else ""
+            damaged.append(f"{version}{serves}: {error}")
+    if not damaged:
+        return Finding(name, True, f"{len(kept)} kept, all whole")
+    remedy = (
+        "An earlier model stands in for one that cannot be read. Restore the file from a backup, or"
+        " press Start Training; `python -m backend versions` lists what is kept."
+    )
+    return Finding(name, False, "; ".join(damaged), remedy)
+
+
+def _state(desk: Desk) -> Mapping[str, Any]:
+    """What the store knows of the project; nothing before it is connected."""
+    known = desk.store.project(desk.project_id)
+    return known.state if known else {}
+
+
+def _pages(desk: Desk) -> Finding:
+    """Label Studio answers listings at the usual size."""
+    said = str(_state(desk).get("pages") or "")
+    if not said:
+        return Finding("listings", True, "at the usual size")
+    remedy = "All goes on, more slowly. Label Studio's own log has the reason."
+    return Finding("listings", False, said, remedy)
+
+
+def _labels(desk: Desk) -> Finding:
+    """The last training used every labelled task as it stands."""
+    found = shown(_state(desk), "labels")
+    if found is None:
+        return Finding("labels", True, "no training has read them yet")
+    used = f"round {found.round}: {found.split()}"
+    if not found.lost:
+        return Finding("labels", True, f"{used}; {_told(found)}" if found else used)
+    remedy = (
+        "Open these tasks in Label Studio and label what is named anew; left_out.json of the round"
+        " lists all. The next training counts again: press Start Training."
+    )
+    return Finding("labels", False, f"{used}; {_told(found)}", remedy)
+
+
+def _images(desk: Desk) -> Finding:
+    """The last round read the image of every unlabelled task."""
+    found = shown(_state(desk), "unlabelled")
+    if found is None:
+        return Finding("images", True, "no round has looked at them yet: the first model does")
+    if not found:
+        return Finding("images", True, f"round {found.round}: all could be read")
+    remedy = "Import these images again; tasks without a readable image come last in the order."
+    told = f"round {found.round}: {found.tasks} tasks; {_told(found)}"
+    return Finding("images", False, told, remedy)
+
+
+def _told(found: Summary) -> str:
+    """Counts and first reasons of what was left out."""
+    return f"{found.counted()}. First: {' | '.join(found.first)}"
+
+
+def examine(settings: Settings, desks: list[Desk]) -> Iterator[Finding]:
+    """Everything, machine first. A surprise in one project is a finding, not a crash."""
+    yield from examine_machine(settings)
+    for desk in desks:
+        try:
+            yield from examine_project(desk)
+        except BackendError as error:
+            yield Finding(f"project {desk.project_id}", False, str(error), "See the message.")

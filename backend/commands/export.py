@@ -1,0 +1,188 @@
+"""A version as a folder for others: weights that torchvision loads, COCO predictions, ONNX."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.commands.versions import validation_now
+from backend.errors import RoundError
+from backend.images.decode import Pixels
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.store import serving
+from backend.worker.context import Desk
+from backend.worker.select import read_images
+from taudis.data.coco.write import Segmentation, coco_of, coco_results
+from taudis.detector.checkpoint import load_checkpoint, read_card
+from taudis.detector.export import export_torchvision
+from taudis.detector.mask_rcnn import Detector
+from taudis.detector.onnx_export import Agreement, export_onnx
+from taudis.types import Target
+
+ONNX_IMAGES = 8
+"""Images on which ONNX is compared with torch before it is kept."""
+README = """# {version}
+
+A Mask R-CNN trained by TAUDIS for Label Studio. Labels, 1 to {count}: {labels}.
+
+- `model.py`, `weights.safetensors`: `from model import load; model = load()` gives torchvision's
+  MaskRCNN (torch, torchvision and safetensors must be installed, nothing else). It takes a list of
+  RGB images, float32 [3,H,W] in 0..1.
+- `model.pt`: the same state dict, for `torch.load("model.pt", weights_only=True)`.
+- `card.json`: on what the model was trained and how: annotation ids, recipe, metrics, versions.
+- `coco_images.json`: {images} images of the project ({which}) as a COCO file; image ids are
+  Label Studio's task ids.
+- `coco_predictions.json`: what the model sees there as COCO results, from score {threshold} on.
+{onnx}"""
+ONNX_LINE = """- `model.onnx`: one image in, float32 [3,H,W] in 0..1; boxes, labels, scores, masks
+  out, as torchvision gives them. Compared with torch on {0.images} images, {0.detections}
+  detections: boxes differ by at most {0.boxes:.1e} px, scores by {0.scores:.1e}, masks by
+  {0.masks:.1e}.
+"""
+Truth = Iterator[tuple[int, Pixels, Target | None]]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    version: str
+    images: int
+    instances: int
+    onnx: Agreement | None
+    set_aside: int  # tasks whose image could not be had
+
+
+def export(
+    desk: Desk,
+    version: str,
+    out: Path,
+    *,
+    every_image: bool,
+    onnx: bool,
+    segmentation: Segmentation = "rle",
+) -> Exported:
+    """Write a version's model and its predictions to `out`, which must be new or empty.
+
+    The images are the labelled validation images with their labels as truth, or every image of the
+    project without truth. `segmentation` is how masks are written. A failed export leaves nothing.
+
+    Raises:
+        RoundError: `out` holds something, there is no such model, or the disk does not take it.
+        CheckpointError: the model is damaged, with the file, or has other labels than the project.
+        ExportError: ONNX is asked for and cannot be had.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RoundError(f"Expected a new or empty folder to export to, {out} holds something.")
+    model = serving.model_of(desk, version)
+    card = read_card(desk.model_dir(model))
+    draft = _draft_beside(out)
+    try:
+        export_torchvision(desk.model_dir(model), draft)
+        source = _every(desk) if every_image else _validation(desk, card)
+        detector, _ = load_checkpoint(desk.model_dir(model), label_map=source.config.label_map)
+        # The fast detector, as it serves.
+        count, instances = _coco(source, detector.fast(), draft, segmentation)
+        agreement = None
+        if onnx:
+            agreement = export_onnx(detector, draft / "model.onnx", _onnx_images(source))
+        (draft / "README.md").write_text(
+            README.format(
+                version=model,
+                count=len(card["labels"]),
+                labels=", ".join(f"`{name}`" for name in card["labels"]),
+                images=count,
+                which="all" if every_image else "the labelled validation split, with its labels",
+                threshold=detector.config.score_threshold,
+                onnx=ONNX_LINE.format(agreement) if agreement else "",
+            ),
+            encoding="utf-8",
+        )
+        draft.chmod(0o755)  # mkdtemp's is private
+        draft.rename(out)
+    except BaseException as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise RoundError(f"The export to {out} failed: {error}. Nothing is left.") from error
+        raise
+    return Exported(model, count, instances, agreement, len(source.set_aside))
+
+
+def _draft_beside(out: Path) -> Path:
+    """A folder on the same disk, which is renamed when it is complete."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise RoundError(f"Cannot write beside {out}: {error}. Choose another folder.") from error
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where images come from: task id -> address; `walk` yields id, pixels and truth, each time."""
+
+    config: LabelConfig
+    addresses: dict[int, str]
+    walk: Callable[[], Truth]
+    set_aside: dict[int, str]
+
+
+def _validation(desk: Desk, card: dict[str, Any]) -> _Source:
+    """The labelled validation images of this moment."""
+    samples, config = validation_now(desk, [card])
+
+    def walk() -> Truth:
+        for row, task in enumerate(samples.task_ids):
+            image, target = samples[row]
+            yield task, image, target
+
+    addresses = {int(task["id"]): config.image.address(task["data"]) for task in samples.tasks}
+    return _Source(config, addresses, walk, {})
+
+
+def _every(desk: Desk) -> _Source:
+    """Every task of the project whose image can be had."""
+    config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
+    tasks = {int(task["id"]): task["data"] for task in desk.studio.tasks(desk.project_id)}
+    set_aside: dict[int, str] = {}
+
+    def walk() -> Truth:
+        for task, image in read_images(desk, config, tasks, set_aside):
+            yield task, image, None
+
+    addresses = {task: str(config.image.address(data)) for task, data in tasks.items()}
+    return _Source(config, addresses, walk, set_aside)
+
+
+def _coco(
+    source: _Source, detector: Detector, out: Path, segmentation: Segmentation
+) -> tuple[int, int]:
+    """Write the COCO files; how many images and detections they hold."""
+    labels = source.config.label_map
+    categories = list(range(1, len(labels) + 1))
+    sizes: list[tuple[int, str, tuple[int, int]]] = []
+    truths: list[Target] = []
+    found: list[dict[str, Any]] = []
+    for task, image, target in source.walk():
+        height, width = image.shape[:2]
+        sizes.append((task, source.addresses[task], (height, width)))
+        truths.append(Target.from_masks(np.zeros((0, height, width), bool), np.zeros(0, np.int64))
+                      if target is None else target)  # fmt: skip
+        found += coco_results(task, detector.detect([image])[0], categories, segmentation)
+    truth = coco_of(labels, sizes, truths, segmentation)
+    (out / "coco_images.json").write_text(json.dumps(truth), encoding="utf-8")
+    (out / "coco_predictions.json").write_text(json.dumps(found), encoding="utf-8")
+    return len(sizes), len(found)
+
+
+def _onnx_images(source: _Source) -> list[Pixels]:
+    """A few of the project's images, or an empty picture where there is none."""
+    few = [image for (_, image, _), _ in zip(source.walk(), range(ONNX_IMAGES), strict=False)]
+    return few or [np.full((256, 256, 3), 128, np.uint8)]

@@ -1,0 +1,165 @@
+"""What a person asks of versions: a table of what is kept, one whole card, two compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import RoundError
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.left_out import Summary
+from backend.store import serving
+from backend.worker.context import Desk
+from backend.worker.dataset import AnnotatedSamples, take_snapshot
+from backend.worker.prune import size_of
+from taudis.detector.checkpoint import load_checkpoint, read_card
+from taudis.errors import CheckpointError
+from taudis.evaluation.comparison import Comparison, compare
+
+
+@dataclass(frozen=True)
+class Row:
+    """One version as the table shows it: an order, a model, or both under one name."""
+
+    version: str
+    round: str
+    state: str  # serves, pinned, held by promotion, not served, damaged; '' for a kept one
+    model: str  # the model that made its order
+    labels: str  # labelled tasks its model was trained on + judged on
+    map50: str  # with its interval
+    recipe: str
+    size: int  # bytes of the checkpoint, 0 for an order by an earlier model
+
+
+def table(desk: Desk) -> list[Row]:
+    """Every order that can be served and every model that is kept, newest first."""
+    orders = {row.version: row for row in desk.store.versions(desk.project_id)}
+    kept = serving.kept_models(desk)
+    numbers = {r.id: str(r.number) for r in desk.store.rounds(desk.project_id, limit=1000)}
+    rows = []
+    for version in sorted({*orders, *kept}, reverse=True):
+        card, damage = _card(desk, version) if version in kept else ({}, "")
+        order = orders.get(version)
+        number = numbers.get(order.round, "") if order else str(card.get("round", ""))
+        rows.append(
+            Row(
+                version,
+                number,
+                ", ".join(_states(desk, version, card, damage)),
+                (order.model if order else "no order") or "none yet",
+                _labels(card),
+                _map50(card),
+                _recipe(card),
+                size_of(desk.model_dir(version)) if version in kept else 0,
+            )
+        )
+    return rows
+
+
+def _card(desk: Desk, version: str) -> tuple[dict[str, Any], str]:
+    """A verified card, or the reason why there is none."""
+    try:
+        return read_card(desk.model_dir(version)), ""
+    except CheckpointError as error:
+        return {}, str(error)
+
+
+def _states(desk: Desk, version: str, card: dict[str, Any], damage: str) -> list[str]:
+    state = desk.project.state
+    found = [
+        word
+        for word, key in (
+            ("order served", "serving"), ("pinned", "pinned"), ("model serves", "model"),
+            ("promoted", "promoted"),
+        )
+        if state.get(key) == version
+    ]  # fmt: skip
+    if card.get("judged", {}).get("serve") is False:
+        found.append("judged, not served")
+    return [*found, f"DAMAGED: {damage}"] if damage else found
+
+
+def _labels(card: dict[str, Any]) -> str:
+    left_out = (card.get("result") or {}).get("left_out")
+    if left_out:
+        found = Summary.from_json(left_out)
+        aside = f", {found.tasks} left out" if found.tasks else ""
+        return f"{found.train} + {found.validation}{aside}"
+    splits = [entry["split"] for entry in _entries(card)]
+    return f"{splits.count('train')} + {splits.count('validation')}" if splits else ""
+
+
+def _entries(card: dict[str, Any]) -> list[dict[str, Any]]:
+    return list((card.get("snapshot") or {}).get("entries") or ())
+
+
+def _map50(card: dict[str, Any]) -> str:
+    metrics = card.get("metrics") or {}
+    if not isinstance(metrics.get("map50"), float):
+        return ""
+    low, high = metrics["interval"]
+    return f"{metrics['map50']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _recipe(card: dict[str, Any]) -> str:
+    recipe = card.get("recipe") or {}
+    if isinstance(recipe, str):  # written before recipes were kept whole
+        return recipe
+    return f"{recipe['name']}, {recipe['steps']} steps" if recipe else ""
+
+
+def card_of(desk: Desk, version: str) -> dict[str, Any]:
+    """The whole card of a version's model; of the snapshot only the counts (it is long).
+
+    Raises:
+        RoundError: no such model is kept.
+        CheckpointError: it is damaged, with the file.
+    """
+    card = read_card(desk.model_dir(serving.model_of(desk, version)))
+    snapshot = dict(card.get("snapshot") or {})
+    splits = [entry["split"] for entry in snapshot.pop("entries", ())]
+    counts = {split: splits.count(split) for split in ("train", "validation")}
+    return {**card, "snapshot": {**counts, **snapshot}}
+
+
+def validation_now(
+    desk: Desk, cards: Iterable[dict[str, Any]]
+) -> tuple[AnnotatedSamples, LabelConfig]:
+    """The validation split as Label Studio holds it at this moment, and the labelling config.
+
+    Left out is what the models of these cards were trained on: after VALIDATION_FRACTION was
+    raised, that may be in the split.
+    """
+    config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
+    annotated = desk.studio.export_annotated(desk.project_id)
+    snapshot = take_snapshot(desk.project_id, annotated, config, desk.settings.validation_fraction)
+    seen = {e["task_id"] for card in cards for e in _entries(card) if e["split"] == "train"}
+    wanted = {entry.task_id for entry in snapshot.of("validation")} - seen
+    tasks = [task for task in annotated if int(task["id"]) in wanted]
+    return AnnotatedSamples(tasks, config, desk.images), config
+
+
+def compare_versions(desk: Desk, a: str, b: str) -> tuple[str, str, Comparison, Summary]:
+    """Two models on the validation images of this moment.
+
+    Returns their versions, the comparison, and what of the validation split was left out.
+
+    Raises:
+        RoundError: no validation image is labelled, or a model is unknown.
+        CheckpointError: a model is damaged, or was made for other labels than the project has.
+    """
+    names = serving.model_of(desk, a), serving.model_of(desk, b)
+    samples, config = validation_now(desk, [read_card(desk.model_dir(name)) for name in names])
+    of_a, of_b = (
+        load_checkpoint(desk.model_dir(name), label_map=config.label_map)[0].fast()
+        for name in names
+    )
+    left_out = Summary.of(samples.left_out, validation=len(samples))
+    if not len(samples):
+        raise RoundError(
+            "Expected at least one labelled validation image to compare on, got none: label more"
+            " (a share of VALIDATION_FRACTION of the tasks is never trained on)."
+            f" {left_out.in_words()}".rstrip()
+        )
+    return *names, compare(of_a, of_b, samples, seed=desk.settings.seed), left_out

@@ -1,0 +1,1 @@
+"""Images of tasks: where they come from, the download, the cache."""

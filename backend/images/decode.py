@@ -1,0 +1,29 @@
+"""Bytes of an image file -> RGB pixels, with the words of Label Studio's users where it fails."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.errors import ImageError
+from taudis.data import images
+from taudis.errors import DataError, ImageTooLarge
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def decode_image(data: bytes, max_pixels: int) -> Pixels:
+    """Decode a file to RGB uint8 [H,W,3] as `taudis.data.images` does for the command line.
+
+    The size is checked before a pixel is decoded. Raises ImageError for what is no image, broken,
+    cut short, without meaning as a picture, or larger than `max_pixels`.
+    """
+    try:
+        return images.decode_image(data, max_pixels)
+    except ImageTooLarge as error:
+        raise ImageError(
+            f"The image has {error.width} x {error.height} px, at most {max_pixels} px are decoded;"
+            " scale it down or raise MAX_IMAGE_PIXELS."
+        ) from None
+    except DataError as error:
+        raise ImageError(str(error)) from None

@@ -1,0 +1,334 @@
+"""HTTP for addresses that strangers wrote: a task can name any.
+
+Every hop is judged by itself: scheme, host, resolved addresses, and whether the token may go
+there. The connection is made to the very address that was judged (a name that resolves to another
+one a moment later changes nothing), so this speaks through `http.client` on a socket of its own; a
+watchdog closes that socket when the time is up, however slowly bytes drip in.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urljoin
+
+import requests
+from certifi import where as certificates
+
+from backend.errors import ImageError, StudioAuthError, StudioUnreachable
+from backend.label_studio.addresses import Address, embedded, origin_of, split
+
+MAX_HOPS = 5
+ATTEMPTS = 3
+HEALTH_S = 5.0
+PAUSE_S = 0.3
+_CHUNK = 1 << 16
+_REDIRECTS = {301, 302, 303, 307, 308}
+_PASSING = {429, 502, 503, 504}
+
+STUDIO_PATHS = re.compile(
+    r"/(data/|storage-data/|static/|(api/)?(tasks|projects)/\d+/(resolve|presign|file-proxy)/?$"
+    r"|api/projects/\d+/file-proxy)"
+)
+"""Where Label Studio keeps images. A task may not make us call the rest of its API with a token."""
+
+RESOLVE_PATH = re.compile(r"/(api/)?(tasks|projects)/\d+/(resolve|presign)/?$")
+"""Label Studio's redirect to the cloud storage that its admin connected."""
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What may be fetched, from where, and how much of it."""
+
+    max_bytes: int = 50_000_000
+    max_pixels: int = 50_000_000
+    timeout_s: float = 20.0  # of one image, redirects and retries included
+    allowed_hosts: tuple[str, ...] = ()  # besides Label Studio: names, *.names, or * for any
+    allow_private: bool = False  # whether allowed hosts may be on private addresses
+    local_root: Path | None = None  # Label Studio's local files, where this machine sees them
+    public_url: str = ""  # another name of Label Studio, by which tasks and redirects may call it
+
+
+class Fetcher:
+    """Fetches bytes by http or https within limits, with the token for Label Studio alone."""
+
+    def __init__(
+        self, studio_url: str, auth: Callable[[], Mapping[str, str]], limits: ImageLimits
+    ) -> None:
+        self.studio = split(studio_url)
+        self.studio_origin = origin_of(self.studio)
+        self.public = split(limits.public_url) if limits.public_url else None
+        self.auth = auth
+        self.limits = limits
+
+    def get(self, url: str) -> bytes:
+        """The body at an address, redirects followed.
+
+        Raises ImageError for an address that the limits do not allow and an image that cannot be
+        had; StudioUnreachable and StudioAuthError when it is Label Studio as a whole that fails,
+        so that an outage does not set a pool of images aside.
+        """
+        deadline = time.monotonic() + self.limits.timeout_s
+        resolved_by_studio = False
+        for _ in range(MAX_HOPS + 1):
+            where = self.at_studio(split(url))
+            body, target = self._attempts(where, deadline, resolved_by_studio)
+            if target is None:
+                return body
+            resolved_by_studio = self._is_studio(where) and bool(
+                RESOLVE_PATH.match(self._studio_path(where))
+            )
+            url = urljoin(where.geturl(), target)
+        raise ImageError(f"The image's address redirects more than {MAX_HOPS} times.")
+
+    def at_studio(self, where: SplitResult) -> SplitResult:
+        """An address under Label Studio's public name as one under the name that is asked.
+
+        The public name itself is never asked, so that no token goes there.
+        """
+        if self.public is None or origin_of(where) != origin_of(self.public):
+            return where
+        prefix = self.public.path.rstrip("/")
+        if not where.path.startswith(f"{prefix}/"):
+            return where
+        below = where.path.removeprefix(prefix)
+        if not STUDIO_PATHS.match(below) and self._listed(origin_of(where)[1]):
+            return where  # a proxy may serve other images under the same name
+        path = self.studio.path.rstrip("/") + below
+        return where._replace(scheme=self.studio.scheme, netloc=self.studio.netloc, path=path)
+
+    def _attempts(
+        self, where: SplitResult, deadline: float, resolved: bool
+    ) -> tuple[bytes, str | None]:
+        attempt = 1
+        while True:
+            try:
+                return self._hop(where, deadline, resolved)
+            except _PassingError as error:
+                pause = PAUSE_S * 2**attempt
+                if attempt == ATTEMPTS or time.monotonic() + pause >= deadline:
+                    raise self._failure(where, error) from None
+                attempt += 1
+                time.sleep(pause)
+
+    def _failure(self, where: SplitResult, error: _PassingError) -> Exception:
+        message = f"Fetching an image from {where.hostname} failed: {error}."
+        # One object that its storage cannot give must not stop the pool: an outage is one only if
+        # Label Studio itself does not answer either.
+        outage = error.outage and self._is_studio(where) and not self._studio_answers()
+        return StudioUnreachable(message) if outage else ImageError(message)
+
+    def _studio_answers(self) -> bool:
+        """Whether Label Studio is up, by its own /health."""
+        address = self.studio.geturl().rstrip("/") + "/health"
+        try:
+            with requests.get(address, timeout=HEALTH_S, allow_redirects=False) as answer:
+                return answer.ok
+        except requests.RequestException:
+            return False
+
+    def _hop(self, where: SplitResult, deadline: float, resolved: bool) -> tuple[bytes, str | None]:
+        """One request: the body, or where it redirects to."""
+        address = self._judge(where, resolved)
+        headers = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
+        if self._is_studio(where):
+            headers.update(self.auth())
+        with _Connection(where, address, deadline) as connection:
+            path = (where.path or "/") + (f"?{where.query}" if where.query else "")
+            response = connection.request(path, headers)
+            if response.status in _REDIRECTS and response.headers.get("Location"):
+                return b"", response.headers["Location"]
+            self._check_status(where, response)
+            return self._body(response), None
+
+    def _check_status(self, where: SplitResult, response: http.client.HTTPResponse) -> None:
+        status, host = response.status, where.hostname
+        if status in _PASSING:
+            raise _PassingError(f"it answered {status}")
+        if status == 401 and self._is_studio(where):
+            raise StudioAuthError(
+                "Label Studio answered 401 to an image request; check LABEL_STUDIO_API_KEY."
+            )
+        if status == 403 and self._studio_path(where).startswith("/data/local-files"):
+            raise ImageError(
+                "Label Studio refused a local file (403): set LOCAL_FILES_SERVING_ENABLED=true "
+                "there and add the folder as local storage of the project."
+            )
+        if status != 200:
+            raise ImageError(f"The image could not be had: {host} answered {status}.")
+
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
+        limit = self.limits.max_bytes
+        length = response.length
+        if length is not None and length > limit:
+            raise ImageError(_too_large(limit, f"{length} bytes"))
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise ImageError(
+                "The image came compressed once more (Content-Encoding); serve it raw."
+            )
+        parts: list[bytes] = []
+        total = 0
+        while part := response.read1(_CHUNK):
+            total += len(part)
+            if total > limit:
+                raise ImageError(_too_large(limit, "more"))
+            parts.append(part)
+        if length is not None and total < length:
+            raise _PassingError(f"it sent {total} of {length} bytes", outage=False)
+        return b"".join(parts)
+
+    # --- what is allowed ----------------------------------------------------------------------
+
+    def _is_studio(self, where: SplitResult) -> bool:
+        return origin_of(where) == self.studio_origin
+
+    def _studio_path(self, where: SplitResult) -> str:
+        """The path below Label Studio's own address (it may live under a prefix)."""
+        return where.path.removeprefix(self.studio.path.rstrip("/"))
+
+    def _judge(self, where: SplitResult, resolved: bool) -> str:
+        """The one IP address to connect to, or ImageError."""
+        _, host, port = origin_of(where)
+        if self._is_studio(where):
+            path = self._studio_path(where)
+            if not STUDIO_PATHS.match(path) or ".." in unquote(path).split("/"):
+                raise ImageError(f"{path!r:.100} is no address of an image on Label Studio.")
+            return str(_addresses(host, port)[0])
+        if not self._listed(host) and not resolved:
+            raise ImageError(
+                f"Images from {host!r} ({where.scheme}, port {port}) are not allowed; add the host "
+                "to ALLOWED_IMAGE_HOSTS, or where it is Label Studio by another name, set "
+                "LABEL_STUDIO_PUBLIC_URL to it."
+            )
+        found = _addresses(host, port)
+        for address in found:
+            self._check_address(host, address)
+        return str(found[0])
+
+    def _listed(self, host: str) -> bool:
+        allowed = self.limits.allowed_hosts
+        return any(
+            rule in ("*", host) or (rule.startswith("*.") and host.endswith(rule[1:]))
+            for rule in allowed
+        )
+
+    def _check_address(self, host: str, address: Address) -> None:
+        inner = embedded(address)
+        if inner.is_global and not inner.is_multicast:
+            return
+        local = inner.is_private and not (
+            inner.is_link_local or inner.is_unspecified or inner.is_multicast
+        )
+        named = host in self.limits.allowed_hosts
+        if self.limits.allow_private and (named or (local and self._listed(host))):
+            return
+        raise ImageError(
+            f"{host!r} is on the private address {inner}, which tasks may not reach; if it is your "
+            "image server, name it in ALLOWED_IMAGE_HOSTS and set ALLOW_PRIVATE_IMAGE_HOSTS=true."
+        )
+
+
+def _addresses(host: str, port: int) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise _PassingError(f"the name {host!r:.100} cannot be resolved") from None
+    # A scope ("%eth0") belongs to link-local addresses, which are judged without it.
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def _too_large(limit: int, came: str) -> str:
+    return (
+        f"The image file is too large: at most {limit} bytes are read, it has {came}; "
+        "scale it down or raise MAX_IMAGE_BYTES."
+    )
+
+
+class _PassingError(Exception):
+    """What may be better a moment later. `outage`: the server did not even answer."""
+
+    def __init__(self, why: str, *, outage: bool = True) -> None:
+        super().__init__(why)
+        self.outage = outage
+
+
+class _Connection:
+    """One request to one judged address, closed by a watchdog at the deadline."""
+
+    def __init__(self, where: SplitResult, address: str, deadline: float) -> None:
+        self.where, self.address, self.deadline = where, address, deadline
+        self.socket: socket.socket | None = None
+        self.expired = self.answered = False
+
+    def __enter__(self) -> _Connection:
+        self.watchdog = threading.Timer(self._left(), self._expire)
+        self.watchdog.daemon = True
+        self.watchdog.start()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.watchdog.cancel()
+        if self.socket is not None:
+            self.socket.close()
+        outage = not self.answered
+        if self.expired and not isinstance(error, ImageError):
+            raise _PassingError("it took too long (IMAGE_TIMEOUT)", outage=outage) from None
+        if isinstance(error, ssl.SSLError):
+            raise ImageError(f"TLS with {self.where.hostname} failed: {error.reason}.") from None
+        if isinstance(error, (OSError, http.client.HTTPException, ValueError)):
+            why = f"{type(error).__name__}: {error!s:.100}"
+            raise _PassingError(why, outage=outage) from None
+
+    def _left(self) -> float:
+        return max(self.deadline - time.monotonic(), 0.001)
+
+    def _expire(self) -> None:
+        self.expired = True
+        if self.socket is not None:
+            try:  # the plain shutdown: an SSL socket's own would wait for the reading thread
+                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+            except OSError:
+                self.socket.close()
+
+    def request(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """Send a GET and read the answer's head."""
+        scheme, host, port = origin_of(self.where)
+        self.socket = socket.create_connection((self.address, port), timeout=self._left())
+        if scheme == "https":
+            secure = _tls_context(self.where.geturl()).wrap_socket(
+                self.socket, server_hostname=host, do_handshake_on_connect=False
+            )
+            self.socket = secure  # first, so that the watchdog can end the handshake too
+            secure.do_handshake()
+        client = http.client.HTTPConnection(host, port)
+        client.sock = self.socket
+        client.request("GET", path, headers={"Host": _host_header(self.where), **headers})
+        response = client.getresponse()
+        self.answered = True
+        return response
+
+
+def _host_header(where: SplitResult) -> str:
+    """The Host header as browsers send it; signatures of cloud addresses cover it."""
+    scheme, host, port = origin_of(where)
+    name = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    return name if port == (443 if scheme == "https" else 80) else f"{name}:{port}"
+
+
+def _tls_context(url: str) -> ssl.SSLContext:
+    """The certificates that requests would use, a company's own bundle included."""
+    settings = requests.Session().merge_environment_settings(url, {}, False, None, None)
+    verify = settings["verify"]
+    bundle = verify if isinstance(verify, str) else certificates()
+    folder = Path(bundle).is_dir()
+    return ssl.create_default_context(
+        cafile=None if folder else bundle, capath=bundle if folder else None
+    )

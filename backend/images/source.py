@@ -1,0 +1,163 @@
+"""A task's image address -> decoded pixels, wherever Label Studio lets images lie.
+
+    /data/upload/...                      an upload: from Label Studio, with its token
+    /data/local-files/?d=...              a local file: from disk where this machine sees it
+    /tasks/7/resolve/?fileuri=...         cloud storage: Label Studio sends or redirects
+    s3://, gs://, azure-blob:// ...       the same, asked for by the task's id
+    http://, https://                     Label Studio's own origin (by its public name, too), or an
+                                          allowed host
+    data:image/png;base64,...             in the task itself
+
+Everything else is refused. `image_fetch` judges every address and redirect.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from backend.errors import ImageError
+from backend.images.cache import FileCache
+from backend.images.decode import Pixels, decode_image
+from backend.images.fetch import Fetcher, ImageLimits
+from backend.label_studio.addresses import origin_of
+from backend.label_studio.data_address import is_data_address, read_data_address
+
+__all__ = ["ImageLimits", "ImageSource"]
+
+logger = logging.getLogger(__name__)
+
+CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://", "azure_spi://", "redis://", "dbx://")
+LOCAL_FILES = "/data/local-files/"
+SHOWN = 80
+DEFAULT_CACHE_BYTES = 5_000_000_000
+
+
+class ImageSource:
+    """Loads images of one Label Studio, with a bounded cache on disk. Safe for threads.
+
+    `auth` gives the headers that authorise a request; they go to the origin (scheme, host, port)
+    of `studio_url` alone.
+    """
+
+    def __init__(
+        self,
+        studio_url: str,
+        auth: Callable[[], Mapping[str, str]],
+        cache_dir: Path,
+        limits: ImageLimits | None = None,
+        *,
+        max_cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        self.limits = limits or ImageLimits()
+        self.fetcher = Fetcher(studio_url.rstrip("/"), auth, self.limits)
+        self.cache = FileCache(cache_dir, max_cache_bytes)
+
+    def load(self, value: str, *, task: int | None = None) -> Pixels:
+        """The image at an address, RGB uint8 [H,W,3], as the annotator's browser shows it.
+
+        `task` is the id of the task that names it, needed for bare cloud addresses alone.
+
+        Raises ImageError for what cannot be had, may not be fetched, or cannot be decoded, with
+        the address's beginning; StudioUnreachable or StudioAuthError when Label Studio is down.
+        """
+        if not isinstance(value, str) or not value.strip():
+            raise ImageError(f"Expected an image address (text), got {type(value).__name__}.")
+        value = value.strip()
+        try:
+            return self._load(value, task)
+        except ImageError as error:
+            raise ImageError(f"{_shown(value)}: {error}") from None
+
+    def _load(self, value: str, task: int | None) -> Pixels:
+        if is_data_address(value):
+            return self._decode(read_data_address(value, self.limits.max_bytes))
+        local = self._local(value)
+        if local is not None:
+            return self._decode(self._read(local))
+        key = f"{self.fetcher.studio.geturl()}\n{value}"
+        cached = self.cache.get(key)
+        if cached is not None:
+            try:
+                return self._decode(cached)
+            except ImageError:
+                self.cache.remove(key)
+        data = self.fetcher.get(self._address(value, task))
+        pixels = self._decode(data)
+        self.cache.put(key, data)
+        return pixels
+
+    def _decode(self, data: bytes) -> Pixels:
+        return decode_image(data, self.limits.max_pixels)
+
+    def _address(self, value: str, task: int | None) -> str:
+        """The http address to ask, from what the task says."""
+        studio = self.fetcher.studio
+        if value.lower().startswith(CLOUD_SCHEMES):
+            if task is None:
+                raise ImageError(
+                    "A cloud address needs Label Studio's resolver: read tasks with "
+                    "resolve_uri=true, and connect the storage to the project as a source."
+                )
+            encoded = base64.urlsafe_b64encode(value.encode()).decode()
+            return f"{studio.geturl().rstrip('/')}/tasks/{task}/resolve/?fileuri={encoded}"
+        if value.startswith("/") and not value.startswith("//"):
+            prefix = studio.path.rstrip("/")
+            below = value if prefix and value.startswith(f"{prefix}/") else prefix + value
+            return f"{studio.scheme}://{studio.netloc}{below}"
+        return value
+
+    # --- files that this machine sees -----------------------------------------------------------
+
+    def _local(self, value: str) -> Path | None:
+        """The local file of a /data/local-files/?d= address, if it lies below `local_root`.
+
+        None if the address is another, the root is not set, or the file is not here (Label Studio
+        may have it). Raises ImageError for a path that leaves the root, also by symbolic link.
+        """
+        root = self.limits.local_root
+        if root is None:
+            return None
+        studio = self.fetcher.studio
+        try:
+            parts = self.fetcher.at_studio(urlsplit(value))
+            if parts.scheme and origin_of(parts) != self.fetcher.studio_origin:
+                return None
+        except ValueError:  # a broken port or bracket: fetching it says so
+            return None
+        if parts.path.removeprefix(studio.path.rstrip("/")).rstrip("/") != LOCAL_FILES.rstrip("/"):
+            return None
+        inside = parse_qs(parts.query).get("d", [""])[0].lstrip("/")
+        try:
+            path = (root / inside).resolve()
+            if not path.is_relative_to(root.resolve()):
+                raise ImageError("The local file lies outside LOCAL_FILES_ROOT; it is not read.")
+            return path if path.is_file() else None
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ImageError(f"The local file's path is not usable ({error}).") from None
+
+    def _read(self, path: Path) -> bytes:
+        limit = self.limits.max_bytes
+        try:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+        except OSError as error:
+            raise ImageError(f"The local file cannot be read ({error.strerror}).") from None
+        if len(data) > limit:
+            raise ImageError(
+                f"The local file is larger than {limit} bytes; scale it or raise MAX_IMAGE_BYTES."
+            )
+        return data
+
+
+def _shown(value: str) -> str:
+    """An address fit for a message: its beginning without the query, which may hold a signature."""
+    if is_data_address(value):
+        return "data:..."
+    head = value if value.startswith("/data/local-files") else value.partition("?")[0]
+    if "@" in head:  # user info: a password
+        head = head.partition("://")[0] + "://...@" + head.rpartition("@")[2]
+    return repr(head[:SHOWN] + ("..." if len(head) > SHOWN else ""))

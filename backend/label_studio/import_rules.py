@@ -1,0 +1,47 @@
+"""Which tags Label Studio takes predictions of, by its own check at import.
+
+The server checks every prediction with its SDK (`label_studio_sdk.label_interface`, 2.0.18 in Label
+Studio 1.23.0, 2.1.2 in 1.23.1 and 1.23.2) and refuses the whole import for one that it does not
+know. It reads a config more strictly than the editor: names of attributes and of `Label` tags by
+their case, no default for a missing toName, no text as a value. And beside `Labels` it knows some
+of the tools that draw, but no `MagicWand`. So a config that people label with can still be one that
+takes no predictions; then only scores are written, and `refusal` says why.
+"""
+
+from __future__ import annotations
+
+from backend.label_studio.config_xml import Tag
+
+LABELS_BESIDE = ("brush", "bitmask", "polygon", "ellipse", "rectangle", "keypoint", "vector")
+"""Tools beside which the server takes predictions of a `Labels` tag (SDK 2.1.2)."""
+
+_LABEL_TAGS = {"Label", "Choice", "Relation"}
+
+
+def refusal(control: Tag, image: Tag, labels: tuple[str, ...]) -> str:
+    """Why the server refuses predictions of a tag with these labels on an image; '' if it does not.
+
+    For a tool that draws without labels, `labels` is empty.
+    """
+    tag = control.written
+    attributes = control.element.attrib
+    named = image.element.attrib
+    if not control.exact or not image.exact:
+        return f"<{tag}> has an XML namespace; take xmlns out of the labelling config"
+    if "name" not in attributes or "toName" not in attributes:
+        return f'<{tag}> lacks a name="..." or toName="..." in these very letters; add both'
+    if named.get("name") not in attributes["toName"].split(",") or not named.get("value"):
+        return '<Image> lacks a name="..." or value="..." in these very letters; add both'
+    if "toName" in named:
+        return "<Image> has a toName; take it away"
+    unknown = [label for label in labels if label not in (known := _known(control))]
+    if unknown and known:
+        return f'<{tag}>: write {unknown[0]!r} as <Label value="..."/>, in these very letters'
+    return ""
+
+
+def _known(control: Tag) -> set[str]:
+    """The labels that the SDK sees in a tag. A tag without any takes every label."""
+    below = (each.element for each in control.below() if each.exact)
+    found = [each.get("alias") or each.get("value") for each in below if each.tag in _LABEL_TAGS]
+    return {label for label in found if label is not None}

@@ -1,0 +1,123 @@
+"""What a round left out, and why: one record, counted by kind, for training and for people.
+
+The whole record lies beside the round's snapshot (`left_out.json`). Its summary is in the step's
+row, in the project's state, in the model's card and in the round's message.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from backend.label_studio.regions.problems import KINDS as REGION_KINDS
+from backend.label_studio.regions.problems import Effect, RegionProblem
+
+Part = Literal["labels", "unlabelled"]
+"""labels: of the labelled tasks. unlabelled: of the pool that is ranked."""
+
+UNREADABLE_IMAGE, NO_ANNOTATION = "unreadable_image", "no_annotation"
+KINDS: dict[str, str] = {
+    UNREADABLE_IMAGE: "images that cannot be read",
+    NO_ANNOTATION: "tasks whose annotations were all cancelled",
+    **REGION_KINDS,
+}
+"""What is counted, and its name for people."""
+
+FILE = "left_out.json"
+FIRST = 5  # reasons that people see without opening the file
+COSTLY_FIRST: tuple[Effect, ...] = ("dropped", "painted_out", "used")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One region, or one task's image, that was not used as it stands."""
+
+    task: int
+    region: str  # Label Studio's id; "" for the whole task
+    kind: str  # one of KINDS
+    reason: str
+    effect: Effect  # dropped: the task is left out
+
+    def __str__(self) -> str:
+        place = f"Task {self.task}: " + (f"Region {self.region}: " if self.region else "")
+        return place + self.reason
+
+
+def of_region(task: int, problem: RegionProblem) -> LeftOut:
+    """A region's problem as a row of the record."""
+    return LeftOut(task, problem.region, problem.kind, problem.reason, problem.effect)
+
+
+def of_task(task: int, reason: str, kind: str = UNREADABLE_IMAGE) -> LeftOut:
+    """A task that is left out as a whole."""
+    return LeftOut(task, "", kind, reason, "dropped")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The counts and the first reasons of one part of a round's record."""
+
+    tasks: int = 0  # left out as a whole
+    lost: int = 0  # regions and images that were not used; the other rows were, not as they stand
+    kinds: Mapping[str, int] = field(default_factory=dict)  # by kind: regions, or images
+    first: tuple[str, ...] = ()  # at most FIRST reasons, the ones that cost most first
+    train: int = 0  # labelled tasks that were used; of the part `labels` alone
+    validation: int = 0
+    round: int = 0  # its number, where a summary stands apart from its round
+
+    @classmethod
+    def of(cls, rows: Sequence[LeftOut], *, train: int = 0, validation: int = 0) -> Summary:
+        """What people see of these rows."""
+        costly_first = sorted(rows, key=lambda row: COSTLY_FIRST.index(row.effect))
+        return cls(
+            len({row.task for row in rows if row.effect == "dropped"}),
+            sum(row.effect != "used" for row in rows),
+            dict(Counter(row.kind for row in rows)),
+            tuple(map(str, costly_first[:FIRST])),
+            train,
+            validation,
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Summary:
+        """What `to_json` gave."""
+        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
+        return cls(**{**known, "first": tuple(known.get("first", ()))})
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "kinds": dict(self.kinds), "first": list(self.first)}
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.kinds)
+
+    def counted(self) -> str:
+        """The counts in words, without the reasons; '' where nothing was left out."""
+        return "; ".join(f"{KINDS.get(kind, kind)}: {n}" for kind, n in self.kinds.items())
+
+    def in_words(self, tasks: str = "Labelled tasks") -> str:
+        """The counts and the first reason in one sentence; '' where nothing was left out."""
+        if not self.kinds:
+            return ""
+        return f"{self.headline(tasks)} ({self.counted()}). First: {self.first[0]}"
+
+    def headline(self, tasks: str = "Labelled tasks") -> str:
+        """What became of the worst of it, in words, with its number."""
+        if self.tasks:
+            return f"{tasks} left out: {self.tasks}"
+        if self.lost:
+            return f"Regions painted over, neither object nor background: {self.lost}"
+        return f"Regions used, though not as they stand: {sum(self.kinds.values())}"
+
+    def split(self) -> str:
+        """How the labelled tasks were used, in words."""
+        return f"{self.train} to train on, {self.validation} to judge by, {self.tasks} left out"
+
+
+def shown(state: Mapping[str, Any], part: Part) -> Summary | None:
+    """The newest summary of a part in a project's state; None before the first."""
+    found = (state.get("left_out") or {}).get(part)
+    return None if found is None else Summary.from_json(found)

@@ -1,0 +1,192 @@
+"""Detections -> the regions of one Label Studio prediction."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from backend.errors import RegionError
+from backend.label_studio.label_config import ControlTag, LabelConfig
+from backend.label_studio.regions.bitmask import encode_bitmask
+from backend.label_studio.regions.brush import encode_rles
+from backend.label_studio.regions.crop import Crop, tight
+from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
+from backend.label_studio.regions.ellipse import mask_to_ellipse
+from backend.label_studio.regions.polygon import SIMPLIFY_PX, SPECK_PX, mask_to_polygons
+from backend.label_studio.regions.rectangle import box_to_value
+from taudis.evaluation.visible import shown
+from taudis.types import FloatArray, Instances
+
+if TYPE_CHECKING:  # the detector's module imports torch, which the web process does not need
+    from taudis.detector.mask_rcnn import Detection
+
+MASK_THRESHOLD = 0.5
+BRUSH_PX = 4_000_000  # of crops that are kept until they are encoded in one go: memory
+
+Region = dict[str, Any]
+
+
+def encode_prediction(
+    detection: Detection,
+    config: LabelConfig,
+    *,
+    threshold: float | FloatArray,
+    simplify_px: float = SIMPLIFY_PX,
+) -> list[Region]:
+    """The regions of the instances that `taudis.evaluation.visible` picks, best score first.
+
+    `threshold` is the lowest score, of all labels or of each [K]. Each label goes to its control:
+    brush, else bitmask, polygon, ellipse, rectangle; where its tags take no predictions
+    (`ControlTag.scores_only`), it gets none. Instances of fewer than SPECK_PX pixels are dropped. A
+    polygon instance of several parts gives several regions, tied by their meta. A region drawn with
+    a tool beside a `Labels` tag is two results of one id, as the editor writes it. The same
+    detection gives the same region ids. All numbers lie within the bounds of Label Studio's check.
+    """
+    instances = shown(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
+    height, width = detection.size
+    values: list[list[Region]] = []
+    brushes: list[tuple[int, Crop]] = []  # that wait to be encoded together
+    waiting = 0
+    for row in range(len(instances)):
+        control = config.control_for(config.label_map.name(int(instances.labels[row])))
+        probs = None if instances.mask_probs is None else instances.mask_probs[row]
+        if control.scores_only:
+            values.append([])
+            continue
+        if control.kind != "brush":
+            values.append(_values(control, probs, instances.boxes[row], height, width, simplify_px))
+            continue
+        crop = _instance(control, probs, instances.boxes[row], height, width)
+        values.append([])
+        if crop is None:
+            continue
+        brushes.append((row, crop))
+        waiting += crop.mask.size
+        if waiting > BRUSH_PX:
+            _fill(values, brushes, height, width)
+            brushes, waiting = [], 0
+    _fill(values, brushes, height, width)
+    regions: list[Region] = []
+    for row, shapes in enumerate(values):
+        label = config.label_map.name(int(instances.labels[row]))
+        regions += _regions(
+            shapes, config.control_for(label), label, instances, row, detection.size
+        )
+    return regions
+
+
+def _fill(
+    values: list[list[Region]], brushes: list[tuple[int, Crop]], height: int, width: int
+) -> None:
+    """Encode the crops and put each into its row of `values`."""
+    written = encode_rles([crop for _, crop in brushes], height, width)
+    for (row, _), rle in zip(brushes, written, strict=True):
+        values[row] = [{"format": "rle", "rle": rle}]
+
+
+def paste(mask_probs: FloatArray, box: FloatArray, height: int, width: int) -> Crop | None:
+    """A mask [M,M] of probabilities in its box (xyxy px), as torchvision's `paste_masks_in_image`.
+
+    Only the box's part of the image is computed. None when no pixel reaches 0.5, as can be with a
+    weak model's mask.
+    """
+    side = mask_probs.shape[-1]
+    padded = np.zeros((side + 2, side + 2), np.float32)
+    padded[1:-1, 1:-1] = mask_probs
+    x1, y1, x2, y2 = _expanded(box, np.float32((side + 2) / side))
+    resized = cv2.resize(
+        padded, (max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)), interpolation=cv2.INTER_LINEAR
+    )
+    left, top = max(x1, 0), max(y1, 0)
+    inside = resized[top - y1 : max(height - y1, 0), left - x1 : max(width - x1, 0)]
+    mask = np.asarray(inside >= MASK_THRESHOLD)
+    return tight(Crop(mask, left, top)) if mask.any() else None
+
+
+def _expanded(box: FloatArray, scale: np.float32) -> tuple[int, int, int, int]:
+    """Torchvision's `expand_boxes`, in its own order of float32 operations, cut to whole px."""
+    x1, y1, x2, y2 = box.astype(np.float32)
+    half = np.float32(0.5)
+    w, h = (x2 - x1) * half * scale, (y2 - y1) * half * scale
+    x, y = (x2 + x1) * half, (y2 + y1) * half
+    return int(x - w), int(y - h), int(x + w), int(y + h)
+
+
+def _values(
+    control: ControlTag,
+    probs: FloatArray | None,
+    box: FloatArray,
+    height: int,
+    width: int,
+    simplify_px: float,
+) -> list[Region]:
+    """The shape part of each region's value: one, several parts of a polygon, or none.
+
+    Not for brushes, which are encoded together.
+    """
+    if control.kind == "rectangle":
+        try:
+            return [box_to_value(box.tolist(), height, width)]
+        except RegionError:  # a box without area shows nothing that could be corrected
+            return []
+    crop = _instance(control, probs, box, height, width)
+    if crop is None:
+        return []
+    if control.kind == "ellipse":
+        return [mask_to_ellipse(crop, height, width)]
+    if control.kind == "bitmask":
+        return [{"imageDataURL": encode_bitmask(crop.paste(height, width))}]
+    outlines = mask_to_polygons(crop, height, width, simplify_px=simplify_px)
+    return [{"points": outline, "closed": True} for outline in outlines]
+
+
+def _instance(
+    control: ControlTag, probs: FloatArray | None, box: FloatArray, height: int, width: int
+) -> Crop | None:
+    """The instance's pixels, None for a speck. Raises RegionError without a mask."""
+    if probs is None:
+        raise RegionError(
+            f"Pre-annotations for {control.name!r} need masks; keep mask_probs in the detection."
+        )
+    crop = paste(probs, box, height, width)
+    return None if crop is None or np.count_nonzero(crop.mask) < SPECK_PX else crop
+
+
+def _regions(
+    values: list[Region],
+    control: ControlTag,
+    label: str,
+    instances: Instances,
+    row: int,
+    size: tuple[int, int],
+) -> list[Region]:
+    height, width = size
+    instance = _identity(row, control.name, label, instances.boxes[row].tobytes(), values)
+    regions: list[Region] = []
+    for part, value in enumerate(values):
+        region: Region = {
+            "id": instance if len(values) == 1 else _identity(instance, part),
+            "from_name": control.name,
+            "to_name": control.to_name,
+            "type": control.result_type,
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "value": {**value, control.result_type: [label]},
+            "score": round(float(instances.scores[row]), 6),
+        }
+        if len(values) > 1:
+            region["meta"] = {INSTANCE_KEY: instance, PART_KEY: part}
+        if control.tool:
+            drawn = {"from_name": control.tool.name, "type": control.tool.result_type}
+            regions.append(region | drawn | {"value": value})
+        regions.append(region)
+    return regions
+
+
+def _identity(*what: Any) -> str:
+    """Ten characters that are the same for the same content, like the editor's own ids."""
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:10]

@@ -1,0 +1,183 @@
+"""Polygons in percent of the image <-> masks.
+
+A mask's contour is traced at pixel *corners*, so that filling it gives the mask back exactly; cv2
+alone traces pixel centres and loses half a pixel all around. Filling follows the canvas that the
+annotator sees: a pixel is inside when its centre has a winding number other than zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from backend.errors import RegionError
+from backend.label_studio.regions.crop import Crop, tight
+from taudis.data.outlines import Points, area, bridge, oriented, parts_of
+from taudis.types import BoolArray, IntArray
+
+SIMPLIFY_PX = 0.5
+SPECK_PX = 4
+"""Masks of fewer pixels are dropped: they are noise of the threshold, not objects."""
+
+SPECK_SHARE = 0.002
+"""Parts under SPECK_PX are dropped as long as they make up no more of the mask than this."""
+
+MAX_PERCENT = 1e6
+MAX_CROSSINGS = 50_000_000
+"""Bound on edges x rows of one polygon; a zigzag of 100,000 points would take memory without it."""
+
+_CHUNK = 1_000_000
+_STAIR, _CUT = 4, 0.4  # px, and what cutting the corners of such stairs may move: 4 / (2 * 4 + 2)
+
+_Part = tuple[float, IntArray, list[IntArray]]  # area in px, outline and holes at pixel corners
+
+
+def mask_to_polygons(
+    crop: Crop, height: int, width: int, *, simplify_px: float = SIMPLIFY_PX
+) -> list[list[list[float]]]:
+    """The outlines of a mask's 8-connected parts, largest first, as points in percent.
+
+    Holes are kept, tied to their outline by a bridge of no width (keyhole). Simplified by
+    no more than `simplify_px`, and parts under SPECK_PX pixels are dropped from large masks.
+    """
+    scale = np.array([100 / width, 100 / height])
+    offset = np.array([crop.x, crop.y])
+    outlines = trace(crop.mask, simplify_px=simplify_px)
+    # 100 / 11 * 11 is more than 100, which Label Studio refuses.
+    return [((outline + offset) * scale).clip(0, 100).tolist() for outline in outlines]
+
+
+def trace(mask: BoolArray, *, simplify_px: float = SIMPLIFY_PX) -> list[Points]:
+    """Outlines [n,2] (x, y) in px at pixel corners of a mask [h,w], largest part first."""
+    parts = [
+        (abs(area(outer)) - sum(abs(area(hole)) for hole in holes), outer, holes)
+        for outer, holes in parts_of(mask)
+    ]
+    if not parts:
+        return []
+    kept = _without_specks(sorted(parts, key=lambda part: -part[0]))
+    return [_with_holes(outer, holes, simplify_px) for _, outer, holes in kept]
+
+
+def _without_specks(parts: list[_Part]) -> list[_Part]:
+    """The parts, largest first, less the smallest that nobody will miss."""
+    spare = SPECK_SHARE * sum(area for area, *_ in parts)
+    while len(parts) > 1 and parts[-1][0] < SPECK_PX and parts[-1][0] <= spare:
+        spare -= parts.pop()[0]
+    return parts if parts[0][0] >= SPECK_PX else []
+
+
+def _with_holes(outer: IntArray, holes: list[IntArray], simplify_px: float) -> Points:
+    outline = oriented(_simplified(outer, simplify_px), 1)
+    for hole in holes:
+        inner = _simplified(hole, simplify_px)
+        if abs(area(inner)) > 0:
+            outline = bridge(outline, oriented(inner, -1))
+    return outline
+
+
+def _simplified(points: IntArray, tolerance: float) -> Points:
+    """Fewer points, whose outline stays within `tolerance` px of the given one at pixel corners."""
+    fewest = _douglas_peucker(points, max(tolerance, 0.0))
+    if tolerance > _CUT:
+        slopes = _without_stairs(_douglas_peucker(points, 0.0))
+        fewest = min(fewest, _douglas_peucker(slopes, tolerance - _CUT), key=len)
+    return fewest
+
+
+def _douglas_peucker(points: IntArray | Points, tolerance: float) -> Points:
+    """Points in halves of a px, thinned; as they are where less than a triangle would be left."""
+    halves = np.rint(points * 2).astype(np.int32)
+    simple = cv2.approxPolyDP(halves[:, None], 2 * tolerance, True)[:, 0]
+    kept = simple if len(simple) >= 3 and area(simple.astype(np.int64)) != 0 else halves
+    return np.asarray(kept, np.float64) / 2
+
+
+def _without_stairs(corners: Points) -> Points:
+    """Stairs as slopes: a corner between a run of 1 px and one of at most _STAIR px gives way to
+    the middles of both runs. For a run of n that moves the outline by n / (2 n + 2) px at most.
+    """
+    following = np.roll(corners, -1, axis=0)
+    length = np.abs(following - corners).sum(axis=1)
+    before = np.roll(length, 1)
+    cut = (np.minimum(length, before) == 1) & (np.maximum(length, before) <= _STAIR)
+    middle = cut | np.roll(cut, -1)  # of the run that starts at the corner
+    both = np.stack([corners, (corners + following) / 2], axis=1)
+    return np.asarray(both[np.stack([~cut, middle], axis=1)], np.float64)
+
+
+def polygon_to_crop(points: Any, height: int, width: int) -> Crop:
+    """The mask of a polygon given in percent, [[x, y], ...].
+
+    Parts outside the image are cut off. Raises RegionError for fewer than three points, anything
+    but finite numbers, numbers beyond a million percent, and polygons that cover no pixel.
+    """
+    return fill(_checked(points) * (np.array([width, height]) / 100), height, width)
+
+
+def _checked(points: Any) -> Points:
+    if not isinstance(points, Sequence) or isinstance(points, (str, bytes)):
+        raise RegionError(f"Polygon: expected points [x, y], got {type(points).__name__}.")
+    if len(points) < 3:
+        raise RegionError(
+            f"Polygon: expected at least 3 points [x, y], got {len(points)}: it has no area.",
+            "no_pixel",
+        )
+    if all(isinstance(point, Mapping) for point in points):
+        points = [[point.get("x"), point.get("y")] for point in points]
+    try:
+        array = np.asarray(points, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise RegionError("Polygon: expected points [x, y] of two numbers, got others.") from None
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise RegionError(f"Polygon: expected points [x, y], got shape {list(array.shape)}.")
+    if not (np.abs(array) <= MAX_PERCENT).all():
+        raise RegionError("Polygon: expected percentages of the image, got NaN or absurd numbers.")
+    return array
+
+
+def fill(points: Points, height: int, width: int) -> Crop:
+    """The pixels of an image [height,width] whose centres a ring of points (px) winds around.
+
+    Raises RegionError when there is none, or when the ring is too long to be worth it.
+    """
+    low = np.floor(points.min(axis=0)).clip(0, (width, height)).astype(int)
+    high = np.ceil(points.max(axis=0)).clip(0, (width, height)).astype(int)
+    (x, y), (columns, rows) = low.tolist(), (high - low).tolist()
+    if rows < 1 or columns < 1:
+        raise RegionError("The region lies outside the image or has no area.", "no_pixel")
+    winding = _winding(points - low, rows, columns)
+    return tight(Crop(winding != 0, x, y))
+
+
+def _winding(points: Points, rows: int, columns: int) -> npt.NDArray[np.int32]:
+    """Winding number [rows,columns] of every pixel centre."""
+    x1, y1 = points.T
+    x2, y2 = np.roll(points, -1, axis=0).T
+    # From the upper end on, so that an edge walked both ways crosses at the very same place.
+    down = y2 > y1
+    xa, ya, xb, yb = (np.where(down, *pair) for pair in ((x1, x2), (y1, y2), (x2, x1), (y2, y1)))
+    # The rows whose centre line an edge crosses: first <= row < last, whatever its direction.
+    first = np.ceil(ya - 0.5).clip(0, rows).astype(np.int64)
+    last = np.ceil(yb - 0.5).clip(0, rows).astype(np.int64)
+    counts = last - first
+    if counts.sum() > MAX_CROSSINGS:
+        raise RegionError(f"Polygon: {len(points)} points are too many for this image; simplify.")
+    steps = np.zeros(rows * (columns + 1), np.int32)
+    chunks = np.searchsorted(np.cumsum(counts), np.arange(_CHUNK, counts.sum() + _CHUNK, _CHUNK))
+    for part in np.split(np.arange(len(points)), np.unique(chunks)):
+        part = part[counts[part] > 0]
+        edge = np.repeat(part, counts[part])
+        within = np.arange(len(edge)) - np.repeat(
+            np.cumsum(counts[part]) - counts[part], counts[part]
+        )
+        row = first[edge] + within
+        along = (row + 0.5 - ya[edge]) / (yb[edge] - ya[edge])
+        crossing = xa[edge] + along * (xb[edge] - xa[edge])
+        column = np.ceil(crossing - 0.5).clip(0, columns).astype(np.int64)
+        np.add.at(steps, row * (columns + 1) + column, np.where(down[edge], 1, -1))
+    return np.cumsum(steps.reshape(rows, columns + 1)[:, :-1], axis=1, dtype=np.int32)

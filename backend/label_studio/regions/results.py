@@ -1,0 +1,197 @@
+"""Which results of an annotation are regions with an area, and what they are labelled with.
+
+Label Studio writes one result for every tag that a region carries, all of one id and each with the
+whole shape: a magic wand's has one of type `magicwand` and one of `labels` or `brushlabels`; texts
+and choices of a region (perRegion) repeat its shape, too. So the label is that of a label tag's
+result, and the shape is told by its value, not by the type.
+
+Left alone on purpose: choices, texts and ratings of the whole task, relations, key points (a point
+has no area), lines (VectorLabels that cannot be closed), and results of the task's other objects.
+Every other result that has a shape or a label tag's name is a region: nothing is lost in silence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import RegionError
+from backend.label_studio.label_config import KINDS, ControlTag, Kind, LabelConfig
+
+Row = Mapping[str, Any]
+
+SHAPES: dict[str, Kind] = {
+    "rle": "brush",
+    "touches": "brush",
+    "maskDataURL": "brush",
+    "imageDataURL": "bitmask",
+    "points": "polygon",
+    "vertices": "vector",
+    "radiusX": "ellipse",
+    "height": "rectangle",
+}
+"""A key that only this kind's value has, in the order in which the editor looks (`detectByValue`).
+
+A rectangle's height tells it from a key point, whose width is that of the dot.
+"""
+
+_LABEL_TYPES = frozenset(tag.lower() for tag in KINDS)
+_PLAIN = frozenset({"ellipse", "polygon", "rectangle"})
+"""Types of bare tools that serve as crops or prompts, too. A brush or a wand paints an object."""
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One region: its results, all of one id, of which at least one has a shape or a label."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def id(self) -> str:
+        """Label Studio's id, '?' where there is none."""
+        return str(self.rows[0].get("id") or "?")
+
+    @property
+    def first(self) -> Row:
+        """The result that says where the region is: as in the editor the first with a shape."""
+        return next((row for row in self.rows if shape_of(row) is not None), self.rows[0])
+
+    def label(self, config: LabelConfig) -> tuple[str, RegionError | None]:
+        """The region's label, the first one known, and what of its labels was not followed.
+
+        Raises RegionError for a region without a known label.
+        """
+        known: list[str] = []
+        given: list[Any] = []
+        wrong: list[RegionError] = []
+        for row in self.rows:
+            try:
+                names = _labels(row, config)
+            except RegionError as error:
+                wrong.append(error)
+                continue
+            for name, label in names:
+                given.append(name)
+                known += [label] if label is not None else []
+        if known:
+            return known[0], _several(given, known[0]) if len(given) > 1 else None
+        if wrong:
+            raise wrong[0]
+        raise RegionError("it has no label; select it in Label Studio and choose one.", "no_label")
+
+
+def regions_of(result: Sequence[Any], config: LabelConfig) -> list[Region]:
+    """The regions of an annotation, in the order of their first results: those of one id.
+
+    A second result of the same tag, or one without id, is another region.
+    """
+    regions: dict[object, list[Row]] = {}
+    seen: Counter[tuple[str, str]] = Counter()
+    for index, row in enumerate(result):
+        if not isinstance(row, Mapping) or not _belongs(row, config):
+            continue
+        name = (str(row.get("id")), str(row.get("from_name")))
+        key = index if row.get("id") is None else (name[0], seen[name])
+        seen[name] += 1
+        regions.setdefault(key, []).append(row)
+    return [Region(tuple(rows)) for rows in regions.values()]
+
+
+def type_of(row: Row) -> str:
+    """A result's type in lower case; '' where it has none."""
+    kind = row.get("type")
+    return kind.strip().lower() if isinstance(kind, str) else ""
+
+
+def shape_of(row: Row) -> Kind | None:
+    """What kind of shape a result's value holds, None for none."""
+    value = row.get("value")
+    if not isinstance(value, Mapping):
+        return None
+    return next((kind for key, kind in SHAPES.items() if value.get(key) is not None), None)
+
+
+def _belongs(row: Row, config: LabelConfig) -> bool:
+    """Whether a result is part of a region that masks are made of."""
+    kind, shape = type_of(row), shape_of(row)
+    control = config.control(str(row.get("from_name")))
+    if control is not None:
+        return not (control.tool and _has_no_area(row, config))
+    if kind == "relation" or str(row.get("to_name")) in config.other_objects:
+        return False
+    if kind in _PLAIN and not any(each.tool for each in config.controls):
+        return False  # a crop or a prompt: where label tags draw, a bare tool outlines no object
+    if shape == "vector":
+        return is_closed(row)
+    return shape is not None or kind in _LABEL_TYPES - {"vectorlabels"}
+
+
+def _has_no_area(row: Row, config: LabelConfig) -> bool:
+    """Whether a result of a `Labels` tag is a point, or a line that no tool can close."""
+    value, shape = row.get("value"), shape_of(row)
+    if shape == "vector":
+        return not is_closed(row) and all(each.kind != "vector" for each in config.areas)
+    return shape is None and isinstance(value, Mapping) and {"x", "y"} <= value.keys()
+
+
+def is_closed(row: Row) -> bool:
+    """Whether a vector's outline is closed, so that it has an area."""
+    value = row.get("value")
+    return isinstance(value, Mapping) and value.get("closed") is True
+
+
+def _labels(row: Row, config: LabelConfig) -> list[tuple[Any, str | None]]:
+    """What a result gives as labels, each with the config's name for it or None; [] if it gives
+    none, as a tool's.
+
+    Raises RegionError for a result of a label tag without a known label, and for one of a label tag
+    that the config does not have.
+    """
+    control = config.control(str(row.get("from_name")))
+    kind = type_of(row)
+    if control is None:
+        if kind in _LABEL_TYPES or kind == "labels":
+            raise _unknown_tag(row, config)
+        return []
+    if row.get("to_name") not in (None, control.to_name):
+        raise _unknown_tag(row, config)
+    given = _given(row, control)
+    if given is None and kind not in ("", control.result_type):
+        raise _unknown_tag(row, config)
+    names = given if isinstance(given, list) else []
+    found = [(name, control.label(name)) for name in names]
+    if any(label is not None for _, label in found):
+        return found
+    raise RegionError(
+        f"expected a label of {control.name!r}, got {given!s:.80}; label it again, "
+        "or put the label back into the labelling config.",
+        "unknown_label" if given else "no_label",
+    )
+
+
+def _given(row: Row, control: ControlTag) -> Any:
+    """A result's labels: under its tag's key, or beside a tool under the tool's (polygonlabels)."""
+    value = row.get("value")
+    if not isinstance(value, Mapping):
+        raise RegionError(f"expected a value with the shape, got {type(value).__name__}.")
+    merged = value.get(type_of(row)) if control.tool else None
+    return value.get(control.result_type, merged)
+
+
+def _unknown_tag(row: Row, config: LabelConfig) -> RegionError:
+    known = ", ".join(f"{each.name} ({each.result_type})" for each in config.controls)
+    return RegionError(
+        f"from_name {row.get('from_name')!r:.60} ({row.get('type')!s:.40}) with to_name "
+        f"{row.get('to_name')!r:.60} is not in the labelling config; known are {known} on "
+        f"{config.image.name!r}.",
+        "unknown_tag",
+    )
+
+
+def _several(given: list[Any], used: str) -> RegionError:
+    return RegionError(
+        f"it has several labels {given!s:.80}; an instance has one, so {used!r} is used.",
+        "several_labels",
+    )

@@ -1,0 +1,1 @@
+"""What the backend remembers: the database, predictions, tokens."""

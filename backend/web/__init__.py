@@ -1,0 +1,1 @@
+"""The web process: what answers within a second."""

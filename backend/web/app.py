@@ -1,0 +1,325 @@
+"""The web process: label_studio_ml's Flask app with views that read and ring, and nothing slow.
+
+What they take is checked in `backend.web.requests`; who may call, in `backend.web.auth`. A request
+that is wrong gets a 4xx that says what was expected. Bodies, headers and tokens are never logged.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Flask, Response, g, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+from backend.errors import StoreError
+from backend.settings import Settings
+from backend.store.database import Project, Store
+from backend.store.secrets import save_token, token_for
+from backend.web import origin, status, webhook
+from backend.web.auth import refuse_strangers
+from backend.web.model import TaudisModel, TaudisPredictions
+from backend.web.predict import Services, serving_version, versions_of
+from backend.web.requests import (
+    MAX_PROJECTS,
+    RequestRefused,
+    kind,
+    project_id,
+    read_body,
+    shown,
+    text,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_SCHEMA = 5_000_000  # characters of a labelling config
+MAX_TASKS = 10_000  # of one /predict request
+MAX_ADDRESSES = 4  # under which one project calls us
+_TOKEN = re.compile(r"[!-~]{0,8192}")  # what a header can carry
+Answer = Response | tuple[Response, int]
+View = Callable[[], Answer]
+
+
+def create_app(settings: Settings, store: Store | None = None) -> Flask:
+    """The app, ready to serve. Apps of one process share nothing.
+
+    Raises:
+        StoreError: the data directory cannot be used.
+    """
+    services = Services.create(settings, store)
+    model = TaudisModel.bound_to(services)
+    app = _private_app(model)
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_request_bytes, PROPAGATE_EXCEPTIONS=False)
+    app.extensions["taudis"] = services
+    for (path, methods), view in _views(services, model).items():
+        app.add_url_rule(path, endpoint=f"{methods[0]} {path}", view_func=view, methods=[*methods])
+    _hooks(app, services)
+    return app
+
+
+def _private_app(model: type[TaudisPredictions]) -> Flask:
+    """label_studio_ml's app, from a copy of its module that only this app uses, emptied.
+
+    Its module holds one global app per process; its views answer faults with 500 and tracebacks,
+    its hooks log bodies with tokens, its error handlers echo exceptions. None of that survives
+    (docs/decisions/0006-web.md).
+    """
+    spec = importlib.util.find_spec("label_studio_ml.api")
+    if spec is None or spec.loader is None:
+        raise ImportError("label_studio_ml.api was not found: install requirements.txt.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    app: Flask = module.init_app(model)
+    app.url_map = app.url_map_class()
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    for registered in (
+        app.view_functions,
+        app.before_request_funcs,
+        app.after_request_funcs,
+        app.teardown_request_funcs,
+        app.error_handler_spec,
+    ):
+        registered.clear()
+    return app
+
+
+def _views(
+    services: Services, model: type[TaudisPredictions]
+) -> dict[tuple[str, tuple[str, ...]], View]:
+    """Every route. A view is a function of the request alone."""
+    store = services.store
+    return {
+        ("/health", ("GET",)): lambda: jsonify(status="UP", model_class=TaudisModel.__name__),
+        ("/", ("GET",)): lambda: _page(services),
+        ("/ready", ("GET",)): lambda: _ready(store),
+        ("/metrics", ("GET",)): lambda: Response(
+            services.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
+        ),
+        ("/setup", ("POST",)): lambda: _setup(services),
+        ("/predict", ("POST",)): lambda: _predict(services, model),
+        ("/webhook", ("POST",)): lambda: _webhook(store),
+        ("/train", ("POST",)): lambda: _train(store),
+        ("/versions", ("GET", "POST")): lambda: _versions(store),
+        ("/is_training", ("GET",)): lambda: _is_training(store),
+    }
+
+
+# --- the views ----------------------------------------------------------------------------------
+
+
+def _setup(services: Services) -> Answer:
+    """Take in a project; the worker does the rest. Answers with the version it serves.
+
+    Label Studio calls this often (whenever a task without prediction is opened), so it writes only
+    what is new, and rings only if something is, or if the project is not armed yet.
+    """
+    body = read_body(request)
+    project = project_id(body.get("project"))
+    schema, token = text(body, "schema", MAX_SCHEMA), text(body, "access_token", 8192)
+    hostname = text(body, "hostname", 2000)
+    if not _TOKEN.fullmatch(token):
+        raise RequestRefused(400, "access_token: expected printable ASCII, got other characters.")
+    store, known = services.store, services.store.project(project)
+    try:
+        candidate = origin.accept(services.settings, known, hostname)
+    except RequestRefused as refused:
+        _note(store, known, str(refused))
+        raise
+    if known is None and len(store.projects()) >= MAX_PROJECTS:
+        raise RequestRefused(409, f"project: this backend serves {MAX_PROJECTS} projects already.")
+    news: dict[str, Any] = {}
+    seen, addresses = request.url_root.rstrip("/"), _addresses(known)
+    if seen not in addresses and len(addresses) < MAX_ADDRESSES:
+        news["backend_urls"] = [*addresses, seen]
+    news |= {"label_config": schema} if schema else {}
+    news |= {"candidate_origin": candidate} if candidate else {}
+    fresh = token and token != token_for(services.settings, project)
+    if fresh and not services.settings.label_studio_api_key.get_secret_value():
+        save_token(services.settings.model_dir, project, token)
+    else:
+        fresh = ""  # a configured token is the one that counts; no other is kept
+    state = {} if known is None else known.state
+    changed = known is None or any(state.get(key) != value for key, value in news.items())
+    if changed:
+        store.update_project(project, **news)
+    # After `disconnect` only the worker's poll may find that somebody connected anew: ringing here
+    # would go round in circles, since looking at the backends makes Label Studio call /setup.
+    if changed or fresh or not (state.get("armed") or state.get("disconnected")):
+        store.ring(project, "setup")
+    return jsonify(model_version=serving_version(known))
+
+
+def _addresses(project: Project | None) -> list[str]:
+    """The addresses under which Label Studio has called us for a project."""
+    return [] if project is None else list(project.state.get("backend_urls") or [])
+
+
+def _note(store: Store, known: Project | None, reason: str) -> None:
+    """Show a refusal on the status page of a project that is known, once."""
+    if known is not None and known.state.get("note") != reason:
+        store.update_project(known.id, note=reason)
+
+
+def _predict(services: Services, model: type[TaudisPredictions]) -> Answer:
+    """One result a task, in order."""
+    body = read_body(request)
+    project = project_id(body.get("project"))
+    tasks, config = _tasks(body), text(body, "label_config", MAX_SCHEMA)
+    params = body.get("params") or {}
+    if not isinstance(params, Mapping):
+        raise RequestRefused(400, f"params: expected an object, got {kind(params)}.")
+    known = services.store.project(project)
+    if known is None:
+        raise RequestRefused(
+            404, f"project: {project} is not connected here. Add this backend in its Settings."
+        )
+    context = params.get("context")
+    results = model(project_id=project, label_config=config or None).predict(
+        tasks, context if isinstance(context, Mapping) else None
+    )
+    return jsonify(results=results, model_version=serving_version(known))
+
+
+def _tasks(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The tasks of a /predict request."""
+    tasks = body.get("tasks")
+    if not isinstance(tasks, list):
+        raise RequestRefused(400, f"tasks: expected a list, got {kind(tasks)}.")
+    if len(tasks) > MAX_TASKS:
+        raise RequestRefused(413, f"tasks: expected at most {MAX_TASKS}, got {len(tasks)}.")
+    for index, task in enumerate(tasks):
+        if not isinstance(task, Mapping):
+            raise RequestRefused(400, f"tasks[{index}]: expected an object, got {kind(task)}.")
+        if not isinstance(task.get("id", 0), int) or isinstance(task.get("id"), bool):
+            raise RequestRefused(
+                400, f"tasks[{index}].id: expected an integer, got {kind(task['id'])}."
+            )
+    return tasks
+
+
+def _webhook(store: Store) -> Answer:
+    """Ring. 2xx whenever the event can be read: newer Label Studio switches failing webhooks off.
+
+    A label event that the store cannot take just now is left to the worker's poll, and said so;
+    Start Training, which no poll would find, is answered 503.
+    """
+    body = read_body(request)
+    event = text(body, "action", 200)
+    if not event:
+        raise RequestRefused(400, "action: expected the event's name, got none.")
+    if event not in webhook.EVENTS:
+        return jsonify(status="ignored")
+    project = webhook.project_of(body, request.args.get("project"))
+    try:
+        return jsonify(status=webhook.ring(store, event, project))
+    except SQLAlchemyError:
+        logger.exception("Event %s of project %s was not recorded", event, project)
+        if webhook.EVENTS[event] == "train":
+            return jsonify(error="The store is busy or full; press Start Training again."), 503
+        return jsonify(status="not recorded", detail="The worker's next poll finds it."), 202
+
+
+def _train(store: Store) -> Answer:
+    """Start Training as Label Studio before 1.4.1 called it."""
+    project = project_id(read_body(request).get("project"))
+    return jsonify(status=webhook.ring(store, "START_TRAINING", project))
+
+
+def _versions(store: Store) -> Answer:
+    """A project's versions. Label Studio's GET names no project: then the only one's, or none."""
+    named = request.args.get("project")
+    if named is None and request.method == "POST":
+        named = read_body(request).get("project")
+        project_id(named)
+    if named is not None:
+        return jsonify(versions=versions_of(store, project_id(named)))
+    projects = store.projects()
+    if len(projects) == 1:
+        return jsonify(versions=versions_of(store, projects[0].id))
+    return jsonify(versions=[], message="Several projects are served: ask with ?project=<id>.")
+
+
+def _is_training(store: Store) -> Answer:
+    """Whether a project's round runs (any project's if none is named)."""
+    named = request.args.get("project")
+    wanted = None if named is None else project_id(named)
+    found = [r for r in store.open_rounds() if wanted is None or r.project == wanted]
+    return jsonify(is_training=bool(found))
+
+
+def _ready(store: Store) -> Answer:
+    """200 if rounds can run, else 503 with every reason."""
+    reasons = status.not_ready(store)
+    return jsonify(ready=not reasons, reasons=reasons), 503 if reasons else 200
+
+
+def _page(services: Services) -> Answer:
+    """The status page, for people."""
+    page = Response(status.render(services), content_type="text/html; charset=utf-8")
+    page.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+    )
+    return page
+
+
+# --- around every view --------------------------------------------------------------------------
+
+
+def _hooks(app: Flask, services: Services) -> None:
+    """Credentials before, figures after, and JSON for whatever goes wrong."""
+
+    @app.before_request
+    def _before() -> Response | None:
+        g.started = time.perf_counter()
+        return refuse_strangers(services.settings, request)
+
+    @app.after_request
+    def _after(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        seconds = time.perf_counter() - g.get("started", time.perf_counter())
+        services.metrics.request(route, response.status_code, seconds)
+        level = logging.DEBUG if response.status_code < 400 else logging.WARNING
+        logger.log(level, "%s %s %s", shown(request.method), route, response.status_code)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @app.errorhandler(RequestRefused)
+    def _refused(error: RequestRefused) -> Answer:
+        logger.warning("Refused %s: %s", shown(request.path), error)
+        return jsonify(error=str(error)), error.status
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Any:
+        code = error.code or 500
+        if code < 400:
+            return error
+        answer = jsonify(error=_reason(code, error.description, services.settings))
+        headers = {name: v for name, v in error.get_headers() if name in ("Allow", "Retry-After")}
+        return answer, code, headers
+
+    @app.errorhandler(Exception)
+    def _unexpected(error: Exception) -> Answer:
+        incident = uuid.uuid4().hex[:12]
+        logger.error("Incident %s", incident, exc_info=error)
+        known = isinstance(error, (StoreError, SQLAlchemyError))
+        what = "The store cannot be used just now." if known else "Unexpected error."
+        return jsonify(
+            error=f"{what} The log has it as incident {incident}."
+        ), 503 if known else 500
+
+
+def _reason(code: int, description: str | None, settings: Settings) -> str:
+    """A reason for people, in place of werkzeug's where it says too little."""
+    if code == 413:
+        return f"Expected a body of at most {settings.max_request_bytes} bytes, got more."
+    if code == 404:
+        return "There is no such route. Label Studio uses /health, /setup, /predict and /webhook."
+    return description or f"HTTP {code}"

@@ -1,0 +1,116 @@
+"""Figures for Prometheus: requests of this process, rounds and bells from the shared store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from sqlalchemy.exc import SQLAlchemyError
+
+from backend.label_studio.left_out import Part, shown
+from backend.store.database import Project, Store
+
+logger = logging.getLogger(__name__)
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
+
+
+class Metrics:
+    """Counters of one web process, and a view of the store at the time of asking."""
+
+    def __init__(self, store: Store) -> None:
+        self.registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "taudis_request_seconds",
+            "Time to answer, by route and status class",
+            ["route", "status"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._predictions = Counter(
+            "taudis_predictions_total",
+            "Tasks asked for in /predict: stored, computed on the spot, or left empty",
+            ["source"],
+            registry=self.registry,
+        )
+        self.registry.register(_StoreFigures(store))
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self._seconds.labels(route, f"{status // 100}xx").observe(seconds)
+
+    def predictions(self, source: str, count: int) -> None:
+        """Count tasks answered from the store ('stored'), the model ('computed'), or 'empty'."""
+        if count:
+            self._predictions.labels(source).inc(count)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)
+
+
+class _StoreFigures:
+    """Reads the store whenever the figures are asked for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the store is not read at registration."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Rounds by outcome, bells ever rung and waiting, each by project."""
+        rounds = GaugeMetricFamily(
+            "taudis_rounds", "The last 200 rounds of a project", labels=["project", "outcome"]
+        )
+        pending = GaugeMetricFamily(
+            "taudis_bells_pending", "News that no worker took in yet", labels=["project", "kind"]
+        )
+        rung = GaugeMetricFamily("taudis_bells", "News ever rung", labels=["project", "kind"])
+        left_out = GaugeMetricFamily(
+            "taudis_left_out",
+            "Regions and images that the last round did not use as they stand, by kind",
+            labels=["project", "part", "kind"],
+        )
+        labelled = GaugeMetricFamily(
+            "taudis_labelled_tasks",
+            "Labelled tasks of the last training: train, validation, left_out",
+            labels=["project", "use"],
+        )
+        try:
+            self._read(rounds, pending, rung, left_out, labelled)
+        except SQLAlchemyError:
+            logger.warning("The store could not be read for /metrics", exc_info=True)
+        yield from (rounds, pending, rung, left_out, labelled)
+
+    def _read(
+        self, rounds: Metric, pending: Metric, rung: Metric, left_out: Metric, labelled: Metric
+    ) -> None:
+        for project in self._store.projects():
+            _count_left_out(project, left_out, labelled)
+            name = str(project.id)
+            outcomes = [r.outcome or "open" for r in self._store.rounds(project.id, limit=200)]
+            for outcome in sorted(set(outcomes)):
+                rounds.add_metric([name, outcome], outcomes.count(outcome))  # type: ignore[attr-defined]
+            for kind, count in self._store.rung(project.id).items():
+                rung.add_metric([name, kind], count)  # type: ignore[attr-defined]
+        for bell in self._store.bells():
+            pending.add_metric([str(bell.project), bell.kind], bell.pending)  # type: ignore[attr-defined]
+
+
+def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> None:
+    """What the project's last round left out, and what its last training used."""
+    name = str(project.id)
+    parts: tuple[Part, ...] = ("labels", "unlabelled")
+    for part in parts:
+        found = shown(project.state, part)
+        for kind, count in (found.kinds if found else {}).items():
+            left_out.add_metric([name, part, kind], count)  # type: ignore[attr-defined]
+    used = shown(project.state, "labels")
+    if used is not None:
+        uses = {"train": used.train, "validation": used.validation, "left_out": used.tasks}
+        for use, count in uses.items():
+            labelled.add_metric([name, use], count)  # type: ignore[attr-defined]

@@ -1,0 +1,176 @@
+"""Answers to /predict: one a task, in order. They are read, not computed, wherever possible."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from backend.errors import StoreError
+from backend.label_studio.queue import score_behind
+from backend.settings import Settings, load_settings
+from backend.store import predictions
+from backend.store.database import Project, Store
+from backend.store.secrets import token_for
+from backend.store.serving import stand_ins
+from backend.web.metrics import Metrics
+from backend.web.predictor import Job, Predictor, PredictorUnavailable
+
+logger = logging.getLogger(__name__)
+
+PREDICT_SECONDS = 60.0  # for one request; Label Studio waits 100
+Result = dict[str, Any]
+Task = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a web process works with."""
+
+    settings: Settings
+    store: Store
+    predictor: Predictor
+    metrics: Metrics
+
+    @classmethod
+    def create(cls, settings: Settings, store: Store | None = None) -> Services:
+        """Open the store (unless given); the prediction process waits until it is needed."""
+        opened = Store(settings.model_dir) if store is None else store
+        return cls(settings, opened, Predictor(settings), Metrics(opened))
+
+    @classmethod
+    def from_environment(cls) -> Services:
+        """The services that the environment describes."""
+        return cls.create(load_settings())
+
+
+def serving_version(project: Project | None) -> str:
+    """The version whose predictions Label Studio is served; '' before the first order.
+
+    '' and not a text such as "not ready": Label Studio stores the answers to /predict under the
+    version they name, lists every name in its version menu, and calls /predict for tasks that have
+    no prediction of the name that /setup gave.
+    """
+    return "" if project is None else str(project.state.get("serving") or "")
+
+
+def answer_tasks(
+    services: Services, project_id: int, tasks: Sequence[Task], label_config: str = ""
+) -> list[Result]:
+    """One result a task: {result, score, model_version}.
+
+    A stored prediction keeps its place in the order as its score. Whatever else is known or not
+    goes behind all places, score 1 + 1/N, never a confidence that would jump the queue. Results
+    that could not be made in time name no version, so that Label Studio asks for them again.
+    """
+    project = services.store.project(project_id)
+    version = serving_version(project)
+    behind = _behind(services.store, project_id, version)
+    if project is None or not version:
+        services.metrics.predictions("empty", len(tasks))
+        return [_result([], behind, version) for _ in tasks]
+    stored = _stored(services.settings, project_id, version, tasks)
+    services.metrics.predictions("stored", sum(_task_id(task) in stored for task in tasks))
+    maker = _OnTheSpot(services, project, label_config, behind)
+    return [
+        _result(found.result, found.score, version)
+        if (found := stored.get(_task_id(task))) is not None
+        else maker.result(task, version)
+        for task in tasks
+    ]
+
+
+def _stored(
+    settings: Settings, project: int, version: str, tasks: Sequence[Task]
+) -> dict[int, predictions.Prediction]:
+    """The stored predictions of the serving version; none if its file is gone."""
+    try:
+        path = predictions.path_of(settings.model_dir, project, version)
+        return predictions.read(path, {_task_id(task) for task in tasks})
+    except StoreError as error:
+        logger.warning("Project %s: %s", project, error)
+        return {}
+
+
+def _behind(store: Store, project: int, version: str) -> float:
+    """The place behind all N known ones: 1 + 1/N."""
+    known = next((v.tasks for v in store.versions(project) if v.version == version), 0)
+    return score_behind(known)
+
+
+def _task_id(task: Task) -> int:
+    """A task's id; 0, which Label Studio never gives, for one without."""
+    found = task.get("id")
+    return found if isinstance(found, int) and abs(found) < 2**63 else 0
+
+
+def _result(regions: Sequence[Any], score: float, version: str) -> Result:
+    return {"result": list(regions), "score": score, "model_version": version}
+
+
+@dataclass
+class _OnTheSpot:
+    """Predicts the tasks of one request that the store does not hold, as long as time is left."""
+
+    services: Services
+    project: Project
+    label_config: str
+    behind: float
+
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + PREDICT_SECONDS
+        self.gave_up = False
+
+    def result(self, task: Task, version: str) -> Result:
+        """A task's result; an empty one where there is no model, no image, or no time."""
+        job = self._job(task)
+        left = self.deadline - time.monotonic()
+        if job is None or self.gave_up or left <= 0:
+            return self._empty(version if job is None else "")
+        try:
+            answer = self.services.predictor.predict(job, left)
+        except PredictorUnavailable as error:
+            logger.warning("Project %s: no prediction on the spot: %s", self.project.id, error)
+            self.gave_up = True  # the rest of this request would only wait longer
+            return self._empty("")
+        if answer.problem:
+            logger.info(
+                "Project %s, task %s: no prediction: %s",
+                self.project.id,
+                _task_id(task),
+                answer.problem,
+            )
+            return self._empty(version)
+        self.services.metrics.predictions("computed", 1)
+        return _result(answer.regions, self.behind, version)
+
+    def _empty(self, version: str) -> Result:
+        self.services.metrics.predictions("empty", 1)
+        return _result([], self.behind, version)
+
+    def _job(self, task: Task) -> Job | None:
+        """What the prediction process needs; None while the project has no model or address."""
+        state, settings = self.project.state, self.services.settings
+        model, data = str(state.get("model") or ""), task.get("data")
+        config = self.label_config or str(state.get("label_config") or "")
+        url = settings.label_studio_url or self.project.origin
+        if not (model and config and url and isinstance(data, Mapping)):
+            return None
+        predictions.path_of(settings.model_dir, self.project.id, model)  # refuses odd names
+        names = stand_ins(self.services.store, self.project, model)
+        folders = [settings.model_dir / "models" / str(self.project.id) / name for name in names]
+        token = token_for(settings, self.project.id)
+        return Job(self.project.id, folders[0], config, data, url, token, tuple(folders[1:]))
+
+
+def versions_of(store: Store, project: int) -> list[str]:
+    """A project's published versions, newest first; [] if the store cannot be read just now."""
+    try:
+        return [version.version for version in store.versions(project)]
+    except SQLAlchemyError:
+        logger.warning("The store could not be read for /versions", exc_info=True)
+        return []

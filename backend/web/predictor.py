@@ -1,0 +1,175 @@
+"""Predictions on the spot: one small process a web process, started when first needed.
+
+It loads a checkpoint, reads one image, answers its regions. It never trains, holds at most two
+models, uses one thread, ends by itself when idle or when the web process is gone, and is replaced
+when it dies, hangs, or grows beyond `MAX_BYTES`. The heavy imports happen in that process only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from backend.errors import BackendError
+from backend.settings import Settings
+from backend.store.predictions import Region
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 8  # requests in line; one more is refused at once
+MAX_BYTES = 4_000_000_000  # resident size after which the process is replaced
+IDLE_SECONDS = 600.0  # without work the process ends and frees its memory
+
+
+class PredictorUnavailable(BackendError):
+    """No answer this time: busy, too slow, or the process died. Asking again later may work."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task to predict. It travels over a pipe, never over a command line."""
+
+    project: int
+    checkpoint: Path
+    label_config: str
+    data: Mapping[str, Any]  # the task's data
+    studio_url: str
+    token: str
+    stand_ins: tuple[Path, ...] = ()  # checkpoints to take, in this order, if it cannot be read
+
+    def __repr__(self) -> str:
+        return f"Job(project={self.project}, checkpoint={self.checkpoint.name!r})"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The regions of one task, or the reason why it can have none (`problem`, else '')."""
+
+    regions: list[Region]
+    problem: str = ""
+
+
+def _start(connection: Connection, settings: Settings) -> None:
+    """Entry point of the process."""
+    from backend.web.predictor_process import (
+        serve,  # torch is imported there, not in the web process
+    )
+
+    serve(connection, settings, IDLE_SECONDS)
+
+
+class Predictor:
+    """The web process's side: starts, asks, watches and replaces the process. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        target: Callable[[Connection, Settings], None] = _start,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._settings, self._target, self._max_bytes = settings, target, max_bytes
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
+        self._turn = threading.Lock()
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, None while there is none."""
+        process = self._process
+        return process.pid if process is not None and process.is_alive() else None
+
+    def predict(self, job: Job, timeout: float) -> Answer:
+        """The answer within `timeout` seconds, waiting in line included.
+
+        Raises:
+            PredictorUnavailable: the line is full, the time is over, or the process died.
+        """
+        deadline = time.monotonic() + timeout
+        with self._place(deadline):
+            try:
+                return self._ask(job, deadline)
+            except (EOFError, OSError) as error:
+                self._end()
+                raise PredictorUnavailable(
+                    f"The prediction process died ({type(error).__name__}); the next request starts"
+                    " a new one. Out of memory is the usual cause."
+                ) from error
+
+    def close(self) -> None:
+        """End the process."""
+        with self._turn:
+            self._end()
+
+    @contextlib.contextmanager
+    def _place(self, deadline: float) -> Iterator[None]:
+        """A place in the line, then the turn."""
+        if not self._places.acquire(blocking=False):
+            raise PredictorUnavailable(f"{MAX_WAITING} predictions are waiting already.")
+        try:
+            if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise PredictorUnavailable("Other predictions took all the time there was.")
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            self._places.release()
+
+    def _ask(self, job: Job, deadline: float) -> Answer:
+        """Send the job and wait for its answer; a process that is too slow is ended."""
+        pipe = self._running()
+        pipe.send(job)
+        if not pipe.poll(max(0.0, deadline - time.monotonic())):
+            self._end()
+            raise PredictorUnavailable("The prediction took too long and was stopped.")
+        answer = pipe.recv()
+        self._limit_memory()
+        if not isinstance(answer, Answer):
+            raise PredictorUnavailable("The prediction process failed; the log has the details.")
+        return answer
+
+    def _running(self) -> Connection:
+        """The pipe to a living process, started if there is none."""
+        if self._pipe is not None and self.pid is not None:
+            return self._pipe
+        self._end()
+        context = multiprocessing.get_context("spawn")  # torch does not survive a fork
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=self._target, args=(theirs, self._settings), name="predictor", daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._process, self._pipe = process, ours
+        return ours
+
+    def _limit_memory(self) -> None:
+        """Replace a process that has grown too large (the next request starts it)."""
+        try:
+            used = psutil.Process(self.pid).memory_info().rss if self.pid else 0
+        except psutil.NoSuchProcess:
+            return
+        if used > self._max_bytes:
+            logger.warning("The prediction process used %d MB and is replaced", used // 1_000_000)
+            self._end()
+
+    def _end(self) -> None:
+        """Stop the process, if there is one."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()  # it holds nothing that would be lost
+            self._process.join(5)
+        self._process = self._pipe = None

@@ -1,0 +1,243 @@
+"""What people see: the status page, and the reasons why the backend is not ready."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from sqlalchemy.exc import SQLAlchemyError
+
+from backend.errors import StoreError
+from backend.label_studio.left_out import Part, shown
+from backend.store.database import Project, Round, Store, Version
+from backend.web.predict import Services
+
+ROUNDS = 8  # shown a project
+STEP_WORDS = {
+    "synced": "reading labels",
+    "trained": "training",
+    "judged": "judging the new model",
+    "scored": "looking at the unlabelled images",
+    "selected": "choosing the order",
+    "published": "publishing the order",
+    "flipped": "switching everybody over",
+    "pruned": "tidying up",
+}
+NOTES = ("trouble", "note", "drift", "pages", "scores_only")
+"""Keys of a project's state whose sentences people see above everything else."""
+CURVE = (320, 110)  # px of the learning curve
+MARGIN = 14
+
+
+@dataclass(frozen=True)
+class Curve:
+    """mAP50 by labelled images, as an SVG polyline; `words` says the same to those who hear it."""
+
+    points: str
+    dots: list[tuple[float, float, str]]
+    words: str
+
+
+def not_ready(store: Store) -> list[str]:
+    """Why no round could run now; empty if one could."""
+    try:
+        store.check_writable()
+        reasons = [] if store.worker_alive() else [_NO_WORKER]
+        projects = store.projects()
+    except (StoreError, SQLAlchemyError) as error:
+        return [str(error) if isinstance(error, StoreError) else "The store cannot be read."]
+    projects = [p for p in projects if not p.state.get("gone")]
+    stuck = [p for p in projects if p.state.get("trouble")]
+    if projects and len(stuck) == len(projects):
+        reasons += [f"Project {p.id}: {p.state['trouble']}" for p in stuck]
+    return reasons
+
+
+_NO_WORKER = (
+    "No worker runs: labels are recorded, but no round starts. Start `python -m backend worker`, or"
+    " `python _wsgi.py`, which keeps one running."
+)
+
+
+def render(services: Services) -> str:
+    """The page as HTML; every value from outside is escaped."""
+    store = services.store
+    return _template().render(
+        projects=[_view(services, project) for project in store.projects()],
+        reasons=not_ready(store),
+        now=_moment(time.time()),
+        size=CURVE,
+    )
+
+
+@cache
+def _template() -> Template:
+    """The page's template, read once."""
+    folder = Path(__file__).parent / "pages"
+    environment = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("status.html")
+
+
+def _view(services: Services, project: Project) -> dict[str, Any]:
+    """One project as the template shows it."""
+    store, state = services.store, project.state
+    rounds = store.rounds(project.id, ROUNDS)
+    versions = store.versions(project.id, pruned=True)
+    model = str(state.get("model") or "")
+    metrics = next((v.metrics for v in versions if v.version == model), {})
+    judged = (r.steps.get("judged", {}) for r in rounds)  # a promoted model was not served then
+    metrics = metrics or next((j["metrics"] for j in judged if j.get("version") == model), {})
+    return {
+        "id": project.id,
+        "title": str(state.get("title") or f"Project {project.id}"),
+        "link": _link(
+            services.settings.label_studio_public_url
+            or services.settings.label_studio_url
+            or project.origin,
+            project.id,
+        ),
+        "serving": str(state.get("serving") or ""),
+        "pinned": str(state.get("pinned") or ""),
+        "promoted": str(state.get("promoted") or ""),
+        "model": model,
+        "quality": _quality(metrics),
+        "counted": _counted(rounds, state),
+        "left_out": _left_out(state),
+        "progress": _progress_to_round(state, services.settings.changes_per_round),
+        "notes": [str(state[key]) for key in NOTES if state.get(key)],
+        "running": next((_running(r) for r in rounds if r.ended is None), None),
+        "rounds": [_ended(r) for r in rounds if r.ended is not None],
+        "curve": learning_curve(versions),
+    }
+
+
+def _link(address: str, project: int) -> str:
+    """The project in Label Studio; only http addresses become links."""
+    known = address.startswith(("http://", "https://"))
+    return f"{address.rstrip('/')}/projects/{project}/data" if known else ""
+
+
+def _quality(metrics: Any) -> str:
+    """mAP50 with its interval, in words."""
+    map50 = metrics.get("map50")
+    if not isinstance(map50, (int, float)):
+        if metrics.get("images"):
+            return "not measured yet: the labelled validation images hold no object"
+        return "not measured yet: no validation image is labelled"
+    interval = metrics.get("interval")
+    between = (
+        f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
+        if isinstance(interval, (list, tuple)) and len(interval) == 2
+        else ""
+    )
+    return f"mAP50 {map50:.3f}{between}"
+
+
+def _counted(rounds: list[Round], state: Any) -> str:
+    """What the last round's snapshot held, and what the last training could use of its own."""
+    last = next((r for r in rounds if "synced" in r.steps), None)
+    if last is None:
+        return "not read yet"
+    found, labels = last.steps["synced"], shown(state, "labels")
+    used = ""
+    if labels is not None:
+        when = "" if labels.round == last.number else f"in round {labels.round} "
+        used = f" ({when}{labels.split()})"
+    counts = [f"{found.get('labelled', 0)} labelled{used}", f"{found.get('pool', 0)} unlabelled"]
+    if found.get("skipped"):
+        counts.append(f"{found['skipped']} skipped")
+    if found.get("superseded"):
+        counts.append(f"annotations not used, their task has a newer one: {found['superseded']}")
+    return ", ".join(counts)
+
+
+def _left_out(state: Any) -> list[dict[str, Any]]:
+    """What was left out of the labelled and of the unlabelled tasks: counts and first reasons."""
+    parts: list[tuple[Part, str]] = [("labels", "Labelled"), ("unlabelled", "Unlabelled")]
+    found = [(name, shown(state, part)) for part, name in parts]
+    return [
+        {
+            "counts": f"{summary.headline(f'{name} tasks')} ({summary.counted()})",
+            "first": summary.first,
+            "more": sum(summary.kinds.values()) - len(summary.first),
+            "round": summary.round,
+        }
+        for name, summary in found
+        if summary
+    ]
+
+
+def _progress_to_round(state: Any, wanted: int) -> str:
+    """How many changed tasks the next round still needs."""
+    changed = int(state.get("changed") or 0)
+    left = max(0, wanted - changed)
+    return f"{changed} of {wanted} changed tasks" + (f", {left} to go" if left else ": due")
+
+
+def _running(round_: Round) -> dict[str, Any]:
+    """The round that runs now."""
+    progress = round_.progress
+    step = str(progress.get("step") or round_.next_step or "")
+    done, total = progress.get("done") or 0, progress.get("total") or 0
+    eta = progress.get("eta_s")
+    return {
+        "number": round_.number,
+        "reason": round_.reason,
+        "step": STEP_WORDS.get(step, step),
+        "done": done,
+        "total": total,
+        "left": _duration(eta) if isinstance(eta, (int, float)) else "",
+        "since": _duration(time.time() - round_.started),
+    }
+
+
+def _ended(round_: Round) -> dict[str, str]:
+    """A round that is over."""
+    took = (round_.ended or round_.started) - round_.started
+    return {
+        "number": str(round_.number),
+        "started": _moment(round_.started),
+        "took": _duration(took),
+        "reason": round_.reason,
+        "outcome": round_.outcome or "",
+        "message": round_.message,
+    }
+
+
+def learning_curve(versions: list[Version]) -> Curve | None:
+    """mAP50 by version, oldest first; None with fewer than two measured ones."""
+    measured = [
+        (v.version, float(v.metrics["map50"]))
+        for v in sorted(versions, key=lambda v: (v.round, v.created))
+        if isinstance(v.metrics.get("map50"), (int, float)) and v.version == v.model
+    ]
+    if len(measured) < 2:
+        return None
+    width, height = CURVE
+    step = (width - 2 * MARGIN) / (len(measured) - 1)
+    dots = [
+        (round(MARGIN + i * step, 1), round(height - MARGIN - y * (height - 2 * MARGIN), 1),
+         f"{name}: {y:.3f}")
+        for i, (name, y) in enumerate(measured)
+    ]  # fmt: skip
+    words = f"mAP50 from {measured[0][1]:.3f} to {measured[-1][1]:.3f} in {len(measured)} versions"
+    return Curve(" ".join(f"{x},{y}" for x, y, _ in dots), dots, words)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _duration(seconds: float) -> str:
+    """A span for people."""
+    whole = max(0, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    return f"{round(whole / 60)} min" if whole < 5400 else f"{whole / 3600:.1f} h"

@@ -1,0 +1,43 @@
+"""The webhook's whole work: which news an event is, and one row in the store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from backend.store.database import BellKind, Store
+from backend.web.requests import project_id
+
+logger = logging.getLogger(__name__)
+
+Outcome = Literal["rung", "ignored", "unknown project"]
+EVENTS: Mapping[str, BellKind] = {
+    "ANNOTATION_CREATED": "changed",
+    "ANNOTATIONS_CREATED": "changed",
+    "ANNOTATION_UPDATED": "changed",
+    "ANNOTATION_DELETED": "changed",
+    "ANNOTATIONS_DELETED": "changed",
+    "PROJECT_UPDATED": "config",
+    "START_TRAINING": "train",
+}
+
+
+def project_of(body: Mapping[str, Any], query: str | None) -> int:
+    """The project that an event is about: `?project=` (ours, set when arming), else the body's.
+
+    Raises RequestRefused (400) where neither names one.
+    """
+    return project_id(query if query is not None else body.get("project"))
+
+
+def ring(store: Store, event: str, project: int) -> Outcome:
+    """Ring for an event of a project that was set up here; anything else is only named."""
+    kind = EVENTS.get(event)
+    if kind is None:
+        return "ignored"
+    if store.project(project) is None:
+        logger.info("Event %s of project %s, which is not connected here", event, project)
+        return "unknown project"
+    store.ring(project, kind)
+    return "rung"

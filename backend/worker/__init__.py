@@ -1,0 +1,1 @@
+"""The worker process: what takes minutes, in the order of a round."""

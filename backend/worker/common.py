@@ -1,0 +1,41 @@
+"""What every step has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from backend.label_studio.left_out import FILE, LeftOut, Part, Summary
+from backend.store.database import Round
+from backend.worker.context import Desk, read_json, write_json
+
+Result = dict[str, Any]
+"""What a step leaves in its row: small, JSON."""
+Report = Callable[[Mapping[str, Any]], None]
+"""Takes progress: {"step", "done", "total", ...}."""
+SHOWN_PROBLEMS = 20
+
+
+def record(
+    desk: Desk,
+    round_: Round,
+    part: Part,
+    rows: Iterable[LeftOut],
+    *,
+    train: int = 0,
+    validation: int = 0,
+) -> Summary:
+    """Write one part of a round's record, and show its summary with the project.
+
+    Repeating it replaces that part: a killed step writes it again.
+    """
+    kept = sorted(rows, key=lambda row: (row.task, row.region))
+    summary = Summary.of(kept, train=train, validation=validation)
+    path = desk.round_dir(round_) / FILE
+    before = read_json(path) if path.exists() else {}
+    write_json(path, {**before, part: [asdict(row) for row in kept]})
+    newest = replace(summary, round=round_.number).to_json()
+    shown = {**(desk.project.state.get("left_out") or {}), part: newest}
+    desk.store.update_project(desk.project_id, lease=desk.lease, left_out=shown)
+    return summary

@@ -1,0 +1,281 @@
+"""What stands in Label Studio so that the loop runs: webhook, sampling, version; put, taken back.
+
+Connecting a backend on the Model page creates a webhook for all actions without credentials, and
+sets the project's version to the backend's title. `arm` turns that into: one webhook for label
+changes with our credentials and without payload, uncertainty sampling, our version. What stood
+there before is kept in the store, and `disarm` restores it.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from backend.errors import RoundError
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.queue import SAMPLING
+from backend.settings import Settings
+from backend.worker.context import Desk
+
+logger = logging.getLogger(__name__)
+
+ACTIONS = (
+    "ANNOTATION_CREATED",
+    "ANNOTATIONS_CREATED",
+    "ANNOTATION_UPDATED",
+    "ANNOTATIONS_DELETED",
+    "PROJECT_UPDATED",
+)
+PROJECT_FIELDS = ("sampling", "model_version", "show_collab_predictions")
+# without headers: they may hold credentials, and those never go to the store
+WEBHOOK_FIELDS = ("url", "send_payload", "send_for_all_actions", "is_active", "actions")
+REMOVED = (
+    "This backend was removed in Label Studio (Settings > Model), so sampling, version and webhooks"
+    " were put back as they were. Connect it there again to go on."
+)
+Row = dict[str, Any]
+
+
+def arm(desk: Desk) -> Mapping[str, Any]:
+    """Set the project up in Label Studio; doing it again changes nothing. Returns what is armed.
+
+    Raises:
+        RoundError: the project has no ML backend row of ours (it was removed there).
+        LabelConfigError: the labelling config cannot be used; the message says what to change.
+        StudioError: Label Studio cannot be reached or refuses.
+    """
+    project = desk.studio.project(desk.project_id)
+    desk.store.update_project(
+        desk.project_id, title=project["title"], label_config=project["label_config"]
+    )
+    desk.store.update_project(desk.project_id, origin=desk.studio.url)  # it answered: confirmed
+    parse_label_config(project["label_config"])
+    backend = our_backend(desk)
+    hooks = our_webhooks(desk, backend["url"])
+    _remember(desk, project, hooks)
+    webhook = _one_webhook(desk, backend["url"], hooks)
+    wanted = {"sampling": SAMPLING, "show_collab_predictions": True}
+    changed = {key: value for key, value in wanted.items() if project.get(key) != value}
+    if changed:
+        desk.studio.patch_project(desk.project_id, **changed)
+    armed = {**wanted, "webhook": webhook["id"], "backend_url": backend["url"]}
+    desk.store.update_project(desk.project_id, armed=armed, backend_id=backend["id"], note="")
+    _serve_again(desk)
+    return armed
+
+
+def _serve_again(desk: Desk) -> None:
+    """After connecting anew: serve the newest order that Label Studio still holds, or call for one.
+
+    Connecting writes the backend's title where no version was chosen, which means random order.
+    """
+    current = desk.studio.project(desk.project_id).get("model_version") or ""
+    titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
+    if current and current not in titles:
+        return
+    held = desk.studio.model_versions(desk.project_id)
+    for row in desk.store.versions(desk.project_id):
+        if row.tasks and held.get(row.version):
+            desk.studio.patch_project(desk.project_id, model_version=row.version)
+            desk.store.update_project(desk.project_id, serving=row.version, model=row.model)
+            return
+    desk.store.update_project(desk.project_id, serving="", reorder=True)
+
+
+def our_backend(desk: Desk) -> Row:
+    """The ML backend row in Label Studio that points at us.
+
+    With BACKEND_URL set it is the row with that address; else one whose address Label Studio used
+    to call us; else the only one there is.
+    """
+    rows = desk.studio.ml_backends(desk.project_id)
+    seen = our_addresses(desk)
+    ours = [row for row in rows if row["url"].rstrip("/") in seen]
+    if not ours and len(rows) == 1:
+        ours = rows
+    if not ours:
+        urls = [row["url"] for row in rows] or "none"
+        raise RoundError(
+            f"Expected an ML backend at {sorted(seen) or 'our address'} in the project's Settings >"
+            f" Model, found {urls}. Connect this backend there, or set BACKEND_URL."
+        )
+    return dict(ours[0])
+
+
+def our_addresses(desk: Desk) -> set[str]:
+    """Every address at which Label Studio reaches us, as far as we know."""
+    if desk.settings.backend_url:
+        return {desk.settings.backend_url}
+    known = desk.store.project(desk.project_id)
+    return set(known.state.get("backend_urls") or []) if known else set()
+
+
+def our_webhooks(desk: Desk, backend_url: str) -> list[Row]:
+    """Every webhook of the project that rings at our address, with or without ?project=."""
+    ours = backend_url.rstrip("/") + "/webhook"
+    rows = desk.studio.webhooks(desk.project_id)
+    return [row for row in rows if row["url"].split("?", 1)[0].rstrip("/") == ours]
+
+
+def _remember(desk: Desk, project: Row, hooks: list[Row]) -> None:
+    """Keep what stood in Label Studio before us, once; our own values are never 'before'."""
+    if desk.project.state.get("before"):
+        return
+    titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
+    before = {field: project.get(field) for field in PROJECT_FIELDS}
+    if before["model_version"] in titles:
+        before["model_version"] = ""  # connecting wrote the backend's title there
+    before["webhooks"] = [
+        {"id": row["id"], **{f: row.get(f) for f in WEBHOOK_FIELDS}} for row in hooks
+    ]
+    desk.store.update_project(desk.project_id, before=before)
+
+
+def webhook_fields(settings: Settings, backend_url: str, project_id: int) -> Row:
+    """The one webhook that we want: label changes, our credentials, no payload."""
+    return {
+        "url": f"{backend_url.rstrip('/')}/webhook?project={project_id}",
+        "send_payload": False,
+        "send_for_all_actions": False,
+        "is_active": True,
+        "headers": _auth_header(settings),
+        "actions": list(ACTIONS),
+    }
+
+
+def _one_webhook(desk: Desk, backend_url: str, hooks: list[Row]) -> Row:
+    """Keep one webhook, as wanted; connecting twice leaves two, since the duplicate check there is
+    by exact address.
+    """
+    wanted = webhook_fields(desk.settings, backend_url, desk.project_id)
+    if not hooks:
+        return desk.studio.create_webhook(desk.project_id, **wanted)
+    kept, *doubles = sorted(hooks, key=lambda row: int(row["id"]))
+    for double in doubles:
+        desk.studio.delete_webhook(double["id"])
+    if not webhook_is_armed(kept, wanted):
+        kept = desk.studio.patch_webhook(kept["id"], **wanted)
+    return kept
+
+
+def webhook_is_armed(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a webhook row is as wanted (the order of its actions does not matter)."""
+    return all(
+        sorted(row.get(key) or []) == sorted(value) if key == "actions" else row.get(key) == value
+        for key, value in wanted.items()
+    )
+
+
+def _auth_header(settings: Settings) -> dict[str, str]:
+    """The Authorization header that Label Studio must send with the webhook."""
+    if not settings.has_credentials:
+        return {}
+    pair = f"{settings.basic_auth_user}:{settings.basic_auth_pass.get_secret_value()}"
+    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def was_removed(desk: Desk) -> bool:
+    """Whether somebody removed our backend on the Model page since the project was armed.
+
+    Removed and added again counts as never removed.
+    """
+    known = desk.project.state.get("backend_id")
+    rows = desk.studio.ml_backends(desk.project_id)
+    if known is None or any(row["id"] == known for row in rows):
+        return False
+    again = [row for row in rows if row["url"].rstrip("/") in our_addresses(desk)]
+    if again:
+        desk.store.update_project(desk.project_id, backend_id=again[0]["id"])
+        _serve_again(desk)
+    return not again
+
+
+def repair(desk: Desk) -> str:
+    """Compare what was armed with what is there now (every poll).
+
+    What only we own (the webhook) is put back; what a person may have meant (sampling, version) is
+    left alone. Returns what was left alone, in words, '' if nothing.
+    """
+    state = desk.project.state
+    armed = state.get("armed")
+    if not armed:
+        return ""
+    project = desk.studio.project(desk.project_id)
+    news = {
+        key: project[key] for key in ("title", "label_config") if project[key] != state.get(key)
+    }
+    if news:
+        desk.store.update_project(desk.project_id, **news)
+    backend_url = str(armed["backend_url"])
+    webhook = _one_webhook(desk, backend_url, our_webhooks(desk, backend_url))
+    if webhook["id"] != armed.get("webhook"):
+        desk.store.update_project(desk.project_id, armed={**armed, "webhook": webhook["id"]})
+    titles = {row.get("title") or "" for row in desk.studio.ml_backends(desk.project_id)}
+    drift = drift_in_words(project, state, titles)
+    if drift != (state.get("drift") or ""):
+        desk.store.update_project(desk.project_id, drift=drift)
+    return drift
+
+
+def drift_in_words(project: Mapping[str, Any], state: Mapping[str, Any], titles: set[str]) -> str:
+    """What somebody changed in Label Studio so that our order is not served. '' if it is."""
+    serving = state.get("serving") or ""
+    found = []
+    if project.get("sampling") != SAMPLING:
+        found.append(
+            f"task sampling is {project.get('sampling')!r}: the order is not used. Choose"
+            " Uncertainty sampling in Settings > Annotation, or `disconnect`"
+        )
+    if serving and project.get("model_version") != serving:
+        found.append(
+            f"the project serves {project.get('model_version')!r}, not {serving!r}. Choose it in"
+            " Settings > Annotation, or run `unpin`"
+        )
+    if serving in titles:
+        found.append(
+            f"a backend is titled {serving!r} like the version, so the queue is random. Give it"
+            " another title in Settings > Model"
+        )
+    return "; ".join(found)
+
+
+def disarm(desk: Desk) -> Mapping[str, Any]:
+    """Restore the project's sampling, version and webhooks as they were before `arm`."""
+    before: Row | None = desk.project.state.get("before")
+    if not before:
+        raise RoundError(f"Project {desk.project_id} was never armed: nothing to restore.")
+    armed = desk.project.state.get("armed") or desk.project.state.get("disarming") or {}
+    restored = _version_to_restore(desk, str(before["model_version"] or ""))
+    # First the store: a round or a repair under way must see it before it touches Label Studio.
+    desk.store.update_project(
+        desk.project_id,
+        armed=None,
+        disarming=armed,
+        disconnected=True,
+        restored_version=restored,
+        pinned="",
+        promoted="",
+    )
+    there = {row["id"] for row in desk.studio.webhooks(desk.project_id)}
+    old = {
+        row["id"]: {**{f: row[f] for f in WEBHOOK_FIELDS}, "headers": {}}
+        for row in before["webhooks"]
+    }
+    for row_id, fields in old.items():
+        if row_id in there:
+            desk.studio.patch_webhook(row_id, **fields)
+        else:
+            desk.studio.create_webhook(desk.project_id, **fields)
+    if armed.get("webhook") in there and armed["webhook"] not in old:
+        desk.studio.delete_webhook(armed["webhook"])
+    fields = {key: before[key] for key in PROJECT_FIELDS}
+    desk.studio.patch_project(desk.project_id, **{**fields, "model_version": restored})
+    desk.store.update_project(desk.project_id, before=None, serving="", drift="")
+    return {**before, "model_version": restored}
+
+
+def _version_to_restore(desk: Desk, version: str) -> str:
+    """The version served before us, or '' if its predictions are gone (Label Studio refuses it)."""
+    return version if desk.studio.model_versions(desk.project_id).get(version) else ""

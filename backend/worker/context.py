@@ -1,0 +1,149 @@
+"""What a round works with: settings, store, lease, one project, its client and its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from backend.errors import RoundError, SettingsError
+from backend.images.source import ImageLimits, ImageSource
+from backend.label_studio.client import Studio
+from backend.label_studio.listings import shared_sizes
+from backend.settings import Settings
+from backend.store.database import Lease, Project, Round, Store
+from backend.store.secrets import token_for
+
+ADDRESS_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend and restart it."
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One project's desk. Its client and image source are made when first used."""
+
+    settings: Settings
+    store: Store
+    lease: Lease
+    project_id: int
+    patience: float = 90.0  # seconds for one call to Label Studio with its repetitions
+
+    @property
+    def project(self) -> Project:
+        """The project's row as it is now."""
+        found = self.store.project(self.project_id)
+        if found is None:
+            raise RoundError(
+                f"Project {self.project_id} is not connected to this backend (any more)."
+            )
+        return found
+
+    @cached_property
+    def studio(self) -> Studio:
+        """A client for the Label Studio that this project lives in.
+
+        Raises:
+            SettingsError: no address or no token is known, with the setting to give.
+        """
+        url = self.settings.label_studio_url or origin_seen(self.project)
+        token = token_for(self.settings, self.project_id)
+        if not url:
+            raise SettingsError(f"Label Studio's address is not known. {ADDRESS_HINT}")
+        if not token:
+            raise SettingsError(
+                "Label Studio sent no access token (legacy tokens are off there, the default since"
+                f" 1.20). {ADDRESS_HINT}"
+            )
+        return Studio(url, token, patience=self.patience, pages=shared_sizes(url))
+
+    @cached_property
+    def images(self) -> ImageSource:
+        """Where the images of this project's tasks come from."""
+        return image_source(self.settings, self.studio)
+
+    # --- files ------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.settings.model_dir
+
+    def round_dir(self, round_: Round) -> Path:
+        """Working files of a round: snapshot, pool, training state."""
+        folder = self.data / "rounds" / str(self.project_id) / f"{round_.number:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def model_dir(self, version: str) -> Path:
+        """The checkpoint folder of a version."""
+        return self.data / "models" / str(self.project_id) / version
+
+
+def origin_seen(project: Project) -> str:
+    """The address that a project's Label Studio gave, confirmed or not; '' while none is known."""
+    return project.origin or str(project.state.get("candidate_origin") or "")
+
+
+def image_source(settings: Settings, studio: Studio) -> ImageSource:
+    """Images by the settings' limits; Label Studio's token goes to its own origin alone."""
+    limits = ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        timeout_s=settings.image_timeout,
+        allowed_hosts=settings.allowed_image_hosts,
+        allow_private=settings.allow_private_image_hosts,
+        local_root=settings.local_files_root,
+        public_url=settings.label_studio_public_url,
+    )
+    return ImageSource(
+        studio.url,
+        studio.auth_headers,
+        settings.model_dir / "cache" / "images",
+        limits,
+        max_cache_bytes=settings.cache_bytes,
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder if it is there."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def state_of(project: Project, key: str, default: Any = None) -> Any:
+    """A value of the project's state."""
+    value = project.state.get(key)
+    return default if value is None else value
+
+
+def version_name(round_: Round, attempt: int = 1) -> str:
+    """A name that Label Studio has never seen: number, start in hex seconds, publish attempt.
+
+    The start keeps it fresh when a new data directory meets an old project.
+    """
+    name = f"taudis-{round_.number:04d}-{int(round_.started):x}"
+    return name if attempt == 1 else f"{name}-{attempt}"

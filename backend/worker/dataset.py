@@ -1,0 +1,310 @@
+"""Label Studio's annotations -> training data, and the validation split that never moves.
+
+Which annotation of a task counts: cancelled ones (skips) never; ground truth before others; then
+the latest by `updated_at`, then by id. An annotation without regions is a true negative example.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from backend.errors import ImageError
+from backend.images.decode import Pixels
+from backend.images.source import ImageSource
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.left_out import NO_ANNOTATION, LeftOut, of_region, of_task
+from backend.label_studio.regions import Decoded, decode_annotation
+from taudis.data.statistics import LabelStatistics, Tally
+from taudis.training.augment import hide_crowds
+from taudis.types import IntArray, Target
+
+Task = Mapping[str, Any]
+Split = Literal["train", "validation"]
+
+CACHE_BYTES = 512 << 20
+_BUCKETS = 1 << 64
+
+
+def choose_annotation(task: Task) -> dict[str, Any] | None:
+    """The annotation of a task that counts, or None if there is none that was not cancelled."""
+    return max(submitted(task), key=_precedence, default=None)
+
+
+def submitted(task: Task) -> list[dict[str, Any]]:
+    """The annotations of a task that were not cancelled."""
+    return [
+        each
+        for each in task.get("annotations") or ()
+        if isinstance(each, dict) and not each.get("was_cancelled")
+    ]
+
+
+def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, float, int]:
+    when = annotation.get("updated_at") or annotation.get("created_at")
+    return bool(annotation.get("ground_truth")), _seconds(when), int(annotation.get("id") or 0)
+
+
+def _seconds(when: Any) -> float:
+    """An ISO 8601 time as seconds; times without a zone are UTC, unreadable ones the earliest."""
+    try:
+        moment = datetime.fromisoformat(when)
+    except (TypeError, ValueError):
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def is_validation(project: int, task_id: int, fraction: float) -> bool:
+    """Whether a task belongs to the validation split: a pure function of its id.
+
+    A task stays on its side for ever (and moves only from training to validation when the fraction
+    grows), whatever else is labelled. With few labels the split may therefore be empty.
+    """
+    digest = hashlib.sha256(f"taudis-validation:{project}:{task_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * _BUCKETS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One labelled task of a snapshot."""
+
+    task_id: int
+    annotation_id: int
+    updated_at: str
+    split: Split
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a round was trained and judged on. Every counted annotation is in exactly one split."""
+
+    project: int
+    labels: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    skipped: tuple[int, ...] = ()  # tasks whose annotations were all cancelled
+    superseded: int = 0  # annotations that do not count, because another of their task does
+    problems: tuple[str, ...] = ()
+
+    def of(self, split: Split) -> tuple[Entry, ...]:
+        """The entries of one split."""
+        return tuple(entry for entry in self.entries if entry.split == split)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self) | {
+            "labels": list(self.labels),
+            "entries": [asdict(entry) for entry in self.entries],
+            "skipped": list(self.skipped),
+            "problems": list(self.problems),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Snapshot:
+        """What `to_json` gave."""
+        return cls(
+            project=value["project"],
+            labels=tuple(value["labels"]),
+            entries=tuple(Entry(**entry) for entry in value["entries"]),
+            skipped=tuple(value["skipped"]),
+            superseded=int(value.get("superseded", 0)),
+            problems=tuple(value["problems"]),
+        )
+
+
+def take_snapshot(
+    project: int, tasks: Sequence[Task], config: LabelConfig, fraction: float
+) -> Snapshot:
+    """The snapshot of a project's annotated tasks, ordered by task id.
+
+    `problems` names labels in use that the config does not have (any more): their regions are not
+    trained on, and a person should know.
+    """
+    entries: list[Entry] = []
+    skipped: list[int] = []
+    superseded = 0
+    unknown: dict[str, int] = {}
+    for task in sorted(tasks, key=lambda task: int(task["id"])):
+        task_id, chosen = int(task["id"]), choose_annotation(task)
+        if chosen is None:
+            if task.get("annotations"):
+                skipped.append(task_id)
+            continue
+        split: Split = "validation" if is_validation(project, task_id, fraction) else "train"
+        superseded += len(submitted(task)) - 1
+        when = str(chosen.get("updated_at") or "")
+        entries.append(Entry(task_id, int(chosen.get("id") or 0), when, split))
+        for label in _unknown_labels(chosen, config):
+            unknown[label] = unknown.get(label, 0) + 1
+    problems = tuple(
+        f"Label {label!r} is in {count} tasks but not in the labelling config; its regions are "
+        "painted out. Put the label back, or label them again."
+        for label, count in unknown.items()
+    )
+    names = config.label_map.names
+    return Snapshot(project, names, tuple(entries), tuple(skipped), superseded, problems)
+
+
+def _unknown_labels(annotation: Mapping[str, Any], config: LabelConfig) -> set[str]:
+    """Labels that the annotation's label tags do not have (any more)."""
+    found: set[str] = set()
+    for region in _result(annotation):
+        control = config.control(str(region.get("from_name"))) if isinstance(region, dict) else None
+        if control is None or not isinstance(region.get("value"), dict):
+            continue
+        given = region["value"].get(control.result_type)
+        labels = (
+            [each for each in given if isinstance(each, str)] if isinstance(given, list) else []
+        )
+        found.update(label for label in labels if control.label(label) is None)
+    return found
+
+
+def _result(annotation: Mapping[str, Any]) -> list[Any]:
+    result = annotation.get("result")
+    return result if isinstance(result, list) else []
+
+
+@dataclass(frozen=True, eq=False)
+class _Packed:
+    """A target in the cache: masks as compressed bits, some hundred times smaller."""
+
+    target: Target  # without its masks
+    masks: bytes
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.masks) + self.target.boxes.nbytes + 200
+
+    @classmethod
+    def of(cls, target: Target) -> _Packed:
+        shape = target.masks.shape
+        bare = Target(
+            target.boxes, target.labels, np.zeros((len(target), 0, 0), bool), target.iscrowd
+        )
+        return cls(bare, zlib.compress(np.packbits(target.masks).tobytes(), 1), shape)
+
+    def unpack(self) -> Target:
+        count = int(np.prod(self.shape))
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(self.masks), np.uint8), count=count)
+        masks = bits.astype(bool).reshape(self.shape)
+        return Target(self.target.boxes, self.target.labels, masks, self.target.iscrowd)
+
+
+class AnnotatedSamples:
+    """Labelled tasks as training samples: `len()` and `[i] -> (image, target)`.
+
+    Every image is loaded and every annotation decoded once up front. `left_out` says what was not
+    used. A task is left out as a whole if its image cannot be read, or if the place of one of its
+    regions is not known: that object would train as background. A region whose pixels are known but
+    whose label is not is painted over in the image, so that it is neither object nor background.
+
+    Images come from the disk cache of `images`, targets from a bounded cache in memory. Safe for
+    threads.
+
+    Raises StudioUnreachable or StudioAuthError when Label Studio as a whole fails.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        config: LabelConfig,
+        images: ImageSource,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.config = config
+        self.images = images
+        self._room = cache_bytes
+        self._cache: OrderedDict[int, _Packed] = OrderedDict()
+        self._held = 0  # bytes in the cache
+        self._lock = threading.Lock()
+        tally = Tally()
+        self.tasks, self.left_out = self._usable(tasks, tally)
+        self.task_ids = tuple(int(task["id"]) for task in self.tasks)
+        self.statistics: LabelStatistics = tally.statistics()
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, Target]:
+        """The image, RGB uint8 [H,W,3], and its target. Raises IndexError beyond the last."""
+        task = self.tasks[index]
+        image = self._image(task)
+        return hide_crowds(image, self._target(task, image))
+
+    def labels_at(self, index: int) -> IntArray:
+        """The labels [n] of an image's instances, from the cache where it still holds them."""
+        task = self.tasks[index]
+        with self._lock:
+            packed = self._cache.get(int(task["id"]))
+        if packed is None:
+            return self[index][1].labels
+        return packed.target.labels[~packed.target.iscrowd]
+
+    def _image(self, task: Task) -> Pixels:
+        data = task.get("data")
+        address = self.config.image.address(data if isinstance(data, dict) else {})
+        return self.images.load(address, task=int(task["id"]))
+
+    def _target(self, task: Task, image: Pixels) -> Target:
+        task_id = int(task["id"])
+        with self._lock:
+            packed = self._cache.get(task_id)
+            if packed is not None:
+                self._cache.move_to_end(task_id)
+        if packed is not None and packed.shape[1:] == image.shape[:2]:
+            return packed.unpack()
+        target = self._decoded(task, image).target
+        if target is None:
+            raise ImageError(f"Task {task['id']}: no target, though the image's size is known.")
+        self._keep(task_id, _Packed.of(target))
+        return target
+
+    def _decoded(self, task: Task, image: Pixels) -> Decoded:
+        """The target in the image's size, and what could not be used of it."""
+        height, width = image.shape[:2]
+        result = _result(choose_annotation(task) or {})
+        return decode_annotation(result, self.config, size=(height, width))
+
+    def _keep(self, task_id: int, packed: _Packed) -> None:
+        with self._lock:
+            before = self._cache.pop(task_id, None)
+            self._cache[task_id] = packed
+            self._held += packed.nbytes - (before.nbytes if before else 0)
+            while self._held > self._room:
+                self._held -= self._cache.popitem(last=False)[1].nbytes
+
+    def _usable(
+        self, tasks: Sequence[Task], tally: Tally
+    ) -> tuple[list[Task], tuple[LeftOut, ...]]:
+        """The tasks that can be trained on, counted in `tally`, and what was left out."""
+        usable: list[Task] = []
+        left_out: list[LeftOut] = []
+        for task in tasks:
+            task_id = int(task["id"])
+            if choose_annotation(task) is None:
+                reason = "it has no annotation that was not cancelled."
+                left_out.append(of_task(task_id, reason, NO_ANNOTATION))
+                continue
+            try:
+                decoded = self._decoded(task, self._image(task))
+            except ImageError as error:
+                left_out.append(of_task(task_id, str(error)))
+                continue
+            left_out += [of_region(task_id, problem) for problem in decoded.problems]
+            dropped = any(problem.effect == "dropped" for problem in decoded.problems)
+            if dropped or decoded.target is None:
+                continue
+            self._keep(task_id, _Packed.of(decoded.target))
+            usable.append(task)
+            tally.add_target(decoded.target)
+        return usable, tuple(left_out)

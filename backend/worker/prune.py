@@ -1,0 +1,146 @@
+"""What is let go of: old versions, here and in Label Studio; never one that serves or may again.
+
+Label Studio deletes a whole version in one call, during which every annotator waits (29-61 s for
+10,000 rows); row by row nobody waits, but it takes 0.1 s a row. So it goes row by row while people
+label, and in one call when nobody has for a while.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.store import serving
+from backend.worker.context import Desk, remove_tree, version_name
+
+logger = logging.getLogger(__name__)
+
+OURS = "taudis-"
+ROWS_AT_A_TIME = 40  # about 5 s
+QUIET_SECONDS = 900.0  # without a label: nobody is there to wait
+KEPT_ROUNDS = 10  # working files of rounds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What can be let go of here: orders, by version, and the files and folders that go."""
+
+    versions: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(size_of(path) for path in self.paths)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of everything in a folder; what vanishes meanwhile counts nothing."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    total = 0
+    for file in files:
+        try:
+            total += file.stat().st_size if file.is_file() else 0
+        except OSError:
+            continue
+    return total
+
+
+def versions_to_keep(desk: Desk) -> set[str]:
+    """What Label Studio serves, what a rollback would, the pinned, the newest up to the setting."""
+    state = desk.project.state
+    newest = [row.version for row in desk.store.versions(desk.project_id) if row.tasks]
+    served = desk.studio.project(desk.project_id).get("model_version")
+    before = [row.version for row in serving.older_versions(desk.store, desk.project)[:1]]
+    keep = {*newest[: desk.settings.keep_versions], *before}
+    return keep | {str(v) for v in (served, state.get("serving"), state.get("pinned")) if v}
+
+
+def plan(desk: Desk) -> Plan:
+    """What is older than the kept versions; never what serves, may again, or is being made."""
+    keep = versions_to_keep(desk)
+    known = {row.version: row for row in desk.store.versions(desk.project_id)}
+    old = tuple(version for version in known if version not in keep)
+    kept = [row for version, row in known.items() if version in keep]
+    state = desk.project.state
+    wanted = {str(state.get("model") or ""), str(state.get("promoted") or "")}
+    wanted |= {row.model for row in kept}
+    for row in kept:  # a model that was judged worse is kept as long as its round's order
+        wanted.add(str(desk.store.round(row.round).steps.get("trained", {}).get("version", "")))
+    recent = desk.store.rounds(desk.project_id, limit=KEPT_ROUNDS)
+    making = tuple(version_name(round_) for round_ in recent if round_.ended is None)
+    training = desk.store.last_training(desk.project_id)  # its snapshot says what is new since
+    folders = {f"{r.number:04d}" for r in [*recent, *([training] if training else [])]}
+    paths = [
+        *_others(desk.data / "predictions" / str(desk.project_id), keep, making),
+        *_others(desk.model_dir(""), wanted, making),
+        *_others(desk.data / "rounds" / str(desk.project_id), folders),
+    ]
+    return Plan(old, tuple(paths))
+
+
+def forget_old_versions(desk: Desk) -> list[str]:
+    """Delete predictions, checkpoints and working files of old versions here. Returns which."""
+    return forget(desk, plan(desk))
+
+
+def forget(desk: Desk, planned: Plan, *, by_hand: bool = False) -> list[str]:
+    """Delete what was planned; `by_hand` without a lease, beside a worker.
+
+    The rows in Label Studio go little by little, by the worker's janitor.
+    """
+    for version in planned.versions:
+        desk.store.prune_version(None if by_hand else desk.lease, desk.project_id, version)
+    for path in planned.paths:
+        if path.is_dir():
+            remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return list(planned.versions)
+
+
+def delete_some_in_studio(desk: Desk) -> int:
+    """Delete some rows of old versions of ours in Label Studio; how many. 0: nothing is left.
+
+    Whatever a killed publish left behind goes this way, too.
+    """
+    there = desk.studio.model_versions(desk.project_id)
+    # Read after the list: what was posted by then is in a round that is open, or in the store.
+    unfinished = tuple(
+        version_name(row) for row in desk.store.open_rounds() if row.project == desk.project_id
+    )
+    # Only what the store has let go of: a rollback may choose any of the others.
+    keep = versions_to_keep(desk) | {row.version for row in desk.store.versions(desk.project_id)}
+    for version, rows in sorted(there.items()):
+        mine = version.startswith(OURS) and rows > 0
+        if not mine or version in keep or (unfinished and version.startswith(unfinished)):
+            continue
+        if _quiet(desk):
+            logger.info("Project %s: deleting version %s", desk.project_id, version)
+            return desk.studio.delete_version(desk.project_id, version)
+        return desk.studio.delete_predictions(desk.project_id, version, at_most=ROWS_AT_A_TIME)
+    return 0
+
+
+def _quiet(desk: Desk) -> bool:
+    """Whether no news of labels came for a while."""
+    state = desk.project.state
+    last = max(float(state.get(key) or 0.0) for key in ("labelled_at", "flipped_at"))
+    return time.time() - last > QUIET_SECONDS
+
+
+def _others(folder: Path, keep: set[str], making: tuple[str, ...] = ()) -> list[Path]:
+    """What lies in `folder` under other names than those to keep, or those in the making.
+
+    A name is what stands before the first dot of a file or folder; that of a draft after it.
+    """
+    if not folder.is_dir():
+        return []
+    names = {path: path.name.lstrip(".").split(".")[0] for path in sorted(folder.iterdir())}
+    return [
+        path
+        for path, name in names.items()
+        if name not in keep and not (making and name.startswith(making))
+    ]

@@ -1,0 +1,200 @@
+"""published, flipped, pruned: from an order to what annotators are served."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from backend.errors import RoundError, StudioNotFound, StudioRejected
+from backend.label_studio import queue as task_queue
+from backend.store import predictions
+from backend.store.database import Round
+from backend.worker import prune
+from backend.worker.common import Report, Result
+from backend.worker.context import Desk, read_json, version_name, write_json
+from backend.worker.train import scoring_version
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 5
+
+
+def require_armed(desk: Desk) -> None:
+    """Raise RoundError if the project was disconnected while the round ran."""
+    if not desk.project.state.get("armed"):
+        raise RoundError("The project was disconnected while the round ran; nothing is published.")
+
+
+def published(desk: Desk, round_: Round, report: Report) -> Result:
+    """Post every unlabelled task's prediction under the fresh version, in one bulk request.
+
+    A publish that was cut short leaves rows under a version that nobody is served; another attempt
+    takes another name, because rows posted twice under one version would decide the order twice.
+    """
+    require_armed(desk)
+    written = round_.steps["selected"]
+    path = predictions.path_of(desk.data, desk.project_id, written["version"])
+    tasks = set(predictions.ranks(path))
+    try:
+        plan = _post(desk, round_, path, tasks)
+    except (StudioRejected, StudioNotFound):
+        # Label Studio takes none of the rows if one task was deleted since they were read.
+        alive = tasks & {int(task["id"]) for task in desk.studio.tasks(desk.project_id)}
+        if alive == tasks:
+            raise
+        logger.info("Project %s: %s tasks are gone", desk.project_id, len(tasks) - len(alive))
+        tasks = alive
+        plan = _post(desk, round_, path, tasks)
+    if plan.version != written["version"] or len(tasks) != written["tasks"]:
+        target = predictions.path_of(desk.data, desk.project_id, plan.version)
+        predictions.write(target, _in_order(path, tasks))
+    verdict = round_.steps.get("judged", {})
+    desk.store.add_version(
+        desk.lease,
+        desk.project_id,
+        plan.version,
+        round_id=round_.id,
+        model=scoring_version(desk, round_) if round_.kind != "first" else "",
+        tasks=len(plan.rows),
+        metrics=verdict.get("metrics", {}) if verdict.get("serve") else {},
+    )
+    return {"version": plan.version, "tasks": len(plan.rows), "filled": plan.filled}
+
+
+def _in_order(path: Path, tasks: set[int]) -> Iterator[predictions.Prediction]:
+    """The predictions of `tasks` (all of them in the file), ranked 1..N without gaps.
+
+    Read one at a time: the regions of a whole pool do not fit in memory.
+    """
+    kept = (found for found in predictions.in_order(path) if found.task in tasks)
+    for rank, found in enumerate(kept, start=1):
+        yield replace(found, rank=rank, score=task_queue.score_of(rank, len(tasks)))
+
+
+def _post(desk: Desk, round_: Round, path: Path, tasks: set[int]) -> task_queue.QueuePlan:
+    """One publish attempt, unless an earlier one is complete in Label Studio already."""
+    version = _begin_attempt(desk, round_, len(tasks))
+    plan = task_queue.plan(version, _in_order(path, tasks))
+    if plan.rows and desk.studio.model_versions(desk.project_id).get(version, 0) == 0:
+        desk.store.renew(desk.lease)  # a worker that lost its lease stops here
+        desk.studio.import_predictions(desk.project_id, list(plan.rows))
+    return plan
+
+
+def _begin_attempt(desk: Desk, round_: Round, tasks: int) -> str:
+    """The version to post under: the last attempt's if it is complete, else a fresh one.
+
+    The attempt is on disk before the post, so a kill in between cannot make two posts share a name.
+    """
+    marker = desk.round_dir(round_) / "publishing.json"
+    last = int(read_json(marker)["attempt"]) if marker.exists() else 0
+    if last >= MAX_ATTEMPTS:
+        raise RoundError(
+            f"Label Studio did not take the new order in {last} attempts; its log says why. The"
+            " order before stays."
+        )
+    if last:
+        version = version_name(round_, last)
+        if desk.studio.model_versions(desk.project_id).get(version, 0) >= tasks:
+            return version
+    write_json(marker, {"attempt": last + 1})
+    return version_name(round_, last + 1)
+
+
+def flipped(desk: Desk, round_: Round, report: Report) -> Result:
+    """Switch everybody to the new version with one PATCH, unless a person decided otherwise."""
+    step = round_.steps["published"]
+    model = scoring_version(desk, round_) if round_.kind != "first" else ""
+    require_armed(desk)
+    if not step["tasks"]:
+        desk.store.update_project(desk.project_id, lease=desk.lease, model=model)
+        return {"version": "", "flipped": False, "why": "every task is labelled"}
+    held = why_not_flip(desk, step["version"])
+    if held:
+        # Asked for or not, there is a new order now: another would be held back like this one.
+        desk.store.update_project(desk.project_id, lease=desk.lease, drift=held, reorder=False)
+        return {"version": step["version"], "flipped": False, "why": held}
+    desk.store.renew(desk.lease)
+    desk.studio.patch_project(desk.project_id, model_version=step["version"])
+    if _overruled(desk):
+        return {
+            "version": step["version"],
+            "flipped": False,
+            "why": why_not_flip(desk, step["version"]),
+        }
+    filled = {**(desk.project.state.get("filled") or {}), step["version"]: step["filled"]}
+    desk.store.update_project(
+        desk.project_id,
+        lease=desk.lease,
+        serving=step["version"],
+        model=model,
+        filled=filled,
+        flipped_at=time.time(),
+        reorder=False,
+        drift="",
+    )
+    _overruled(desk)  # a rollback between our PATCH and our row wrote its pin first
+    return {"version": step["version"], "flipped": True, "why": ""}
+
+
+def _overruled(desk: Desk) -> bool:
+    """Whether a rollback or a disconnect came between our look and our PATCH: it wins."""
+    state = desk.project.state
+    if not state.get("armed"):
+        desk.studio.patch_project(
+            desk.project_id, model_version=state.get("restored_version") or ""
+        )
+        raise RoundError("The project was disconnected while the order was switched; put back.")
+    pinned = str(state.get("pinned") or "")
+    if not pinned or state.get("serving") == pinned == _current(desk):
+        return False
+    desk.studio.patch_project(desk.project_id, model_version=pinned)
+    model = next(
+        (row.model for row in desk.store.versions(desk.project_id) if row.version == pinned), ""
+    )
+    desk.store.update_project(desk.project_id, serving=pinned, model=model)
+    return True
+
+
+def _current(desk: Desk) -> str:
+    """The version that Label Studio serves now."""
+    return str(desk.studio.project(desk.project_id).get("model_version") or "")
+
+
+def why_not_flip(desk: Desk, wanted: str) -> str:
+    """Why the project must stay on its version: pinned, or chosen by a person. '' if it may move.
+
+    A title of a connected backend is what Label Studio itself writes on connecting. The wanted
+    version is there already if we were killed right after our PATCH, or if somebody chose it.
+    """
+    state = desk.project.state
+    if state.get("pinned"):
+        return f"pinned to {state['pinned']} by a rollback; `unpin` lets the order move on"
+    current = _current(desk)
+    titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
+    ours = {state.get("serving") or "", *(_names_published(desk))}
+    if current in titles | {"", "None", wanted} or current == (state.get("serving") or ""):
+        return ""
+    if not state.get("serving") and current.startswith(prune.OURS):
+        return ""  # left by an earlier installation of ours
+    newest = state.get("serving") or ""
+    kind = "an older version of ours" if current in ours else "a version that is not ours"
+    return (
+        f"somebody chose {current!r} ({kind}) in Label Studio's settings, not {newest!r};"
+        " left alone. Choose ours there, or run `rollback` / `unpin`, to go on."
+    )
+
+
+def _names_published(desk: Desk) -> set[str]:
+    return {row.version for row in desk.store.versions(desk.project_id, pruned=True)}
+
+
+def pruned(desk: Desk, round_: Round, report: Report) -> Result:
+    """Let go of versions, checkpoints and working files that are older than the kept ones.
+
+    Their predictions in Label Studio go little by little, by the worker's janitor.
+    """
+    return {"versions": prune.forget_old_versions(desk)}

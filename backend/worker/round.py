@@ -1,0 +1,154 @@
+"""The round as a restartable sequence of steps.
+
+Each step of `backend.worker.steps` writes its files, then this module writes its row. A worker that
+is killed at any instant finds the round open and goes on at the first step without a row.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+
+from backend.errors import (
+    BackendError,
+    LeaseLost,
+    StudioAuthError,
+    StudioNotFound,
+    StudioUnreachable,
+)
+from backend.label_studio.left_out import Summary
+from backend.store.database import Lease, Round, Store
+from backend.worker import steps
+from backend.worker.context import Desk
+from taudis.errors import TaudisError
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[Desk, Round, steps.Report], dict[str, Any]]
+STEP_FUNCTIONS: Mapping[str, Step] = {
+    "synced": steps.synced,
+    "trained": steps.trained,
+    "judged": steps.judged,
+    "scored": steps.scored,
+    "selected": steps.selected,
+    "published": steps.published,
+    "flipped": steps.flipped,
+    "pruned": steps.pruned,
+}
+RENEW_SECONDS = 15.0
+
+
+def run_round(desk: Desk, round_: Round) -> Round:
+    """Run the steps that have no row yet, and close the round.
+
+    A round that cannot go on is closed as failed, with the reason; the order before it stays.
+
+    Raises:
+        LeaseLost: another worker took over; nothing more was written.
+        StudioUnreachable, StudioAuthError: Label Studio cannot be used now; the round stays open
+            and goes on from here when it is run again.
+        OperationalError: nor can the store (a busy or full disk).
+    """
+    try:
+        while (step := round_.next_step) is not None:
+            round_ = _run_step(desk, round_, step)
+    except (LeaseLost, StudioUnreachable, StudioAuthError, OperationalError):
+        raise  # the round stays open: it is not the round that fails
+    except StudioNotFound as error:
+        return _fail(desk, round_, f"Label Studio no longer has this project or task: {error}")
+    except (BackendError, TaudisError) as error:
+        return _fail(desk, round_, str(error))
+    except MemoryError:
+        return _fail(desk, round_, "Out of memory. Give the worker more, or set a smaller recipe.")
+    except Exception as error:
+        logger.exception("Round %s of project %s", round_.number, round_.project)
+        return _fail(desk, round_, f"Unexpected {type(error).__name__}; the log has the details.")
+    return _close(desk, round_)
+
+
+def _run_step(desk: Desk, round_: Round, step: str) -> Round:
+    """One step, its time in the log, its row in the store."""
+    started = time.monotonic()
+    reporter = Reporter(desk.store, desk.lease, round_.id)
+    reporter({"step": step, "done": 0, "total": 0}, force=True)
+    result = STEP_FUNCTIONS[step](desk, round_, reporter)
+    seconds = round(time.monotonic() - started, 3)
+    logger.info("Project %s, round %s: %s in %.1f s", round_.project, round_.number, step, seconds)
+    return desk.store.finish_step(desk.lease, round_.id, step, {**result, "seconds": seconds})
+
+
+def _close(desk: Desk, round_: Round) -> Round:
+    """End a round whose steps are all done, with a sentence for people."""
+    verdict = round_.steps.get("judged", {})
+    flip = round_.steps["flipped"]
+    trouble = str(round_.steps.get("scored", {}).get("trouble") or "")
+    parts = [str(verdict.get("reason") or ""), trouble, str(flip["why"])]
+    parts.append(str(round_.steps.get("synced", {}).get("scores_only") or ""))
+    chosen = round_.steps["selected"]
+    parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"]), *_left_out(round_)]
+    outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
+    message = "; ".join(part for part in parts if part)
+    return desk.store.end_round(desk.lease, round_.id, outcome, message)
+
+
+def _left_out(round_: Round) -> list[str]:
+    """What the round left out, in words: of the labelled tasks, of the unlabelled ones."""
+    said = []
+    for step, tasks in (("trained", "Labelled tasks"), ("scored", "Unlabelled tasks")):
+        found = round_.steps.get(step, {}).get("left_out")
+        said.append(Summary.from_json(found).in_words(tasks) if found else "")
+    return said
+
+
+def _fail(desk: Desk, round_: Round, reason: str) -> Round:
+    """End a round that cannot go on."""
+    logger.warning("Project %s, round %s failed: %s", round_.project, round_.number, reason)
+    return desk.store.end_round(desk.lease, round_.id, "failed", reason)
+
+
+class Reporter:
+    """Writes progress to the store at most once a second; raises LeaseLost when it is lost."""
+
+    def __init__(self, store: Store, lease: Lease, round_id: int) -> None:
+        self._store, self._lease, self._round = store, lease, round_id
+        self._next = 0.0
+
+    def __call__(self, progress: Mapping[str, Any], *, force: bool = False) -> None:
+        """Record progress unless the last record is younger than a second."""
+        now = time.monotonic()
+        if force or now >= self._next:
+            self._next = now + 1.0
+            self._store.report(self._lease, self._round, {**progress, "at": time.time()})
+
+
+class Heartbeat:
+    """Renews the lease in the background; `lost` is set when another worker took it."""
+
+    def __init__(self, store: Store, lease: Lease) -> None:
+        self._store, self._lease = store, lease
+        self._stop = threading.Event()
+        self.lost = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(RENEW_SECONDS):
+            try:
+                self._store.renew(self._lease)
+            except LeaseLost:
+                self.lost.set()
+                return
+            except Exception:
+                logger.warning("The lease could not be renewed just now", exc_info=True)

@@ -1,0 +1,218 @@
+"""What Label Studio holds that a round has not seen yet, and which round it calls for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from backend.errors import RoundError, StoreError
+from backend.label_studio import queue as task_queue
+from backend.label_studio.label_config import parse_label_config
+from backend.store import predictions
+from backend.store.database import Bell, Round, RoundKind
+from backend.worker.connection import our_backend
+from backend.worker.context import Desk, read_json, state_of
+from backend.worker.dataset import Snapshot, choose_annotation
+from backend.worker.serving import any_fits
+
+logger = logging.getLogger(__name__)
+
+AFTER_FAILURE_SECONDS = 60.0  # doubled with each failure in a row, up to an hour
+HEAD = 200  # predictions filled in place at a time, where one post could not carry all
+
+
+@dataclass(frozen=True)
+class Call:
+    """A round that should start, and why, in words."""
+
+    kind: RoundKind
+    reason: str
+
+
+def may_arm(desk: Desk, *, asked: bool) -> bool:
+    """Whether a project may be armed: not after `disconnect`, unless it was connected anew."""
+    state = desk.project.state
+    if not state.get("disconnected"):
+        return True
+    if not asked:
+        return False
+    try:
+        fresh = bool(our_backend(desk)["id"] != state.get("backend_id"))
+    except RoundError:
+        return False
+    if fresh:
+        desk.store.update_project(desk.project_id, disconnected=False)
+    return fresh
+
+
+def round_called_for(desk: Desk, rung: list[Bell], *, thorough: bool) -> Call | None:
+    """The round that a project needs now, or None.
+
+    Start Training always trains; labels train when enough changed since the last training; tasks
+    without a place in the order get one by a refresh, or by a first order before any model. The
+    last is looked for only when `thorough` (at a poll), as are deleted annotations.
+    """
+    if any(bell.kind == "train" for bell in rung):
+        return Call("train", "Start Training")
+    seen = last_training(desk)
+    changed = changed_tasks(desk, seen, thorough=thorough)
+    if changed != desk.project.state.get("changed"):
+        desk.store.update_project(desk.project_id, changed=changed, labelled_at=time.time())
+    wanted = desk.settings.changes_per_round
+    if changed >= wanted and not _backing_off(desk, "train"):
+        return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
+    state = desk.project.state
+    promoted = bool(state.get("promoted") and state.get("reorder"))
+    return _order_called_for(desk) if thorough or promoted else None
+
+
+def _order_called_for(desk: Desk) -> Call | None:
+    """A round without training for tasks that have no place, or a project connected anew."""
+    placeless = tasks_without_place(desk)
+    if not placeless and not desk.project.state.get("reorder"):
+        return None
+    promoted = desk.project.state.get("promoted")
+    reason = f"{promoted} was promoted" if promoted else "connected anew"
+    if placeless:
+        reason = f"{placeless} tasks have no place in the order yet"
+    kind: RoundKind = "refresh"
+    if not state_of(desk.project, "model", ""):
+        kind = "first"
+    elif not _model_fits(desk):
+        labelled = bool(desk.studio.export_annotated(desk.project_id))
+        # While a training of these labels has just failed, new tasks get their places without one.
+        kind = "train" if labelled and not _backing_off(desk, "train") else "first"
+        reason = f"{reason}; no model can be read that has the labels of the config"
+    return None if _backing_off(desk, kind) else Call(kind, reason)
+
+
+def _model_fits(desk: Desk) -> bool:
+    """Whether the serving model, or one that can stand in for it, has the config's labels."""
+    config = parse_label_config(str(desk.project.state.get("label_config") or ""))
+    return any_fits(desk, config.label_map)
+
+
+def changed_tasks(desk: Desk, last: tuple[Round, Snapshot] | None, *, thorough: bool) -> int:
+    """Tasks whose counting annotation is new, edited or gone since the last training's snapshot."""
+    if last is None:
+        annotated = desk.studio.export_annotated(desk.project_id)
+        return sum(choose_annotation(task) is not None for task in annotated)
+    round_, snapshot = last
+    seen = {entry.task_id: (entry.annotation_id, entry.updated_at) for entry in snapshot.entries}
+    moment = _just_before(round_)
+    changed = {
+        int(task["id"])
+        for task in desk.studio.tasks_changed_since(desk.project_id, moment)
+        if fingerprint(task) != seen.get(int(task["id"]))
+    }
+    if thorough:
+        touched = desk.studio.tasks_touched_since(desk.project_id, moment)
+        changed |= {
+            int(task["id"])
+            for task in touched
+            if not task["total_annotations"] and int(task["id"]) in seen
+        }
+    return len(changed)
+
+
+def _just_before(round_: Round) -> str:
+    """Two seconds before the newest change that a round has read: edits may end out of order."""
+    newest = str(round_.steps["synced"]["watermark"])
+    if not newest:
+        return "1970-01-01T00:00:00.000000Z"  # there was no task
+    moment = (datetime.fromisoformat(newest) - timedelta(seconds=2)).astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # the one form that Label Studio reads
+
+
+def fingerprint(task: dict[str, Any]) -> tuple[int, str] | None:
+    """Which annotation of a task counts, and since when; None if none does."""
+    chosen = choose_annotation(task)
+    return None if chosen is None else (int(chosen["id"]), str(chosen["updated_at"]))
+
+
+def last_training(desk: Desk) -> tuple[Round, Snapshot] | None:
+    """The newest training that did not fail and read its labels, with its snapshot."""
+    round_ = desk.store.last_training(desk.project_id)
+    if round_ is None:
+        return None
+    path = desk.round_dir(round_) / "snapshot.json"
+    try:
+        return round_, Snapshot.from_json(read_json(path))
+    except (OSError, ValueError, KeyError) as error:
+        logger.warning("Project %s: %s cannot be read: %s", desk.project_id, path.name, error)
+        return None
+
+
+def tasks_without_place(desk: Desk) -> int:
+    """Unlabelled tasks that the current order does not hold: imported or unlabelled since."""
+    last = desk.store.last_step(desk.project_id, "synced")
+    published = desk.store.versions(desk.project_id)
+    if last is None or not published:
+        return desk.studio.unlabelled(desk.project_id)  # to list 10,000 tasks takes seven seconds
+    # The newest published order, served or held back by a pin, is the one that must be whole.
+    newest = predictions.path_of(desk.data, desk.project_id, published[0].version)
+    try:
+        placed = predictions.ranks(newest)
+    except StoreError as error:
+        logger.warning("Project %s: %s", desk.project_id, error)
+        placed = {}
+    tasks = desk.studio.tasks_touched_since(desk.project_id, _just_before(last[0]))
+    return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
+
+
+def _backing_off(desk: Desk, kind: RoundKind) -> bool:
+    """Whether rounds of a kind failed so lately that the next waits; Start Training never does."""
+    failed, ended = 0, 0.0
+    for round_ in desk.store.rounds(desk.project_id, limit=20):
+        if round_.kind != kind:
+            continue
+        if round_.outcome != "failed":
+            break
+        ended = max(ended, round_.ended or 0.0)
+        failed += 1
+    pause = min(AFTER_FAILURE_SECONDS * 2 ** max(failed - 1, 0), 3600.0)
+    return failed > 0 and time.time() < ended + pause
+
+
+def extend_head(desk: Desk) -> int:
+    """Fill in regions of tasks that come near the head of the queue. Returns how many.
+
+    Only where one bulk post could not carry every task's regions (`QueuePlan.filled`).
+    """
+    state = desk.project.state
+    serving = str(state.get("serving") or "")
+    filled = (state.get("filled") or {}).get(serving)
+    if not serving or filled is None:
+        return 0
+    path = predictions.path_of(desk.data, desk.project_id, serving)
+    ranks = predictions.ranks(path)
+    if filled >= len(ranks):
+        return 0
+    ahead = {rank for rank in ranks.values() if rank <= filled}
+    labelled = {
+        ranks[int(task["id"])]
+        for task in desk.studio.tasks(desk.project_id)
+        if task["is_labeled"] and int(task["id"]) in ranks
+    }
+    if len(ahead - labelled) >= HEAD:
+        return 0
+    done = 0
+    for prediction in predictions.in_order(path):
+        if filled < prediction.rank <= filled + HEAD and prediction.rank not in labelled:
+            done += _fill(desk, serving, prediction)
+    now = {**(desk.project.state.get("filled") or {}), serving: filled + HEAD}
+    desk.store.update_project(desk.project_id, filled=now)
+    return done
+
+
+def _fill(desk: Desk, version: str, prediction: predictions.Prediction) -> int:
+    """Give a score-only prediction its regions, in place."""
+    row = task_queue.prediction_row(prediction, version)
+    for there in desk.studio.predictions_of(prediction.task):
+        if there["model_version"] == version:
+            desk.studio.patch_prediction(there["id"], result=row["result"])
+            return 1
+    return 0

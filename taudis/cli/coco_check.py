@@ -1,0 +1,203 @@
+"""How the commands open a COCO file: the check, what it says, and the question about crowds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import typer
+
+from taudis.cli.options import bars, say
+from taudis.data.coco import CocoSamples
+from taudis.data.coco.check import Crowds, check_coco
+from taudis.data.coco.checked import Checked
+from taudis.data.coco.kinds import EFFECTS, Effect
+from taudis.data.coco.values import Key
+from taudis.errors import DataError
+from taudis.types import LabelMap
+
+REFUSED = 3
+"""Exit code of `check` for a file that train (or score) would not take as it is."""
+CHECK_HINT = "`python -m taudis check` tells more; docs/coco.md says what can be done."
+
+
+def check_file(
+    coco: Path, images: Path | None, crowds: str, *, skip_bad: bool, labels: bool
+) -> bool:
+    """Say what the check finds, a JSON line last; whether the file would be used."""
+    try:
+        checked = _check(coco, images, crowds, skip_bad, labels=labels)
+    except DataError as error:
+        sys.stdout.write(f"refused: {error}\n")
+        say({"use": False, "why": [str(error)]})
+        return False
+    refusals = _refusals(checked, skip_bad)
+    for line in report(checked, refusals):
+        sys.stdout.write(f"{line}\n")
+    say({"use": not refusals, "why": refusals, **checked.to_dict()})
+    return not refusals
+
+
+def open_labelled(coco: Path, images: Path, crowds: str, skip_bad: bool) -> Checked:
+    """A labelled COCO file for train and evaluate, after the check; what is unusual is said.
+
+    Raises DataError where it cannot be used as it is, before anything else is done.
+    """
+    checked = _check(coco, images, crowds, skip_bad, labels=True)
+    if checked.asked and sys.stdin.isatty() and sys.stderr.isatty():
+        answer = _ask(checked.asked)
+        checked = _check(coco, images, answer, skip_bad, labels=True)
+    return _taken(coco, checked, skip_bad)
+
+
+def open_pictures(coco: Path, images: Path, skip_bad: bool, *, ids: bool = True) -> Checked:
+    """The pictures of a COCO file for score, predict and why; its annotations are not read.
+
+    Raises DataError as `open_labelled`, and with `ids` for image ids that are no 64-bit numbers.
+    """
+    checked = _taken(coco, _check(coco, images, "ignore", skip_bad, labels=False), skip_bad)
+    if ids and not checked.numbered:
+        raise DataError(
+            f"{coco}: expected image ids that are whole numbers below 2^63, since the output names"
+            f" images by them. {checked.found.sentence('text_id')} Number the images."
+        )
+    return checked
+
+
+def for_model(checked: Checked, model: LabelMap) -> CocoSamples:
+    """The samples with the model's labels: categories are matched by name, and it is said.
+
+    Raises DataError where objects are of a category that the model does not know.
+    """
+    samples, names = checked.samples, checked.names
+    if names == model.names:
+        return samples
+    unknown = [name for name in names if name not in model.names]
+    rows = [row for rows in samples.annotations for row in rows]
+    used = {names[samples.labels[row["category_id"]] - 1] for row in rows}
+    if checked.labels_used and used & set(unknown):
+        raise DataError(
+            f"expected objects of the model's labels {list(model.names)}, got others of"
+            f" {sorted(used & set(unknown))}. Train a model for the new labels."
+        )
+    _tell(f"The model's labels are {_few(model.names)}; categories are matched by name.")
+    if unknown:
+        _tell(f"The model does not know {len(unknown)} categories: {_few(unknown)}.")
+    if checked.labels_used and (missing := [n for n in model.names if n not in names]):
+        _tell(f"The file has no category for {len(missing)} of them: {_few(missing)}.")
+    known = {
+        key: model.index(names[label - 1])
+        for key, label in samples.labels.items()
+        if names[label - 1] in model.names
+    }
+    return samples.relabelled(known)
+
+
+def categories_of(checked: Checked, model: LabelMap) -> list[Key]:
+    """The category id that COCO results have for each of the model's labels 1..K.
+
+    Raises DataError where the file has categories, but none of a label's name.
+    """
+    if not checked.names:
+        _tell("The file has no categories: results count them from 1, in the model's order.")
+        return list(range(1, len(model) + 1))
+    ids: dict[str, Key] = {}
+    for key, label in checked.samples.labels.items():
+        ids.setdefault(checked.names[label - 1], key)
+    missing = [name for name in model.names if name not in ids]
+    if missing:
+        raise DataError(
+            f"expected a category for every label of the model, got none for {missing}. Add them"
+            " to the file, or leave all categories out of it."
+        )
+    return [ids[name] for name in model.names]
+
+
+def report(checked: Checked, refusals: list[str]) -> list[str]:
+    """What the check found, a sentence a line."""
+    lines = [_summary(checked)]
+    if not checked.looked:
+        lines.append("no folder of images was given: no picture was looked at.")
+    for effect in EFFECTS:
+        lines += [f"{_word(effect)}: {line}" for line in checked.found.sentences(effect)]
+    if checked.asked:
+        lines.append(f"question: {checked.asked}")
+    if checked.skipped_images or checked.ignored:
+        lines.append(_skipped(checked))
+    use = "train would use this file" if checked.labels_used else "score would use these pictures"
+    lines.append(f"{use}." if not refusals else f"{use.replace('use', 'refuse')} as it is.")
+    return lines
+
+
+def _word(effect: Effect) -> str:
+    return "unusable" if effect == "bad" else effect
+
+
+def _summary(checked: Checked) -> str:
+    images = f"{len(checked.samples):,} images"
+    if not checked.labels_used:
+        return f"{images} can be used."
+    crowds = f", {checked.crowds:,} crowds" if checked.crowds else ""
+    names = f"{len(checked.names):,} labels ({_few(checked.names)})"
+    return f"{images}, {checked.objects:,} objects{crowds} can be used; {names}."
+
+
+def _skipped(checked: Checked) -> str:
+    return (
+        f"--skip-bad ignores {checked.ignored:,} unusable objects by their box and leaves out"
+        f" {checked.skipped_images:,} images."
+    )
+
+
+def _few(names: tuple[str, ...] | list[str], count: int = 5) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _refusals(checked: Checked, skip_bad: bool) -> list[str]:
+    bad = [] if skip_bad else checked.found.sentences("bad")
+    return [*checked.refusals, *bad]
+
+
+def _check(
+    coco: Path, images: Path | None, crowds: str, skip_bad: bool, *, labels: bool
+) -> Checked:
+    for known in get_args(Crowds):
+        if crowds == known:
+            with bars() as bar:
+
+                def progress(count: int) -> Callable[[], object]:
+                    task = bar.add_task("looking at the images", total=count)
+                    return lambda: bar.advance(task)
+
+                return check_coco(
+                    coco, images, labels=labels, crowds=known, skip_bad=skip_bad, progress=progress
+                )
+    raise DataError(f"--crowds: expected objects, ignore or ask, got {crowds!r}.")
+
+
+def _taken(coco: Path, checked: Checked, skip_bad: bool) -> Checked:
+    refusals = _refusals(checked, skip_bad)
+    if refusals:
+        way = "" if skip_bad or not checked.found.of("bad") else " --skip-bad goes on without them."
+        raise DataError(f"{coco}: {' '.join(refusals)}{way} {CHECK_HINT}")
+    for effect in EFFECTS:
+        for line in checked.found.sentences(effect):
+            _tell(f"{_word(effect)}: {line}")
+    if checked.skipped_images or checked.ignored:
+        _tell(_skipped(checked))
+    return checked
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _ask(question: str) -> str:
+    """The answer of a person at the terminal."""
+    _tell(question)
+    answer = str(typer.prompt("objects or ignore", err=True)).strip()
+    if answer not in ("objects", "ignore"):
+        raise DataError(f"expected the answer objects or ignore, got {answer!r}.")
+    return answer

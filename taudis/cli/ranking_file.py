@@ -1,0 +1,194 @@
+"""A ranking on disk: CSV for people and spreadsheets, JSON with all that explains it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taudis.cli.why import ChosenInstance, chosen_instances, shortest, why
+from taudis.data.pool_format import PoolHeader
+from taudis.errors import DataError
+from taudis.files import sync
+from taudis.selection.params import Labelled, SelectionParams
+from taudis.types import Pool, Selection
+
+COLUMNS = ("rank", "image_id", "utility", "votes", "reason")
+SUFFIXES = (".csv", ".json")
+
+
+def check_ranked_path(path: Path) -> None:
+    """Raise DataError unless a ranking can be written under this name; ask before the work."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{path}: expected a name that ends in .csv or .json.")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: expected the folder {path.parent} to exist; make it first.")
+
+
+def ranked_images(selection: Selection, pool: Pool) -> Iterator[dict[str, Any]]:
+    """The images in rank order: rank from 1, image_id, utility, votes (None: no vote), reason."""
+    for place, row in enumerate(selection):
+        yield {
+            "rank": place + 1,
+            "image_id": int(pool.image_ids[row]),
+            "utility": plain(selection.utilities[row]),
+            "votes": plain(selection.votes[row]) if len(selection.votes) else None,
+            "reason": selection.reasons[place],
+        }
+
+
+def ranked_document(
+    selection: Selection,
+    pool: Pool,
+    header: PoolHeader,
+    params: SelectionParams,
+    *,
+    seed: int,
+    labelled: Labelled | None = None,
+) -> dict[str, Any]:
+    """All of a selection as JSON holds it: the ranking, its parameters, and what explains it.
+
+    The first B of `images` say why they are there; `chosen` has the chosen instances of all images
+    in pick order. Uncertainty is `params.uncertainty` (cm: low is unsure). Raises SelectionError
+    where `labelled` has embeddings of another width.
+    """
+    names, measure = header.label_names, params.uncertainty
+    images = list(ranked_images(selection, pool))
+    reasons = why(pool, selection, top=selection.budget, labelled=labelled, measure=measure)
+    for image, reason in zip(images, reasons, strict=False):  # the tail has no more to say
+        image["why"] = {
+            "sentence": reason.sentence(names),
+            "chosen": [_told(one, header) for one in reason.chosen],
+            "neighbours": [asdict(one) for one in reason.neighbours],
+        }
+    return {
+        "strategy": selection.strategy,
+        "budget": selection.budget,
+        "seed": seed,
+        "parameters": plain(asdict(params)),
+        "model": header.model,
+        "diagnostics": plain(dict(selection.diagnostics)),
+        "warnings": list(selection.warnings),
+        "images": images,
+        "chosen": [_told(one, header) for one in chosen_instances(pool, selection, measure)],
+    }
+
+
+def _told(one: ChosenInstance, header: PoolHeader) -> dict[str, Any]:
+    """A chosen instance as JSON holds it: its label by name, and no row of the pool's."""
+    told = asdict(one) | {"label": header.name(one.label), "box": list(one.box)}
+    del told["row"]
+    return told
+
+
+def summary(selection: Selection, pool: Pool) -> dict[str, Any]:
+    """The short form: the order, reasons of the first B, warnings, diagnostics."""
+    return {
+        "strategy": selection.strategy,
+        "order": pool.image_ids[selection.order].tolist(),
+        "reasons": list(selection.reasons[: selection.budget]),
+        "warnings": list(selection.warnings),
+        "diagnostics": plain(dict(selection.diagnostics)),
+    }
+
+
+def write_ranked(
+    path: Path,
+    selection: Selection,
+    pool: Pool,
+    header: PoolHeader,
+    params: SelectionParams,
+    *,
+    seed: int,
+    labelled: Labelled | None = None,
+) -> None:
+    """Write the ranking as the path's suffix says, wholly or not at all.
+
+    .csv: one line an image, COLUMNS; .json: `ranked_document`, with the nearest `labelled` images
+    where their embeddings are given. Raises DataError for another suffix and OSError where the disk
+    does not take it.
+    """
+    check_ranked_path(path)
+    if path.suffix.lower() == ".csv":
+        lines = _csv_lines(ranked_images(selection, pool))
+    else:
+        document = ranked_document(selection, pool, header, params, seed=seed, labelled=labelled)
+        lines = iter([json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False), "\n"])
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(lines)
+        sync(draft)
+        draft.replace(path)
+    sync(path.parent)
+
+
+def _csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Lines of CSV (RFC 4180 with line feeds), the header first; None is an empty field."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(row)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it: numpy's numbers as Python's, infinite ones and NaN as None."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.floating):
+        value = shortest(value)
+    elif isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_image_ids(path: Path) -> list[int]:
+    """Image ids from a text file, one a line; blank lines are skipped, repeated ids kept once.
+
+    Raises DataError naming the line that is no integer, for a file without ids, and for none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected a text file of image ids, one a line: {error}") from None
+    ids: dict[int, None] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            ids[int(line)] = None
+        except ValueError:
+            raise DataError(
+                f"{path}, line {number}: expected an image id, an integer, got {line.strip()!r}."
+            ) from None
+    if not ids:
+        raise DataError(f"{path}: expected image ids, one a line, got none.")
+    return list(ids)
+
+
+def rows_of(pool: Pool, ids: list[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The pool's image rows [len(ids)] of the given ids. Raises DataError for ids it lacks."""
+    place = {number: row for row, number in enumerate(pool.image_ids.tolist())}
+    missing = [number for number in ids if number not in place]
+    if missing:
+        shown = ", ".join(map(str, missing[:5]))
+        raise DataError(
+            f"image ids: expected ids of the pool, got {len(missing)} that it lacks: {shown}"
+            f"{', ...' if len(missing) > 5 else ''}. Score those images too, or leave them out."
+        )
+    return np.array([place[number] for number in ids], np.int64)

@@ -1,0 +1,291 @@
+"""The commands that rank a pool: `select`, `why`, `strategies`; `taudis.__main__` has them all."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from taudis.cli.coco_options import SkipBad
+from taudis.cli.options import Coco, Images, Model, Seed, Steps, bars, say
+from taudis.cli.ranking_file import (
+    check_ranked_path,
+    read_image_ids,
+    rows_of,
+    summary,
+    write_ranked,
+)
+from taudis.cli.why import why as explained
+from taudis.data.pool_format import PoolHeader
+from taudis.data.pool_reader import load_pool, read_header
+from taudis.errors import DataError
+from taudis.selection.params import Labelled, SelectionParams
+from taudis.selection.strategies import STRATEGIES, query, strategies_table
+from taudis.types import Pool, Selection
+
+PoolFile = Annotated[
+    Path, typer.Argument(help="Pool written by `score`, or see docs/pools.md.", metavar="POOL")
+]
+Budget = Annotated[int, typer.Argument(help="Images to label next, B.")]
+Strategy = Annotated[str, typer.Option(help=", ".join(STRATEGIES))]
+Uncertainty = Annotated[
+    str | None, typer.Option(help="se, ce or cm: what Algorithm 1 ranks by; default se.")
+]
+Alpha = Annotated[
+    float | None, typer.Option(help="Candidates per image of the budget; default by rule.")
+]
+Beta = Annotated[
+    float | None, typer.Option(help="Chosen per image of the budget; default by rule.")
+]
+Sigma = Annotated[
+    float | None, typer.Option(help="Cosine from which on two are similar; default 0.8.")
+]
+SigmaRule = Annotated[
+    str | None, typer.Option(help="adaptive (raise sigma where it is too low) or flat.")
+]
+Remainder = Annotated[
+    str | None, typer.Option(help="After the cover is complete: layers, uncertainty or none.")
+]
+Standardise = Annotated[
+    bool | None, typer.Option(help="Centre embeddings, divide by their standard deviation.")
+]
+Centre = Annotated[bool | None, typer.Option(help="Subtract the mean embedding.")]
+AlphaImg = Annotated[
+    float | None,
+    typer.Option(help="taudis_img: candidate images per image of the budget; default 3."),
+]
+Sketch = Annotated[
+    str | None,
+    typer.Option(
+        help="Cover a sample of the instances: auto (where the edges exceed --edge-mb), never, "
+        "always, or guaranteed (as large as the proof needs; not for taudis_cover)."
+    ),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(
+        help="With --sketch guaranteed: what the sample may lose of the cover, 0 to 1; default 0.1."
+    ),
+]
+EdgeMb = Annotated[
+    int | None, typer.Option(help="Memory for the edges, MB; more is sketched if auto.")
+]
+Paper = Annotated[
+    bool, typer.Option("--paper", help="What the paper ran; options given change it.")
+]
+MeanInstances = Annotated[
+    float | None,
+    typer.Option(help="Instances per labelled image; default: detections of 0.5 or more."),
+]
+LabelledPool = Annotated[
+    Path | None, typer.Option(help="Pool of the labelled images, scored by the same model.")
+]
+Only = Annotated[Path | None, typer.Option(help="File of image ids, one a line: rank those alone.")]
+
+
+def select(
+    pool: PoolFile,
+    budget: Budget,
+    strategy: Strategy = "taudis",
+    uncertainty: Uncertainty = None,
+    alpha: Alpha = None,
+    beta: Beta = None,
+    sigma: Sigma = None,
+    sigma_rule: SigmaRule = None,
+    remainder: Remainder = None,
+    standardise: Standardise = None,
+    centre: Centre = None,
+    alpha_img: AlphaImg = None,
+    sketch: Sketch = None,
+    epsilon: Epsilon = None,
+    edge_mb: EdgeMb = None,
+    paper: Paper = False,
+    mean_instances: MeanInstances = None,
+    labelled: LabelledPool = None,
+    only: Only = None,
+    out: Annotated[
+        Path | None, typer.Option(help="FILE.csv or FILE.json to write; default: a short JSON.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Rank the images of a pool in the order in which to label them, with reasons.
+
+    The last line on standard output is JSON; progress and warnings go to standard error.
+    """
+    if out is not None:
+        check_ranked_path(out)
+    params = _params(
+        paper, uncertainty=uncertainty, alpha=alpha, beta=beta, sigma=sigma, sigma_rule=sigma_rule,
+        remainder=remainder, standardise=standardise, centre=centre,
+        alpha_img=alpha_img, sketch=sketch, epsilon=epsilon,
+        edge_bytes=None if edge_mb is None else edge_mb * 1_000_000,
+    )  # fmt: skip
+    ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
+    chosen = ranked.selection
+    if out is None:
+        say(summary(chosen, ranked.pool))
+        return
+    write_ranked(
+        out, chosen, ranked.pool, ranked.header, params, seed=seed, labelled=ranked.labelled
+    )
+    say({
+        "ranked": str(out),
+        "strategy": chosen.strategy,
+        "images": len(ranked.pool),
+        "budget": chosen.budget,
+        "warnings": list(chosen.warnings),
+    })  # fmt: skip
+
+
+def why(
+    model: Model,
+    coco: Coco,
+    images: Images,
+    pool: PoolFile,
+    budget: Budget,
+    out: Annotated[Path, typer.Option(help="Picture to write: FILE.png or FILE.jpg.")],
+    top: Annotated[int, typer.Option(help="Ranks to show, from 1 on; at most the budget.")] = 10,
+    strategy: Strategy = "taudis",
+    uncertainty: Uncertainty = None,
+    alpha: Alpha = None,
+    beta: Beta = None,
+    sigma: Sigma = None,
+    sigma_rule: SigmaRule = None,
+    remainder: Remainder = None,
+    standardise: Standardise = None,
+    centre: Centre = None,
+    alpha_img: AlphaImg = None,
+    sketch: Sketch = None,
+    epsilon: Epsilon = None,
+    edge_mb: EdgeMb = None,
+    paper: Paper = False,
+    mean_instances: MeanInstances = None,
+    labelled: LabelledPool = None,
+    only: Only = None,
+    seed: Seed = 0,
+    skip_bad: SkipBad = False,
+) -> None:
+    """Draw the first images that `select` chooses with the instances for which it does so.
+
+    The options of the selection are those of `select`. MODEL is the one that scored POOL; it looks
+    at the images again, since a pool holds no masks. The last line on standard output is JSON.
+    """
+    from taudis.cli.coco_check import for_model, open_pictures
+    from taudis.cli.why_picture import check_picture_path, draw, look_again
+    from taudis.detector.checkpoint import load_checkpoint
+
+    check_picture_path(out)
+    params = _params(
+        paper, uncertainty=uncertainty, alpha=alpha, beta=beta, sigma=sigma, sigma_rule=sigma_rule,
+        remainder=remainder, standardise=standardise, centre=centre,
+        alpha_img=alpha_img, sketch=sketch, epsilon=epsilon,
+        edge_bytes=None if edge_mb is None else edge_mb * 1_000_000,
+    )  # fmt: skip
+    checked = open_pictures(coco, images, skip_bad)
+    detector = load_checkpoint(model)[0].fast()
+    labels, samples = detector.label_map, for_model(checked, detector.label_map)
+    ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
+    reasons = explained(
+        ranked.pool,
+        ranked.selection,
+        top=min(top, ranked.selection.budget),
+        labelled=ranked.labelled,
+        measure=params.uncertainty,
+    )
+    place = {number: row for row, number in enumerate(samples.image_ids)}
+    missing = [reason.image_id for reason in reasons if reason.image_id not in place]
+    if missing:
+        raise DataError(f"{coco}: expected the images that were chosen, got none of id {missing}.")
+    pictures = (samples.image(place[reason.image_id]) for reason in reasons)
+    with bars() as bar:
+        seen = look_again(reasons, detector, pictures)
+        draw(out, bar.track(seen, len(reasons), description="drawing"), labels.names)
+    say({
+        "picture": str(out),
+        "strategy": ranked.selection.strategy,
+        "why": [reason.sentence(labels.names) for reason in reasons],
+        "warnings": list(ranked.selection.warnings),
+    })  # fmt: skip
+
+
+def strategies() -> None:
+    """Print the table of query strategies that `select --strategy` takes."""
+    sys.stdout.write(strategies_table().rstrip("\n") + "\n")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Ranked:
+    """A pool file with the order of its images, and what was known when it was made."""
+
+    header: PoolHeader
+    pool: Pool  # the images that were asked for
+    labelled: Labelled
+    selection: Selection
+
+
+def _rank(
+    path: Path,
+    budget: int,
+    strategy: str,
+    params: SelectionParams,
+    mean_instances: float | None,
+    labelled: Path | None,
+    only: Path | None,
+    seed: int,
+) -> _Ranked:
+    """Read the files and run the strategy; its warnings go to standard error."""
+    header, pool = read_header(path), load_pool(path)
+    if only is not None:
+        pool = pool.subset(rows_of(pool, read_image_ids(only)))
+    known = _labelled(labelled, pool, header, mean_instances)
+    with Steps() as steps:
+        selection = query(
+            strategy,
+            pool,
+            budget=budget,
+            labelled=known,
+            params=params,
+            seed=seed,
+            progress=steps,
+        )
+    if budget > selection.budget:
+        told = f"The budget is {budget:,} images of {len(pool):,}: all are chosen."
+        selection = dataclasses.replace(selection, warnings=(told, *selection.warnings))
+    for warning in selection.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return _Ranked(header, pool, known, selection)
+
+
+def _params(paper: bool, **given: Any) -> SelectionParams:
+    """The preset or the defaults, with the options that were given."""
+    base = SelectionParams.paper() if paper else SelectionParams()
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(base, **chosen)
+
+
+def _labelled(
+    path: Path | None, pool: Pool, header: PoolHeader, mean_instances: float | None
+) -> Labelled:
+    """What is labelled: from a pool file of those images, if there is one."""
+    seen = pool if path is None else load_pool(path)
+    mean = mean_instances
+    if mean is None:
+        confident = int((seen.instances.scores >= 0.5).sum())
+        mean = confident / len(seen) if len(seen) else 0.0
+    if path is None:
+        return Labelled(float(mean))
+    theirs = read_header(path)
+    widths = seen.image_embeddings.shape[1], pool.image_embeddings.shape[1]
+    if widths[0] != widths[1]:
+        raise DataError(
+            f"{path}: expected image embeddings of width {widths[1]} as in the pool, got "
+            f"{widths[0]}; score both with one model."
+        )
+    if theirs != header:
+        sys.stderr.write(f"warning: {path} was scored by another model or for other labels.\n")
+    vectors = np.asarray(seen.image_embeddings, np.float32)
+    return Labelled(float(mean), image_embeddings=vectors, image_ids=seen.image_ids)

@@ -1,0 +1,147 @@
+"""COCO files in and out. `taudis.data.coco.check` checks a file before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taudis.data.coco.images import find_picture
+from taudis.data.coco.masks import box_polygon, decode, encode, is_empty
+from taudis.data.coco.parse import Annotation, parse_coco
+from taudis.data.coco.values import Key, box_of
+from taudis.data.coco.write import coco_of, save_coco
+from taudis.data.images import MAX_PIXELS, read_image_file
+from taudis.data.statistics import LabelStatistics, Tally
+from taudis.detector.mask_rcnn import Image
+from taudis.errors import DataError
+from taudis.types import IntArray, LabelMap, Target
+
+__all__ = ["CocoSamples", "coco_of", "decode", "encode", "load_coco", "read_image", "save_coco"]
+
+
+def read_image(path: Path) -> Image:
+    """An image file as uint8 [H,W,3] RGB (see `taudis.data.images`). Raises DataError."""
+    return read_image_file(path, MAX_PIXELS)
+
+
+@dataclass(frozen=True, eq=False)
+class CocoSamples:
+    """The images of a COCO file with their targets, decoded when asked for."""
+
+    image_ids: tuple[int, ...]
+    file_names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]  # (height, width) px as the file says
+    annotations: tuple[tuple[Annotation, ...], ...]  # of each image
+    labels: dict[Key, int]  # category id -> label 1..K
+    images_dir: Path
+    paths: tuple[Path, ...]  # of each image's picture
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def image(self, index: int) -> Image:
+        """The image uint8 [H,W,3]. Raises DataError where it is missing, broken or resized."""
+        path = self.paths[index]
+        if not path.is_file():
+            raise DataError(
+                f"{self.file_names[index]}: expected the picture in {self.images_dir}, it is"
+                " missing there."
+            )
+        image = read_image(path)
+        if image.shape[:2] != self.sizes[index]:
+            raise DataError(
+                f"{self.file_names[index]}: expected {self.sizes[index]} (height, width) as in the"
+                f" COCO file, got {image.shape[:2]}."
+            )
+        return image
+
+    def target(self, index: int) -> Target:
+        """The ground truth of an image. Raises DataError naming the broken annotation."""
+        height, width = self.sizes[index]
+        rows = self.annotations[index]
+        masks = np.zeros((len(rows), height, width), bool)
+        for row, annotation in enumerate(rows):
+            try:
+                masks[row] = decode(_segmentation(annotation), height, width)
+            except DataError as error:
+                raise DataError(f"COCO annotation {annotation.get('id')}: {error}") from error
+        labels = np.array([self.labels[a["category_id"]] for a in rows], np.int64)
+        crowd = np.array([bool(a.get("iscrowd", 0)) for a in rows], bool)
+        return Target.from_masks(masks, labels, crowd)
+
+    def labels_at(self, index: int) -> IntArray:
+        """The labels [n] of an image's instances, crowds not counted, without decoding it."""
+        rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
+        return np.array([self.labels[a["category_id"]] for a in rows], np.int64)
+
+    def statistics(self) -> LabelStatistics:
+        """What a recipe wants to know; masks are decoded only where the file gives no boxes."""
+        tally = Tally()
+        for index, size in enumerate(self.sizes):
+            rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
+            given = [box for a in rows if (box := box_of(a.get("bbox"))) is not None]
+            if len(given) == len(rows):
+                boxes = np.array(given, np.float32).reshape(-1, 4)
+                boxes[:, 2:] += boxes[:, :2]
+                tally.add(size, boxes, self.labels_at(index))
+            else:
+                tally.add_target(self.target(index))
+        return tally.statistics()
+
+    def __getitem__(self, index: int, /) -> tuple[Image, Target]:
+        return self.image(index), self.target(index)
+
+    def relabelled(self, labels: dict[Key, int]) -> CocoSamples:
+        """The same images with other labels for the categories: category id -> label 1..K."""
+        return replace(self, labels=labels)
+
+    def subset(self, rows: Iterable[int]) -> CocoSamples:
+        """The images at the given rows, in that order."""
+        chosen = list(rows)
+        return CocoSamples(
+            tuple(self.image_ids[row] for row in chosen),
+            tuple(self.file_names[row] for row in chosen),
+            tuple(self.sizes[row] for row in chosen),
+            tuple(self.annotations[row] for row in chosen),
+            self.labels,
+            self.images_dir,
+            tuple(self.paths[row] for row in chosen),
+        )
+
+
+def _segmentation(annotation: Annotation) -> Any:
+    """The segmentation of an object, or its box where it has a box alone."""
+    box = box_of(annotation.get("bbox"))
+    if box is not None and is_empty(annotation.get("segmentation")):
+        return box_polygon(box)
+    return annotation.get("segmentation")
+
+
+def load_coco(json_path: Path, images_dir: Path) -> tuple[LabelMap, CocoSamples]:
+    """Labels (in the order of the file's categories) and samples of a COCO instances file.
+
+    Strict, since it has nobody to tell: raises DataError where something would be left out, and for
+    a size that the file does not give and the picture does not tell. Masks and pixels are checked
+    when they are read. `taudis.data.coco.check` looks at everything first, and goes on where it
+    can.
+    """
+    file = parse_coco(json_path)
+    wrong = file.found.sentences("left out", "bad", "refused")
+    if not file.labelled or not file.names:
+        wrong.insert(0, "no list of annotations, or no categories.")
+    if wrong:
+        raise DataError(f"{json_path}: {' '.join(wrong)}")
+    paths = tuple(find_picture(images_dir, image.name)[0] for image in file.images)
+    sizes = tuple(
+        image.size or read_image(path).shape[:2]
+        for image, path in zip(file.images, paths, strict=True)
+    )
+    numbers = file.numbers or list(range(1, len(file.images) + 1))
+    rows = tuple(tuple(file.annotations[image.key]) for image in file.images)
+    names = tuple(image.name for image in file.images)
+    samples = CocoSamples(tuple(numbers), names, sizes, rows, file.labels, images_dir, paths)
+    return LabelMap(file.names), samples

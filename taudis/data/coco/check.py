@@ -1,0 +1,309 @@
+"""The check of a COCO file before anything is done with it: `python -m taudis check`.
+
+Everything that could end a training in its middle is found here, before the first step: every
+picture is decoded, every mask is read. What is left out is counted, by kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from taudis.data.coco import CocoSamples, read_image
+from taudis.data.coco.checked import Checked, crowd_question
+from taudis.data.coco.images import Seen, find_picture, look_at_all, share_a_name
+from taudis.data.coco.kinds import Findings
+from taudis.data.coco.masks import Shape, box_polygon, is_empty, shape_of
+from taudis.data.coco.parse import Annotation, CocoFile, ImageRecord, parse_coco, place_of
+from taudis.data.coco.values import box_of, key_of, number, shown
+from taudis.errors import DataError
+
+Crowds = Literal["ask", "objects", "ignore"]
+CROWD_SHARE = 0.1
+"""Share of crowds from which on they are asked about; COCO's own have one in a hundred."""
+FRACTIONS_SHARE = 0.5
+"""Share of objects with all coordinates in 0..1 from which on a file is taken to be in 0..1."""
+PIXELLESS_SHARE = 0.5
+"""Share of objects without a pixel above which a file is refused."""
+AREA_SHARE, AREA_PX = 0.3, 16
+"""How far a stated area may be from the mask's: contours through pixel centres are smaller."""
+BOX_AREA_SHARE = 0.9
+"""Share of a box from which on a stated area is the box's own, so that the box is the mask."""
+
+
+def check_coco(
+    path: Path,
+    folder: Path | None,
+    *,
+    labels: bool = True,
+    crowds: Crowds = "ask",
+    skip_bad: bool = False,
+    progress: Callable[[int], Callable[[], object]] = lambda _: lambda: None,
+) -> Checked:
+    """Look at a COCO file and, where `folder` is given, at its pictures.
+
+    Args:
+        path: the COCO file.
+        folder: of its images; None looks at no picture.
+        labels: whether the annotations matter (train, evaluate) or the pictures alone (score).
+        crowds: what objects of iscrowd 1 are; "ask" leaves a question where they are many.
+        skip_bad: goes on without what is unusable: an object with a box is ignored there like a
+            crowd, an image with another unusable object is left out.
+        progress: gets the number of pictures, gives what is called after each.
+
+    Raises DataError for a file that is no COCO instances file; all else is in the result.
+    """
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"{folder}: expected the folder of the images, there is none.")
+    file = parse_coco(path)
+    look = _Look(file, folder, labels, crowds, skip_bad)
+    images, paths = look.pictures(progress)
+    return look.result(images, paths)
+
+
+class _Look:
+    """One look at a file: the counters that its steps share."""
+
+    def __init__(
+        self, file: CocoFile, folder: Path | None, labels: bool, crowds: Crowds, skip_bad: bool
+    ) -> None:
+        self.file, self.folder, self.labels = file, folder, labels
+        self.crowds, self.skip_bad = crowds, skip_bad
+        self.found = file.found if labels else _of_images(file.found)
+        self.fractions = self.shapes = self.objects = self.crowd_count = 0
+        self.skipped = self.ignored = self.pixelless = 0
+        self.masks = 0
+
+    # --- pictures ---
+
+    def pictures(
+        self, progress: Callable[[int], Callable[[], object]]
+    ) -> tuple[list[ImageRecord], list[Path]]:
+        """The images that can be used, with their sizes, and their pictures' places."""
+        images = self.file.images
+        if self.folder is None:
+            return list(images), [Path(image.name) for image in images]
+        places = [find_picture(self.folder, image.name) for image in images]
+        there = [path if path.is_file() else None for path, _ in places]
+        shared = share_a_name(
+            (i, p) for i, p, (_, asked) in zip(images, there, places, strict=True)
+            if p is not None and not asked
+        )  # fmt: skip
+        seen = look_at_all(there, read_image, progress(len(images)))
+        kept: list[ImageRecord] = []
+        paths: list[Path] = []
+        for image, (path, as_given), view in zip(images, places, seen, strict=True):
+            if path in shared and not as_given:
+                self.found.add("ambiguous", f"{image.name}: {path.name}")
+                continue
+            sized = self._picture(image, view)
+            if sized is not None:
+                if not as_given:
+                    self.found.add("elsewhere", f"{image.name}: {path}")
+                kept.append(sized)
+                paths.append(path)
+        return kept, paths
+
+    def _picture(self, image: ImageRecord, seen: Seen | None) -> ImageRecord | None:
+        """The image with its picture's size; None where it cannot be used."""
+        if seen is None:
+            self.found.add("missing", image.name)
+            return None
+        if seen.size is None:
+            self.found.add("undecodable", seen.error)
+            return None
+        if seen.orientation > 1:
+            self.found.add("turned", image.name)
+        if image.size is None:
+            self.found.add("picture_size", image.name)
+        elif image.size != seen.size:
+            swapped = seen.orientation >= 5 and image.size == seen.raw
+            self.found.add("exif" if swapped else "other_size", _sizes(image, seen))
+            return None
+        return replace(image, size=seen.size)
+
+    # --- objects ---
+
+    def result(self, images: list[ImageRecord], paths: list[Path]) -> Checked:
+        """Everything that was seen, put together."""
+        kept: list[tuple[ImageRecord, Path, list[Annotation]]] = []
+        for image, path in zip(images, paths, strict=True):
+            rows = self._objects(image) if self.labels else []
+            if rows is not None:
+                kept.append((image, path, rows))
+        asked = self._crowds() if self.labels else ""
+        self._verdict(len(kept), asked)
+        numbers = self.file.numbers
+        place = {image.key: row for row, image in enumerate(self.file.images, start=1)}
+        ids = tuple(int(i.key) if numbers else place[i.key] for i, _, _ in kept)
+        if self.labels:
+            empty = [image.name for image, _, rows in kept if not rows]
+            if empty:
+                self.found.add("no_object", count=len(empty))
+        samples = CocoSamples(
+            ids,
+            tuple(image.name for image, _, _ in kept),
+            tuple(image.size or (0, 0) for image, _, _ in kept),
+            tuple(tuple(map(self._as_object, rows)) for _, _, rows in kept),
+            self.file.labels,
+            self.folder or Path(),
+            tuple(path for _, path, _ in kept),
+        )
+        return Checked(
+            self.file.names, samples, self.found, self.objects, self.crowd_count, asked,
+            self.labels, self.skipped + len(self.file.images) - len(images), self.ignored,
+            self.folder is not None, numbers is not None,
+        )  # fmt: skip
+
+    def _objects(self, image: ImageRecord) -> list[Annotation] | None:
+        """The image's usable objects; None where the image is left out for an unusable one."""
+        if image.size is None:
+            self.found.add("no_size", image.name)
+            self.skipped += 1
+            return None
+        rows: list[Annotation] = []
+        bad = list(self.file.unusable.get(image.key, []))
+        for annotation in self.file.annotations[image.key]:
+            found = self._object(annotation, image.size)
+            if found is None:
+                bad.append(annotation)
+            elif found:
+                rows.append(found)
+        places = [place_of(record) for record in bad]
+        if None in places or (bad and not self.file.labels):
+            self.skipped += 1
+            return None
+        for record, place in zip(bad, places, strict=True):
+            self.ignored += 1
+            key = key_of(record.get("category_id"))
+            label = key if key in self.file.labels else next(iter(self.file.labels))
+            rows.append({"category_id": label, "iscrowd": 1, "bbox": place, "ignored": True,
+                         "segmentation": box_polygon(place or [])})  # fmt: skip
+        return rows
+
+    def _object(self, annotation: Annotation, size: tuple[int, int]) -> Annotation | None:
+        """The object with its mask's box; {} where it has no pixel, None where it is unusable."""
+        where = f"annotation {shown(annotation.get('id'))}"
+        box = box_of(annotation.get("bbox"))
+        segmentation = annotation.get("segmentation")
+        boxed = is_empty(segmentation)
+        if boxed and not self._box_is_mask(annotation, where):
+            return None
+        if boxed and box is not None:
+            segmentation = box_polygon(box)
+        try:
+            shape = shape_of(segmentation, *size)
+        except DataError as error:
+            self.found.add("bad_mask", f"{where}: {error}")
+            return None
+        self.shapes += 1
+        self._unusual(annotation, shape, where, size)
+        if not boxed and "bbox" in annotation and box is None:
+            self.found.add("bad_box", f"{where}: {shown(annotation.get('bbox'))}")
+        if shape.area == 0:
+            self.pixelless += 1
+            self.found.add("no_pixel", where)
+            return {}
+        if boxed:
+            self.found.add("box_mask", where)
+        self._count(annotation, shape)
+        return {**annotation, "segmentation": segmentation, "bbox": shape.box}
+
+    def _box_is_mask(self, annotation: Annotation, where: str) -> bool:
+        """Whether an object without a segmentation is its box; else it is counted as unusable."""
+        box = box_of(annotation.get("bbox"))
+        if box is None:
+            given = annotation.get("bbox")
+            said = "and no box" if given is None else f"and its box is {shown(given)}"
+            self.found.add("bad_mask", f"{where}: it has no segmentation, {said}")
+            return False
+        area, of_box = number(annotation.get("area")), box[2] * box[3]
+        if area and area < BOX_AREA_SHARE * of_box - 1:
+            self.found.add("lost_mask", f"{where}: area {area:g}, its box has {of_box:g}")
+            return False
+        return True
+
+    def _unusual(
+        self, annotation: Annotation, shape: Shape, where: str, size: tuple[int, int]
+    ) -> None:
+        for kind in sorted(shape.unusual):
+            self.found.add(kind, where)
+        area = number(annotation.get("area"))
+        off = 0.0 if area is None or not shape.area else abs(area - shape.area)
+        if off > AREA_SHARE * shape.area + AREA_PX:
+            self.found.add("area_off", f"{where}: {area:g}, its mask has {shape.area}")
+        slack = 1 / min(size)
+        if shape.low < -slack or shape.high > 1 + slack:
+            self.found.add("beyond", where)
+        if shape.high > 0 and shape.low >= 0 and shape.largest <= 1 and max(size) > 2:
+            self.fractions += 1
+
+    def _count(self, annotation: Annotation, shape: Shape) -> None:
+        self.masks += 1
+        if annotation["iscrowd"]:
+            self.crowd_count += 1
+        else:
+            self.objects += 1
+
+    # --- the verdict ---
+
+    def _crowds(self) -> str:
+        """Count the crowds as what they are read as; the question where that is open."""
+        if not self.crowd_count:
+            return ""
+        if self.crowds == "objects":
+            self.found.add("crowds_as_objects", count=self.crowd_count)
+            self.objects, self.crowd_count = self.objects + self.crowd_count, 0
+            return ""
+        if self.crowds == "ignore" or self.crowd_count < CROWD_SHARE * self.masks:
+            self.found.add("crowds", count=self.crowd_count)
+            return ""
+        return crowd_question(self.crowd_count, self.masks, self.file.writer)
+
+    def _verdict(self, images: int, asked: str) -> None:
+        if self.labels and self.fractions > FRACTIONS_SHARE * self.shapes:
+            self.found.add("fractions", count=self.fractions)
+        elif self.labels and self.pixelless > PIXELLESS_SHARE * self.shapes:
+            self.found.add("pixelless", count=self.pixelless)
+        unusable = self.found.of("bad")
+        if self.labels and not self.objects and not asked and not self.found.of("refused"):
+            if not unusable or self.skip_bad:
+                why = "it has no annotations" if not self.file.labelled else _why(self.found)
+                self.found.add("nothing", why, 0)
+        elif not self.labels and not images and (not unusable or self.skip_bad):
+            raise DataError(f"{self.file.path}: expected at least one image, got none.")
+
+    def _as_object(self, annotation: Annotation) -> Annotation:
+        if self.crowds == "objects" and annotation["iscrowd"] and "ignored" not in annotation:
+            return {**annotation, "iscrowd": 0}
+        return annotation
+
+
+def _why(found: Findings) -> str:
+    kinds = [*found.of("left out", "bad"), *(["crowds"] if "crowds" in found.counts else [])]
+    return " ".join(found.sentence(kind) for kind in kinds) or "no image has an annotation"
+
+
+def _sizes(image: ImageRecord, seen: Seen) -> str:
+    height, width = image.size or (0, 0)
+    high, wide = seen.size or (0, 0)
+    turned = f", turned by EXIF ({seen.orientation})" if seen.orientation > 1 else ""
+    return f"{image.name}: {width} x {height} in the file, {wide} x {high} in the picture{turned}"
+
+
+IMAGE_KINDS = (
+    "encoding", "text_id", "same_file", "bad_image", "doubled_image", "category_ids",
+    "bad_category", "merged",
+)  # fmt: skip
+
+
+def _of_images(found: Findings) -> Findings:
+    """What was found about images and categories alone."""
+    kept = Findings()
+    for kind in IMAGE_KINDS:
+        if kind in found.counts:
+            kept.counts[kind] = found.counts[kind]
+            kept.examples[kind] = found.examples[kind]
+    return kept

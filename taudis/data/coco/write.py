@@ -1,0 +1,133 @@
+"""COCO files and results, written with run lengths or polygons.
+
+Run lengths are the masks bit for bit. Polygons are for tools that read nothing else: outlines at
+pixel corners, exact by COCO's rasteriser but for holes, which COCO's polygons do not have: a hole
+is cut open by a bridge of no width from its outline (a keyhole), so that it stays empty.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import numpy as np
+
+from taudis.data.coco.masks import encode
+from taudis.data.coco.values import Key
+from taudis.data.outlines import Points, bridge, oriented, parts_of
+from taudis.errors import DataError
+from taudis.types import BoolArray, IntArray, LabelMap, Target
+
+if TYPE_CHECKING:
+    from taudis.detector.mask_rcnn import Detection
+
+Segmentation = Literal["rle", "polygon"]
+
+
+def segmentation_of(mask: BoolArray, form: Segmentation = "rle") -> Any:
+    """A mask [H,W] as run lengths or polygons; a mask without a pixel has no polygon."""
+    return encode(mask) if form == "rle" else polygons_of(mask)
+
+
+def polygons_of(mask: BoolArray) -> list[list[float]]:
+    """The outlines [x1, y1, x2, y2, ...] px of a mask's parts at pixel corners, holes bridged.
+
+    Parts that touch at a corner alone are one polygon. pycocotools gives the mask back bit for bit
+    (the tests say so), a reader that fills by the even-odd or the winding rule too.
+    """
+    outlines = []
+    for outer, holes in parts_of(mask):
+        outline = oriented(_corners(outer), 1)
+        for hole in holes:
+            outline = bridge(outline, oriented(_corners(hole), -1))
+        outlines.append([float(side) for side in outline.ravel()])
+    return outlines
+
+
+def _corners(ring: IntArray) -> Points:
+    """A ring without repeated points and points on straight runs."""
+    ring = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
+    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
+    turns = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] != 0
+    back = (before * after).sum(axis=1) < 0
+    kept = ring[turns | back]
+    return np.asarray(kept if len(kept) >= 3 else ring, np.float64)
+
+
+def form_of(text: str) -> Segmentation:
+    """The form called `text`. Raises DataError for another than rle and polygon."""
+    for form in get_args(Segmentation):
+        if text == form:
+            return cast(Segmentation, form)
+    raise DataError(f"segmentation: expected rle or polygon, got {text!r}.")
+
+
+def coco_results(
+    number: int,
+    detection: Detection,
+    categories: Sequence[Key],
+    segmentation: Segmentation = "rle",
+) -> list[dict[str, Any]]:
+    """One image's detections as COCO results; `categories` are the COCO ids of labels 1..K."""
+    rows = detection.instances
+    return [
+        {
+            "image_id": number,
+            "category_id": categories[int(label) - 1],
+            "score": float(score),
+            "bbox": [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])],
+            "segmentation": segmentation_of(mask, segmentation),
+        }
+        for label, score, box, mask in zip(
+            rows.labels, rows.scores, rows.boxes, detection.masks(), strict=True
+        )
+    ]
+
+
+def coco_of(
+    label_map: LabelMap,
+    images: Iterable[tuple[int, str, tuple[int, int]]],
+    targets: Iterable[Target],
+    segmentation: Segmentation = "rle",
+) -> dict[str, Any]:
+    """A COCO object of images (id, file name, (height, width)) and their targets, ids from 1 on.
+
+    Crowds are run lengths in every form, as COCO has them.
+    """
+    content: dict[str, Any] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": row + 1, "name": name} for row, name in enumerate(label_map.names)],
+    }
+    for (number, name, (height, width)), target in zip(images, targets, strict=True):
+        content["images"].append(
+            {"id": number, "file_name": name, "height": height, "width": width}
+        )
+        for box, label, mask, crowd in zip(
+            target.boxes.tolist(), target.labels, target.masks, target.iscrowd, strict=True
+        ):
+            x1, y1, x2, y2 = box
+            content["annotations"].append({
+                "id": len(content["annotations"]) + 1,
+                "image_id": number,
+                "category_id": int(label),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": int(mask.sum()),
+                "iscrowd": int(crowd),
+                "segmentation": segmentation_of(mask, "rle" if crowd else segmentation),
+            })  # fmt: skip
+    return content
+
+
+def save_coco(
+    json_path: Path,
+    label_map: LabelMap,
+    images: Iterable[tuple[int, str, tuple[int, int]]],
+    targets: Iterable[Target],
+    segmentation: Segmentation = "rle",
+) -> None:
+    """Write `coco_of` the arguments as a JSON file. Raises OSError."""
+    content = coco_of(label_map, images, targets, segmentation)
+    json_path.write_text(json.dumps(content), encoding="utf-8")

@@ -1,0 +1,290 @@
+"""Bytes of an image file -> RGB pixels. The only place that decodes images.
+
+The rule: a picture means what a browser shows, since that is what annotators label. Where browsers
+show nothing (TIFF) or throw detail away (few values in 16 bits), numbers are scaled by their range.
+docs/images.md lists every kind of file; decision 14 says why.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image as PillowImage
+
+from taudis.data.colour import to_srgb
+from taudis.errors import DataError, ImageTooLarge
+
+__all__ = ["BROKEN", "FORMATS", "MAX_PIXELS", "decode_image", "eight_bits", "read_image_file"]
+
+Pixels = npt.NDArray[np.uint8]
+MAX_PIXELS = 100_000_000
+"""Largest image that is decoded by default."""
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+"""What browsers show, TIFF and PPM. Others bring interpreters nobody asked for (EPS, PSD, ...)."""
+
+TURNED = ("PNG", "JPEG", "MPO", "AVIF")
+"""Formats whose EXIF orientation counts, as in Chromium 156: not WebP's. Pillow turns TIFF."""
+
+DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+"""Bits of a sensor's values, of which a picture uses the fewest that hold its largest value."""
+
+SIGNATURES: Mapping[bytes, str] = {
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"8BPS": "PSD",
+    b"%PDF": "PDF",
+    b"%!PS": "EPS",
+    b"\x89HDF": "HDF5",
+}
+
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises for a damaged file."""
+
+
+def read_image_file(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """`decode_image` of a file. Raises DataError that names the file."""
+    try:
+        return decode_image(path.read_bytes(), max_pixels)
+    except OSError as error:
+        raise DataError(f"{path}: expected an image that can be read: {error}.") from error
+    except ImageTooLarge as error:
+        raise ImageTooLarge(error.width, error.height, error.limit, f"{path}: ") from error
+    except DataError as error:
+        raise DataError(f"{path}: expected an image that can be decoded. {error}") from error
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """The first picture of a file as RGB uint8 [H,W,3], sRGB, writable.
+
+    Turned by its EXIF orientation, transparency on white, colours by the embedded profile, deep
+    grey and float by their range (`eight_bits`). The size is checked before a pixel is decoded.
+
+    Raises:
+        ImageTooLarge: more than `max_pixels`.
+        DataError: no image, a broken or cut one, or one that has no meaning as a picture.
+    """
+    if not data:
+        raise DataError("The image file is empty (0 bytes).")
+    try:
+        with _opened(data) as image:
+            width, height = image.size
+            if width < 1 or height < 1 or width * height > max_pixels:
+                raise ImageTooLarge(width, height, max_pixels)
+            raw = _raw_mode(image)
+            image.load()
+            plain = _plain(_upright(image), image.info.get("transparency"), raw)
+            gamma = image.info.get("gamma") if "srgb" not in image.info else None
+            return np.array(_flat(to_srgb(plain, image.info.get("icc_profile"), gamma)))
+    except DataError:
+        raise
+    except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning):
+        raise DataError(
+            f"The image decodes to far more than {max_pixels} px; scale it down."
+        ) from None
+    except BROKEN as error:
+        raise DataError(f"The image file is broken or cut short ({error}).") from None
+
+
+def eight_bits(values: npt.NDArray[Any]) -> Pixels:
+    """Deep grey values [H,W] as 8 bits, by the range that they use.
+
+    - Integers that are not negative: the fewest bits of DEPTHS that hold the largest value; of
+      these the upper 8. A picture that uses all 16 bits looks as in a browser; 12 bits in a file
+      of 16 bits are not almost black.
+    - Floats of 0..1: times 255. Other floats that are not negative: as integers.
+    - With negative values: from the smallest (black) to the largest (white).
+    NaN and minus infinity are black, plus infinity is white; none of them counts for the range.
+
+    Raises DataError where no value is finite.
+    """
+    if values.dtype.kind == "f":
+        return _of_floats(values)
+    low, high = int(values.min()), int(values.max())
+    if low < 0:
+        return _stretched(values.astype(np.float64), low, high)
+    return np.asarray(values >> (_depth(high) - 8), np.uint8)
+
+
+def _of_floats(numbers: npt.NDArray[Any]) -> Pixels:
+    finite = np.isfinite(numbers)
+    if not finite.any():
+        raise DataError("The image holds no number (every value is NaN or infinite).")
+    low = float(numbers.min(where=finite, initial=np.inf))
+    high = float(numbers.max(where=finite, initial=-np.inf))
+    white = numbers == np.inf
+    if not finite.all():
+        numbers = np.where(finite, numbers, low)
+    if low < 0 or high >= 2.0 ** DEPTHS[-1]:
+        grey = _stretched(numbers.astype(np.float64), low, high)
+    elif high <= 1:
+        grey = np.rint(numbers * 255).astype(np.uint8)
+    else:
+        grey = (numbers // 2 ** (_depth(high) - 8)).astype(np.uint8)
+    grey[~finite] = 0
+    grey[white] = 255
+    return grey
+
+
+def _depth(high: float) -> int:
+    """The fewest bits of DEPTHS that hold a value."""
+    return next(bits for bits in DEPTHS if high < 2**bits)
+
+
+def _stretched(numbers: npt.NDArray[np.float64], low: float, high: float) -> Pixels:
+    """From `low` (0) to `high` (255); all black where they are the same."""
+    span = high - low
+    return np.rint((numbers - low) / span * 255 if span else numbers * 0).astype(np.uint8)
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def _opened(data: bytes) -> PillowImage.Image:
+    PillowImage.init()
+    known = [name for name in FORMATS if name in PillowImage.OPEN]
+    try:
+        return PillowImage.open(BytesIO(data), formats=known)
+    except UnidentifiedImageError:
+        raise DataError(f"{_what(data)} Expected one of {', '.join(known)}.") from None
+
+
+def _what(data: bytes) -> str:
+    """What a file is that is no image of a known format."""
+    start = data[:1000].lstrip().lower()
+    if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
+        return _what_tiff(data)
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
+        return "The file is HEIC, which browsers do not show; export it as JPEG or PNG."
+    for signature, name in SIGNATURES.items():
+        if data.startswith(signature):
+            return f"The file is {name}, which is not read; export it as PNG or TIFF."
+    if b"<svg" in start:
+        return "The file is an SVG drawing, which has no pixels to label; export it as PNG."
+    if start.startswith((b"<!doctype", b"<html", b"<")):
+        return "The file is a web page, not an image (is a login or error page in its place?)."
+    if start.startswith((b"{", b"[")):
+        return "The file is JSON, not an image (is an error message in its place?)."
+    return "The file is not an image of a known format."
+
+
+def _what_tiff(data: bytes) -> str:
+    """Which samples a TIFF has that no picture is made of."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8] if data[2:3] == b"*" else data[:16])
+        file = BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        samples, bits = tags.get(277, 1), tags.get(258, (1,))
+        kinds = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex"}
+        kind = kinds.get(tags.get(339, (1,))[0], "unknown")
+    except BROKEN:
+        return "The file is a broken TIFF."
+    return (
+        f"The TIFF has {samples} sample(s) a pixel of {'/'.join(map(str, bits))} bits ({kind}),"
+        " which has no meaning as a picture; export the bands to show as grey or RGB."
+    )
+
+
+def _raw_mode(image: PillowImage.Image) -> str:
+    """How the file holds its pixels, in Pillow's words ("L;4", "RGB;16B"); '' if unknown.
+
+    Raises DataError for signed bytes, which Pillow reads as unsigned ones.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.tag_v2.get(339, (1,))[0] == 2 and image.tag_v2.get(258, (1,))[0] == 8:
+            raise DataError("The TIFF holds signed bytes; export it as unsigned bytes or float.")
+        inverted = image.tag_v2.get(262) == 0 and image.mode[0] in "IF"
+        unsigned = image.mode == "I" and image.tag_v2.get(339, (1,))[0] == 1
+        return "inverted" if inverted else "unsigned" if unsigned else ""
+    if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
+        return str(image.tile[0].args)
+    return ""
+
+
+# --- from Pillow's modes to RGB -------------------------------------------------------------------
+
+
+def _upright(image: PillowImage.Image) -> PillowImage.Image:
+    """Turned as the EXIF block says. Not as XMP says, which browsers do not read."""
+    block = image.info.get("exif")
+    if image.format not in TURNED or not block:
+        return image
+    exif = PillowImage.Exif()
+    try:
+        exif.load(block)
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
+    except BROKEN:  # browsers show an image with a damaged EXIF block as it lies
+        return image
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+_TURNS: Mapping[object, PillowImage.Transpose] = {
+    2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PillowImage.Transpose.ROTATE_180,
+    4: PillowImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PillowImage.Transpose.TRANSPOSE,
+    6: PillowImage.Transpose.ROTATE_270,
+    7: PillowImage.Transpose.TRANSVERSE,
+    8: PillowImage.Transpose.ROTATE_90,
+}
+
+
+def _plain(image: PillowImage.Image, key: object, raw: str) -> PillowImage.Image:
+    """An image of mode L, RGB, RGBA or CMYK. `key` is the transparent grey, colour or index."""
+    if image.mode.startswith(("I", "F")):
+        return _plain_grey(np.asarray(image), key, raw)
+    if image.mode == "L" and isinstance(key, int) and raw in ("L;2", "L;4"):
+        image.info["transparency"] = (
+            key * {"L;2": 85, "L;4": 17}[raw]
+        )  # as Pillow scaled the pixels
+    if image.mode == "RGB" and isinstance(key, tuple) and raw == "RGB;16B":
+        image.info["transparency"] = tuple(part >> 8 for part in key)
+    if image.has_transparency_data:
+        return image if image.mode == "RGBA" else image.convert("RGBA")
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _plain_grey(values: npt.NDArray[Any], key: object, raw: str) -> PillowImage.Image:
+    """Deep grey as L, or as RGBA where one grey is transparent."""
+    numbers = values.view(np.uint32) if raw == "unsigned" else values
+    grey = eight_bits(numbers)
+    image = PillowImage.fromarray(255 - grey if raw == "inverted" else grey)
+    if not isinstance(key, int):
+        return image
+    layer = image.convert("RGBA")
+    layer.putalpha(PillowImage.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return layer
+
+
+def _flat(image: PillowImage.Image) -> PillowImage.Image:
+    """RGB, transparency on white."""
+    if image.mode == "RGBA":
+        white = PillowImage.new("RGBA", image.size, (255, 255, 255, 255))
+        return PillowImage.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy it

@@ -1,0 +1,201 @@
+"""Scored pools on disk: one safetensors file (or .npz) of plain arrays, never pickles.
+
+The layout is in taudis.data.pool_format and docs/pools.md. The large arrays are read from the file
+as they are needed (taudis.memmap), so that a pool of millions of instances takes little memory.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from taudis.data.pool_format import (
+    ARRAYS,
+    INSTANCES,
+    MEASURES,
+    POOL,
+    Numbers,
+    PoolHeader,
+    check_classes,
+    check_fits,
+    check_layout,
+)
+from taudis.data.pool_writer import DTYPE_NAMES, PoolWriter
+from taudis.errors import DataError
+from taudis.memmap import FileIdentity, identity_of, map_file
+from taudis.types import Instances, Pool, Uncertainty
+
+AGAIN = "Copy the file again, or score the images again."
+
+
+def save_pool(
+    path: Path, pool: Pool, *, label_names: tuple[str, ...] = (), model: str = ""
+) -> None:
+    """Write a pool without its masks; the file is there wholly or not at all.
+
+    label_names: of the labels 1..K, if known. model: free text on what scored it. Embeddings keep
+    their dtype (float64 becomes float32). Raises DataError for what `load_pool` would refuse, and
+    OSError where the disk does not take it.
+    """
+    half = pool.instances.embeddings.dtype == pool.image_embeddings.dtype == np.float16
+    with PoolWriter(
+        path,
+        label_names=label_names,
+        model=model,
+        embedding_dtype="float16" if half else "float32",
+    ) as writer:
+        writer.append(pool)
+
+
+def load_pool(path: Path) -> Pool:
+    """The pool of a file. Everything is checked: no later step meets a NaN or a missing row.
+
+    `embeddings`, `class_probs` and `image_embeddings` are read-only maps of the file, in the
+    file's dtypes, which must stay in place while the pool is used; the rest is in memory,
+    52 bytes an instance. (An .npz cannot be mapped, and is read whole.)
+    Raises DataError that names the file and the first thing that is wrong with it.
+    """
+    try:
+        arrays, header = _read(path)
+        check_classes(arrays["class_probs"], arrays["labels"], header.label_names)
+        return Pool(
+            **{name: arrays[name] for name in POOL},
+            instances=Instances(**{name: arrays[name] for name in INSTANCES}),
+            uncertainty=Uncertainty(**{name: arrays[name] for name in MEASURES}),
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def read_header(path: Path) -> PoolHeader:
+    """What a pool file says besides its arrays. Raises DataError naming the file."""
+    try:
+        if _is_zip(path):
+            return _read_npz(path)[1]
+        return PoolHeader.from_metadata(_entries(path)[0])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], PoolHeader]:
+    """The arrays of a file as a Pool takes them, and its header."""
+    found, header = _read_npz(path) if _is_zip(path) else _read_safetensors(path)
+    # each map goes as its array is in memory: pages that it read count until then
+    return {name: _settled(name, found.pop(name)) for name in ARRAYS}, header
+
+
+def _settled(name: str, array: Numbers) -> Numbers:
+    """An array as it is used: large ones where they are, others in memory in their dtype."""
+    if ARRAYS[name].mapped:
+        return array
+    dtype = ARRAYS[name].dtype_of(array.dtype)
+    check_fits(name, array, dtype)
+    return np.array(array, dtype)
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file is an .npz, which its first bytes tell. Raises DataError if none is there."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"
+    except FileNotFoundError:
+        raise DataError("expected a pool file, found none.") from None
+    except OSError as error:
+        raise DataError(f"expected a pool file: {error.strerror}.") from error
+
+
+def _entries(path: Path) -> tuple[dict[str, str], dict[str, Any], int]:
+    """(metadata, array name -> dtype, shape and data_offsets, where the data begins)."""
+    size = path.stat().st_size
+    try:
+        # checks the header, and that its arrays fill the file to its last byte
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise DataError(_damage(path, size, str(error))) from error
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entries = json.loads(file.read(length))
+    return entries.pop("__metadata__", {}), entries, 8 + length
+
+
+def _damage(path: Path, size: int, error: str) -> str:
+    """What to say of a file that safetensors does not read."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        begins = file.read(1) == b"{"
+        if not (begins or size <= 8):
+            return (
+                "expected a pool written by `score` (safetensors or .npz), got another kind of "
+                f"file ({size} bytes)."
+            )
+        try:
+            file.seek(8)
+            entries = json.loads(file.read(length)) if 8 + length <= size else {}
+            ends = [entry["data_offsets"][1] for entry in entries.values() if "dtype" in entry]
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+            return f"the header is damaged ({error}). {AGAIN}"
+    if not ends:
+        return f"the file is cut in its header, after {size} bytes. {AGAIN}"
+    wanted = 8 + length + max(ends)
+    if wanted == size:
+        return f"the header is damaged ({error}). {AGAIN}"
+    kind = "cut" if size < wanted else "longer than its header says"
+    return f"expected {wanted} bytes, got {size}: the file is {kind}. {AGAIN}"
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Numbers], PoolHeader]:
+    """Maps of all arrays of a safetensors file, their layout checked."""
+    known = identity_of(path.stat())
+    metadata, entries, data = _entries(path)
+    header = PoolHeader.from_metadata(metadata)
+    names = {theirs: ours for ours, theirs in DTYPE_NAMES.items()}
+    shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+    dtypes = {name: names.get(entry["dtype"], entry["dtype"]) for name, entry in entries.items()}
+    check_layout(shapes, dtypes)
+    return {
+        name: _mapped(
+            path, dtypes[name], data + entries[name]["data_offsets"][0], shapes[name], known
+        )
+        for name in ARRAYS
+    }, header
+
+
+def _mapped(
+    path: Path, dtype: str, offset: int, shape: tuple[int, ...], known: FileIdentity
+) -> Numbers:
+    """A read-only map of one array; an empty one cannot be mapped."""
+    kind = np.dtype(dtype).newbyteorder("<")
+    if 0 in shape:
+        return np.zeros(shape, kind)
+    try:
+        return map_file(path, kind, offset, shape, known)
+    except DataError:  # a ValueError too
+        raise
+    except (OSError, ValueError) as error:  # it was removed or cut since its header was read
+        raise DataError(f"cannot be read: {error}. {AGAIN}") from error
+
+
+def _read_npz(path: Path) -> tuple[dict[str, Numbers], PoolHeader]:
+    """The arrays of an .npz in memory, their layout checked."""
+    try:
+        # np.load leaks the file it opened itself when the content is none of its own
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in (*ARRAYS, *_TEXTS) if name in found.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"expected an .npz of plain arrays: {error} {AGAIN}") from error
+    names = np.atleast_1d(arrays.pop("label_names", np.zeros(0, str)))
+    text = arrays.pop("model", np.array(""))
+    header = PoolHeader(tuple(map(str, names.ravel())), str(text))
+    shapes = {name: array.shape for name, array in arrays.items()}
+    check_layout(shapes, {name: array.dtype.name for name, array in arrays.items()})
+    return arrays, header
+
+
+_TEXTS = ("label_names", "model")

@@ -1,0 +1,244 @@
+"""Writing a pool file piece by piece, in bounded memory: it is there wholly or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Literal
+
+import numpy as np
+from safetensors import safe_open
+
+from taudis.data.pool_format import (
+    ARRAYS,
+    INSTANCES,
+    MEASURES,
+    POOL,
+    Numbers,
+    PoolHeader,
+    check_classes,
+    check_fits,
+    check_not_lost,
+)
+from taudis.errors import DataError
+from taudis.files import sync
+from taudis.memmap import blocks
+from taudis.types import Pool
+
+COPY_BYTES = 4_000_000
+EMBEDDINGS = ("embeddings", "image_embeddings")
+
+DTYPE_NAMES = {
+    "float16": "F16", "float32": "F32", "float64": "F64",
+    "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
+    "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64",
+}  # fmt: skip
+"""numpy's names to those of safetensors."""
+
+_live: set[str] = set()  # names of the draft folders that this process writes in
+
+
+def check_pool_path(path: Path) -> None:
+    """Raise DataError for a name that would be read as another format; ask before the work."""
+    if path.suffix == ".npz":
+        raise DataError(f"{path}: expected a name that ends in .safetensors, got .npz.")
+
+
+class PoolWriter:
+    """Appends pools (of one image, or blocks of many) to a file that appears when all is written.
+
+        with PoolWriter(path, label_names=("cat", "dog")) as writer:
+            for part in parts:
+                writer.append(part)
+
+    Each array grows in a draft of its own beside `path`; at the end they are joined in one file,
+    each draft going as it is copied (so the disk holds the pool, and one array twice). An error in
+    the block leaves nothing behind and what was at `path` as it was; a killed process leaves
+    drafts, which the next writer of that name on that machine removes (those of another machine or
+    container stay: whether it runs cannot be seen from here). Of writers of one name at the same
+    time the last wins. Memory: one part, and 64 bytes an image.
+
+    embedding_dtype: of `embeddings` and `image_embeddings`; float16 halves the file. Raises
+    DataError for parts that do not fit, and OSError where the disk does not take them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        label_names: tuple[str, ...] = (),
+        model: str = "",
+        embedding_dtype: Literal["float16", "float32"] = "float16",
+    ) -> None:
+        check_pool_path(path)
+        self.path = path
+        self.header = PoolHeader(tuple(label_names), model)
+        self.images = self.instances = 0
+        """What was appended so far."""
+        self._embedding_dtype = np.dtype(embedding_dtype)
+        self._dtypes: dict[str, np.dtype[np.generic]] = {}
+        self._widths: dict[str, tuple[int, ...]] = {}  # shape of a row
+        self._seen: set[int] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> PoolWriter:
+        self._remove_left()  # first, since it may be these that fill the disk
+        own = f"{self._prefix}{socket.gethostname()}-{os.getpid()}-"
+        self._folder = Path(tempfile.mkdtemp(prefix=own, dir=self.path.parent))
+        _live.add(self._folder.name)
+        self._files: dict[str, BinaryIO] = {
+            name: self._stack.enter_context((self._folder / name).open("wb")) for name in ARRAYS
+        }
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._stack.close()
+            if error is None:
+                self._publish()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            _live.discard(self._folder.name)
+
+    @property
+    def _prefix(self) -> str:
+        return f".{self.path.name}.parts-"
+
+    def _remove_left(self) -> None:
+        """Remove the drafts of killed writers of this name. Raises OSError without the folder."""
+        for left in self.path.parent.iterdir():
+            if left.name.startswith(self._prefix) and _is_left(left.name):
+                shutil.rmtree(left, ignore_errors=True)
+
+    def append(self, part: Pool) -> None:
+        """Add the images of a pool after those before; its masks are not kept.
+
+        The first part fixes the widths; one without images is allowed, so that an empty pool has
+        shapes too. Raises DataError, and adds nothing, for repeated ids, other widths than before,
+        class_probs that are no distributions, labels without a name, and embeddings that the
+        file's dtype cannot hold: too large, or rows so small that float16 loses them.
+        """
+        arrays = _arrays_of(part)
+        self._check(part, arrays)
+        for name, array in arrays.items():
+            dtype = self._dtypes.setdefault(name, self._dtype(name, array))
+            for _, rows in blocks(array):
+                moved = rows.astype(dtype, copy=False)
+                if name == "image_index":
+                    moved = moved + self.images
+                self._files[name].write(moved.tobytes())
+            self._widths.setdefault(name, array.shape[1:])
+        self._seen.update(part.image_ids.tolist())
+        self.images += len(part)
+        self.instances += len(part.instances)
+
+    def _check(self, part: Pool, arrays: dict[str, Numbers]) -> None:
+        """Raise DataError unless the part fits what was appended before and the file's dtypes."""
+        for name, array in arrays.items():
+            width = self._widths.get(name, array.shape[1:])
+            if array.shape[1:] != width:
+                raise DataError(
+                    f"{name}: expected rows of shape {list(width)} as in the parts before, got "
+                    f"{list(array.shape[1:])}."
+                )
+            dtype = self._dtypes.get(name, self._dtype(name, array))
+            check_fits(name, array, dtype)
+            if name in EMBEDDINGS:
+                check_not_lost(name, array, dtype)
+        again = self._seen.intersection(part.image_ids.tolist())
+        if again:
+            raise DataError(
+                f"image_ids: expected unique ids, got duplicates: {min(again)} was appended before."
+            )
+        check_classes(
+            part.instances.class_probs,
+            part.instances.labels,
+            self.header.label_names,
+            start=self.instances,
+        )
+
+    def _dtype(self, name: str, array: Numbers) -> np.dtype[np.generic]:
+        """The dtype in the file of an array of the first part."""
+        if name in EMBEDDINGS:
+            return self._embedding_dtype
+        return ARRAYS[name].dtype_of(array.dtype)
+
+    def _publish(self) -> None:
+        """Join the drafts, check the result as a reader would, and give it its name."""
+        if not self._widths:
+            raise DataError(
+                f"{self.path}: expected at least one part; append an empty pool if there is no "
+                "image, so that the widths are known."
+            )
+        draft = self._folder / "pool"
+        with draft.open("wb") as file:
+            names = self._write_header(file)
+            for name in names:
+                with (self._folder / name).open("rb") as part:
+                    shutil.copyfileobj(part, file, COPY_BYTES)
+                (self._folder / name).unlink()
+        with safe_open(draft, framework="numpy") as found:
+            if set(found.keys()) != set(ARRAYS):
+                raise DataError(f"{self.path}: was not written as expected; write it again.")
+        sync(draft)
+        draft.replace(self.path)
+        sync(self.path.parent)
+
+    def _write_header(self, file: BinaryIO) -> list[str]:
+        """The header of a safetensors file; returns the names in the order of their data.
+
+        8 bytes, the length of what follows (little-endian); JSON with dtype, shape and place of
+        each array, padded by blanks to a multiple of 8. Wide numbers go first, so that every
+        array begins at a multiple of its item's size, which processors read faster.
+        """
+        names = sorted(ARRAYS, key=lambda name: (-self._dtypes[name].itemsize, name))
+        entries: dict[str, object] = {"__metadata__": self.header.metadata()}
+        start = 0
+        for name in names:
+            rows = self.images if ARRAYS[name].axes[0] == "I" else self.instances
+            end = start + (self._folder / name).stat().st_size
+            entries[name] = {
+                "dtype": DTYPE_NAMES[self._dtypes[name].name],
+                "shape": [rows, *self._widths[name]],
+                "data_offsets": [start, end],
+            }
+            start = end
+        text = json.dumps(entries, ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)
+        file.write(len(text).to_bytes(8, "little") + text)
+        return names
+
+
+def _arrays_of(part: Pool) -> dict[str, Numbers]:
+    """A pool's arrays by their names in the file."""
+    owners: dict[str, object] = dict.fromkeys(POOL, part)
+    owners |= dict.fromkeys(INSTANCES, part.instances)
+    owners |= dict.fromkeys(MEASURES, part.uncertainty)
+    return {name: getattr(owners[name], name) for name in ARRAYS}
+
+
+def _is_left(name: str) -> bool:
+    """Whether the process of a draft folder, .NAME.parts-HOST-PID-RANDOM, is gone."""
+    rest, _, number = name.rpartition("-")[0].rpartition("-")
+    if not rest.endswith(f".parts-{socket.gethostname()}") or not number.isdecimal():
+        return False
+    if int(number) == os.getpid():  # ours, or of a process before that had the same number
+        return name not in _live
+    try:
+        os.kill(int(number), 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):  # another user's; no number of a process
+        return False
+    return False

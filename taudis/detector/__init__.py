@@ -1,0 +1,1 @@
+"""The paper, section 3.1: the Mask R-CNN that a round trains and asks."""

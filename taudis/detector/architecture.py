@@ -1,0 +1,240 @@
+"""The architecture: torchvision's Mask R-CNN in two sizes, and a fresh model of either.
+
+Letters: K labels, D' FPN width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision import models
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import FrozenBatchNorm2d
+
+from taudis.detector.weights import load_initial
+from taudis.errors import DataError, WeightsError
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+Backbone = Literal["resnet18", "resnet50", "mobilenet_v3_large"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture and its thresholds; `dataclasses.asdict` of it goes into JSON and back."""
+
+    backbone: Backbone = "resnet18"
+    norm: Literal["group", "batch", "frozen"] = "group"  # frozen batch norm wants weights
+    fpn_width: int = 64
+    box_mlp: int = 256
+    mask_head: tuple[int, ...] = (64, 64, 64, 64)  # widths of the 3x3 convolutions
+    mask_deconv: int = 64
+    min_size: int | None = None  # px of the shorter side; None: the image's own, never enlarged
+    max_size: int = 512  # px of the longer side
+    anchors: tuple[int, ...] = (8, 16, 32, 64, 128)  # px at the working size, one an FPN level
+    rpn_samples: int = 64  # anchors per image in the RPN loss
+    box_samples: int = 64  # proposals per image in the box loss
+    proposals: int = 150  # kept after the RPN's NMS, per image
+    proposals_nms: float = 0.7
+    score_threshold: float = 0.05  # T_F: what counts as a detection
+    nms: float = 0.5
+    detections_per_image: int = 100
+
+    @classmethod
+    def small(cls) -> ModelConfig:
+        """What two CPU cores train in a minute from scratch (docs/decisions/0004-detector.md)."""
+        return cls()
+
+    @classmethod
+    def standard(cls) -> ModelConfig:
+        """Torchvision's `maskrcnn_resnet50_fpn`, the architecture of its COCO weights."""
+        return cls(
+            backbone="resnet50",
+            norm="frozen",
+            fpn_width=256,
+            box_mlp=1024,
+            mask_head=(256, 256, 256, 256),
+            mask_deconv=256,
+            min_size=800,
+            max_size=1333,
+            anchors=(32, 64, 128, 256, 512),
+            rpn_samples=256,
+            box_samples=512,
+            proposals=1000,
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """The inverse of `dataclasses.asdict`, also after JSON made lists of tuples."""
+        try:
+            fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            return cls(**fields)
+        except TypeError as error:
+            raise DataError(f"ModelConfig: {error}; it was written by another version.") from None
+
+    def with_backbone(self, backbone: str) -> ModelConfig:
+        """With another backbone. Raises DataError for one that is not known."""
+        known = get_args(Backbone)
+        if backbone not in known:
+            raise DataError(f"backbone: expected one of {', '.join(known)}, got {backbone!r}.")
+        chosen: Any = backbone
+        return replace(self, backbone=chosen)
+
+    def for_densest(self, instances: int) -> ModelConfig:
+        """With room for images as dense as the densest labelled one, never less than now.
+
+        A quarter more detections than `instances`, and twice as many proposals.
+        """
+        return replace(
+            self,
+            detections_per_image=max(self.detections_per_image, instances + -(-instances // 4)),
+            proposals=max(self.proposals, 2 * instances),
+        )
+
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) px at which an image of this size goes through the model."""
+        scale = self.max_size / max(height, width)
+        scale = min(scale, 1.0 if self.min_size is None else self.min_size / min(height, width))
+        return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """torchvision's transform with the working size of the config.
+
+    Training images arrive at their working size already (taudis.training.augment), so nothing is
+    resized then; elsewhere an image thinner than a pixel after scaling keeps one pixel.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(
+            config.min_size or config.max_size, config.max_size, list(IMAGE_MEAN), list(IMAGE_STD)
+        )
+        self.config = config
+
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """The image [3,H,W] at its working size; targets are untouched (training only)."""
+        size = self.config.working_size(*image.shape[-2:])
+        if self.training or size == tuple(image.shape[-2:]):
+            return image, target
+        scaled = functional.interpolate(image[None], size=size, mode="bilinear")
+        return scaled[0], target
+
+
+class _Backbone(BackboneWithFPN):  # type: ignore[misc]
+    """torchvision's backbone with float32 feature maps, whatever precision it computes in.
+
+    Anchors and boxes take the type of what they are made from, and in bfloat16 a coordinate of
+    300 px is a multiple of 2 px: proposals move, small ones lose their area, and the box loss
+    becomes NaN. RoI align wants float32 anyway. The heads below answer in float32 for that reason.
+    """
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Feature maps [B,D',h,w] by level, finest first."""
+        return {name: level.float() for name, level in super().forward(x).items()}
+
+
+class _RPNHead(RPNHead):  # type: ignore[misc]
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness and box deltas of each level."""
+        objectness, deltas = super().forward(x)
+        return [level.float() for level in objectness], [level.float() for level in deltas]
+
+
+class _BoxPredictor(FastRCNNPredictor):  # type: ignore[misc]
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits [n,K+1] and box deltas [n,4(K+1)]."""
+        scores, deltas = super().forward(x)
+        return scores.float(), deltas.float()
+
+
+def _norm_layer(config: ModelConfig) -> Callable[[int], nn.Module]:
+    if config.norm == "group":
+        return lambda channels: nn.GroupNorm(math.gcd(32, channels), channels)
+    return nn.BatchNorm2d if config.norm == "batch" else FrozenBatchNorm2d
+
+
+def _backbone(config: ModelConfig) -> nn.Module:
+    """Four stages of strides 4, 8, 16, 32 with an FPN on top, all layers trainable."""
+    make = getattr(models, config.backbone)
+    body = make(weights=None, norm_layer=_norm_layer(config))
+    if config.backbone.startswith("mobilenet"):
+        # As torchvision's detectors cut it: a stage ends before a block that halves the resolution.
+        body = body.features
+        strided = [row for row, block in enumerate(body) if getattr(block, "_is_cn", False)]
+        ends = [*(row - 1 for row in strided[1:]), len(body) - 1]
+        layers = {str(row): str(level) for level, row in enumerate(ends)}
+        widths = [body[row].out_channels for row in ends]
+    else:
+        width = body.inplanes // 8
+        layers = {f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)}
+        widths = [width * 2**stage for stage in range(4)]
+    return _Backbone(body, layers, widths, config.fpn_width)
+
+
+def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
+    """A torchvision MaskRCNN of K = num_labels labels and background, freshly initialised.
+
+    Draws from torch's global generator. Raises DataError for less than one label.
+    """
+    if num_labels < 1:
+        raise DataError(f"num_labels: expected at least 1, got {num_labels}.")
+    anchors = AnchorGenerator(
+        tuple((size,) for size in config.anchors), ((0.5, 1.0, 2.0),) * len(config.anchors)
+    )
+    model = MaskRCNN(
+        _backbone(config),
+        rpn_anchor_generator=anchors,
+        rpn_head=_RPNHead(config.fpn_width, anchors.num_anchors_per_location()[0]),
+        rpn_pre_nms_top_n_train=2 * config.proposals,
+        rpn_pre_nms_top_n_test=config.proposals,
+        rpn_post_nms_top_n_train=config.proposals,
+        rpn_post_nms_top_n_test=config.proposals,
+        rpn_nms_thresh=config.proposals_nms,
+        rpn_batch_size_per_image=config.rpn_samples,
+        box_head=TwoMLPHead(config.fpn_width * 7 * 7, config.box_mlp),
+        box_predictor=_BoxPredictor(config.box_mlp, num_labels + 1),
+        box_score_thresh=config.score_threshold,
+        box_nms_thresh=config.nms,
+        box_detections_per_img=config.detections_per_image,
+        box_batch_size_per_image=config.box_samples,
+        mask_head=MaskRCNNHeads(config.fpn_width, config.mask_head, 1),
+        mask_predictor=MaskRCNNPredictor(config.mask_head[-1], config.mask_deconv, num_labels + 1),
+    )
+    model.transform = _Resize(config)
+    return model
+
+
+def build_model(
+    config: ModelConfig, num_labels: int, *, seed: int, weights: str = "none"
+) -> MaskRCNN:
+    """A model to train: initialised from `seed`, then from `weights` ('none', 'coco' or a path).
+
+    torch's global generator is left as it was. Raises WeightsError where the weights cannot be had
+    or do not fit, or where a frozen batch norm would be trained from nothing.
+    """
+    if config.norm == "frozen" and weights == "none":
+        raise WeightsError(
+            "Weights 'none': a model with frozen batch norm cannot be trained from scratch. Give"
+            " weights 'coco' or a path, or choose a model with norm 'group'."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make_model(config, num_labels)
+    load_initial(model, weights)
+    return model

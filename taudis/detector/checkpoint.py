@@ -1,0 +1,136 @@
+"""Checkpoints: safetensors weights, a JSON card and SHA-256 sums, in one folder written at once.
+
+A checkpoint is read only when every byte is as it was written: `torch.load` would take flipped
+bytes without a word, and could run code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from taudis.detector.mask_rcnn import Detector, ModelConfig, make_model
+from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
+from taudis.errors import CheckpointError, DataError
+from taudis.files import verify_sealed, write_sealed
+from taudis.types import LabelMap
+
+FORMAT = 1
+"""Version of the card's layout."""
+OURS = ("format", "labels", "model", "code_version", "torch_version")
+"""What a card says of the weights themselves: written with them, never amended."""
+
+
+def code_version() -> str:
+    """The version of this code: the installed package's, or that of the source tree."""
+    try:
+        return metadata.version("taudis-label-studio")
+    except metadata.PackageNotFoundError:
+        from taudis import __version__
+
+        return __version__
+
+
+def save_checkpoint(folder: Path, detector: Detector, *, card: dict[str, Any]) -> None:
+    """Write the detector to `folder`, in place of what was there.
+
+    `card` is kept with it (recipe, metrics, parents: anything JSON can hold); labels, model
+    configuration and versions are added. Raises OSError where the disk does not take it, and
+    CheckpointError for a card that is no JSON.
+    """
+    full = {
+        **card,
+        "format": FORMAT,
+        "labels": list(detector.label_map.names),
+        "model": dataclasses.asdict(detector.config),
+        "code_version": code_version(),
+        "torch_version": str(torch.__version__),
+    }
+    text = _card_text(full)
+    state = {name: v.detach().cpu().contiguous() for name, v in detector.model.state_dict().items()}
+
+    def write(draft: Path) -> None:
+        save_file(state, draft / WEIGHTS_FILE)
+        (draft / CARD_FILE).write_text(text, encoding="utf-8")
+
+    write_sealed(folder, write)
+
+
+def _card_text(card: dict[str, Any]) -> str:
+    try:
+        return json.dumps(card, indent=2, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"card: expected what JSON can hold, got: {error}.") from error
+
+
+def amend_card(folder: Path, **more: Any) -> dict[str, Any]:
+    """Add keys to the card of a checkpoint, or replace their values; returns the whole card.
+
+    For what is known only later: metrics, thresholds. The weights stay the same file; doing it
+    again changes nothing. A crash at any instant leaves the old card or the new one, sealed.
+    Raises CheckpointError for a damaged checkpoint, for a key that says what the weights are
+    (OURS), and for values that are no JSON; OSError where the disk does not take it.
+    """
+    forbidden = sorted(set(more) & set(OURS))
+    if forbidden:
+        raise CheckpointError(f"card: {forbidden} describe the weights and cannot be amended.")
+    card = read_card(folder)
+    text = _card_text({**card, **more})
+    amended: dict[str, Any] = json.loads(text)
+    if amended == card:
+        return card
+
+    def write(draft: Path) -> None:
+        try:
+            os.link(folder / WEIGHTS_FILE, draft / WEIGHTS_FILE)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(folder / WEIGHTS_FILE, draft / WEIGHTS_FILE)
+        (draft / CARD_FILE).write_text(text, encoding="utf-8")
+
+    write_sealed(folder, write)
+    return amended
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a checkpoint, all its files verified. Raises CheckpointError naming the file."""
+    verify_sealed(folder, (CARD_FILE, WEIGHTS_FILE))
+    card: dict[str, Any] = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    if card.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder / CARD_FILE}: expected format {FORMAT}, got {card.get('format')!r}. It was"
+            " written by another version: train again."
+        )
+    return card
+
+
+def load_checkpoint(
+    folder: Path, *, label_map: LabelMap | None = None, device: str = "cpu"
+) -> tuple[Detector, dict[str, Any]]:
+    """The detector in `folder` and its card, after every byte was verified.
+
+    Raises CheckpointError naming the file: missing, cut, changed, or made for other labels than
+    `label_map` (names and order) where that is given.
+    """
+    card = read_card(folder)
+    labels = LabelMap(tuple(card["labels"]))
+    if label_map is not None and label_map != labels:
+        raise CheckpointError(
+            f"{folder / CARD_FILE}: expected a model for the labels {list(label_map.names)}, got"
+            f" one for {list(labels.names)}. Train a model for the new labels."
+        )
+    try:
+        config = ModelConfig.from_dict(card["model"])
+        with torch.random.fork_rng(devices=[]):
+            model = make_model(config, len(labels))
+        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (DataError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
+    return Detector(model.to(device).eval(), config, labels, device), card

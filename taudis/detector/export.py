@@ -1,0 +1,67 @@
+"""A checkpoint as files that others can use without this library."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from taudis.detector import architecture
+from taudis.detector.checkpoint import read_card
+from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
+
+MODEL_FILE, STATE_FILE = "model.py", "model.pt"
+LOADER = '''
+
+def load(folder: str = ".") -> MaskRCNN:
+    """The exported model, ready to look at images.
+
+    It takes a list of RGB images, float32 [3,H,W] in 0..1, and gives for each a dictionary of boxes
+    [n,4] px, labels [n] (1 is the first of the card's labels), scores [n], masks [n,1,H,W] in 0..1.
+    """
+    import json
+    from pathlib import Path
+
+    from safetensors.torch import load_file
+
+    card = json.loads((Path(folder) / "card.json").read_text(encoding="utf-8"))
+    model = make_model(ModelConfig.from_dict(card["model"]), len(card["labels"]))
+    model.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
+    return model.eval()
+'''
+
+
+def standalone_source() -> str:
+    """`taudis.detector.architecture` as a module that needs torch, torchvision and safetensors.
+
+    It is that file itself, so that no second description of the model can differ from the first:
+    imports of this library are left out, and `build_model`, which starts a training; `load` is new.
+    """
+    source = Path(architecture.__file__).read_text(encoding="utf-8")
+    lines = source.splitlines(keepends=True)
+    for node in reversed(ast.parse(source).body):
+        where = slice(node.lineno - 1, node.end_lineno)
+        module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        if isinstance(node, ast.ImportFrom) and module == "taudis.errors":
+            lines[where] = [f"\n\nclass {name.name}(ValueError): ...\n" for name in node.names]
+        elif module.startswith("taudis.") or (
+            isinstance(node, ast.FunctionDef) and node.name == "build_model"
+        ):
+            lines[where] = []
+    return "".join(lines).rstrip() + "\n" + LOADER
+
+
+def export_torchvision(checkpoint: Path, out: Path) -> None:
+    """Fill the folder `out` with a checkpoint's weights and the code that loads them.
+
+    weights.safetensors and model.pt (the same torchvision state dict twice), card.json, model.py.
+    Raises CheckpointError naming the file for a damaged checkpoint, OSError.
+    """
+    read_card(checkpoint)
+    for name in (WEIGHTS_FILE, CARD_FILE):
+        shutil.copyfile(checkpoint / name, out / name)
+    torch.save(load_file(checkpoint / WEIGHTS_FILE), out / STATE_FILE)
+    (out / MODEL_FILE).write_text(standalone_source(), encoding="utf-8")

@@ -1,0 +1,313 @@
+"""Mask R-CNN with FPN: one forward pass gives boxes, scores, p_n, m_n, r_n, image embedding.
+
+torchvision's model (taudis.detector.architecture) is used as it is; `Detector` runs its public
+parts in their own order and keeps what the stock call throws away. Letters: n detections, K labels,
+M = 28 mask side, D embedding width, D' FPN width.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import maskrcnn_inference, paste_masks_in_image
+from torchvision.ops import boxes as box_ops
+
+from taudis.detector.architecture import ModelConfig, build_model, make_model
+from taudis.errors import DataError
+from taudis.types import BoolArray, FloatArray, Instances, LabelMap
+
+__all__ = [
+    "Detection",
+    "Detector",
+    "Embedding",
+    "Image",
+    "ModelConfig",
+    "build_model",
+    "check_image",
+    "has_bf16",
+    "make_model",
+    "to_tensor",
+]
+
+Image = npt.NDArray[np.uint8]
+Embedding = Literal["mask", "box"]
+
+_PROPOSALS, _DETECTIONS = 64, 16  # multiples that a fast detector pads them to
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What one image shows: its instances (image_index 0), and the image as one vector."""
+
+    instances: Instances  # boxes in px of the original image, mask_probs [n,28,28]
+    image_embedding: FloatArray  # [D'] float32, mean of the finest FPN level over the image
+    size: tuple[int, int]  # (height, width) px of the original image
+
+    def masks(self, threshold: float = 0.5) -> BoolArray:
+        """The masks [n,H,W] at the image's own size, as torchvision pastes them."""
+        rows, (height, width) = self.instances, self.size
+        pasted = np.zeros((len(rows), height, width), bool)
+        probs = torch.from_numpy(rows.mask_probs)[:, None]
+        boxes = torch.from_numpy(rows.boxes)
+        for row in range(len(rows)):  # one at a time: float masks of a dense image are large
+            one = slice(row, row + 1)
+            pasted[row] = paste_masks_in_image(probs[one], boxes[one], self.size)[0, 0] >= threshold
+        return pasted
+
+
+def check_image(image: Image) -> None:
+    """Raise DataError unless the image is uint8 [H,W,3] with at least one pixel."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        got = getattr(image, "dtype", type(image).__name__)
+        raise DataError(f"image: expected a uint8 array [H, W, 3] in RGB, got {got}.")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise DataError(f"image: expected shape [H, W, 3], got {list(image.shape)}.")
+
+
+def has_bf16(device: str) -> bool:
+    """Whether bfloat16 is native to this CPU or GPU, and so faster than float32."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A model with its labels, ready to look at images."""
+
+    model: MaskRCNN
+    config: ModelConfig
+    label_map: LabelMap
+    device: str = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    few_shapes: bool = False  # proposals and detections are padded to multiples of a number
+
+    def fast(self) -> Detector:
+        """A copy for looking at many images: bfloat16 where the hardware has it, and few shapes.
+
+        oneDNN compiles and keeps kernels for each number of detections that it meets; padded ones
+        are few, so that a process of a thousand images stays as large as after a hundred.
+        What is loaded equals the stock model bit for bit; padding changes fp32 by its rounding, and
+        bfloat16 more: benchmarks/detector.py prints the speed and the change of mAP50. Never save
+        a fast detector: its weights are rounded.
+        """
+        few = replace(self, few_shapes=True)
+        if self.precision == "bf16" or not has_bf16(self.device):
+            return few
+        # Weights that autocast would round anew at every call are rounded once.
+        rounded = copy.deepcopy(self.model).to(torch.bfloat16, memory_format=torch.channels_last)
+        return replace(few, model=rounded, precision="bf16")
+
+    def embedding_width(self, embedding: Embedding) -> int:
+        """D, the width of the instance embeddings of a branch."""
+        return self.config.box_mlp if embedding == "box" else self.config.mask_head[-1]
+
+    @property
+    def image_embedding_width(self) -> int:
+        """D', the width of `Detection.image_embedding`."""
+        return self.config.fpn_width
+
+    def detect(
+        self,
+        images: Sequence[Image],
+        *,
+        embedding: Embedding = "mask",
+        before_relu: bool = False,
+    ) -> list[Detection]:
+        """Detections of each image (uint8 [H,W,3] RGB, any sizes), in the order given.
+
+        embedding: 'mask' averages the mask head's last 3x3 convolution over its 14x14 cells at the
+        final boxes (before its ReLU if `before_relu`), 'box' takes the box head's last layer at
+        the proposal. Images of one size go through the model together and others do not, so that
+        padding never changes what an image yields. Raises DataError for anything but such images.
+        """
+        for image in images:
+            check_image(image)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, image in enumerate(images):
+            groups.setdefault(image.shape, []).append(row)
+        found: dict[int, Detection] = {}
+        self.model.eval()
+        for rows in groups.values():
+            batch = [self._at_working_size(images[row]) for row in rows]
+            height, width, _ = images[rows[0]].shape
+            with torch.autocast(
+                self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16"
+            ):
+                detections = self._forward(batch, (height, width), embedding, before_relu)
+            found.update(zip(rows, detections, strict=True))
+        return [found[row] for row in range(len(images))]
+
+    @torch.inference_mode()
+    def _at_working_size(self, image: Image) -> Tensor:
+        """An image [H,W,3] as the model takes it [3,h,w]: the stock transform, without its copies.
+
+        One at a time and in place, since a picture of 12 Mpx takes 144 MB as float32.
+        """
+        transform = self.model.transform
+        pixels = to_tensor(image).to(self.device)
+        mean, std = (
+            pixels.new_tensor(v)[:, None, None] for v in (transform.image_mean, transform.image_std)
+        )
+        resized: Tensor = transform.resize(pixels.sub_(mean).div_(std), None)[0]
+        return resized
+
+    @torch.inference_mode()
+    def _forward(
+        self,
+        images: list[Tensor],
+        size: tuple[int, int],
+        embedding: Embedding,
+        before_relu: bool,
+    ) -> Iterable[Detection]:
+        """The stock forward pass (torchvision GeneralizedRCNN, RoIHeads), nothing thrown away.
+
+        `images` [3,h,w] are at the working size; `size` (height, width) px is their own.
+        """
+        model, heads = self.model, self.model.roi_heads
+        original = [size] * len(images)
+
+        # Image to features to proposals
+        padded = model.transform.batch_images(images, model.transform.size_divisible)
+        batch = ImageList(padded, [(image.shape[1], image.shape[2]) for image in images])
+        pixels = batch.tensors
+        if self.precision == "bf16":
+            pixels = pixels.to(torch.bfloat16, memory_format=torch.channels_last)
+        features = model.backbone(pixels)
+        proposals, _ = model.rpn(batch, features)
+
+        # Box branch: class logits and boxes of every proposal, then which of them to keep
+        rois = heads.box_roi_pool(features, proposals, batch.image_sizes)
+        count = len(rois)
+        padded_hidden = heads.box_head(self._padded(rois, _PROPOSALS))
+        class_logits, box_deltas = (v[:count] for v in heads.box_predictor(padded_hidden))
+        hidden = padded_hidden[:count]  # [proposals,D] of the box branch
+        chosen = self._select(class_logits, box_deltas, proposals, batch.image_sizes)
+        counts = [len(pick.labels) for pick in chosen]
+        class_probs = functional.softmax(class_logits, -1)[torch.cat([p.rows for p in chosen])]
+
+        # Mask branch at the final boxes; its last block is split to reach before the ReLU
+        rois = heads.mask_roi_pool(features, [pick.boxes for pick in chosen], batch.image_sizes)
+        rois = self._padded(rois, _DETECTIONS)
+        *blocks, (*linear_layers, relu) = (list(block) for block in heads.mask_head)
+        for layer in (*chain.from_iterable(blocks), *linear_layers):
+            rois = layer(rois)
+        before = rois.float().mean((2, 3)) if before_relu else None  # the ReLU works in place
+        active = relu(rois)  # [n,D,14,14]
+        logits = heads.mask_predictor(active)[: sum(counts)].float()  # [n,K+1,28,28]
+        labels = [pick.labels for pick in chosen]
+        mask_probs = maskrcnn_inference(logits, labels)
+
+        # The paper's r_n and the image embedding
+        if embedding == "box":
+            vectors = hidden[torch.cat([p.rows for p in chosen])]
+        else:
+            vectors = (active.float().mean((2, 3)) if before is None else before)[: sum(counts)]
+        whole = [
+            _mean_over_image(level, batch.tensors.shape[-2:], size)
+            for level, size in zip(features["0"], batch.image_sizes, strict=True)
+        ]
+
+        # Boxes back to the px of the original images
+        results = [{"boxes": pick.boxes} for pick in chosen]
+        boxes = model.transform.postprocess(results, batch.image_sizes, original)
+        per_image = zip(
+            boxes,
+            chosen,
+            torch.split(class_probs, counts),
+            torch.split(vectors, counts),
+            mask_probs,
+            whole,
+            original,
+            strict=True,
+        )
+        return [
+            Detection(
+                Instances(
+                    np.zeros(len(pick.labels), np.int64),
+                    _numpy(box["boxes"]),
+                    _numpy(pick.scores),
+                    pick.labels.cpu().numpy(),
+                    _numpy(probs),
+                    _numpy(vector),
+                    _numpy(masks[:, 0]),
+                ),
+                _numpy(image_vector),
+                size,
+            )
+            for box, pick, probs, vector, masks, image_vector, size in per_image
+        ]
+
+    def _padded(self, rois: Tensor, multiple: int) -> Tensor:
+        """Rows of zeros [n',C,h,w] below the RoIs [n,C,h,w] where few shapes are wanted."""
+        if not self.few_shapes:
+            return rois
+        return functional.pad(rois, (0, 0, 0, 0, 0, 0, 0, -len(rois) % multiple))
+
+    def _select(
+        self,
+        class_logits: Tensor,
+        box_deltas: Tensor,
+        proposals: list[Tensor],
+        sizes: list[tuple[int, int]],
+    ) -> list[_Chosen]:
+        """RoIHeads.postprocess_detections, which forgets the proposal's row, with the row."""
+        heads, counts = self.model.roi_heads, [len(rows) for rows in proposals]
+        columns = class_logits.shape[-1]
+        all_boxes = torch.split(heads.box_coder.decode(box_deltas, proposals), counts)
+        all_scores = torch.split(functional.softmax(class_logits, -1), counts)
+        chosen, first = [], 0
+        for count, boxes, scores, size in zip(counts, all_boxes, all_scores, sizes, strict=True):
+            # Every pair of proposal and label but background is a candidate: [count * K]
+            boxes = box_ops.clip_boxes_to_image(boxes, size)[:, 1:].reshape(-1, 4)
+            scores = scores[:, 1:].reshape(-1)
+            labels = torch.arange(1, columns, device=scores.device).repeat(count)
+            rows = torch.arange(count, device=scores.device).repeat_interleave(columns - 1) + first
+            keep = torch.where(scores > heads.score_thresh)[0]
+            keep = keep[box_ops.remove_small_boxes(boxes[keep], min_size=1e-2)]
+            kept = box_ops.batched_nms(boxes[keep], scores[keep], labels[keep], heads.nms_thresh)
+            keep = keep[kept[: heads.detections_per_img]]
+            chosen.append(_Chosen(rows[keep], boxes[keep], scores[keep], labels[keep]))
+            first += count
+        return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """The detections of one image: proposal rows [n] in the batch, boxes, scores, labels."""
+
+    rows: Tensor
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    array: FloatArray = tensor.float().cpu().numpy()
+    return array
+
+
+def _mean_over_image(level: Tensor, padded: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The mean [D'] of one image's feature map [D',h,w] over the cells that hold its pixels."""
+    rows, columns = (
+        -(-own * cells // whole)
+        for own, cells, whole in zip(size, level.shape[-2:], padded, strict=True)
+    )
+    return level[:, :rows, :columns].mean((1, 2))
+
+
+def to_tensor(image: Image) -> Tensor:
+    """uint8 [H,W,3] in 0..255 to float32 [3,H,W] in 0..1."""
+    return torch.from_numpy(image.transpose(2, 0, 1).copy()).float().div_(255.0)

@@ -1,0 +1,1 @@
+"""How good a model is: matching, metrics, comparison of versions, thresholds."""

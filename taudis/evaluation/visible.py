@@ -1,0 +1,158 @@
+"""Which detections a person is shown: sure enough for their label, one an object, without specks.
+
+The selection works on every detection (T_F). Pre-annotations are fewer: what costs more to delete
+than it saves in drawing stays hidden (`taudis.evaluation.thresholds` chooses the thresholds), a
+second mask on the same object goes, and so do the islands that a weak model scatters beside an
+object. Nothing here needs torch. Letters: n detections, K labels, M mask side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from taudis.errors import DataError
+from taudis.types import BoolArray, FloatArray, Instances, IntArray, LabelMap
+
+DEFAULT_THRESHOLD = 0.5
+"""Score from which a detection is shown where no validation image could tell."""
+SAME_LABEL_IOU = 0.5
+"""Mask IoU from which two detections of one label are one object (box NMS has seen the boxes)."""
+OTHER_LABEL_IOU = 0.8
+"""The same for two labels: high, since a window may well fill its balcony, or a sign its board."""
+SPECK_PX = 4
+"""Masks and islands under this many pixels are dropped,"""
+ISLAND_SHARE = 0.01
+"""and islands under this share of their instance's area."""
+MASK_THRESHOLD = 0.5
+CARD_KEY = "score_thresholds"
+"""Key of a checkpoint's card under which its chosen thresholds lie, by label name."""
+GRID = 48  # sample points a side where two masks are compared: IoU to about 0.02
+
+
+def thresholds_for(
+    label_map: LabelMap, chosen: Mapping[str, float], fixed: float | None = None
+) -> FloatArray:
+    """The score thresholds [K] in the order of the label map.
+
+    `fixed` for all labels if given; else what was `chosen` for each (a checkpoint's card), and
+    DEFAULT_THRESHOLD for labels that it does not name.
+    """
+    if fixed is not None:
+        return np.full(len(label_map), fixed, np.float64)
+    return np.array([chosen.get(name, DEFAULT_THRESHOLD) for name in label_map.names], np.float64)
+
+
+def shown(instances: Instances, thresholds: FloatArray) -> Instances:
+    """The detections of one image that are shown, best score first, their masks without islands.
+
+    `thresholds` [K] are scores by label, inclusive. Without masks the scores alone decide.
+    """
+    sure = instances.filter(instances.scores >= thresholds[instances.labels - 1])
+    sure = sure.filter(np.argsort(-sure.scores, kind="stable"))
+    return sure if sure.mask_probs is None else distinct(without_specks(sure))
+
+
+def without_specks(instances: Instances) -> Instances:
+    """Masks without their islands, and without the masks of fewer than SPECK_PX pixels.
+
+    An island is a part (8-connected) beside the largest one, of under SPECK_PX pixels or under
+    ISLAND_SHARE of the mask. Sizes are counted in the mask's own cells, so that this costs the same
+    for every image size; the pixels of what stays do not change.
+    """
+    probs = _masks_of(instances)
+    cell_px = _areas(instances.boxes) / max(probs.shape[1] * probs.shape[2], 1)
+    cleaned = np.stack(
+        [_largest_parts(mask, size) for mask, size in zip(probs, cell_px, strict=True)]
+        or [np.zeros(probs.shape[1:], probs.dtype)]
+    )[: len(probs)]
+    cells = (cleaned >= MASK_THRESHOLD).sum((1, 2))
+    large = (cells > 0) & (cells * cell_px >= SPECK_PX)
+    return replace(instances, mask_probs=cleaned).filter(large)
+
+
+def _largest_parts(probs: FloatArray, cell_px: float) -> FloatArray:
+    """A mask [M,M] of probabilities with its islands at 0."""
+    filled = (probs >= MASK_THRESHOLD).astype(np.uint8)
+    count, part_of, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
+    if count <= 2:  # the background and one part
+        return probs
+    cells = stats[1:, cv2.CC_STAT_AREA]
+    least = max(SPECK_PX / max(cell_px, 1e-9), ISLAND_SHARE * cells.sum())
+    stays = np.concatenate([[True], cells >= min(least, cells.max())])
+    return np.where(stays[part_of], probs, 0).astype(probs.dtype)
+
+
+def distinct(instances: Instances) -> Instances:
+    """One detection an object, best score first: greedy non-maximum suppression by masks.
+
+    A detection goes if its mask overlaps that of a surer one by an IoU of SAME_LABEL_IOU, or of
+    OTHER_LABEL_IOU where the labels differ: nested objects of different labels both stay.
+    """
+    rows = instances.filter(np.argsort(-instances.scores, kind="stable"))
+    probs, areas = _masks_of(rows), _mask_areas(rows)
+    keep = np.ones(len(rows), bool)
+    for better, worse in _candidates(rows, areas).tolist():
+        if keep[better] and keep[worse]:
+            overlap = _overlap(probs[[better, worse]], rows.boxes[[better, worse]])
+            union = areas[better] + areas[worse] - overlap
+            keep[worse] = overlap < _limit(rows.labels[better], rows.labels[worse]) * union
+    return rows.filter(keep)
+
+
+def _limit(a: IntArray, b: IntArray) -> FloatArray:
+    return np.where(a == b, SAME_LABEL_IOU, OTHER_LABEL_IOU)
+
+
+def _candidates(rows: Instances, areas: FloatArray) -> IntArray:
+    """Pairs [p,2] (better, worse), best first, whose boxes and areas allow the IoU that is asked.
+
+    No IoU is larger than the boxes' intersection over the larger mask's area.
+    """
+    low = np.maximum(rows.boxes[:, None, :2], rows.boxes[None, :, :2])
+    high = np.minimum(rows.boxes[:, None, 2:], rows.boxes[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(-1)  # [n,n]
+    larger = np.maximum(areas[:, None], areas[None, :])
+    limit = _limit(rows.labels[:, None], rows.labels[None, :])
+    return np.argwhere(np.triu((shared > 0) & (shared >= limit * larger), k=1))
+
+
+def _mask_areas(rows: Instances) -> FloatArray:
+    """The masks' areas [n] px, by the sample points that overlaps are measured with."""
+    pairs = zip(_masks_of(rows), rows.boxes, strict=True)
+    share = [_inside(probs, box, box).mean() for probs, box in pairs]
+    return np.array(share, np.float64).reshape(-1) * _areas(rows.boxes)
+
+
+def _overlap(probs: FloatArray, boxes: FloatArray) -> float:
+    """The pixels that two masks [2,M,M] in their boxes [2,4] share."""
+    common = np.concatenate([boxes[:, :2].max(0), boxes[:, 2:].min(0)])
+    both = _inside(probs[0], boxes[0], common) & _inside(probs[1], boxes[1], common)
+    return float(both.mean() * (common[2:] - common[:2]).prod())
+
+
+def _inside(probs: FloatArray, box: FloatArray, window: FloatArray) -> BoolArray:
+    """Where a mask [M,M] in its box covers the GRID x GRID points of a window (xyxy px).
+
+    Bilinear with zeros around, as torchvision pastes masks.
+    """
+    at = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
+    sides, spans = np.maximum(box[2:] - box[:2], 1e-6), window[2:] - window[:2]
+    x, y = ((window[:2] - box[:2] + at[:, None] * spans) / sides * probs.shape[-1] - 0.5).T
+    columns, rows = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    values = cv2.remap(probs.astype(np.float32), columns, rows, cv2.INTER_LINEAR)
+    return np.asarray(values >= MASK_THRESHOLD)
+
+
+def _areas(boxes: FloatArray) -> FloatArray:
+    areas: FloatArray = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1).astype(np.float64)
+    return areas
+
+
+def _masks_of(instances: Instances) -> FloatArray:
+    if instances.mask_probs is None:
+        raise DataError("Instances.mask_probs: expected masks, since they are what is shown.")
+    return instances.mask_probs

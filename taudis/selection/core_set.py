@@ -1,0 +1,300 @@
+"""Appendix D, Core-set [35]: greedy k-centre (farthest-first) on image embeddings, exact and fast.
+
+The usual loop computes one column of distances for each pick, bound by memory. Here the columns of
+32 images that are likely to be picked next are computed in one matrix product and kept until they
+are needed. The product is in float32 and only narrows the choice: all images that its rounding,
+bounded below, leaves in the race are compared by float64 distances. So the picks are those of the
+plain loop in float64 and depend on no BLAS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from taudis.errors import SelectionError
+from taudis.memmap import take
+from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget
+from taudis.selection.seeding import seeded_hash
+from taudis.types import FloatArray, IntArray, Pool, Selection
+
+COLUMNS = 32  # columns of distances in one product
+_FORESEEN = 512  # the farthest images, among which the next picks are foreseen
+_BLOCK_ROWS = 256  # of a walk over all points: small enough for the processor's cache
+_BLOCK_KNOWN = 4096
+_EXACT_NUMBERS = 2_000_000  # float64 differences held at a time
+
+Float32 = npt.NDArray[np.float32]
+
+
+def core_set(
+    pool: Pool,
+    *,
+    budget: int,
+    labelled: Labelled,
+    params: SelectionParams,
+    seed: int,
+    progress: Progress | None = None,
+) -> Selection:
+    """B images, each the farthest from all labelled and picked ones; then the rest by distance.
+
+    Euclidean distance of image embeddings. Without labelled embeddings the first centre is the
+    first image in seeded order, and ties go in that order too. Utilities are the distance to the
+    nearest centre when an image was picked, of the others after the last pick; they never rise
+    along the order. Detections and `params` are not looked at. Memory beyond the pool: one float32
+    copy of the image embeddings, about 170 bytes an image, and the centres in float64. Raises
+    SelectionError for a budget below 0 and for labelled embeddings that do not fit the pool's.
+    """
+    images = check_budget(budget, pool)
+    known = _known_centres(pool, labelled)
+    seeded = np.argsort(seeded_hash(pool.image_ids, seed), kind="stable")
+    found = farthest_first(pool.image_embeddings, known, images, order=seeded, progress=progress)
+    rest = np.flatnonzero(~np.isin(seeded, found.picks))
+    tail = seeded[rest]
+    tail = tail[np.argsort(-found.distances[tail], kind="stable")]
+    order = np.concatenate([found.picks, tail])
+    centres = len(known) + images
+    return Selection(
+        strategy="core_set",
+        order=order,
+        utilities=found.distances,
+        reasons=_reasons(order, found.distances, images, len(known)),
+        budget=images,
+        diagnostics={
+            "labelled": len(known),
+            "radius": float(found.distances[tail].max(initial=0)) if centres else None,
+        },
+    )
+
+
+def _known_centres(pool: Pool, labelled: Labelled) -> FloatArray:
+    """The labelled images' embeddings [L,D']. Raises SelectionError if they do not fit the pool."""
+    known, width = labelled.image_embeddings, pool.image_embeddings.shape[1]
+    if not len(known):
+        return np.zeros((0, width), np.float32)
+    if known.shape[1] != width:
+        raise SelectionError(
+            f"Labelled.image_embeddings: expected the pool's width {width}, got {known.shape[1]}; "
+            "embed labelled and unlabelled images with the same model."
+        )
+    if not np.isfinite(known).all():
+        raise SelectionError(
+            "Labelled.image_embeddings: expected finite numbers, got NaN or infinity; "
+            "leave such images out."
+        )
+    return known
+
+
+def _reasons(order: IntArray, distances: FloatArray, picks: int, known: int) -> tuple[str, ...]:
+    """One sentence a rank: what the distance is to, and how far it is."""
+    sentences = []
+    for place, row in enumerate(order.tolist()):
+        if not known and place == 0 and picks:
+            sentences.append(
+                "first centre, at a seeded random place: no labelled image to start at"
+            )
+        elif not known and not picks:
+            sentences.append("no labelled image to measure from; seeded random place")
+        elif place < picks:
+            sentences.append(
+                f"distance {distances[row]:.3g} to the nearest labelled or picked image"
+            )
+        else:
+            sentences.append(f"not picked; distance {distances[row]:.3g} to the nearest centre")
+    return tuple(sentences)
+
+
+@dataclass(frozen=True, eq=False)
+class Centres:
+    """The picks of farthest-first, and how far every point is from the centres."""
+
+    picks: IntArray  # [count] int64 rows, in pick order
+    distances: FloatArray  # [n] float64; of a pick: when it was picked; of others: after the last
+
+
+def farthest_first(
+    points: FloatArray,
+    known: FloatArray,
+    count: int,
+    *,
+    order: IntArray | None = None,
+    progress: Progress | None = None,
+) -> Centres:
+    """Pick `count` points, each the farthest from `known` and from those picked before.
+
+    points: [n,D], finite. known: [L,D] centres to start from; with none, the first point in `order`
+    is the first pick, and its distance is given as that of the second (or the farthest point).
+    count: 0..n. order: [n] a permutation of the rows; the earlier wins a tie (None: the row order).
+    The distances of points that were not picked are to the centre that float32 finds nearest: in a
+    near tie of two centres they may be too large by its rounding. Without any centre they are 0.
+    """
+    rows = np.arange(len(points)) if order is None else order
+    race = _Race(points, known, count, rows)
+    places: list[int] = []
+    reached = np.zeros(count)
+    while len(places) < count:
+        place, distance = race.farthest()
+        if distance == 0:  # every point lies on a centre: the others are all alike
+            places += np.flatnonzero(~race.taken)[: count - len(places)].tolist()
+            if progress is not None:
+                progress("core-set", count, count)
+            break
+        reached[len(places)] = distance
+        race.pick(place)
+        places.append(place)
+        if progress is not None:
+            progress("core-set", len(places), count)
+    rest = race.distances()
+    if count and not len(known):
+        reached[0] = reached[1] if count > 1 else rest.max()
+    distances = np.empty(len(points))
+    distances[rows] = np.minimum(rest, reached[-1]) if count else rest
+    distances[rows[places]] = reached
+    return Centres(rows[places].astype(np.int64), distances)
+
+
+class _Race:
+    """Which point is the farthest from its nearest centre; points by their place in the order.
+
+    Squared distances are of points scaled by a power of two, so that no square overflows.
+    """
+
+    def __init__(self, points: FloatArray, known: FloatArray, picks: int, rows: IntArray) -> None:
+        n, width = points.shape
+        self.points, self.rows = points, rows
+        self.taken = np.zeros(n, bool)
+        mean, self.scale = _middle(points, rows, known)
+        self.centres = np.empty((len(known) + picks, width))  # [L+picks,D] float64, scaled
+        self.centres[: len(known)] = np.asarray(known, np.float64) * self.scale
+        self.made = len(known)  # rows of `centres` in use
+        self.near = np.full(n, np.inf, np.float32)  # to the nearest centre; -inf once taken
+        self.owner = np.zeros(n, np.int64)  # that centre
+        self.exact = np.full(n, np.inf)  # to the nearest of the first `compared` centres
+        self.compared = np.zeros(n, np.int64)
+        self.columns: dict[int, Float32] = {}  # -2 x the products [n] of all points with one
+        mean *= self.scale
+        self.flat = np.empty((n, width), np.float32)  # centred, which keeps rounding small
+        for top in range(0, n, _BLOCK_ROWS):
+            places = slice(top, min(top + _BLOCK_ROWS, n))
+            self.flat[places] = self._scaled(places) - mean
+        flat_known = (self.centres[: self.made] - mean).astype(np.float32)
+        self.lengths, known_lengths = _squares(self.flat), _squares(flat_known)
+        longest = float(max(self.lengths.max(initial=0), known_lengths.max(initial=0)))
+        # Of a squared distance in float32, u = 2^-24: 2Du of the product, whatever the order of its
+        # sum, and less than 32u of the rest, relative to the longest square.
+        self.error = 2 * (width + 32) * 2.0**-24 * longest
+        self._start_from(flat_known, known_lengths)
+
+    def _scaled(self, places: IntArray | slice) -> npt.NDArray[np.float64]:
+        """The points [m,D] at the given places in float64, scaled but not centred."""
+        return take(self.points, self.rows[places]).astype(np.float64) * self.scale
+
+    def _start_from(self, known: Float32, lengths: Float32) -> None:
+        """Nearest of the known centres [L,D] for every point."""
+        for top in range(0, len(self.flat), _BLOCK_KNOWN):
+            places = slice(top, top + _BLOCK_KNOWN)
+            for left in range(0, len(known), _BLOCK_KNOWN):
+                some = slice(left, left + _BLOCK_KNOWN)
+                squared = self.flat[places] @ (-2 * known[some].T)
+                squared += self.lengths[places, None]
+                squared += lengths[some]
+                nearest = squared.argmin(axis=1)
+                least = squared[np.arange(len(squared)), nearest]
+                closer = least < self.near[places]
+                self.near[places] = np.where(closer, least, self.near[places])
+                self.owner[places] = np.where(closer, left + nearest, self.owner[places])
+
+    def farthest(self) -> tuple[int, float]:
+        """The place of the farthest point and its distance; the first place if there is no centre.
+
+        Points whose float32 distances cannot be told apart are compared in float64.
+        """
+        if not self.made:
+            return 0, float("inf")
+        contenders = np.flatnonzero(self.near >= self.near.max() - 2 * self.error)
+        self._compare(contenders)
+        best = int(contenders[np.argmax(self.exact[contenders])])
+        return best, float(np.sqrt(self.exact[best]) / self.scale)
+
+    def _compare(self, places: IntArray) -> None:
+        """Bring `exact` of the given places up to date with all centres."""
+        for first in range(int(self.compared[places].min()), self.made, _FORESEEN):
+            centres = self.centres[first : min(first + _FORESEEN, self.made)]
+            step = max(1, _EXACT_NUMBERS // max(1, centres.size))
+            for left in range(0, len(places), step):
+                some = places[left : left + step]
+                away = self._scaled(some)[:, None] - centres  # [some, centres, D]
+                squared = np.square(away, out=away).sum(axis=2).min(axis=1)
+                self.exact[some] = np.minimum(self.exact[some], squared)
+        self.compared[places] = self.made
+
+    def pick(self, place: int) -> None:
+        """Make the point a centre."""
+        squared = self._products(place) + self.lengths
+        squared += self.lengths[place]
+        closer = np.flatnonzero(squared < self.near)
+        self.near[closer] = squared[closer]
+        self.owner[closer] = self.made
+        self.centres[self.made] = self._scaled(np.array([place]))[0]
+        self.made += 1
+        self.taken[place] = True
+        self.near[place] = -np.inf
+
+    def _products(self, place: int) -> Float32:
+        """-2 x the products [n] of all points with one: a column at hand, or 32 new ones."""
+        if place not in self.columns:
+            batch = self._foresee(place)
+            self.columns.clear()
+            products = (-2 * self.flat[batch]) @ self.flat.T
+            self.columns = dict(zip(batch, products, strict=True))
+        return self.columns[place]
+
+    def _foresee(self, place: int) -> list[int]:
+        """The place and up to 31 that farthest-first would pick next if only the farthest counted.
+
+        A guess: one that is wrong costs a product, never a pick.
+        """
+        if not self.made:
+            return [place]
+        few = np.arange(len(self.near))
+        if len(few) > _FORESEEN:
+            few = np.argpartition(self.near, -_FORESEEN)[-_FORESEEN:]
+        few = np.concatenate([[place], few[(few != place) & ~self.taken[few]]])
+        squared = self.flat[few] @ self.flat[few].T
+        squared = self.lengths[few] - 2 * squared + self.lengths[few, None]
+        batch: list[int] = []
+        near, best = self.near[few], 0
+        while len(batch) < min(COLUMNS, len(few)):
+            batch.append(int(few[best]))
+            near = np.minimum(near, squared[best])
+            near[best] = -np.inf
+            best = int(near.argmax())
+        return batch
+
+    def distances(self) -> FloatArray:
+        """Distance [n] of every place to its nearest centre as float32 sees it; 0 without any."""
+        found = np.zeros(len(self.rows))
+        for top in range(0, len(found) if self.made else 0, _BLOCK_ROWS):
+            places = slice(top, top + _BLOCK_ROWS)
+            away = self._scaled(places) - self.centres[self.owner[places]]
+            found[places] = np.sqrt(np.square(away, out=away).sum(axis=1)) / self.scale
+        return found
+
+
+def _middle(points: FloatArray, rows: IntArray, known: FloatArray) -> tuple[FloatArray, float]:
+    """The points' mean [D], added in the order of `rows`, and a power of two that scales to 1."""
+    total = np.zeros(points.shape[1])
+    peak = float(np.abs(known).max(initial=0))
+    for top in range(0, len(rows), _BLOCK_ROWS):
+        block = take(points, rows[top : top + _BLOCK_ROWS]).astype(np.float64)
+        total += block.sum(axis=0)
+        peak = max(peak, float(np.abs(block).max(initial=0)))
+    return total / max(1, len(rows)), float(np.ldexp(1.0, -int(np.frexp(peak)[1])))
+
+
+def _squares(flat: Float32) -> Float32:
+    """Squared length of each row [n], added in float64."""
+    squares: Float32 = np.einsum("nd,nd->n", flat, flat, dtype=np.float64).astype(np.float32)
+    return squares

@@ -1,0 +1,1 @@
+"""The paper, appendix C: training the detector."""

@@ -1,0 +1,157 @@
+"""Training examples, prepared ahead of the step that needs them.
+
+An example is a function of (seed, place in the stream) alone, so that neither the threads nor a
+restart change what is learnt from.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from taudis.detector.mask_rcnn import Image
+from taudis.training.augment import example, prepare
+from taudis.training.recipes import Recipe
+from taudis.types import FloatArray, IntArray, Target
+
+CACHE_BYTES = 512 * 2**20
+"""Decoded and resized samples kept in memory, so that an epoch does not decode again."""
+
+Example = tuple[Tensor, dict[str, Tensor]]
+
+
+class Samples(Protocol):
+    """Labelled images: anything with a length and (image, target) pairs, safe for threads."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Image, Target]: ...
+
+
+@runtime_checkable
+class _WithLabels(Protocol):
+    """Samples that know an image's labels without decoding it."""
+
+    def labels_at(self, index: int) -> IntArray: ...
+
+
+def labels_of(samples: Samples, index: int) -> IntArray:
+    """The labels [n] of an image's instances."""
+    if isinstance(samples, _WithLabels):
+        return samples.labels_at(index)
+    return samples[index][1].labels
+
+
+def repeat_factors(labels: Sequence[IntArray], threshold: float) -> FloatArray:
+    """How often each image [I] is drawn in an epoch, 1 or more: more often with a rare label.
+
+    Repeat-factor sampling (Gupta, Dollar, Girshick: LVIS, 2019): a label in a share f of the images
+    wants a factor of max(1, sqrt(threshold / f)), an image takes the largest of its labels.
+    """
+    present = [np.unique(row) for row in labels]
+    counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *present]))
+    share = np.maximum(counts / max(1, len(labels)), np.finfo(float).tiny)
+    wanted = np.maximum(1.0, np.sqrt(threshold / share))
+    return np.array([wanted[row].max(initial=1.0) for row in present])
+
+
+class Prepared:
+    """Samples checked, without crowds, at the working size; kept while memory allows."""
+
+    def __init__(self, samples: Samples, recipe: Recipe, labels: int) -> None:
+        self.samples, self.config, self.labels = samples, recipe.model, labels
+        self._cache: dict[int, tuple[Image, Target]] = {}
+        self._free = CACHE_BYTES
+        self._lock = threading.Lock()
+
+    def __getitem__(self, index: int) -> tuple[Image, Target]:
+        found = self._cache.get(index)
+        if found is not None:
+            return found
+        pair = prepare(*self.samples[index], self.config, self.labels)
+        cost = pair[0].nbytes + pair[1].masks.nbytes
+        with self._lock:
+            if cost <= self._free and index not in self._cache:
+                self._cache[index] = pair
+                self._free -= cost
+        return pair
+
+
+class Stream:
+    """The endless stream of examples: shuffled epochs, keyed by seed and place."""
+
+    def __init__(self, samples: Samples, recipe: Recipe, labels: int, seed: int) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.prepared = Prepared(samples, recipe, labels)
+        self.factors: FloatArray = np.ones(len(samples))
+        if recipe.balance:
+            rows = [labels_of(samples, index) for index in range(len(samples))]
+            self.factors = repeat_factors(rows, recipe.balance)
+        # Every epoch has the same length, so that the place alone tells the epoch.
+        self.epoch = round(float(self.factors.sum()))
+        self._orders: dict[int, IntArray] = {}
+
+    def order(self, epoch: int) -> IntArray:
+        """The images of an epoch: each as often as its factor, the fractions drawn at random."""
+        known = self._orders.get(epoch)
+        if known is None:
+            rng = np.random.default_rng([self.seed, epoch, 0])
+            known = rng.permutation(_repeated(self.factors, self.epoch, rng))
+            self._orders = {epoch: known}
+        return known
+
+    def __getitem__(self, place: int) -> Example:
+        """The example at a place: image float32 [3,h,w] in 0..1, and torchvision's target."""
+        epoch, row = divmod(place, self.epoch)
+        image, target = self.prepared[int(self.order(epoch)[row])]
+        rng = np.random.default_rng([self.seed, place, 1])
+        recipe = self.recipe
+        return example(
+            image, target, crop=recipe.crop, turns=recipe.turns, colour=recipe.colour, rng=rng
+        )
+
+
+def _repeated(factors: FloatArray, length: int, rng: np.random.Generator) -> IntArray:
+    """Rows 0..I-1, row i `factors[i]` times on average; systematic sampling of the fractions."""
+    ends = np.cumsum(factors)
+    if length == len(factors):
+        return np.arange(length)
+    points = (np.arange(length) + rng.random()) * ends[-1] / length
+    rows: IntArray = np.searchsorted(ends, points, side="right")
+    return np.minimum(rows, len(factors) - 1)
+
+
+class Loader:
+    """Reads a stream in threads, two batches ahead; a context manager."""
+
+    def __init__(self, stream: Stream, *, last: int, workers: int = 1) -> None:
+        self.stream, self.last = stream, last  # places from `last` on are not wanted
+        self.waited = 0.0  # seconds for which a step had to wait for its examples
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="examples")
+        self._ahead: dict[int, Future[Example]] = {}
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def batch(self, first: int, size: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+        """The examples at places first .. first + size - 1. Raises what reading a sample raises."""
+        for place in range(first, max(first + size, min(first + 3 * size, self.last))):
+            if place not in self._ahead:
+                self._ahead[place] = self._pool.submit(self.stream.__getitem__, place)
+        started = time.monotonic()
+        examples = [self._ahead[place].result() for place in range(first, first + size)]
+        self.waited += time.monotonic() - started
+        # Kept until the step is over: a step that runs out of memory asks for them again.
+        for place in [place for place in self._ahead if place < first]:
+            del self._ahead[place]
+        images, targets = zip(*examples, strict=True)
+        return list(images), list(targets)

@@ -1,0 +1,258 @@
+"""Appendix C: training, resumable and reproducible.
+
+A step is a function of (seed, step, weights): examples and torch's generator are keyed by seed and
+step, so that a resumed run equals an uninterrupted one bit for bit on the CPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from taudis.detector.mask_rcnn import Detector, build_model, has_bf16
+from taudis.detector.memory import is_out_of_memory
+from taudis.errors import TrainingError, TrainingStopped
+from taudis.training.recipes import Recipe
+from taudis.training.samples import Loader, Samples, Stream
+from taudis.training.training_state import TrainingState, identity_of, load_state, save_state
+from taudis.types import LabelMap
+
+__all__ = ["Judge", "Progress", "Recipe", "Samples", "train", "uses_bf16"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands, after each step."""
+
+    step: int  # steps done
+    steps: int
+    loss: float  # of the last step
+    images_per_s: float  # of this process, since it started or resumed
+    eta_s: float
+    waiting: float = 0.0  # share of that time in which a step waited for its examples, 0..1
+    best: float | None = None  # best look at the validation split so far
+
+
+def uses_bf16(precision: str, device: str) -> bool:
+    """Whether training runs in bfloat16: asked for, or native to this CPU or GPU."""
+    if precision != "auto":
+        return precision == "bf16"
+    return has_bf16(device)
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    lr, decay = recipe.lr, recipe.weight_decay
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
+    return torch.optim.SGD(parameters, lr=lr, momentum=recipe.momentum, weight_decay=decay)
+
+
+class _Trainer:
+    """Model, optimiser and where they stand; one method a step."""
+
+    def __init__(self, detector: Detector, recipe: Recipe, seed: int) -> None:
+        self.detector, self.recipe, self.seed = detector, recipe, seed
+        self.bf16 = uses_bf16(recipe.precision, detector.device)
+        self.model: nn.Module = detector.model.to(memory_format=torch.channels_last)
+        self.optimizer = _optimizer(self.model, recipe)
+
+    def step(self, loader: Loader, state: TrainingState) -> float:
+        """One optimisation step; returns the loss. Raises TrainingError when it diverged."""
+        device = self.detector.device
+        images, targets = loader.batch(state.seen, state.batch)
+        torch.manual_seed(int(np.random.default_rng([self.seed, state.step, 2]).integers(2**62)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr_at(state.step)
+        self.model.train()
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
+            losses = self.model(
+                [self._there(image) for image in images],
+                [{name: self._there(value) for name, value in t.items()} for t in targets],
+            )
+        loss: Tensor = torch.stack([value.float() for value in losses.values()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise TrainingError(
+                f"Training diverged: loss {loss.item()}, gradient norm {norm.item()} at step"
+                f" {state.step + 1} of {self.recipe.steps}. Lower the learning rate (now"
+                f" {self.recipe.lr}) or check the labels."
+            )
+        self.optimizer.step()
+        return float(loss.item())
+
+    def _there(self, tensor: Tensor) -> Tensor:
+        """The tensor on the training device; copied while the device still computes."""
+        if not self.detector.device.startswith("cuda"):
+            return tensor
+        return tensor.pin_memory().to(self.detector.device, non_blocking=True)
+
+    def step_or_halve(self, loader: Loader, state: TrainingState) -> tuple[float, int]:
+        """A step, with half the batch where memory is short; returns (loss, batch used)."""
+        while True:
+            try:
+                return self.step(loader, state), state.batch
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if state.batch == 1:
+                    raise TrainingError(
+                        "Training needs more memory than there is, even one image at a time. Use"
+                        " a smaller crop or model, or a machine with more memory."
+                    ) from error
+            # outside the handler, so that the failed step's tensors are freed first
+            self.optimizer.zero_grad(set_to_none=True)
+            state = replace(state, batch=state.batch // 2)
+            logger.warning("Out of memory: the batch is now %d.", state.batch)
+
+
+def _check(samples: Samples, recipe: Recipe, seed: int) -> None:
+    if len(samples) == 0:
+        raise TrainingError("Training needs at least one labelled image, got none.")
+    if recipe.steps < 1 or recipe.batch < 1:
+        raise TrainingError(f"Recipe {recipe.name}: expected steps and batch of 1 or more.")
+    if seed < 0:
+        raise TrainingError(f"seed: expected 0 or more, got {seed}.")
+
+
+Judge = Callable[[Detector], float]
+"""Says how good a detector is on the validation split; higher is better, NaN: nobody knows."""
+
+
+def train(
+    samples: Samples,
+    label_map: LabelMap,
+    recipe: Recipe,
+    *,
+    seed: int,
+    weights: str = "none",
+    resume_dir: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    judge: Judge | None = None,
+    device: str | None = None,
+) -> Detector:
+    """Train a detector on labelled images; images without instances are true negatives.
+
+    With `resume_dir`, the state is kept there every `checkpoint_every` steps and a run of the same
+    seed, recipe, labels, weights and sample count goes on from it. It stays when training ends, so
+    that a run killed before its detector was saved need not start anew: `clear_states` removes it.
+    `progress` is called after each step. When `stop` answers True the state is kept and
+    TrainingStopped is raised. With `judge` and a recipe that looks (`judge_every`), the detector is
+    judged from the middle of the training on, training ends early after `patience` looks without a
+    better one, and the best detector is the result. `device`: None takes a GPU where there is one.
+
+    Raises TrainingError without samples, on a loss that is not finite, or when memory is short at
+    batch 1; DataError for a broken sample; WeightsError for initial weights.
+    """
+    _check(samples, recipe, seed)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_model(recipe.model, len(label_map), seed=seed, weights=weights).to(device)
+    detector = Detector(model, recipe.model, label_map, device)
+    gpu = device.startswith("cuda")
+    stream = Stream(samples, recipe, len(label_map), seed)
+    with (
+        torch.random.fork_rng(devices=[torch.device(device).index or 0] if gpu else []),
+        Loader(stream, last=recipe.steps * recipe.batch, workers=4 if gpu else 1) as loader,
+    ):
+        identity = identity_of(recipe, label_map, seed, weights, len(samples))
+        run = _Run(_Trainer(detector, recipe, seed), loader, identity, resume_dir, judge)
+        run.resume()
+        run.finish(progress, stop)
+    model.eval()
+    return detector
+
+
+class _Run:
+    """A training from where it stands to its end."""
+
+    def __init__(
+        self,
+        trainer: _Trainer,
+        loader: Loader,
+        identity: str,
+        resume_dir: Path | None,
+        judge: Judge | None,
+    ) -> None:
+        self.trainer, self.loader, self.recipe = trainer, loader, trainer.recipe
+        self.identity, self.resume_dir, self.judge = identity, resume_dir, judge
+        self.state = TrainingState(step=0, seen=0, batch=self.recipe.batch)
+        self.best_weights: dict[str, Tensor] = {}
+
+    def resume(self) -> None:
+        """Go on from the last kept state, if there is one of this very run."""
+        if self.resume_dir is not None:
+            model, optimizer = self.trainer.model, self.trainer.optimizer
+            found = load_state(self.resume_dir, self.identity, model, optimizer)
+            if found is not None:
+                self.state, self.best_weights = found
+
+    def keep(self) -> None:
+        """Keep the state, where there is a place for it."""
+        if self.resume_dir is not None:
+            model, optimizer = self.trainer.model, self.trainer.optimizer
+            save_state(
+                self.resume_dir, self.identity, self.state, model, optimizer, self.best_weights
+            )
+
+    def finish(
+        self, progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None
+    ) -> None:
+        """The steps that are left, up to the recipe's last or to an early end."""
+        recipe, started, first, images = self.recipe, time.monotonic(), self.state.step, 0
+        while self.state.step < recipe.steps and not self._over():
+            if stop is not None and stop():
+                self.keep()
+                raise TrainingStopped(
+                    f"Stopped on request after step {self.state.step} of {recipe.steps}."
+                )
+            loss, batch = self.trainer.step_or_halve(self.loader, self.state)
+            step = self.state.step + 1
+            self.state = replace(self.state, step=step, seen=self.state.seen + batch, batch=batch)
+            images += batch
+            self._look()
+            if progress is not None:
+                spent = max(time.monotonic() - started, 1e-9)
+                left = spent / (step - first) * (recipe.steps - step)
+                waiting = self.loader.waited / spent
+                progress(
+                    Progress(
+                        step, recipe.steps, loss, images / spent, left, waiting, self.state.best
+                    )
+                )
+            if step % recipe.checkpoint_every == 0 and step < recipe.steps:
+                self.keep()
+        if self.best_weights and self.state.best_step != self.state.step:
+            logger.info("The weights after step %d were the best.", self.state.best_step)
+            self.trainer.model.load_state_dict(self.best_weights)
+
+    def _look(self) -> None:
+        """Judge the detector where the recipe says so, and remember the best one."""
+        every, step = self.recipe.judge_every, self.state.step
+        due = every and (step % every == 0 or step == self.recipe.steps)
+        if self.judge is None or not due or 2 * step < self.recipe.steps:
+            return
+        score = self.judge(self.trainer.detector)
+        if math.isfinite(score) and (self.state.best is None or score > self.state.best):
+            self.state = replace(self.state, best=score, best_step=step)
+            weights = self.trainer.model.state_dict()
+            self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
+
+    def _over(self) -> bool:
+        """Whether nothing got better for as long as the recipe's patience."""
+        recipe, state = self.recipe, self.state
+        if not recipe.judge_every or state.best is None:
+            return False
+        return state.step - state.best_step >= recipe.patience * recipe.judge_every

@@ -1,0 +1,136 @@
+"""The periodic state of a training run: weights, optimiser and where the run stands.
+
+One sealed folder (taudis.files) per state, so that a cut or changed file is noticed; the older one
+is removed once the newer one is there. Without a usable state the run starts anew and says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from taudis.errors import CheckpointError
+from taudis.files import verify_sealed, write_sealed
+from taudis.types import LabelMap
+
+if TYPE_CHECKING:
+    from taudis.training.recipes import Recipe
+
+logger = logging.getLogger(__name__)
+
+PREFIX, TENSORS, CARD = "state-", "state.safetensors", "state.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands."""
+
+    step: int  # steps done
+    seen: int  # examples drawn
+    batch: int  # smaller than the recipe's after a shortage of memory
+    best: float | None = None  # best look at the validation split
+    best_step: int = 0  # after which step that was
+
+
+def identity_of(recipe: Recipe, label_map: LabelMap, seed: int, weights: str, samples: int) -> str:
+    """What must be equal for a run to go on from a state: a hash of everything that shapes it."""
+    everything = [dataclasses.asdict(recipe), label_map.names, seed, weights, samples]
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+
+
+def _tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    found = {f"model.{name}": value for name, value in model.state_dict().items()}
+    found |= {f"best.{name}": value for name, value in best.items()}
+    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+        for name, value in optimizer.state[parameter].items():
+            if value is not None:  # SGD without momentum
+                found[f"optimizer.{index}.{name}"] = value
+    return {name: value.detach().cpu().contiguous() for name, value in found.items()}
+
+
+def save_state(
+    resume_dir: Path,
+    identity: str,
+    state: TrainingState,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+) -> None:
+    """Put the state into a folder of its own in `resume_dir`, then remove older ones.
+
+    `best`: the weights of the best look so far, {} before the first.
+    """
+
+    def write(folder: Path) -> None:
+        save_file(_tensors(model, optimizer, best), folder / TENSORS)
+        card = {"identity": identity, **dataclasses.asdict(state)}
+        (folder / CARD).write_text(json.dumps(card), encoding="utf-8")
+
+    folder = resume_dir / f"{PREFIX}{state.step:09d}"
+    write_sealed(folder, write)
+    for other in resume_dir.glob(f"*{PREFIX}*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load_state(
+    resume_dir: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[TrainingState, dict[str, Tensor]] | None:
+    """Restore model and optimiser from `resume_dir`; None where there is nothing to go on from.
+
+    Returns where the run stands and the weights of its best look.
+
+    A state of another run, or a damaged one, is left unused with a warning in the log.
+    """
+    for folder in sorted(resume_dir.glob(f"{PREFIX}*"), reverse=True):
+        try:
+            verify_sealed(folder, (CARD, TENSORS))
+        except CheckpointError as error:
+            logger.warning("Training state not used: %s", error)
+            continue
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        if card.pop("identity") == identity:
+            return _restore(folder, TrainingState(**card), model, optimizer)
+        logger.warning("Training state not used: %s belongs to another run.", folder)
+    return None
+
+
+def _restore(
+    folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[TrainingState, dict[str, Tensor]]:
+    tensors = load_file(folder / TENSORS)
+    model.load_state_dict(_under("model.", tensors))
+    parameters = optimizer.param_groups[0]["params"]
+    for key, value in tensors.items():
+        part, _, rest = key.partition(".")
+        if part == "optimizer":
+            index, _, name = rest.partition(".")
+            parameter = parameters[int(index)]
+            same = value.shape == parameter.shape  # else Adam's step count, which stays on the CPU
+            kept = torch.empty_like(parameter).copy_(value) if same else value
+            optimizer.state[parameter][name] = kept
+    logger.info("Training goes on from step %d.", state.step)
+    return state, _under("best.", tensors)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def clear_states(resume_dir: Path) -> None:
+    """Remove the states of a finished run; nothing happens where there is none."""
+    if not resume_dir.is_dir():
+        return
+    for folder in resume_dir.glob(f"*{PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,269 @@
+"""The types that the two halves of the library share: struct-of-arrays, checked when made.
+
+`Target` is what people labelled, `Instances` what a model detected, `Pool` the detections of every
+unlabelled image, `Selection` the order in which a query strategy wants the pool labelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from taudis.errors import DataError
+from taudis.memmap import blocks, take
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
+BoolArray = npt.NDArray[np.bool_]
+
+BACKGROUND = 0
+"""Column of `class_probs` that is the background; labels are 1..K."""
+
+
+def _expect(name: str, array: Any, shape: tuple[int | str, ...], kind: str) -> None:
+    """Raise DataError unless `array` has the shape (letters match anything) and dtype kind."""
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{name}: expected a numpy array, got {type(array).__name__}.")
+    wanted = "[" + ", ".join(map(str, shape)) + "]"
+    fits = array.ndim == len(shape) and all(
+        isinstance(want, str) or want == got for want, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise DataError(f"{name}: expected shape {wanted}, got {list(array.shape)}.")
+    if array.dtype.kind not in kind:
+        raise DataError(f"{name}: expected dtype kind '{kind}', got {array.dtype}.")
+
+
+def _finite(name: str, array: FloatArray) -> None:
+    """Raise DataError if the array holds NaN or infinity."""
+    for start, rows in blocks(array):
+        if not np.isfinite(rows).all():
+            first, *rest = np.argwhere(~np.isfinite(rows))[0].tolist()
+            where = [start + first, *rest]
+            raise DataError(
+                f"{name}: expected finite numbers, got NaN or infinity at index {where}."
+            )
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Label names in the order of the labelling config; label i+1 is names[i], 0 is background."""
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise DataError("LabelMap: expected at least one label, got none.")
+        if len(set(self.names)) != len(self.names):
+            raise DataError(f"LabelMap: expected unique names, got {list(self.names)}.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """The label (1..K) of a name. Raises DataError for a name that is not in the map."""
+        try:
+            return self.names.index(name) + 1
+        except ValueError:
+            raise DataError(f"LabelMap: unknown label {name!r}; known are {self.names}.") from None
+
+    def name(self, label: int) -> str:
+        """The name of a label (1..K). Raises DataError for background and beyond."""
+        if not 1 <= label <= len(self.names):
+            raise DataError(f"LabelMap: expected a label in 1..{len(self.names)}, got {label}.")
+        return self.names[label - 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Ground truth of one image. An image without instances (n = 0) is a true negative example."""
+
+    boxes: FloatArray  # [n,4] float32, xyxy px, x2 > x1 and y2 > y1
+    labels: IntArray  # [n] int64, 1..K
+    masks: BoolArray  # [n,H,W]
+    iscrowd: BoolArray  # [n]
+
+    def __post_init__(self) -> None:
+        _expect("Target.boxes", self.boxes, ("n", 4), "f")
+        n = len(self.boxes)
+        _expect("Target.labels", self.labels, (n,), "iu")
+        _expect("Target.masks", self.masks, (n, "H", "W"), "b")
+        _expect("Target.iscrowd", self.iscrowd, (n,), "b")
+        _finite("Target.boxes", self.boxes)
+        if n and not (self.boxes[:, 2:] > self.boxes[:, :2]).all():
+            raise DataError("Target.boxes: expected x2 > x1 and y2 > y1 in every row.")
+        if n and self.labels.min() < 1:
+            raise DataError("Target.labels: expected labels from 1 on; 0 is background.")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def from_masks(
+        cls, masks: BoolArray, labels: IntArray, iscrowd: BoolArray | None = None
+    ) -> Target:
+        """Make a target from masks [n,H,W] and labels [n]; boxes are the masks' tight boxes.
+
+        Masks without a pixel are dropped, since they have no box.
+        """
+        _expect("masks", masks, ("n", "H", "W"), "b")
+        crowd = np.zeros(len(masks), bool) if iscrowd is None else iscrowd
+        rows: BoolArray = np.any(masks, axis=2)  # [n,H]
+        columns: BoolArray = np.any(masks, axis=1)  # [n,W]
+        filled: BoolArray = np.any(rows, axis=1)
+        if not filled.all():
+            masks, labels, crowd = masks[filled], labels[filled], crowd[filled]
+            rows, columns = rows[filled], columns[filled]
+        (y1, y2), (x1, x2) = _extent(rows), _extent(columns)
+        boxes = np.stack([x1, y1, x2, y2], axis=1).astype(np.float32)
+        return cls(boxes, labels.astype(np.int64), masks, crowd)
+
+
+def _extent(filled: BoolArray) -> tuple[IntArray, IntArray]:
+    """First True and the place after the last one of each row [n,L]; each row has one."""
+    if not len(filled):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return filled.argmax(1), filled.shape[1] - filled[:, ::-1].argmax(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """Detected instances, of one image or of a pool: one row each."""
+
+    image_index: IntArray  # [N] int64, row of the image that holds the instance
+    boxes: FloatArray  # [N,4] float32, xyxy px of the original image
+    scores: FloatArray  # [N] float32, probability of `labels`, 0..1
+    labels: IntArray  # [N] int64, 1..K
+    class_probs: FloatArray  # [N,K+1], rows sum to 1, column 0 is background
+    embeddings: FloatArray  # [N,D] float32 (float16 allowed), r_n of the paper
+    mask_probs: FloatArray | None = None  # [N,M,M], 0..1, of `labels`; dropped in large pools
+
+    def __post_init__(self) -> None:
+        _expect("Instances.image_index", self.image_index, ("N",), "iu")
+        n = len(self.image_index)
+        _expect("Instances.boxes", self.boxes, (n, 4), "f")
+        _expect("Instances.scores", self.scores, (n,), "f")
+        _expect("Instances.labels", self.labels, (n,), "iu")
+        _expect("Instances.class_probs", self.class_probs, (n, "K+1"), "f")
+        _expect("Instances.embeddings", self.embeddings, (n, "D"), "f")
+        for name in ("boxes", "scores", "class_probs", "embeddings"):
+            _finite(f"Instances.{name}", getattr(self, name))
+        if self.mask_probs is not None:
+            _expect("Instances.mask_probs", self.mask_probs, (n, "M", "M"), "f")
+            _finite("Instances.mask_probs", self.mask_probs)
+        if n and not (self.labels.min() >= 1 and self.labels.max() < self.class_probs.shape[1]):
+            raise DataError("Instances.labels: expected labels in 1..K, K+1 = class_probs columns.")
+
+    def __len__(self) -> int:
+        return len(self.image_index)
+
+    def filter(self, rows: IntArray | BoolArray) -> Instances:
+        """The given rows (indices or a boolean mask), in the order given."""
+        wanted: IntArray = np.arange(len(self))[rows]
+        picked: dict[str, Any] = {
+            f.name: None if getattr(self, f.name) is None else take(getattr(self, f.name), wanted)
+            for f in fields(self)
+        }
+        return replace(self, **picked)
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """The three instance uncertainties of Appendix A, natural logarithm."""
+
+    cm: FloatArray  # [N] classification margin, Eq. 1, 0..1; uncertain when small
+    ce: FloatArray  # [N] classification entropy, Eq. 2, 0..log(K+1) nats
+    se: FloatArray  # [N] segmentation entropy, Eq. 3, 0..log(2) nats
+
+    def __post_init__(self) -> None:
+        for name in ("cm", "ce", "se"):
+            _expect(f"Uncertainty.{name}", getattr(self, name), (len(self.cm),), "f")
+            _finite(f"Uncertainty.{name}", getattr(self, name))
+
+    def __len__(self) -> int:
+        return len(self.cm)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Every unlabelled image with what the model detected in it."""
+
+    image_ids: IntArray  # [I] int64, unique; task ids, or a COCO file's image ids
+    sizes: IntArray  # [I,2] int64, (height, width) px
+    instances: Instances  # N rows, image_index in 0..I-1
+    uncertainty: Uncertainty  # N rows
+    mask_areas: FloatArray  # [N] px of the original image
+    image_embeddings: FloatArray  # [I,D'], average pool of the finest FPN level
+
+    def __post_init__(self) -> None:
+        _expect("Pool.image_ids", self.image_ids, ("I",), "iu")
+        images, n = len(self.image_ids), len(self.instances)
+        _expect("Pool.sizes", self.sizes, (images, 2), "iu")
+        _expect("Pool.mask_areas", self.mask_areas, (n,), "f")
+        _expect("Pool.image_embeddings", self.image_embeddings, (images, "D'"), "f")
+        _finite("Pool.mask_areas", self.mask_areas)
+        _finite("Pool.image_embeddings", self.image_embeddings)
+        if len(self.uncertainty) != n:
+            raise DataError(f"Pool.uncertainty: expected {n} rows, got {len(self.uncertainty)}.")
+        if len(np.unique(self.image_ids)) != images:
+            raise DataError("Pool.image_ids: expected unique ids, got duplicates.")
+        index = self.instances.image_index
+        if n and not (index.min() >= 0 and index.max() < images):
+            raise DataError(f"Pool.instances.image_index: expected 0..{images - 1}.")
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def subset(self, images: IntArray) -> Pool:
+        """The pool of the given image rows alone, in the order given; each row at most once."""
+        place = np.full(len(self), -1, np.int64)
+        place[images] = np.arange(len(images))
+        rows = np.flatnonzero(place[self.instances.image_index] >= 0)
+        kept = self.instances.filter(rows)
+        measures = self.uncertainty
+        return Pool(
+            image_ids=self.image_ids[images],
+            sizes=self.sizes[images],
+            instances=replace(kept, image_index=place[kept.image_index]),
+            uncertainty=Uncertainty(measures.cm[rows], measures.ce[rows], measures.se[rows]),
+            mask_areas=self.mask_areas[rows],
+            image_embeddings=take(self.image_embeddings, images),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """A total order of the pool's images, and why it is this one.
+
+    `order` is what matters; the rest explains it. Strategies that do not look at instances leave
+    the instance fields empty.
+    """
+
+    strategy: str
+    order: IntArray  # [I] int64, rows of the pool, best first; a permutation of 0..I-1
+    utilities: FloatArray  # [I] what the strategy ranks image rows by (higher is earlier), by row
+    reasons: tuple[str, ...]  # [I] one sentence a rank, in the order of `order`
+    budget: int  # B
+    votes: FloatArray = field(default_factory=lambda: np.zeros(0))  # [I] by row
+    chosen: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [k] in pick order
+    gains: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [k] newly covered
+    layers: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [k] 0 = first cover
+    candidates: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [C]
+    diagnostics: dict[str, float | int | str | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _expect("Selection.order", self.order, ("I",), "iu")
+        if not np.array_equal(np.sort(self.order), np.arange(len(self.order))):
+            raise DataError("Selection.order: expected a permutation of the pool's rows.")
+        if len(self.reasons) != len(self.order):
+            raise DataError(
+                f"Selection.reasons: expected {len(self.order)}, got {len(self.reasons)}."
+            )
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order.tolist())

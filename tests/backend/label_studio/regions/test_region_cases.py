@@ -1,0 +1,76 @@
+"""Every region of region_cases: the right mask and label, or the right problem."""
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.regions import decode_annotation
+from backend.label_studio.regions.problems import KINDS
+from backend.label_studio.regions.results import SHAPES
+from tests.backend.label_studio.regions.region_cases import CASES, HEIGHT, SQUARE, WIDTH, XML
+
+CONFIG = parse_label_config(XML)
+
+
+def named(case):
+    return f"{case.type}: {case.field}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_a_region_is_read_or_told(case):
+    decoded = decode_annotation(list(case.rows), CONFIG, size=(HEIGHT, WIDTH))
+    assert decoded.target is not None
+    told = [(problem.kind, problem.effect) for problem in decoded.problems]
+    assert told == ([] if case.becomes in ("read", "ignored") else [(case.kind, case.becomes)])
+    assert not case.kind or case.kind in KINDS
+    crowd = case.becomes == "painted_out" and case.kind != "no_pixel"
+    rows = crowd or case.becomes in ("read", "used")
+    assert len(decoded.target) == rows
+    assert decoded.target.iscrowd.tolist() == [crowd] * rows
+    if rows:
+        assert decoded.target.labels.tolist() == [case.label]
+        assert np.array_equal(decoded.target.masks[0], SQUARE) == case.same
+
+
+def test_no_region_is_lost_in_silence_among_others():
+    for case in CASES:
+        rows = [each | {"id": f"x-{each.get('id')}"} for each in case.rows]
+        both = decode_annotation([*rows, *CASES[0].rows], CONFIG, size=(HEIGHT, WIDTH))
+        alone = decode_annotation(rows, CONFIG, size=(HEIGHT, WIDTH))
+        assert both.target is not None and alone.target is not None
+        assert len(both.target) == len(alone.target) + 1
+        assert both.problems == alone.problems
+
+
+JUNK = [
+    None, 0, -1, 1.5, float("nan"), float("inf"), 10**400, "", "x", "1e5", [], [[]], [None], {},
+    True, [1, 2, 3], ["A"], "\ud800", 1e308, [[1, 2], [3, 4], [5, "6"]], {"a": {"b": []}},
+]  # fmt: skip
+
+
+def mutated(value, random):
+    """A copy in which some values, keys or entries are others, or gone."""
+    if random.random() < 0.08:
+        return random.choice(JUNK)
+    if isinstance(value, dict):
+        copy = {k: mutated(v, random) for k, v in value.items() if random.random() > 0.04}
+        if random.random() < 0.1:
+            copy[random.choice([*SHAPES, "closed", "id", "type", "meta"])] = random.choice(JUNK)
+        return copy
+    if not isinstance(value, list):
+        return value
+    if len(value) < 20:
+        return [mutated(each, random) for each in value]
+    return [*value[:-1], random.choice([value[-1], *JUNK])]
+
+
+def test_no_result_of_any_form_raises():
+    random = Random(9)
+    rows = [row for case in CASES for row in case.rows]
+    for _ in range(3000):
+        odd = [mutated(row, random) for row in random.sample(rows, 2)]
+        size = random.choice([(HEIGHT, WIDTH), None])
+        decoded = decode_annotation(odd, CONFIG, size=size)
+        assert all(problem.kind in KINDS for problem in decoded.problems)

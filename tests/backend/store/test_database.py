@@ -1,0 +1,268 @@
+"""The shared store: bells, lease, rounds, versions, under threads, processes and damage."""
+
+import multiprocessing
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from backend.errors import LeaseLost, StoreError
+from backend.store.database import SCHEMA_VERSION, STEPS, Store
+
+THREADS = 8
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "data")
+    yield store
+    store.close()
+
+
+def at_once(work, threads=THREADS):
+    """Run `work(i)` in threads that start at one instant; their results or exceptions."""
+    start, found = threading.Barrier(threads), [None] * threads
+
+    def run(index):
+        start.wait()
+        try:
+            found[index] = work(index)
+        except Exception as error:  # noqa: BLE001
+            found[index] = error
+
+    pool = [threading.Thread(target=run, args=(i,)) for i in range(threads)]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join()
+    return found
+
+
+# --- bells ----------------------------------------------------------------------------------------
+
+
+def test_bells_coalesce_and_none_is_lost(store):
+    at_once(lambda i: [store.ring(1 + i % 2, "changed") for _ in range(20)])
+    bells = store.bells()
+    assert [(b.project, b.pending, b.rung) for b in sorted(bells, key=lambda b: b.project)] == [
+        (1, 80, 80),
+        (2, 80, 80),
+    ]
+
+
+def test_what_rings_while_a_bell_is_taken_in_stays_news(store):
+    store.ring(1, "changed")
+    bell = store.bells()[0]
+    store.ring(1, "changed")
+    store.hear(bell)
+    assert [b.pending for b in store.bells()] == [1]
+    store.hear(store.bells()[0])
+    store.hear(bell)  # an old reading changes nothing
+    assert store.bells() == []
+    assert store.rung(1) == {"changed": 2}
+
+
+def test_the_longest_waiting_comes_first_and_kinds_are_apart(store):
+    for project, kind in ((2, "train"), (1, "changed"), (2, "changed"), (2, "train")):
+        store.ring(project, kind)
+        time.sleep(0.002)
+    assert [(b.project, b.kind) for b in store.bells()] == [
+        (2, "train"), (1, "changed"), (2, "changed"),
+    ]  # fmt: skip
+
+
+def _ring_many(folder, count):
+    store = Store(folder)
+    for _ in range(count):
+        store.ring(1, "changed")
+    store.close()
+
+
+@pytest.mark.slow
+def test_bells_of_several_processes(store):
+    context = multiprocessing.get_context("spawn")
+    pool = [context.Process(target=_ring_many, args=(store.data_dir, 50)) for _ in range(2)]
+    for process in pool:
+        process.start()
+    _ring_many(store.data_dir, 50)
+    for process in pool:
+        process.join()
+    assert store.rung(1) == {"changed": 150}
+
+
+# --- projects -------------------------------------------------------------------------------------
+
+
+def test_project_state_merges_under_threads(store):
+    at_once(lambda i: store.update_project(7, **{f"key{i}": i}))
+    assert store.project(7).state == {f"key{i}": i for i in range(THREADS)}
+    store.update_project(7, origin="http://studio.example")
+    store.update_project(7, key0=None)
+    assert store.project(7).origin == "http://studio.example"
+    assert store.project(7).state["key0"] is None
+
+
+def test_a_worker_that_lost_its_lease_cannot_say_what_serves(store):
+    old = store.acquire()
+    new = store.acquire()  # the same process again: a new holder all the same
+    with pytest.raises(LeaseLost):
+        store.update_project(7, lease=old, serving="v1")
+    store.update_project(7, lease=new, serving="v2")
+    assert store.project(7).state == {"serving": "v2"}
+
+
+# --- the lease ------------------------------------------------------------------------------------
+
+
+def _others_lease(store, owner, until):
+    with sqlite3.connect(store.path) as db:
+        db.execute("INSERT OR REPLACE INTO lease VALUES ('worker', ?, 5, ?)", (owner, until))
+    db.close()
+
+
+def test_a_lease_held_elsewhere_is_respected_until_it_expires(store):
+    _others_lease(store, "other-machine/1/1.0", time.time() + 30)
+    assert store.acquire() is None
+    assert store.worker_alive()
+    assert store.acquire(now=time.time() + 31).token == 6
+
+
+def test_a_dead_owner_of_this_machine_is_taken_over_at_once(store):
+    import socket
+
+    _others_lease(store, f"{socket.gethostname()}/1/1.0", time.time() + 30)  # pid 1, another birth
+    assert not store.worker_alive()
+    assert store.acquire().token == 6
+    assert store.worker_alive()
+
+
+def test_a_lost_lease_writes_nothing_more(store):
+    old = store.acquire()
+    round_ = store.open_round(old, 7, "train", "test", [])
+    new = store.acquire()
+    assert new.token == old.token + 1
+    for write in (
+        lambda: store.renew(old),
+        lambda: store.open_round(old, 8, "train", "test", []),
+        lambda: store.finish_step(old, round_.id, "synced", {}),
+        lambda: store.report(old, round_.id, {}),
+        lambda: store.end_round(old, round_.id, "served", ""),
+        lambda: store.add_version(old, 7, "v", round_id=round_.id, model="", tasks=1, metrics={}),
+        lambda: store.prune_version(old, 7, "v"),
+    ):
+        with pytest.raises(LeaseLost):
+            write()
+    assert store.round(round_.id).steps == {}
+    assert store.versions(7) == []
+    store.release(old)  # not ours any more: nothing happens
+    store.renew(new)
+    assert store.worker_alive()
+    store.release(new)
+    assert not store.worker_alive()
+
+
+# --- rounds ---------------------------------------------------------------------------------------
+
+
+def test_one_open_round_a_project_whoever_asks(store):
+    lease = store.acquire()
+    found = at_once(lambda i: store.open_round(lease, 7, "train", f"thread {i}", []))
+    opened = [r for r in found if not isinstance(r, Exception)]
+    assert len(opened) == 1
+    assert all(isinstance(e, StoreError) for e in found if isinstance(e, Exception))
+    store.open_round(lease, 8, "train", "another project", [])
+    store.end_round(lease, opened[0].id, "served", "done")
+    assert store.open_round(lease, 7, "refresh", "next", []).number == opened[0].number + 1
+
+
+def test_a_refused_round_takes_no_bell_in(store):
+    lease = store.acquire()
+    store.open_round(lease, 7, "train", "first", [])
+    store.ring(7, "changed")
+    with pytest.raises(StoreError):
+        store.open_round(lease, 7, "train", "second", store.bells())
+    assert [b.pending for b in store.bells()] == [1]
+
+
+def test_steps_are_idempotent_and_in_order(store):
+    lease = store.acquire()
+    store.ring(7, "train")
+    round_ = store.open_round(lease, 7, "train", "Start Training", store.bells())
+    assert store.bells() == []
+    for step in STEPS["train"]:
+        assert store.round(round_.id).next_step == step
+        store.finish_step(lease, round_.id, step, {"n": 1})
+        store.finish_step(lease, round_.id, step, {"n": 2})
+    done = store.round(round_.id)
+    assert done.next_step is None
+    assert dict(done.steps["trained"]) == {"n": 2}
+    store.report(lease, round_.id, {"step": "pruned"})
+    assert store.open_rounds()[0].progress == {"step": "pruned"}
+    ended = store.end_round(lease, round_.id, "served", "in words")
+    assert (ended.outcome, ended.message, store.open_rounds()) == ("served", "in words", [])
+    found, result = store.last_step(7, "trained")
+    assert (found.id, dict(result)) == (round_.id, {"n": 2})
+    assert store.last_step(8, "trained") is None
+
+
+def test_an_unknown_round_is_named(store):
+    with pytest.raises(StoreError, match="no round 99"):
+        store.round(99)
+
+
+def test_versions(store):
+    lease = store.acquire()
+    for name in ("a", "b"):
+        round_ = store.open_round(lease, 7, "first", "test", [])
+        for _ in range(2):
+            store.add_version(
+                lease, 7, name, round_id=round_.id, model=name, tasks=3, metrics={"map50": 0.5}
+            )
+        store.end_round(lease, round_.id, "served", "")
+    assert [v.version for v in store.versions(7)] == ["b", "a"]
+    store.prune_version(lease, 7, "a")
+    assert [v.version for v in store.versions(7)] == ["b"]
+    assert [v.version for v in store.versions(7, pruned=True)] == ["b", "a"]
+    assert store.versions(8) == []
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def test_what_was_written_is_there_when_opened_again(store):
+    store.ring(7, "changed")
+    again = Store(store.data_dir)
+    assert again.rung(7) == {"changed": 1}
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"not a database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 5000]
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
+    (tmp_path / "store.sqlite3").write_bytes(damage)
+    with pytest.raises(StoreError, match=r"store\.sqlite3.*damaged"):
+        Store(tmp_path)
+    assert (tmp_path / "store.sqlite3").read_bytes() == damage
+
+
+def test_a_newer_schema_is_refused(store):
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE about SET value = ? WHERE key = 'schema'", (str(SCHEMA_VERSION + 1),))
+    db.close()
+    with pytest.raises(StoreError, match="newer one"):
+        Store(store.data_dir)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="writable"):
+        Store(tmp_path / "file" / "data")
+
+
+def test_check_writable_leaves_nothing(store):
+    store.check_writable()
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT key FROM about").fetchall() == [("schema",)]
+    db.close()

@@ -1,0 +1,109 @@
+"""Which model serves, and which stands in for a damaged one: a real store, real checkpoints."""
+
+import pytest
+
+from backend.errors import RoundError
+from backend.label_studio.label_config import parse_label_config
+from backend.settings import Settings
+from backend.store import serving as models
+from backend.store.database import Store
+from backend.web.predictor_process import PredictionDesk
+from backend.worker.context import Desk
+from backend.worker.serving import any_fits, load_serving
+from taudis.detector.checkpoint import save_checkpoint
+from taudis.errors import CheckpointError
+from taudis.types import LabelMap
+from tests.taudis.detector_cases import LABELS, detector
+
+FILES = ("weights.safetensors", "card.json", "SHA256SUMS")
+CONFIG = parse_label_config("""<View><Image name="image" value="$image"/>
+<BrushLabels name="tag" toName="image"><Label value="square"/><Label value="bar"/></BrushLabels>
+</View>""")
+
+
+@pytest.fixture
+def desk(tmp_path):
+    """A project with three orders, each of a model of its own (v1, v2, v3); v3 serves."""
+    settings = Settings(model_dir=tmp_path)
+    store = Store(tmp_path)
+    lease = store.acquire()
+    made = Desk(settings, store, lease, 7)
+    store.update_project(7, serving="v3", model="v3")
+    for number in (1, 2, 3):
+        round_ = store.open_round(lease, 7, "refresh", "test", [])
+        name = f"v{number}"
+        save_checkpoint(made.model_dir(name), detector(seed=number), card={"round": number})
+        store.add_version(lease, 7, name, round_id=round_.id, model=name, tasks=5, metrics={})
+        store.end_round(lease, round_.id, "served", "")
+    yield made
+    store.close()
+
+
+def damage(desk, version, name="weights.safetensors"):
+    path = desk.model_dir(version) / name
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_model_before_stands_in_and_the_file_is_named(desk, name):
+    assert (load_serving(desk, LABELS).version, load_serving(desk, LABELS).trouble) == ("v3", "")
+    damage(desk, "v3", name)
+    serving = load_serving(desk, LABELS)
+    assert serving.version == "v2"
+    assert serving.trouble.startswith("model v2 stands in for v3: ")
+    assert str(desk.model_dir("v3")) in serving.trouble and name in serving.trouble
+    damage(desk, "v2")
+    assert load_serving(desk, LABELS).version == "v1"
+    assert any_fits(desk, LABELS)
+    damage(desk, "v1")
+    with pytest.raises(CheckpointError, match=f"v3.*{name}"):
+        load_serving(desk, LABELS)
+    assert not any_fits(desk, LABELS)
+
+
+def test_a_model_of_other_labels_does_not_stand_in(desk):
+    other = LabelMap(("bar", "square"))
+    save_checkpoint(desk.model_dir("v2"), detector(labels=other), card={})
+    damage(desk, "v3")
+    assert load_serving(desk, LABELS).version == "v1"
+    assert load_serving(desk, other).version == "v2"
+
+
+def test_after_a_rollback_newer_models_do_not_stand_in(desk):
+    desk.store.update_project(7, serving="v2", model="v2", pinned="v2")
+    assert models.stand_ins(desk.store, desk.project, "v2") == ["v2", "v1"]
+    damage(desk, "v2")
+    assert load_serving(desk, LABELS).version == "v1"
+
+
+def test_a_promoted_model_comes_first(desk):
+    desk.store.update_project(7, promoted="v1")
+    assert models.serving_model(desk.project) == "v1"
+    assert load_serving(desk, LABELS).version == "v1"
+    damage(desk, "v1")
+    assert load_serving(desk, LABELS).version == "v3"  # what serves until then
+
+
+def test_a_version_names_its_model(desk):
+    assert models.kept_models(desk) == ["v3", "v2", "v1"]
+    round_ = desk.store.open_round(desk.lease, 7, "refresh", "test", [])
+    desk.store.add_version(desk.lease, 7, "v4", round_id=round_.id, model="v2", tasks=5, metrics={})
+    assert [models.model_of(desk, name) for name in ("v1", "v3", "v4")] == ["v1", "v3", "v2"]
+    for name in ("v5", "", "../7/v1", "."):
+        with pytest.raises(RoundError, match="there are v3, v2, v1"):
+            models.model_of(desk, name)
+
+
+def test_on_the_spot_the_first_readable_model_predicts(desk, caplog):
+    process = PredictionDesk(desk.settings)
+    folders = tuple(desk.model_dir(name) for name in ("v3", "v2"))
+    damage(desk, "v3")
+    process._readable(folders, CONFIG)
+    assert list(process.models) == [folders[1]]
+    assert "v3/weights.safetensors: expected SHA-256" in caplog.text
+    process._readable(folders, CONFIG)
+    assert list(process.models) == [folders[1]]  # the refused one pushed nothing out
+    damage(desk, "v2")
+    process.models.clear()
+    with pytest.raises(CheckpointError, match=r"v3/weights\.safetensors"):
+        process._readable(folders, CONFIG)

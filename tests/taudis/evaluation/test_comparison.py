@@ -1,0 +1,132 @@
+"""Paired comparison: exact figures, an interval that covers, and a verdict that follows it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from taudis.detector.mask_rcnn import Detection
+from taudis.errors import DataError
+from taudis.evaluation.comparison import Comparison, compare, compare_judged
+from taudis.evaluation.metrics import Judged, _map50, _matches, evaluate, judge
+from taudis.types import Instances, LabelMap, Target
+from tests.taudis.detector_cases import LABELS, Pictures, detector
+
+SIDE = 28
+
+
+def judged(truth, found):
+    """One image of 8 places in a row, of which `truth` and `found` (with scores) hold squares."""
+
+    def masks(places):
+        made = np.zeros((len(places), SIDE, 8 * SIDE), bool)
+        for row, place in enumerate(places):
+            made[row, 4:24, place * SIDE + 4 : place * SIDE + 24] = True
+        return made
+
+    target = Target.from_masks(masks(truth), np.ones(len(truth), np.int64))
+    boxes = Target.from_masks(masks([p for p, _ in found]), np.ones(len(found), np.int64)).boxes
+    n = len(found)
+    instances = Instances(
+        np.zeros(n, np.int64), boxes.astype(np.float32),
+        np.array([score for _, score in found], np.float32), np.ones(n, np.int64),
+        np.tile(np.float32([0.5, 0.5]), (n, 1)), np.zeros((n, 1), np.float32),
+        np.ones((n, SIDE, SIDE), np.float32),
+    )  # fmt: skip
+    return Judged.of(target, Detection(instances, np.zeros(1, np.float32), (SIDE, 8 * SIDE)))
+
+
+def images(count, skill, seed):
+    """Images with 4 objects each; a share `skill` is found, and what is missed is a false alarm.
+
+    The same seed makes the same truth.
+    """
+    truth = np.random.default_rng(seed)
+    luck = np.random.default_rng([seed, round(skill * 1000)])
+    made = []
+    for _ in range(count):
+        places = truth.permutation(8)
+        found = [
+            (int(place if luck.random() < skill else other), float(luck.uniform(0.1, 1)))
+            for place, other in zip(places[:4], places[4:], strict=True)
+        ]
+        made.append(judged(places[:4].tolist(), found))
+    return made
+
+
+ONE = LabelMap(("thing",))
+
+
+def test_a_detector_equals_itself():
+    same = images(12, 0.6, seed=1)
+    found = compare_judged(same, same, ONE)
+    assert found.a == found.b == judge(same, ONE)
+    assert found.difference == 0 and found.interval == (0, 0) and found.winner == ""
+    assert "12 validation images show no difference between A and B" in found.verdict("A", "B")
+
+
+def test_swapping_the_two_mirrors_everything():
+    weak, strong = images(20, 0.4, seed=2), images(20, 0.9, seed=2)
+    there, back = compare_judged(weak, strong, ONE), compare_judged(strong, weak, ONE)
+    assert there.difference == -back.difference > 0.2
+    assert np.allclose(there.interval, [-back.interval[1], -back.interval[0]], atol=1e-12)
+    assert (there.winner, back.winner) == ("b", "a")
+    assert there.verdict("A", "B").startswith("B is better than A on 20 validation images: mAP50 +")
+    assert back.verdict("A", "B").startswith("B is worse than A on 20 validation images: mAP50 -")
+
+
+def test_the_interval_is_the_plain_bootstrap_of_the_difference():
+    a, b = images(10, 0.5, seed=3), images(10, 0.7, seed=3)
+    found = compare_judged(a, b, ONE, seed=5, bootstrap=60)
+    rng = np.random.default_rng(5)
+    differences = []
+    for _ in range(60):  # the slow way: draw images, not weights
+        draw = rng.multinomial(10, np.full(10, 0.1))
+        rows = np.repeat(np.arange(10), draw)
+        ones = np.ones(10)
+        maps = [_map50([_matches([one[r] for r in rows], 1, 100)], ones) for one in (a, b)]
+        differences.append(maps[1] - maps[0])
+    # Equal scores of a repeated image may be ordered otherwise: no more than rounding here.
+    assert np.allclose(found.interval, np.quantile(differences, [0.025, 0.975]), atol=1e-9)
+
+
+def test_pairing_narrows_the_interval():
+    """Images that are hard for both: the difference is known better than either figure."""
+    rng = np.random.default_rng(0)
+    a, b = [], []
+    for skill in rng.choice([0.1, 0.9], 30):
+        seed = int(rng.integers(1 << 30))
+        a += images(1, skill, seed)
+        b += images(1, min(skill + 0.05, 1), seed)
+    found = compare_judged(a, b, ONE)
+    width = found.interval[1] - found.interval[0]
+    apart = float(np.hypot(*(m.interval[1] - m.interval[0] for m in (found.a, found.b))))
+    print(f"paired {width:.3f}, of two independent figures {apart:.3f}")
+    assert width < 0.75 * apart
+
+
+def test_the_interval_covers_the_truth():
+    """Two detectors of the same skill: about one comparison in twenty may call a winner."""
+    called = sum(
+        compare_judged(images(20, 0.6, seed), images(20, 0.601, seed), ONE, bootstrap=200).winner
+        != ""
+        for seed in range(30)
+    )
+    print(f"{called} of 30 comparisons of equals call a winner")
+    assert called <= 5  # binomial(30, 0.05): more has a chance of 0.3 %
+
+
+def test_no_truth_no_verdict():
+    nothing = [judged([], [(0, 0.5)])]
+    found = compare_judged(nothing, nothing, ONE)
+    assert math.isnan(found.difference) and found.winner == ""
+    assert "no validation image shows an object" in found.verdict("A", "B")
+    assert isinstance(compare_judged([], [], ONE), Comparison)
+
+
+def test_detectors_are_judged_as_evaluate_does():
+    a, b = detector(seed=1), detector(seed=2)
+    found = compare(a, b, Pictures(3), bootstrap=20)
+    assert found.a == evaluate(a, Pictures(3)) and found.b == evaluate(b, Pictures(3))
+    with pytest.raises(DataError, match="same labels"):
+        compare(a, detector(labels=LabelMap(tuple(reversed(LABELS.names)))), Pictures(1))

@@ -1,0 +1,188 @@
+"""The figures are pycocotools' own; the interval is what resampling the images gives."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from taudis.data.coco import coco_of, encode, load_coco
+from taudis.errors import DataError
+from taudis.evaluation.metrics import Judged, Metrics, evaluate, judge, worse_beyond_interval
+from taudis.types import LabelMap
+from tests.taudis.detector_cases import LABELS, Pictures, detector, picture
+
+THREE = LabelMap(("a", "b", "never"))
+
+
+def judged_image(rng, crowd=True, size=(40, 48), levels=20):
+    """Random rectangles as truth; detections are shifted copies and junk; few levels of score."""
+    truth = int(rng.integers(0, 6))
+    masks, labels = np.zeros((truth, *size), bool), rng.integers(1, 3, truth)
+    found, found_labels = [], []
+    for row in range(truth):
+        y, x, h, w = rng.integers(0, 25), rng.integers(0, 30), rng.integers(4, 15), 12
+        masks[row, y : y + h, x : x + w] = True
+        for _ in range(int(rng.integers(0, 3))):
+            shifted = np.roll(masks[row], rng.integers(-3, 4, 2), (0, 1))
+            found.append(shifted)
+            found_labels.append(labels[row] if rng.random() < 0.8 else 3 - labels[row])
+    for _ in range(int(rng.integers(0, 3))):
+        mask = np.zeros(size, bool)
+        mask[rng.integers(0, 30) :, rng.integers(0, 30) :] = True
+        found.append(mask)
+        found_labels.append(1)
+    return Judged(
+        size,
+        labels,
+        [encode(mask) for mask in masks],
+        (rng.random(truth) < 0.2) & crowd,
+        np.array(found_labels, np.int64),
+        (rng.integers(1, levels, len(found)) / levels).astype(np.float32),
+        [encode(mask) for mask in found],
+    )
+
+
+def by_pycocotools(judged, labels, limit=100):
+    """(map50, map, per label map50) of pycocotools on the same truth and detections."""
+    truth = {"images": [], "annotations": [], "info": {},
+             "categories": [{"id": i + 1, "name": str(i)} for i in range(labels)]}  # fmt: skip
+    found = []
+    for number, image in enumerate(judged, 1):
+        height, width = image.size
+        truth["images"].append({"id": number, "height": height, "width": width})
+        for label, mask, crowd in zip(
+            image.true_labels, image.true_masks, image.iscrowd, strict=True
+        ):
+            truth["annotations"].append({
+                "id": len(truth["annotations"]) + 1, "image_id": number, "bbox": [0, 0, 1, 1],
+                "category_id": int(label), "segmentation": mask, "iscrowd": int(crowd), "area": 99,
+            })  # fmt: skip
+        for label, score, mask in zip(image.labels, image.scores, image.masks, strict=True):
+            found.append({"image_id": number, "category_id": int(label), "score": float(score),
+                          "segmentation": mask})  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = truth
+        coco.createIndex()
+        run = COCOeval(coco, coco.loadRes(found), "segm")
+        run.params.maxDets = [1, 10, limit]
+        run.evaluate()
+        run.accumulate()
+    precision = run.eval["precision"][:, :, :, 0, -1]
+    per_label = [p[p > -1].mean() if (p > -1).any() else math.nan for p in precision[0].T]
+    known = precision[0] > -1
+    return precision[0][known].mean(), precision[precision > -1].mean(), per_label
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_figures_equal_pycocotools(seed, capsys, caplog):
+    caplog.set_level("INFO")
+    rng = np.random.default_rng(seed)
+    judged = [judged_image(rng) for _ in range(12)]
+    limit = 100 if seed % 2 else 2
+    metrics = judge(judged, THREE, limit=limit, bootstrap=2)
+    map50, map_, per_label = by_pycocotools(judged, 3, limit)
+    assert metrics.map50 == pytest.approx(map50, abs=1e-12)
+    assert metrics.map == pytest.approx(map_, abs=1e-12)
+    assert list(metrics.per_label.values()) == pytest.approx(per_label, abs=1e-12, nan_ok=True)
+    assert math.isnan(metrics.per_label["never"])
+    assert capsys.readouterr().out == "" and caplog.text == ""
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_intervals_matching_equals_the_figures(seed):
+    from taudis.evaluation.metrics import _map50, _matches
+
+    rng = np.random.default_rng(100 + seed)
+    # without ties between detections: copies of an image would break them in another order
+    judged = [judged_image(rng, levels=10**7) for _ in range(10)]
+    whole = judge(judged, THREE, bootstrap=1).map50
+    matches = [_matches(judged, label, 100) for label in (1, 2, 3)]
+    assert _map50(matches, np.ones(10)) == pytest.approx(whole, abs=1e-12)
+    # weights are what drawing an image several times means
+    drawn = np.array([0, 0, 0, 3, 5, 5, 8, 9, 9, 9])
+    weights = np.bincount(drawn, minlength=10).astype(float)
+    again = judge([judged[row] for row in drawn], THREE, bootstrap=1).map50
+    assert _map50(matches, weights) == pytest.approx(again, abs=1e-12)
+
+
+def test_the_interval_holds_the_figure_and_narrows_with_images():
+    rng = np.random.default_rng(0)
+    judged = [judged_image(rng) for _ in range(60)]
+    few, many = judge(judged[:10], THREE), judge(judged, THREE)
+    for metrics in (few, many):
+        assert metrics.interval[0] <= metrics.map50 <= metrics.interval[1]
+    assert np.diff(many.interval) < np.diff(few.interval)
+    assert judge(judged, THREE, seed=1).interval != many.interval
+    assert judge(judged, THREE).interval == many.interval
+
+
+def test_an_empty_validation_set_is_no_crash():
+    metrics = evaluate(detector(), Pictures(0))
+    assert math.isnan(metrics.map50) and metrics.images == metrics.instances == 0
+    assert not worse_beyond_interval(metrics, metrics)
+
+
+def test_no_detection_at_all_is_zero_and_no_truth_is_nan():
+    rng = np.random.default_rng(1)
+    full = judged_image(rng, crowd=False)
+    none = Judged(full.size, full.true_labels, full.true_masks, full.iscrowd,
+                  np.zeros(0, np.int64), np.zeros(0, np.float32), [])  # fmt: skip
+    assert judge([none], THREE).map50 == 0.0
+    only_crowd = Judged(full.size, full.true_labels, full.true_masks, ~full.iscrowd,
+                        full.labels, full.scores, full.masks)  # fmt: skip
+    assert math.isnan(judge([only_crowd], THREE).map50)
+
+
+def test_evaluate_runs_the_detector_on_every_image():
+    metrics = evaluate(detector(), Pictures(3), bootstrap=5)
+    assert metrics.images == 3 and metrics.instances == 6
+    assert set(metrics.per_label) == set(LABELS.names)
+
+
+def test_metrics_survive_json():
+    metrics = Metrics(0.5, 0.25, {"a": 0.5, "b": math.nan}, (0.4, 0.6), 7, 20)
+    text = json.dumps(metrics.to_dict(), allow_nan=False)
+    back = Metrics.from_dict(json.loads(text))
+    assert math.isnan(back.per_label.pop("b"))
+    metrics.per_label.pop("b")
+    assert back == metrics
+    with pytest.raises(DataError, match="Metrics"):
+        Metrics.from_dict({"map50": 1})
+
+
+def test_worse_means_below_the_old_interval():
+    def at(value, low):
+        return Metrics(value, value, {}, (low, 1.0), 5, 5)
+
+    assert worse_beyond_interval(at(0.3, 0.2), at(0.5, 0.31))
+    assert not worse_beyond_interval(at(0.32, 0.2), at(0.5, 0.31))
+    assert not worse_beyond_interval(at(math.nan, 0.2), at(0.5, 0.31))
+    assert not worse_beyond_interval(at(0.1, 0.2), at(0.5, math.nan))
+
+
+@pytest.mark.parametrize("ids", [[0, 1], [None, None], [5, 5]])
+def test_perfect_detections_get_1_whatever_ids_the_annotations_have(tmp_path, ids):
+    """faster-coco-eval and pycocotools both take a match with annotation id 0 for a miss."""
+    image, target = picture(0)
+    Image.fromarray(image).save(tmp_path / "0.png")
+    content = coco_of(LABELS, [(1, "0.png", image.shape[:2])], [target])
+    for annotation, number in zip(content["annotations"], ids, strict=True):
+        annotation["id"] = number
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    truth = load_coco(tmp_path / "coco.json", tmp_path)[1].target(0)
+    masks = [encode(mask) for mask in truth.masks]
+    scores = np.ones(len(truth), np.float32)
+    perfect = Judged(
+        image.shape[:2], truth.labels, masks, truth.iscrowd, truth.labels, scores, masks
+    )
+    found = judge([perfect], LABELS)
+    assert found.map50 == 1.0 and found.map == 1.0

@@ -1,0 +1,96 @@
+"""The stream of examples: keyed by seed and place, balanced, and read ahead."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from taudis.errors import DataError
+from taudis.training.recipes import Recipe
+from taudis.training.samples import Loader, Stream, labels_of, repeat_factors
+from tests.taudis.detector_cases import TINY, Pictures
+
+RECIPE = Recipe(name="quick", steps=4, model=TINY, batch=2, crop=48, colour=0.3)
+
+
+def stream(count=5, seed=3, **changes):
+    return Stream(Pictures(count), dataclasses.replace(RECIPE, **changes), 2, seed)
+
+
+def test_an_example_depends_on_seed_and_place_alone():
+    first, second = stream(), stream()
+    for place in (7, 0, 3):
+        (one, truth), (other, same) = first[place], second[place]
+        assert torch.equal(one, other)
+        assert all(torch.equal(truth[name], same[name]) for name in truth)
+    assert not torch.equal(first[0][0], stream(seed=4)[0][0])
+
+
+def test_every_epoch_shows_every_image_once():
+    plain = stream()
+    for epoch in (0, 1, 9):
+        assert sorted(plain.order(epoch).tolist()) == [0, 1, 2, 3, 4]
+    assert any(plain.order(0).tolist() != plain.order(epoch).tolist() for epoch in range(1, 5))
+
+
+def test_repeat_factors_are_those_of_lvis_by_hand():
+    rows = [np.array([1, 1])] * 12 + [np.array([1, 2])] * 3 + [np.zeros(0, np.int64)]
+    factors = repeat_factors(rows, threshold=0.75)
+    assert factors[:12] == pytest.approx(1.0)  # 15 of 16 images hold label 1
+    assert factors[12:15] == pytest.approx(2.0)  # sqrt(0.75 / (3 / 16))
+    assert factors[15] == 1.0
+
+
+def test_images_of_a_rare_label_come_as_often_as_their_factor_says():
+    balanced = stream()
+    balanced.factors = np.array([1.0, 1.0, 2.5, 1.0, 1.0])
+    balanced.epoch = 6
+    counts = np.bincount(np.concatenate([balanced.order(e) for e in range(60)]), minlength=5)
+    assert counts.sum() == 360
+    assert counts[2] == pytest.approx(360 * 2.5 / 6.5, rel=0.1)
+    assert counts.min() >= 30
+
+
+def test_labels_are_asked_for_without_decoding_where_the_samples_know_them():
+    class Known(Pictures):
+        def labels_at(self, index):
+            return np.array([index])
+
+        def __getitem__(self, index):
+            raise AssertionError("decoded")
+
+    assert labels_of(Known(3), 2).tolist() == [2]
+    assert labels_of(Pictures(3), 1).tolist() == Pictures(3)[1][1].labels.tolist()
+
+
+def test_the_loader_gives_the_stream_in_order_whatever_the_threads():
+    plain = stream()
+    with Loader(stream(), last=12, workers=3) as loader:
+        for first, size in ((0, 2), (2, 2), (2, 1), (3, 1), (4, 4)):  # as if a batch was halved
+            images, targets = loader.batch(first, size)
+            for at, (image, target) in enumerate(zip(images, targets, strict=True), start=first):
+                assert torch.equal(image, plain[at][0])
+                assert torch.equal(target["masks"], plain[at][1]["masks"])
+        assert loader.waited > 0
+
+
+def test_a_broken_sample_reaches_the_caller():
+    class Broken(Pictures):
+        def __getitem__(self, index):
+            raise DataError("picture 1: expected an image.")
+
+    with (
+        Loader(Stream(Broken(2), RECIPE, 2, 0), last=8) as loader,
+        pytest.raises(DataError, match="picture 1"),
+    ):
+        loader.batch(0, 2)
+
+
+def test_no_thread_is_left_behind():
+    with Loader(stream(), last=8) as loader:
+        loader.batch(0, 2)
+    assert not [t for t in threading.enumerate() if t.name.startswith("examples")]
