@@ -30,7 +30,7 @@ from backend.process import keep_memory_steady
 from backend.settings import Settings, load_settings
 from backend.store.database import Lease, Round, Store
 from backend.web.predictor import Job, Predictor
-from backend.worker import select as choose
+from backend.worker import score, select
 from backend.worker.context import Desk, write_json
 from backend.worker.dataset import take_snapshot
 from taudis.data.pool_reader import load_pool
@@ -145,11 +145,11 @@ def measure_worker(folder: Path) -> dict[str, Any]:
     store.update_project(1, title="benchmark")
     desk, round_ = Desk(settings, store, lease, 1), _round()
     began = time.monotonic()
-    result = choose.scored(desk, round_, lambda _: sizes.append(own.memory_info().rss))
+    result = score.scored(desk, round_, lambda _: sizes.append(own.memory_info().rss))
     spent = time.monotonic() - began
-    path = desk.round_dir(round_) / choose.POOL_FILE
+    path = desk.round_dir(round_) / score.POOL_FILE
     regions = sum(
-        len(found) for found in choose.read_regions(path.with_name("regions.sqlite3")).values()
+        len(found) for found in select.read_regions(path.with_name("regions.sqlite3")).values()
     )
     pool = load_pool(path)
     kept = sum(value.nbytes for value in vars(pool.instances).values() if value is not None)

@@ -18,7 +18,7 @@ from backend.images.decode import Pixels
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.store import serving
 from backend.worker.context import Desk
-from backend.worker.select import read_images
+from backend.worker.score import read_images
 from taudis.data.coco.write import Segmentation, coco_of, coco_results
 from taudis.detector.checkpoint import load_checkpoint, read_card
 from taudis.detector.export import export_torchvision

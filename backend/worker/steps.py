@@ -9,7 +9,8 @@ carried.
 
 from backend.worker.common import Report, Result
 from backend.worker.publish import flipped, pruned, published
-from backend.worker.select import scored, selected
+from backend.worker.score import scored
+from backend.worker.select import selected
 from backend.worker.train import judged, synced, trained
 
 __all__ = [

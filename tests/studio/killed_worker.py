@@ -17,9 +17,8 @@ from backend.logs import setup_logging
 from backend.settings import load_settings
 from backend.store.database import Store
 from backend.worker import round as rounds
-from backend.worker import select as choose
+from backend.worker import score, worker
 from backend.worker import train as learn
-from backend.worker import worker
 
 
 def die():
@@ -92,7 +91,7 @@ def while_posting(sent):
 SPECIAL = {
     ("-", "-"): lambda: None,
     ("trained", "middle"): while_training,
-    ("scored", "middle"): lambda: after_call(choose, "encode_prediction"),
+    ("scored", "middle"): lambda: after_call(score, "encode_prediction"),
     ("published", "half"): lambda: while_posting(sent=False),
     ("published", "sent"): lambda: while_posting(sent=True),
     ("flipped", "patched"): lambda: after_call(Studio, "patch_project"),

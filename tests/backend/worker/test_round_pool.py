@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from backend.worker import select as choose
+from backend.worker import score, select
 from backend.worker.context import write_json
 from taudis.data.pool_format import INSTANCES, MEASURES, POOL
 from taudis.data.pool_reader import save_pool
@@ -35,7 +35,7 @@ def desk(tmp_path):
 
 
 def read(desk):
-    return choose._pool_of(desk, SimpleNamespace(kind="train"))
+    return select._pool_of(desk, SimpleNamespace(kind="train"))
 
 
 def write_old(folder, pool):
@@ -54,7 +54,7 @@ def test_the_pool_of_an_open_round_is_read_in_the_old_format_too(desk, tmp_path)
 
 def test_a_pool_scored_again_comes_before_the_old_one(desk, tmp_path):
     write_old(tmp_path, pool_of(1))
-    save_pool(tmp_path / choose.POOL_FILE, pool_of(5))
+    save_pool(tmp_path / score.POOL_FILE, pool_of(5))
     assert read(desk)[0].image_ids.tolist() == [5, 6]
 
 
