@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import subprocess
 import sys
@@ -93,13 +92,7 @@ def test_onnx_without_its_packages_says_what_to_install(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-needs_onnx = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime")),
-    reason="onnx and onnxruntime are not installed",
-)
-
-
-@needs_onnx
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [TINY, STANDARD], ids=["small", "standard"])
 @pytest.mark.parametrize("threshold", [0.05, 0.6, 0.9999])  # all, some, no detections
 def test_onnx_sees_what_torch_sees(config, threshold, tmp_path):
@@ -111,7 +104,6 @@ def test_onnx_sees_what_torch_sees(config, threshold, tmp_path):
     assert ours.model.transform.config == ours.config  # the detector itself is as it was
 
 
-@needs_onnx
 def test_onnx_traced_on_an_empty_image_still_detects(tmp_path):
     ours = detector(seed=1, config=dataclasses.replace(TINY, score_threshold=0.6))
     images = [np.full((500, 3, 3), 128, np.uint8), *pictures()]
@@ -119,7 +111,6 @@ def test_onnx_traced_on_an_empty_image_still_detects(tmp_path):
     assert export_onnx(ours, tmp_path / "model.onnx", images).detections > 0
 
 
-@needs_onnx
 def test_onnx_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("taudis.detector.onnx_export.TOLERANCE", 0.0)
     with pytest.raises(ExportError, match="differs from torch"):
