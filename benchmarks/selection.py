@@ -54,7 +54,7 @@ from taudis.selection.similarity import (
     sample_similarities,
     similarity_rows,
 )
-from taudis.selection.units import Units
+from taudis.selection.units import UnitVectors
 
 logger = logging.getLogger("selection")
 
@@ -231,7 +231,7 @@ def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
     """Exact edges over the bare product where few directions decide, on real pools, D = 256."""
     candidates, instances, told = round(2000 * scale), round(50_000 * scale), {}
     for name, found in pools.items():
-        units = Units.of(enlarged(found, instances))[:]
+        units = UnitVectors.of(enlarged(found, instances))[:]
         some, own = split(units, candidates)
         sampled = sample_similarities(some, units, own=own, seed=0)
         for rule, sigma in (
@@ -239,7 +239,7 @@ def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
             ("1 %", effective_sigma(SIGMA, sampled, 0.01)),
             ("2/k", effective_sigma(SIGMA, sampled, 2 / (candidates * 3 / 5))),
         ):
-            way = find_shortcut(some, Units.of(units), sigma)
+            way = find_shortcut(some, UnitVectors.of(units), sigma)
             share = 1.0
             if isinstance(way, Prefix):
                 share = undecided_share(way.bounds(some[::3]), way.bounds(units[::9]), sigma)

@@ -27,7 +27,7 @@ from taudis.selection.similarity import (
     sample_similarities,
     similarity_rows,
 )
-from taudis.selection.units import Units
+from taudis.selection.units import UnitVectors
 
 logger = logging.getLogger("selection")
 
@@ -49,7 +49,7 @@ class Case:
     @classmethod
     def of(cls, found: Float32, candidates: int, fits: float | None) -> Case:
         """Some of the embeddings [F,D] as candidates."""
-        units = Units.of(found)[:]
+        units = UnitVectors.of(found)[:]
         return cls(units, *split(units, candidates), fits)
 
     def sigmas(self, ks: list[int]) -> tuple[float, list[float]]:

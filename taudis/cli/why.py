@@ -14,7 +14,7 @@ import numpy as np
 from taudis.errors import SelectionError
 from taudis.memmap import take
 from taudis.selection.params import Labelled, Measure
-from taudis.selection.units import Units
+from taudis.selection.units import UnitVectors
 from taudis.types import IntArray, Pool, Selection
 
 NEIGHBOURS = 3
@@ -215,8 +215,8 @@ def _neighbours(
         )
     by_id = np.argsort(labelled.image_ids, kind="stable")
     ids = labelled.image_ids[by_id]
-    known = Units.of(take(labelled.image_embeddings, by_id))[:]
-    mine = Units.of(pool.image_embeddings, images)
+    known = UnitVectors.of(take(labelled.image_embeddings, by_id))[:]
+    mine = UnitVectors.of(pool.image_embeddings, images)
     near: list[tuple[Neighbour, ...]] = []
     for start in range(0, len(images), _BLOCK):
         # Rounded, so that a product that adds in another order does not break ties.

@@ -19,7 +19,7 @@ from taudis.selection.params import (
     multiple,
 )
 from taudis.selection.reasons import coverage, explain, saturation_warning
-from taudis.selection.units import Units
+from taudis.selection.units import UnitVectors
 from taudis.selection.vote import rank_images
 from taudis.types import BoolArray, FloatArray, IntArray, Pool, Selection
 
@@ -95,7 +95,7 @@ def taudis(
     k = min(len(candidates), multiple(beta, images))
 
     # Line 6: the similarity graph between candidates and all instances.
-    units = Units.of(
+    units = UnitVectors.of(
         pool.instances.embeddings, rows, centre=params.centre, standardise=params.standardise
     )
     graph = similarity_graph(

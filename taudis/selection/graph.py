@@ -25,7 +25,7 @@ from taudis.selection.similarity import (
     similarity_rows,
 )
 from taudis.selection.sketch import cap_degrees, degree_cap, fast_columns, guaranteed_columns
-from taudis.selection.units import Float32, Units
+from taudis.selection.units import Float32, UnitVectors
 from taudis.types import IntArray
 
 _UNIVERSE = 0x5851F42D4C957F2D  # makes the seed of the universe's sample one of its own
@@ -61,7 +61,7 @@ class Graph:
 
 
 def similarity_graph(
-    units: Units,
+    units: UnitVectors,
     candidates: int,
     *,
     picks: int,
@@ -106,7 +106,12 @@ def sample_universe(instances: int, size: int, seed: int) -> IntArray:
 
 
 def _columns(
-    units: Units, candidates: int, picks: int, params: SelectionParams, sigma: float, seed: int
+    units: UnitVectors,
+    candidates: int,
+    picks: int,
+    params: SelectionParams,
+    sigma: float,
+    seed: int,
 ) -> int:
     """How many instances the edges go to."""
     everything = len(units)

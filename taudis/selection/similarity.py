@@ -29,7 +29,7 @@ from taudis.selection.fast.blocks import (
 from taudis.selection.fast.prefix import find_prefix
 from taudis.selection.fast.rounded import find_rounding
 from taudis.selection.seeding import seeded_hash
-from taudis.selection.units import Float32, Units
+from taudis.selection.units import Float32, UnitVectors
 from taudis.types import FloatArray, IntArray
 
 BitRows = npt.NDArray[np.uint8]
@@ -42,8 +42,8 @@ SIGMA_CEILING = 1 - 1e-5  # closer to 1, float32 rounding would decide what is s
 
 
 def similarity_rows(
-    candidates: FloatArray | Units,
-    pool: FloatArray | Units,
+    candidates: FloatArray | UnitVectors,
+    pool: FloatArray | UnitVectors,
     sigma: float,
     *,
     own: IntArray | None = None,
@@ -85,7 +85,7 @@ def similarity_rows(
     return rows
 
 
-def find_shortcut(units: Float32, pool: Units, sigma: float) -> Shortcut | None:
+def find_shortcut(units: Float32, pool: UnitVectors, sigma: float) -> Shortcut | None:
     """The bounds that cost less than the product, by a look at every n-th row; None without."""
     if len(units) * len(pool) < LEAST_PAIRS:
         return None
@@ -105,11 +105,11 @@ def _pack_bounded(
 
 
 def _pair(
-    candidates: FloatArray | Units, pool: FloatArray | Units, own: IntArray | None
-) -> tuple[Units, Units]:
-    """Both as `Units`. Raises DataError unless candidates, pool and own fit each other."""
-    one = candidates if isinstance(candidates, Units) else Units.of(candidates)
-    other = pool if isinstance(pool, Units) else Units.of(pool)
+    candidates: FloatArray | UnitVectors, pool: FloatArray | UnitVectors, own: IntArray | None
+) -> tuple[UnitVectors, UnitVectors]:
+    """Both as `UnitVectors`. Raises DataError unless candidates, pool and own fit each other."""
+    one = candidates if isinstance(candidates, UnitVectors) else UnitVectors.of(candidates)
+    other = pool if isinstance(pool, UnitVectors) else UnitVectors.of(pool)
     if one.width != other.width:
         raise DataError(
             f"candidates and pool: expected one embedding width, got {one.width} and "
@@ -126,7 +126,11 @@ def _pair(
 
 
 def sample_similarities(
-    candidates: FloatArray | Units, pool: FloatArray | Units, *, own: IntArray, seed: int
+    candidates: FloatArray | UnitVectors,
+    pool: FloatArray | UnitVectors,
+    *,
+    own: IntArray,
+    seed: int,
 ) -> Float32:
     """Cosines of up to 128 candidates with up to 4096 pool instances, without an instance's own.
 

@@ -27,7 +27,7 @@ from taudis.selection.similarity import (
     effective_sigma,
     hash_sample,
 )
-from taudis.selection.units import Float32, Units
+from taudis.selection.units import Float32, UnitVectors
 from taudis.selection.vote import rank_images
 from taudis.types import IntArray, Pool, Selection
 
@@ -76,7 +76,7 @@ def taudis_cover(
     held[image[candidates]] = True
     sets = ranking.order[held[ranking.order]]  # image rows that hold a candidate, best first
 
-    units = Units.of(
+    units = UnitVectors.of(
         pool.instances.embeddings, rows, centre=params.centre, standardise=params.standardise
     )
     sample = functools.cache(lambda: _sample(units, image[candidates], sets, seed))
@@ -141,7 +141,7 @@ def taudis_cover(
     )
 
 
-def _sample(units: Units, image: IntArray, sets: IntArray, seed: int) -> Float32:
+def _sample(units: UnitVectors, image: IntArray, sets: IntArray, seed: int) -> Float32:
     """How similar images are to instances: the cosine [S] of an image's closest candidate.
 
     Of up to 128 images of `sets` and 4096 rows of `units`, without an image's own candidates.

@@ -20,7 +20,7 @@ from taudis.selection.image_order import (
 )
 from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget, multiple
 from taudis.selection.reasons import counted, coverage, saturation_warning
-from taudis.selection.units import Units
+from taudis.selection.units import UnitVectors
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
 WSE = "weighted segmentation entropy"
@@ -55,7 +55,7 @@ def taudis_img(
     k = min(len(candidates), images)
 
     # Line 5: the similarity graph between candidates and all images.
-    embeddings = Units.of(
+    embeddings = UnitVectors.of(
         pool.image_embeddings, rows, centre=params.centre, standardise=params.standardise
     )
     graph = similarity_graph(

@@ -26,7 +26,7 @@ _SAFE = 1e-18, 1e18  # squared lengths between which float32 neither overflows n
 
 
 @dataclass(frozen=True, eq=False)
-class Units:
+class UnitVectors:
     """Rows of a matrix of embeddings, in an order, centred and scaled if so wished.
 
     `units[index]` gives rows of length 1 [n,D] float32; a zero vector stays zero, and so does a row
@@ -47,7 +47,7 @@ class Units:
         *,
         centre: bool = False,
         standardise: bool = False,
-    ) -> Units:
+    ) -> UnitVectors:
         """The given rows of the embeddings [N,D].
 
         `centre` subtracts the mean of these rows; `standardise` does so and divides each dimension
@@ -70,7 +70,7 @@ class Units:
         centred = replace(plain, mean=mean, rounding=(_NOTHING_LEFT * peak).astype(np.float32))
         return centred._standardised() if standardise else centred
 
-    def _standardised(self) -> Units:
+    def _standardised(self) -> UnitVectors:
         total, squares = np.zeros(self.width), np.zeros(self.width)
         for block in self._walk():
             total += block.sum(axis=0, dtype=np.float64)
@@ -87,11 +87,11 @@ class Units:
         """D."""
         return int(self.embeddings.shape[1])
 
-    def head(self, count: int) -> Units:
+    def head(self, count: int) -> UnitVectors:
         """The first `count` rows."""
         return self.pick(np.arange(count))
 
-    def pick(self, index: IntArray) -> Units:
+    def pick(self, index: IntArray) -> UnitVectors:
         """The rows of the given places, in the order given."""
         return replace(self, rows=index if self.rows is None else self.rows[index])
 

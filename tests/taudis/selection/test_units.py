@@ -11,7 +11,7 @@ from taudis import memmap as rows_module
 from taudis.errors import DataError
 from taudis.memmap import blocks, identity_of, map_file, take
 from taudis.selection import units as units_module
-from taudis.selection.units import Units, to_unit_length
+from taudis.selection.units import UnitVectors, to_unit_length
 
 
 @given(st.lists(st.tuples(*[st.sampled_from((0.0, 1e-25, 1e-3, 1.0, 1e20))] * 3), max_size=12))
@@ -28,13 +28,13 @@ def test_lengths_are_one_at_any_scale(values):
 def test_nan_and_infinity_are_refused(bad, how):
     raw = np.array([[1, 0], [bad, 0]], np.float32)
     with pytest.raises(DataError, match="NaN or infinity"):
-        Units.of(raw, **how)[:]
+        UnitVectors.of(raw, **how)[:]
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 3), int), np.zeros(4, np.float32), [[1.0]]])
 def test_what_is_no_float_matrix_is_refused(wrong):
     with pytest.raises(DataError, match=r"float matrix \[n, D\], got"):
-        Units.of(wrong)
+        UnitVectors.of(wrong)
 
 
 def test_centring_and_standardising_are_the_textbook_formulas(monkeypatch):
@@ -45,10 +45,12 @@ def test_centring_and_standardising_are_the_textbook_formulas(monkeypatch):
     wanted = raw[order].astype(np.float64)
     wanted -= wanted.mean(axis=0)
     everything = slice(None)
-    assert np.allclose(Units.of(raw, order, centre=True).prepared(everything), wanted, atol=2e-5)
+    assert np.allclose(
+        UnitVectors.of(raw, order, centre=True).prepared(everything), wanted, atol=2e-5
+    )
     spread = wanted.std(axis=0)
     wanted[:, :5] /= spread[:5]
-    got = Units.of(raw, order, standardise=True)
+    got = UnitVectors.of(raw, order, standardise=True)
     assert np.allclose(got.prepared(everything), wanted, atol=1e-3)
     assert not got.prepared(everything)[:, 5].any()  # a constant dimension says nothing
     lengths = np.linalg.norm(got.head(10)[:], axis=1)
@@ -60,9 +62,9 @@ def test_centring_and_standardising_are_the_textbook_formulas(monkeypatch):
 def test_equal_rows_become_zero_not_noise(how):
     row = np.random.default_rng(0).normal(size=(1, 64)).astype(np.float32)
     equal = np.repeat(row, 1001, axis=0)
-    assert not Units.of(equal, **how)[:].any()
+    assert not UnitVectors.of(equal, **how)[:].any()
     equal[::2] = np.nextafter(equal[::2], np.float32(np.inf))  # as another batch size rounds them
-    assert not Units.of(equal, **how)[:].any()
+    assert not UnitVectors.of(equal, **how)[:].any()
 
 
 def test_a_mapped_file_gives_the_same_rows_through_mappings_of_their_own(tmp_path, monkeypatch):
@@ -76,7 +78,7 @@ def test_a_mapped_file_gives_the_same_rows_through_mappings_of_their_own(tmp_pat
     assert np.array_equal(take(mapped, slice(10, 30)), raw[10:30])
     assert type(take(mapped, rows)) is np.ndarray
     assert np.array_equal(take(mapped[4:], rows[:3]), raw[4:][rows[:3]])  # a part of a mapping
-    assert np.array_equal(Units.of(mapped, rows)[:], Units.of(raw, rows)[:])
+    assert np.array_equal(UnitVectors.of(mapped, rows)[:], UnitVectors.of(raw, rows)[:])
     monkeypatch.setattr(rows_module, "WALK_BYTES", 100)
     walked = list(blocks(mapped))
     assert len(walked) > 50 and [start for start, _ in walked[:2]] == [0, 6]
@@ -124,6 +126,8 @@ def test_a_file_that_was_replaced_is_not_read_as_the_one_before(tmp_path):
 
 
 def test_none_and_one():
-    none = Units.of(np.zeros((0, 3), np.float32), centre=True, standardise=True)
+    none = UnitVectors.of(np.zeros((0, 3), np.float32), centre=True, standardise=True)
     assert len(none) == 0 and none.width == 3 and none[:].shape == (0, 3)
-    assert Units.of(np.full((1, 2), 3, np.float32))[:].tolist() == [[pytest.approx(0.5**0.5)] * 2]
+    assert UnitVectors.of(np.full((1, 2), 3, np.float32))[:].tolist() == [
+        [pytest.approx(0.5**0.5)] * 2
+    ]
