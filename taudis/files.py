@@ -1,18 +1,26 @@
-"""Files that are there wholly or not at all, and that say so when a bit has changed.
+"""Atomic writes: a reader finds the old file or the new one, never a part, whatever happens.
 
-A sealed folder holds some files and a `SHA256SUMS` over them in the format of `sha256sum`. It is
-written beside its place, flushed to the disk and moved there in one rename.
+Every file that must not be found half-written goes through this module. The content is written to
+a draft beside its place, flushed to the disk and renamed; then the folder is flushed, too, so that
+a power cut does not undo the rename.
+
+A sealed folder also holds `SHA256SUMS` over its files, in the format of `sha256sum`, so that a
+reader detects a changed bit.
 """
 
 from __future__ import annotations
 
 import ctypes
+import glob
 import hashlib
+import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from taudis.errors import CheckpointError
 
@@ -35,6 +43,116 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def move_into_place(draft: Path, path: Path) -> None:
+    """Give a finished draft file its name, in place of what was there; both are on the disk then.
+
+    Raises OSError.
+    """
+    sync(draft)
+    draft.replace(path)
+    sync(path.parent)
+
+
+@contextmanager
+def draft_file(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[Path]:
+    """An empty file beside `path`, with its suffix, that takes its name when the block ends.
+
+        with draft_file(path) as draft:
+            figure.savefig(draft)
+
+    An error in the block removes the draft; what was at `path` stays. A killed process leaves the
+    draft (see `remove_drafts`).
+
+    private: readable and writable by the owner alone, from the first byte on. durable: flushed to
+    the disk; without it a power cut can leave a damaged file, which only a cache can afford.
+    Raises OSError.
+    """
+    draft = _draft_of(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    os.close(os.open(draft, flags, 0o600 if private else 0o666))
+    try:
+        yield draft
+        if durable:
+            move_into_place(draft, path)
+        else:
+            draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes, *, private: bool = False, durable: bool = True) -> None:
+    """Write a file from bytes; see `draft_file`. Raises OSError."""
+    with draft_file(path, private=private, durable=durable) as draft:
+        draft.write_bytes(data)
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write a file of UTF-8 text, line ends as they are; see `draft_file`. Raises OSError."""
+    write_bytes(path, text.encode("utf-8"), private=private)
+
+
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
+    """Write a value as JSON, piece by piece; see `draft_file`.
+
+    Raises OSError, and TypeError or ValueError for a value that JSON cannot hold.
+    """
+    with draft_file(path, private=private) as draft, draft.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+
+
+@contextmanager
+def draft_folder(folder: Path, *, replace: bool = False, mode: int = 0o700) -> Iterator[Path]:
+    """An empty folder beside `folder` that takes its name when the block ends.
+
+    An error in the block removes the draft. A killed process leaves it (see `remove_drafts`).
+
+    replace: take the place of a folder that holds something, too. A crash at any instant leaves
+    the old folder or the new one at that name. (Where two names cannot be swapped, such as on NFS,
+    two renames do it, and a crash between them leaves none; never a mixture.) mode: the permissions
+    of the folder, less the process's umask. Raises OSError, also for a folder that holds something
+    where `replace` is not given.
+    """
+    draft = _draft_of(folder)
+    draft.mkdir(mode)
+    try:
+        yield draft
+        for path in draft.iterdir():
+            sync(path)
+        sync(draft)
+        if replace and folder.exists():
+            _swap(draft, folder)
+        else:
+            draft.rename(folder)
+        sync(folder.parent)
+    finally:
+        if draft.exists():  # after a swap, its name belongs to the old folder
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft_of(path: Path) -> Path:
+    """A new name beside `path`: hidden, with the suffix that tells libraries the format."""
+    return path.with_name(f".{path.name}.draft-{secrets.token_hex(8)}{path.suffix}")
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove the drafts of `path` that killed writers left. For the only writer of that name."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.draft-*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _swap(draft: Path, folder: Path) -> None:
+    """Give a draft the name of a folder, and the folder the name of the draft."""
+    if not exchange(draft, folder):
+        old = _draft_of(folder)
+        folder.rename(old)
+        draft.rename(folder)
+        old.rename(draft)
+
+
 def _sums(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir() if path.name != SUMS)
     return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
@@ -55,32 +173,16 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def write_sealed(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill an empty folder, seal it, and put it at `folder` in one step.
+    """Let `write` fill an empty folder, seal it, and put it at `folder`; see `draft_folder`.
 
-    What was at `folder` before is replaced: a crash at any instant leaves the old folder or the new
-    one at that name. (Where two names cannot be swapped, such as on NFS, two renames do it, and a
-    crash between them leaves none; never a mixture.) Raises OSError, and what `write` raises.
+    For one writer of a name at a time: drafts that killed writers left are removed. Raises OSError,
+    and what `write` raises.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with draft_folder(folder, replace=True) as draft:
         write(draft)
         (draft / SUMS).write_text(_sums(draft), encoding="utf-8")
-        for path in draft.iterdir():
-            sync(path)
-        sync(draft)
-        if not (folder.exists() and exchange(draft, folder)):
-            if folder.exists():
-                folder.rename(Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)))
-            draft.rename(folder)
-        sync(folder.parent)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    for left in folder.parent.glob(
-        f".{folder.name}.*"
-    ):  # the old one, and drafts of killed writers
-        shutil.rmtree(left, ignore_errors=True)
+    remove_drafts(folder)
 
 
 def verify_sealed(folder: Path, names: tuple[str, ...]) -> None:

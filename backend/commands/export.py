@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from taudis.detector.checkpoint import load_checkpoint, read_card
 from taudis.detector.export import export_torchvision
 from taudis.detector.mask_rcnn import Detector
 from taudis.detector.onnx_export import Agreement, export_onnx
+from taudis.files import draft_folder
 from taudis.types import Target
 
 ONNX_IMAGES = 8
@@ -83,45 +82,37 @@ def export(
         raise RoundError(f"Expected a new or empty folder to export to, {out} holds something.")
     model = serving.model_of(desk, version)
     card = read_card(desk.model_dir(model))
-    draft = _draft_beside(out)
-    try:
-        export_torchvision(desk.model_dir(model), draft)
-        source = _every(desk) if every_image else _validation(desk, card)
-        detector, _ = load_checkpoint(desk.model_dir(model), label_map=source.config.label_map)
-        # The fast detector, as it serves.
-        count, instances = _coco(source, detector.fast(), draft, segmentation)
-        agreement = None
-        if onnx:
-            agreement = export_onnx(detector, draft / "model.onnx", _onnx_images(source))
-        (draft / "README.md").write_text(
-            README.format(
-                version=model,
-                count=len(card["labels"]),
-                labels=", ".join(f"`{name}`" for name in card["labels"]),
-                images=count,
-                which="all" if every_image else "the labelled validation split, with its labels",
-                threshold=detector.config.score_threshold,
-                onnx=ONNX_LINE.format(agreement) if agreement else "",
-            ),
-            encoding="utf-8",
-        )
-        draft.chmod(0o755)  # mkdtemp's is private
-        draft.rename(out)
-    except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise RoundError(f"The export to {out} failed: {error}. Nothing is left.") from error
-        raise
-    return Exported(model, count, instances, agreement, len(source.set_aside))
-
-
-def _draft_beside(out: Path) -> Path:
-    """A folder on the same disk, which is renamed when it is complete."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        with draft_folder(out, mode=0o755) as draft:
+            export_torchvision(desk.model_dir(model), draft)
+            source = _every(desk) if every_image else _validation(desk, card)
+            detector, _ = load_checkpoint(desk.model_dir(model), label_map=source.config.label_map)
+            # The fast detector, as it serves.
+            count, instances = _coco(source, detector.fast(), draft, segmentation)
+            agreement = None
+            if onnx:
+                agreement = export_onnx(detector, draft / "model.onnx", _onnx_images(source))
+            (draft / "README.md").write_text(
+                README.format(
+                    version=model,
+                    count=len(card["labels"]),
+                    labels=", ".join(f"`{name}`" for name in card["labels"]),
+                    images=count,
+                    which="all"
+                    if every_image
+                    else "the labelled validation split, with its labels",
+                    threshold=detector.config.score_threshold,
+                    onnx=ONNX_LINE.format(agreement) if agreement else "",
+                ),
+                encoding="utf-8",
+            )
     except OSError as error:
-        raise RoundError(f"Cannot write beside {out}: {error}. Choose another folder.") from error
+        raise RoundError(
+            f"The export to {out} failed: {error}. Nothing is left. Mend this, or choose another"
+            " folder."
+        ) from error
+    return Exported(model, count, instances, agreement, len(source.set_aside))
 
 
 @dataclass(frozen=True)

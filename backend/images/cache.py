@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 import threading
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from taudis import files
 
-TEMPORARY = ".new-"
+logger = logging.getLogger(__name__)
 
 
 class FileCache:
@@ -42,14 +41,8 @@ class FileCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=TEMPORARY)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                Path(name).replace(self._path(key))
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            # Not durable: a file that a power cut damages is no image, and is fetched again.
+            files.write_bytes(self._path(key), data, private=True, durable=False)
             self._make_room(len(data))
         except OSError as error:
             logger.warning("The image cache cannot be written: %s", error.strerror)

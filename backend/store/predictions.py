@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import StoreError
+from taudis.files import draft_file, remove_drafts
 
 Region = dict[str, Any]
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -58,9 +59,8 @@ def writing(path: Path) -> Iterator[Callable[[Prediction], None]]:
     One after the other, because the regions of a pool of large images do not fit in memory.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    with closing(sqlite3.connect(partial)) as db, db:
+    remove_drafts(path)  # first, since it may be these that fill the disk
+    with draft_file(path) as draft, closing(sqlite3.connect(draft)) as db, db:
         db.execute(_SCHEMA)
 
         def add(found: Prediction) -> None:
@@ -68,7 +68,6 @@ def writing(path: Path) -> Iterator[Callable[[Prediction], None]]:
             db.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", row)
 
         yield add
-    partial.replace(path)
 
 
 def write(path: Path, predictions: Iterable[Prediction]) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from backend.settings import Settings
+from taudis import files
 
 
 def _path(data_dir: Path, project: int) -> Path:
@@ -20,12 +19,7 @@ def save_token(data_dir: Path, project: int, token: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.exists() and path.read_text() == token:
         return
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".token-")  # mode 0600
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
+    files.write_text(path, token, private=True)
 
 
 def token_for(settings: Settings, project: int) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,7 @@ from backend.label_studio.listings import shared_sizes
 from backend.settings import Settings
 from backend.store.database import Lease, Project, Round, Store
 from backend.store.secrets import token_for
+from taudis import files
 
 ADDRESS_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend and restart it."
 
@@ -111,16 +110,7 @@ def image_source(settings: Settings, studio: Studio) -> ImageSource:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    files.write_json(path, value, private=True)
 
 
 def read_json(path: Path) -> Any:

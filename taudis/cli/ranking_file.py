@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from taudis.cli.why import ChosenInstance, chosen_instances, shortest, why
 from taudis.data.pool_format import PoolHeader
 from taudis.errors import DataError
-from taudis.files import sync
+from taudis.files import draft_file
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.types import Pool, Selection
 
@@ -122,13 +121,8 @@ def write_ranked(
     else:
         document = ranked_document(selection, pool, header, params, seed=seed, labelled=labelled)
         lines = iter([json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False), "\n"])
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        draft = Path(folder) / path.name
-        with draft.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(lines)
-        sync(draft)
-        draft.replace(path)
-    sync(path.parent)
+    with draft_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(lines)
 
 
 def _csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -5,7 +5,6 @@ Letters: n detections of an image, H and W its height and width.
 
 from __future__ import annotations
 
-import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from taudis.cli.why import ChosenInstance, Why
 from taudis.detector.adapter import Adapter
 from taudis.detector.mask_rcnn import Detection, Image
 from taudis.errors import DataError
-from taudis.files import sync
+from taudis.files import draft_file
 from taudis.types import BoolArray, FloatArray
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -109,13 +108,9 @@ def draw(
     if not panels:
         raise DataError(f"{path}: expected at least one chosen image to draw, got none.")
     figure = _figure(panels, label_names)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        draft = Path(folder) / path.name
-        options = {} if path.suffix.lower() == ".png" else {"quality": 80, "optimize": True}
+    options = {} if path.suffix.lower() == ".png" else {"quality": 80, "optimize": True}
+    with draft_file(path) as draft:
         figure.savefig(draft, dpi=DPI, pil_kwargs=options)
-        sync(draft)
-        draft.replace(path)
-    sync(path.parent)
 
 
 @dataclass(frozen=True, eq=False)

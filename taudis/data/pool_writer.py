@@ -27,7 +27,7 @@ from taudis.data.pool_format import (
     check_not_lost,
 )
 from taudis.errors import DataError
-from taudis.files import sync
+from taudis.files import move_into_place
 from taudis.memmap import blocks
 from taudis.types import Pool
 
@@ -191,9 +191,7 @@ class PoolWriter:
         with safe_open(draft, framework="numpy") as found:
             if set(found.keys()) != set(ARRAYS):
                 raise DataError(f"{self.path}: was not written as expected; write it again.")
-        sync(draft)
-        draft.replace(self.path)
-        sync(self.path.parent)
+        move_into_place(draft, self.path)
 
     def _write_header(self, file: BinaryIO) -> list[str]:
         """The header of a safetensors file; returns the names in the order of their data.
