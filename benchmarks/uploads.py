@@ -36,7 +36,7 @@ from benchmarks.uploads_life import Life, Options
 from benchmarks.uploads_record import Journal, Memory, requests_of_log, summary, table
 from demo import pictures
 from demo.annotator import Truth
-from demo.stage import BACKEND_USER, ROOT, Backend, label_config, wait_for
+from demo.environment import BACKEND_USER, ROOT, Backend, label_config, wait_for
 from demo.studio import DemoError, LabelStudio, free_port
 from taudis.data.coco import load_coco
 

@@ -23,7 +23,7 @@ from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from backend.store.database import Store
 from demo.annotator import Truth
-from demo.stage import BACKEND_USER, Options, Stage, label_config, set_stage, wait_for
+from demo.environment import BACKEND_USER, Options, Stage, label_config, set_stage, wait_for
 
 SUBMITS = 200
 WARM_UP = 10

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from demo.auto import in_words, perform
-from demo.stage import BACKEND_USER, CONTROLS, ROOT, Options, Stage, set_stage
+from demo.environment import BACKEND_USER, CONTROLS, ROOT, Options, Stage, set_stage
 from demo.studio import DemoError
 from taudis.errors import TaudisError
 

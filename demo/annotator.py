@@ -25,7 +25,7 @@ from backend.label_studio.regions.crop import Crop
 from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
 from backend.label_studio.regions.polygon import mask_to_polygons
 from backend.label_studio.regions.rectangle import box_to_value
-from demo.referee import Done, Served
+from demo.order_check import Done, Served
 from demo.studio import DemoError
 from taudis.data.coco import CocoSamples
 from taudis.types import BoolArray, LabelMap, Target

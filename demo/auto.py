@@ -22,9 +22,9 @@ from backend.label_studio.label_config import parse_label_config
 from backend.store.database import Round, Store
 from demo import report
 from demo.annotator import Annotator, Truth
-from demo.referee import MEANING, Judged, judge
+from demo.environment import Options, Stage, wait_for
+from demo.order_check import MEANING, Judged, judge
 from demo.report import RoundRecord
-from demo.stage import Options, Stage, wait_for
 from demo.studio import DemoError
 from taudis.detector.checkpoint import load_checkpoint
 from taudis.evaluation.metrics import evaluate

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from demo.stage import Backend, Cast, Options, cast_of, label_config
+from demo.environment import Backend, Cast, Options, cast_of, label_config
 from demo.studio import LabelStudio
 from tests.browser.pages import Pages
 

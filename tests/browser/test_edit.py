@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions import decode_annotation, encode_prediction
-from demo.stage import Options, cast_of, label_config
+from demo.environment import Options, cast_of, label_config
 from demo.studio import ADMIN
 from taudis.detector.mask_rcnn import Detection
 from taudis.types import Instances

@@ -12,7 +12,7 @@ from backend.label_studio.regions.brush import decode_rle
 from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
 from backend.store.database import Store
 from demo.annotator import UPLOADED, Annotator, Truth
-from demo.stage import BACKEND_USER, label_config, wait_for
+from demo.environment import BACKEND_USER, label_config, wait_for
 from demo.studio import ADMIN, model_form
 from taudis.types import LabelMap
 from tests.browser.conftest import BUDGET

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from demo.environment import Options, cast_of
 from demo.pictures import KINDS, generate, held_out, picture
-from demo.stage import Options, cast_of
 from demo.studio import DemoError
 
 

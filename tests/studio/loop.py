@@ -20,8 +20,8 @@ from backend.settings import Settings
 from backend.store import predictions
 from backend.store.database import Store
 from demo.annotator import Truth
+from demo.environment import label_config
 from demo.pictures import generate
-from demo.stage import label_config
 from demo.studio import ADMIN, free_port
 from taudis.data.coco import load_coco
 

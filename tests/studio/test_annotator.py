@@ -8,8 +8,8 @@ import pytest
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from demo.annotator import Annotator, Truth
+from demo.order_check import judge
 from demo.pictures import KINDS, generate
-from demo.referee import judge
 from demo.studio import ADMIN
 from taudis.data.coco import load_coco
 

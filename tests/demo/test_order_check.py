@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from demo.referee import MEANING, Done, Served, Verdict, judge
+from demo.order_check import MEANING, Done, Served, Verdict, judge
 
 ORDERS = {"v1": {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0}, "v2": {4: 0.25, 3: 0.5, 2: 0.75, 1: 1.0}}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from demo.__main__ import in_short, shortcomings
-from demo.stage import Options
+from demo.environment import Options
 
 OPTIONS = Options(auto=True, folder=Path(), data=None, images=None)
 GOOD = {
