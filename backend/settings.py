@@ -15,7 +15,8 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import SettingsError
-from taudis.selection.params import Sketch
+from taudis.errors import SelectionError
+from taudis.selection.params import SelectionParams, Sketch
 from taudis.selection.strategies import STRATEGIES
 
 
@@ -83,7 +84,8 @@ class Settings(BaseSettings):
     # --- selection (the paper's letters) ----------------------------------------------------
     strategy: str = Field(
         "taudis",
-        description=f"Query strategy (docs/strategies.md): {', '.join(STRATEGIES)}.",
+        description="Query strategy: a name that `python -m taudis strategies` lists, as"
+        " docs/strategies.md does.",
     )
     uncertainty: Literal["se", "ce", "cm"] = Field("se", description="Instance uncertainty.")
     alpha: float | None = Field(
@@ -271,11 +273,10 @@ def _check_pairs(settings: Settings) -> None:
         raise SettingsError(
             f"ALPHA must be greater than BETA; got {settings.alpha} and {settings.beta}."
         )
-    if settings.strategy == "taudis_cover" and settings.sketch == "guaranteed":
-        raise SettingsError(
-            "SKETCH: expected auto, never or always with STRATEGY=taudis_cover, got 'guaranteed':"
-            " the proof is for covers by single instances. Set another SKETCH, or STRATEGY=taudis."
-        )
+    try:
+        STRATEGIES[settings.strategy].check(SelectionParams(sketch=settings.sketch))
+    except SelectionError as error:
+        raise SettingsError(f"STRATEGY={settings.strategy}: {error}") from None
 
 
 def check_bind(settings: Settings) -> None:

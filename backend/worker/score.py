@@ -26,6 +26,7 @@ from taudis.data.pool_reader import save_pool
 from taudis.detector.checkpoint import read_card
 from taudis.detector.mask_rcnn import Detection, Detector
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
+from taudis.selection.strategies import STRATEGIES
 from taudis.types import Pool
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,6 @@ logger = logging.getLogger(__name__)
 POOL_FILE = "pool.safetensors"
 LABELLED_FILE = "labelled.safetensors"
 """The labelled images as the serving model sees them: a pool file without instances."""
-STARTS_FROM_LABELLED = frozenset({"core_set"})
-"""Query strategies that look at the labelled images too; for others no pass over them is paid."""
 
 READ_AHEAD = 4
 """Images fetched and decoded while the model looks at others,"""
@@ -53,7 +52,7 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
     serving = scoring_model(desk, round_, config.label_map)
     chosen = read_card(desk.model_dir(serving.version)).get(CARD_KEY, {})
     thresholds = thresholds_for(config.label_map, chosen, desk.settings.score_threshold)
-    wanted = bool(tasks) and desk.settings.strategy in STARTS_FROM_LABELLED
+    wanted = bool(tasks) and STRATEGIES[desk.settings.strategy].labelled_embeddings
     labelled = {int(task["id"]): task["data"] for task in annotated} if wanted else {}
     total = len(tasks) + len(labelled)
     set_aside: dict[int, str] = {}

@@ -16,11 +16,11 @@ from backend.store.database import Round
 from backend.store.predictions import Region
 from backend.worker.common import Report, Result
 from backend.worker.context import Desk, read_json, state_of, version_name, write_json
-from backend.worker.score import LABELLED_FILE, POOL_FILE, STARTS_FROM_LABELLED
+from backend.worker.score import LABELLED_FILE, POOL_FILE
 from taudis.data.pool_reader import load_pool
 from taudis.errors import DataError
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.strategies import query
+from taudis.selection.strategies import STRATEGIES, query
 from taudis.types import Instances, Pool, Selection, Uncertainty
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def _pool_of(desk: Desk, round_: Round) -> tuple[Pool, dict[int, str], str]:
 def labelled_of(desk: Desk, round_: Round, strategy: str, pool: Pool) -> tuple[Labelled, str]:
     """What the strategy may know of the labelled images; and why that is less than it asks for."""
     nothing = Labelled(mean_instances=_seed_mean(desk, round_))
-    if strategy not in STARTS_FROM_LABELLED or not len(pool):
+    if not STRATEGIES[strategy].labelled_embeddings or not len(pool):
         return nothing, ""
     without = f"{strategy} went without the labelled images"
     path = desk.round_dir(round_) / LABELLED_FILE

@@ -1,32 +1,219 @@
-"""Appendix D: what TAUDIS is compared with, as far as one figure of each image decides.
+"""Appendix D: random order, and the strategies that rank images by one figure, as a table.
 
-Core-set and TAUDIS-IMG have modules of their own. All strategies order the whole pool: ties by a
-hash of seed and image id, images without detections last in the order of that hash.
+The figure of an image is for example the mean entropy of its detections. A new entry of `FIGURES`
+is a new strategy. Core-set, round-robin and TAUDIS-IMG of appendix D have modules of their own.
+
+Every strategy orders the whole pool. Ties go by a hash of seed and image id. Images without
+detections come last, in the order of that hash.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from taudis.selection.image_order import (
-    by_place,
-    figure_reasons,
-    mean_by_image,
-    order_by,
-    size_weighted,
-    sum_by_group,
-    weighted_by_image,
-)
+from taudis.errors import SelectionError
 from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget
-from taudis.selection.reasons import counted
+from taudis.selection.reasons import NO_DETECTIONS, counted
 from taudis.selection.seeding import seeded_hash
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
 WSE = "weighted segmentation entropy"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A query strategy that ranks images by one figure; a call orders a pool.
+
+    The figure of an image depends on this image alone, so the order of two images does not change
+    when other images enter or leave the pool.
+    """
+
+    strategy: str
+    figure: Callable[[Pool], FloatArray]  # pool -> [I] float64, one figure an image
+    label: str  # the figure in words, for reasons
+    source: str  # where in the paper
+    detections: str  # what it reads of the detections
+    use: str  # when to use it, one sentence
+    formula: str = ""  # what the label alone does not say
+    lowest_first: bool = False
+
+    @property
+    def ranks_by(self) -> str:
+        """The figure in words, and which images come first."""
+        figure = f"{self.label} ({self.formula})" if self.formula else self.label
+        return f"{figure}, the {'lowest' if self.lowest_first else 'highest'} first"
+
+    def __call__(
+        self,
+        pool: Pool,
+        *,
+        budget: int,
+        labelled: Labelled,
+        params: SelectionParams,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> Selection:
+        """The images by this figure. Utilities are the figure, negated if the lowest is first.
+
+        Neither `labelled` nor `params` is read. Raises SelectionError for a budget below 0, and for
+        an image without an area if the figure weights by area.
+        """
+        images = check_budget(budget, pool)
+        figure = self.figure(pool)
+        utilities = -figure if self.lowest_first else figure
+        order = order_by(pool, utilities, seed)
+        reasons = figure_reasons(pool, order, self.label, figure)
+        return Selection(self.strategy, order, utilities, reasons, images)
+
+
+ONE_AS_GOOD_AS_MANY = "One unsure object alone in its image ranks as high as twenty of them do."
+LARGE_AND_MANY = "It favours images with many objects, and with objects that fill much of the area."
+WEIGHTED_SUM = "summed over the detections, each weighted by its mask's share of the image"
+
+FIGURES = (
+    Figure(
+        "margin",
+        # An image without detections counts as sure: a margin of 1.
+        lambda pool: mean_by_image(pool, pool.uncertainty.cm, empty=1.0),
+        "mean classification margin",
+        source="appendix D, Eq. 1; CM of figure B.1",
+        detections="CM",
+        use=f"{ONE_AS_GOOD_AS_MANY} In the paper's figure B.1 it is no better than random order.",
+        lowest_first=True,
+    ),
+    Figure(
+        "average_ce",
+        lambda pool: mean_by_image(pool, pool.uncertainty.ce),
+        "mean classification entropy",
+        source="figure B.1, Eq. 2",
+        detections="CE",
+        use=ONE_AS_GOOD_AS_MANY,
+    ),
+    Figure(
+        "average_se",
+        lambda pool: mean_by_image(pool, pool.uncertainty.se),
+        "mean segmentation entropy",
+        source="figure B.1, Eq. 3",
+        detections="SE",
+        use=ONE_AS_GOOD_AS_MANY,
+    ),
+    Figure(
+        "wce",
+        lambda pool: weighted_by_image(pool, pool.uncertainty.ce),
+        "weighted classification entropy",
+        source="appendix D, Eq. 4",
+        detections="CE, mask area",
+        use=LARGE_AND_MANY,
+        formula=WEIGHTED_SUM,
+    ),
+    Figure(
+        "wse",
+        lambda pool: weighted_by_image(pool, pool.uncertainty.se),
+        WSE,
+        source="appendix D, Eq. 5",
+        detections="SE, mask area",
+        use=LARGE_AND_MANY,
+        formula=WEIGHTED_SUM,
+    ),
+)
+"""The strategies that rank by one figure, in the order of the paper."""
+
+
+# --- figures of images -----------------------------------------------------------------------
+
+
+def sum_by_group(group: IntArray, values: FloatArray, groups: int) -> FloatArray:
+    """Sum of the values [n] by `group` [n] (0..groups-1), [groups] float64; 0 for an empty group.
+
+    Within a group, values are added in ascending order. Float sums depend on the order of their
+    terms, so this makes them independent of the order of the pool's rows.
+    """
+    wide = np.asarray(values, np.float64)
+    order = np.lexsort((wide, group))
+    return np.bincount(group[order], weights=wide[order], minlength=groups).astype(np.float64)
+
+
+def detections_by_image(pool: Pool) -> IntArray:
+    """Number of detections of each image, [I]."""
+    return np.bincount(pool.instances.image_index, minlength=len(pool))
+
+
+def mean_by_image(pool: Pool, values: FloatArray, *, empty: float = 0.0) -> FloatArray:
+    """Plain average of the instances' values [N] by image, [I] float64 (figure B.1).
+
+    Images without detections get `empty`.
+    """
+    found = detections_by_image(pool)
+    total = sum_by_group(pool.instances.image_index, values, len(pool))
+    return np.where(found > 0, total / np.maximum(found, 1), empty)
+
+
+def size_weighted(pool: Pool, values: FloatArray) -> FloatArray:
+    """s_n x value_n [N] float64, the terms of Eq. 4 and 5.
+
+    s_n is the mask's area over the image's area, about 0..1. Raises SelectionError for an image
+    without an area.
+    """
+    areas = pool.sizes.astype(np.float64).prod(axis=1)
+    if not (areas > 0).all():
+        row = int(np.argmin(areas > 0))
+        raise SelectionError(
+            f"Pool.sizes: expected (height, width) from 1 px on, got {pool.sizes[row].tolist()} "
+            f"for image {pool.image_ids[row]}; leave the image out or read its size again."
+        )
+    share = np.asarray(pool.mask_areas, np.float64) / areas[pool.instances.image_index]
+    terms: FloatArray = share * np.asarray(values, np.float64)
+    return terms
+
+
+def weighted_by_image(pool: Pool, values: FloatArray) -> FloatArray:
+    """WCE (Eq. 4) or WSE (Eq. 5) of each image, [I] float64; 0 for an image without detections.
+
+    values: [N] CE_n or SE_n. Raises SelectionError like `size_weighted`.
+    """
+    return sum_by_group(pool.instances.image_index, size_weighted(pool, values), len(pool))
+
+
+# --- orders and their reasons ----------------------------------------------------------------
+
+
+def order_by(pool: Pool, figure: FloatArray, seed: int) -> IntArray:
+    """Image rows [I], the largest `figure` [I] first; images without detections last.
+
+    Ties go by a hash of seed and image id, and so do the images without detections.
+    """
+    empty = detections_by_image(pool) == 0
+    figure = np.where(empty, 0.0, figure)
+    return np.lexsort((seeded_hash(pool.image_ids, seed), -figure, empty))
+
+
+def by_place(order: IntArray) -> FloatArray:
+    """Utilities [I] float64 of an order that no figure makes: I for the first image down to 1."""
+    utilities = np.empty(len(order))
+    utilities[order] = len(order) - np.arange(len(order))
+    return utilities
+
+
+def figure_reasons(
+    pool: Pool, order: IntArray, label: str, figure: FloatArray, *, after: str = ""
+) -> tuple[str, ...]:
+    """A sentence for each image row of `order`: its figure [I] in words, and how many detections.
+
+    label: the figure in words. after: the end of the sentence.
+    """
+    found = detections_by_image(pool)
+    return tuple(
+        f"{label} {figure[row]:.3f} of its {counted(int(found[row]), 'detection')}{after}"
+        if found[row]
+        else NO_DETECTIONS
+        for row in order.tolist()
+    )
+
+
+# --- random order ----------------------------------------------------------------------------
 
 
 def random(
@@ -40,9 +227,8 @@ def random(
 ) -> Selection:
     """Images in the order of a hash of seed and image id (the paper's random strategy).
 
-    An image keeps its place relative to the others when images come or go, and whatever the order
-    of the pool's rows. Neither `labelled` nor `params` is looked at. Raises SelectionError for a
-    budget below 0.
+    The order of two images does not change when other images enter or leave the pool. Neither
+    `labelled` nor `params` is read. Raises SelectionError for a budget below 0.
     """
     images = check_budget(budget, pool)
     words = seeded_hash(pool.image_ids, seed)
@@ -53,190 +239,3 @@ def random(
         reasons=("seeded random place",) * len(pool),
         budget=images,
     )
-
-
-def margin(
-    pool: Pool,
-    *,
-    budget: int,
-    labelled: Labelled,
-    params: SelectionParams,
-    seed: int,
-    progress: Progress | None = None,
-) -> Selection:
-    """Average classification margin (Appendix D, and CM in figure B.1), the lowest first.
-
-    Utilities are minus the mean CM_n, -1..0; an image without detections counts as sure, -1.
-    Neither `labelled` nor `params` is looked at. Raises SelectionError for a budget below 0.
-    """
-    mean = mean_by_image(pool, pool.uncertainty.cm, empty=1.0)
-    return _by_figure("margin", pool, budget, seed, -mean, mean, "mean classification margin")
-
-
-def average_ce(
-    pool: Pool,
-    *,
-    budget: int,
-    labelled: Labelled,
-    params: SelectionParams,
-    seed: int,
-    progress: Progress | None = None,
-) -> Selection:
-    """Plain average of the classification entropies CE_n (figure B.1), the highest first.
-
-    Neither `labelled` nor `params` is looked at. Raises SelectionError for a budget below 0.
-    """
-    mean = mean_by_image(pool, pool.uncertainty.ce)
-    return _by_figure("average_ce", pool, budget, seed, mean, mean, "mean classification entropy")
-
-
-def average_se(
-    pool: Pool,
-    *,
-    budget: int,
-    labelled: Labelled,
-    params: SelectionParams,
-    seed: int,
-    progress: Progress | None = None,
-) -> Selection:
-    """Plain average of the segmentation entropies SE_n (figure B.1), the highest first.
-
-    Neither `labelled` nor `params` is looked at. Raises SelectionError for a budget below 0.
-    """
-    mean = mean_by_image(pool, pool.uncertainty.se)
-    return _by_figure("average_se", pool, budget, seed, mean, mean, "mean segmentation entropy")
-
-
-def wce(
-    pool: Pool,
-    *,
-    budget: int,
-    labelled: Labelled,
-    params: SelectionParams,
-    seed: int,
-    progress: Progress | None = None,
-) -> Selection:
-    """Weighted classification entropy, sum of s_n x CE_n (Eq. 4), the highest first.
-
-    s_n is the mask's area over the image's. Neither `labelled` nor `params` is looked at. Raises
-    SelectionError for a budget below 0 or an image without an area.
-    """
-    sums = weighted_by_image(pool, pool.uncertainty.ce)
-    return _by_figure("wce", pool, budget, seed, sums, sums, "weighted classification entropy")
-
-
-def wse(
-    pool: Pool,
-    *,
-    budget: int,
-    labelled: Labelled,
-    params: SelectionParams,
-    seed: int,
-    progress: Progress | None = None,
-) -> Selection:
-    """Weighted segmentation entropy, sum of s_n x SE_n (Eq. 5), the highest first.
-
-    s_n is the mask's area over the image's. Neither `labelled` nor `params` is looked at. Raises
-    SelectionError for a budget below 0 or an image without an area.
-    """
-    sums = weighted_by_image(pool, pool.uncertainty.se)
-    return _by_figure("wse", pool, budget, seed, sums, sums, WSE)
-
-
-def _by_figure(
-    strategy: str,
-    pool: Pool,
-    budget: int,
-    seed: int,
-    utilities: FloatArray,
-    figure: FloatArray,
-    name: str,
-) -> Selection:
-    """The pool by falling utilities [I]; the reasons tell `figure` [I] under its name."""
-    images = check_budget(budget, pool)
-    order = order_by(pool, utilities, seed)
-    reasons = figure_reasons(pool, order, name, figure)
-    return Selection(strategy, order, utilities, reasons, images)
-
-
-@dataclass(frozen=True)
-class _Turn:
-    """One image that a label took, and why it was the label's best."""
-
-    row: int
-    label: int  # 1..K
-    entropy: float  # WSE(c_k) of the image
-    detections: int  # of that label in the image
-
-
-def round_robin(
-    pool: Pool,
-    *,
-    budget: int,
-    labelled: Labelled,
-    params: SelectionParams,
-    seed: int,
-    progress: Progress | None = None,
-) -> Selection:
-    """Labels 1..K in turn take their untaken image of the highest WSE(c_k), until B are taken.
-
-    Appendix D after [48]; c_k is the label of the detection. A label that no untaken image holds
-    is passed over. The images after the first B go by their WSE (Eq. 5). Utilities are I - place.
-    Neither `labelled` nor `params` is looked at. Raises SelectionError for a budget below 0 or an
-    image without an area.
-    """
-    images = check_budget(budget, pool)
-    head = _take_turns(_queues(pool, seed), images)
-    taken = [turn.row for turn in head]
-    figure = weighted_by_image(pool, pool.uncertainty.se)
-    tail = order_by(pool, figure, seed)
-    tail = tail[~np.isin(tail, taken)]
-    order = np.concatenate([np.array(taken, np.int64), tail])
-    return Selection(
-        strategy="round_robin",
-        order=order,
-        utilities=by_place(order),
-        reasons=(
-            *(_turn_reason(turn) for turn in head),
-            *figure_reasons(pool, tail, WSE, figure, after=", after the labels' turns"),
-        ),
-        budget=images,
-        diagnostics={"turns": len(head), "labels": len({turn.label for turn in head})},
-    )
-
-
-def _queues(pool: Pool, seed: int) -> list[Iterator[_Turn]]:
-    """For each label that was detected, in the order of the label map: its images, best first."""
-    images = max(1, len(pool))
-    keys = pool.instances.labels.astype(np.int64) * images + pool.instances.image_index
-    pairs, pair = np.unique(keys, return_inverse=True)
-    labels, rows = np.divmod(pairs, images)
-    entropy = sum_by_group(pair, size_weighted(pool, pool.uncertainty.se), len(pairs))
-    detections = np.bincount(pair, minlength=len(pairs))
-    best = np.lexsort((seeded_hash(pool.image_ids[rows], seed), -entropy, labels))
-
-    def queue(places: IntArray) -> Iterator[_Turn]:
-        for i in places:  # made when asked for: few of a large pool's images get a turn
-            yield _Turn(int(rows[i]), int(labels[i]), float(entropy[i]), int(detections[i]))
-
-    ends = np.flatnonzero(np.diff(labels[best])) + 1
-    return [queue(places) for places in np.split(best, ends)]
-
-
-def _take_turns(queues: list[Iterator[_Turn]], count: int) -> list[_Turn]:
-    """Up to `count` turns: each queue in turn gives its first image that none has taken."""
-    waiting = deque(queues)
-    taken: dict[int, _Turn] = {}
-    while waiting and len(taken) < count:
-        queue = waiting.popleft()
-        turn = next((turn for turn in queue if turn.row not in taken), None)
-        if turn is not None:  # else the label has nothing left and no further turn
-            taken[turn.row] = turn
-            waiting.append(queue)
-    return list(taken.values())
-
-
-def _turn_reason(turn: _Turn) -> str:
-    """The sentence of an image that a label took."""
-    of = counted(turn.detections, "detection")
-    return f"turn of label {turn.label}: {WSE} {turn.entropy:.3f} of its {of} of that label"

@@ -13,43 +13,59 @@ from taudis.selection.similarity import SIGMA_CEILING, quantile_sigma
 from taudis.selection.vote import Ranking, Tier
 from taudis.types import IntArray
 
-_VOTED, _CANDIDATE, _DETECTED = int(Tier.VOTED), int(Tier.CANDIDATE), int(Tier.DETECTED)
+_CANDIDATE, _DETECTED = int(Tier.CANDIDATE), int(Tier.DETECTED)
+
+NO_DETECTIONS = "no detections; seeded random place"
+"""The reason of an image without detections, under every strategy that reads detections."""
 
 
 def explain(ranking: Ranking, cover: Cover, image: IntArray, candidates: int) -> tuple[str, ...]:
-    """One sentence for each rank [I], in the order of the ranking.
+    """One sentence for each rank [I] of Algorithm 1, in the order of the ranking.
 
-    `image` [N] is the image row of each instance, candidates first; `cover.picks` are its rows.
+    image: [N] image row of each instance, candidates first. `cover.picks` are rows of it.
+    candidates: C.
     """
+    voted = int((ranking.tiers == Tier.VOTED).sum())  # voted images come first in the order
+    head, tail = ranking.order[:voted], ranking.order[voted:]
     images = len(ranking.order)
     chosen = np.bincount(image[cover.picks], minlength=images)
     uncertain = np.bincount(image[:candidates], minlength=images)
-    detections = np.bincount(image, minlength=images)
     new = cover.gains * (cover.layers == 0)
     gained = np.bincount(image[cover.picks], weights=new, minlength=images).astype(np.int64)
-    first = np.select(
-        [ranking.tiers == Tier.VOTED, ranking.tiers == Tier.CANDIDATE],
-        [ranking.votes, ranking.candidate_uncertainty],
-        ranking.mean_uncertainty,
+    columns = (each[head].tolist() for each in (ranking.votes, chosen, uncertain, gained))
+    return (
+        *(_voted(*figures) for figures in zip(*columns, strict=True)),
+        *explain_rest(ranking, tail, image, candidates, "no votes"),
     )
-    # Lists, since a large pool's sentences would spend their time in numpy's scalars.
-    rows = zip(
-        *(each[ranking.order].tolist() for each in
-          (ranking.tiers, first, chosen, uncertain, detections, gained)), strict=True,
-    )  # fmt: skip
+
+
+def explain_rest(
+    ranking: Ranking, rows: IntArray, image: IntArray, candidates: int, start: str
+) -> list[str]:
+    """One sentence for each image row of `rows`, none of which has a vote: what ranks it.
+
+    image: [N] image row of each instance, candidates first. candidates: C. start: why the image is
+    not among the first ones, for example "no votes".
+    """
+    images = len(ranking.order)
+    uncertain = np.bincount(image[:candidates], minlength=images)
+    detections = np.bincount(image, minlength=images)
+    summed, mean = ranking.candidate_uncertainty, ranking.mean_uncertainty
+    # Lists, since formatting numpy scalars one by one is slow for a large pool.
+    columns = [each[rows].tolist() for each in (ranking.tiers, summed, uncertain, mean, detections)]
     sentences = []
-    for tier, figure, picked, unsure, found, covers in rows:
-        if tier == _VOTED:
-            sentences.append(_voted(figure, picked, unsure, covers))
-        elif tier == _CANDIDATE:
-            count = counted(unsure, "uncertain instance")
-            sentences.append(f"no votes; summed uncertainty {figure:.3f} of its {count}")
+    for tier, total, unsure, average, found in zip(*columns, strict=True):
+        if tier == _CANDIDATE:
+            of = counted(unsure, "uncertain instance")
+            sentences.append(f"{start}; summed uncertainty {total:.3f} of its {of}")
         elif tier == _DETECTED:
-            mean = f"mean uncertainty {figure:.3f} of its {counted(found, 'detection')}"
-            sentences.append(f"no votes and no uncertain instance; {mean}")
+            of = counted(found, "detection")
+            sentences.append(
+                f"{start} and no uncertain instance; mean uncertainty {average:.3f} of its {of}"
+            )
         else:
-            sentences.append("no detections; seeded random place")
-    return tuple(sentences)
+            sentences.append(NO_DETECTIONS)
+    return sentences
 
 
 def counted(number: int, noun: str) -> str:
@@ -73,7 +89,11 @@ def _voted(votes: float, chosen: int, uncertain: int, covered: int) -> str:
 
 
 def covering_sentence(covered: int, layer: int, uncertain: int) -> str:
-    """Why an image was picked as a set of the cover (`taudis_cover`)."""
+    """Why `taudis_cover` picked an image.
+
+    covered: pool instances that the image newly covers. layer: of the cover, 0 the first one.
+    uncertain: the image's candidates.
+    """
     whose = f"its {counted(uncertain, 'uncertain instance')}"
     if layer:
         return f"{whose}: picked after the cover was complete"
@@ -82,7 +102,11 @@ def covering_sentence(covered: int, layer: int, uncertain: int) -> str:
 
 
 def coverage(cover: Cover, instances: int) -> dict[str, float | int | str | None]:
-    """How far the first layer got: share of all instances, and the pick that completed it."""
+    """What the first layer covered, as diagnostics of a Selection.
+
+    `coverage` and `coverable` are shares of all instances. `saturation_pick` is the number of picks
+    after which everything that the candidates reach was covered.
+    """
     return {
         "coverage": cover.covered / instances if instances else 0.0,
         "coverable": cover.coverable / instances if instances else 0.0,
@@ -97,11 +121,14 @@ def saturation_warning(
     sigma: float,
     sample: Callable[[], npt.NDArray[np.floating[Any]]],
 ) -> tuple[str, ...]:
-    """A warning if the cover was complete before B picks, naming the sigma at which it would not.
+    """A warning if the cover was complete before B picks, with a sigma at which it would not be.
 
-    That sigma is an estimate: the quantile of the sampled similarities [S] that leaves each
-    candidate about 1/B of the pool, and at most a quarter of what it covers now, so that fewer than
-    B of them can hardly cover it.
+    candidates: the sets of the cover. sample: gives sampled similarities [S]; called only if there
+    is a warning.
+
+    The named sigma is an estimate: the quantile of the similarities at which a candidate covers
+    about 1/B of the pool, and at most a quarter of what it covers now. Then fewer than B picks can
+    hardly cover everything.
     """
     done = cover.saturation_pick
     if done is None or done >= min(budget, candidates):

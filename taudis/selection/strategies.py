@@ -1,23 +1,25 @@
-"""The table NAME -> query strategy; one signature for all.
+"""All query strategies by name, with one signature.
 
-A new strategy is a function with the signature of `QueryStrategy` and an entry in `STRATEGIES`;
-tests/taudis/selection/test_strategies.py then holds it to the contract, and docs/strategies.md
-lists it.
+A new strategy that ranks by one figure is an entry of `taudis.selection.baselines.FIGURES`. Every
+other is a function with the signature of `QueryStrategy` and an entry of `STRATEGIES` below.
+tests/taudis/selection/test_strategies.py holds each entry to the contract; the command line, the
+settings and docs/strategies.md take their names from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from taudis.errors import SelectionError
 from taudis.selection.algorithm1 import taudis
-from taudis.selection.baselines import average_ce, average_se, margin, random, round_robin, wce, wse
+from taudis.selection.baselines import FIGURES, Figure, random
 from taudis.selection.core_set import core_set
 from taudis.selection.params import Labelled, Progress, SelectionParams
-from taudis.selection.taudis_cover import taudis_cover
+from taudis.selection.round_robin import round_robin
+from taudis.selection.taudis_cover import check_sketch, taudis_cover
 from taudis.selection.taudis_img import taudis_img
 from taudis.types import Pool, Selection
 
@@ -25,8 +27,9 @@ from taudis.types import Pool, Selection
 class QueryStrategy(Protocol):
     """Orders a pool for annotation.
 
-    The result is a total order of all images, equal for equal content, seed and parameters, and
-    for every permutation of the pool. Raises SelectionError for parameters it cannot work with.
+    The result is a total order of all images. Equal content, seed and parameters give an equal
+    result, whatever the order of the pool's rows. Raises SelectionError for parameters that the
+    strategy cannot work with.
     """
 
     def __call__(
@@ -42,16 +45,25 @@ class QueryStrategy(Protocol):
         """Order the pool's images; `budget` B is the number of images to annotate next."""
 
 
+def accept_all(params: SelectionParams) -> None:
+    """Accept parameters of any values: the check of most strategies."""
+
+
 @dataclass(frozen=True)
 class Strategy:
-    """A query strategy with what a person needs to know to choose it; calling it runs it."""
+    """A query strategy with what a person needs to know to choose it. A call runs it."""
 
     run: QueryStrategy
-    ranks_by: str  # one line, as the table of docs/strategies.md shows it
+    ranks_by: str  # one line
     source: str  # where in the paper
-    instances: str  # what of the detections it looks at
-    image_embeddings: bool  # whether it looks at them
+    use: str  # when to use it, one to three sentences
+    detections: str = ""  # what it reads of the detections; empty: nothing
+    image_embeddings: bool = False  # whether it reads them
+    labelled_embeddings: bool = False  # whether it reads the image embeddings of labelled images
+    independent: bool = False  # whether other images leave the order of two images as it is
     seed: str = "ties, images without detections"  # what the seed decides
+    check: Callable[[SelectionParams], None] = accept_all
+    """Raises SelectionError for parameters that the strategy cannot work with."""
 
     def __call__(
         self,
@@ -69,94 +81,122 @@ class Strategy:
         )
 
 
+def by_figure(figure: Figure) -> Strategy:
+    """The strategy of an entry of `FIGURES`."""
+    return Strategy(
+        figure,
+        figure.ranks_by,
+        figure.source,
+        figure.use,
+        detections=figure.detections,
+        independent=True,
+    )
+
+
+SEED_OF_COVERS = "ties, images without detections, the sample behind the adaptive sigma"
+
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         "taudis": Strategy(
             taudis,
             "votes of uncertain instances that together cover the pool's instances",
             "Algorithm 1",
-            "uncertainty, embedding",
-            False,
-            "ties, images without detections, the sample behind the adaptive sigma",
+            "It is the paper's method and the default. It needs instance embeddings that tell"
+            " objects apart; its warnings say when they do not. Its images are not always more"
+            " diverse than random ones ([measured](selection.md)).",
+            detections="uncertainty, embedding",
+            seed=SEED_OF_COVERS,
         ),
         "taudis_cover": Strategy(
             taudis_cover,
             "images whose uncertain instances together cover the pool's instances",
             "beyond the paper",
-            "uncertainty, embedding",
-            False,
-            "ties, images without detections, the sample behind the adaptive sigma",
+            "An image counts once for everything that its uncertain instances resemble, so two"
+            " similar instances of one image count once. It needs neither beta nor a vote.",
+            detections="uncertainty, embedding",
+            seed=SEED_OF_COVERS,
+            check=check_sketch,
         ),
         "taudis_img": Strategy(
             taudis_img,
             "uncertain images (WSE) that together cover the pool's images",
             "Algorithm 2",
-            "SE, mask area",
-            True,
-            "ties, images without detections, the sample behind the adaptive sigma",
+            "It needs no embeddings of instances. Compared with `taudis`, it shows what the"
+            " instance level is worth.",
+            detections="SE, mask area",
+            image_embeddings=True,
+            seed=SEED_OF_COVERS,
         ),
         "random": Strategy(
-            random, "a hash of seed and image id", "section 4", "no", False, "everything"
+            random,
+            "a hash of seed and image id",
+            "section 4",
+            "Every other strategy has to beat it. It is also the unbiased choice for a validation"
+            " set.",
+            independent=True,
+            seed="everything",
         ),
-        "margin": Strategy(
-            margin,
-            "mean classification margin, the lowest first",
-            "appendix D, Eq. 1; CM of figure B.1",
-            "CM",
-            False,
-        ),
-        "average_ce": Strategy(
-            average_ce, "mean classification entropy", "figure B.1, Eq. 2", "CE", False
-        ),
-        "average_se": Strategy(
-            average_se, "mean segmentation entropy", "figure B.1, Eq. 3", "SE", False
-        ),
-        "wce": Strategy(
-            wce,
-            "classification entropy, summed with the mask's share of the image as weight",
-            "appendix D, Eq. 4",
-            "CE, mask area",
-            False,
-        ),
-        "wse": Strategy(
-            wse,
-            "segmentation entropy, summed with the mask's share of the image as weight",
-            "appendix D, Eq. 5",
-            "SE, mask area",
-            False,
-        ),
+        **{figure.strategy: by_figure(figure) for figure in FIGURES},
         "core_set": Strategy(
             core_set,
             "distance to the nearest labelled or picked image, the farthest first",
             "appendix D, [35]",
-            "no",
-            True,
-            "ties, the first image where none is labelled",
+            "It needs no detections. Use it for the first round, with embeddings of a pretrained"
+            " backbone, or while the detector is too weak for its uncertainty to mean anything.",
+            image_embeddings=True,
+            labelled_embeddings=True,
+            seed="ties, the first image where none is labelled",
         ),
         "round_robin": Strategy(
             round_robin,
             "labels in turn take their image of the highest WSE; after B images by WSE",
             "appendix D, [48]",
-            "SE, mask area, label",
-            False,
+            "Use it where rare labels must not be forgotten: each label gets its turn, however few"
+            " objects it has.",
+            detections="SE, mask area, label",
         ),
     }
 )
 """Every query strategy by the name that settings and command lines use."""
 
 
+def find(name: str) -> Strategy:
+    """The strategy of a name. Raises SelectionError for an unknown name."""
+    try:
+        return STRATEGIES[name]
+    except KeyError:
+        raise SelectionError(
+            f"strategy: expected one of {', '.join(STRATEGIES)}, got {name!r}."
+        ) from None
+
+
 def strategies_table() -> str:
-    """The strategies as a Markdown table, which docs/strategies.md holds."""
+    """The strategies as Markdown, which docs/strategies.md holds: a table, and when to use each."""
     head = (
-        "| name | ranks by | source in the paper | looks at of the detections "
-        "| image embeddings | the seed decides |"
+        "| name | ranks by | source in the paper | reads of the detections "
+        "| image embeddings | order of two images depends on | the seed decides |"
     )
-    lines = [head, "|---|---|---|---|---|---|"]
-    for name, told in STRATEGIES.items():
-        embeddings = "yes" if told.image_embeddings else "no"
-        cells = (f"`{name}`", told.ranks_by, told.source, told.instances, embeddings, told.seed)
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for name, strategy in STRATEGIES.items():
+        cells = (
+            f"`{name}`",
+            strategy.ranks_by,
+            strategy.source,
+            strategy.detections or "nothing",
+            _embeddings_read(strategy),
+            "these two" if strategy.independent else "the whole pool",
+            strategy.seed,
+        )
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    uses = [f"- `{name}`: {strategy.use}" for name, strategy in STRATEGIES.items()]
+    return "\n".join([*lines, "", *uses])
+
+
+def _embeddings_read(strategy: Strategy) -> str:
+    """Whose image embeddings a strategy reads, as a cell of the table."""
+    if not strategy.image_embeddings:
+        return "no"
+    return "yes, and those of labelled images" if strategy.labelled_embeddings else "yes"
 
 
 def query(
@@ -170,12 +210,6 @@ def query(
     progress: Progress | None = None,
 ) -> Selection:
     """Order the pool by the named strategy. Raises SelectionError for an unknown name."""
-    try:
-        strategy = STRATEGIES[name]
-    except KeyError:
-        raise SelectionError(
-            f"strategy: expected one of {', '.join(sorted(STRATEGIES))}, got {name!r}."
-        ) from None
-    return strategy(
+    return find(name)(
         pool, budget=budget, labelled=labelled, params=params, seed=seed, progress=progress
     )

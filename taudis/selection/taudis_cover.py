@@ -1,9 +1,9 @@
-"""`taudis_cover`, beyond the paper: cover the instances by images, without a vote.
+"""`taudis_cover`, a strategy of our own: choose images, not instances, to cover the pool.
 
-Algorithm 1 chooses instances that cover the pool and then asks which images hold most of them; two
-chosen instances of one image count twice, though both come with one label. Here the sets of the
-cover are the images themselves: an image covers what any of its candidates covers. Greedy's picks
-are the ranking; neither beta nor a vote is needed.
+Algorithm 1 chooses instances that cover the pool, and then the images that hold most of the chosen
+instances. But people label whole images. Here greedy maximum cover chooses the images: an image
+covers every pool instance that one of its candidates covers. The order of the picks is the order of
+the images, so neither beta nor a vote is needed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ import numpy as np
 
 from taudis.errors import SelectionError
 from taudis.selection.algorithm1 import acquisition, priority_order
+from taudis.selection.baselines import by_place
 from taudis.selection.cover import Cover, greedy_cover, scaled_counts
 from taudis.selection.graph import similarity_graph
-from taudis.selection.image_order import by_place
 from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget, multiple
-from taudis.selection.reasons import coverage, covering_sentence, explain, saturation_warning
+from taudis.selection.reasons import (
+    coverage,
+    covering_sentence,
+    explain_rest,
+    saturation_warning,
+)
 from taudis.selection.similarity import (
     SAMPLE_COLUMNS,
     SAMPLE_ROWS,
@@ -28,10 +33,20 @@ from taudis.selection.similarity import (
     hash_sample,
 )
 from taudis.selection.units import Float32, UnitVectors
-from taudis.selection.vote import rank_images
-from taudis.types import IntArray, Pool, Selection
+from taudis.selection.vote import Ranking, rank_images
+from taudis.types import FloatArray, IntArray, Pool, Selection
 
 
+def check_sketch(params: SelectionParams) -> None:
+    """Raise SelectionError for `sketch="guaranteed"`, whose proof does not hold for images."""
+    if params.sketch == "guaranteed":
+        raise SelectionError(
+            "sketch: expected auto, never or always for taudis_cover, got 'guaranteed': the proof"
+            " is for covers by single instances."
+        )
+
+
+# One long function, so that it can be read against the lines of Algorithm 1.
 def taudis_cover(
     pool: Pool,
     *,
@@ -43,86 +58,62 @@ def taudis_cover(
 ) -> Selection:
     """Lines 4-6 of Algorithm 1, then the B images whose candidates together cover most.
 
-    The head of the order are the picks in pick order; the others follow as in `taudis`. `chosen`
-    holds all candidates of the picked images, each with what it covers beyond those before it.
-    Under `sigma_rule` adaptive sigma is raised where an image covers more than 1/B of the pool.
-    Utilities are I - place. Arguments, errors and invariances as of `taudis`.
+    The order starts with the picked images in pick order. The other images follow as in `taudis`.
+    `chosen` holds all candidates of the picked images, each with the instances that it covers and
+    no candidate before it. Under the adaptive `sigma_rule`, sigma is raised if an image covers more
+    than 1/B of the pool. Utilities are I for the first image down to 1. Arguments, errors and
+    invariances are those of `taudis`, and `check_sketch`.
     """
     images = check_budget(budget, pool)
-    if params.sketch == "guaranteed":
-        raise SelectionError(
-            "sketch: expected auto, never or always for taudis_cover, got 'guaranteed': the proof"
-            " is for covers by single instances."
-        )
+    check_sketch(params)
     alpha, _ = params.multipliers(labelled)
+
+    # Lines 4 and 5: instances in priority order; the first ones are the candidates.
     by_row = acquisition(pool, params.uncertainty)
     rows = priority_order(pool, by_row)
     uncertainty, image = by_row[rows], pool.instances.image_index[rows]
-    candidates = np.arange(min(len(rows), multiple(alpha, images)))
+    candidates = min(len(rows), multiple(alpha, images))
+    owner = image[:candidates]  # image row of each candidate
 
-    # Without picks, the ranking of the images is that of Algorithm 1 without votes: it breaks the
-    # ties of the cover and orders what the cover leaves.
-    none = np.zeros(0, np.int64)
-    ranking = rank_images(
-        np.asarray(pool.image_ids),
-        image,
-        uncertainty,
-        chosen=none,
-        weights=np.zeros(0),
-        candidates=candidates,
-        seed=seed,
-    )
-    held = np.zeros(len(pool), bool)
-    held[image[candidates]] = True
-    sets = ranking.order[held[ranking.order]]  # image rows that hold a candidate, best first
+    # The order of images without a vote breaks ties of the cover, and ends the order.
+    ranking = _rank_without_votes(pool, image, uncertainty, candidates, seed)
+    sets = ranking.order[np.isin(ranking.order, owner)]  # images that hold a candidate
 
+    # Line 6: the similarity graph between candidates and all instances.
     units = UnitVectors.of(
         pool.instances.embeddings, rows, centre=params.centre, standardise=params.standardise
     )
-    sample = functools.cache(lambda: _sample(units, image[candidates], sets, seed))
+    sample = functools.cache(lambda: _sample(units, owner, sets, seed))
     sigma = params.sigma
-    if params.sigma_rule == "adaptive":  # where an image covers 1/B, B of them hardly cover it all
+    if params.sigma_rule == "adaptive":  # at a density of 1/B, B images hardly cover everything
         sigma = effective_sigma(sigma, sample(), 1 / max(images, 1))
+    flat = replace(params, sigma=sigma, sigma_rule="flat")
     graph = similarity_graph(
-        units,
-        len(candidates),
-        picks=images,
-        params=replace(params, sigma=sigma, sigma_rule="flat"),
-        seed=seed,
-        progress=progress,
-    )
-    cover = greedy_cover(
-        _joined(graph.edges, image[candidates], sets), images, remainder=params.remainder
-    )
-    chosen, gains, layers = _instances(
-        cover, graph.edges, image[candidates], sets, restarts=params.remainder == "layers"
+        units, candidates, picks=images, params=flat, seed=seed, progress=progress
     )
 
+    # Instead of lines 7 and 8: the B images that cover most of it.
+    cover = greedy_cover(_joined(graph.edges, owner, sets), images, remainder=params.remainder)
+    chosen, gains, layers = _instances(
+        cover, graph.edges, owner, sets, restarts=params.remainder == "layers"
+    )
     picked = sets[cover.picks]
     rest = ranking.order[~np.isin(ranking.order, picked)]
     order = np.concatenate([picked, rest])
     scaled = cover.scaled(graph.scale)
-    no_votes = Cover(none, none, none, np.zeros(0), 0, None)  # `explain` takes picks of instances
-    sentences = dict(zip(ranking.order.tolist(), explain(ranking, no_votes, image, len(candidates)),
-                         strict=True))  # fmt: skip
-    counts = np.bincount(image[candidates], minlength=len(pool))
-    reasons = [
-        covering_sentence(int(gain), int(layer), int(counts[row]))
-        for row, gain, layer in zip(picked.tolist(), scaled.gains, scaled.layers, strict=True)
-    ]
     return Selection(
         strategy="taudis_cover",
         order=order,
         utilities=by_place(order),
         reasons=(
-            *reasons,
-            *(sentences[row].replace("no votes", "not picked") for row in rest.tolist()),
+            *_covering(scaled, picked, owner),
+            *explain_rest(ranking, rest, image, candidates, "not picked"),
         ),
         budget=images,
         chosen=rows[chosen],
         gains=scaled_counts(gains, layers, graph.scale),
         layers=layers,
-        candidates=rows[candidates],
+        candidates=rows[:candidates],
         diagnostics={
             "sigma": params.sigma,
             **graph.describe(),
@@ -130,7 +121,7 @@ def taudis_cover(
             "uncertainty": params.uncertainty,
             "remainder": params.remainder,
             "instances": len(rows),
-            "candidates": len(candidates),
+            "candidates": candidates,
             "picked": len(picked),
             **coverage(scaled, len(rows)),
         },
@@ -141,45 +132,67 @@ def taudis_cover(
     )
 
 
-def _sample(units: UnitVectors, image: IntArray, sets: IntArray, seed: int) -> Float32:
-    """How similar images are to instances: the cosine [S] of an image's closest candidate.
+def _rank_without_votes(
+    pool: Pool, image: IntArray, uncertainty: FloatArray, candidates: int, seed: int
+) -> Ranking:
+    """The ranking of Algorithm 1 for images that no chosen instance votes for.
 
-    Of up to 128 images of `sets` and 4096 rows of `units`, without an image's own candidates.
-    image: [C], of each candidate. Several candidates reach further than one, so that a sigma chosen
-    by single ones would be too low.
+    image, uncertainty: [N] of each instance, candidates first. candidates: C.
+    """
+    return rank_images(
+        np.asarray(pool.image_ids),
+        image,
+        uncertainty,
+        chosen=np.zeros(0, np.int64),
+        weights=np.zeros(0),
+        candidates=np.arange(candidates),
+        seed=seed,
+    )
+
+
+def _sample(units: UnitVectors, owner: IntArray, sets: IntArray, seed: int) -> Float32:
+    """Similarities of images to instances [S]: the cosine of an image's closest candidate.
+
+    Taken of up to 128 images of `sets` and 4096 rows of `units`, without an image's own candidates.
+    owner: [C] image row of each candidate. An image with several candidates reaches further than
+    one candidate does, so similarities of single candidates would give a sigma that is too low.
     """
     columns = hash_sample(len(units), SAMPLE_COLUMNS, ~seed)
     others = units[columns].T
     closest = [np.zeros(0, np.float32)]
     for row in sets[hash_sample(len(sets), SAMPLE_ROWS, seed)].tolist():
-        own = np.flatnonzero(image == row)
+        own = np.flatnonzero(owner == row)
         cosines = (units[own] @ others).max(axis=0)
         closest.append(cosines[~np.isin(columns, own)])
     return np.concatenate(closest)
 
 
-def _joined(edges: BitRows, image: IntArray, sets: IntArray) -> BitRows:
-    """What each image of `sets` [S] covers: the union of its candidates' rows [C, W]; [S, W]."""
+def _joined(edges: BitRows, owner: IntArray, sets: IntArray) -> BitRows:
+    """The instances that each image of `sets` [S] covers, as bit rows [S, W].
+
+    They are the union of its candidates' rows of `edges` [C, W].
+    """
     joined = np.zeros((len(sets), edges.shape[1]), np.uint8)
     place = np.full(int(sets.max(initial=-1)) + 1, -1, np.int64)
     place[sets] = np.arange(len(sets))
-    for row, at in enumerate(place[image].tolist()):
+    for row, at in enumerate(place[owner].tolist()):
         joined[at] |= edges[row]
     return joined
 
 
 def _instances(
-    cover: Cover, edges: BitRows, image: IntArray, sets: IntArray, *, restarts: bool
+    cover: Cover, edges: BitRows, owner: IntArray, sets: IntArray, *, restarts: bool
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """The candidates of the picked images in pick order, what each newly covers, and its layer.
+    """The candidates of the picked images in pick order, their gains, and their layers.
 
-    The gains of an image's candidates add up to its own. `restarts`: a layer covers from nothing.
+    The gain of a candidate is the number of instances that it newly covers. The gains of an image's
+    candidates add up to the gain of the image. restarts: each layer covers everything anew.
     """
     chosen: list[int] = []
     gains: list[int] = []
     layers: list[int] = []
-    by_image = np.argsort(image, kind="stable")
-    ends = np.searchsorted(image[by_image], np.arange(int(image.max(initial=-1)) + 2))
+    by_image = np.argsort(owner, kind="stable")
+    ends = np.searchsorted(owner[by_image], np.arange(int(owner.max(initial=-1)) + 2))
     free, current = np.full(edges.shape[1], 255, np.uint8), 0
     for pick, layer in zip(cover.picks.tolist(), cover.layers.tolist(), strict=True):
         if restarts and layer != current:
@@ -192,3 +205,10 @@ def _instances(
             gains.append(int(np.bitwise_count(new).sum(dtype=np.int64)))
             layers.append(layer)
     return np.array(chosen, np.int64), np.array(gains, np.int64), np.array(layers, np.int64)
+
+
+def _covering(cover: Cover, picked: IntArray, owner: IntArray) -> list[str]:
+    """One sentence a picked image. owner: [C] image row of each candidate."""
+    uncertain = np.bincount(owner, minlength=int(picked.max(initial=-1)) + 1)
+    columns = (cover.gains.tolist(), cover.layers.tolist(), uncertain[picked].tolist())
+    return [covering_sentence(*figures) for figures in zip(*columns, strict=True)]

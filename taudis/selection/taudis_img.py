@@ -1,31 +1,30 @@
 """Algorithm 2, TAUDIS-IMG: uncertainty and diversity of whole images instead of instances.
 
-Where the paper is silent it goes as `taudis.selection.algorithm1` does: the adaptive sigma, what
-follows once the cover is complete, and a total order of the pool
-(docs/decisions/0003-selection.md).
+The paper says nothing of some details. Here they are those of Algorithm 1: the adaptive sigma, the
+picks after the cover is complete, and a total order of the pool (docs/decisions/0003-selection.md).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from taudis.selection.cover import Cover, greedy_cover
-from taudis.selection.graph import similarity_graph
-from taudis.selection.image_order import (
+from taudis.selection.baselines import (
+    WSE,
     by_place,
     detections_by_image,
     figure_reasons,
     order_by,
     weighted_by_image,
 )
+from taudis.selection.cover import Cover, greedy_cover
+from taudis.selection.graph import similarity_graph
 from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget, multiple
 from taudis.selection.reasons import counted, coverage, saturation_warning
 from taudis.selection.units import UnitVectors
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
-WSE = "weighted segmentation entropy"
 
-
+# One long function, so that it can be read against the lines of Algorithm 2.
 def taudis_img(
     pool: Pool,
     *,
@@ -35,17 +34,18 @@ def taudis_img(
     seed: int,
     progress: Progress | None = None,
 ) -> Selection:
-    """Algorithm 2: the B of the most uncertain images that cover most of the pool's images.
+    """Algorithm 2: among the most uncertain images, the B that cover most of the pool's images.
 
-    Read from `params`: alpha_img, sigma, sigma_rule, remainder, and centre and standardise, which
-    here apply to the image embeddings. Images without detections are no candidates. The picks in
-    pick order, the other candidates by WSE, the other images by WSE, those without detections.
-    Utilities are I - place. Raises SelectionError for a budget below 0 or an image without an area.
+    The order starts with the picked images in pick order. The others follow by WSE, those without
+    detections last. Images without detections are no candidates. `centre` and `standardise` of
+    `params` apply to the image embeddings; uncertainty, alpha and beta are not read. Utilities are
+    I for the first image down to 1. Raises SelectionError for a budget below 0 or an image without
+    an area.
     """
     images = check_budget(budget, pool)
 
-    # Line 3: WSE of each image. From here on images are in this order, so that a smaller number
-    # wins every tie and the candidates are the first ones.
+    # Line 3: WSE of each image. From here on images are in this order: the first ones are the
+    # candidates, and the smaller number wins a tie.
     entropy = weighted_by_image(pool, pool.uncertainty.se)
     rows = order_by(pool, entropy, seed)
 
@@ -62,7 +62,7 @@ def taudis_img(
         embeddings, len(candidates), picks=k, params=params, seed=seed, progress=progress
     )
 
-    # Line 6: the B candidates that cover most of it; then, beyond the paper, everything else.
+    # Line 6: the B candidates that cover most of it. All other images follow, beyond the paper.
     cover = greedy_cover(graph.edges, k, remainder=params.remainder, sizes=graph.sizes)
     cover = cover.scaled(graph.scale)
     tail = np.delete(rows, cover.picks)
@@ -93,7 +93,10 @@ def taudis_img(
 
 
 def _picked(pool: Pool, cover: Cover, rows: IntArray, entropy: FloatArray) -> list[str]:
-    """One sentence a pick: how many images it covers that none before did, and its WSE."""
+    """One sentence a picked image: how many images it newly covers, and its WSE.
+
+    rows: [I] image rows by WSE, which the picks number. entropy: [I] WSE of each image row.
+    """
     found = detections_by_image(pool)
     sentences = []
     for pick, gain, layer in zip(cover.picks, cover.gains, cover.layers, strict=True):

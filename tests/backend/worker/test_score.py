@@ -20,7 +20,7 @@ def test_the_strategies_that_start_from_labelled_images_are_those_that_look_at_t
 
     bare, full = Labelled(2.0), Labelled(2.0, seen.image_embeddings, seen.image_ids)
     look = {name for name in STRATEGIES if utilities(name, bare) != utilities(name, full)}
-    assert look == score.STARTS_FROM_LABELLED
+    assert look == {name for name in STRATEGIES if STRATEGIES[name].labelled_embeddings}
 
 
 def test_what_a_killed_attempt_saw_does_not_outlive_a_change_of_strategy(make_desk):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,15 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taudis.errors import SelectionError
-from taudis.selection.params import Labelled, SelectionParams
+from taudis.selection.params import Labelled, SelectionParams, Sketch
 from taudis.selection.strategies import STRATEGIES, QueryStrategy, query, strategies_table
 from taudis.types import Pool
 
 ROOT = Path(__file__).resolve().parents[3]
 every_strategy = pytest.mark.parametrize("name", sorted(STRATEGIES))
-# An image's utility is its own affair: it stays when other images leave the pool.
-OF_ITS_OWN = ("random", "margin", "average_ce", "average_se", "wce", "wse")
-LOOK_AT_NO_DETECTIONS = ("random", "core_set")
+INDEPENDENT = [name for name, strategy in STRATEGIES.items() if strategy.independent]
+READ_DETECTIONS = [name for name, strategy in STRATEGIES.items() if strategy.detections]
 TIES_BY_ID = ("taudis",)  # between instances, before the seed can matter (decision 3)
 
 
@@ -122,7 +123,7 @@ def test_contract_on_pools_full_of_ties(name, build, data):
     assert_same(pool, got, pool, ask(name, pool, **asked))
     other = build.permute(pool, np.random.default_rng(data.draw(st.integers(0, 99))))
     assert_same(pool, got, other, ask(name, other, **asked))
-    if name not in LOOK_AT_NO_DETECTIONS:
+    if name in READ_DETECTIONS:
         assert_empty_last(pool, got, asked["seed"])
 
 
@@ -148,7 +149,7 @@ def test_candidate_subsets(name, build, data):
     assert_total(some, got)
     again = build.permute(some, np.random.default_rng(data.draw(st.integers(0, 99))))
     assert_same(some, got, again, ask(name, again, **asked))
-    if name in OF_ITS_OWN:
+    if name in INDEPENDENT:
         assert_restricted(pool, ask(name, pool, **asked), some, got)
 
 
@@ -161,10 +162,16 @@ def assert_restricted(pool, whole, some, part):
         assert utility == utilities[key]
 
 
-@pytest.mark.parametrize("name", OF_ITS_OWN)
-def test_subsets_of_a_real_valued_pool(name, pool):
+@every_strategy
+def test_the_table_says_whose_order_other_images_leave_as_it_is(name, pool):
+    """On real numbers, where no two images tie."""
     some = pool.subset(np.random.default_rng(0).permutation(len(pool))[:17])
-    assert_restricted(pool, ask(name, pool), some, ask(name, some))
+    whole, part = ask(name, pool), ask(name, some)
+    if name in INDEPENDENT:
+        assert_restricted(pool, whole, some, part)
+    else:
+        kept = set(some.image_ids.tolist())
+        assert ids(some, part) != [key for key in ids(pool, whole) if key in kept]
 
 
 @every_strategy
@@ -259,7 +266,28 @@ def test_the_table_says_whether_detections_matter(name, pool, build):
         mask_areas=np.zeros(0, np.float32),
     )
     changed = list(ask(name, pool)) != list(ask(name, blank))
-    assert changed == (STRATEGIES[name].instances != "no")
+    assert changed == (name in READ_DETECTIONS)
+
+
+@every_strategy
+def test_the_table_says_whether_labelled_images_matter(name, pool):
+    known = np.random.default_rng(5).normal(size=(8, 5)).astype(np.float32)
+    changed = list(ask(name, pool)) != list(ask(name, pool, labelled=Labelled(3.0, known)))
+    assert changed == STRATEGIES[name].labelled_embeddings
+
+
+@every_strategy
+@pytest.mark.parametrize("sketch", get_args(Sketch))
+def test_the_check_of_parameters_is_what_a_run_refuses(name, pool, sketch):
+    """So a program can refuse them at its start, instead of in each run."""
+    params = SelectionParams(sketch=sketch)
+    try:
+        STRATEGIES[name].check(params)
+    except SelectionError as error:
+        with pytest.raises(SelectionError, match=re.escape(str(error))):
+            ask(name, pool, params=params)
+    else:
+        assert_total(pool, ask(name, pool, params=params))
 
 
 def test_random_depends_on_seed_and_id_alone(build, pool):
@@ -288,15 +316,18 @@ def test_progress_reaches_the_strategy(pool):
 
 
 def test_an_unknown_name_lists_the_known(pool):
-    known = ", ".join(sorted(STRATEGIES))
+    known = ", ".join(STRATEGIES)
     with pytest.raises(SelectionError, match=f"expected one of {known}, got 'best'"):
         ask("best", pool)
 
 
-def test_the_table_has_a_row_for_each_strategy():
-    head, rule, *rows = strategies_table().splitlines()
+def test_the_table_has_a_row_and_a_use_for_each_strategy():
+    table, uses = strategies_table().split("\n\n")
+    head, rule, *rows = table.splitlines()
     assert [row.split("`")[1] for row in rows] == list(STRATEGIES)
-    assert {line.count("|") for line in (head, rule, *rows)} == {7}
+    assert {line.count("|") for line in (head, rule, *rows)} == {8}
+    assert [line.split("`")[1] for line in uses.splitlines()] == list(STRATEGIES)
+    assert all(line.endswith(".") for line in uses.splitlines())
 
 
 def test_the_page_holds_the_table_of_the_code():
@@ -308,14 +339,11 @@ def test_the_page_holds_the_table_of_the_code():
     )
 
 
-def test_the_page_tells_when_to_use_each(build):
-    page = (ROOT / "docs" / "strategies.md").read_text().split("<!-- /strategies -->", 1)[1]
-    assert [name for name in STRATEGIES if f"`{name}`" not in page] == []
-
-
 def test_an_image_without_area_is_named(build):
     pool: Pool = build.pool({7: [(1, 0, (1, 0, 0))], 9: []})
     flat = replace(pool, sizes=np.array([[64, 64], [0, 64]]))
-    for name in ("wce", "wse", "round_robin", "taudis_img"):
+    weighted = [name for name in READ_DETECTIONS if "mask area" in STRATEGIES[name].detections]
+    assert len(weighted) > 3
+    for name in weighted:
         with pytest.raises(SelectionError, match=r"got \[0, 64\] for image 9"):
             ask(name, flat)

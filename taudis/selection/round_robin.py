@@ -1,0 +1,106 @@
+"""Appendix D, round-robin [48]: the labels take turns, so that rare labels get images too."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from taudis.selection.baselines import (
+    WSE,
+    by_place,
+    figure_reasons,
+    order_by,
+    size_weighted,
+    sum_by_group,
+    weighted_by_image,
+)
+from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget
+from taudis.selection.reasons import counted
+from taudis.selection.seeding import seeded_hash
+from taudis.types import IntArray, Pool, Selection
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One image that a label took, and the figures by which the label chose it."""
+
+    row: int
+    label: int  # 1..K
+    entropy: float  # WSE(c_k): of the image's detections of this label alone
+    detections: int  # of that label in the image
+
+
+def round_robin(
+    pool: Pool,
+    *,
+    budget: int,
+    labelled: Labelled,
+    params: SelectionParams,
+    seed: int,
+    progress: Progress | None = None,
+) -> Selection:
+    """Labels 1..K in turn take their image of the highest WSE(c_k), until B images are taken.
+
+    Appendix D after [48]; WSE(c_k) sums over the detections of label k alone. An image is taken
+    once. A label without an image left is passed over. The images after the first B go by their WSE
+    (Eq. 5). Utilities are I for the first image down to 1. Neither `labelled` nor `params` is read.
+    Raises SelectionError for a budget below 0 or an image without an area.
+    """
+    images = check_budget(budget, pool)
+    head = _take_turns(_queues(pool, seed), images)
+    taken = [turn.row for turn in head]
+    figure = weighted_by_image(pool, pool.uncertainty.se)
+    tail = order_by(pool, figure, seed)
+    tail = tail[~np.isin(tail, taken)]
+    order = np.concatenate([np.array(taken, np.int64), tail])
+    return Selection(
+        strategy="round_robin",
+        order=order,
+        utilities=by_place(order),
+        reasons=(
+            *(_turn_reason(turn) for turn in head),
+            *figure_reasons(pool, tail, WSE, figure, after=", after the labels' turns"),
+        ),
+        budget=images,
+        diagnostics={"turns": len(head), "labels": len({turn.label for turn in head})},
+    )
+
+
+def _queues(pool: Pool, seed: int) -> list[Iterator[_Turn]]:
+    """One queue for each detected label, in the order of the label map: its images, best first."""
+    images = max(1, len(pool))
+    keys = pool.instances.labels.astype(np.int64) * images + pool.instances.image_index
+    pairs, pair = np.unique(keys, return_inverse=True)
+    labels, rows = np.divmod(pairs, images)
+    entropy = sum_by_group(pair, size_weighted(pool, pool.uncertainty.se), len(pairs))
+    detections = np.bincount(pair, minlength=len(pairs))
+    best = np.lexsort((seeded_hash(pool.image_ids[rows], seed), -entropy, labels))
+
+    def queue(places: IntArray) -> Iterator[_Turn]:
+        for i in places:  # a generator, since few images of a large pool get a turn
+            yield _Turn(int(rows[i]), int(labels[i]), float(entropy[i]), int(detections[i]))
+
+    ends = np.flatnonzero(np.diff(labels[best])) + 1
+    return [queue(places) for places in np.split(best, ends)]
+
+
+def _take_turns(queues: list[Iterator[_Turn]], count: int) -> list[_Turn]:
+    """Up to `count` turns: each queue in turn gives its first image that no label has taken."""
+    waiting = deque(queues)
+    taken: dict[int, _Turn] = {}
+    while waiting and len(taken) < count:
+        queue = waiting.popleft()
+        turn = next((turn for turn in queue if turn.row not in taken), None)
+        if turn is not None:  # without an image left, the label gets no further turn
+            taken[turn.row] = turn
+            waiting.append(queue)
+    return list(taken.values())
+
+
+def _turn_reason(turn: _Turn) -> str:
+    """The sentence of an image that a label took."""
+    of = counted(turn.detections, "detection")
+    return f"turn of label {turn.label}: {WSE} {turn.entropy:.3f} of its {of} of that label"
