@@ -1,12 +1,16 @@
-"""The web process: label_studio_ml's Flask app with views that read and ring, and nothing slow.
+"""The web process: a Flask app that serves the contract of a Label Studio ML backend.
 
-What they take is checked in `backend.web.requests`; who may call, in `backend.web.auth`. A request
-that is wrong gets a 4xx that says what was expected. Bodies, headers and tokens are never logged.
+Label Studio calls /health, /setup, /predict, /webhook and /versions; people open the status page;
+monitoring asks /ready and /metrics. A view reads the store or records an event in it, and leaves
+everything slow to the worker. Only /predict may take longer: a small process predicts a task that
+the store has no prediction of.
+
+`backend.web.auth` decides who may call. `backend.web.requests` checks what callers send: a wrong
+request gets a 4xx that says what was expected. Bodies, headers and tokens are never logged.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import re
 import time
@@ -15,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
+from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
@@ -24,15 +29,14 @@ from backend.store.database import Project, Store
 from backend.store.secrets import save_token, token_for
 from backend.web import origin, status, webhook
 from backend.web.auth import refuse_strangers
-from backend.web.model import TaudisModel, TaudisPredictions
-from backend.web.predict import Services, serving_version, versions_of
+from backend.web.predict import Services, answer_tasks, serving_version, versions_of
 from backend.web.requests import (
     MAX_PROJECTS,
     RequestRefused,
+    excerpt,
     kind,
     project_id,
     read_body,
-    shown,
     text,
 )
 
@@ -42,8 +46,7 @@ MAX_SCHEMA = 5_000_000  # characters of a labelling config
 MAX_TASKS = 10_000  # of one /predict request
 MAX_ADDRESSES = 4  # under which one project calls us
 _TOKEN = re.compile(r"[!-~]{0,8192}")  # what a header can carry
-Answer = Response | tuple[Response, int]
-View = Callable[[], Answer]
+View = Callable[[], ResponseReturnValue]
 
 
 def create_app(settings: Settings, store: Store | None = None) -> Flask:
@@ -53,59 +56,31 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
         StoreError: the data directory cannot be used.
     """
     services = Services.create(settings, store)
-    model = TaudisModel.bound_to(services)
-    app = _private_app(model)
-    app.config.update(MAX_CONTENT_LENGTH=settings.max_request_bytes, PROPAGATE_EXCEPTIONS=False)
-    app.extensions["taudis"] = services
-    for (path, methods), view in _views(services, model).items():
-        app.add_url_rule(path, endpoint=f"{methods[0]} {path}", view_func=view, methods=[*methods])
-    _hooks(app, services)
-    return app
-
-
-def _private_app(model: type[TaudisPredictions]) -> Flask:
-    """label_studio_ml's app, from a copy of its module that only this app uses, emptied.
-
-    Its module holds one global app per process; its views answer faults with 500 and tracebacks,
-    its hooks log bodies with tokens, its error handlers echo exceptions. None of that survives
-    (docs/decisions/0006-web.md).
-    """
-    spec = importlib.util.find_spec("label_studio_ml.api")
-    if spec is None or spec.loader is None:
-        raise ImportError("label_studio_ml.api was not found: install requirements.txt.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    app: Flask = module.init_app(model)
-    app.url_map = app.url_map_class()
+    app = Flask("backend.web", static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    for registered in (
-        app.view_functions,
-        app.before_request_funcs,
-        app.after_request_funcs,
-        app.teardown_request_funcs,
-        app.error_handler_spec,
-    ):
-        registered.clear()
+    app.config.update(MAX_CONTENT_LENGTH=settings.max_request_bytes, PROPAGATE_EXCEPTIONS=False)
+    app.extensions["taudis"] = services
+    for (path, methods), view in _views(services).items():
+        app.add_url_rule(path, endpoint=f"{methods[0]} {path}", view_func=view, methods=[*methods])
+    _check_callers_and_count(app, services)
+    _answer_errors_as_json(app, settings)
     return app
 
 
-def _views(
-    services: Services, model: type[TaudisPredictions]
-) -> dict[tuple[str, tuple[str, ...]], View]:
+def _views(services: Services) -> dict[tuple[str, tuple[str, ...]], View]:
     """Every route. A view is a function of the request alone."""
     store = services.store
     return {
-        ("/health", ("GET",)): lambda: jsonify(status="UP", model_class=TaudisModel.__name__),
+        ("/health", ("GET",)): lambda: jsonify(status="UP", model_class="TaudisModel"),
         ("/", ("GET",)): lambda: _page(services),
         ("/ready", ("GET",)): lambda: _ready(store),
         ("/metrics", ("GET",)): lambda: Response(
             services.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
         ),
         ("/setup", ("POST",)): lambda: _setup(services),
-        ("/predict", ("POST",)): lambda: _predict(services, model),
+        ("/predict", ("POST",)): lambda: _predict(services),
         ("/webhook", ("POST",)): lambda: _webhook(store),
-        ("/train", ("POST",)): lambda: _train(store),
         ("/versions", ("GET", "POST")): lambda: _versions(store),
         ("/is_training", ("GET",)): lambda: _is_training(store),
     }
@@ -114,7 +89,7 @@ def _views(
 # --- the views ----------------------------------------------------------------------------------
 
 
-def _setup(services: Services) -> Answer:
+def _setup(services: Services) -> ResponseReturnValue:
     """Take in a project; the worker does the rest. Answers with the version it serves.
 
     Label Studio calls this often (whenever a task without prediction is opened), so it writes only
@@ -167,7 +142,7 @@ def _note(store: Store, known: Project | None, reason: str) -> None:
         store.update_project(known.id, note=reason)
 
 
-def _predict(services: Services, model: type[TaudisPredictions]) -> Answer:
+def _predict(services: Services) -> ResponseReturnValue:
     """One result a task, in order."""
     body = read_body(request)
     project = project_id(body.get("project"))
@@ -180,10 +155,7 @@ def _predict(services: Services, model: type[TaudisPredictions]) -> Answer:
         raise RequestRefused(
             404, f"project: {project} is not connected here. Add this backend in its Settings."
         )
-    context = params.get("context")
-    results = model(project_id=project, label_config=config or None).predict(
-        tasks, context if isinstance(context, Mapping) else None
-    )
+    results = answer_tasks(services, project, tasks, config)
     return jsonify(results=results, model_version=serving_version(known))
 
 
@@ -204,7 +176,7 @@ def _tasks(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return tasks
 
 
-def _webhook(store: Store) -> Answer:
+def _webhook(store: Store) -> ResponseReturnValue:
     """Ring. 2xx whenever the event can be read: newer Label Studio switches failing webhooks off.
 
     A label event that the store cannot take just now is left to the worker's poll, and said so;
@@ -226,13 +198,7 @@ def _webhook(store: Store) -> Answer:
         return jsonify(status="not recorded", detail="The worker's next poll finds it."), 202
 
 
-def _train(store: Store) -> Answer:
-    """Start Training as Label Studio before 1.4.1 called it."""
-    project = project_id(read_body(request).get("project"))
-    return jsonify(status=webhook.ring(store, "START_TRAINING", project))
-
-
-def _versions(store: Store) -> Answer:
+def _versions(store: Store) -> ResponseReturnValue:
     """A project's versions. Label Studio's GET names no project: then the only one's, or none."""
     named = request.args.get("project")
     if named is None and request.method == "POST":
@@ -246,7 +212,7 @@ def _versions(store: Store) -> Answer:
     return jsonify(versions=[], message="Several projects are served: ask with ?project=<id>.")
 
 
-def _is_training(store: Store) -> Answer:
+def _is_training(store: Store) -> ResponseReturnValue:
     """Whether a project's round runs (any project's if none is named)."""
     named = request.args.get("project")
     wanted = None if named is None else project_id(named)
@@ -254,13 +220,13 @@ def _is_training(store: Store) -> Answer:
     return jsonify(is_training=bool(found))
 
 
-def _ready(store: Store) -> Answer:
+def _ready(store: Store) -> ResponseReturnValue:
     """200 if rounds can run, else 503 with every reason."""
     reasons = status.not_ready(store)
     return jsonify(ready=not reasons, reasons=reasons), 503 if reasons else 200
 
 
-def _page(services: Services) -> Answer:
+def _page(services: Services) -> ResponseReturnValue:
     """The status page, for people."""
     page = Response(status.render(services), content_type="text/html; charset=utf-8")
     page.headers["Content-Security-Policy"] = (
@@ -272,8 +238,8 @@ def _page(services: Services) -> Answer:
 # --- around every view --------------------------------------------------------------------------
 
 
-def _hooks(app: Flask, services: Services) -> None:
-    """Credentials before, figures after, and JSON for whatever goes wrong."""
+def _check_callers_and_count(app: Flask, services: Services) -> None:
+    """Check credentials before each view; count, log and set headers after it."""
 
     @app.before_request
     def _before() -> Response | None:
@@ -286,14 +252,18 @@ def _hooks(app: Flask, services: Services) -> None:
         seconds = time.perf_counter() - g.get("started", time.perf_counter())
         services.metrics.request(route, response.status_code, seconds)
         level = logging.DEBUG if response.status_code < 400 else logging.WARNING
-        logger.log(level, "%s %s %s", shown(request.method), route, response.status_code)
+        logger.log(level, "%s %s %s", excerpt(request.method), route, response.status_code)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Cache-Control"] = "no-store"
         return response
 
+
+def _answer_errors_as_json(app: Flask, settings: Settings) -> None:
+    """Answer whatever goes wrong with `{"error": reason}`, never with a traceback."""
+
     @app.errorhandler(RequestRefused)
-    def _refused(error: RequestRefused) -> Answer:
-        logger.warning("Refused %s: %s", shown(request.path), error)
+    def _refused(error: RequestRefused) -> ResponseReturnValue:
+        logger.warning("Refused %s: %s", excerpt(request.path), error)
         return jsonify(error=str(error)), error.status
 
     @app.errorhandler(HTTPException)
@@ -301,19 +271,17 @@ def _hooks(app: Flask, services: Services) -> None:
         code = error.code or 500
         if code < 400:
             return error
-        answer = jsonify(error=_reason(code, error.description, services.settings))
         headers = {name: v for name, v in error.get_headers() if name in ("Allow", "Retry-After")}
-        return answer, code, headers
+        return jsonify(error=_reason(code, error.description, settings)), code, headers
 
     @app.errorhandler(Exception)
-    def _unexpected(error: Exception) -> Answer:
+    def _unexpected(error: Exception) -> ResponseReturnValue:
         incident = uuid.uuid4().hex[:12]
         logger.error("Incident %s", incident, exc_info=error)
         known = isinstance(error, (StoreError, SQLAlchemyError))
         what = "The store cannot be used just now." if known else "Unexpected error."
-        return jsonify(
-            error=f"{what} The log has it as incident {incident}."
-        ), 503 if known else 500
+        status = 503 if known else 500
+        return jsonify(error=f"{what} The log has it as incident {incident}."), status
 
 
 def _reason(code: int, description: str | None, settings: Settings) -> str:

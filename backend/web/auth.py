@@ -10,7 +10,7 @@ from flask import Request, Response, jsonify
 
 from backend.settings import Settings
 from backend.web.origin import is_loopback_address
-from backend.web.requests import RequestRefused, shown
+from backend.web.requests import RequestRefused, excerpt
 
 OPEN_ROUTES = frozenset({"/health"})  # says nothing but that the process runs
 
@@ -61,8 +61,8 @@ def _check_host(settings: Settings, request: Request) -> None:
         return
     raise RequestRefused(
         421,
-        f"Host: expected a name of this machine, got {shown(request.host)}. Set BASIC_AUTH_USER and"
-        " BASIC_AUTH_PASS, or BACKEND_URL to the address that callers use.",
+        f"Host: expected a name of this machine, got {excerpt(request.host)}. Set BASIC_AUTH_USER"
+        " and BASIC_AUTH_PASS, or BACKEND_URL to the address that callers use.",
     )
 
 

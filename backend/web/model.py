@@ -1,11 +1,18 @@
-"""The LabelStudioMLBase subclass: `predict` reads, `fit` rings the bell.
+"""TaudisModel, our subclass of label-studio-ml's LabelStudioMLBase.
 
-One subclass serves both generations of label-studio-ml. 1.0.9 makes it with (label_config,
-train_output), assigns `label_config`, calls `predict(tasks, **params)` and `fit(tasks, workdir,
-event=..., data=...)`. 2.x makes a new one for every request with (project_id, label_config). Its
-`__init__` calls `use_label_config`, sets a first `model_version` where there is none, and calls
-`setup()`; later it calls `predict(tasks, context, **params)` and `fit(event, data, **params)`. Its
-`label_config` and `model_version` are properties that read a cache file; here they read the store.
+Our own server (backend.web.app) does without this class. It is for people who run the server of
+label-studio-ml: `init_app(TaudisModel)`. `predict` reads the stored predictions; `fit` records an
+event, and the worker trains.
+
+One class serves both generations of label-studio-ml:
+
+- 1.0.9 constructs it with (label_config, train_output), assigns `label_config`, and calls
+  `predict(tasks, **params)` and `fit(tasks, workdir, event=..., data=...)`. It does not pass the
+  project, so `predict` takes it from the tasks.
+- 2.x constructs it for every request with (project_id, label_config). Its `__init__` calls
+  `use_label_config`, sets a first `model_version` where there is none, and calls `setup()`. Later
+  it calls `predict(tasks, context, **params)` and `fit(event, data, **params)`. Its `label_config`
+  and `model_version` are properties that read a cache file; here they read the store.
 """
 
 from __future__ import annotations
@@ -18,12 +25,19 @@ from typing import Any, ClassVar
 from label_studio_ml.model import LabelStudioMLBase
 
 from backend.web import webhook
-from backend.web.predict import Result, Services, Task, answer_tasks, serving_version
+from backend.web.predict import (
+    Services,
+    Task,
+    TaskPrediction,
+    answer_tasks,
+    serving_version,
+    task_prediction,
+)
 from backend.web.requests import MAX_PROJECTS, RequestRefused, project_id
 
 
 class TaudisPredictions:
-    """All of the model but its base class, so that either generation's base can stand below."""
+    """TaudisModel without its base class, so that tests can put either generation's base below."""
 
     services: ClassVar[Services | None] = None
 
@@ -34,10 +48,10 @@ class TaudisPredictions:
         train_output: Mapping[str, Any] | None = None,
         **params: Any,
     ) -> None:
-        """Take either generation's arguments.
+        """Take the arguments of either generation.
 
-        The labelling config stays away from the base classes: 1.0.9's parser expands entity bombs,
-        and the one that counts is read from Label Studio anyway.
+        The base class never gets the labelling config: the parser of 1.0.9 expands XML entities
+        without a limit.
         """
         self.project_id = "" if project_id is None else str(project_id)
         self._given_config = label_config
@@ -49,19 +63,20 @@ class TaudisPredictions:
 
     @classmethod
     def bound_to(cls, services: Services) -> type[TaudisPredictions]:
-        """A subclass with its services: two apps in one process do not share them."""
+        """A subclass that works with these services and shares them with no other."""
         return type(cls.__name__, (cls,), {"services": services})
 
     def setup(self) -> None:
-        """2.x calls this for every request. There is nothing to load.
+        """Record a project that is new. 2.x calls this method for every request.
 
-        Under 2.x's own `init_app` this call is all that is heard of a new project, so the project
-        is recorded here, where the settings say where Label Studio is. `backend.web.app` records it
-        in /setup and knows more: the address and the token that Label Studio gives.
+        Label Studio's /setup call does not reach this class under 2.x's own server. So the project
+        is recorded here, if the settings give Label Studio's address and a token. Our own server
+        records it in /setup, with the address and the token that Label Studio sends.
         """
         services, found = self._services(), self._project()
-        named = services.settings.label_studio_url
-        if not (named and services.settings.label_studio_api_key.get_secret_value() and found):
+        configured = services.settings.label_studio_url
+        token = services.settings.label_studio_api_key.get_secret_value()
+        if not (configured and token and found):
             return
         store = services.store
         if store.project(found) is None and len(store.projects()) < MAX_PROJECTS:
@@ -69,7 +84,7 @@ class TaudisPredictions:
             store.ring(found, "setup")
 
     def use_label_config(self, label_config: str) -> None:
-        """2.x parses the config here; see `__init__` for why this one does not."""
+        """Keep the labelling config. 2.x would parse it here (see `__init__` for why not)."""
         self._given_config = label_config
 
     @property
@@ -93,7 +108,7 @@ class TaudisPredictions:
         return "" if found is None else serving_version(self._services().store.project(found))
 
     def get(self, key: str) -> Any:
-        """A value of 2.x's cache; version and labelling config are the store's."""
+        """A value of 2.x's cache. Version and labelling config come from the store instead."""
         if key == "model_version":
             return self.model_version
         if key == "label_config":
@@ -101,9 +116,10 @@ class TaudisPredictions:
         return super().get(key)  # type: ignore[misc]
 
     def set(self, key: str, value: Any) -> None:
-        """Write to 2.x's cache, which takes text alone. Rounds make versions, nobody else does.
+        """Write a value to 2.x's cache, as text. A given `model_version` is ignored.
 
-        2.x sets a version "0.0.1" where there is none. Label Studio would list it in its menu.
+        Only rounds make versions. 2.x sets a version "0.0.1" where there is none, and Label Studio
+        would list it in its version menu.
         """
         if key == "label_config":
             self._given_config = value
@@ -113,18 +129,18 @@ class TaudisPredictions:
 
     def predict(
         self, tasks: Sequence[Task], context: Mapping[str, Any] | None = None, **params: Any
-    ) -> list[Result]:
-        """Exactly one result a task, in order (a list, which both generations take).
+    ) -> list[TaskPrediction]:
+        """Exactly one prediction a task, in the order of the tasks.
 
         `context` (a person's clicks in interactive mode) does not change a prediction.
         """
-        found = self._project()
+        found = self._project() or _project_of(tasks)
         if found is None:
-            return [{"result": [], "score": 2.0, "model_version": ""} for _ in tasks]
+            return [task_prediction([], 2.0, "") for _ in tasks]
         return answer_tasks(self._services(), found, tasks, self._given_config or "")
 
     def fit(self, *args: Any, **params: Any) -> dict[str, str]:
-        """Ring for an event. Training happens in the worker, never here.
+        """Record an event. The worker trains, never this process.
 
         2.x passes (event, data), 1.0.9 passes (tasks, workdir) with `event` and `data` by name.
         """
@@ -141,11 +157,11 @@ class TaudisPredictions:
     def process_event(
         self, event: str, data: Mapping[str, Any], *args: Any, **params: Any
     ) -> dict[str, str]:
-        """1.0.9's and 2.x's event hook: every event they know or not goes to `fit`."""
+        """Pass every event to `fit`. The base classes pass on only those that they know."""
         return self.fit(event, data)
 
     def _project(self) -> int | None:
-        """The project's number, None where the caller (1.0.9) names none."""
+        """The project's number; None where the caller (1.0.9) names none."""
         try:
             return project_id(self.project_id)
         except RequestRefused:
@@ -153,10 +169,19 @@ class TaudisPredictions:
 
     @classmethod
     def _services(cls) -> Services:
-        """The bound services; from the environment where label_studio_ml made this model."""
+        """The services that the class is bound to, else those that the environment describes."""
         if cls.services is None:
             cls.services = Services.from_environment()
         return cls.services
+
+
+def _project_of(tasks: Sequence[Task]) -> int | None:
+    """The project that all tasks name in their `project` field; None if they do not agree."""
+    try:
+        found = {project_id(task.get("project")) for task in tasks}
+    except RequestRefused:
+        return None
+    return found.pop() if len(found) == 1 else None
 
 
 class TaudisModel(TaudisPredictions, LabelStudioMLBase):  # type: ignore[misc]

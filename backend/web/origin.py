@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from backend.settings import Settings
 from backend.store.database import Project
-from backend.web.requests import RequestRefused, shown
+from backend.web.requests import RequestRefused, excerpt
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -29,7 +29,7 @@ def normal_address(address: str) -> str:
     clean = not (parts.username or parts.password or parts.query or parts.fragment)
     if parts.scheme not in _PORTS or not host or not clean or not _is_host(host):
         raise RequestRefused(
-            400, f"hostname: expected http(s)://host[:port], got {shown(address)}."
+            400, f"hostname: expected http(s)://host[:port], got {excerpt(address)}."
         )
     name = f"[{host}]" if ":" in host else host
     where = name if port in (None, _PORTS[parts.scheme]) else f"{name}:{port}"
@@ -79,7 +79,7 @@ def accept(settings: Settings, project: Project | None, hostname: str) -> str:
     if known and address and not same_origin(known, address):
         raise RequestRefused(
             409,
-            f"hostname: expected {known}, got {shown(address)}: this backend talks to one Label"
+            f"hostname: expected {known}, got {excerpt(address)}: this backend talks to one Label"
             " Studio a project. If this is the name that people use for it, set"
             " LABEL_STUDIO_PUBLIC_URL for this backend; if it has moved, LABEL_STUDIO_URL.",
         )

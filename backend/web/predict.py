@@ -23,8 +23,10 @@ from backend.web.predictor import Job, Predictor, PredictorUnavailable
 logger = logging.getLogger(__name__)
 
 PREDICT_SECONDS = 60.0  # for one request; Label Studio waits 100
-Result = dict[str, Any]
+TaskPrediction = dict[str, Any]
+"""One entry of /predict's answer: {result: regions, score, model_version}."""
 Task = Mapping[str, Any]
+"""A task as Label Studio sends it: {id, data, project, ...}."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def serving_version(project: Project | None) -> str:
 
 def answer_tasks(
     services: Services, project_id: int, tasks: Sequence[Task], label_config: str = ""
-) -> list[Result]:
+) -> list[TaskPrediction]:
     """One result a task: {result, score, model_version}.
 
     A stored prediction keeps its place in the order as its score. Whatever else is known or not
@@ -72,12 +74,12 @@ def answer_tasks(
     behind = _behind(services.store, project_id, version)
     if project is None or not version:
         services.metrics.predictions("empty", len(tasks))
-        return [_result([], behind, version) for _ in tasks]
+        return [task_prediction([], behind, version) for _ in tasks]
     stored = _stored(services.settings, project_id, version, tasks)
     services.metrics.predictions("stored", sum(_task_id(task) in stored for task in tasks))
     maker = _OnTheSpot(services, project, label_config, behind)
     return [
-        _result(found.result, found.score, version)
+        task_prediction(found.result, found.score, version)
         if (found := stored.get(_task_id(task))) is not None
         else maker.result(task, version)
         for task in tasks
@@ -108,7 +110,8 @@ def _task_id(task: Task) -> int:
     return found if isinstance(found, int) and abs(found) < 2**63 else 0
 
 
-def _result(regions: Sequence[Any], score: float, version: str) -> Result:
+def task_prediction(regions: Sequence[Any], score: float, version: str) -> TaskPrediction:
+    """One task's prediction in the form that Label Studio reads."""
     return {"result": list(regions), "score": score, "model_version": version}
 
 
@@ -125,7 +128,7 @@ class _OnTheSpot:
         self.deadline = time.monotonic() + PREDICT_SECONDS
         self.gave_up = False
 
-    def result(self, task: Task, version: str) -> Result:
+    def result(self, task: Task, version: str) -> TaskPrediction:
         """A task's result; an empty one where there is no model, no image, or no time."""
         job = self._job(task)
         left = self.deadline - time.monotonic()
@@ -146,11 +149,11 @@ class _OnTheSpot:
             )
             return self._empty(version)
         self.services.metrics.predictions("computed", 1)
-        return _result(answer.regions, self.behind, version)
+        return task_prediction(answer.regions, self.behind, version)
 
-    def _empty(self, version: str) -> Result:
+    def _empty(self, version: str) -> TaskPrediction:
         self.services.metrics.predictions("empty", 1)
-        return _result([], self.behind, version)
+        return task_prediction([], self.behind, version)
 
     def _job(self, task: Task) -> Job | None:
         """What the prediction process needs; None while the project has no model or address."""

@@ -32,7 +32,7 @@ def read_body(request: Request) -> dict[str, Any]:
     """
     if request.mimetype != "application/json":
         raise RequestRefused(
-            415, f"Expected Content-Type application/json, got {shown(request.mimetype)}."
+            415, f"Expected Content-Type application/json, got {excerpt(request.mimetype)}."
         )
     try:
         body = json.loads(request.get_data(cache=False).decode("utf-8"), parse_constant=_constant)
@@ -63,7 +63,7 @@ def project_id(value: Any) -> int:
         raise RequestRefused(
             400,
             'project: expected "<id>.<timestamp>" or an id from 1 on, got '
-            f"{shown(value) if isinstance(value, str) else kind(value)}.",
+            f"{excerpt(value) if isinstance(value, str) else kind(value)}.",
         )
     return int(found.group(1))
 
@@ -89,7 +89,7 @@ def kind(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def shown(value: str) -> str:
+def excerpt(value: str) -> str:
     """An excerpt that is safe to show and to log."""
     return ascii(value[:60])
 

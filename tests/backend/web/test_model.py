@@ -251,7 +251,11 @@ def test_the_way_109_makes_and_calls_it(services):
     )
     assert (model.label_config, model.parsed_label_config) == (BOMB, {})
     results = model.predict([{"id": 1}, {"id": 2}], login="x", password="y", context=None)
-    assert [r["result"] for r in results] == [[], []]  # 1.0.9 does not say which project
+    assert [r["result"] for r in results] == [[], []]  # neither the call nor a task names a project
+    results = model.predict([{"id": 1, "project": 7}, {"id": 2, "project": 7}])
+    assert [len(r["result"]) for r in results] == [1, 1]
+    results = model.predict([{"id": 1, "project": 7}, {"id": 2, "project": 8}])
+    assert [r["result"] for r in results] == [[], []]
     data = {"project": {"id": 7}}
     assert model.fit((), event="PROJECT_UPDATED", data=data, job_id="j", workdir="w") == {
         "status": "rung"
