@@ -36,8 +36,12 @@ from benchmarks.uploads_life import Life, Options
 from benchmarks.uploads_record import Journal, Memory, requests_of_log, summary, table
 from demo import pictures
 from demo.annotator import Truth
-from demo.environment import BACKEND_USER, ROOT, Backend, label_config, wait_for
-from demo.studio import DemoError, LabelStudio, free_port
+from demo.backend_process import BACKEND_USER, Backend
+from demo.errors import DemoError
+from demo.label_config import label_config
+from demo.options import ROOT
+from demo.studio import LabelStudio, free_port
+from demo.waiting import wait_for
 from taudis.data.coco import load_coco
 
 LONG = 4 * 3600.0

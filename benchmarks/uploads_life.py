@@ -13,7 +13,7 @@ from typing import Any
 from backend.label_studio.client import Studio
 from benchmarks.uploads_record import Journal, Memory, waits
 from demo.annotator import Annotator, Truth
-from demo.environment import Backend
+from demo.backend_process import Backend
 from demo.studio import LabelStudio
 
 

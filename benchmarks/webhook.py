@@ -1,10 +1,10 @@
-"""What a connected backend costs an annotator's Submit while a round trains.
+"""Measures how much longer an annotator's Submit takes with the backend while a round trains.
 
     .venv/bin/python -m benchmarks.webhook
 
-A real Label Studio, the real backend, a real training at work all the time. Submits alternate
-between a project with the backend connected and an equal one without it, so that both see the same
-machine; beside them, the webhook is rung directly. Last line: JSON, seconds as milliseconds.
+It runs a real Label Studio and the real backend, which trains all the time. Submits alternate
+between a project with the backend and an equal one without it, so that both meet the same load.
+Webhooks are also posted directly. The last line is JSON, in milliseconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from backend.store.database import Store
 from demo.annotator import Truth
-from demo.environment import BACKEND_USER, Options, Stage, label_config, set_stage, wait_for
+from demo.backend_process import BACKEND_USER
+from demo.environment import Environment, start
+from demo.label_config import label_config
+from demo.options import Options
+from demo.waiting import wait_for
 
 SUBMITS = 200
 WARM_UP = 10
@@ -43,54 +47,75 @@ def _figures(seconds: list[float]) -> dict[str, float]:
 
 
 def _training(store: Store, project: int) -> bool:
-    """Whether the trainer is in the training step of a round right now."""
+    """Whether the worker trains a round's model right now."""
     return any(
         r.project == project and r.next_step == "trained" and r.progress.get("done", 0) > 0
         for r in store.open_rounds()
     )
 
 
-def measure(stage: Stage, console: Console) -> dict[str, object]:
-    """Submits with and without the backend, and webhooks, all while a round trains."""
-    config = parse_label_config(stage.current()["label_config"])
-    truth = Truth(stage.cast.samples, stage.cast.label_map, config)
-    store = Store(stage.backend.data)
-    without = stage.studio.create_project(
-        "Without the backend", label_config(stage.cast.label_map, "brush")
-    )
-    files = [stage.cast.folder / stage.cast.samples.file_names[r] for r in stage.cast.pool]
-    stage.studio.upload(without, files)
-    client = Studio(stage.studio.url, stage.studio.admin.token)
-    tasks = {p: client.tasks(p) for p in (stage.project, without)}
-    for task in tasks[stage.project][:WARM_UP]:
-        client.create_annotation(task["id"], truth.regions(task["data"]), project=stage.project)
-    submits: dict[int, list[float]] = {stage.project: [], without: []}
-    rings: list[float] = []
+def _project_without(environment: Environment) -> int:
+    """A project with the same pictures, and without the backend; its id."""
+    dataset = environment.dataset
+    config = label_config(dataset.label_map, "brush")
+    project = environment.studio.create_project("Without the backend", config)
+    files = [dataset.folder / dataset.samples.file_names[row] for row in dataset.pool]
+    environment.studio.upload(project, files)
+    return project
+
+
+def _start_training(environment: Environment, store: Store) -> None:
+    """Start a training and wait until it runs, unless one runs already."""
+    if not _training(store, environment.project):
+        environment.studio.start_training(environment.backend_id)
+        wait_for(lambda: _training(store, environment.project), 120, "a training", pause=0.2)
+
+
+def _post_webhook(environment: Environment, session: requests.Session) -> float:
+    """Seconds of one webhook, posted as Label Studio does."""
+    body = {"action": "ANNOTATION_CREATED", "project": {"id": environment.project}}
+    began = time.perf_counter()
+    response = session.post(f"{environment.backend.url}/webhook", json=body, timeout=5)
+    seconds = time.perf_counter() - began
+    response.raise_for_status()
+    return seconds
+
+
+def measure(environment: Environment, console: Console) -> dict[str, object]:
+    """Time submits with and without the backend, and webhooks, while a round trains."""
+    config = parse_label_config(environment.current()["label_config"])
+    truth = Truth(environment.dataset.samples, environment.dataset.label_map, config)
+    store = Store(environment.backend.data)
+    with_, without = environment.project, _project_without(environment)
+    client = Studio(environment.studio.url, environment.studio.admin.token)
+    tasks = {project: client.tasks(project) for project in (with_, without)}
+
+    def submit(project: int, number: int) -> float:
+        """Seconds of one submit of the truth."""
+        task = tasks[project][number % len(tasks[project])]
+        regions = truth.regions(task["data"])
+        began = time.perf_counter()
+        client.create_annotation(task["id"], regions, project=project)
+        return time.perf_counter() - began
+
+    for number in range(WARM_UP):
+        submit(with_, number)
+    submits: dict[int, list[float]] = {with_: [], without: []}
+    webhooks: list[float] = []
     session = requests.Session()
-    session.auth = (BACKEND_USER, stage.backend.password)
+    session.auth = (BACKEND_USER, environment.backend.password)
     outside = 0
     for number in range(SUBMITS):
-        if not _training(store, stage.project):
-            stage.studio.start_training(stage.backend_id)
-            wait_for(lambda: _training(store, stage.project), 120, "a training", pause=0.2)
-        pair = (stage.project, without) if number % 2 else (without, stage.project)
-        for project in pair:
-            row = tasks[project][(number + WARM_UP) % len(tasks[project])]
-            regions = truth.regions(row["data"])
-            began = time.perf_counter()
-            client.create_annotation(row["id"], regions, project=project)
-            submits[project].append(time.perf_counter() - began)
-        body = {"action": "ANNOTATION_CREATED", "project": {"id": stage.project}}
-        began = time.perf_counter()
-        answer = session.post(f"{stage.backend.url}/webhook", json=body, timeout=5)
-        rings.append(time.perf_counter() - began)
-        answer.raise_for_status()
-        outside += not _training(store, stage.project)
+        _start_training(environment, store)
+        for project in (with_, without) if number % 2 else (without, with_):
+            submits[project].append(submit(project, number + WARM_UP))
+        webhooks.append(_post_webhook(environment, session))
+        outside += not _training(store, with_)
         if number % 50 == 49:
             console.print(f"{number + 1} of {SUBMITS}")
-    connected, alone = _figures(submits[stage.project]), _figures(submits[without])
+    connected, alone = _figures(submits[with_]), _figures(submits[without])
     return {
-        "webhook": _figures(rings),
+        "webhook": _figures(webhooks),
         "submit_connected": connected,
         "submit_without": alone,
         "submit_median_difference_ms": round(connected["median_ms"] - alone["median_ms"], 1),
@@ -104,8 +129,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         # A high threshold: only Start Training starts rounds, so that training never pauses long.
         options = Options(auto=True, folder=Path(folder), data=None, images=None, budget=5000)
-        with set_stage(options, console.print) as stage:
-            figures = measure(stage, console)
+        with start(options, console.print) as environment:
+            figures = measure(environment, console)
     print(json.dumps(figures))
     return 0
 

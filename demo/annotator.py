@@ -1,8 +1,8 @@
-"""Simulated annotators: people who label through Label Studio's own API, from the ground truth.
+"""Simulated annotators, who draw the ground truth through Label Studio's own API.
 
-Each has an account and token of their own, asks for the next task as the Label All Tasks button
-does, looks at it for a while, and submits or skips. What Label Studio answered is kept as it came,
-for the referee and for the summary.
+Each annotator has an account and a token. They ask for the next task as the Label All Tasks button
+does, wait for a while as if they were drawing, and submit or skip. They keep Label Studio's answers
+for the check of the served order (`demo.order_check`) and for the summary.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from backend.label_studio.regions.crop import Crop
 from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
 from backend.label_studio.regions.polygon import mask_to_polygons
 from backend.label_studio.regions.rectangle import box_to_value
+from demo.errors import DemoError
 from demo.order_check import Done, Served
-from demo.studio import DemoError
 from taudis.data.coco import CocoSamples
 from taudis.types import BoolArray, LabelMap, Target
 
 Region = dict[str, Any]
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
-"""Label Studio puts eight letters before an uploaded file's name."""
+"""Label Studio puts eight hexadecimal digits and a dash before the name of an uploaded file."""
 GIVE_UP_AFTER = 10
+"""Errors of Label Studio in succession after which an annotator stops."""
 
 
 class Truth:
-    """What a careful person would draw on each picture, as Label Studio regions.
+    """The ground truth of each picture as Label Studio regions: a careful person's labels.
 
     Args:
-        samples: the data set; crowd regions are left out, as nobody can outline their members.
+        samples: the data set. Crowd regions are not drawn: nobody can outline their members.
         label_map: names of the samples' labels.
-        config: the project's labelling config; each label is drawn with its control.
+        config: the project's labelling config; each label is drawn with its control tag.
     """
 
     def __init__(self, samples: CocoSamples, label_map: LabelMap, config: LabelConfig) -> None:
@@ -50,7 +51,7 @@ class Truth:
         self._rows = {Path(name).name: row for row, name in enumerate(samples.file_names)}
 
     def regions(self, data: Mapping[str, Any]) -> list[Region]:
-        """The regions of a task by its data.
+        """The regions of a task, found by the file name in the task's data.
 
         Raises:
             DemoError: the task's picture is not in the data set.
@@ -64,7 +65,7 @@ class Truth:
         return [region for regions in drawn for region in regions]
 
     def _draw(self, target: Target, index: int) -> list[Region]:
-        """One object's regions: one, or several for a polygon in parts; none for a crowd."""
+        """The regions of one object: several for a polygon in parts, none for a crowd."""
         mask = target.masks[index]
         if target.iscrowd[index] or not mask.any():
             return []
@@ -90,7 +91,7 @@ class Truth:
 
 
 def _values(control: ControlTag, mask: BoolArray, box: list[float]) -> list[Region]:
-    """The shapes of one object [H,W], in what the control draws."""
+    """The region values of one object's mask [H,W], in the form that the control tag draws."""
     height, width = mask.shape
     if control.kind == "brush":
         return [{"format": "rle", "rle": encode_rle(mask)}]
@@ -104,18 +105,18 @@ def _values(control: ControlTag, mask: BoolArray, box: list[float]) -> list[Regi
 
 
 class Annotator:
-    """One person at work in a thread of their own.
+    """One annotator, who labels in a thread.
 
     Args:
         url: Label Studio's address.
-        token: this person's own token.
-        project: the project they label.
-        truth: what they draw.
-        name: for records.
-        pause: seconds they look at a task before they submit it.
-        skip_part: part of the tasks that they skip, by a rule of seed, name and task.
-        seed: of that rule.
-        log: JSON lines file for every answer; None keeps them in memory alone.
+        token: this annotator's token.
+        project: id of the project to label.
+        truth: the regions to draw.
+        name: stands in the records and the log.
+        pause: mean time from a task's arrival to its submit, seconds.
+        skip_part: part of the tasks to skip, 0 to 1; seed, name and task decide which.
+        seed: seed of skips and pauses.
+        log: JSON lines file for all answers; None keeps them in memory alone.
         most: stop after this many submits and skips; None goes on until `stop`.
     """
 
@@ -134,14 +135,14 @@ class Annotator:
         most: int | None = None,
     ) -> None:
         self.name, self.project = name, project
-        self.failure: str = ""  # why they gave up, in words
-        self.hold = threading.Event()  # set by others: take no further task until it is cleared
-        self.resting = threading.Event()  # set while Label Studio has no task for them
+        self.failure: str = ""  # the error that made the annotator stop
+        self.paused = threading.Event()  # set by the caller: ask for no task until it is cleared
+        self.idle = threading.Event()  # set while Label Studio has no task for this annotator
         self._studio = Studio(url, token)
         self._truth, self._skip_part, self._seed = truth, skip_part, seed
-        self.pause = pause  # may be changed while they work
+        self.pause = pause  # the caller may change it while the thread runs
         self._log, self._most = log, most
-        self._hurry = random.Random(f"{seed} {name}")
+        self._random = random.Random(f"{seed} {name}")
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._served: list[Served] = []
         self._done: list[Done] = []
@@ -150,7 +151,7 @@ class Annotator:
 
     @property
     def served(self) -> list[Served]:
-        """Every task that Label Studio gave this person, in order; a copy."""
+        """Every task that Label Studio served this annotator, in order; a copy."""
         with self._lock:
             return list(self._served)
 
@@ -162,34 +163,34 @@ class Annotator:
 
     @property
     def working(self) -> bool:
-        """Whether the thread lives."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to label."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout: float = 60) -> None:
-        """Submit the task at hand and end; from any thread, any number of times."""
+        """Submit the current task and end the thread. Any thread may call this, repeatedly."""
         self._stopping.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
     def _work(self) -> None:
-        """Task after task, through Label Studio's shorter troubles."""
-        troubles = 0
+        """Label task after task; errors of Label Studio are retried up to GIVE_UP_AFTER times."""
+        errors = 0
         while not self._stopping.is_set() and len(self._done) != self._most:
-            if self.hold.is_set():
+            if self.paused.is_set():
                 self._stopping.wait(0.2)
                 continue
             try:
                 if not self.label_one():
                     self._stopping.wait(max(self.pause, 1.0))
-                troubles = 0
+                errors = 0
             except StudioError as error:
-                troubles += 1
-                self._note("trouble", error=str(error))
-                if troubles == GIVE_UP_AFTER:
+                errors += 1
+                self._log_event("error", message=str(error))
+                if errors == GIVE_UP_AFTER:
                     self.failure = str(error)
                     return
                 self._stopping.wait(1.0)
@@ -197,32 +198,32 @@ class Annotator:
                 self.failure = str(error)
                 return
 
-    def look(self) -> bool:
-        """Ask for the next task and leave it; False if there was none. For after `stop`."""
+    def ask_once(self) -> bool:
+        """Ask for the next task without labelling it; False if there is none. For after `stop`."""
         return self._ask() is not None
 
     def label_one(self) -> bool:
-        """Ask for the next task, look, submit or skip; False if there was none."""
+        """Ask for the next task and submit or skip it; False if there is none."""
         task = self._ask()
         if task is None:
-            self.resting.set()
+            self.idle.set()
             return False
-        self.resting.clear()
+        self.idle.clear()
         skipped = self._skips(task["id"])
         result = [] if skipped else self._truth.regions(task["data"])
         began = time.monotonic()
-        # People do not work in step; two who do would only ever race each other.
-        self._stopping.wait(self.pause * self._hurry.uniform(0.5, 1.5))
+        # Random pauses: two annotators in step would ask at the same moment every time.
+        self._stopping.wait(self.pause * self._random.uniform(0.5, 1.5))
         sent = time.monotonic()
         self._submit(task, result, skipped, lead_time=round(sent - began, 3))
         done = Done(self.name, task["id"], sent, time.monotonic(), skipped)
         with self._lock:
             self._done.append(done)
-        self._note("done", task=done.task, sent=sent, answered=done.answered, skipped=skipped)
+        self._log_event("done", task=done.task, sent=sent, answered=done.answered, skipped=skipped)
         return True
 
     def _ask(self) -> dict[str, Any] | None:
-        """The next task, recorded as Label Studio gave it, with the version before and after."""
+        """Ask for the next task; record it with the version before and after the request."""
         before = self._version()
         asked = time.monotonic()
         task = self._studio.next_task(self.project)
@@ -232,25 +233,27 @@ class Annotator:
         served = Served(self.name, asked, answered, task["id"], before, self._version())
         with self._lock:
             self._served.append(served)
-        shown = [
+        predictions = [
             {"id": p["id"], "model_version": p["model_version"], "score": p["score"],
              "regions": len(p["result"])}
             for p in task.get("predictions", [])
         ]  # fmt: skip
-        self._note("served", **{**vars(served), "predictions": shown, "queue": task.get("queue")})
+        self._log_event(
+            "served", **{**vars(served), "predictions": predictions, "queue": task.get("queue")}
+        )
         return task
 
     def _version(self) -> str:
         return str(self._studio.project(self.project).get("model_version") or "")
 
     def _skips(self, task: int) -> bool:
-        """Whether this person skips this task: the same answer whenever it is asked."""
+        """Whether this annotator skips this task; the same for every call."""
         return random.Random(f"{self._seed} {self.name} {task}").random() < self._skip_part
 
     def _submit(
         self, task: dict[str, Any], result: list[Region], skipped: bool, lead_time: float
     ) -> None:
-        """Submit once. Where the answer was lost, look whether it arrived before trying again."""
+        """Submit once. If the response is lost, ask Label Studio before a second attempt."""
         first = next(iter(task.get("predictions", [])), None)
         fields: dict[str, Any] = {"lead_time": lead_time, "project": self.project}
         if first is not None and not skipped:
@@ -262,14 +265,14 @@ class Annotator:
                 self._studio.create_annotation(task["id"], result, was_cancelled=skipped, **fields)
 
     def _arrived(self, task: int) -> bool:
-        """Whether this person has an annotation of the task."""
+        """Whether Label Studio has this annotator's annotation of the task."""
         if self._me is None:
             self._me = int(self._studio.whoami()["id"])
         rows = self._studio.get_task(task)["annotations"]
         return any(row["completed_by"] == self._me for row in rows)
 
-    def _note(self, event: str, **facts: Any) -> None:
-        """One line in the log."""
+    def _log_event(self, event: str, **facts: Any) -> None:
+        """Append one line to the log."""
         if self._log is None:
             return
         line = {"event": event, "annotator": self.name, "at": time.time(), **facts}

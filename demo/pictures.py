@@ -1,8 +1,9 @@
-"""Generated pictures: overlapping objects of six kinds on textured backgrounds, with their truth.
+"""Generates pictures with ground truth: overlapping objects on textured backgrounds.
 
-Most pictures are much alike (a few common objects on a calm background), some are crowded, some
-empty, and two kinds are rare: which pictures are labelled first matters. Colour, texture and shape
-tell the kinds apart, none of them alone does. Everything follows from the seed.
+Most pictures are alike: a few common objects on a calm background. Some are crowded, some are
+empty, and two of the six kinds of objects are rare. So it matters which pictures are labelled
+first. Only colour, texture and shape together tell the kinds apart. The same seed gives the same
+pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MIN_SIDE, MAX_SIDE = 16.0, 70.0
 MIN_VISIBLE = 0.4
 """An object is not drawn where it would leave less than this part of another one visible."""
 HELD_OUT_SEED = 990_000
-"""Added to the seed of the held-out pictures, so that no picture is in both sets."""
+"""`held_out` adds this to the seed, so that no picture is in both sets."""
 
 
 def _turned(points: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -48,12 +49,12 @@ def _disc(rng: np.random.Generator, radius: float) -> list[FloatArray]:
 
 
 def _ring(rng: np.random.Generator, radius: float) -> list[FloatArray]:
-    """A circle with a hole: the even-odd rule of two contours."""
+    """A circle with a round hole: two contours, filled by the even-odd rule."""
     return [_circle(radius), _circle(radius * rng.uniform(0.45, 0.6))]
 
 
 def _leaf(rng: np.random.Generator, radius: float) -> list[FloatArray]:
-    """Two arcs that meet in two points."""
+    """A shape between two arcs that meet in two points."""
     t = np.linspace(-1, 1, 20)
     arc = rng.uniform(0.38, 0.55) * (1 - t**2)
     upper, lower = np.stack([t, arc], axis=1), np.stack([t[::-1], -arc], axis=1)
@@ -106,12 +107,12 @@ KINDS = (
 
 COMMON = tuple(i for i, kind in enumerate(KINDS) if not kind.rare)
 RARE_PART = 0.09
-"""Chance that a picture holds objects of one given rare kind."""
+"""Probability that a picture holds objects of one given rare kind."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A sort of picture: how often, how many objects, of which diameters, on which ground."""
+    """A sort of picture: its share, its number of objects, their diameters and backgrounds."""
 
     name: str
     share: float
@@ -148,7 +149,7 @@ def _ground(name: str, rng: np.random.Generator, size: int) -> FloatArray:
 
 
 def _paint(kind: Kind, rng: np.random.Generator, size: int, centre: FloatArray) -> FloatArray:
-    """The object's surface [size,size,3] BGR, 0..255, to be cut out by its mask."""
+    """The object's texture on the whole picture [size,size,3] BGR, 0..255; the mask cuts it out."""
     hue = (kind.hue + rng.normal(0, 9)) % 180
     hsv = np.array([[[hue, rng.uniform(110, 230), rng.uniform(120, 240)]]]).astype(np.uint8)
     colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
@@ -196,7 +197,7 @@ def _place(
 
 
 def _kinds_of(scene: Scene, rng: np.random.Generator) -> list[int]:
-    """The kinds of a picture's objects, rare ones on top of the scene's own."""
+    """The kinds of a picture's objects: those of the scene, and sometimes rare ones."""
     kinds = rng.choice(scene.kinds, rng.integers(scene.count[0], scene.count[1] + 1)).tolist()
     for index, kind in enumerate(KINDS):
         if kind.rare and scene.name != "empty" and rng.random() < RARE_PART / 0.95:
@@ -208,9 +209,12 @@ def _kinds_of(scene: Scene, rng: np.random.Generator) -> list[int]:
 def picture(
     rng: np.random.Generator, size: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16], list[int]]:
-    """One picture [size,size,3] BGR, the owner of each pixel (0 = ground), and the owners' kinds.
+    """Generate one picture.
 
-    Object i (1..n) has the kind `kinds[i - 1]`, an index of KINDS.
+    Returns:
+        pixels: [size,size,3] BGR.
+        owner: [size,size], the number of the object that is visible there, 1..n; 0 is background.
+        kinds: object i has the kind `KINDS[kinds[i - 1]]`.
     """
     scene = SCENES[int(rng.choice(len(SCENES), p=[s.share for s in SCENES]))]
     canvas = _ground(str(rng.choice(scene.grounds)), rng, size)
@@ -258,7 +262,7 @@ def _annotation(number: int, image: int, kind: int, mask: npt.NDArray[np.bool_])
 def generate(folder: Path, count: int, seed: int, size: int = 192) -> Path:
     """Write `count` JPEG pictures and their COCO file; the same seed gives the same pictures.
 
-    Picture i depends on the seed and on i alone, so a larger set begins with the smaller one.
+    Picture i depends on the seed and i alone, so a larger set begins with the smaller one.
 
     Args:
         folder: made if missing; gets `images/*.jpg` and `instances.json`.
@@ -289,11 +293,11 @@ def generate(folder: Path, count: int, seed: int, size: int = 192) -> Path:
 
 
 def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """The picture as a JPEG file's bytes, good quality."""
+    """The bytes of the picture as a JPEG file of quality 92."""
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 92])
     return bytes(encoded)
 
 
 def held_out(folder: Path, count: int = 150, seed: int = 0, size: int = 192) -> Path:
-    """`generate` with a seed of its own: pictures that no project ever holds."""
+    """`generate` with other seeds than the pool's, for pictures that measure a model."""
     return generate(folder, count, HELD_OUT_SEED + seed, size)

@@ -1,4 +1,4 @@
-"""The picture at the end of a demonstration: queue, pre-annotations, learning curve."""
+"""Draws the picture of a finished run: queue, pre-annotations, learning curve."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from backend.label_studio.regions.encode import paste
 from taudis.detector.mask_rcnn import Detection
 
 Image = npt.NDArray[np.uint8]
-SHOWN = 10
-"""Pictures shown of the head of each order."""
+HEAD = 10
+"""Pictures drawn of the head of each order."""
 
 
 @dataclass
 class RoundRecord:
-    """What one round did, for the table and the picture."""
+    """The result of one round, or the first order, for the table and the picture."""
 
     version: str
     labels: int  # labelled tasks in its snapshot; 0 for the first order
     map50: float | None  # on the held-out pictures; None before the first model
     seconds: float
     order: list[int]  # task ids, first-served first
-    already_labelled: set[int] = field(default_factory=set)
+    already_labelled: set[int] = field(default_factory=set)  # task ids
     pre_annotations: list[Detection] = field(default_factory=list)  # of the example pictures
 
 
@@ -45,7 +45,16 @@ def draw(
     title: str,
     threshold: float,
 ) -> None:
-    """Write the PNG: orders on top, pre-annotations of the same pictures below, then the curve."""
+    """Write the PNG: orders on top, pre-annotations of the same pictures below, then the curve.
+
+    Args:
+        path: the PNG file.
+        rounds: the first order, then the rounds.
+        thumbnails: task id -> picture [H,W,3], of every ordered task.
+        examples: held-out pictures [H,W,3], as many as each record has pre-annotations.
+        title: heading.
+        threshold: instances are drawn from this score on.
+    """
     models = [row for row in rounds if row.map50 is not None]
     height = 1.25 * len(rounds) + 2.3 * len(examples) + 3.6
     figure = plt.figure(figsize=(14, height), layout="constrained")
@@ -61,11 +70,11 @@ def draw(
 
 
 def _orders(figure: Any, rounds: Sequence[RoundRecord], thumbnails: dict[int, Image]) -> None:
-    """One row a published order: the first pictures that annotators are served."""
+    """One row for each published order: the first pictures that annotators are served."""
     figure.suptitle("What annotators are served first, after each round", fontsize=10)
-    axes = figure.subplots(len(rounds), SHOWN, squeeze=False)
+    axes = figure.subplots(len(rounds), HEAD, squeeze=False)
     for row, record in zip(axes, rounds, strict=True):
-        head = [task for task in record.order if task not in record.already_labelled][:SHOWN]
+        head = [task for task in record.order if task not in record.already_labelled][:HEAD]
         for place, axis in enumerate(row):
             axis.set_axis_off()
             if place < len(head):
@@ -77,7 +86,7 @@ def _orders(figure: Any, rounds: Sequence[RoundRecord], thumbnails: dict[int, Im
 def _pre_annotations(
     figure: Any, rounds: Sequence[RoundRecord], examples: Sequence[Image], threshold: float
 ) -> None:
-    """Pictures that nobody labelled, with what each round's model draws on them."""
+    """Pictures that nobody labels, with the instances that each round's model finds in them."""
     figure.suptitle(
         "Pre-annotations of the same pictures, which nobody labels, round by round", fontsize=10
     )
@@ -92,11 +101,14 @@ def _pre_annotations(
 
 
 def overlay(image: Image, detection: Detection, threshold: float) -> Image:
-    """The image [H,W,3] with outlines, in colours by label, of instances from the threshold on."""
+    """A copy of the image [H,W,3] with the outlines of instances from the threshold on.
+
+    The label decides the colour.
+    """
     found = detection.instances
-    shown = image.copy()  # the same picture is drawn on round after round
+    drawn = image.copy()
     if found.mask_probs is None:
-        return shown
+        return drawn
     colours = (plt.get_cmap("Set1")(np.arange(9))[:, :3] * 255).astype(int).tolist()
     for row in np.flatnonzero(found.scores >= threshold):
         crop = paste(found.mask_probs[row], found.boxes[row], *detection.size)
@@ -105,13 +117,13 @@ def overlay(image: Image, detection: Detection, threshold: float) -> Image:
         mask = crop.paste(*detection.size).astype(np.uint8)
         outline, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         colour = colours[int(found.labels[row] - 1) % len(colours)]
-        cv2.drawContours(shown, outline, -1, (255, 255, 255), 3)
-        cv2.drawContours(shown, outline, -1, colour, 2)
-    return shown
+        cv2.drawContours(drawn, outline, -1, (255, 255, 255), 3)
+        cv2.drawContours(drawn, outline, -1, colour, 2)
+    return drawn
 
 
 def _curve(figure: Any, rounds: Sequence[RoundRecord]) -> None:
-    """mAP50 by labels, on the held-out pictures."""
+    """mAP50 on the held-out pictures by the number of labels."""
     axis = figure.subplots()
     axis.plot([row.labels for row in rounds], [row.map50 for row in rounds], "o-", color="tab:blue")
     axis.set_xlabel("labelled pictures")

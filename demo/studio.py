@@ -1,14 +1,13 @@
-"""A real Label Studio on loopback: started, used as people use it through its pages, and stopped.
+"""Starts and stops a real Label Studio on loopback, and uses it as people do in a browser.
 
-What people do in a browser is done here with their own requests: signing up by the invite link,
-logging in, importing files, and connecting a backend with what the Model page's form sends.
+Each method sends the requests that the page would send: signing up by the invite link, logging in,
+importing files, and connecting a backend with the form of the Model page.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -17,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,14 +25,11 @@ from typing import Any, Self
 
 import requests
 
+from demo.errors import DemoError
+from demo.studio_template import environment_of, migrated
+
 UPLOAD_CHUNK = 50
-"""Files a request; Label Studio refuses more than DATA_UPLOAD_MAX_NUMBER_FILES (100)."""
-FAST_IMPORT_FLAG = "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short"
-"""Feature flag under which importing predictions does not recount the whole project."""
-
-
-class DemoError(RuntimeError):
-    """Label Studio did not start, or refused what the demonstration asked of it."""
+"""Files in one request. Label Studio refuses more than DATA_UPLOAD_MAX_NUMBER_FILES (100)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Login:
 
 
 ADMIN = Login("admin@demo.example", "demo-admin-1", "d" * 39 + "1")
-"""The account that a fresh Label Studio of the demonstration is made with; loopback only."""
+"""The first account of a fresh Label Studio, which listens on loopback only."""
 
 
 class LabelStudio:
@@ -54,16 +50,16 @@ class LabelStudio:
 
     Args:
         executable: `label-studio` of the virtual environment that holds it.
-        data: data directory, made or used again; None takes a temporary one, removed at exit.
-        template: folder of migrated data directories, filled when needed: a fresh directory is
-            then a copy, which saves the migrations at its first start (about 20 s). None migrates.
-        port: loopback port; None takes a free one and keeps it over restarts.
-        admin: the account made at the first start.
+        data: data directory, made if missing. None takes a temporary one, removed at exit.
+        template: folder of migrated data directories, one a version; a fresh data directory is a
+            copy of it. None runs the migrations in the data directory itself (about 20 s).
+        port: loopback port. None takes a free one and keeps it over restarts.
+        admin: the account that the first start creates.
         legacy_tokens: whether `Authorization: Token` is allowed (Label Studio's default: no).
         fast_import: switch on FAST_IMPORT_FLAG.
-        environment: further variables of the process, over the ones set here.
-        log: file its output is appended to; None takes `label-studio.log` in the data directory.
-        start_within: seconds until /health must answer.
+        environment: more variables of the process; they win over those of `environment_of`.
+        log: its output is appended to this file. None: `label-studio.log` in the data directory.
+        start_within: time limit for the first answer of /health, seconds.
     """
 
     def __init__(
@@ -88,7 +84,7 @@ class LabelStudio:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log.absolute() if log else self.data / "label-studio.log"
         self._legacy_tokens = legacy_tokens
-        self._environment = _environment(self.data, legacy_tokens, fast_import)
+        self._environment = environment_of(self.data, legacy_tokens, fast_import)
         self._environment.update(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._session: requests.Session | None = None
@@ -112,14 +108,14 @@ class LabelStudio:
 
     @property
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start the process and wait until /health answers.
 
         Raises:
-            DemoError: it ended or did not answer in time; the end of its log is in the message.
+            DemoError: the process ended or did not answer in time, with the end of its log.
         """
         self._prepare()
         command = [str(self.executable), "start", "--no-browser", "--internal-host", "127.0.0.1"]
@@ -159,16 +155,19 @@ class LabelStudio:
         self.start()
 
     def close(self) -> None:
-        """Stop, and remove the data directory if it was a temporary one."""
+        """Stop the process, and remove the data directory if it is temporary."""
         self.stop()
         if self.temporary:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def login_session(self, email: str, password: str) -> requests.Session:
-        """Log in as a browser does: the form with its CSRF token; later requests carry both.
+        """Log in as a browser does, with the form and its CSRF token.
+
+        Returns:
+            A session whose later requests carry the login and the token.
 
         Raises:
-            DemoError: the login form came back.
+            DemoError: Label Studio refused the login.
         """
         session = requests.Session()
         session.get(f"{self.url}/user/login/", timeout=60).raise_for_status()
@@ -177,17 +176,20 @@ class LabelStudio:
         return session
 
     def api(self, method: str, path: str, **kwargs: Any) -> Any:
-        """One request as the administrator, in a browser's session; its JSON answer, or None.
+        """Send one request as the administrator, in a browser's session.
+
+        Returns:
+            The decoded JSON of the response, None if it is empty.
 
         Raises:
-            DemoError: any status from 400 on, with what Label Studio said.
+            DemoError: a status from 400 on, with the text of the response.
         """
         if self._session is None:
             self._session = self.login_session(self.admin.email, self.admin.password)
         return _json(self._session.request(method, self.url + path, timeout=300, **kwargs))
 
     def create_user(self, email: str, password: str | None = None) -> Login:
-        """Sign another person up by the invite link, with an account and token of their own."""
+        """Sign another person up by the invite link; their account, with their token."""
         password = password or secrets.token_urlsafe(12)
         session = requests.Session()
         page = self.api("GET", "/api/invite")["invite_url"]
@@ -197,14 +199,14 @@ class LabelStudio:
         return Login(email, password, token)
 
     def personal_token(self, login: Login) -> str:
-        """The person's personal access token (a JWT), made once as their account page makes it.
+        """The person's personal access token (a JWT), created as their account page creates it.
 
-        Label Studio shows a token once and refuses to make a second, so it is kept here.
+        Label Studio shows a token once and refuses to create a second one, so this keeps it.
         """
         if login.email not in self._personal_tokens:
             session = self.login_session(login.email, login.password)
-            answer = _json(session.post(f"{self.url}/api/token/", json={}, timeout=60))
-            self._personal_tokens[login.email] = str(answer["token"])
+            created = _json(session.post(f"{self.url}/api/token/", json={}, timeout=60))
+            self._personal_tokens[login.email] = str(created["token"])
         return self._personal_tokens[login.email]
 
     def allow_legacy_tokens(self, allowed: bool) -> None:
@@ -213,24 +215,24 @@ class LabelStudio:
         self.api("POST", "/api/jwt/settings", json=body)
 
     def create_project(self, title: str, label_config: str, **fields: Any) -> int:
-        """A project with its labelling config; titles need three characters."""
+        """Create a project with its labelling config; its id. Titles need three characters."""
         body = {"title": title, "label_config": label_config, **fields}
         return int(self.api("POST", "/api/projects/", json=body)["id"])
 
     def upload(self, project: int, files: Iterable[Path]) -> int:
-        """Import files as the import page does; tasks name `/data/upload/...`. The count."""
+        """Import files as the import page does, under `/data/upload/`; the number of tasks."""
         rest, count = iter(files), 0
         while chunk := list(islice(rest, UPLOAD_CHUNK)):
-            # One field a file, as the page sends them: of several of one name only the last counts.
+            # A field for each file, as on the page: Label Studio reads the last file of a field.
             parts = {path.name: (path.name, path.read_bytes()) for path in chunk}
-            answer = self.api("POST", f"/api/projects/{project}/import", files=parts)
-            count += int(answer["task_count"])
+            imported = self.api("POST", f"/api/projects/{project}/import", files=parts)
+            count += int(imported["task_count"])
         return count
 
     def connect_backend(
         self, project: int, url: str, title: str, auth: tuple[str, str] | None = None
     ) -> int:
-        """Add a model with exactly what the Model page's form sends; its id."""
+        """Add a model by the request that the Model page's form sends; its id."""
         form = model_form(project, url, title, auth)
         return int(self.api("POST", "/api/ml", json=form)["id"])
 
@@ -244,27 +246,27 @@ class LabelStudio:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.template is None or (self.data / "label_studio.sqlite3").exists():
             return
-        shutil.copytree(_migrated(self.executable, self.template), self.data, dirs_exist_ok=True)
+        shutil.copytree(migrated(self.executable, self.template), self.data, dirs_exist_ok=True)
 
     def _wait_until_healthy(self) -> None:
+        """Wait until /health answers. Raises DemoError with the end of the log."""
         limit = time.monotonic() + self.start_within
         while time.monotonic() < limit and self.running:
             with contextlib.suppress(requests.RequestException):
                 if requests.get(f"{self.url}/health", timeout=5).ok:
                     return
             time.sleep(0.2)
-        said = self.log.read_text(errors="replace")[-1500:]
+        end = self.log.read_text(errors="replace")[-1500:]
         self.stop()
-        raise DemoError(
-            f"Label Studio did not answer {self.url}/health. Its log ends with:\n{said}"
-        )
+        raise DemoError(f"Label Studio did not answer {self.url}/health. Its log ends with:\n{end}")
 
     def _post_form(self, session: requests.Session, page: str, form: dict[str, str]) -> None:
+        """Post a form with its CSRF token. Raises DemoError if Label Studio does not redirect."""
         token = session.cookies.get("csrftoken") or ""
         form = {**form, "csrfmiddlewaretoken": token}
-        answer = session.post(self.url + page, data=form, timeout=60, allow_redirects=False)
-        if answer.status_code != 302:
-            raise DemoError(f"Label Studio refused the form at {page}: {answer.status_code}.")
+        response = session.post(self.url + page, data=form, timeout=60, allow_redirects=False)
+        if response.status_code != 302:
+            raise DemoError(f"Label Studio refused the form at {page}: {response.status_code}.")
         session.headers["X-CSRFToken"] = session.cookies.get("csrftoken") or ""
         session.headers["Referer"] = self.url
 
@@ -281,26 +283,6 @@ def model_form(
     return form
 
 
-def _environment(data: Path, legacy_tokens: bool, fast_import: bool) -> dict[str, str]:
-    """The process's whole environment: nothing of the caller's leaks in but the search path."""
-    kept = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
-    environment |= {
-        "HOME": str(data),
-        "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": "1",
-        "LABEL_STUDIO_BASE_DATA_DIR": str(data),
-        "SSRF_PROTECTION_ENABLED": "false",
-        "ML_BLOCK_LOCAL_IP": "false",
-        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": str(legacy_tokens).lower(),
-        "SENTRY_DSN": "",
-        "FRONTEND_SENTRY_DSN": "",
-        "COLLECT_ANALYTICS": "False",
-        "LATEST_VERSION_CHECK": "False",
-    }
-    return environment | ({FAST_IMPORT_FLAG: "true"} if fast_import else {})
-
-
 def free_port() -> int:
     """A loopback port that was free a moment ago."""
     with socket.socket() as probe:
@@ -308,46 +290,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _json(answer: requests.Response) -> Any:
-    """The decoded answer, None for an empty one; DemoError from status 400 on."""
-    if answer.status_code >= 400:
-        where = f"{answer.request.method} {answer.url}"
-        raise DemoError(f"{where} gave {answer.status_code}: {answer.text[:800]}")
-    return answer.json() if answer.content else None
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file: test runs side by side make one template."""
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _migrated(executable: Path, cache: Path) -> Path:
-    """The migrated, empty data directory of this Label Studio version, made once."""
-    packages = executable.parent.parent.glob("lib/python*/site-packages")
-    found = [info.name for folder in packages for info in folder.glob("label_studio-*.dist-info")]
-    ready = cache.absolute() / (found[0].removesuffix(".dist-info") if found else "unknown")
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / ".lock"):
-        if not ready.exists():
-            work = Path(tempfile.mkdtemp(dir=cache))
-            _migrate(executable, work)
-            work.rename(ready)
-    return ready
-
-
-def _migrate(executable: Path, data: Path) -> None:
-    """Every command of label-studio migrates first; `version` then only prints and ends."""
-    done = subprocess.run(
-        [str(executable), "version"],
-        cwd=data,
-        env=_environment(data, legacy_tokens=True, fast_import=False),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=600,
-        check=False,
-    )
-    if done.returncode:
-        raise DemoError(f"label-studio could not migrate:\n{done.stderr.decode()[-1500:]}")
+def _json(response: requests.Response) -> Any:
+    """The decoded JSON, None for an empty response. Raises DemoError from status 400 on."""
+    if response.status_code >= 400:
+        where = f"{response.request.method} {response.url}"
+        raise DemoError(f"{where} gave {response.status_code}: {response.text[:800]}")
+    return response.json() if response.content else None

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from demo.environment import Backend, Cast, Options, cast_of, label_config
+from demo.backend_process import Backend
+from demo.dataset import Dataset, load_dataset
+from demo.label_config import label_config
+from demo.options import Options
 from demo.studio import LabelStudio
 from tests.browser.pages import Pages
 
@@ -45,7 +48,7 @@ class Site:
     studio: LabelStudio
     backend: Backend
     project: int
-    cast: Cast
+    dataset: Dataset
 
 
 def _free_port() -> int:
@@ -65,14 +68,16 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
 @pytest.fixture(scope="package")
 def site(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    cast = cast_of(Options(False, folder, None, None, pool_size=40, held_out_size=0))
-    project = studio.create_project("Browser test", label_config(cast.label_map, "brush"))
-    studio.upload(project, [cast.folder / cast.samples.file_names[row] for row in cast.pool])
+    dataset = load_dataset(Options(False, folder, None, None, pool_size=40, held_out_size=0))
+    project = studio.create_project("Browser test", label_config(dataset.label_map, "brush"))
+    studio.upload(
+        project, [dataset.folder / dataset.samples.file_names[row] for row in dataset.pool]
+    )
     environment = {**QUICK, "LABEL_STUDIO_URL": studio.url}
     backend = Backend(folder / "backend", _free_port(), environment)
     try:
         backend.start()
-        yield Site(studio, backend, project, cast)
+        yield Site(studio, backend, project, dataset)
     finally:
         backend.stop()
 

@@ -13,7 +13,9 @@ from playwright.sync_api import expect
 
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions import decode_annotation, encode_prediction
-from demo.environment import Options, cast_of, label_config
+from demo.dataset import load_dataset
+from demo.label_config import label_config
+from demo.options import Options
 from demo.studio import ADMIN
 from taudis.detector.mask_rcnn import Detection
 from taudis.types import Instances
@@ -58,14 +60,16 @@ def detected(target, size, labels):
     return Detection(instances, np.zeros(1, np.float32), size)
 
 
-def pre_annotated(studio, cast):
+def pre_annotated(studio, dataset):
     """A project with one picture and its prediction, posted and served as the backend does."""
-    source = label_config(cast.label_map, "brush")
+    source = label_config(dataset.label_map, "brush")
     config, project = parse_label_config(source), studio.create_project("Edit", source)
-    row = max(cast.pool, key=lambda row: cast.samples.target(row).masks.sum())
-    studio.upload(project, [cast.folder / cast.samples.file_names[row]])
+    row = max(dataset.pool, key=lambda row: dataset.samples.target(row).masks.sum())
+    studio.upload(project, [dataset.folder / dataset.samples.file_names[row]])
     task = studio.api("GET", "/api/tasks", params={"project": project})["tasks"][0]["id"]
-    found = detected(cast.samples.target(row), cast.samples.sizes[row], len(cast.label_map))
+    found = detected(
+        dataset.samples.target(row), dataset.samples.sizes[row], len(dataset.label_map)
+    )
     result = encode_prediction(found, config, threshold=0.5)
     body = [{"task": task, "result": result, "score": 0.5, "model_version": "taudis-edit"}]
     studio.api("POST", f"/api/projects/{project}/import/predictions", json=body)
@@ -107,8 +111,8 @@ def shown(pages, size):
 def test_a_mask_erased_enlarged_and_relabelled_is_read_back_as_the_editor_shows_it(
     studio, pages, tmp_path
 ):
-    cast = cast_of(Options(False, tmp_path, None, None, pool_size=8, held_out_size=0))
-    project, config, predicted = pre_annotated(studio, cast)
+    dataset = load_dataset(Options(False, tmp_path, None, None, pool_size=8, held_out_size=0))
+    project, config, predicted = pre_annotated(studio, dataset)
     before = decode_annotation(predicted, config).target
     size = before.masks.shape[1:]
     other = int(before.labels[0]) % len(config.label_map) + 1

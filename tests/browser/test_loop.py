@@ -12,8 +12,10 @@ from backend.label_studio.regions.brush import decode_rle
 from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
 from backend.store.database import Store
 from demo.annotator import UPLOADED, Annotator, Truth
-from demo.environment import BACKEND_USER, label_config, wait_for
+from demo.backend_process import BACKEND_USER
+from demo.label_config import label_config
 from demo.studio import ADMIN, model_form
+from demo.waiting import wait_for
 from taudis.types import LabelMap
 from tests.browser.conftest import BUDGET
 
@@ -57,10 +59,10 @@ def name_of(task):
 def nearest_picture(site, seen):
     """File name of the project's picture that is most like what is seen."""
     difference = {
-        Path(site.cast.samples.file_names[row]).name: float(
-            np.abs(site.cast.samples.image(row).astype(float) - seen).mean()
+        Path(site.dataset.samples.file_names[row]).name: float(
+            np.abs(site.dataset.samples.image(row).astype(float) - seen).mean()
         )
-        for row in site.cast.pool
+        for row in site.dataset.pool
     }
     return min(difference, key=difference.get)
 
@@ -87,7 +89,7 @@ def drawn_on(pages):
 def label(site, number):
     """Further labels by the same person, over the API, from the truth."""
     config = parse_label_config(current(site)["label_config"])
-    truth = Truth(site.cast.samples, site.cast.label_map, config)
+    truth = Truth(site.dataset.samples, site.dataset.label_map, config)
     person = Annotator(site.studio.url, ADMIN.token, site.project, truth, "ada", pause=0)
     for _ in range(number):
         assert person.label_one()
@@ -123,13 +125,13 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     assert sent == model_form(site.project, site.backend.url, "TAUDIS", auth)
     first = version_after(site, "", 60)
     order = free_in_order(site, first)
-    assert len(order) == len(site.cast.pool)
+    assert len(order) == len(site.dataset.pool)
 
     # Before a model: the first-ranked picture, empty; a person draws on it.
     task = pages.label_all_tasks()
     assert task["id"] == order[0] and pages.regions() == []
     assert nearest_picture(site, pages.picture(192, 192)) == name_of(task)
-    name = site.cast.label_map.names[0]
+    name = site.dataset.label_map.names[0]
     pages.draw_stroke(name, (0.3, 0.3), (0.6, 0.5))
     pages.keep("04-first-task-drawn")
     annotation, task = pages.submit()
@@ -142,7 +144,7 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     label(site, BUDGET - 1)
     trained = version_after(site, first, ROUND)
     order = free_in_order(site, trained)
-    assert len(order) == len(site.cast.pool) - BUDGET
+    assert len(order) == len(site.dataset.pool) - BUDGET
 
     # The new first, with its pre-annotation drawn; a person takes one region out.
     task = pages.label_all_tasks()
@@ -189,8 +191,8 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
 def test_what_ties_the_parts_of_a_polygon_survives_a_submit(studio, site, pages):
     names = LabelMap(("disc", "ring"))
     project = studio.create_project("Parts", label_config(names, "polygon"))
-    row = site.cast.pool[0]
-    studio.upload(project, [site.cast.folder / site.cast.samples.file_names[row]])
+    row = site.dataset.pool[0]
+    studio.upload(project, [site.dataset.folder / site.dataset.samples.file_names[row]])
     task = studio.api("GET", "/api/tasks", params={"project": project})["tasks"][0]["id"]
     result = [
         {

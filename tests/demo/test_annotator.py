@@ -6,8 +6,8 @@ import pytest
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions.decode import decode_annotation
 from demo.annotator import Annotator, Truth
+from demo.errors import DemoError
 from demo.pictures import KINDS, generate
-from demo.studio import DemoError
 from taudis.data.coco import load_coco
 
 

@@ -1,8 +1,8 @@
-"""The referee calls an order wrong when it is wrong, and only then."""
+"""The check of the served order finds every defect, and calls nothing else a defect."""
 
 from typing import get_args
 
-from demo.order_check import MEANING, Done, Served, Verdict, judge
+from demo.order_check import MEANING, Done, OrderCheck, Served, Verdict
 
 ORDERS = {"v1": {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0}, "v2": {4: 0.25, 3: 0.5, 2: 0.75, 1: 1.0}}
 
@@ -15,62 +15,66 @@ def done(who, at, task, skipped=False):
     return Done(who, task, at, at + 0.1, skipped)
 
 
+def check(served, done, orders):
+    return OrderCheck(served, done, orders).checked()
+
+
 def verdicts(found):
     return [one.verdict for one in found]
 
 
 def test_best_first_is_in_order():
     acts = [done("a", 1, 1), done("a", 3, 2)]
-    assert verdicts(judge([served("a", 0, 1), served("a", 2, 2)], acts, ORDERS)) == ["in_order"] * 2
+    assert verdicts(check([served("a", 0, 1), served("a", 2, 2)], acts, ORDERS)) == ["in_order"] * 2
 
 
 def test_a_better_free_task_is_a_defect_and_is_named():
-    (found,) = judge([served("a", 0, 2)], [], ORDERS)
+    (found,) = check([served("a", 0, 2)], [], ORDERS)
     assert (found.verdict, found.better) == ("out_of_order", 1)
 
 
 def test_a_task_locked_by_another_is_not_free():
     both = [served("b", 0, 1), served("a", 1, 2)]
-    assert verdicts(judge(both, [], ORDERS)) == ["in_order"] * 2
+    assert verdicts(check(both, [], ORDERS)) == ["in_order"] * 2
 
 
 def test_a_lock_ends_with_the_submit_and_the_task_is_labelled():
     both = [served("b", 0, 1), served("a", 5, 2)]
-    assert verdicts(judge(both, [done("b", 2, 1)], ORDERS)) == ["in_order"] * 2
+    assert verdicts(check(both, [done("b", 2, 1)], ORDERS)) == ["in_order"] * 2
 
 
 def test_a_skipped_task_is_free_for_others_but_not_for_who_skipped_it():
     skip = [done("b", 1, 1, skipped=True)]
-    assert verdicts(judge([served("b", 0, 1), served("b", 2, 2)], skip, ORDERS)) == ["in_order"] * 2
-    found = judge([served("b", 0, 1), served("a", 2, 2)], skip, ORDERS)
+    assert verdicts(check([served("b", 0, 1), served("b", 2, 2)], skip, ORDERS)) == ["in_order"] * 2
+    found = check([served("b", 0, 1), served("a", 2, 2)], skip, ORDERS)
     assert verdicts(found) == ["in_order", "out_of_order"]
 
 
 def test_the_order_is_that_of_the_version_in_force():
-    assert verdicts(judge([served("a", 0, 4, "v2")], [], ORDERS)) == ["in_order"]
-    assert verdicts(judge([served("a", 0, 1, "v2")], [], ORDERS)) == ["out_of_order"]
+    assert verdicts(check([served("a", 0, 4, "v2")], [], ORDERS)) == ["in_order"]
+    assert verdicts(check([served("a", 0, 1, "v2")], [], ORDERS)) == ["out_of_order"]
 
 
 def test_a_flip_or_a_submit_during_the_request_is_counted_apart():
-    assert verdicts(judge([served("a", 0, 4, "v1", "v2")], [], ORDERS)) == ["changed_meanwhile"]
+    assert verdicts(check([served("a", 0, 4, "v1", "v2")], [], ORDERS)) == ["changed_meanwhile"]
     both = [served("b", -2, 1), served("a", 0, 2)]
-    found = judge(both, [Done("b", 1, 0.05, 0.3, False)], ORDERS)
+    found = check(both, [Done("b", 1, 0.05, 0.3, False)], ORDERS)
     assert verdicts(found) == ["in_order", "changed_meanwhile"]
 
 
 def test_overlapping_calls_with_the_same_answer_are_doubles():
-    found = judge([served("a", 0, 1), served("b", 0.05, 1)], [], ORDERS)
+    found = check([served("a", 0, 1), served("b", 0.05, 1)], [], ORDERS)
     assert verdicts(found) == ["double", "double"]
 
 
 def test_a_lock_from_before_the_flip_is_counted_apart():
     held = [served("a", 0, 1, "v1"), served("a", 5, 1, "v2")]
-    assert verdicts(judge(held, [], ORDERS)) == ["in_order", "locked_before_flip"]
+    assert verdicts(check(held, [], ORDERS)) == ["in_order", "locked_before_flip"]
 
 
 def test_a_task_without_a_place_is_a_defect():
-    assert verdicts(judge([served("a", 0, 9)], [], ORDERS)) == ["unranked"]
+    assert verdicts(check([served("a", 0, 9)], [], ORDERS)) == ["unranked"]
 
 
-def test_every_verdict_is_told_in_words():
+def test_every_verdict_has_its_meaning_in_words():
     assert set(MEANING) == set(get_args(Verdict))

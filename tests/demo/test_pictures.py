@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from demo.environment import Options, cast_of
+from demo.dataset import load_dataset
+from demo.errors import DemoError
+from demo.options import Options
 from demo.pictures import KINDS, generate, held_out, picture
-from demo.studio import DemoError
 
 
 def test_same_seed_same_files_and_a_larger_set_begins_with_the_smaller(tmp_path):
@@ -66,7 +67,7 @@ def test_a_data_set_whose_masks_are_all_crowds_is_asked_about(tmp_path):
     truth.write_text(json.dumps(content))
     options = Options(True, tmp_path, truth, tmp_path / "images", held_out_size=2)
     with pytest.raises(DemoError, match="DEMO_CROWDS=objects"):
-        cast_of(options)
-    cast = cast_of(replace(options, crowds="objects"))
-    objects = sum(len(cast.samples.target(row)) for row in cast.pool + cast.held_out)
+        load_dataset(options)
+    dataset = load_dataset(replace(options, crowds="objects"))
+    objects = sum(len(dataset.samples.target(row)) for row in dataset.pool + dataset.held_out)
     assert objects == len(content["annotations"]) > 0

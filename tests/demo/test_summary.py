@@ -1,4 +1,4 @@
-"""What a run of DEMO=auto says at its end."""
+"""The verdict at the end of a DEMO=auto run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.__main__ import in_short, shortcomings
-from demo.environment import Options
+from demo.options import Options
+from demo.summary import in_a_sentence, shortcomings
 
 OPTIONS = Options(auto=True, folder=Path(), data=None, images=None)
 GOOD = {
@@ -17,12 +17,12 @@ GOOD = {
 }  # fmt: skip
 
 
-def test_a_good_run_is_told_in_a_sentence():
+def test_a_good_run_is_described_in_a_sentence():
     assert shortcomings(GOOD, OPTIONS) == []
-    told = in_short(GOOD)
-    assert "40 of 40 tasks" in told and "36 of 36 annotations" in told
-    assert "rose: 0.29 with 12 labels, 0.61 with 36" in told and "(3 not counted" in told
-    assert "did not rise" in in_short(GOOD | {"map50": [0.6, 0.5]})
+    text = in_a_sentence(GOOD)
+    assert "40 of 40 tasks" in text and "36 of 36 annotations" in text
+    assert "rose: 0.29 with 12 labels, 0.61 with 36" in text and "(3 not counted" in text
+    assert "did not rise" in in_a_sentence(GOOD | {"map50": [0.6, 0.5]})
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,6 @@ def test_a_good_run_is_told_in_a_sentence():
         ({"map50": [0.6, 0.5]}, "no better than the first"),
     ],
 )
-def test_what_is_not_as_promised_is_told(changed, message):
-    (told,) = shortcomings(GOOD | changed, OPTIONS)
-    assert message in told
+def test_every_broken_promise_is_named(changed, message):
+    (text,) = shortcomings(GOOD | changed, OPTIONS)
+    assert message in text

@@ -20,7 +20,7 @@ from backend.settings import Settings
 from backend.store import predictions
 from backend.store.database import Store
 from demo.annotator import Truth
-from demo.environment import label_config
+from demo.label_config import label_config
 from demo.pictures import generate
 from demo.studio import ADMIN, free_port
 from taudis.data.coco import load_coco

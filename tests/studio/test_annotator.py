@@ -8,7 +8,7 @@ import pytest
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from demo.annotator import Annotator, Truth
-from demo.order_check import judge
+from demo.order_check import OrderCheck
 from demo.pictures import KINDS, generate
 from demo.studio import ADMIN
 from taudis.data.coco import load_coco
@@ -55,7 +55,7 @@ def test_two_annotators_label_everything_in_order(studio, new_project, samples, 
         person.start()
     finished = threading.Event()
     for _ in range(120):
-        if all(person.resting.is_set() for person in people):
+        if all(person.idle.is_set() for person in people):
             break
         finished.wait(0.5)
     for person in people:
@@ -68,7 +68,7 @@ def test_two_annotators_label_everything_in_order(studio, new_project, samples, 
     assert {d.task for d in done if not d.skipped} == set(tasks)
     assert all(task["is_labeled"] for task in admin.tasks(project))
     assert {len({d.task for d in person.done}) > 0 for person in people} == {True}
-    verdicts = {j.verdict for j in judge(served, done, {"v1": order})}
+    verdicts = {one.verdict for one in OrderCheck(served, done, {"v1": order}).checked()}
     assert verdicts <= {"in_order", "double", "changed_meanwhile"}
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     first = next(line for line in lines if line["event"] == "served")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from backend.label_studio.label_config import parse_label_config
-from demo.studio import DemoError
+from demo.errors import DemoError
 from tests.backend.label_studio.config_cases import CASES
 from tests.backend.label_studio.test_config_cases import named, written
 

@@ -8,7 +8,8 @@ import pytest
 from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
 from backend.label_studio.client import Studio
 from backend.label_studio.listings import PAGE
-from demo.studio import ADMIN, DemoError
+from demo.errors import DemoError
+from demo.studio import ADMIN
 
 pytestmark = pytest.mark.studio
 

@@ -1,0 +1,163 @@
+"""Follows a running demonstration: reads orders, measures models, draws the live table."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from backend.label_studio.client import Studio
+from backend.store.database import Round, Store
+from demo.annotators import Annotators
+from demo.environment import Environment
+from demo.errors import DemoError
+from demo.options import Options
+from demo.report import RoundRecord
+from taudis.detector.checkpoint import load_checkpoint
+from taudis.evaluation.metrics import evaluate
+
+EXAMPLES = 2
+"""Held-out pictures whose pre-annotations the summary draws."""
+LOG_SECONDS = 60.0
+"""Seconds between two lines where the output is no terminal, so that no table can be redrawn."""
+
+
+@dataclass
+class Progress:
+    """The state of a run so far."""
+
+    options: Options
+    environment: Environment
+    console: Console
+    annotators: Annotators
+    orders: dict[str, dict[int, float]] = field(default_factory=dict)  # version -> task -> score
+    records: list[RoundRecord] = field(default_factory=list)  # the first order, then the rounds
+    started: float = field(default_factory=time.monotonic)
+    last_line: tuple[str, float] = ("", 0.0)  # the last line of a log, and its time
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.environment.backend.data)
+        rows = self.environment.dataset.held_out
+        self.held_out = self.environment.dataset.samples.subset(rows)
+        crowded = sorted(range(len(rows)), key=lambda r: -len(self.held_out.target(r)))
+        self.examples = [crowded[len(crowded) // 4 + i] for i in range(min(EXAMPLES, len(rows)))]
+
+    # --- what the backend and Label Studio hold ---------------------------------------------
+
+    def finished(self) -> list[Round]:
+        """Training rounds that ended, oldest first. Raises DemoError if one failed."""
+        rounds = self.store.rounds(self.environment.project)[::-1]
+        failed = next((row for row in rounds if row.outcome == "failed"), None)
+        if failed is not None:
+            raise DemoError(f"Round {failed.number} failed: {failed.message}")
+        return [row for row in rounds if row.kind == "train" and row.ended is not None]
+
+    def annotated(self) -> int:
+        """Tasks with an annotation, counted by Label Studio."""
+        studio = self.environment.studio
+        tasks = Studio(studio.url, studio.admin.token).tasks(self.environment.project)
+        return sum(task["total_annotations"] > 0 for task in tasks)
+
+    def in_snapshot(self, round_: Round) -> int:
+        """Tasks in exactly one of training and validation of a round's snapshot."""
+        folder = self.environment.backend.data / "rounds" / str(self.environment.project)
+        snapshot = json.loads((folder / f"{round_.number:04d}" / "snapshot.json").read_text())
+        seen = Counter(entry["task_id"] for entry in snapshot["entries"])
+        return sum(count == 1 for count in seen.values())
+
+    # --- records ----------------------------------------------------------------------------
+
+    def read_order(self) -> None:
+        """Read a new order back from Label Studio, before a later round can prune it there."""
+        version = str(self.environment.current().get("model_version") or "")
+        if version.startswith("taudis-") and version not in self.orders:
+            self.orders[version] = self.environment.order(version)
+
+    def record_rounds(self) -> None:
+        """Record the first order, and measure every newly finished round's model."""
+        if not self.records:
+            self.read_order()
+            first = next(iter(self.orders))
+            self.records.append(RoundRecord(first, 0, None, 0.0, self._ordered(first)))
+        for round_ in self.finished()[len(self.records) - 1 :]:
+            self.read_order()
+            self.records.append(self._measure(round_))
+
+    def _ordered(self, version: str) -> list[int]:
+        """Task ids of a version, first-served first."""
+        order = self.orders.get(version, {})
+        return sorted(order, key=order.__getitem__)
+
+    def _measure(self, round_: Round) -> RoundRecord:
+        """Measure the model that serves after a round on the held-out pictures."""
+        model = round_.steps["judged"]["version"]
+        folder = self.environment.backend.data / "models" / str(self.environment.project) / model
+        if not round_.steps["judged"]["serve"]:
+            folder = folder.parent / str(self._state("model"))
+        detector, _ = load_checkpoint(folder)
+        metrics = evaluate(detector, self.held_out, bootstrap=0)
+        pictures = [self.held_out.image(row) for row in self.examples]
+        version = round_.steps["published"]["version"]
+        return RoundRecord(
+            version,
+            round_.steps["synced"]["labelled"],
+            metrics.map50,
+            float((round_.ended or 0) - round_.started),
+            self._ordered(version),
+            self.annotators.labelled,
+            detector.detect(pictures),
+        )
+
+    def _state(self, key: str) -> Any:
+        project = self.store.project(self.environment.project)
+        return None if project is None else project.state.get(key)
+
+    # --- display ----------------------------------------------------------------------------
+
+    def table(self) -> Table:
+        """The live table: one row a round."""
+        title = f"{self.environment.dataset.name}: {self.environment.studio.url}"
+        table = Table(title=title, caption=self.caption())
+        for name in ("round", "labels", "mAP50 (held-out)", "state"):
+            table.add_column(name)
+        for number, row in enumerate(self.records):
+            map50 = "" if row.map50 is None else f"{row.map50:.3f}"
+            state = "first order, seeded random" if row.map50 is None else f"{row.seconds:.0f} s"
+            table.add_row(str(number), str(row.labels), map50, state)
+        for open_ in self.store.open_rounds():
+            table.add_row(str(len(self.records)), "", "", in_words(open_))
+        return table
+
+    def write_line(self) -> None:
+        """Where the output is no terminal: write a line at each new step, and every minute."""
+        if self.console.is_terminal:
+            return
+        now = time.monotonic()
+        open_ = self.store.open_rounds()[:1]
+        step = f"round {open_[0].number}, {open_[0].next_step}" if open_ else "between rounds"
+        if step != self.last_line[0] or now - self.last_line[1] >= LOG_SECONDS:
+            self.last_line = step, now
+            state = f"round {open_[0].number}, {in_words(open_[0])}" if open_ else step
+            self.console.print(f"{state}; {self.caption()}")
+
+    def caption(self) -> str:
+        """Seconds since the start, and each annotator's number of tasks."""
+        seconds = time.monotonic() - self.started
+        return f"{seconds:.0f} s; submitted or skipped: {self.annotators.in_words()}"
+
+
+def in_words(round_: Round) -> str:
+    """An open round's step, with its progress and the seconds left where they are known."""
+    progress = round_.progress
+    text = f"{round_.next_step}"
+    if progress.get("total"):
+        text += f" {progress['done']}/{progress['total']}"
+    if progress.get("eta_s") is not None and math.isfinite(progress["eta_s"]):
+        text += f", {progress['eta_s']:.0f} s left"
+    return text

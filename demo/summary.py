@@ -1,0 +1,114 @@
+"""The result of a DEMO=auto run: the JSON line, the table, the picture, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.label_studio.client import Studio
+from demo import report
+from demo.options import Options
+from demo.order_check import MEANING, CheckedTask, OrderCheck, Verdict
+from demo.progress import Progress
+
+THRESHOLD = 0.5
+"""The picture draws instances from this score on; the backend's default, too."""
+DEFECTS: tuple[Verdict, ...] = ("out_of_order", "unranked")
+NOT_COUNTED: tuple[Verdict, ...] = ("changed_meanwhile", "locked_before_flip", "double")
+"""Verdicts of tasks whose order or state changed during the request."""
+
+
+def summarise(progress: Progress) -> dict[str, Any]:
+    """Print the table, draw the picture, and return the content of the JSON line."""
+    annotators, environment = progress.annotators, progress.environment
+    checked = OrderCheck(annotators.served, annotators.done, progress.orders).checked()
+    counts = Counter(one.verdict for one in checked)
+    rounds = [row for row in progress.records if row.map50 is not None]
+    _print(progress, checked)
+    progress.console.print(f"Picture: {draw(progress)}")
+    return {
+        "rounds": len(rounds),
+        "map50": [round(float(row.map50 or 0), 4) for row in rounds],
+        "labels": [row.labels for row in rounds],
+        "round_seconds": [round(row.seconds, 1) for row in rounds],
+        "served": counts["in_order"] + sum(counts[key] for key in DEFECTS),
+        "served_in_order": counts["in_order"],
+        "served_by": dict(Counter(one.served.annotator for one in checked)),
+        "apart": {key: counts[key] for key in NOT_COUNTED},
+        "annotations": progress.annotated(),
+        "annotations_in_last_snapshot": progress.in_snapshot(progress.finished()[-1]),
+        "skips": sum(act.skipped for act in annotators.done),
+        "control": environment.control,
+        "data": environment.dataset.name,
+        "seconds": round(time.monotonic() - progress.started, 1),
+    }
+
+
+def _print(progress: Progress, checked: list[CheckedTask]) -> None:
+    """Print the table, and a line for every task that was out of order or not counted."""
+    progress.console.print(progress.table())
+    for found in checked:
+        if found.verdict != "in_order":
+            one = found.served
+            better = "" if found.better is None else f"; task {found.better} was free and better"
+            progress.console.print(
+                f"{one.annotator} was served task {one.task} under {one.version_before}{better}:"
+                f" {MEANING[found.verdict]}"
+            )
+
+
+def draw(progress: Progress) -> Path:
+    """Write the picture of the run, `summary.png` in its folder; its path."""
+    dataset = progress.environment.dataset
+    pictures = {Path(dataset.samples.file_names[row]).name: row for row in dataset.pool}
+    studio = progress.environment.studio
+    thumbnails = {}
+    for task in Studio(studio.url, studio.admin.token).tasks(progress.environment.project):
+        name = str(task["data"]["image"]).rpartition("/")[2].partition("-")[2]
+        if name in pictures:
+            thumbnails[int(task["id"])] = dataset.samples.image(pictures[name])
+    blank = np.full((8, 8, 3), 200, np.uint8)
+    ordered = {task for row in progress.records for task in row.order}
+    path = progress.options.folder / "summary.png"
+    report.draw(
+        path,
+        progress.records,
+        {task: thumbnails.get(task, blank) for task in ordered},
+        [progress.held_out.image(row) for row in progress.examples],
+        f"TAUDIS in Label Studio: {dataset.name}",
+        THRESHOLD,
+    )
+    return path
+
+
+def shortcomings(summary: dict[str, Any], options: Options) -> list[str]:
+    """The promises that a run did not keep, in words; [] if it kept all.
+
+    Only generated pictures must show a better last model: other data may need more labels or a
+    longer training than a demonstration has.
+    """
+    found = []
+    if not summary["served"] or summary["served"] != summary["served_in_order"]:
+        found.append(f"{summary['served_in_order']} of {summary['served']} served in order")
+    if summary["annotations"] != summary["annotations_in_last_snapshot"]:
+        found.append("the last snapshot does not hold every annotation")
+    if options.data is None and summary["map50"][-1] <= summary["map50"][0]:
+        found.append(f"the last model is no better than the first: {summary['map50']}")
+    return found
+
+
+def in_a_sentence(summary: dict[str, Any]) -> str:
+    """The result of a run that kept all promises."""
+    first, last = summary["map50"][0], summary["map50"][-1]
+    apart = sum(summary["apart"].values())
+    return (
+        f"{summary['served_in_order']} of {summary['served']} tasks were the best of the published"
+        f" order ({apart} not counted: the order or a better task changed during the request);"
+        f" {summary['annotations_in_last_snapshot']} of {summary['annotations']} annotations are in"
+        f" the last snapshot; mAP50 {'rose' if last > first else 'did not rise'}: {first:.2f} with"
+        f" {summary['labels'][0]} labels, {last:.2f} with {summary['labels'][-1]}."
+    )
