@@ -18,8 +18,8 @@ from rich.table import Table
 
 from backend.commands import doctor as doctor_
 from backend.commands import export as export_
-from backend.commands import operate
 from backend.commands import versions as versions_
+from backend.commands.connect import connect_backend
 from backend.errors import BackendError
 from backend.logs import setup_logging
 from backend.settings import Settings, load_settings, settings_table
@@ -119,7 +119,7 @@ def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
     """Add this backend to a project, as Label Studio's Model page does."""
     with _shown_errors():
         desk = _desk(project)
-        found = operate.connect_backend(desk, title)
+        found = connect_backend(desk, title)
         console.print(f"Project {desk.project_id}: ML backend {found}; the worker arms it now.")
 
 
@@ -175,7 +175,7 @@ def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOpt
     """Serve the version before (or the one named) until `unpin`."""
     with _shown_errors():
         desk = _desk(project)
-        target = operate.rollback(desk, version)
+        target = versions_.rollback(desk, version)
         console.print(
             f"Project {desk.project_id} serves {target.version} ({target.tasks} tasks), pinned."
         )
@@ -211,7 +211,7 @@ def promote(version: str, project: ProjectOption = 0) -> None:
     """
     with _shown_errors():
         desk = _desk(project)
-        model = operate.promote(desk, version)
+        model = versions_.promote(desk, version)
         console.print(
             f"Project {desk.project_id}: model {model} is promoted; {desk.project.state['serving']}"
             " serves until the worker has scored the pool with it."
@@ -303,7 +303,7 @@ def unpin(project: ProjectOption = 0) -> None:
     """End a rollback or a promotion: serve the newest version, and let rounds move things again."""
     with _shown_errors():
         desk = _desk(project)
-        newest = operate.unpin(desk)
+        newest = versions_.unpin(desk)
         name = newest.version if newest else "nothing: no order was published yet"
         console.print(f"Project {desk.project_id} serves {name}.")
 

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from backend.commands import operate
+from backend.commands import versions
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from backend.settings import load_settings
@@ -156,7 +156,7 @@ def roll_back(life: Life) -> None:
     with life.phase("rollback") as row:
         desk = Desk(settings, store, Lease("benchmark", -1), life.project)
         began = time.monotonic()
-        target = operate.rollback(desk).version
+        target = versions.rollback(desk).version
         row["rollback_s"] = round(time.monotonic() - began, 2)
         task = life.client.next_task(life.project)
         shown = {p["model_version"] for p in (task or {}).get("predictions", [])}

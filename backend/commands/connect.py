@@ -1,0 +1,31 @@
+"""Connects a project from the shell, as the form of Label Studio's Model page does."""
+
+from __future__ import annotations
+
+from backend.errors import RoundError
+from backend.worker.connection import our_backend
+from backend.worker.context import Desk
+
+
+def connect_backend(desk: Desk, title: str) -> int:
+    """Add this backend to the project, as the Model page's form does. Returns its id there.
+
+    If it is there already, nothing is added. The worker arms the project at its next look.
+
+    Raises:
+        SettingsError, StudioRejected: with Label Studio's own reason.
+    """
+    desk.store.update_project(desk.project_id, disconnected=False)
+    try:
+        row = our_backend(desk)
+    except RoundError:
+        settings = desk.settings
+        row = desk.studio.create_ml_backend(
+            desk.project_id,
+            url=settings.backend_url or f"http://localhost:{settings.port}",
+            title=title,
+            user=settings.basic_auth_user,
+            password=settings.basic_auth_pass.get_secret_value(),
+        )
+    desk.store.ring(desk.project_id, "setup")
+    return int(row["id"])
