@@ -30,7 +30,7 @@ def bars() -> Bars:
 
 
 class Steps:
-    """A strategy's progress (params.Progress) as bars on standard error, from its first step on."""
+    """A strategy's `ProgressCallback`: bars on standard error, shown from its first step on."""
 
     def __init__(self) -> None:
         self._bars = bars()

@@ -13,7 +13,7 @@ from taudis.selection.graph import similarity_graph
 from taudis.selection.params import (
     Labelled,
     Measure,
-    Progress,
+    ProgressCallback,
     SelectionParams,
     check_budget,
     multiple,
@@ -73,7 +73,7 @@ def taudis(
     labelled: Labelled,
     params: SelectionParams,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Selection:
     """Algorithm 1 lines 4-8: order the pool's images for annotation.
 

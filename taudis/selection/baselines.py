@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taudis.errors import SelectionError
-from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget
+from taudis.selection.params import Labelled, ProgressCallback, SelectionParams, check_budget
 from taudis.selection.reasons import NO_DETECTIONS, counted
 from taudis.selection.seeding import seeded_hash
 from taudis.types import FloatArray, IntArray, Pool, Selection
@@ -54,7 +54,7 @@ class Figure:
         labelled: Labelled,
         params: SelectionParams,
         seed: int,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Selection:
         """The images by this figure. Utilities are the figure, negated if the lowest is first.
 
@@ -223,7 +223,7 @@ def random(
     labelled: Labelled,
     params: SelectionParams,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Selection:
     """Images in the order of a hash of seed and image id (the paper's random strategy).
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from taudis.errors import SelectionError
 from taudis.memmap import take
-from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget
+from taudis.selection.params import Labelled, ProgressCallback, SelectionParams, check_budget
 from taudis.selection.seeding import seeded_hash
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
@@ -36,7 +36,7 @@ def core_set(
     labelled: Labelled,
     params: SelectionParams,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Selection:
     """B images, each the farthest from all labelled and picked ones; then the rest by distance.
 
@@ -120,7 +120,7 @@ def farthest_first(
     count: int,
     *,
     order: IntArray | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Centres:
     """Pick `count` points, each the farthest from `known` and from those picked before.
 

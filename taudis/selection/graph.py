@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from taudis.selection.cover import greedy_cover
-from taudis.selection.params import Progress, SelectionParams
+from taudis.selection.params import ProgressCallback, SelectionParams
 from taudis.selection.similarity import (
     BitRows,
     edge_density,
@@ -67,7 +67,7 @@ def similarity_graph(
     picks: int,
     params: SelectionParams,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Graph:
     """The graph between the first `candidates` rows of `units` [N,D] and all of them.
 

@@ -18,7 +18,7 @@ Measure = Literal["se", "ce", "cm"]
 SigmaRule = Literal["adaptive", "flat"]
 Sketch = Literal["auto", "never", "always", "guaranteed"]
 
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, of how much) while a query runs."""
 
 ALPHA_PER_INSTANCE, BETA_PER_INSTANCE = 2.5, 1.5  # Appendix C: alpha 2.5x, beta 1-2x

@@ -17,7 +17,7 @@ from taudis.selection.baselines import (
     sum_by_group,
     weighted_by_image,
 )
-from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget
+from taudis.selection.params import Labelled, ProgressCallback, SelectionParams, check_budget
 from taudis.selection.reasons import counted
 from taudis.selection.seeding import seeded_hash
 from taudis.types import IntArray, Pool, Selection
@@ -40,7 +40,7 @@ def round_robin(
     labelled: Labelled,
     params: SelectionParams,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Selection:
     """Labels 1..K in turn take their image of the highest WSE(c_k), until B images are taken.
 

@@ -17,7 +17,7 @@ from taudis.errors import SelectionError
 from taudis.selection.algorithm1 import taudis
 from taudis.selection.baselines import FIGURES, Figure, random
 from taudis.selection.core_set import core_set
-from taudis.selection.params import Labelled, Progress, SelectionParams
+from taudis.selection.params import Labelled, ProgressCallback, SelectionParams
 from taudis.selection.round_robin import round_robin
 from taudis.selection.taudis_cover import check_sketch, taudis_cover
 from taudis.selection.taudis_img import taudis_img
@@ -40,7 +40,7 @@ class QueryStrategy(Protocol):
         labelled: Labelled,
         params: SelectionParams,
         seed: int,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Selection:
         """Order the pool's images; `budget` B is the number of images to annotate next."""
 
@@ -73,7 +73,7 @@ class Strategy:
         labelled: Labelled,
         params: SelectionParams,
         seed: int,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Selection:
         """Order the pool's images; see `QueryStrategy`."""
         return self.run(
@@ -207,7 +207,7 @@ def query(
     labelled: Labelled,
     params: SelectionParams,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Selection:
     """Order the pool by the named strategy. Raises SelectionError for an unknown name."""
     return find(name)(

@@ -18,7 +18,13 @@ from taudis.selection.algorithm1 import acquisition, priority_order
 from taudis.selection.baselines import by_place
 from taudis.selection.cover import Cover, greedy_cover, scaled_counts
 from taudis.selection.graph import similarity_graph
-from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget, multiple
+from taudis.selection.params import (
+    Labelled,
+    ProgressCallback,
+    SelectionParams,
+    check_budget,
+    multiple,
+)
 from taudis.selection.reasons import (
     coverage,
     covering_sentence,
@@ -54,7 +60,7 @@ def taudis_cover(
     labelled: Labelled,
     params: SelectionParams,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Selection:
     """Lines 4-6 of Algorithm 1, then the B images whose candidates together cover most.
 

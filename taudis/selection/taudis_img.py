@@ -18,7 +18,13 @@ from taudis.selection.baselines import (
 )
 from taudis.selection.cover import Cover, greedy_cover
 from taudis.selection.graph import similarity_graph
-from taudis.selection.params import Labelled, Progress, SelectionParams, check_budget, multiple
+from taudis.selection.params import (
+    Labelled,
+    ProgressCallback,
+    SelectionParams,
+    check_budget,
+    multiple,
+)
 from taudis.selection.reasons import counted, coverage, saturation_warning
 from taudis.selection.units import UnitVectors
 from taudis.types import FloatArray, IntArray, Pool, Selection
@@ -32,7 +38,7 @@ def taudis_img(
     labelled: Labelled,
     params: SelectionParams,
     seed: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Selection:
     """Algorithm 2: among the most uncertain images, the B that cover most of the pool's images.
 
