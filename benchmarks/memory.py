@@ -26,10 +26,11 @@ import psutil
 import torch
 
 from backend.label_studio.label_config import parse_label_config
-from backend.process import keep_memory_steady
+from backend.process import limit_memory
 from backend.settings import Settings, load_settings
 from backend.store.database import Lease, Round, Store
-from backend.web.predictor import Job, Predictor
+from backend.web.messages import Job
+from backend.web.predictor import Predictor
 from backend.worker import score, select
 from backend.worker.context import Desk, write_json
 from backend.worker.dataset import take_snapshot
@@ -138,7 +139,7 @@ def high_water(pid: int | str = "self") -> int:
 def measure_worker(folder: Path) -> dict[str, Any]:
     """The step `scored`, as the worker runs it, with this process's size after each image."""
     torch.set_num_threads(1)
-    keep_memory_steady(training=True)
+    limit_memory(training=True)
     settings, own, sizes = settings_of(folder), psutil.Process(), []
     store = Store(settings.model_dir)
     lease = store.acquire() or Lease("benchmark", 1)

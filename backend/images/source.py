@@ -25,14 +25,13 @@ from backend.images.decode import Pixels, decode_image
 from backend.images.fetch import Fetcher, ImageLimits
 from backend.label_studio.addresses import origin_of
 from backend.label_studio.data_address import is_data_address, read_data_address
-
-__all__ = ["ImageLimits", "ImageSource"]
+from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://", "azure_spi://", "redis://", "dbx://")
 LOCAL_FILES = "/data/local-files/"
-SHOWN = 80
+EXCERPT = 80  # letters of an address in a message
 DEFAULT_CACHE_BYTES = 5_000_000_000
 
 
@@ -70,7 +69,7 @@ class ImageSource:
         try:
             return self._load(value, task)
         except ImageError as error:
-            raise ImageError(f"{_shown(value)}: {error}") from None
+            raise ImageError(f"{_excerpt(value)}: {error}") from None
 
     def _load(self, value: str, task: int | None) -> Pixels:
         if is_data_address(value):
@@ -153,11 +152,28 @@ class ImageSource:
         return data
 
 
-def _shown(value: str) -> str:
+def image_source(
+    settings: Settings, studio_url: str, auth: Callable[[], Mapping[str, str]]
+) -> ImageSource:
+    """The images of one Label Studio, within the limits that the settings give."""
+    limits = ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+        timeout_s=settings.image_timeout,
+        allowed_hosts=settings.allowed_image_hosts,
+        allow_private=settings.allow_private_image_hosts,
+        local_root=settings.local_files_root,
+        public_url=settings.label_studio_public_url,
+    )
+    cache = settings.model_dir / "cache" / "images"
+    return ImageSource(studio_url, auth, cache, limits, max_cache_bytes=settings.cache_bytes)
+
+
+def _excerpt(value: str) -> str:
     """An address fit for a message: its beginning without the query, which may hold a signature."""
     if is_data_address(value):
         return "data:..."
     head = value if value.startswith("/data/local-files") else value.partition("?")[0]
     if "@" in head:  # user info: a password
         head = head.partition("://")[0] + "://...@" + head.rpartition("@")[2]
-    return repr(head[:SHOWN] + ("..." if len(head) > SHOWN else ""))
+    return repr(head[:EXCERPT] + ("..." if len(head) > EXCERPT else ""))

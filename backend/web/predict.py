@@ -17,8 +17,9 @@ from backend.store import predictions
 from backend.store.database import Project, Store
 from backend.store.secrets import token_for
 from backend.store.serving import stand_ins
+from backend.web.messages import Job
 from backend.web.metrics import Metrics
-from backend.web.predictor import Job, Predictor, PredictorUnavailable
+from backend.web.predictor import Predictor, PredictorUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,9 @@
-"""Predictions on the spot: one small process a web process, started when first needed.
+"""Predictions on the spot: the web process starts, asks and replaces one small process.
 
-It loads a checkpoint, reads one image, answers its regions. It never trains, holds at most two
-models, uses one thread, ends by itself when idle or when the web process is gone, and is replaced
-when it dies, hangs, or grows beyond `MAX_BYTES`. The heavy imports happen in that process only.
+That process (backend.web.predictor_process) starts when it is first needed. It loads a checkpoint,
+reads one image and answers its regions. It never trains, holds at most two models, uses one thread,
+and ends when it is idle or when the web process is gone. It is replaced when it dies, hangs, or
+grows beyond `MAX_BYTES`. Only that process imports torch.
 """
 
 from __future__ import annotations
@@ -12,18 +13,15 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
 
 import psutil
 
 from backend.errors import BackendError
 from backend.settings import Settings
-from backend.store.predictions import Region
+from backend.web.messages import Job, PredictedRegions
 
 logger = logging.getLogger(__name__)
 
@@ -36,35 +34,9 @@ class PredictorUnavailable(BackendError):
     """No answer this time: busy, too slow, or the process died. Asking again later may work."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One task to predict. It travels over a pipe, never over a command line."""
-
-    project: int
-    checkpoint: Path
-    label_config: str
-    data: Mapping[str, Any]  # the task's data
-    studio_url: str
-    token: str
-    stand_ins: tuple[Path, ...] = ()  # checkpoints to take, in this order, if it cannot be read
-
-    def __repr__(self) -> str:
-        return f"Job(project={self.project}, checkpoint={self.checkpoint.name!r})"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The regions of one task, or the reason why it can have none (`problem`, else '')."""
-
-    regions: list[Region]
-    problem: str = ""
-
-
 def _start(connection: Connection, settings: Settings) -> None:
-    """Entry point of the process."""
-    from backend.web.predictor_process import (
-        serve,  # torch is imported there, not in the web process
-    )
+    """Entry point of the prediction process. Only this process imports torch."""
+    from backend.web.predictor_process import serve
 
     serve(connection, settings, IDLE_SECONDS)
 
@@ -90,7 +62,7 @@ class Predictor:
         process = self._process
         return process.pid if process is not None and process.is_alive() else None
 
-    def predict(self, job: Job, timeout: float) -> Answer:
+    def predict(self, job: Job, timeout: float) -> PredictedRegions:
         """The answer within `timeout` seconds, waiting in line included.
 
         Raises:
@@ -127,7 +99,7 @@ class Predictor:
         finally:
             self._places.release()
 
-    def _ask(self, job: Job, deadline: float) -> Answer:
+    def _ask(self, job: Job, deadline: float) -> PredictedRegions:
         """Send the job and wait for its answer; a process that is too slow is ended."""
         pipe = self._running()
         pipe.send(job)
@@ -136,7 +108,7 @@ class Predictor:
             raise PredictorUnavailable("The prediction took too long and was stopped.")
         answer = pipe.recv()
         self._limit_memory()
-        if not isinstance(answer, Answer):
+        if not isinstance(answer, PredictedRegions):
             raise PredictorUnavailable("The prediction process failed; the log has the details.")
         return answer
 

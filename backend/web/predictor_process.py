@@ -1,4 +1,4 @@
-"""Inside the prediction process: two models at most, one image at a time."""
+"""The prediction process itself: it holds two models at most and predicts one image at a time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 
 from backend.errors import BackendError
+from backend.images.source import image_source
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.regions import encode_prediction
 from backend.logs import setup_logging
-from backend.process import keep_memory_steady
+from backend.process import limit_memory
 from backend.settings import Settings
-from backend.web.predictor import Answer, Job
-from backend.worker.context import image_source
+from backend.web.messages import Job, PredictedRegions
 from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.mask_rcnn import Detector
 from taudis.detector.memory import give_back_free_pages
@@ -29,68 +29,78 @@ from taudis.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
-Loaded = tuple[Detector, FloatArray]  # a model, and the scores [K] from which it is shown
+Loaded = tuple[Detector, FloatArray]  # a model, and the score [K] from which each label is shown
 
-_TIDY = 16  # predictions after which free memory goes back to the system
+_TIDY = 16  # predictions after which free memory is given back to the system
 MODELS = 2  # the serving one, and the one before or another project's
 
 
 def serve(connection: Connection, settings: Settings, idle_seconds: float) -> None:
-    """Answer jobs until the web process is gone or nothing was asked for `idle_seconds`."""
+    """Answer jobs until the web process is gone, or until no job came for `idle_seconds`."""
     setup_logging(settings.log_level)
     torch.set_num_threads(1)
-    keep_memory_steady(training=False)
+    limit_memory(training=False)
     with contextlib.suppress(OSError):
         os.nice(5)  # a webhook goes first
-    desk, answered = PredictionDesk(settings), 0
+    models, answered = LoadedModels(settings), 0
     while connection.poll(idle_seconds):
         try:
             job = connection.recv()
         except (EOFError, OSError):
             return  # the web process ended
         try:
-            answer: Answer | None = desk.answer(job)
+            outcome: PredictedRegions | None = models.predict(job)
         except Exception:
             logger.exception("A prediction for project %s failed", job.project)
-            answer = None
-        connection.send(answer)
+            outcome = None
+        connection.send(outcome)
         answered += 1
         if answered % _TIDY == 0:
             give_back_free_pages()
 
 
-class PredictionDesk:
-    """Keeps the latest models loaded."""
+class LoadedModels:
+    """The models used last, kept in memory: at most `MODELS`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.models: OrderedDict[Path, Loaded] = OrderedDict()
 
-    def answer(self, job: Job) -> Answer:
-        """The regions of one task that are worth showing; faults of task or model as `problem`."""
+    def predict(self, job: Job) -> PredictedRegions:
+        """The regions of one task whose scores reach the model's thresholds.
+
+        A fault of the task or the model becomes the answer's `problem`.
+        """
         try:
             config = parse_label_config(job.label_config)
             address = config.image.address(job.data)
+            studio = Studio(job.studio_url, job.token)
             detector, thresholds = self._readable((job.checkpoint, *job.stand_ins), config)
-            source = image_source(self.settings, Studio(job.studio_url, job.token))
+            source = image_source(self.settings, studio.url, studio.auth_headers)
             detection = detector.detect([source.load(address)])[0]
         except (BackendError, TaudisError) as error:
-            return Answer([], str(error))
-        return Answer(encode_prediction(detection, config, threshold=thresholds))
+            return PredictedRegions([], str(error))
+        return PredictedRegions(encode_prediction(detection, config, threshold=thresholds))
 
     def _readable(self, folders: tuple[Path, ...], config: LabelConfig) -> Loaded:
-        """The first detector that can be read; raises CheckpointError of the first if none can."""
-        troubles: list[CheckpointError] = []
+        """The first detector that can be read.
+
+        Raises CheckpointError of the first folder if none can.
+        """
+        failed: list[CheckpointError] = []
         for folder in folders:
             try:
                 return self._model(folder, config)
             except CheckpointError as error:
                 logger.warning("Predicting on the spot with an earlier model, if any: %s", error)
-                troubles.append(error)
-        raise troubles[0]
+                failed.append(error)
+        raise failed[0]
 
     def _model(self, folder: Path, config: LabelConfig) -> Loaded:
-        """The checkpoint's detector, verified and made for these labels; the oldest one goes."""
+        """The verified detector of a checkpoint for these labels, from memory if it is there.
+
+        A newly loaded one replaces the one that was used longest ago.
+        """
         found = self.models.pop(folder, None)
         if found is None or found[0].label_map != config.label_map:
             # Loaded first: a checkpoint that is refused must not push a good one out.

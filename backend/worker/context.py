@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import RoundError, SettingsError
-from backend.images.source import ImageLimits, ImageSource
+from backend.images.source import ImageSource, image_source
 from backend.label_studio.client import Studio
 from backend.label_studio.listings import shared_sizes
 from backend.settings import Settings
@@ -62,7 +62,7 @@ class Desk:
     @cached_property
     def images(self) -> ImageSource:
         """Where the images of this project's tasks come from."""
-        return image_source(self.settings, self.studio)
+        return image_source(self.settings, self.studio.url, self.studio.auth_headers)
 
     # --- files ------------------------------------------------------------------------------
 
@@ -85,26 +85,6 @@ class Desk:
 def origin_seen(project: Project) -> str:
     """The address that a project's Label Studio gave, confirmed or not; '' while none is known."""
     return project.origin or str(project.state.get("candidate_origin") or "")
-
-
-def image_source(settings: Settings, studio: Studio) -> ImageSource:
-    """Images by the settings' limits; Label Studio's token goes to its own origin alone."""
-    limits = ImageLimits(
-        max_bytes=settings.max_image_bytes,
-        max_pixels=settings.max_image_pixels,
-        timeout_s=settings.image_timeout,
-        allowed_hosts=settings.allowed_image_hosts,
-        allow_private=settings.allow_private_image_hosts,
-        local_root=settings.local_files_root,
-        public_url=settings.label_studio_public_url,
-    )
-    return ImageSource(
-        studio.url,
-        studio.auth_headers,
-        settings.model_dir / "cache" / "images",
-        limits,
-        max_cache_bytes=settings.cache_bytes,
-    )
 
 
 def write_json(path: Path, value: Any) -> None:

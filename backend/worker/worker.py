@@ -19,7 +19,7 @@ from typing import Any
 
 from backend.errors import BackendError, LeaseLost, StudioNotFound
 from backend.label_studio.listings import shared_sizes
-from backend.process import keep_memory_steady
+from backend.process import limit_memory
 from backend.settings import Settings
 from backend.store.database import WORKER_BUSY_MS, Bell, Lease, Project, Round, Store
 from backend.worker import connection, prune, triggers
@@ -276,7 +276,7 @@ def run(settings: Settings) -> None:
     """
     os.nice(settings.nice)
     _limit_threads(settings.torch_threads)
-    keep_memory_steady(training=True)
+    limit_memory(training=True)
     worker = Worker(settings, Store(settings.model_dir, busy_ms=WORKER_BUSY_MS))
 
     def leave(_signal: int, _frame: Any) -> None:

@@ -18,8 +18,8 @@ from PIL import Image
 from backend.errors import ImageError, StudioAuthError, StudioUnreachable
 from backend.images.cache import FileCache
 from backend.images.decode import decode_image
-from backend.images.fetch import Fetcher, split
-from backend.images.source import ImageLimits, ImageSource
+from backend.images.fetch import Fetcher, ImageLimits, split
+from backend.images.source import ImageSource
 
 TOKEN = "Token canary-3f9a"
 MAX = 50_000_000

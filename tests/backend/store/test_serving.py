@@ -7,7 +7,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.settings import Settings
 from backend.store import serving as models
 from backend.store.database import Store
-from backend.web.predictor_process import PredictionDesk
+from backend.web.predictor_process import LoadedModels
 from backend.worker.context import Desk
 from backend.worker.serving import any_fits, load_serving
 from taudis.detector.checkpoint import save_checkpoint
@@ -95,7 +95,7 @@ def test_a_version_names_its_model(desk):
 
 
 def test_on_the_spot_the_first_readable_model_predicts(desk, caplog):
-    process = PredictionDesk(desk.settings)
+    process = LoadedModels(desk.settings)
     folders = tuple(desk.model_dir(name) for name in ("v3", "v2"))
     damage(desk, "v3")
     process._readable(folders, CONFIG)

@@ -11,8 +11,9 @@ import pytest
 
 from backend.settings import load_settings
 from backend.store.secrets import save_token
+from backend.web.messages import Job, PredictedRegions
 from backend.web.predict import Services, answer_tasks
-from backend.web.predictor import MAX_WAITING, Answer, Job, Predictor, PredictorUnavailable
+from backend.web.predictor import MAX_WAITING, Predictor, PredictorUnavailable
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
@@ -34,7 +35,7 @@ def obedient(connection, settings):
             time.sleep(60)
         if what == "wait":
             time.sleep(0.3)
-        connection.send(None if what == "fail" else Answer([{"id": str(os.getpid())}]))
+        connection.send(None if what == "fail" else PredictedRegions([{"id": str(os.getpid())}]))
 
 
 def job(do=""):
@@ -167,7 +168,9 @@ TASKS = [{"id": i, "data": {"image": f"/data/{i}.png"}} for i in (1, 2)]
 
 
 def test_on_the_spot_goes_behind_the_known_and_names_the_version(services):
-    services = with_predictor(services, Answer([{"id": "a"}]), Answer([], "no image there"))
+    services = with_predictor(
+        services, PredictedRegions([{"id": "a"}]), PredictedRegions([], "no image there")
+    )
     found = answer_tasks(services, 7, TASKS)
     assert found == [
         {"result": [{"id": "a"}], "score": 2.0, "model_version": "v1"},
