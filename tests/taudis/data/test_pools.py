@@ -619,6 +619,7 @@ def large(tmp_path_factory):
     path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("work", [LOAD, COPY], ids=["load", "copy"])
 def test_a_large_file_is_read_and_written_in_bounded_memory(large, work):

@@ -47,6 +47,7 @@ def pictures():
     return made + [np.full((*size, 3), 128, np.uint8) for size in SIZES[3:]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [TINY, STANDARD], ids=["small", "standard"])
 def test_another_python_with_torchvision_alone_sees_the_same(config, tmp_path):
     ours = detector(seed=3, config=config)
@@ -104,6 +105,7 @@ def test_onnx_sees_what_torch_sees(config, threshold, tmp_path):
     assert ours.model.transform.config == ours.config  # the detector itself is as it was
 
 
+@pytest.mark.slow
 def test_onnx_traced_on_an_empty_image_still_detects(tmp_path):
     ours = detector(seed=1, config=dataclasses.replace(TINY, score_threshold=0.6))
     images = [np.full((500, 3, 3), 128, np.uint8), *pictures()]

@@ -24,6 +24,7 @@ ctypes.CDLL(None).malloc_stats()
 """
 
 
+@pytest.mark.slow
 # Heaps of threads, and `malloc_stats` to count them, are glibc's alone: elsewhere nothing is set.
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has other heaps")
 def test_threads_share_one_heap():

@@ -105,6 +105,7 @@ def test_pairing_narrows_the_interval():
     assert width < 0.75 * apart
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth():
     """Two detectors of the same skill: about one comparison in twenty may call a winner."""
     called = sum(

@@ -82,6 +82,7 @@ def test_a_killed_run_goes_on_from_its_periodic_state(tmp_path):
     assert_same(weights(run()), weights(resumed))
 
 
+@pytest.mark.slow
 def test_the_older_state_serves_when_the_newer_one_is_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr("taudis.training.training_state.shutil.rmtree", lambda *_, **__: None)
     with pytest.raises(TrainingStopped):
@@ -141,6 +142,7 @@ def test_a_loss_that_is_not_finite_stops_training(monkeypatch):
         run(recipe=recipe)
 
 
+@pytest.mark.slow
 def test_images_without_instances_are_true_negatives():
     rng = np.random.default_rng(0)
     pictures = Images(
@@ -288,6 +290,7 @@ def test_training_ends_early_and_the_best_look_is_the_result(tmp_path):
     assert not torch.equal(*(w["backbone.fpn.layer_blocks.0.0.weight"] for w in (seen[7], seen[9])))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_remembers_the_best_look(tmp_path):
     recipe = dataclasses.replace(QUICK, steps=6, judge_every=1, patience=9, checkpoint_every=1)
 

@@ -72,6 +72,7 @@ def test_runs_over_65536_values_are_cut_as_the_sdk_does():
         assert encode_rle(mask) == sdk_encode(mask)
 
 
+@pytest.mark.slow
 @given(st.data(), st.integers(1, 90), st.integers(1, 90))
 @settings(max_examples=200, deadline=None)
 def test_crops_of_one_image_are_encoded_as_their_full_masks(data, height, width):

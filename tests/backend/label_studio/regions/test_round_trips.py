@@ -201,6 +201,7 @@ def test_polygons_differ_from_the_coco_export_beside_the_outline_alone(mask):
     assert not ((ours[0] ^ theirs) & ~edge(ours[0])).any()
 
 
+@pytest.mark.slow
 @real
 def test_real_polygons_differ_from_the_coco_export_beside_the_outline_alone():
     differ = pixels = 0
@@ -247,6 +248,7 @@ def test_the_export_boxes_a_turned_rectangle_within_a_pixel_on_square_images(tur
 # --- ellipse: the converter has none ------------------------------------------------------------
 
 
+@pytest.mark.slow
 @real
 def test_real_masks_as_ellipses_keep_their_area_and_place():
     """The SDK exports no ellipse; test_ellipse.py holds the brute-force oracle."""

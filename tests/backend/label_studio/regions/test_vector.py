@@ -50,6 +50,7 @@ def given_ends(start, end):
     return a, b, c, d
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(point, st.booleans(), point, point), min_size=3, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_curves_are_filled_as_the_editor_draws_them(drawn):
