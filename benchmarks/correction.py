@@ -25,14 +25,14 @@ import torch
 
 from taudis.data.coco import CocoSamples, load_coco
 from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
-from taudis.detector.mask_rcnn import Detection, Detector
+from taudis.detector.mask_rcnn import Detector
 from taudis.evaluation import thresholds
 from taudis.evaluation.metrics import Judged, judge
 from taudis.evaluation.thresholds import Savings, choose_thresholds
 from taudis.evaluation.visible import distinct, thresholds_for, without_specks
 from taudis.training.recipes import choose
 from taudis.training.train import train
-from taudis.types import Instances, LabelMap, Target
+from taudis.types import Detection, Instances, LabelMap, Target
 
 logger = logging.getLogger("correction")
 

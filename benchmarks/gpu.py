@@ -28,13 +28,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from taudis.detector.mask_rcnn import Detector, Image, ModelConfig, make_model, to_tensor
+from taudis.detector.architecture import ModelConfig, make_model
+from taudis.detector.mask_rcnn import Detector, to_tensor
 from taudis.training.augment import example
 from taudis.training.recipes import Recipe
 from taudis.training.samples import Loader, Stream
 from taudis.training.train import _Trainer
 from taudis.training.training_state import TrainingState
-from taudis.types import LabelMap, Target
+from taudis.types import Image, LabelMap, Target
 
 logger = logging.getLogger("gpu")
 

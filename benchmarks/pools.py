@@ -19,11 +19,10 @@ from taudis.detector.mask_rcnn import Detector
 from taudis.scoring import score_pool
 from taudis.training.recipes import choose
 from taudis.training.train import train
-from taudis.types import Instances, LabelMap, Pool, Uncertainty
+from taudis.types import Float32, Instances, LabelMap, Pool, Uncertainty
 
 logger = logging.getLogger("pools")
 
-Float32 = npt.NDArray[np.float32]
 Branch = Literal["mask", "box"]
 
 DATA = Path(__file__).resolve().parents[1] / "../shared/data"

@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from backend.label_studio.regions.encode import paste
-from taudis.detector.mask_rcnn import Detection
+from taudis.types import Detection
 
 Image = npt.NDArray[np.uint8]
 HEAD = 10

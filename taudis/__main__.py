@@ -21,7 +21,7 @@ from taudis.cli.select import select, strategies, why
 from taudis.errors import TaudisError
 
 if TYPE_CHECKING:
-    from taudis.detector.mask_rcnn import Embedding
+    from taudis.types import Embedding
 
 WITHOUT_MODEL = ("select", "strategies", "check")
 
@@ -150,6 +150,7 @@ def predict(
     from taudis.cli.coco_check import categories_of, for_model, open_pictures
     from taudis.data.coco.write import coco_results, form_of
     from taudis.detector.checkpoint import load_checkpoint
+    from taudis.detector.pasting import pasted_masks
 
     form = form_of(segmentation)
     checked = open_pictures(coco, images, skip_bad)
@@ -159,7 +160,8 @@ def predict(
     found: list[dict[str, object]] = []
     for row, number in enumerate(samples.image_ids):
         detection = detector.detect([samples.image(row)])[0]
-        found += coco_results(number, detection, categories, form)
+        masks = pasted_masks(detection)
+        found += coco_results(number, detection, masks, categories, form)
     out.write_text(json.dumps(found), encoding="utf-8")
     told = {"results": str(out), "images": len(samples), "instances": len(found)}
     say({**told, "coco": checked.to_dict()})

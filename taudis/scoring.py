@@ -16,11 +16,10 @@ import numpy as np
 from taudis.data.pool_format import INSTANCES, MEASURES, POOL
 from taudis.data.pool_writer import PoolWriter
 from taudis.detector.adapter import Adapter
-from taudis.detector.mask_rcnn import Detection, Embedding, Image
 from taudis.detector.memory import give_back_free_pages, is_out_of_memory
 from taudis.errors import DataError
 from taudis.selection.uncertainty import uncertainty_of
-from taudis.types import FloatArray, Instances, Pool, Uncertainty
+from taudis.types import Detection, Embedding, FloatArray, Image, Instances, Pool, Uncertainty
 
 logger = logging.getLogger(__name__)
 

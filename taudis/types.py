@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,11 @@ from taudis.memmap import blocks, take
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+"""Pixels [H,W,3], RGB."""
+Embedding = Literal["mask", "box"]
+"""The branch of the model that an instance's embedding comes from."""
 
 BACKGROUND = 0
 """Column of `class_probs` that is the background; labels are 1..K."""
@@ -47,6 +52,15 @@ def _finite(name: str, array: FloatArray) -> None:
             raise DataError(
                 f"{name}: expected finite numbers, got NaN or infinity at index {where}."
             )
+
+
+def check_image(image: Image) -> None:
+    """Raise DataError unless the image is uint8 [H,W,3] with at least one pixel."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        got = getattr(image, "dtype", type(image).__name__)
+        raise DataError(f"image: expected a uint8 array [H, W, 3] in RGB, got {got}.")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise DataError(f"image: expected shape [H, W, 3], got {list(image.shape)}.")
 
 
 @dataclass(frozen=True)
@@ -169,6 +183,15 @@ class Instances:
             for f in fields(self)
         }
         return replace(self, **picked)
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What a model detects in one image: instances (image_index 0), and the image as one vector."""
+
+    instances: Instances  # boxes in px of the original image, mask_probs [n,28,28]
+    image_embedding: FloatArray  # [D'] float32, mean of the finest FPN level over the image
+    size: tuple[int, int]  # (height, width) px of the original image
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from taudis.detector.checkpoint import load_checkpoint, read_card
 from taudis.detector.export import export_torchvision
 from taudis.detector.mask_rcnn import Detector
 from taudis.detector.onnx_export import Agreement, export_onnx
+from taudis.detector.pasting import pasted_masks
 from taudis.files import draft_folder
 from taudis.types import Target
 
@@ -166,7 +167,8 @@ def _coco(
         sizes.append((task, source.addresses[task], (height, width)))
         truths.append(Target.from_masks(np.zeros((0, height, width), bool), np.zeros(0, np.int64))
                       if target is None else target)  # fmt: skip
-        found += coco_results(task, detector.detect([image])[0], categories, segmentation)
+        (detection,) = detector.detect([image])
+        found += coco_results(task, detection, pasted_masks(detection), categories, segmentation)
     truth = coco_of(labels, sizes, truths, segmentation)
     (out / "coco_images.json").write_text(json.dumps(truth), encoding="utf-8")
     (out / "coco_predictions.json").write_text(json.dumps(found), encoding="utf-8")

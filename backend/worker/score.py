@@ -24,10 +24,10 @@ from backend.worker.train import load_snapshot, scoring_model
 from taudis import scoring
 from taudis.data.pool_reader import save_pool
 from taudis.detector.checkpoint import read_card
-from taudis.detector.mask_rcnn import Detection, Detector
+from taudis.detector.mask_rcnn import Detector
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.selection.strategies import STRATEGIES
-from taudis.types import Pool
+from taudis.types import Detection, Pool
 
 logger = logging.getLogger(__name__)
 

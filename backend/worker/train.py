@@ -23,14 +23,14 @@ from backend.worker.dataset import AnnotatedSamples, Snapshot, take_snapshot
 from backend.worker.serving import Serving, load_serving
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.checkpoint import amend_card, load_checkpoint, read_card, save_checkpoint
-from taudis.detector.mask_rcnn import Detection, Detector
+from taudis.detector.mask_rcnn import Detector
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
 from taudis.evaluation.thresholds import Savings, as_shown, choose_thresholds
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.training.recipes import choose
 from taudis.training.train import Judge, Progress, Recipe, train
-from taudis.types import LabelMap, Target
+from taudis.types import Detection, LabelMap, Target
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from matplotlib.patheffects import withStroke
 
 from taudis.cli.why import ChosenInstance, Why
 from taudis.detector.adapter import Adapter
-from taudis.detector.mask_rcnn import Detection, Image
+from taudis.detector.pasting import pasted_masks
 from taudis.errors import DataError
 from taudis.files import draft_file
-from taudis.types import BoolArray, FloatArray
+from taudis.types import BoolArray, Detection, FloatArray, Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 COLUMNS = 5  # images side by side
@@ -146,7 +146,7 @@ def outlines(detection: Detection, row: int) -> list[Outline]:
     """The outer outlines of a detection's mask; of its box where the mask has no pixel."""
     # One mask at a time: those of a dense large image would take gigabytes.
     one = replace(detection, instances=detection.instances.filter(np.array([row])))
-    mask: BoolArray = one.masks()[0]
+    mask: BoolArray = pasted_masks(one)[0]
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     lines = [np.asarray(contour, np.float64).reshape(-1, 2) for contour in found]
     if not lines:

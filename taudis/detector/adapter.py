@@ -14,9 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from taudis.data.pool_format import check_classes
-from taudis.detector.mask_rcnn import Detection, Embedding, Image, check_image
 from taudis.errors import DataError
-from taudis.types import Instances, LabelMap
+from taudis.types import Detection, Embedding, Image, Instances, LabelMap, check_image
 
 SCORE_TOLERANCE = 1e-3
 """How far a score may be from its label's probability: rounding, no other meaning."""

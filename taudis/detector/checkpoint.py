@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from taudis.detector.mask_rcnn import Detector, ModelConfig, make_model
+from taudis.detector.architecture import ModelConfig, make_model
+from taudis.detector.mask_rcnn import Detector
 from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
 from taudis.errors import CheckpointError, DataError
 from taudis.files import verify_sealed, write_sealed

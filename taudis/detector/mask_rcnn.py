@@ -14,65 +14,18 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.roi_heads import maskrcnn_inference, paste_masks_in_image
+from torchvision.models.detection.roi_heads import maskrcnn_inference
 from torchvision.ops import boxes as box_ops
 
-from taudis.detector.architecture import ModelConfig, build_model, make_model
-from taudis.errors import DataError
-from taudis.types import BoolArray, FloatArray, Instances, LabelMap
-
-__all__ = [
-    "Detection",
-    "Detector",
-    "Embedding",
-    "Image",
-    "ModelConfig",
-    "build_model",
-    "check_image",
-    "has_bf16",
-    "make_model",
-    "to_tensor",
-]
-
-Image = npt.NDArray[np.uint8]
-Embedding = Literal["mask", "box"]
+from taudis.detector.architecture import ModelConfig
+from taudis.types import Detection, Embedding, FloatArray, Image, Instances, LabelMap, check_image
 
 _PROPOSALS, _DETECTIONS = 64, 16  # multiples that a fast detector pads them to
-
-
-@dataclass(frozen=True, eq=False)
-class Detection:
-    """What one image shows: its instances (image_index 0), and the image as one vector."""
-
-    instances: Instances  # boxes in px of the original image, mask_probs [n,28,28]
-    image_embedding: FloatArray  # [D'] float32, mean of the finest FPN level over the image
-    size: tuple[int, int]  # (height, width) px of the original image
-
-    def masks(self, threshold: float = 0.5) -> BoolArray:
-        """The masks [n,H,W] at the image's own size, as torchvision pastes them."""
-        rows, (height, width) = self.instances, self.size
-        pasted = np.zeros((len(rows), height, width), bool)
-        probs = torch.from_numpy(rows.mask_probs)[:, None]
-        boxes = torch.from_numpy(rows.boxes)
-        for row in range(len(rows)):  # one at a time: float masks of a dense image are large
-            one = slice(row, row + 1)
-            pasted[row] = paste_masks_in_image(probs[one], boxes[one], self.size)[0, 0] >= threshold
-        return pasted
-
-
-def check_image(image: Image) -> None:
-    """Raise DataError unless the image is uint8 [H,W,3] with at least one pixel."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        got = getattr(image, "dtype", type(image).__name__)
-        raise DataError(f"image: expected a uint8 array [H, W, 3] in RGB, got {got}.")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise DataError(f"image: expected shape [H, W, 3], got {list(image.shape)}.")
 
 
 def has_bf16(device: str) -> bool:

@@ -22,9 +22,9 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from taudis.detector.architecture import IMAGE_MEAN, IMAGE_STD, ModelConfig, make_model
-from taudis.detector.mask_rcnn import Detector, Image, to_tensor
+from taudis.detector.mask_rcnn import Detector, to_tensor
 from taudis.errors import ExportError
-from taudis.types import FloatArray
+from taudis.types import FloatArray, Image
 
 OUTPUTS = ("boxes", "labels", "scores", "masks")
 OPSET = 17

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from taudis.data.coco import encode
-from taudis.detector.mask_rcnn import Detection
-from taudis.types import BoolArray, FloatArray, IntArray, Target
+from taudis.detector.pasting import pasted_masks
+from taudis.types import BoolArray, Detection, FloatArray, IntArray, Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,5 +33,5 @@ class Judged:
             target.iscrowd,
             rows.labels,
             rows.scores,
-            [encode(mask) for mask in detection.masks()],
+            [encode(mask) for mask in pasted_masks(detection)],
         )

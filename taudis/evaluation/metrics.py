@@ -16,12 +16,12 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle_tools
 
-from taudis.detector.mask_rcnn import Detection, Detector
+from taudis.detector.mask_rcnn import Detector
 from taudis.errors import DataError
 from taudis.evaluation.confusion import confusion
 from taudis.evaluation.matching import Judged
 from taudis.training.samples import Samples
-from taudis.types import BoolArray, FloatArray, IntArray, LabelMap, Target
+from taudis.types import BoolArray, Detection, FloatArray, IntArray, LabelMap, Target
 
 __all__ = ["COCO_DETECTIONS", "Judged", "Metrics", "evaluate", "judge", "worse_beyond_interval"]
 

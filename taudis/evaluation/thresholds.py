@@ -24,10 +24,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from faster_coco_eval import mask as rle_tools
 
-from taudis.detector.mask_rcnn import Detection
 from taudis.evaluation.metrics import Judged
 from taudis.evaluation.visible import distinct, without_specks
-from taudis.types import FloatArray, IntArray, LabelMap, Target
+from taudis.types import Detection, FloatArray, IntArray, LabelMap, Target
 
 DRAW = 1.0
 DELETE = 0.2

@@ -13,9 +13,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from taudis.detector.architecture import IMAGE_MEAN, ModelConfig
-from taudis.detector.mask_rcnn import Image, check_image
 from taudis.errors import DataError
-from taudis.types import Target
+from taudis.types import Image, Target, check_image
 
 MEAN_COLOUR = tuple(round(255 * value) for value in IMAGE_MEAN)
 

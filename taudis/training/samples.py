@@ -15,10 +15,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from taudis.detector.mask_rcnn import Image
 from taudis.training.augment import example, prepare
 from taudis.training.recipes import Recipe
-from taudis.types import FloatArray, IntArray, Target
+from taudis.types import FloatArray, Image, IntArray, Target
 
 CACHE_BYTES = 512 * 2**20
 """Decoded and resized samples kept in memory, so that an epoch does not decode again."""

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from taudis.detector.mask_rcnn import Detector, build_model, has_bf16
+from taudis.detector.architecture import build_model
+from taudis.detector.mask_rcnn import Detector, has_bf16
 from taudis.detector.memory import is_out_of_memory
 from taudis.errors import TrainingError, TrainingStopped
 from taudis.training.recipes import Recipe

@@ -17,8 +17,7 @@ from demo.dataset import load_dataset
 from demo.label_config import label_config
 from demo.options import Options
 from demo.studio import ADMIN
-from taudis.detector.mask_rcnn import Detection
-from taudis.types import Instances
+from taudis.types import Detection, Instances
 from tests.browser.pages import REGION
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

@@ -3,8 +3,7 @@
 import numpy as np
 
 from demo.report import overlay
-from taudis.detector.mask_rcnn import Detection
-from taudis.types import Instances
+from taudis.types import Detection, Instances
 
 
 def detection(score):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import torch
 
-from taudis.detector.mask_rcnn import Detector, ModelConfig, build_model
+from taudis.data.coco import coco_of
+from taudis.detector.architecture import ModelConfig, build_model
+from taudis.detector.mask_rcnn import Detector
 from taudis.types import LabelMap, Target
 
 LABELS = LabelMap(("square", "bar"))
@@ -58,3 +63,13 @@ def detector(seed: int = 0, config: ModelConfig = TINY, labels: LabelMap = LABEL
         model.roi_heads.box_predictor.cls_score.weight.mul_(8)
         model.roi_heads.mask_predictor.mask_fcn_logits.weight.mul_(2)
     return Detector(model, config, labels)
+
+
+def save_coco(
+    path: Path,
+    labels: LabelMap,
+    images: list[tuple[int, str, tuple[int, int]]],
+    targets: list[Target],
+) -> None:
+    """A COCO file of images (id, file name, (height, width)) and their targets."""
+    path.write_text(json.dumps(coco_of(labels, images, targets)), encoding="utf-8")

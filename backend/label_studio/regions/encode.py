@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,10 +18,7 @@ from backend.label_studio.regions.ellipse import mask_to_ellipse
 from backend.label_studio.regions.polygon import SIMPLIFY_PX, SPECK_PX, mask_to_polygons
 from backend.label_studio.regions.rectangle import box_to_value
 from taudis.evaluation.visible import shown
-from taudis.types import FloatArray, Instances
-
-if TYPE_CHECKING:  # the detector's module imports torch, which the web process does not need
-    from taudis.detector.mask_rcnn import Detection
+from taudis.types import Detection, FloatArray, Instances
 
 MASK_THRESHOLD = 0.5
 BRUSH_PX = 4_000_000  # of crops that are kept until they are encoded in one go: memory

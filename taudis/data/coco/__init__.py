@@ -13,14 +13,13 @@ from taudis.data.coco.images import find_picture
 from taudis.data.coco.masks import box_polygon, decode, encode, is_empty
 from taudis.data.coco.parse import Annotation, parse_coco
 from taudis.data.coco.values import Key, box_of
-from taudis.data.coco.write import coco_of, save_coco
+from taudis.data.coco.write import coco_of
 from taudis.data.images import MAX_PIXELS, read_image_file
 from taudis.data.statistics import LabelStatistics, Tally
-from taudis.detector.mask_rcnn import Image
 from taudis.errors import DataError
-from taudis.types import IntArray, LabelMap, Target
+from taudis.types import Image, IntArray, LabelMap, Target
 
-__all__ = ["CocoSamples", "coco_of", "decode", "encode", "load_coco", "read_image", "save_coco"]
+__all__ = ["CocoSamples", "coco_of", "decode", "encode", "load_coco", "read_image"]
 
 
 def read_image(path: Path) -> Image:

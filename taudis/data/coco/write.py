@@ -7,10 +7,8 @@ is cut open by a bridge of no width from its outline (a keyhole), so that it sta
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -18,10 +16,7 @@ from taudis.data.coco.masks import encode
 from taudis.data.coco.values import Key
 from taudis.data.outlines import Points, bridge, oriented, parts_of
 from taudis.errors import DataError
-from taudis.types import BoolArray, IntArray, LabelMap, Target
-
-if TYPE_CHECKING:
-    from taudis.detector.mask_rcnn import Detection
+from taudis.types import BoolArray, Detection, IntArray, LabelMap, Target
 
 Segmentation = Literal["rle", "polygon"]
 
@@ -67,10 +62,15 @@ def form_of(text: str) -> Segmentation:
 def coco_results(
     number: int,
     detection: Detection,
+    masks: Iterable[BoolArray],
     categories: Sequence[Key],
     segmentation: Segmentation = "rle",
 ) -> list[dict[str, Any]]:
-    """One image's detections as COCO results; `categories` are the COCO ids of labels 1..K."""
+    """One image's detections as COCO results.
+
+    `masks` are those of its instances at the image's size (`taudis.detector.pasting`), `categories`
+    the COCO ids of labels 1..K.
+    """
     rows = detection.instances
     return [
         {
@@ -80,9 +80,7 @@ def coco_results(
             "bbox": [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])],
             "segmentation": segmentation_of(mask, segmentation),
         }
-        for label, score, box, mask in zip(
-            rows.labels, rows.scores, rows.boxes, detection.masks(), strict=True
-        )
+        for label, score, box, mask in zip(rows.labels, rows.scores, rows.boxes, masks, strict=True)
     ]
 
 
@@ -119,15 +117,3 @@ def coco_of(
                 "segmentation": segmentation_of(mask, "rle" if crowd else segmentation),
             })  # fmt: skip
     return content
-
-
-def save_coco(
-    json_path: Path,
-    label_map: LabelMap,
-    images: Iterable[tuple[int, str, tuple[int, int]]],
-    targets: Iterable[Target],
-    segmentation: Segmentation = "rle",
-) -> None:
-    """Write `coco_of` the arguments as a JSON file. Raises OSError."""
-    content = coco_of(label_map, images, targets, segmentation)
-    json_path.write_text(json.dumps(content), encoding="utf-8")

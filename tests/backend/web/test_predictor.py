@@ -206,8 +206,9 @@ def test_a_real_model_in_a_real_process(tmp_path):
     import numpy as np
     from PIL import Image
 
+    from taudis.detector.architecture import ModelConfig, build_model
     from taudis.detector.checkpoint import save_checkpoint
-    from taudis.detector.mask_rcnn import Detector, ModelConfig, build_model
+    from taudis.detector.mask_rcnn import Detector
     from taudis.types import LabelMap
 
     files = tmp_path / "files"

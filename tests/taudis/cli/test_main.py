@@ -14,11 +14,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from taudis.__main__ import app
-from taudis.data.coco import decode, save_coco
+from taudis.data.coco import decode
 from taudis.data.pool_reader import load_pool, read_header
 from taudis.detector.checkpoint import save_checkpoint
 from taudis.errors import DataError
-from tests.taudis.detector_cases import LABELS, detector, picture
+from tests.taudis.detector_cases import LABELS, detector, picture, save_coco
 
 ROOT = Path(__file__).resolve().parents[3]
 

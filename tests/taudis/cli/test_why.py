@@ -17,15 +17,13 @@ from taudis.__main__ import app
 from taudis.cli import why_picture
 from taudis.cli.why import ChosenInstance, Neighbour, Why, chosen_instances, why
 from taudis.cli.why_picture import check_picture_path, draw, look_again, matched, outlines
-from taudis.data.coco import save_coco
 from taudis.data.pool_reader import load_pool, save_pool
 from taudis.detector.checkpoint import save_checkpoint
-from taudis.detector.mask_rcnn import Detection
 from taudis.errors import DataError, SelectionError
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.selection.strategies import STRATEGIES, query
-from taudis.types import Instances
-from tests.taudis.detector_cases import LABELS, detector, picture
+from taudis.types import Detection, Instances
+from tests.taudis.detector_cases import LABELS, detector, picture, save_coco
 
 SEED_SET = Labelled(2.0)
 

@@ -15,12 +15,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from pycocotools import mask as oracle
 
-from taudis.data.coco import decode, encode, load_coco, read_image, save_coco
+from taudis.data.coco import decode, encode, load_coco, read_image
 from taudis.data.coco.masks import shape_of
 from taudis.data.coco.write import coco_of, polygons_of
 from taudis.errors import DataError
 from taudis.types import LabelMap
-from tests.taudis.detector_cases import LABELS, picture
+from tests.taudis.detector_cases import LABELS, picture, save_coco
 
 # pycocotools' decode, the oracle, speaks to numpy 2 in numpy 1's words.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

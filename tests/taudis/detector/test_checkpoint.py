@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from taudis.detector.architecture import build_model
 from taudis.detector.checkpoint import amend_card, load_checkpoint, read_card, save_checkpoint
-from taudis.detector.mask_rcnn import build_model
 from taudis.errors import CheckpointError
 from taudis.files import write_sealed
 from taudis.types import LabelMap

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from taudis.detector.architecture import ModelConfig
 from taudis.detector.checkpoint import save_checkpoint
 from taudis.detector.export import export_torchvision
-from taudis.detector.mask_rcnn import ModelConfig, to_tensor
+from taudis.detector.mask_rcnn import to_tensor
 from taudis.detector.onnx_export import export_onnx
 from taudis.errors import CheckpointError, ExportError
 from tests.taudis.detector_cases import TINY, detector, picture

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
-from taudis.detector.mask_rcnn import ModelConfig, build_model, make_model, to_tensor
+from taudis.detector.architecture import ModelConfig, build_model, make_model
+from taudis.detector.mask_rcnn import to_tensor
+from taudis.detector.pasting import pasted_masks
 from taudis.errors import DataError, WeightsError
 from tests.taudis.detector_cases import LABELS, TINY, detector, picture
 
@@ -30,7 +32,7 @@ def assert_equal_to_stock(found, wanted):
     assert torch.equal(torch.from_numpy(rows.boxes), wanted["boxes"])
     assert torch.equal(torch.from_numpy(rows.scores), wanted["scores"])
     assert torch.equal(torch.from_numpy(rows.labels), wanted["labels"])
-    assert np.array_equal(found.masks(), wanted["masks"][:, 0].numpy() >= 0.5)
+    assert np.array_equal(pasted_masks(found), wanted["masks"][:, 0].numpy() >= 0.5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (50, 70), (200, 120), (7, 90), (1, 1)])
@@ -164,7 +166,7 @@ def test_no_detection_has_the_shapes_of_many():
     assert len(found.instances) == 0
     assert found.instances.class_probs.shape == (0, 3)
     assert found.instances.mask_probs.shape == (0, 28, 28)
-    assert found.masks().shape == (0, 64, 64)
+    assert pasted_masks(found).shape == (0, 64, 64)
     assert detector().detect([]) == []
 
 

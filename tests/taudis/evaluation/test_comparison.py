@@ -5,11 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from taudis.detector.mask_rcnn import Detection
 from taudis.errors import DataError
 from taudis.evaluation.comparison import Comparison, compare, compare_judged
 from taudis.evaluation.metrics import Judged, _map50, _matches, evaluate, judge
-from taudis.types import Instances, LabelMap, Target
+from taudis.types import Detection, Instances, LabelMap, Target
 from tests.taudis.detector_cases import LABELS, Pictures, detector
 
 SIDE = 28

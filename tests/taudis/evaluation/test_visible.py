@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from taudis.detector.mask_rcnn import Detection
+from taudis.detector.pasting import pasted_masks
 from taudis.errors import DataError
 from taudis.evaluation.visible import (
     DEFAULT_THRESHOLD,
@@ -17,7 +17,7 @@ from taudis.evaluation.visible import (
     thresholds_for,
     without_specks,
 )
-from taudis.types import Instances, LabelMap
+from taudis.types import Detection, Instances, LabelMap
 
 LABELS = LabelMap(("facade", "window"))
 FULL = np.full((28, 28), 0.9, np.float32)
@@ -37,7 +37,7 @@ def instances(boxes, probs, labels=None, scores=None):
 
 
 def pasted(found, size=(120, 160)):
-    return Detection(found, np.zeros(4, np.float32), size).masks()
+    return pasted_masks(Detection(found, np.zeros(4, np.float32), size))
 
 
 def iou(a, b):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from taudis.data.statistics import LabelStatistics, Tally
-from taudis.detector.mask_rcnn import ModelConfig
+from taudis.detector.architecture import ModelConfig
 from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation.metrics import evaluate
 from taudis.training import recipes
