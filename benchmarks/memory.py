@@ -28,11 +28,12 @@ import torch
 from backend.label_studio.label_config import parse_label_config
 from backend.process import limit_memory
 from backend.settings import Settings, load_settings
+from backend.store import predictions
 from backend.store.database import Lease, Round, Store
 from backend.web.messages import Job
 from backend.web.predictor import Predictor
-from backend.worker import score, select
-from backend.worker.context import Desk, write_json
+from backend.worker import score
+from backend.worker.context import Desk, version_name, write_json
 from backend.worker.dataset import take_snapshot
 from taudis.data.pool_reader import load_pool
 from taudis.detector.checkpoint import save_checkpoint
@@ -148,11 +149,11 @@ def measure_worker(folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     result = score.scored(desk, round_, lambda _: sizes.append(own.memory_info().rss))
     spent = time.monotonic() - began
-    path = desk.round_dir(round_) / score.POOL_FILE
-    regions = sum(
-        len(found) for found in select.read_regions(path.with_name("regions.sqlite3")).values()
-    )
-    pool = load_pool(path)
+    pool = load_pool(desk.round_dir(round_) / score.POOL_FILE)
+    with predictions.Stored.opened(
+        predictions.path_of(desk.data, 1, version_name(round_))
+    ) as found:
+        regions = sum(len(json.loads(found.result(task))) for task in pool.image_ids.tolist())
     kept = sum(value.nbytes for value in vars(pool.instances).values() if value is not None)
     return {
         **figures(sizes, high_water(), spent),

@@ -1,4 +1,1 @@
-"""The work behind `python -m backend`: serve, doctor, versions, connect, export.
-
-`backend.__main__` parses the command line and prints; these modules compute what it prints.
-"""
+"""The commands of `python -m backend`."""

@@ -1,8 +1,7 @@
 """The Label Studio HTTP API, as far as the loop needs it. Measured on Label Studio 1.23.2.
 
-Names, fields and seconds are Label Studio's; `backend.label_studio.http` says how calls are made
-and repeated. Every method raises StudioUnreachable, StudioAuthError, StudioNotFound or
-StudioRejected.
+Names, fields and seconds are Label Studio's. `backend.label_studio.http` makes and repeats calls.
+Every method raises StudioUnreachable, StudioAuthError, StudioNotFound or StudioRejected.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
 from backend.label_studio.http import Transport
 from backend.label_studio.listings import PAGE_SECONDS, Kind, Listing, PageSizes, Row, condition
+from backend.label_studio.queue import BulkPost
 
 LONG_SECONDS = 900.0
 """For calls whose time grows with the project: bulk import, deleting a version."""
@@ -177,21 +177,21 @@ class Studio:
 
     # --- predictions ------------------------------------------------------------------------
 
-    def import_predictions(self, project: int, rows: Sequence[Row]) -> int:
+    def import_predictions(self, project: int, rows: Sequence[Row] | BulkPost) -> int:
         """Add predictions `{task, result, score, model_version}` in one post; how many were made.
 
         Never repeated once it may have been acted on: rows of one version posted twice decide the
         order twice. After StudioUnreachable ask `model_versions`, or take a fresh version.
 
         Raises:
-            StudioRejected: a task is gone (nothing was imported), or Label Studio dropped rows,
-                which it does in silence with regions that do not fit the labelling config.
+            StudioRejected: a task is gone (nothing was imported), or regions do not fit the config.
         """
-        if not rows:
+        if not len(rows):
             return 0
+        body = rows.body if isinstance(rows, BulkPost) else list(rows)
         what = f"Importing {len(rows)} predictions into project {project}"
         path = f"/api/projects/{project}/import/predictions"
-        answer = self._row("POST", path, what, body=list(rows), timeout=LONG_SECONDS)
+        answer = self._row("POST", path, what, body=body, timeout=LONG_SECONDS)
         created = int(answer["created"])
         if created != len(rows):
             raise StudioRejected(

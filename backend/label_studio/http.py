@@ -45,6 +45,7 @@ from backend.label_studio.answers import (
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
+JSON_HEADERS = {"Content-Type": "application/json"}
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
 REPEATED_STATUS = frozenset({429, 500, 502, 503, 504})
 """500 too: Label Studio on SQLite answers so when its database is locked."""
@@ -133,7 +134,7 @@ class Transport:
             path: from the root, with the leading slash.
             what: the deed in words, for messages: "Reading project 3".
             params: the query.
-            body: sent as JSON unless None.
+            body: sent as JSON unless None; bytes are JSON already.
             timeout: seconds for one attempt instead of the usual.
             shrinks: the call is for a page that could be smaller.
 
@@ -144,7 +145,9 @@ class Transport:
             StudioNotFound: 404.
             StudioRejected: another 4xx, a redirect, or an answer that is not JSON.
         """
-        request = {"params": params, "json": body}
+        request: dict[str, Any] = {"params": params, "json": body}
+        if isinstance(body, bytes):
+            request = {"params": params, "data": body, "headers": JSON_HEADERS}
         seconds = timeout or self.timeout
         answer = self._repeat(method, path, what, request, seconds, signed=True, shrinks=shrinks)
         return self._checked(what, answer)

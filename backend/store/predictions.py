@@ -1,7 +1,10 @@
-"""A round's finished predictions on disk: one SQLite file a version, written once, then read only.
+"""The predictions of one round on disk, in one SQLite file.
 
-The worker writes it; /predict answers from it without a model. It is apart from the store so that
-large blobs never stand in the way of a doorbell.
+It has two tables: the regions of each task, as the JSON that Label Studio takes, and the order of
+the tasks. The step `score` writes the regions, the step `select` writes the order, and the step
+`publish` copies the JSON into its post, so a region is encoded once. /predict answers from the
+file without a model. The file is apart from the store, so that these large rows never delay a
+webhook.
 """
 
 from __future__ import annotations
@@ -10,135 +13,223 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from backend.errors import StoreError
 from taudis.files import draft_file, remove_drafts
 
 Region = dict[str, Any]
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_SCHEMA = """
-CREATE TABLE predictions (
-    task INTEGER PRIMARY KEY, rank INTEGER NOT NULL, score REAL NOT NULL,
-    reason TEXT NOT NULL, result BLOB NOT NULL
-)
+_LATER_ATTEMPT = re.compile(r"(taudis-\d{4,}-[0-9a-f]+)-\d+")
+FORM = 1
+"""The form of the file, in its `user_version`. Raise it with each change of the tables."""
+_SCHEMA = f"""
+CREATE TABLE regions (task INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, packed BLOB NOT NULL);
+CREATE TABLE places (
+    rank INTEGER PRIMARY KEY, task INTEGER NOT NULL UNIQUE, score REAL NOT NULL,
+    reason TEXT NOT NULL
+);
+PRAGMA user_version = {FORM};
 """
+NO_REGIONS = b"[]"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of one task in the order. Label Studio serves the lowest score first."""
+
+    task: int
+    rank: int  # 1..N
+    score: float  # rank / N, in (0, 1]
+    reason: str
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one task gets. Ascending `score` = rank / N is the order of the queue."""
+    """The answer of /predict for one task: its score and its regions."""
 
-    task: int
-    rank: int  # 1..N, 1 is served first
-    score: float  # rank / N, in (0, 1]
-    reason: str
-    result: list[Region]  # Label Studio regions; [] shows nothing
+    score: float
+    result: list[Region]  # [] shows nothing
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def first_attempt(version: str) -> str:
+    """The name of a round's first publish attempt: taudis-0007-65a1-2 -> taudis-0007-65a1.
+
+    All attempts of a round share one file, and only one attempt is ever served. Other names are
+    returned as they are.
+    """
+    later = _LATER_ATTEMPT.fullmatch(version)
+    return later[1] if later else version
 
 
 def path_of(data_dir: Path, project: int, version: str) -> Path:
-    """The file of a version.
+    """The file that holds the predictions of a version.
 
     Raises:
-        StoreError: the version is not a name that this backend makes (no separators, no dots
-            first), so it cannot lead outside the data directory.
+        StoreError: the version is not a name that this backend makes. Such a name could lead
+            outside the data directory.
     """
     if not _VERSION.fullmatch(version):
         raise StoreError(f"Not a model version of this backend: {version[:80]!r}.")
-    return data_dir / "predictions" / str(int(project)) / f"{version}.sqlite3"
+    return data_dir / "predictions" / str(int(project)) / f"{first_attempt(version)}.sqlite3"
+
+
+# --- writing --------------------------------------------------------------------------------------
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Callable[[Prediction], None]]:
-    """A version's file, filled one prediction at a time; there whole or not at all.
+def writing(path: Path) -> Iterator[Callable[[int, list[Region]], None]]:
+    """Write a new file: call the function with each task id and its regions, [] for none.
 
-    One after the other, because the regions of a pool of large images do not fit in memory.
+    The file appears when the block ends well. Until then, and after a failure, the previous file
+    stays. Regions go to disk at once, because those of a large pool do not fit in memory. A task
+    gets its place by `set_order`.
+
+    Raises:
+        StoreError: the file cannot be written, or a region holds a number that is not finite.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_drafts(path)  # first, since it may be these that fill the disk
-    with draft_file(path) as draft, closing(sqlite3.connect(draft)) as db, db:
-        db.execute(_SCHEMA)
+    with (
+        _errors_of(path, "written"),
+        draft_file(path) as draft,
+        closing(sqlite3.connect(draft)) as db,
+        db,
+    ):
+        db.executescript(_SCHEMA)
 
-        def add(found: Prediction) -> None:
-            row = (found.task, found.rank, found.score, found.reason, pack(found.result))
-            db.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, ?)", row)
+        def add(task: int, regions: list[Region]) -> None:
+            text = _json_of(task, regions)
+            row = (task, len(text), zlib.compress(text, 1))
+            db.execute("INSERT INTO regions VALUES (?, ?, ?)", row)
 
         yield add
 
 
-def write(path: Path, predictions: Iterable[Prediction]) -> int:
-    """Write a version's file, whole or not at all. Returns how many predictions it holds."""
-    count = 0
-    with writing(path) as add:
-        for prediction in predictions:
-            add(prediction)
-            count += 1
-    return count
+def set_order(path: Path, places: Iterable[Place]) -> int:
+    """Replace the order of a file in one transaction. Returns the number of places.
+
+    A worker that is killed meanwhile leaves the previous order.
+
+    Raises:
+        StoreError: there is no such file, or it cannot be read or written.
+    """
+    rows = ((each.rank, each.task, each.score, each.reason) for each in places)
+    with _opened(path, "rw") as db, db:
+        db.execute("DELETE FROM places")
+        db.executemany("INSERT INTO places VALUES (?, ?, ?, ?)", rows)
+        (count,) = db.execute("SELECT count(*) FROM places").fetchone()
+    return int(count)
+
+
+def _json_of(task: int, regions: list[Region]) -> bytes:
+    """Regions as the JSON that a post to Label Studio holds."""
+    try:
+        return json.dumps(regions, allow_nan=False).encode("ascii")
+    except ValueError as error:
+        raise StoreError(
+            f"Task {task}: expected finite numbers in the regions that the model found, got others"
+            f" ({error}). Train again; if it stays, promote an earlier model."
+        ) from error
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read(path: Path, tasks: Iterable[int]) -> dict[int, Prediction]:
-    """The stored predictions of the given tasks; tasks without one are left out."""
-    with closing(_open(path)) as db:
-        found = {}
+    """The predictions of the given tasks. Tasks without a place are left out.
+
+    Raises:
+        StoreError: there is no such file, or it cannot be read.
+    """
+    query = "SELECT score, packed FROM places LEFT JOIN regions USING (task) WHERE places.task = ?"
+    found = {}
+    with _opened(path, "ro") as db:
         for task in tasks:
-            row = db.execute("SELECT * FROM predictions WHERE task = ?", (task,)).fetchone()
+            row = db.execute(query, (task,)).fetchone()
             if row is not None:
-                found[task] = _prediction(row)
+                found[task] = Prediction(row[0], json.loads(_unpacked(row[1])))
     return found
 
 
-def in_order(path: Path) -> Iterator[Prediction]:
-    """All predictions of a version, first-ranked first."""
-    with closing(_open(path)) as db:
-        for row in db.execute("SELECT * FROM predictions ORDER BY rank"):
-            yield _prediction(row)
+def order(path: Path) -> list[Place]:
+    """The places of a file, rank 1 first. Raises StoreError as `read` does."""
+    with _opened(path, "ro") as db:
+        rows = db.execute("SELECT task, rank, score, reason FROM places ORDER BY rank")
+        return [Place(*row) for row in rows]
 
 
 def ranks(path: Path) -> dict[int, int]:
-    """Task id -> rank of a version, without its regions."""
-    with closing(_open(path)) as db:
-        return dict(db.execute("SELECT task, rank FROM predictions").fetchall())
+    """Task id -> rank. Raises StoreError as `read` does."""
+    with _opened(path, "ro") as db:
+        return dict(db.execute("SELECT task, rank FROM places").fetchall())
 
 
-class StoredRegions(Mapping[int, list[Region]]):
-    """Task id -> regions of a version's file, each read when it is asked for."""
+class Stored:
+    """An open file, for reading the JSON of many tasks one by one."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._ranks = ranks(path)
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
 
-    def __getitem__(self, task: int) -> list[Region]:
-        return read(self._path, [task])[task].result
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[Stored]:
+        """Open a file until the block ends. Raises StoreError as `read` does."""
+        with _opened(path, "ro") as db:
+            yield cls(db)
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._ranks)
+    def sizes(self) -> list[tuple[int, float, int]]:
+        """Task id, score, and bytes of its JSON, rank 1 first."""
+        return self._db.execute(
+            "SELECT task, score, ifnull(bytes, ?) FROM places LEFT JOIN regions USING (task)"
+            " ORDER BY rank",
+            (len(NO_REGIONS),),
+        ).fetchall()
 
-    def __len__(self) -> int:
-        return len(self._ranks)
-
-
-def pack(result: list[Region]) -> bytes:
-    """Regions as compressed JSON."""
-    return zlib.compress(json.dumps(result, separators=(",", ":")).encode(), 1)
-
-
-def unpack(blob: bytes) -> list[Region]:
-    """Regions from `pack`."""
-    regions: list[Region] = json.loads(zlib.decompress(blob))
-    return regions
+    def result(self, task: int) -> bytes:
+        """The regions of a task as JSON, `[]` where none were scored."""
+        row = self._db.execute("SELECT packed FROM regions WHERE task = ?", (task,)).fetchone()
+        return _unpacked(None if row is None else row[0])
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Open read only. Raises StoreError if the file is not there."""
+def _unpacked(packed: bytes | None) -> bytes:
+    """The JSON of a task's regions. `[]` for a task that no model has scored."""
+    return NO_REGIONS if packed is None else zlib.decompress(packed)
+
+
+@contextmanager
+def _opened(path: Path, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connection]:
+    """Open an existing file and check its form."""
     if not path.exists():
         raise StoreError(f"No predictions are stored at {path.name}: pruned, or never published.")
-    return sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+    with (
+        _errors_of(path, "read" if mode == "ro" else "written"),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as db,
+    ):
+        (form,) = db.execute("PRAGMA user_version").fetchone()
+        if form != FORM:
+            raise StoreError(
+                f"{path.name}: expected predictions in form {FORM}, got form {form}, which another"
+                " release wrote. The next round writes new ones: press Start Training."
+            )
+        yield db
 
 
-def _prediction(row: tuple[int, int, float, str, bytes]) -> Prediction:
-    """A prediction from its row."""
-    return Prediction(*row[:4], unpack(row[4]))
+@contextmanager
+def _errors_of(path: Path, deed: str) -> Iterator[None]:
+    """Turn an error of SQLite (a full disk is one, too) into a StoreError that names the file."""
+    try:
+        yield
+    except (sqlite3.Error, zlib.error) as error:
+        raise StoreError(
+            f"{path.name}: the predictions cannot be {deed} ({error}). Check the disk's free space"
+            " and the rights of the data directory. If the file is damaged, delete it; the next"
+            " round writes a new one."
+        ) from error

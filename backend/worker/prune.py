@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.store import serving
+from backend.store.predictions import first_attempt
 from backend.worker.context import Desk, remove_tree, version_name
 
 logger = logging.getLogger(__name__)
@@ -73,8 +74,9 @@ def plan(desk: Desk) -> Plan:
     making = tuple(version_name(round_) for round_ in recent if round_.ended is None)
     training = desk.store.last_training(desk.project_id)  # its snapshot says what is new since
     folders = {f"{r.number:04d}" for r in [*recent, *([training] if training else [])]}
+    orders = {first_attempt(version) for version in keep}
     paths = [
-        *_others(desk.data / "predictions" / str(desk.project_id), keep, making),
+        *_others(desk.data / "predictions" / str(desk.project_id), orders, making),
         *_others(desk.model_dir(""), wanted, making),
         *_others(desk.data / "rounds" / str(desk.project_id), folders),
     ]

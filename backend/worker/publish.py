@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 from backend.errors import RoundError, StudioNotFound, StudioRejected
-from backend.label_studio import queue as task_queue
+from backend.label_studio import queue
 from backend.store import predictions
 from backend.store.database import Round
 from backend.worker import prune
@@ -20,6 +23,7 @@ from backend.worker.train import scoring_version
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
+HEAD = 200  # predictions that get their regions at a time, where one post could not carry all
 
 
 def require_armed(desk: Desk) -> None:
@@ -37,51 +41,87 @@ def published(desk: Desk, round_: Round, report: Report) -> Result:
     require_armed(desk)
     written = round_.steps["selected"]
     path = predictions.path_of(desk.data, desk.project_id, written["version"])
-    tasks = set(predictions.ranks(path))
     try:
-        plan = _post(desk, round_, path, tasks)
+        done = _post(desk, round_, path)
     except (StudioRejected, StudioNotFound):
         # Label Studio takes none of the rows if one task was deleted since they were read.
-        alive = tasks & {int(task["id"]) for task in desk.studio.tasks(desk.project_id)}
-        if alive == tasks:
+        if not _leave_out_deleted(desk, path):
             raise
-        logger.info("Project %s: %s tasks are gone", desk.project_id, len(tasks) - len(alive))
-        tasks = alive
-        plan = _post(desk, round_, path, tasks)
-    if plan.version != written["version"] or len(tasks) != written["tasks"]:
-        target = predictions.path_of(desk.data, desk.project_id, plan.version)
-        predictions.write(target, _in_order(path, tasks))
+        done = _post(desk, round_, path)
     verdict = round_.steps.get("judged", {})
     desk.store.add_version(
         desk.lease,
         desk.project_id,
-        plan.version,
+        done.version,
         round_id=round_.id,
         model=scoring_version(desk, round_) if round_.kind != "first" else "",
-        tasks=len(plan.rows),
+        tasks=done.tasks,
         metrics=verdict.get("metrics", {}) if verdict.get("serve") else {},
     )
-    return {"version": plan.version, "tasks": len(plan.rows), "filled": plan.filled}
+    return {"version": done.version, "tasks": done.tasks, "filled": done.filled}
 
 
-def _in_order(path: Path, tasks: set[int]) -> Iterator[predictions.Prediction]:
-    """The predictions of `tasks` (all of them in the file), ranked 1..N without gaps.
+def _leave_out_deleted(desk: Desk, path: Path) -> int:
+    """Take tasks that Label Studio no longer has out of the order. Returns how many."""
+    order = predictions.order(path)
+    there = {int(task["id"]) for task in desk.studio.tasks(desk.project_id)}
+    kept = [place for place in order if place.task in there]
+    if gone := len(order) - len(kept):
+        logger.info("Project %s: %s tasks are gone", desk.project_id, gone)
+        total = len(kept)
+        predictions.set_order(
+            path,
+            (
+                replace(place, rank=rank, score=queue.score_of(rank, total))
+                for rank, place in enumerate(kept, start=1)
+            ),
+        )
+    return gone
 
-    Read one at a time: the regions of a whole pool do not fit in memory.
-    """
-    kept = (found for found in predictions.in_order(path) if found.task in tasks)
-    for rank, found in enumerate(kept, start=1):
-        yield replace(found, rank=rank, score=task_queue.score_of(rank, len(tasks)))
+
+@dataclass(frozen=True)
+class Posted:
+    """The predictions that Label Studio has now."""
+
+    version: str
+    tasks: int
+    filled: int  # tasks with regions, from rank 1 on; the others have a score alone
 
 
-def _post(desk: Desk, round_: Round, path: Path, tasks: set[int]) -> task_queue.QueuePlan:
+def _post(desk: Desk, round_: Round, path: Path) -> Posted:
     """One publish attempt, unless an earlier one is complete in Label Studio already."""
-    version = _begin_attempt(desk, round_, len(tasks))
-    plan = task_queue.plan(version, _in_order(path, tasks))
-    if plan.rows and desk.studio.model_versions(desk.project_id).get(version, 0) == 0:
-        desk.store.renew(desk.lease)  # a worker that lost its lease stops here
-        desk.studio.import_predictions(desk.project_id, list(plan.rows))
-    return plan
+    with predictions.Stored.opened(path) as stored:
+        rows = stored.sizes()
+        version = _begin_attempt(desk, round_, len(rows))
+        filled = head_within(queue.POST_BYTES, [size for _, _, size in rows])
+        if rows and desk.studio.model_versions(desk.project_id).get(version, 0) == 0:
+            post = bulk_post(stored, version, rows, filled)
+            desk.store.renew(desk.lease)  # a worker that lost its lease stops here
+            desk.studio.import_predictions(desk.project_id, post)
+    return Posted(version, len(rows), filled)
+
+
+def head_within(allowed: int, sizes: Sequence[int]) -> int:
+    """The number of tasks, from the first on, whose regions fit into `allowed` bytes together.
+
+    Args:
+        allowed: bytes of one post.
+        sizes: bytes of each task's regions as JSON, rank 1 first.
+    """
+    return bisect_right(list(accumulate(sizes)), allowed)
+
+
+def bulk_post(
+    stored: predictions.Stored, version: str, rows: Sequence[tuple[int, float, int]], filled: int
+) -> queue.BulkPost:
+    """The post of an order: `rows` as `Stored.sizes` gives them, regions for the first `filled`."""
+    return queue.bulk_post(
+        version,
+        (
+            (task, score, stored.result(task) if place < filled else predictions.NO_REGIONS)
+            for place, (task, score, _) in enumerate(rows)
+        ),
+    )
 
 
 def _begin_attempt(desk: Desk, round_: Round, tasks: int) -> str:
@@ -198,3 +238,44 @@ def pruned(desk: Desk, round_: Round, report: Report) -> Result:
     Their predictions in Label Studio go little by little, by the worker's janitor.
     """
     return {"versions": prune.forget_old_versions(desk)}
+
+
+# --- regions that one post could not carry ------------------------------------------------------
+
+
+def extend_head(desk: Desk) -> int:
+    """Give tasks that come near the head of the queue their regions, in place. Returns how many.
+
+    Only where one post could not carry the regions of every task (`Posted.filled`).
+    """
+    state = desk.project.state
+    serving = str(state.get("serving") or "")
+    filled = (state.get("filled") or {}).get(serving)
+    if not serving or filled is None:
+        return 0
+    path = predictions.path_of(desk.data, desk.project_id, serving)
+    ranks = predictions.ranks(path)
+    if filled >= len(ranks):
+        return 0
+    done = {int(task["id"]) for task in desk.studio.tasks(desk.project_id) if task["is_labeled"]}
+    ahead = {task: rank for task, rank in ranks.items() if task not in done}
+    if sum(rank <= filled for rank in ahead.values()) >= HEAD:
+        return 0
+    near = [task for task, rank in ahead.items() if filled < rank <= filled + HEAD]
+    with predictions.Stored.opened(path) as stored:
+        count = sum(
+            _fill(desk, serving, task, json.loads(stored.result(task)))
+            for task in sorted(near, key=ranks.__getitem__)
+        )
+    now = {**(desk.project.state.get("filled") or {}), serving: filled + HEAD}
+    desk.store.update_project(desk.project_id, filled=now)
+    return count
+
+
+def _fill(desk: Desk, version: str, task: int, regions: list[predictions.Region]) -> int:
+    """Give a prediction of Label Studio its regions. Returns 1, or 0 if it is gone."""
+    for there in desk.studio.predictions_of(task):
+        if there["model_version"] == version:
+            desk.studio.patch_prediction(there["id"], result=regions)
+            return 1
+    return 0

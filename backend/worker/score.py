@@ -19,7 +19,7 @@ from backend.label_studio.regions import encode_prediction
 from backend.store import predictions
 from backend.store.database import Round
 from backend.worker.common import Report, Result, record
-from backend.worker.context import Desk, read_json, write_json
+from backend.worker.context import Desk, read_json, version_name, write_json
 from backend.worker.train import load_snapshot, scoring_model
 from taudis import scoring
 from taudis.data.pool_reader import save_pool
@@ -62,15 +62,14 @@ def scored(desk: Desk, round_: Round, report: Report) -> Result:
         report({"step": "scored", "done": images, "total": total})
 
     def keep(task: int, detection: Detection) -> None:
-        regions = encode_prediction(detection, config, threshold=thresholds)
-        place = next(done)
-        add(predictions.Prediction(task, place, 0.0, "", regions))  # no rank yet: in order of id
-        tell(place + len(set_aside))
+        add(task, encode_prediction(detection, config, threshold=thresholds))
+        tell(next(done) + len(set_aside))
 
     images = read_images(desk, config, tasks, set_aside)
     # Straight to the file: what stays in memory, little as it is, lies between the large blocks
     # that come and go with each image, and keeps the heap from giving them back.
-    with predictions.writing(folder / "regions.sqlite3") as add:
+    path = predictions.path_of(desk.data, desk.project_id, version_name(round_))
+    with predictions.writing(path) as add:
         seen_images, instances = scoring.score_to_file(
             folder / POOL_FILE,
             serving.detector,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backend.label_studio import queue as task_queue
+from backend.label_studio.queue import score_of
 from backend.store import predictions
 from backend.store.database import Round
-from backend.store.predictions import Region
+from backend.store.predictions import Place
 from backend.worker.common import Report, Result
 from backend.worker.context import Desk, read_json, state_of, version_name, write_json
 from backend.worker.score import LABELLED_FILE, POOL_FILE
@@ -50,10 +49,11 @@ def selected(desk: Desk, round_: Round, report: Report) -> Result:
             warnings=(*selection.warnings, missing),
         )
     version = version_name(round_)
-    regions = read_regions(folder / "regions.sqlite3")
-    ranked = task_queue.rank_predictions(selection, pool.image_ids.tolist(), set_aside, regions)
     path = predictions.path_of(desk.data, desk.project_id, version)
-    count = predictions.write(path, ranked)
+    if round_.kind == "first":
+        with predictions.writing(path):
+            pass  # no model, no regions
+    count = predictions.set_order(path, places(selection, pool.image_ids.tolist(), set_aside))
     write_json(folder / "selection.json", describe(selection, pool))
     return {
         "version": version,
@@ -62,6 +62,24 @@ def selected(desk: Desk, round_: Round, report: Report) -> Result:
         "warnings": list(selection.warnings),
         "diagnostics": dict(selection.diagnostics),
     }
+
+
+def places(
+    selection: Selection, task_ids: Sequence[int], unreadable: Mapping[int, str]
+) -> Iterator[Place]:
+    """The place of every task: the order of the selection, then tasks without an image, by id.
+
+    Args:
+        selection: an order of the rows of the pool.
+        task_ids: [I] task id of each row.
+        unreadable: task id -> the reason why its image could not be read.
+    """
+    total = len(task_ids) + len(unreadable)
+    rank = 0
+    for rank, (row, reason) in enumerate(zip(selection, selection.reasons, strict=True), start=1):
+        yield Place(int(task_ids[row]), rank, score_of(rank, total), reason)
+    for last, task in enumerate(sorted(unreadable), start=rank + 1):
+        yield Place(task, last, score_of(last, total), f"set aside: {unreadable[task]}")
 
 
 def _pool_of(desk: Desk, round_: Round) -> tuple[Pool, dict[int, str], str]:
@@ -157,8 +175,3 @@ def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
         none,
         np.zeros((len(task_ids), 1), np.float32),
     )
-
-
-def read_regions(path: Path) -> Mapping[int, list[Region]]:
-    """The pre-annotations of a round, before they have a rank; none before the first model."""
-    return predictions.StoredRegions(path) if path.exists() else {}

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backend.errors import RoundError, StoreError
-from backend.label_studio import queue as task_queue
 from backend.label_studio.label_config import parse_label_config
 from backend.store import predictions
 from backend.store.database import Bell, Round, RoundKind
@@ -21,7 +20,6 @@ from backend.worker.serving import any_fits
 logger = logging.getLogger(__name__)
 
 AFTER_FAILURE_SECONDS = 60.0  # doubled with each failure in a row, up to an hour
-HEAD = 200  # predictions filled in place at a time, where one post could not carry all
 
 
 @dataclass(frozen=True)
@@ -175,44 +173,3 @@ def _backing_off(desk: Desk, kind: RoundKind) -> bool:
         failed += 1
     pause = min(AFTER_FAILURE_SECONDS * 2 ** max(failed - 1, 0), 3600.0)
     return failed > 0 and time.time() < ended + pause
-
-
-def extend_head(desk: Desk) -> int:
-    """Fill in regions of tasks that come near the head of the queue. Returns how many.
-
-    Only where one bulk post could not carry every task's regions (`QueuePlan.filled`).
-    """
-    state = desk.project.state
-    serving = str(state.get("serving") or "")
-    filled = (state.get("filled") or {}).get(serving)
-    if not serving or filled is None:
-        return 0
-    path = predictions.path_of(desk.data, desk.project_id, serving)
-    ranks = predictions.ranks(path)
-    if filled >= len(ranks):
-        return 0
-    ahead = {rank for rank in ranks.values() if rank <= filled}
-    labelled = {
-        ranks[int(task["id"])]
-        for task in desk.studio.tasks(desk.project_id)
-        if task["is_labeled"] and int(task["id"]) in ranks
-    }
-    if len(ahead - labelled) >= HEAD:
-        return 0
-    done = 0
-    for prediction in predictions.in_order(path):
-        if filled < prediction.rank <= filled + HEAD and prediction.rank not in labelled:
-            done += _fill(desk, serving, prediction)
-    now = {**(desk.project.state.get("filled") or {}), serving: filled + HEAD}
-    desk.store.update_project(desk.project_id, filled=now)
-    return done
-
-
-def _fill(desk: Desk, version: str, prediction: predictions.Prediction) -> int:
-    """Give a score-only prediction its regions, in place."""
-    row = task_queue.prediction_row(prediction, version)
-    for there in desk.studio.predictions_of(prediction.task):
-        if there["model_version"] == version:
-            desk.studio.patch_prediction(there["id"], result=row["result"])
-            return 1
-    return 0

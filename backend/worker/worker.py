@@ -22,7 +22,7 @@ from backend.label_studio.listings import shared_sizes
 from backend.process import limit_memory
 from backend.settings import Settings
 from backend.store.database import WORKER_BUSY_MS, Bell, Lease, Project, Round, Store
-from backend.worker import connection, prune, triggers
+from backend.worker import connection, prune, publish, triggers
 from backend.worker.context import Desk, origin_seen
 from backend.worker.round import Heartbeat, run_round
 
@@ -129,7 +129,7 @@ class Worker:
                 desk = Desk(self.settings, self.store, lease, project.id)
                 with _Patience(self, "janitor", project.id):
                     deleted += prune.delete_some_in_studio(desk)
-                    triggers.extend_head(desk)
+                    publish.extend_head(desk)
         if not deleted:
             self.stop.wait(min(self.settings.poll_seconds, 30.0))
 

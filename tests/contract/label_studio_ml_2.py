@@ -134,8 +134,11 @@ def publish(model_dir: Path) -> None:
     """A project with a published order, as a worker leaves it."""
     store = Store(model_dir)
     region = {"id": "r", "type": "brushlabels", "value": {"format": "rle", "rle": [0, 1]}}
-    rows = [predictions.Prediction(t, t, t / 4, "", [region]) for t in (1, 2, 3, 4)]
-    predictions.write(predictions.path_of(model_dir, KNOWN, VERSION), rows)
+    path = predictions.path_of(model_dir, KNOWN, VERSION)
+    with predictions.writing(path) as add:
+        for task in (1, 2, 3, 4):
+            add(task, [region])
+    predictions.set_order(path, [predictions.Place(t, t, t / 4, "") for t in (1, 2, 3, 4)])
     lease = store.acquire()
     assert lease is not None
     made = store.open_round(lease, KNOWN, "first", "contract", [])

@@ -297,7 +297,7 @@ class Work:
     def stored_order(self, version):
         """Task ids of a version as the backend stores them."""
         path = predictions.path_of(self.loop.data, self.id, version)
-        return [found.task for found in predictions.in_order(path)]
+        return [place.task for place in predictions.order(path)]
 
     def check_whole(self):
         """The served order is one version's, whole: each task once, scores rank / N."""

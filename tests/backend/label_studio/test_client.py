@@ -19,6 +19,7 @@ from backend.errors import (
 )
 from backend.label_studio import http as studio_http
 from backend.label_studio.client import Studio
+from backend.label_studio.queue import bulk_post
 
 LEGACY = "5ecre7" + "a" * 34
 
@@ -315,7 +316,25 @@ def test_dropped_predictions_are_noticed():
 def test_nothing_to_import_asks_nothing():
     with Script(OK) as server:
         assert client(server).import_predictions(1, []) == 0
+        assert client(server).import_predictions(1, bulk_post("v", [])) == 0
         assert server.requests == []
+
+
+def test_a_bulk_post_is_the_same_request_as_its_rows():
+    rows = [
+        {"task": 3, "result": [{"id": "é"}], "score": 0.5, "model_version": 'v"1'},
+        {"task": 4, "result": [], "score": 1.0, "model_version": 'v"1'},
+    ]
+    post = bulk_post('v"1', [(3, 0.5, json.dumps([{"id": "é"}]).encode()), (4, 1.0, b"[]")])
+    with Script((201, {"created": 2})) as server:
+        assert client(server).import_predictions(1, rows) == 2
+        assert client(server).import_predictions(1, post) == 2
+        one, other = server.requests
+        assert one[0] == other[0] and one[1] == other[1] and one[3] == other[3]
+        kinds = {
+            name: (one[2][name], other[2][name]) for name in ("Content-Type", "Content-Length")
+        }
+        assert all(each == same for each, same in kinds.values()), kinds
 
 
 def test_no_next_task_is_none_but_a_missing_project_is_an_error():

@@ -16,6 +16,7 @@ from backend.store import predictions
 from backend.store.database import Store
 from backend.store.secrets import token_for
 from backend.web.app import create_app
+from tests.backend.store import prediction_cases
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = (
@@ -64,11 +65,7 @@ def setup_body(project="7.1700000000", **changes):
 def publish(settings, store, project=7, version="taudis-0001-a", tasks=(1, 2, 3)):
     """A published version, as the worker leaves it."""
     path = predictions.path_of(settings.model_dir, project, version)
-    rows = [
-        predictions.Prediction(task, rank, rank / len(tasks), "because", [REGION])
-        for rank, task in enumerate(tasks, 1)
-    ]
-    predictions.write(path, rows)
+    prediction_cases.write(path, {task: [REGION] for task in tasks})
     lease = store.acquire()
     round_ = store.open_round(lease, project, "first", "test", [])
     store.add_version(

@@ -17,6 +17,7 @@ from backend.settings import load_settings
 from backend.store import predictions
 from backend.web.model import TaudisModel, TaudisPredictions
 from backend.web.predict import Services
+from tests.backend.store import prediction_cases
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the SDK's, about pydantic
@@ -155,8 +156,7 @@ def test_the_stand_in_and_the_real_base_fit_for_four_events_alone(base):
 def services(tmp_path):
     found = Services.create(load_settings(model_dir=tmp_path))
     path = predictions.path_of(tmp_path, 7, "v1")
-    rows = [predictions.Prediction(t, t, t / 4, "", [{"id": str(t)}]) for t in (1, 2, 3, 4)]
-    predictions.write(path, rows)
+    prediction_cases.write(path, {task: [{"id": str(task)}] for task in (1, 2, 3, 4)})
     lease = found.store.acquire()
     round_ = found.store.open_round(lease, 7, "first", "test", [])
     found.store.add_version(lease, 7, "v1", round_id=round_.id, model="", tasks=4, metrics={})

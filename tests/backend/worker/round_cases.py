@@ -57,4 +57,4 @@ def run(desk, round_, *names, report=lambda progress: None):
 def order(desk, round_):
     """The published order: task ids, first-ranked first."""
     path = predictions.path_of(desk.data, 7, version_name(round_))
-    return [found.task for found in predictions.in_order(path)]
+    return [place.task for place in predictions.order(path)]

@@ -1,0 +1,227 @@
+"""The step `published`: what Label Studio gets, and what a killed or refused attempt leaves."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.errors import LeaseLost, RoundError, StoreError, StudioRejected
+from backend.label_studio import queue
+from backend.settings import Settings
+from backend.store import predictions
+from backend.store.database import Store
+from backend.store.predictions import Place
+from backend.worker import publish
+from backend.worker.context import Desk, version_name
+from tests.backend.store import prediction_cases
+
+TASKS = (5, 2, 9, 4, 7)  # best first
+REGIONS = {task: [{"id": f"{task}-{n}", "value": {"rle": [n] * 9}} for n in range(task % 4)]
+           for task in TASKS}  # fmt: skip
+
+
+class LabelStudio:
+    """Holds predictions as Label Studio does: a post with a task that is gone changes nothing."""
+
+    def __init__(self, tasks):
+        self.labelled = dict.fromkeys(tasks, False)
+        self.rows, self.posts, self.patched, self.dies = [], [], [], ""
+
+    def tasks(self, project):
+        return [{"id": task, "is_labeled": done} for task, done in sorted(self.labelled.items())]
+
+    def model_versions(self, project):
+        names = [row["model_version"] for row in self.rows]
+        return {name: names.count(name) for name in names}
+
+    def import_predictions(self, project, post):
+        rows = json.loads(post.body)
+        assert len(rows) == len(post)
+        self.posts.append(rows)
+        if any(row["task"] not in self.labelled for row in rows):
+            raise StudioRejected("Invalid task id")
+        self.rows += rows[: len(rows) // 2] if self.dies == "half" else rows
+        if self.dies:
+            raise LeaseLost("killed")
+
+    def predictions_of(self, task):
+        return [{**row, "id": n} for n, row in enumerate(self.rows) if row["task"] == task]
+
+    def patch_prediction(self, prediction, **fields):
+        self.rows[prediction].update(fields)
+        self.patched.append((self.rows[prediction]["task"], fields))
+
+
+@pytest.fixture
+def desk(tmp_path):
+    store = Store(tmp_path)
+    lease = store.acquire()
+    store.update_project(7, armed=True)
+    made = Desk(Settings(model_dir=tmp_path), store, lease, 7)
+    made.__dict__["studio"] = LabelStudio(TASKS)  # in place of the cached property
+    yield made
+    store.close()
+
+
+def selected(desk, regions=REGIONS):
+    """A round with what `scored` and `selected` leave."""
+    round_ = desk.store.open_round(desk.lease, 7, "refresh", "test", [])
+    path = predictions.path_of(desk.data, 7, version_name(round_))
+    prediction_cases.write(path, regions)
+    desk.store.finish_step(desk.lease, round_.id, "synced", {})
+    desk.store.finish_step(desk.lease, round_.id, "scored", {"model": "m"})
+    result = {"version": version_name(round_), "tasks": len(regions)}
+    return desk.store.finish_step(desk.lease, round_.id, "selected", result)
+
+
+def run(desk, round_):
+    return publish.published(desk, round_, lambda progress: None)
+
+
+def rows_of(version, order=TASKS, filled=5):
+    """What Label Studio should hold."""
+    return [
+        {"task": task, "result": REGIONS[task] if rank <= filled else [],
+         "score": rank / len(order), "model_version": version}
+        for rank, task in enumerate(order, start=1)
+    ]  # fmt: skip
+
+
+# --- what is posted -------------------------------------------------------------------------------
+
+
+def test_every_task_is_posted_in_its_place_with_its_regions(desk):
+    round_ = selected(desk)
+    version = version_name(round_)
+    assert run(desk, round_) == {"version": version, "tasks": 5, "filled": 5}
+    assert desk.studio.rows == rows_of(version) and len(desk.studio.posts) == 1
+    (row,) = desk.store.versions(7)
+    assert (row.version, row.tasks, row.model, row.round) == (version, 5, "m", round_.id)
+
+
+def test_a_pool_without_tasks_posts_nothing(desk):
+    round_ = selected(desk, {})
+    assert run(desk, round_) == {"version": version_name(round_), "tasks": 0, "filled": 0}
+    assert desk.studio.posts == []
+
+
+def test_a_project_that_was_disconnected_gets_nothing(desk):
+    round_ = selected(desk)
+    desk.store.update_project(7, armed=False)
+    with pytest.raises(RoundError, match="disconnected"):
+        run(desk, round_)
+    assert desk.studio.posts == []
+
+
+@given(st.lists(st.integers(2, 50), max_size=12), st.integers(0, 200))
+def test_the_head_is_as_long_as_the_post_allows(sizes, allowed):
+    used, filled = 0, 0
+    for size in sizes:
+        used += size
+        if used > allowed:
+            break
+        filled += 1
+    assert publish.head_within(allowed, sizes) == filled
+
+
+def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(desk, monkeypatch):
+    sizes = [len(json.dumps(REGIONS[task])) for task in TASKS]
+    monkeypatch.setattr(queue, "POST_BYTES", sum(sizes[:3]) - 1)
+    monkeypatch.setattr(publish, "HEAD", 2)
+    round_ = selected(desk)
+    result = run(desk, round_)
+    version = result["version"]
+    assert result["filled"] == 2 and desk.studio.rows == rows_of(version, filled=2)
+
+    desk.store.update_project(7, serving=version, filled={version: 2})
+    assert publish.extend_head(desk) == 0  # two filled tasks are still ahead
+    desk.studio.labelled[TASKS[0]] = desk.studio.labelled[TASKS[2]] = True
+    assert publish.extend_head(desk) == 1  # ranks 3 and 4; rank 3 is labelled
+    assert desk.studio.patched == [(TASKS[3], {"result": REGIONS[TASKS[3]]})]
+    assert desk.project.state["filled"] == {version: 4}
+    desk.studio.labelled[TASKS[1]] = True
+    assert publish.extend_head(desk) == 1
+    expected = rows_of(version)
+    expected[2]["result"] = []  # labelled before it came near
+    assert desk.studio.rows == expected
+    assert publish.extend_head(desk) == 0 and len(desk.studio.patched) == 2
+
+
+def test_a_head_is_not_extended_before_anything_is_served(desk):
+    assert publish.extend_head(desk) == 0
+
+
+# --- tasks that are gone --------------------------------------------------------------------------
+
+
+def test_a_task_that_was_deleted_meanwhile_leaves_the_order(desk):
+    round_ = selected(desk)
+    del desk.studio.labelled[9]
+    result = run(desk, round_)
+    second = version_name(round_, 2)
+    assert result == {"version": second, "tasks": 4, "filled": 4}
+    assert desk.studio.rows == rows_of(second, (5, 2, 4, 7))
+    path = predictions.path_of(desk.data, 7, second)
+    assert predictions.order(path) == [
+        Place(task, rank, rank / 4, "because") for rank, task in enumerate((5, 2, 4, 7), start=1)
+    ]
+    assert [each.name for each in path.parent.iterdir()] == [f"{version_name(round_)}.sqlite3"]
+    found = predictions.read(path, TASKS)
+    assert {task: each.result for task, each in found.items()} == {
+        task: REGIONS[task] for task in (5, 2, 4, 7)
+    }
+
+
+def test_a_refusal_for_another_reason_is_handed_on(desk, monkeypatch):
+    def refuse(*_):
+        raise StudioRejected("no such tag")
+
+    monkeypatch.setattr(desk.studio, "import_predictions", refuse)
+    with pytest.raises(StudioRejected, match="no such tag"):
+        run(desk, selected(desk))
+    assert desk.store.versions(7) == []
+
+
+def test_a_project_whose_tasks_are_all_gone(desk):
+    round_ = selected(desk)
+    desk.studio.labelled.clear()
+    assert run(desk, round_)["tasks"] == 0
+    assert desk.studio.rows == []
+
+
+# --- killed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dies", "attempt", "posts"), [("whole", 1, 1), ("half", 2, 2)])
+def test_a_worker_killed_in_its_post_goes_on(desk, dies, attempt, posts):
+    round_ = selected(desk)
+    desk.studio.dies = dies
+    with pytest.raises(LeaseLost):
+        run(desk, round_)
+    desk.studio.dies = ""
+    version = version_name(round_, attempt)
+    assert run(desk, round_) == {"version": version, "tasks": 5, "filled": 5}
+    assert [row for row in desk.studio.rows if row["model_version"] == version] == rows_of(version)
+    assert len(desk.studio.posts) == posts
+    assert set(predictions.ranks(predictions.path_of(desk.data, 7, version))) == set(TASKS)
+    # Killed again before its row: nothing is posted twice.
+    assert run(desk, round_)["version"] == version and len(desk.studio.posts) == posts
+
+
+def test_a_label_studio_that_never_takes_the_post_ends_the_round(desk):
+    round_ = selected(desk)
+    desk.studio.dies = "half"
+    for _ in range(publish.MAX_ATTEMPTS):
+        with pytest.raises(LeaseLost):
+            run(desk, round_)
+    with pytest.raises(RoundError, match="in 5 attempts"):
+        run(desk, round_)
+
+
+def test_a_missing_file_is_named_before_anything_is_posted(desk):
+    round_ = selected(desk)
+    predictions.path_of(desk.data, 7, version_name(round_)).unlink()
+    with pytest.raises(StoreError, match="No predictions are stored"):
+        run(desk, round_)
+    assert desk.studio.posts == []
