@@ -1,0 +1,295 @@
+"""What it takes to write a round's order and the bulk post of its predictions: CPU time and memory.
+
+    .venv/bin/python -m benchmarks.publish [--before CHECKOUT] [--quick]
+
+A pool of 10,000 tasks with 20 brush regions each has been scored; its regions are on disk. Measured
+are the writing part of the step `select` (ranks and scores of all tasks), then the step `publish`
+up to the bytes of the bulk post, each time in a new process. With --before, the same pool goes
+through the checkout of an earlier build (dae3ed0, the last one before this benchmark, or a build
+of today's layout); the two builds take turns, and must give the same bytes.
+
+CPU seconds are those of the process, the least of all turns. Memory is the largest resident size
+beyond that of the process before the first of the two steps, the median of all turns, MB (10^6
+bytes; Linux). The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+logger = logging.getLogger("publish")
+
+ROOT = Path(__file__).resolve().parents[1]
+TASKS, REGIONS, TURNS = 10_000, 20, 3
+WIDTH, HEIGHT = 1280, 960  # px of every image
+BANK = 2_000  # different regions, of which each task has some
+PROJECT, VERSION = 1, "taudis-0001-65000000"
+Region = dict[str, Any]
+
+
+# --- the pool -----------------------------------------------------------------------------------
+
+
+def outline(rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
+    """A closed outline [P,2] px with a wavy edge, as a model draws objects, and its size px."""
+    radius = float(rng.uniform(8, 45))
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    waves = sum(rng.normal(0, 0.08) * np.sin(n * angles + rng.uniform(0, 7)) for n in (2, 3, 5, 9))
+    reach = radius * np.clip(1 + waves, 0.3, 1.7)
+    centre = rng.uniform(80, (WIDTH - 80, HEIGHT - 80))
+    points = centre + reach[:, None] * np.stack(
+        [np.cos(angles), rng.uniform(0.6, 1) * np.sin(angles)], axis=1
+    )
+    return np.clip(points, 0, (WIDTH - 1, HEIGHT - 1)).astype(np.int32), WIDTH, HEIGHT
+
+
+def bank(count: int) -> list[Region]:
+    """Brush regions of synthetic masks, as a round writes them."""
+    from backend.label_studio.regions.brush import encode_rle
+
+    rng, regions = np.random.default_rng(5), []
+    for number in range(count):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        cv2.fillPoly(mask, [outline(rng)[0]], 1)
+        name = hashlib.sha256(str(number).encode()).hexdigest()[:10]
+        regions.append({
+            "id": name, "from_name": "tag", "to_name": "image", "type": "brushlabels",
+            "original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0,
+            "value": {"format": "rle", "rle": encode_rle(mask > 0), "brushlabels": ["object"]},
+            "score": round(float(rng.uniform(0.3, 1)), 6),
+        })  # fmt: skip
+    return regions
+
+
+def results(folder: Path) -> Iterator[tuple[int, list[Region]]]:
+    """Task id and regions of every task of the pool, in the order of ids."""
+    regions = json.loads((folder / "bank.json").read_text())
+    size = json.loads((folder / "size.json").read_text())
+    for task in range(1, size["tasks"] + 1):
+        rows = np.random.default_rng([3, task]).integers(len(regions), size=size["regions"])
+        yield task, [regions[row] for row in rows.tolist()]
+
+
+def selection(folder: Path) -> Any:
+    """A random order of the pool, with a reason for each place."""
+    types = import_module("taudis.types" if find_spec("taudis.types") else "taudis.instances")
+    count = json.loads((folder / "size.json").read_text())["tasks"]
+    order = np.random.default_rng(9).permutation(count)
+    reasons = tuple(f"{place % 40} candidates chosen for their coverage" for place in range(count))
+    return types.Selection("taudis", order, np.zeros(count), reasons, budget=50)
+
+
+# --- the two builds -----------------------------------------------------------------------------
+
+
+class Before:
+    """The build of dae3ed0: a file of the scored regions, and another one of the version."""
+
+    def __init__(self, folder: Path) -> None:
+        self.predictions = import_module("backend.predictions")
+        self.queue = import_module("backend.task_queue")
+        self.regions = folder / "regions.sqlite3"
+        self.path = self.predictions.path_of(folder, PROJECT, VERSION)
+
+    def score(self, found: Iterator[tuple[int, list[Region]]]) -> None:
+        """Write the pool's regions, as the step `scored` does."""
+        with self.predictions.writing(self.regions) as add:
+            for place, (task, regions) in enumerate(found, start=1):
+                add(self.predictions.Prediction(task, place, 0.0, "", regions))
+
+    def select(self, chosen: Any, tasks: list[int]) -> None:
+        """Write the order, as the step `selected` does."""
+        regions = self.predictions.StoredRegions(self.regions)
+        ranked = self.queue.rank_predictions(chosen, tasks, {}, regions)
+        self.predictions.write(self.path, ranked)
+
+    def post(self) -> tuple[bytes, int]:
+        """The bytes that `published` posts, and how many tasks have their regions in them."""
+        set(self.predictions.ranks(self.path))
+        plan = self.queue.plan(VERSION, self.predictions.in_order(self.path))
+        # What requests does with `json=`: requests.models.PreparedRequest.prepare_body.
+        return json.dumps(list(plan.rows), allow_nan=False).encode(), plan.filled
+
+
+class Now:
+    """The build of this benchmark: one file, in which the order gets a table of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.predictions = import_module("backend.store.predictions")
+        self.queue = import_module("backend.label_studio.queue")
+        self.steps = import_module("backend.worker.select"), import_module("backend.worker.publish")
+        self.path = self.predictions.path_of(folder, PROJECT, VERSION)
+
+    def score(self, found: Iterator[tuple[int, list[Region]]]) -> None:
+        """Write the pool's regions, as the step `scored` does."""
+        with self.predictions.writing(self.path) as add:
+            for task, regions in found:
+                add(task, regions)
+
+    def select(self, chosen: Any, tasks: list[int]) -> None:
+        """Write the order, as the step `selected` does."""
+        self.predictions.set_order(self.path, self.steps[0].places(chosen, tasks, {}))
+
+    def post(self) -> tuple[bytes, int]:
+        """The bytes that `published` posts, and how many tasks have their regions in them."""
+        with self.predictions.Stored.opened(self.path) as stored:
+            rows = stored.sizes()
+            filled = self.steps[1].head_within(self.queue.POST_BYTES, [row[2] for row in rows])
+            return self.steps[1].bulk_post(stored, VERSION, rows, filled).body, filled
+
+
+BUILDS = {"backend.predictions": Before, "backend.store.predictions": Now}
+"""A module that only builds of one layout have, and how they write and post."""
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def build_of(folder: Path) -> Any:
+    """The build that this process imports."""
+    for module, build in BUILDS.items():
+        try:
+            if find_spec(module) is not None:
+                return build(folder)
+        except ModuleNotFoundError:  # its package is not there
+            continue
+    raise SystemExit(f"Expected a checkout that has one of {', '.join(BUILDS)}.")
+
+
+def memory(name: str) -> int:
+    """A line of this process's memory, bytes: VmRSS as it is now, VmHWM at its largest."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    raise SystemExit(f"Expected {name} in /proc/self/status: this benchmark needs Linux.")
+
+
+def size_of(folder: Path) -> float:
+    """The SQLite files in a folder, MB."""
+    return sum(path.stat().st_size for path in folder.rglob("*.sqlite3")) / 1e6
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """One turn of the build that this process imports."""
+    build, chosen = build_of(folder), selection(folder)
+    tasks = list(range(1, len(chosen.order) + 1))
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew: proc(5)
+    before, began = memory("VmRSS"), time.process_time()
+    build.select(chosen, tasks)
+    selected, top = time.process_time(), memory("VmHWM")
+    body, filled = build.post()
+    ended = time.process_time()
+    return {
+        "select_s": selected - began, "post_s": ended - selected, "cpu_s": ended - began,
+        "select_mb": (top - before) / 1e6, "peak_mb": (memory("VmHWM") - before) / 1e6,
+        "files_mb": size_of(folder), "post_mb": len(body) / 1e6, "filled": filled,
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }  # fmt: skip
+
+
+def child(part: str, checkout: Path, folder: Path) -> Any:
+    """A part in a new process that imports the packages of a checkout."""
+    command = [sys.executable, "-P", str(Path(__file__).resolve()), "--part", part,
+               "--folder", str(folder)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=checkout, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def take_turns(checkouts: dict[str, Path], folder: Path, turns: int) -> dict[str, Any]:
+    """Score the pool once with each build, then let them take turns. Figures by build."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
+    for name, checkout in checkouts.items():
+        (folder / name).mkdir()
+        for file in ("bank.json", "size.json"):
+            (folder / name / file).symlink_to(folder / file)
+        spent = child("score", checkout, folder / name)
+        logger.info("%s: the pool is on disk, %s", name, spent)
+    for turn in range(turns):
+        for name, checkout in checkouts.items():
+            found[name].append(child("measure", checkout, folder / name))
+            logger.info("turn %d, %s: %s", turn + 1, name, found[name][-1])
+    return {name: summary(rows) for name, rows in found.items()}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The turns of one build as one row: the least of seconds, the median of MB."""
+    first = rows[0]
+    told: dict[str, Any] = {}
+    for name, value in first.items():
+        values = [row[name] for row in rows]
+        if name.endswith("_s"):
+            told[name] = round(min(values), 3)
+        elif name.endswith("_mb"):
+            told[name] = round(statistics.median(values), 1)
+        else:
+            told[name] = value
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--before", type=Path, help="checkout of the build to compare with")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the tasks, one turn")
+    parser.add_argument("--tasks", type=int, default=TASKS)
+    parser.add_argument("--regions", type=int, default=REGIONS, help="of each task")
+    parser.add_argument("--part", choices=("score", "measure"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.part == "score":
+        build, began = build_of(given.folder), time.process_time()
+        build.score(results(given.folder))
+        spent = time.process_time() - began
+        print(json.dumps({"score_s": spent, "files_mb": size_of(given.folder)}))
+    elif given.part == "measure":
+        print(json.dumps(measure(given.folder)))
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        tasks, turns = (given.tasks // 10, 1) if given.quick else (given.tasks, TURNS)
+        checkouts = {"now": ROOT}
+        if given.before:
+            checkouts = {"before": given.before.resolve(), **checkouts}
+        print(json.dumps(compare(checkouts, tasks, given.regions, turns)))
+
+
+def compare(checkouts: dict[str, Path], tasks: int, regions: int, turns: int) -> dict[str, Any]:
+    """Both builds, or this one alone, over a new pool."""
+    with tempfile.TemporaryDirectory(prefix="publish-") as name:
+        folder, made = Path(name), bank(BANK)
+        (folder / "bank.json").write_text(json.dumps(made))
+        (folder / "size.json").write_text(json.dumps({"tasks": tasks, "regions": regions}))
+        mean = statistics.mean(len(json.dumps(region)) for region in made)
+        logger.info("%d tasks of %d regions, %.0f bytes each on average", tasks, regions, mean)
+        told = take_turns(checkouts, folder, turns)
+    ratios: dict[str, Any] = {}
+    if "before" in told:
+        before, now = told["before"], told["now"]
+        ratios = {
+            "cpu_over_before": round(now["cpu_s"] / before["cpu_s"], 4),
+            "peak_over_before": round(now["peak_mb"] / before["peak_mb"], 4),
+            "same_post": before["sha256"] == now["sha256"],
+        }
+    return {**ratios, "tasks": tasks, "region_bytes": round(mean), **told}
+
+
+if __name__ == "__main__":
+    main()
