@@ -1,4 +1,7 @@
-"""`python -m backend`: what an engineer does to the backend from a shell."""
+"""`python -m backend`: the commands that start, check and steer the backend from a shell.
+
+This module parses arguments and prints. `backend.commands` and `backend.worker` do the work.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,9 @@ console = Console(soft_wrap=True)
 ProjectOption = Annotated[
     int, typer.Option("--project", "-p", help="Label Studio project id; the only one by default.")
 ]
-DOCTOR_PATIENCE = 20.0  # seconds; a person waits for the answer
+DOCTOR_PATIENCE = 20.0  # time limit of a request, seconds; a person waits for it
 NO_LEASE = Lease("command line", -1)
-"""The command line runs beside the worker: it never runs rounds, so it holds no lease."""
+"""Commands never run rounds, so they need no lease: the worker may run at the same time."""
 
 
 def _settings() -> Settings:
@@ -57,8 +60,8 @@ def _fail(error: Exception) -> NoReturn:
 
 
 @contextmanager
-def _shown_errors() -> Iterator[None]:
-    """Turn the backend's own errors into a message and exit status 1."""
+def _errors_as_messages() -> Iterator[None]:
+    """Turn expected errors into a message and exit status 1."""
     try:
         yield
     except (BackendError, TaudisError) as error:
@@ -80,7 +83,7 @@ def _desk(project: int) -> Desk:
 @app.command()
 def worker() -> None:
     """Run the worker: rounds, first orders, polling. Stops at SIGTERM or Ctrl-C."""
-    with _shown_errors():
+    with _errors_as_messages():
         worker_.run(_settings())
 
 
@@ -89,44 +92,44 @@ def serve() -> None:
     """Run the web process and a worker beside it."""
     from backend.commands.serve import serve as serve_
 
-    with _shown_errors():
+    with _errors_as_messages():
         serve_(_settings())
 
 
 @app.command()
 def doctor(project: ProjectOption = 0) -> None:
-    """Name what stands in the way, with what to do. Exit status 1 if anything does."""
-    with _shown_errors():
+    """Check everything that the order depends on. Exit status 1 on a failure."""
+    with _errors_as_messages():
         settings = _settings()
         store = Store(settings.model_dir)
         ids = [project] if project else [row.id for row in store.projects()]
         desks = [Desk(settings, store, NO_LEASE, id_, DOCTOR_PATIENCE) for id_ in ids]
-        ill = 0
+        failures = 0
         for finding in doctor_.examine(settings, desks):
             mark = "[green]ok[/]  " if finding.well else "[bold red]FAIL[/]"
             console.print(f"{mark} {finding.check}: ", end="")
             console.print(finding.found, markup=False, highlight=False)
             if not finding.well:
-                ill += 1
+                failures += 1
                 console.print("      -> " + finding.remedy, markup=False, highlight=False)
         if not ids:
             console.print("No project is connected yet: give --project to examine one.")
-    raise typer.Exit(1 if ill else 0)
+    raise typer.Exit(1 if failures else 0)
 
 
 @app.command()
 def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
     """Add this backend to a project, as Label Studio's Model page does."""
-    with _shown_errors():
+    with _errors_as_messages():
         desk = _desk(project)
         found = connect_backend(desk, title)
-        console.print(f"Project {desk.project_id}: ML backend {found}; the worker arms it now.")
+        console.print(f"Project {desk.project_id}: ML backend {found}; the worker sets it up now.")
 
 
 @app.command()
 def disconnect(project: ProjectOption = 0) -> None:
     """Restore the project's sampling, version and webhooks as they were before this backend."""
-    with _shown_errors():
+    with _errors_as_messages():
         desk = _desk(project)
         before = connection.disarm(desk)
         console.print(
@@ -139,9 +142,9 @@ def disconnect(project: ProjectOption = 0) -> None:
 @app.command()
 def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
     """List a project's rounds, newest first."""
-    with _shown_errors():
+    with _errors_as_messages():
         desk = _desk(project)
-        table = Table("round", "kind", "started", "state", "labels", "mAP50", "why and what came")
+        table = Table("round", "kind", "started", "state", "labels", "mAP50", "reason and result")
         for row in desk.store.rounds(desk.project_id, limit):
             synced = row.steps.get("synced", {})
             map50 = row.steps.get("judged", {}).get("metrics", {}).get("map50")
@@ -159,21 +162,21 @@ def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
 
 
 def _labels(synced: Mapping[str, Any], left_out: Mapping[str, Any] | None) -> str:
-    """Labelled tasks of a round, and how many of them were left out."""
+    """The number of a round's labelled tasks, and of those left out."""
     count = str(synced.get("labelled", ""))
     return f"{count} ({left_out['tasks']} left out)" if left_out and left_out["tasks"] else count
 
 
 def _percent(progress: object) -> str:
-    """How far the current step is, if it counts."""
+    """Progress of the current step in percent; "" if the step does not count."""
     total = progress.get("total", 0) if isinstance(progress, dict) else 0
     return f"{100 * progress['done'] // total} %" if total and isinstance(progress, dict) else ""
 
 
 @app.command()
 def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOption = 0) -> None:
-    """Serve the version before (or the one named) until `unpin`."""
-    with _shown_errors():
+    """Serve the previous version, or the named one, until `unpin`."""
+    with _errors_as_messages():
         desk = _desk(project)
         target = versions_.rollback(desk, version)
         console.print(
@@ -183,11 +186,11 @@ def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOpt
 
 @app.command()
 def versions(
-    version: Annotated[str, typer.Argument(help="Show this one's whole card.")] = "",
+    version: Annotated[str, typer.Argument(help="Print the whole card of this version.")] = "",
     project: ProjectOption = 0,
 ) -> None:
-    """List the kept orders and models, newest first; or show one model's card."""
-    with _shown_errors():
+    """List the kept orders and models, newest first; or print one model's card."""
+    with _errors_as_messages():
         desk = _desk(project)
         if version:
             typer.echo(json.dumps(versions_.card_of(desk, version), indent=2, ensure_ascii=False))
@@ -197,19 +200,19 @@ def versions(
         )
         for row in versions_.table(desk):
             size = f"{row.size / 1e6:.1f}" if row.size else ""
-            shown = (row.version, row.round, row.state, row.model, row.labels)
-            table.add_row(*map(escape, (*shown, row.map50, row.recipe, size)))
+            cells = (row.version, row.round, row.state, row.model, row.labels, row.map50)
+            table.add_row(*map(escape, (*cells, row.recipe, size)))
         console.print(table)
 
 
 @app.command()
 def promote(version: str, project: ProjectOption = 0) -> None:
-    """Make a kept model serve, also one that was judged worse, until `unpin` or `rollback`.
+    """Make a kept model serve, also one that evaluated worse, until `unpin` or `rollback`.
 
-    The worker scores the pool with it and switches to that order; until then all goes on as before.
-    Later rounds train and judge, but do not replace it.
+    The worker scores the pool with the model and switches to that order. Until then the old order
+    is served. Later rounds train and evaluate models but do not replace it.
     """
-    with _shown_errors():
+    with _errors_as_messages():
         desk = _desk(project)
         model = versions_.promote(desk, version)
         console.print(
@@ -222,8 +225,8 @@ def promote(version: str, project: ProjectOption = 0) -> None:
 
 @app.command()
 def compare(a: str, b: str, project: ProjectOption = 0) -> None:
-    """Two models on the labelled validation images of now: figures, and which is better."""
-    with _shown_errors():
+    """Compare two models on the same labelled validation images, with a verdict."""
+    with _errors_as_messages():
         desk = _desk(project)
         torch.set_num_threads(desk.settings.torch_threads)
         name_a, name_b, found, left_out = versions_.compare_versions(desk, a, b)
@@ -232,8 +235,8 @@ def compare(a: str, b: str, project: ProjectOption = 0) -> None:
         for label, value in found.a.per_label.items():
             figures[f"mAP50 of {label}"] = (value, found.b.per_label[label])
         for name, (one, other) in figures.items():
-            shown = (f"{one:.3f}", f"{other:.3f}", f"{other - one:+.3f}")
-            table.add_row(name, *("no truth" if math.isnan(one + other) else s for s in shown))
+            cells = (f"{one:.3f}", f"{other:.3f}", f"{other - one:+.3f}")
+            table.add_row(name, *("no truth" if math.isnan(one + other) else s for s in cells))
         console.print(table)
         console.print(found.verdict(name_a, name_b), markup=False, highlight=False)
         if left_out:
@@ -245,16 +248,17 @@ def export(
     version: str,
     out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
     every_image: Annotated[
-        bool, typer.Option("--every-image", help="Predict all images, not the validation split.")
+        bool,
+        typer.Option("--every-image", help="Predict every image instead of the validation split."),
     ] = False,
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="Also as ONNX (needs onnx and onnxruntime).")
+        bool, typer.Option("--onnx", help="Also write ONNX (needs onnx and onnxruntime).")
     ] = False,
     segmentation: SegmentationOption = "rle",
     project: ProjectOption = 0,
 ) -> None:
-    """Write a model for others: torchvision weights and code, card, COCO predictions, ONNX."""
-    with _shown_errors():
+    """Export a model: torchvision weights and code, card, COCO predictions, ONNX."""
+    with _errors_as_messages():
         desk = _desk(project)
         torch.set_num_threads(desk.settings.torch_threads)
         done = export_.export(
@@ -265,24 +269,26 @@ def export(
             onnx=onnx,
             segmentation=form_of(segmentation),
         )
-        aside = f", {done.set_aside} without a readable image" if done.set_aside else ""
+        left_out = f", {done.unreadable} without a readable image" if done.unreadable else ""
         console.print(
             f"{done.version} is in {out}, with {done.instances} predictions on {done.images} images"
-            f"{aside}. README.md there says what each file is.",
+            f"{left_out}. README.md there describes each file.",
             markup=False,
         )
 
 
 @app.command()
 def prune(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Delete nothing, list what would be deleted.")
+    ] = False,
     project: ProjectOption = 0,
 ) -> None:
-    """Delete what is older than KEEP_VERSIONS now; each round does the same at its end.
+    """Delete versions older than the newest KEEP_VERSIONS. Each round does the same at its end.
 
-    Never what serves, what is pinned or promoted, or what `rollback` would go back to.
+    The served, pinned and promoted versions stay, and the one that `rollback` would serve.
     """
-    with _shown_errors():
+    with _errors_as_messages():
         desk = _desk(project)
         plan = prune_.plan(desk)
         for path in plan.paths:
@@ -290,18 +296,18 @@ def prune(
             console.print(f"{prune_.size_of(path) / 1e6:9.1f} MB  {name}", markup=False)
         what = f"{len(plan.versions)} versions, {plan.size / 1e6:.1f} MB"
         if dry_run:
-            console.print(f"{what} would go. Nothing was deleted.")
+            console.print(f"{what} would be deleted. Nothing was.")
             return
         prune_.forget(desk, plan, by_hand=True)
         console.print(
-            f"{what} deleted; the worker deletes their rows in Label Studio little by little."
+            f"{what} deleted; the worker deletes their predictions in Label Studio one by one."
         )
 
 
 @app.command()
 def unpin(project: ProjectOption = 0) -> None:
-    """End a rollback or a promotion: serve the newest version, and let rounds move things again."""
-    with _shown_errors():
+    """End a rollback or a promotion: serve the newest version; later rounds replace it again."""
+    with _errors_as_messages():
         desk = _desk(project)
         newest = versions_.unpin(desk)
         name = newest.version if newest else "nothing: no order was published yet"
@@ -310,7 +316,7 @@ def unpin(project: ProjectOption = 0) -> None:
 
 @app.command()
 def settings() -> None:
-    """Print every setting as a Markdown table (the one in the README)."""
+    """Print the table of all settings in the README."""
     typer.echo(settings_table())
 
 

@@ -8,12 +8,13 @@ from backend.worker.context import Desk
 
 
 def connect_backend(desk: Desk, title: str) -> int:
-    """Add this backend to the project, as the Model page's form does. Returns its id there.
+    """Add this backend to the project, unless it is there already; its id in Label Studio.
 
-    If it is there already, nothing is added. The worker arms the project at its next look.
+    The worker then sets up the webhook, the sampling and the first order.
 
     Raises:
-        SettingsError, StudioRejected: with Label Studio's own reason.
+        SettingsError: no address or access token of Label Studio is known.
+        StudioRejected: Label Studio refused; the message has its reason.
     """
     desk.store.update_project(desk.project_id, disconnected=False)
     try:

@@ -1,7 +1,7 @@
-"""`python -m backend doctor`: what stands in the way, and what to do about it.
+"""`python -m backend doctor`: checks everything that the order depends on, and says what to do.
 
-Every check is a function that returns a `Finding`. Checks that need Label Studio are left out, by
-name, once it cannot be reached: one cause, one line.
+Each check is a function that returns a `Finding`. If Label Studio cannot be reached, the checks
+that need it are left out, so that one cause gives one line.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from taudis.errors import CheckpointError, WeightsError
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor: a check, whether it is well, what is there, what to do."""
+    """The result of one check."""
 
-    check: str
+    check: str  # name
     well: bool
-    found: str
-    remedy: str = ""
+    found: str  # the present state, in words
+    remedy: str = ""  # what to do; "" if well
 
 
 Check = Callable[[Desk], Finding]
@@ -62,7 +62,7 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def examine_project(desk: Desk) -> Iterator[Finding]:
-    """Checks of one project, in the order in which they depend on each other."""
+    """Checks of one project. A check that others depend on comes before them."""
     for check in (_reachable, _token):
         finding = check(desk)
         yield finding
@@ -91,7 +91,7 @@ def _reachable(desk: Desk) -> Finding:
 
 
 def _token(desk: Desk) -> Finding:
-    """Label Studio takes our token."""
+    """Label Studio accepts the access token."""
     try:
         user = desk.studio.whoami()
     except StudioAuthError as error:
@@ -104,7 +104,7 @@ def _token(desk: Desk) -> Finding:
 
 
 def _project(desk: Desk) -> Finding:
-    """The project is there and the token may see it."""
+    """The project exists and the token's user may see it."""
     name = f"project {desk.project_id}"
     try:
         return Finding(name, True, str(desk.studio.project(desk.project_id)["title"]))
@@ -114,7 +114,7 @@ def _project(desk: Desk) -> Finding:
 
 
 def _label_config(desk: Desk) -> Finding:
-    """The labelling config has an image and labels that make masks."""
+    """The labelling config has an image, and labels that are drawn as masks."""
     try:
         config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
     except LabelConfigError as error:
@@ -122,13 +122,13 @@ def _label_config(desk: Desk) -> Finding:
             "labelling config", False, str(error), "Settings > Labeling Interface > Code."
         )
     if config.scores_only:
-        remedy = "People draw every mask; change the labelling config as it says, or leave it so."
+        remedy = "Change the labelling config, or leave it: then people draw every mask themselves."
         return Finding("labelling config", False, config.scores_only, remedy)
     return Finding("labelling config", True, f"labels {', '.join(config.label_map.names[:10])}")
 
 
 def _our_url(desk: Desk) -> str:
-    """Where Label Studio reaches us, as far as we know."""
+    """The backend's address as Label Studio reaches it; a guess before it is connected."""
     known = desk.store.project(desk.project_id)
     armed = (known.state.get("armed") or {}) if known else {}
     seen = [armed.get("backend_url"), *sorted(connection.our_addresses(desk))]
@@ -136,7 +136,7 @@ def _our_url(desk: Desk) -> str:
 
 
 def _blocked(desk: Desk) -> Finding:
-    """Label Studio would accept our address (a default install refuses private ones)."""
+    """Label Studio accepts the backend's address (by default it refuses private ones)."""
     reasons = desk.studio.refuses_address(_our_url(desk))
     if not reasons:
         return Finding("address accepted", True, _our_url(desk))
@@ -148,7 +148,7 @@ def _blocked(desk: Desk) -> Finding:
 
 
 def _backend(desk: Desk) -> Finding:
-    """The project has an ML backend row that points at us."""
+    """The project has an ML backend with this backend's address."""
     name = "backend connected"
     try:
         row = connection.our_backend(desk)
@@ -159,16 +159,16 @@ def _backend(desk: Desk) -> Finding:
 
 
 def _webhook(desk: Desk) -> Finding:
-    """Label Studio rings at us for label changes, with our credentials."""
+    """Label Studio posts label changes to this backend, with its credentials."""
     url = _our_url(desk)
     wanted = connection.webhook_fields(desk.settings, url, desk.project_id)
     rows = connection.our_webhooks(desk, url)
-    remedy = "The worker puts it back at its next look: check that it runs; or `connect` again."
+    remedy = "The worker restores it at its next poll. Check that it runs, or `connect` again."
     if not rows:
         return Finding("webhook", False, f"no webhook to {wanted['url']}", remedy)
     wrong = [key for key in wanted if not connection.webhook_is_armed(rows[0], {key: wanted[key]})]
     if "headers" in wrong and wanted["headers"]:
-        return Finding("webhook", False, "it has no Authorization header of ours", remedy)
+        return Finding("webhook", False, "it has not this backend's Authorization header", remedy)
     if wrong or len(rows) > 1:
         found = f"{len(rows)} rows, differing in {', '.join(wrong) or 'nothing'}"
         return Finding("webhook", False, found, remedy)
@@ -176,7 +176,7 @@ def _webhook(desk: Desk) -> Finding:
 
 
 def _title(desk: Desk) -> Finding:
-    """No backend is titled like a version: Label Studio would fall back to random sampling."""
+    """No ML backend is titled like a version: Label Studio would then serve random order."""
     version = desk.studio.project(desk.project_id).get("model_version") or ""
     versions = set(desk.studio.model_versions(desk.project_id)) | {version}
     titles = [row.get("title") or "" for row in desk.studio.ml_backends(desk.project_id)]
@@ -189,7 +189,7 @@ def _title(desk: Desk) -> Finding:
 
 
 def _sampling(desk: Desk) -> Finding:
-    """The project's sampling is the one that follows our order."""
+    """The project's task sampling follows the prediction scores."""
     found = desk.studio.project(desk.project_id).get("sampling")
     remedy = "Settings > Annotation > Task Sampling: Uncertainty sampling; or `connect` again."
     return Finding(
@@ -198,7 +198,7 @@ def _sampling(desk: Desk) -> Finding:
 
 
 def _version(desk: Desk) -> Finding:
-    """The project serves the version that we published."""
+    """The project serves the version that this backend flipped it to."""
     known = desk.store.project(desk.project_id)
     state: dict[str, Any] = dict(known.state) if known else {}
     serving = state.get("serving") or ""
@@ -213,7 +213,7 @@ def _version(desk: Desk) -> Finding:
 
 
 def _models(desk: Desk) -> Finding:
-    """Every kept checkpoint is as it was written, the serving one above all."""
+    """Every kept checkpoint, and the serving one, has the content that was written."""
     name = "model files"
     known = desk.store.project(desk.project_id)
     serving = models.serving_model(known) if known else ""
@@ -234,54 +234,56 @@ def _models(desk: Desk) -> Finding:
 
 
 def _state(desk: Desk) -> Mapping[str, Any]:
-    """What the store knows of the project; nothing before it is connected."""
+    """The project's state in the store; {} before it is connected."""
     known = desk.store.project(desk.project_id)
     return known.state if known else {}
 
 
 def _pages(desk: Desk) -> Finding:
-    """Label Studio answers listings at the usual size."""
-    said = str(_state(desk).get("pages") or "")
-    if not said:
+    """Label Studio answers listings with pages of the usual size."""
+    message = str(_state(desk).get("pages") or "")
+    if not message:
         return Finding("listings", True, "at the usual size")
-    remedy = "All goes on, more slowly. Label Studio's own log has the reason."
-    return Finding("listings", False, said, remedy)
+    remedy = "Everything works, more slowly. Label Studio's own log has the reason."
+    return Finding("listings", False, message, remedy)
 
 
 def _labels(desk: Desk) -> Finding:
-    """The last training used every labelled task as it stands."""
+    """The last training used every labelled task."""
     found = shown(_state(desk), "labels")
     if found is None:
         return Finding("labels", True, "no training has read them yet")
     used = f"round {found.round}: {found.split()}"
     if not found.lost:
-        return Finding("labels", True, f"{used}; {_told(found)}" if found else used)
+        return Finding("labels", True, f"{used}; {_reasons(found)}" if found else used)
     remedy = (
-        "Open these tasks in Label Studio and label what is named anew; left_out.json of the round"
-        " lists all. The next training counts again: press Start Training."
+        "Open these tasks in Label Studio and label the named regions again; left_out.json of the"
+        " round lists all. Then press Start Training: the next training counts again."
     )
-    return Finding("labels", False, f"{used}; {_told(found)}", remedy)
+    return Finding("labels", False, f"{used}; {_reasons(found)}", remedy)
 
 
 def _images(desk: Desk) -> Finding:
     """The last round read the image of every unlabelled task."""
     found = shown(_state(desk), "unlabelled")
     if found is None:
-        return Finding("images", True, "no round has looked at them yet: the first model does")
+        return Finding(
+            "images", True, "no round has read them yet: the round of the first model does"
+        )
     if not found:
         return Finding("images", True, f"round {found.round}: all could be read")
     remedy = "Import these images again; tasks without a readable image come last in the order."
-    told = f"round {found.round}: {found.tasks} tasks; {_told(found)}"
-    return Finding("images", False, told, remedy)
+    text = f"round {found.round}: {found.tasks} tasks; {_reasons(found)}"
+    return Finding("images", False, text, remedy)
 
 
-def _told(found: Summary) -> str:
-    """Counts and first reasons of what was left out."""
+def _reasons(found: Summary) -> str:
+    """The counts of tasks and regions that were left out, with the first reasons."""
     return f"{found.counted()}. First: {' | '.join(found.first)}"
 
 
 def examine(settings: Settings, desks: list[Desk]) -> Iterator[Finding]:
-    """Everything, machine first. A surprise in one project is a finding, not a crash."""
+    """All checks: the machine, then each project. An error in one project becomes a finding."""
     yield from examine_machine(settings)
     for desk in desks:
         try:

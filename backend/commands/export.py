@@ -1,4 +1,7 @@
-"""A version as a folder for others: weights that torchvision loads, COCO predictions, ONNX."""
+"""Exports a version's model to a folder that needs no TAUDIS.
+
+The folder holds weights that torchvision loads, predictions as COCO files, and ONNX on request.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from taudis.files import draft_folder
 from taudis.types import Target
 
 ONNX_IMAGES = 8
-"""Images on which ONNX is compared with torch before it is kept."""
+"""Number of images on which the ONNX model is compared with torch before it is kept."""
 README = """# {version}
 
 A Mask R-CNN trained by TAUDIS for Label Studio. Labels, 1 to {count}: {labels}.
@@ -36,10 +39,10 @@ A Mask R-CNN trained by TAUDIS for Label Studio. Labels, 1 to {count}: {labels}.
   MaskRCNN (torch, torchvision and safetensors must be installed, nothing else). It takes a list of
   RGB images, float32 [3,H,W] in 0..1.
 - `model.pt`: the same state dict, for `torch.load("model.pt", weights_only=True)`.
-- `card.json`: on what the model was trained and how: annotation ids, recipe, metrics, versions.
+- `card.json`: the training of the model: annotation ids, recipe, metrics, versions.
 - `coco_images.json`: {images} images of the project ({which}) as a COCO file; image ids are
   Label Studio's task ids.
-- `coco_predictions.json`: what the model sees there as COCO results, from score {threshold} on.
+- `coco_predictions.json`: the model's detections there as COCO results, from score {threshold} on.
 {onnx}"""
 ONNX_LINE = """- `model.onnx`: one image in, float32 [3,H,W] in 0..1; boxes, labels, scores, masks
   out, as torchvision gives them. Compared with torch on {0.images} images, {0.detections}
@@ -51,13 +54,13 @@ Truth = Iterator[tuple[int, Pixels, Target | None]]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """Counts of an export."""
 
     version: str
     images: int
     instances: int
     onnx: Agreement | None
-    set_aside: int  # tasks whose image could not be had
+    unreadable: int  # tasks whose image could not be read
 
 
 def export(
@@ -69,18 +72,24 @@ def export(
     onnx: bool,
     segmentation: Segmentation = "rle",
 ) -> Exported:
-    """Write a version's model and its predictions to `out`, which must be new or empty.
+    """Write a version's model and its predictions to a folder. A failed export leaves nothing.
 
-    The images are the labelled validation images with their labels as truth, or every image of the
-    project without truth. `segmentation` is how masks are written. A failed export leaves nothing.
+    Args:
+        desk: the project's desk.
+        version: a model, or an order (its model is exported).
+        out: a new or empty folder.
+        every_image: predict every image of the project, without truth. False predicts the labelled
+            validation images and writes their labels as truth.
+        onnx: also write an ONNX model.
+        segmentation: the form of masks in the COCO files.
 
     Raises:
-        RoundError: `out` holds something, there is no such model, or the disk does not take it.
+        RoundError: `out` is not empty, there is no such model, or writing failed.
         CheckpointError: the model is damaged, with the file, or has other labels than the project.
-        ExportError: ONNX is asked for and cannot be had.
+        ExportError: ONNX export failed, or its packages are not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RoundError(f"Expected a new or empty folder to export to, {out} holds something.")
+        raise RoundError(f"Expected a new or empty folder to export to, {out} is not empty.")
     model = serving.model_of(desk, version)
     card = read_card(desk.model_dir(model))
     try:
@@ -89,7 +98,7 @@ def export(
             export_torchvision(desk.model_dir(model), draft)
             source = _every(desk) if every_image else _validation(desk, card)
             detector, _ = load_checkpoint(desk.model_dir(model), label_map=source.config.label_map)
-            # The fast detector, as it serves.
+            # The fast detector, because it makes the served predictions, too.
             count, instances = _coco(source, detector.fast(), draft, segmentation)
             agreement = None
             if onnx:
@@ -110,24 +119,24 @@ def export(
             )
     except OSError as error:
         raise RoundError(
-            f"The export to {out} failed: {error}. Nothing is left. Mend this, or choose another"
-            " folder."
+            f"The export to {out} failed: {error}. Nothing was left there. Mend the cause, or"
+            " choose another folder."
         ) from error
-    return Exported(model, count, instances, agreement, len(source.set_aside))
+    return Exported(model, count, instances, agreement, len(source.unreadable))
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where images come from: task id -> address; `walk` yields id, pixels and truth, each time."""
+    """Images to predict. Each call of `walk` reads them again: task id, pixels, truth."""
 
     config: LabelConfig
-    addresses: dict[int, str]
+    addresses: dict[int, str]  # task id -> address of its image
     walk: Callable[[], Truth]
-    set_aside: dict[int, str]
+    unreadable: dict[int, str]  # task id -> reason; filled by `walk`
 
 
 def _validation(desk: Desk, card: dict[str, Any]) -> _Source:
-    """The labelled validation images of this moment."""
+    """The labelled validation images, as Label Studio holds them now."""
     samples, config = validation_now(desk, [card])
 
     def walk() -> Truth:
@@ -140,23 +149,23 @@ def _validation(desk: Desk, card: dict[str, Any]) -> _Source:
 
 
 def _every(desk: Desk) -> _Source:
-    """Every task of the project whose image can be had."""
+    """Every task of the project whose image can be read."""
     config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
     tasks = {int(task["id"]): task["data"] for task in desk.studio.tasks(desk.project_id)}
-    set_aside: dict[int, str] = {}
+    unreadable: dict[int, str] = {}
 
     def walk() -> Truth:
-        for task, image in read_images(desk, config, tasks, set_aside):
+        for task, image in read_images(desk, config, tasks, unreadable):
             yield task, image, None
 
     addresses = {task: str(config.image.address(data)) for task, data in tasks.items()}
-    return _Source(config, addresses, walk, set_aside)
+    return _Source(config, addresses, walk, unreadable)
 
 
 def _coco(
     source: _Source, detector: Detector, out: Path, segmentation: Segmentation
 ) -> tuple[int, int]:
-    """Write the COCO files; how many images and detections they hold."""
+    """Write the COCO files; their numbers of images and detections."""
     labels = source.config.label_map
     categories = list(range(1, len(labels) + 1))
     sizes: list[tuple[int, str, tuple[int, int]]] = []
@@ -176,6 +185,6 @@ def _coco(
 
 
 def _onnx_images(source: _Source) -> list[Pixels]:
-    """A few of the project's images, or an empty picture where there is none."""
+    """Up to ONNX_IMAGES of the project's images, or a grey picture if there is none."""
     few = [image for (_, image, _), _ in zip(source.walk(), range(ONNX_IMAGES), strict=False)]
     return few or [np.full((256, 256, 3), 128, np.uint8)]

@@ -1,10 +1,10 @@
-"""One command that serves: gunicorn for the web process, and the worker, both kept running.
+"""`python -m backend serve`: starts the web process and the worker, and keeps both running.
 
     supervisor ─┬─ gunicorn (web) ── gthread workers ── predictor, when needed
                 └─ python -m backend worker
 
-A child that dies is started again, at once the first time and then more slowly. The children end
-with the supervisor, also when it is killed with SIGKILL: the kernel tells them (Linux).
+A child that dies is started again, after longer pauses each time. The children end when the
+supervisor ends. On Linux this holds even after SIGKILL, because the kernel signals them.
 """
 
 from __future__ import annotations
@@ -33,22 +33,27 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds before a dead child is started again
-STEADY_SECONDS = 20.0  # a child that lived this long starts again without a longer pause
+LONG_RUN_SECONDS = 20.0  # a child that ran this long starts again after the first pause
 GRACE_SECONDS = 8.0  # from SIGTERM to SIGKILL
-REQUEST_SECONDS = 120  # Label Studio itself gives up after 100
+REQUEST_SECONDS = 120  # time limit of a request; Label Studio gives up after 100
 KEEP_ALIVE_SECONDS = 620
-"""How long an idle connection is kept: longer than any caller's pause. A caller that reuses one
-which closes at that moment gets no answer. Prometheus pauses for a minute, nginx and AWS keep idle
-connections for 60 s, Go's client for 90 s, Google Cloud's load balancer for 600 s."""
+"""Idle connections stay open this long, which is longer than any caller keeps them.
+
+A caller that sends a request while the server closes the connection gets no response. Prometheus
+pauses for a minute. nginx and AWS keep idle connections for 60 s, Go's client for 90 s, Google
+Cloud's load balancer for 600 s.
+"""
 CONNECTIONS = 500
-"""Connections of a web process, idle ones included; an idle one takes no thread. Where they come
-near, answers say `Connection: close`. Below the usual limit of 1,024 open files."""
+"""Open connections of a web process, idle ones included. An idle connection takes no thread.
+
+Near this number responses say `Connection: close`. It is below the usual limit of 1,024 open files.
+"""
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass
 class Child:
-    """A process that is to run all the time."""
+    """A process that the supervisor keeps running."""
 
     name: str
     command: list[str]
@@ -60,14 +65,14 @@ class Child:
     starts: int = field(default=0)
 
     def keep_running(self, now: float) -> None:
-        """Start the child if it is due; note when it died."""
+        """Start the child when it is due; if it has ended, set the time of its next start."""
         if self.process is not None:
             code = self.process.poll()
             if code is None:
                 return
             self.process = None
-            steady = now - self.started >= STEADY_SECONDS
-            self.pause = FIRST_PAUSE if steady else min(self.pause * 2, LONGEST_PAUSE)
+            ran_long = now - self.started >= LONG_RUN_SECONDS
+            self.pause = FIRST_PAUSE if ran_long else min(self.pause * 2, LONGEST_PAUSE)
             self.next_start = now + self.pause
             logger.warning(
                 "%s ended with %s; it starts again in %.1f s", self.name, code, self.pause
@@ -76,7 +81,7 @@ class Child:
             self.start(now)
 
     def start(self, now: float) -> None:
-        """Start the process in a session of its own, so that Ctrl-C reaches the supervisor only."""
+        """Start the process in a new session, so that Ctrl-C reaches the supervisor alone."""
         self.process = subprocess.Popen(
             self.command,
             env=dict(self.environment),
@@ -88,7 +93,7 @@ class Child:
         logger.info("%s runs as process %s", self.name, self.process.pid)
 
     def stop(self, deadline: float) -> None:
-        """Wait for a child that was told to end; what is left of its session is killed."""
+        """Wait until the terminated child ends; then kill the rest of its session."""
         if self.process is None:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -99,10 +104,10 @@ class Child:
 
 
 def serve(settings: Settings, stop: threading.Event | None = None) -> None:
-    """Serve until SIGTERM, SIGINT, or `stop`.
+    """Serve until SIGTERM, SIGINT, or until `stop` is set.
 
     Raises:
-        SettingsError: a public address without credentials, or a port that is taken.
+        SettingsError: a public address without credentials, or a port in use.
         StoreError: the data directory cannot be used.
     """
     check_bind(settings)
@@ -117,7 +122,7 @@ def serve(settings: Settings, stop: threading.Event | None = None) -> None:
 
 
 def supervise(wanted: list[Child], over: threading.Event) -> None:
-    """Keep the children running until `over` is set, then end them."""
+    """Keep the children running until `over` is set, then terminate them."""
     try:
         while not over.is_set():
             for child in wanted:
@@ -166,7 +171,7 @@ def web_command(
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The settings that were given, as the environment variables that give them again."""
+    """The given settings as environment variables, for the child processes."""
     found = {"MODEL_DIR": str(settings.model_dir.resolve())}
     for name in settings.model_fields_set - {"model_dir"}:
         value = getattr(settings, name)
@@ -179,7 +184,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def address(settings: Settings) -> str:
-    """Where a browser on this machine finds the status page."""
+    """The address of the status page for a browser on this machine."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{settings.port}"
 
@@ -191,7 +196,7 @@ def _variable(name: str) -> str:
 
 
 def _check_port(settings: Settings) -> None:
-    """Refuse a port that is taken, instead of failing again and again in the web process."""
+    """Raise SettingsError for a port in use; otherwise the web process would fail repeatedly."""
     try:
         where = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(where[0], where[1]) as probe:
@@ -205,14 +210,16 @@ def _check_port(settings: Settings) -> None:
 
 
 def _end_with(parent: int) -> Callable[[], None] | None:
-    """What makes a child end when the supervisor does, however that happens. Linux only."""
+    """A function for the child: the kernel sends it SIGTERM when its parent dies. Linux only."""
     if not sys.platform.startswith("linux"):
         return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here: the child between fork and exec must not
+    prctl = ctypes.CDLL(
+        None
+    ).prctl  # loaded before the fork: loading a library after it can deadlock
 
-    def tie() -> None:
+    def end_with_parent() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != parent:  # the parent died before prctl
             os._exit(0)
 
-    return tie
+    return end_with_parent

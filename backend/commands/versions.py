@@ -1,4 +1,7 @@
-"""What a person asks of versions: a table of what is kept, one whole card, two compared."""
+"""Commands on versions: list them, compare two, show a model's card, and change which one serves.
+
+A version is an order of the tasks, a model, or both under one name.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,23 @@ from taudis.evaluation.comparison import Comparison, compare
 
 
 @dataclass(frozen=True)
-class Row:
-    """One version as the table shows it: an order, a model, or both under one name."""
+class VersionRow:
+    """One version, as a row of the table."""
 
     version: str
     round: str
-    state: str  # serves, pinned, held by promotion, not served, damaged; '' for a kept one
+    state: (
+        str  # serves, order served, pinned, model serves, promoted, evaluated, damaged; "" for none
+    )
     model: str  # the model that made its order
-    labels: str  # labelled tasks its model was trained on + judged on
-    map50: str  # with its interval
+    labels: str  # number of training tasks + number of validation tasks of its model
+    map50: str  # with its bootstrap interval
     recipe: str
     size: int  # bytes of the checkpoint, 0 for an order by an earlier model
 
 
-def table(desk: Desk) -> list[Row]:
-    """Every order that can be served and every model that is kept, newest first."""
+def table(desk: Desk) -> list[VersionRow]:
+    """Every order and every model that is kept, newest first."""
     orders = {row.version: row for row in desk.store.versions(desk.project_id)}
     kept = serving.kept_models(desk)
     numbers = {r.id: str(r.number) for r in desk.store.rounds(desk.project_id, limit=1000)}
@@ -44,7 +49,7 @@ def table(desk: Desk) -> list[Row]:
         order = orders.get(version)
         number = numbers.get(order.round, "") if order else str(card.get("round", ""))
         rows.append(
-            Row(
+            VersionRow(
                 version,
                 number,
                 ", ".join(_states(desk, version, card, damage)),
@@ -59,7 +64,7 @@ def table(desk: Desk) -> list[Row]:
 
 
 def _card(desk: Desk, version: str) -> tuple[dict[str, Any], str]:
-    """A verified card, or the reason why there is none."""
+    """A verified card and "", or {} and the reason why the card cannot be used."""
     try:
         return read_card(desk.model_dir(version)), ""
     except CheckpointError as error:
@@ -77,7 +82,7 @@ def _states(desk: Desk, version: str, card: dict[str, Any], damage: str) -> list
         if state.get(key) == version
     ]  # fmt: skip
     if card.get("judged", {}).get("serve") is False:
-        found.append("judged, not served")
+        found.append("evaluated, not served")
     return [*found, f"DAMAGED: {damage}"] if damage else found
 
 
@@ -85,8 +90,8 @@ def _labels(card: dict[str, Any]) -> str:
     left_out = (card.get("result") or {}).get("left_out")
     if left_out:
         found = Summary.from_json(left_out)
-        aside = f", {found.tasks} left out" if found.tasks else ""
-        return f"{found.train} + {found.validation}{aside}"
+        left = f", {found.tasks} left out" if found.tasks else ""
+        return f"{found.train} + {found.validation}{left}"
     splits = [entry["split"] for entry in _entries(card)]
     return f"{splits.count('train')} + {splits.count('validation')}" if splits else ""
 
@@ -111,11 +116,11 @@ def _recipe(card: dict[str, Any]) -> str:
 
 
 def card_of(desk: Desk, version: str) -> dict[str, Any]:
-    """The whole card of a version's model; of the snapshot only the counts (it is long).
+    """The card of a version's model, with counts instead of the snapshot's long list of tasks.
 
     Raises:
         RoundError: no such model is kept.
-        CheckpointError: it is damaged, with the file.
+        CheckpointError: the model is damaged; the message names the file.
     """
     card = read_card(desk.model_dir(serving.model_of(desk, version)))
     snapshot = dict(card.get("snapshot") or {})
@@ -127,10 +132,10 @@ def card_of(desk: Desk, version: str) -> dict[str, Any]:
 def validation_now(
     desk: Desk, cards: Iterable[dict[str, Any]]
 ) -> tuple[AnnotatedSamples, LabelConfig]:
-    """The validation split as Label Studio holds it at this moment, and the labelling config.
+    """The validation images as Label Studio holds them now, and the labelling config.
 
-    Left out is what the models of these cards were trained on: after VALIDATION_FRACTION was
-    raised, that may be in the split.
+    Tasks that the models of these cards were trained on are left out. Such tasks enter the
+    validation split when VALIDATION_FRACTION is raised.
     """
     config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
     annotated = desk.studio.export_annotated(desk.project_id)
@@ -142,13 +147,14 @@ def validation_now(
 
 
 def compare_versions(desk: Desk, a: str, b: str) -> tuple[str, str, Comparison, Summary]:
-    """Two models on the validation images of this moment.
+    """Evaluate two models on the same validation images.
 
-    Returns their versions, the comparison, and what of the validation split was left out.
+    Returns:
+        The versions of the two models, the comparison, and a summary of the tasks left out.
 
     Raises:
         RoundError: no validation image is labelled, or a model is unknown.
-        CheckpointError: a model is damaged, or was made for other labels than the project has.
+        CheckpointError: a model is damaged, or has other labels than the project.
     """
     names = serving.model_of(desk, a), serving.model_of(desk, b)
     samples, config = validation_now(desk, [read_card(desk.model_dir(name)) for name in names])
@@ -167,18 +173,18 @@ def compare_versions(desk: Desk, a: str, b: str) -> tuple[str, str, Comparison, 
 
 
 def rollback(desk: Desk, version: str = "") -> Version:
-    """Serve an earlier version's order and predictions, and stay there until `unpin`.
+    """Serve an earlier version's order and predictions until `unpin`.
 
     Args:
         desk: the project's desk.
-        version: which one; by default the newest one older than the one now served.
+        version: the version to serve. "" takes the newest one that is older than the served one.
 
     Raises:
-        RoundError: there is no such version, or its predictions are gone.
+        RoundError: there is no such version, or Label Studio no longer has its predictions.
     """
     target = _rollback_target(desk, version)
     before = desk.project.state
-    # The pin first: a round that is about to flip must see it.
+    # The pin is written first: a round that is about to flip reads it.
     desk.store.update_project(desk.project_id, pinned=target.version, promoted="")
     try:
         desk.studio.patch_project(desk.project_id, model_version=target.version)
@@ -191,7 +197,7 @@ def rollback(desk: Desk, version: str = "") -> Version:
 
 
 def _rollback_target(desk: Desk, version: str) -> Version:
-    """The version to go back to, checked against what Label Studio still holds."""
+    """The version to go back to. Raises RoundError unless Label Studio has its predictions."""
     published = [row for row in desk.store.versions(desk.project_id) if row.tasks]
     names = [row.version for row in published]
     served = str(desk.project.state.get("serving") or "")
@@ -209,20 +215,19 @@ def _rollback_target(desk: Desk, version: str) -> Version:
 
 
 def promote(desk: Desk, version: str) -> str:
-    """Make a kept model the one that serves, whatever it was judged; returns the model's version.
+    """Make a kept model serve, also one that evaluated worse; returns the model's version.
 
-    Nothing is switched now: the worker opens a round that scores the unlabelled pool with the model
-    and flips to that order; until then everybody works on as before. From then on the model holds
-    its place: later rounds train and judge, and score the pool with it, but do not replace it,
-    until `unpin`, `rollback` or another `promote`. A pin by a rollback ends.
+    The worker opens a round that scores the unlabelled pool with the model and flips to that order.
+    Until then the old order is served. Later rounds train and evaluate new models but do not
+    replace this one, until `unpin`, `rollback` or another `promote`. The pin of a rollback ends.
 
     Args:
         desk: the project's desk.
-        version: a version with a checkpoint, or one whose order some checkpoint made.
+        version: a model, or an order (its model is promoted).
 
     Raises:
         RoundError: there is no such model, or it has other labels than the labelling config.
-        CheckpointError: it is damaged, with the file.
+        CheckpointError: the model is damaged; the message names the file.
     """
     model = serving.model_of(desk, version)
     labels = tuple(read_card(desk.model_dir(model))["labels"])
@@ -230,18 +235,17 @@ def promote(desk: Desk, version: str) -> str:
     if labels != config.label_map.names:
         raise RoundError(
             f"Expected a model for the labels {list(config.label_map.names)}, got {model} for"
-            f" {list(labels)}. Train one for the labels of now: Start Training."
+            f" {list(labels)}. Press Start Training to train one for the present labels."
         )
     desk.store.update_project(desk.project_id, promoted=model, pinned="", reorder=True, drift="")
-    desk.store.ring(desk.project_id, "changed")  # the worker looks at once
+    desk.store.ring(desk.project_id, "changed")  # ends the worker's wait
     return model
 
 
 def unpin(desk: Desk) -> Version | None:
-    """Let things move on after a rollback or a promotion: serve the newest published version.
+    """End a rollback or a promotion: serve the newest published version, None if there is none.
 
-    After a promotion the model stays until a round finds one that is not worse. None if nothing
-    was published.
+    The model of a promotion serves until a round trains one that is not clearly worse.
     """
     published = [row for row in desk.store.versions(desk.project_id) if row.tasks]
     desk.store.update_project(desk.project_id, pinned="", promoted="")

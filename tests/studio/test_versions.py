@@ -121,7 +121,7 @@ def test_export_for_others(work, tmp_path):
     print(f"mAP50 of the exported files {map50:.6f}, of the round {wanted:.6f}")
     assert math.isclose(map50, wanted, abs_tol=1e-9)
 
-    assert "holds something" in cli(work, "export", work.second, out, well=False)
+    assert "is not empty" in cli(work, "export", work.second, out, well=False)
     every = tmp_path / "every"
     cli(work, "export", work.first, every, "--every-image", "--segmentation", "polygon")
     images = json.loads((every / "coco_images.json").read_text())
@@ -162,7 +162,7 @@ def test_a_promoted_model_serves_and_holds_its_place(work):
     assert kept.outcome == "kept" and f"{work.first} was promoted" in kept.message
     assert work.version() == kept.steps["published"]["version"]  # the order is fresh all the same
     assert model_of(work, work.version()) == work.first == state(work)["model"]
-    assert "judged, not served" in row_of(work, work.third)[2]
+    assert "evaluated, not served" in row_of(work, work.third)[2]
     assert "model serves, promoted" in row_of(work, work.first)[2]
 
 
