@@ -63,6 +63,7 @@ class Exported:
     unreadable: int  # tasks whose image could not be read
 
 
+# long: twenty lines describe its arguments and errors
 def export(
     desk: Desk,
     version: str,
@@ -103,20 +104,17 @@ def export(
             agreement = None
             if onnx:
                 agreement = export_onnx(detector, draft / "model.onnx", _onnx_images(source))
-            (draft / "README.md").write_text(
-                README.format(
-                    version=model,
-                    count=len(card["labels"]),
-                    labels=", ".join(f"`{name}`" for name in card["labels"]),
-                    images=count,
-                    which="all"
-                    if every_image
-                    else "the labelled validation split, with its labels",
-                    threshold=detector.config.score_threshold,
-                    onnx=ONNX_LINE.format(agreement) if agreement else "",
-                ),
-                encoding="utf-8",
+            which = "all" if every_image else "the labelled validation split, with its labels"
+            readme = README.format(
+                version=model,
+                count=len(card["labels"]),
+                labels=", ".join(f"`{name}`" for name in card["labels"]),
+                images=count,
+                which=which,
+                threshold=detector.config.score_threshold,
+                onnx=ONNX_LINE.format(agreement) if agreement else "",
             )
+            (draft / "README.md").write_text(readme, encoding="utf-8")
     except OSError as error:
         raise RoundError(
             f"The export to {out} failed: {error}. Nothing was left there. Mend the cause, or"

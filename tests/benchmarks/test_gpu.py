@@ -1,4 +1,4 @@
-"""The GPU benchmark runs, tiny, on whatever is there."""
+"""The GPU benchmark runs with tiny sizes on any machine."""
 
 from __future__ import annotations
 

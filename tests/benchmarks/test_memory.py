@@ -1,4 +1,4 @@
-"""The short form of benchmarks.memory: the worker's size has a limit and does not grow."""
+"""A short run of benchmarks.memory: the worker stays below its memory limit and does not grow."""
 
 from __future__ import annotations
 

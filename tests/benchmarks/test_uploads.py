@@ -1,4 +1,4 @@
-"""What the benchmark of uploads reads from the backend's log is what the backend did."""
+"""The benchmark of uploads reads the backend's requests from its log without an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BODY = json.dumps({"id": 7, "title": "x" * 200}).encode()
 
 @pytest.fixture
 def address():
-    """A server that answers everything with BODY."""
+    """A server that answers every request with BODY."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self):

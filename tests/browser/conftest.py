@@ -1,4 +1,4 @@
-"""A real Label Studio, a backend that nobody has connected yet, and headless Chromium."""
+"""Fixtures: a real Label Studio, a backend that is not connected yet, and headless Chromium."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ QUICK = {
     "BUDGET": str(BUDGET),
     "POLL_SECONDS": "2",
     "MAX_STEPS": "80",
-    # a model of 80 steps is seldom sure; lower, with dozens of masks, the page crawls
+    # A model of 80 steps gives low scores. With a lower threshold, dozens of masks slow the page.
     "SCORE_THRESHOLD": "0.2",
     "OMP_NUM_THREADS": "1",
     "NICE": "0",
@@ -43,7 +43,7 @@ QUICK = {
 
 @dataclass
 class Site:
-    """A project with pictures whose truth is known, and a backend waiting to be connected."""
+    """A project with pictures and their truth, and a backend that is not connected yet."""
 
     studio: LabelStudio
     backend: Backend
@@ -94,7 +94,7 @@ def chromium() -> Iterator[Browser]:
 def pages(
     chromium: Browser, studio: LabelStudio, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[int], Pages]]:
-    """Makes the pages of one project, in a browser that nobody has logged in to."""
+    """A function that makes the pages of one project, in a browser without a login."""
     made: list[Pages] = []
 
     def make(project: int) -> Pages:

@@ -1,4 +1,4 @@
-"""Label Studio's pages as a person uses them: what is pressed, and what is to be seen then."""
+"""Label Studio's pages in a browser: presses buttons as a person does, and reads what is drawn."""
 
 import base64
 import re
@@ -19,7 +19,7 @@ IMAGE = 'img[src^="blob:"]'
 
 
 class Pages:
-    """One person's browser: a labelling tab, and others besides. Every wait is bounded.
+    """One person's browser with a labelling tab and others. Every wait has a time limit.
 
     Args:
         browser: where a context of its own is made.
@@ -40,12 +40,12 @@ class Pages:
         self.page = self.context.new_page()
 
     def close(self, name: str) -> None:
-        """Keep a last picture of the labelling tab, and end."""
+        """Save a last screenshot of the labelling tab, and close the browser."""
         self.keep(name)
         self.context.close()
 
     def keep(self, name: str, page: Page | None = None) -> None:
-        """A screenshot among the test's artefacts."""
+        """Save a screenshot to the test's artefacts."""
         ARTEFACTS.mkdir(parents=True, exist_ok=True)
         (page or self.page).screenshot(path=ARTEFACTS / f"{name}.png")
 
@@ -66,7 +66,7 @@ class Pages:
         page.wait_for_url(lambda u: "/user/login" not in u, wait_until="domcontentloaded")
 
     def connect_model(self, title: str, url: str, user: str, password: str) -> dict:
-        """Add a model by the Model page's form; the request body that the page sent."""
+        """Add a model by the Model page's form; returns the request body that the page sent."""
         page = self._open(f"/projects/{self.project}/settings/ml")
         page.get_by_text("Connect Model", exact=True).last.click()
         page.fill("input[name=title]", title)
@@ -99,7 +99,7 @@ class Pages:
         return page
 
     def status_page(self, url: str, user: str, password: str) -> Page:
-        """The backend's own page, in another tab, with the browser's answer to basic auth."""
+        """The backend's status page in another tab; the browser sends the basic auth."""
         page = self.context.new_page()
         pair = base64.b64encode(f"{user}:{password}".encode()).decode()
         page.set_extra_http_headers({"Authorization": f"Basic {pair}"})
@@ -107,16 +107,16 @@ class Pages:
         return page
 
     def label_all_tasks(self) -> dict:
-        """Open the project and press Label All Tasks; the task as Label Studio's page got it."""
+        """Open the project and press Label All Tasks; returns the task that the page received."""
         page = self._open(f"/projects/{self.project}/data")
         with page.expect_response(lambda r: "id=next_task" in r.url) as answer:
             page.get_by_text("Label All Tasks", exact=True).click()
-        return self._shown(answer.value.json())
+        return self._opened(answer.value.json())
 
     # --- the labelling page -----------------------------------------------------------------
 
-    def _shown(self, task: dict) -> dict:
-        """Wait until the page shows this task, its image and its regions."""
+    def _opened(self, task: dict) -> dict:
+        """Wait until the page has this task with its image and its regions."""
         number = re.compile(rf"^#?{task['id']}\s")  # "34", and below it "1 of 1"
         expect(self.page.locator(TASK)).to_have_text(number, use_inner_text=True)
         self.page.wait_for_function(
@@ -128,7 +128,7 @@ class Pages:
         return task
 
     def _settle(self) -> None:
-        """Masks are painted some time after their regions are there: wait for a still picture."""
+        """Wait until two screenshots are equal: masks are painted after the list of regions."""
         limit, last = time.monotonic() + PATIENCE_MS / 1000, b""
         self.page.mouse.move(500, 20)  # no brush cursor over the picture
         while (now := self._picture_png()) != last:
@@ -137,19 +137,19 @@ class Pages:
             self.page.wait_for_timeout(400)
 
     def _picture_png(self) -> bytes:
-        """A screenshot of the picture alone: messages come and go elsewhere on the page."""
+        """A screenshot of the picture alone, without the messages elsewhere on the page."""
         return self.page.screenshot(clip=self.page.locator(IMAGE).bounding_box())
 
     def regions(self) -> list[str]:
-        """Ids of the regions in the annotation being edited, as the editor itself has them."""
+        """Ids of the regions of the open annotation, from the editor's own state."""
         return self.page.evaluate("() => Htx.annotationStore.selected.regions.map(r => r.cleanId)")
 
     def listed_labels(self) -> list[str]:
-        """Labels in the list of regions, as far as it is in sight."""
+        """Labels in the visible part of the list of regions."""
         return self.page.locator(f"{REGION}__title").all_inner_texts()
 
     def picture(self, height: int, width: int) -> np.ndarray:
-        """What is to be seen of the picture now [height,width,3] RGB, sampled at pixel centres."""
+        """The picture as drawn now, [height,width,3] RGB, sampled at pixel centres."""
         seen = cv2.imdecode(np.frombuffer(self._picture_png(), np.uint8), cv2.IMREAD_COLOR)[
             :, :, ::-1
         ]
@@ -158,7 +158,7 @@ class Pages:
         return seen[y][:, x]
 
     def toggle_regions(self) -> None:
-        """Press the eye over the list of regions: hides all of them, or shows them again."""
+        """Press the eye over the list of regions, which hides all or brings them back."""
         self.page.get_by_role("button", name=re.compile("(Hide|Show) all regions")).click()
         self._settle()
 
@@ -210,13 +210,13 @@ class Pages:
         return gone
 
     def submit(self) -> tuple[dict, dict]:
-        """Press Submit: the annotation as Label Studio took it, and the task that is shown next."""
+        """Press Submit; returns the annotation that Label Studio stored, and the next task."""
         with self.page.expect_response(lambda r: "id=next_task" in r.url) as follows:
             annotation = self.submit_last()
-        return annotation, self._shown(follows.value.json())
+        return annotation, self._opened(follows.value.json())
 
     def submit_last(self) -> dict:
-        """Press Submit: the annotation as Label Studio took it, whatever follows."""
+        """Press Submit; returns the annotation that Label Studio stored."""
         with self.page.expect_response(
             lambda r: "/annotations" in r.url and r.request.method == "POST"
         ) as answer:

@@ -1,6 +1,6 @@
-"""A pre-annotated mask, corrected in the real editor: erased in part, enlarged, relabelled.
+"""A pre-annotated mask is corrected in the real editor: erased in part, enlarged, relabelled.
 
-What is read back is what the editor shows, and nothing but the strokes has changed it.
+The backend then reads the same pixels that the editor shows, and only the strokes changed them.
 """
 
 import re
@@ -36,11 +36,11 @@ CANVAS = """id => {
         0, 0, size.naturalWidth, size.naturalHeight);
     return Array.from(pixels.data).filter((_, i) => i % 4 === 3);
 }"""
-"""The alpha of each pixel on the canvas that the editor draws a region on, in reading order."""
+"""The alpha of each pixel of the canvas on which the editor draws a region, row by row."""
 
 
 def detected(target, size, labels):
-    """A model's view of a picture whose truth is known: 28 x 28 probabilities, scores by row."""
+    """A detection that equals the truth: 28 x 28 probabilities, scores by row."""
     probs = []
     for mask, box in zip(target.masks, target.boxes.astype(int), strict=True):
         x1, y1, x2, y2 = box
@@ -60,7 +60,7 @@ def detected(target, size, labels):
 
 
 def pre_annotated(studio, dataset):
-    """A project with one picture and its prediction, posted and served as the backend does."""
+    """A project with one picture; its prediction is posted and served as the backend does."""
     source = label_config(dataset.label_map, "brush")
     config, project = parse_label_config(source), studio.create_project("Edit", source)
     row = max(dataset.pool, key=lambda row: dataset.samples.target(row).masks.sum())
@@ -78,7 +78,7 @@ def pre_annotated(studio, dataset):
 
 
 def strokes_for(mask):
-    """Where to erase (through the middle) and where to add (beyond the side with more room)."""
+    """The strokes: erase through the middle, add beyond the side with more room."""
     ys, xs = np.nonzero(mask)
     y, left, right = int(np.median(ys)), int(xs.min()), int(xs.max())
     erase = ((left, y), ((left + right) // 2, y))
@@ -94,8 +94,8 @@ def near(stroke, size):
     return canvas > 0
 
 
-def shown(pages, size):
-    """The mask of all regions as it is to be seen on the page, sampled at pixel centres.
+def mask_on_page(pages, size):
+    """The mask of all regions as the page draws it, sampled at pixel centres.
 
     The page enlarges the picture and smooths the masks: at edges a pixel may differ.
     """
@@ -107,6 +107,7 @@ def shown(pages, size):
     return (with_regions != bare).any(axis=2)
 
 
+# long: one visit to the editor; each check needs the page as the steps before left it
 def test_a_mask_erased_enlarged_and_relabelled_is_read_back_as_the_editor_shows_it(
     studio, pages, tmp_path
 ):
@@ -140,7 +141,7 @@ def test_a_mask_erased_enlarged_and_relabelled_is_read_back_as_the_editor_shows_
     drawn = [
         np.array(pages.page.evaluate(CANVAS, id_), np.uint8).reshape(size) >= 128 for id_ in ids
     ]
-    seen = shown(pages, size)
+    seen = mask_on_page(pages, size)
     annotation = pages.submit_last()
 
     # Read back: what is stored, through the code that training reads labels with.

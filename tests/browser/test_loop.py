@@ -1,4 +1,4 @@
-"""The loop as a person sees it, on Label Studio's own pages."""
+"""The whole loop on Label Studio's own pages, in a browser."""
 
 import re
 from functools import reduce
@@ -22,7 +22,7 @@ from tests.browser.conftest import BUDGET
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 ROUND = 240.0
 DRAWN = 0.85
-"""IoU from which what is drawn is what was published; the page scales the masks smoothly."""
+"""Least IoU of the drawn and the published masks; below 1 because the page smooths masks."""
 
 
 def current(site):
@@ -30,7 +30,7 @@ def current(site):
 
 
 def version_after(site, old, within):
-    """Wait until Label Studio serves another version of ours."""
+    """Wait until Label Studio serves another version of this backend; returns it."""
 
     def flipped():
         return str(current(site)["model_version"]).startswith("taudis-") and (
@@ -57,7 +57,7 @@ def name_of(task):
 
 
 def nearest_picture(site, seen):
-    """File name of the project's picture that is most like what is seen."""
+    """File name of the project's picture that is most similar to the screenshot."""
     difference = {
         Path(site.dataset.samples.file_names[row]).name: float(
             np.abs(site.dataset.samples.image(row).astype(float) - seen).mean()
@@ -78,16 +78,16 @@ def masks(result):
 
 
 def drawn_on(pages):
-    """Where hiding all regions changes what is seen [192,192], and what is seen without them."""
-    shown = pages.picture(192, 192)
+    """The pixels [192,192] that hiding all regions changes, and the picture without regions."""
+    with_regions = pages.picture(192, 192)
     pages.toggle_regions()
     bare = pages.picture(192, 192)
     pages.toggle_regions()
-    return (shown != bare).any(axis=2), bare
+    return (with_regions != bare).any(axis=2), bare
 
 
 def label(site, number):
-    """Further labels by the same person, over the API, from the truth."""
+    """Label more tasks with their truth, by the API."""
     config = parse_label_config(current(site)["label_config"])
     truth = Truth(site.dataset.samples, site.dataset.label_map, config)
     person = Annotator(site.studio.url, ADMIN.token, site.project, truth, "ada", pause=0)
@@ -96,7 +96,7 @@ def label(site, number):
 
 
 def check_pre_annotation(pages, site, task, version):
-    """The task is shown with exactly the regions that were published for it, all drawn."""
+    """Check that the page draws exactly the task's published regions; returns both."""
     (prediction,) = task["predictions"]
     assert prediction["model_version"] == version
     published = masks(prediction["result"])
@@ -114,11 +114,12 @@ def check_pre_annotation(pages, site, task, version):
     return prediction, published
 
 
+# long: one visit to the pages, from connecting to the new order; each step needs those before it
 def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     pages = pages(site.project)
     pages.log_in(ADMIN)
 
-    # Connect: the form, and nothing else, arms the project and sets the first order.
+    # Connect: the form alone connects the project and leads to the first order.
     password = site.backend.password
     sent = pages.connect_model("TAUDIS", site.backend.url, BACKEND_USER, password)
     auth = (BACKEND_USER, password)

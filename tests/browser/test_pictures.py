@@ -1,4 +1,4 @@
-"""What Chromium draws of every kind of file is what the decoder gives."""
+"""Chromium draws every kind of image file with the pixels that the decoder returns."""
 
 import base64
 
@@ -42,13 +42,13 @@ def test_chromium_draws_what_the_decoder_gives(page, case):
     if drawn is None:
         return
     height, width, values = drawn
-    shown = np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+    drawn = np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
     ours = decode_image(data)
-    assert shown.shape == ours.shape
-    apart = np.abs(shown.astype(int) - ours).max()
+    assert drawn.shape == ours.shape
+    apart = np.abs(drawn.astype(int) - ours).max()
     if case.browser == "same":
         assert apart <= 2
     else:
         assert apart > 2
     if case.browser.startswith("("):
-        assert " ".join(str(pixel) for pixel in squares_of(case, shown)) == case.browser
+        assert " ".join(str(pixel) for pixel in squares_of(case, drawn)) == case.browser

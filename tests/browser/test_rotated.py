@@ -1,7 +1,7 @@
-"""A region drawn while the picture is turned: `image_rotation` is the view's, places do not turn.
+"""A region that is drawn on a turned picture: `image_rotation` turns the view, not the region.
 
-The rectangle is dragged along a red block where the turned page shows it. What is stored is read
-back without a look at `image_rotation`, and lies on the block of the picture as it is.
+The test drags a rectangle along a red block of the turned page. The stored region, read without
+`image_rotation`, lies on the block of the unturned picture.
 """
 
 import cv2
@@ -21,7 +21,7 @@ BLOCK[90:150, 190:290] = True  # off the middle, and in sight however it is turn
 
 
 def red_box(page):
-    """Where the page shows the red block: left, top, right, bottom in px of the page."""
+    """The place of the red block on the page: left, top, right, bottom in px."""
     shot = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     ys, xs = np.nonzero((shot[..., 2] > 230) & (shot[..., 1] < 30) & (shot[..., 0] < 30))
     return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1

@@ -1,4 +1,4 @@
-"""The image's recipe, checked without a docker engine: parsed, and its commands run in a copy."""
+"""Checks the docker image without docker: parses its files and runs its command in a copy."""
 
 import os
 import shutil

@@ -1,6 +1,9 @@
-"""One picture with four objects, as masks: what each exporter is given to write. numpy alone.
+"""The scene that each exporter writes: one picture with four objects. It needs numpy alone.
 
-a: a square of 400 px; b: 800 px with a hole of 200; c: two parts of 100 px; d: a line one px wide.
+- a: a square of 400 px.
+- b: 800 px, with a hole of 200 px.
+- c: two parts of 100 px.
+- d: a line, one px wide.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Real exporters write the scene; what we make of their files is docs/coco.md's table.
+"""Real exporters write one scene, and the check of COCO files reads it: the table of docs/coco.md.
 
-`make exporters` makes their environment. To write the table anew:
-`python -m tests.exporters.test_exporters`
+`make exporters` creates their environment. `python -m tests.exporters.test_exporters` writes the
+table again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def versions() -> dict[str, str]:
 
 
 def pixels_of(checked: Checked) -> dict[str, list[tuple[int, float]]]:
-    """Of each object of the scene, what was read for it: (pixels, IoU with the scene's mask)."""
+    """For each object of the scene, the objects read for it: (pixels, IoU with its mask)."""
     found: dict[str, list[tuple[int, float]]] = {name: [] for name in scene.NAMES}
     if not len(checked.samples):
         return found
@@ -108,7 +108,7 @@ def _form(annotation: dict[str, Any]) -> str:
 
 
 def _forms(content: dict[str, Any]) -> str:
-    """What is written, object by object, in the order of the file; equal neighbours once."""
+    """The forms of the segmentations in the order of the file; equal neighbours are counted."""
     forms = [_form(annotation) for annotation in content["annotations"]]
     groups: list[tuple[str, int]] = []
     for form in forms:
@@ -135,7 +135,7 @@ def _read(name: str, checked: Checked) -> str:
 
 
 def row(name: str, written: Written) -> str:
-    """A line of the table: what was written, and what is read of it."""
+    """A line of the table: the exporter's file, and the objects that the check reads from it."""
     asked = check_coco(written.path, written.images)
     said = "asks about crowds" if asked.asked else "reads"
     if asked.found.of("bad"):
@@ -143,13 +143,13 @@ def row(name: str, written: Written) -> str:
     checked = check_coco(written.path, written.images, crowds="objects", skip_bad=True)
     notes = checked.found.of("read", "left out")
     notes = {kind: n for kind, n in notes.items() if kind != "crowds_as_objects"}
-    told = ", ".join(f"{n} {kind}" for kind, n in notes.items())
+    counts = ", ".join(f"{n} {kind}" for kind, n in notes.items())
     content = written.content
     ids = "/".join(_first_id(content[key]) for key in ("images", "annotations", "categories"))
     objects = " | ".join(_read(each, checked) for each in scene.NAMES)
     title = EXPORTERS[name].format(**versions())
     place = f"{ids}; {_place(content)}"
-    return f"| {title} | {_forms(content)} | {place} | {said} | {objects} | {told} |"
+    return f"| {title} | {_forms(content)} | {place} | {said} | {objects} | {counts} |"
 
 
 def table(files: dict[str, Written]) -> str:
@@ -178,8 +178,9 @@ def test_the_documented_table_is_what_the_exporters_write_and_we_read(files):
     )
 
 
-# Pixels that are read for each object, from the scene or the exporter's own loss: a contour through
-# pixel centres reads (w - 1)(h - 1) of w x h px; polygons fill holes; V7's are a pixel larger.
+# Pixels that are read for each object. Where they differ from the scene, the exporter changed them:
+# a contour through pixel centres covers (w - 1)(h - 1) of w x h px, polygons fill holes, V7 adds a
+# row and a column.
 READ = {
     "supervision": {"a": [361], "b": [800], "c": [200], "d": [35]},
     "datumaro_masks": {"a": [400], "b": [800], "c": [200], "d": [35]},

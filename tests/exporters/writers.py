@@ -1,8 +1,8 @@
-"""Real exporters write the scene as COCO: python writers.py NAME FOLDER, in the exporters' own
-environment (`make exporters`), which has none of this project's dependencies.
+"""Real exporters write the scene as a COCO file: python writers.py NAME FOLDER.
 
-Each function hands the four masks (or, to tools of polygons or boxes alone, their outlines) to one
-tool the way its documentation does, and returns the file that it wrote.
+It runs in the exporters' environment (`make exporters`), which has none of this project's
+dependencies. Each function hands the four masks to one tool, as the tool's documentation does.
+Tools that take no masks get outlines or boxes. It returns the file that the tool wrote.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from label_studio_writers import label_studio_brush, label_studio_coco
 from scene import (
     CATEGORIES,
     CATEGORY,
@@ -29,18 +29,7 @@ from scene import (
     picture,
     ring,
 )
-
-
-def _picture(folder: Path) -> Path:
-    path = folder / FILE
-    Image.fromarray(picture()).save(path)
-    return path
-
-
-def _box(mask: np.ndarray) -> list[int]:
-    """x1, y1, x2, y2 at pixel corners."""
-    ys, xs = np.nonzero(mask)
-    return [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1]
+from scene_inputs import box_of, save_picture
 
 
 def supervision(folder: Path) -> Path:
@@ -48,11 +37,11 @@ def supervision(folder: Path) -> Path:
 
     every = masks()
     found = sv.Detections(
-        xyxy=np.array([_box(mask) for mask in every.values()], np.float32),
+        xyxy=np.array([box_of(mask) for mask in every.values()], np.float32),
         mask=np.stack(list(every.values())),
         class_id=np.array([CATEGORY[name] for name in NAMES]),
     )
-    path = str(_picture(folder))
+    path = str(save_picture(folder))
     data = sv.DetectionDataset(list(CATEGORIES), [path], {path: found})
     data.as_coco(annotations_path=str(folder / "coco.json"))
     return folder / "coco.json"
@@ -68,7 +57,9 @@ def _datumaro(folder: Path, mode: str) -> Path:
         Mask(mask, label=CATEGORY[name], id=row + 1, group=row + 1)
         for row, (name, mask) in enumerate(masks().items())
     ]
-    item = DatasetItem("scene", media=Media.from_file(str(_picture(folder))), annotations=shapes)
+    item = DatasetItem(
+        "scene", media=Media.from_file(str(save_picture(folder))), annotations=shapes
+    )
     data = Dataset.from_iterable([item], categories=list(CATEGORIES))
     options = {} if mode == "masks" else {"segmentation_mode": mode}
     data.export(str(folder / "out"), "coco_instances", **options)
@@ -83,82 +74,12 @@ def datumaro_polygons(folder: Path) -> Path:
     return _datumaro(folder, "polygons")
 
 
-LABELS = "".join(f'<Label value="{name}"/>' for name in CATEGORIES)
-BRUSH = f'<BrushLabels name="brush" toName="image">{LABELS}</BrushLabels>'
-IMAGE = '<Image name="image" value="$image"/>'
-BRUSH_CONFIG = f"<View>{IMAGE}{BRUSH}</View>"
-STUDIO_CONFIG = f"""<View>{IMAGE}
-<RectangleLabels name="box" toName="image">{LABELS}</RectangleLabels>
-<PolygonLabels name="line" toName="image">{LABELS}</PolygonLabels>{BRUSH}</View>"""
-PERCENT = np.array([100 / WIDTH, 100 / HEIGHT])
-
-
-def _region(name: str, control: str, kind: str, value: dict) -> dict:
-    return {
-        "id": name, "from_name": control, "to_name": "image", "type": kind,
-        "original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0,
-        "value": {**value, kind: [CATEGORIES[CATEGORY[name]]]},
-    }  # fmt: skip
-
-
-def _rectangle(name: str, box: tuple[int, int, int, int]) -> dict:
-    x1, y1, x2, y2 = box
-    (x, y), (width, height) = PERCENT * (x1, y1), PERCENT * (x2 - x1, y2 - y1)
-    value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
-    return _region(name, "box", "rectanglelabels", value)
-
-
-def _polygon(name: str, box: tuple[int, int, int, int]) -> dict:
-    points = (np.array(ring(box)) * PERCENT).tolist()
-    return _region(name, "line", "polygonlabels", {"points": points, "closed": True})
-
-
-def _brush(name: str, mask: np.ndarray) -> dict:
-    from label_studio_sdk.converter.brush import mask2rle
-
-    value = {"format": "rle", "rle": mask2rle(mask.astype(np.uint8) * 255)}
-    return _region(name, "brush", "brushlabels", value)
-
-
-def _studio(folder: Path, config: str, regions: list[dict], form: str) -> Path:
-    """What Label Studio itself calls for an export, on a task of an uploaded picture."""
-    from label_studio_sdk.converter import Converter
-
-    upload = folder / "media/upload/1"
-    upload.mkdir(parents=True)
-    _picture(upload)
-    task = {
-        "id": 1,
-        "data": {"image": f"/data/upload/1/{FILE}"},
-        "annotations": [{"id": 1, "result": regions, "was_cancelled": False}],
-    }
-    (folder / "tasks.json").write_text(json.dumps([task]))
-    converter = Converter(
-        config, str(folder), upload_dir=str(folder / "media"), download_resources=False
-    )
-    converter.convert(str(folder / "tasks.json"), str(folder / "out"), form, is_dir=False)
-    return next((folder / "out").glob("*.json"))
-
-
-def label_studio_coco(folder: Path) -> Path:
-    every = masks()
-    regions = [
-        _rectangle("a", SQUARE), _polygon("b", PLATE), _brush("c", every["c"]), _polygon("d", LINE),
-    ]  # fmt: skip
-    return _studio(folder, STUDIO_CONFIG, regions, "COCO")
-
-
-def label_studio_brush(folder: Path) -> Path:
-    regions = [_brush(name, mask) for name, mask in masks().items()]
-    return _studio(folder, BRUSH_CONFIG, regions, "BRUSH_TO_COCO")
-
-
 def labelme2coco(folder: Path) -> Path:
     import labelme2coco as tool
 
     drawn = folder / "labelme"
     drawn.mkdir()
-    _picture(drawn)
+    save_picture(drawn)
     x1, y1, x2, y2 = SQUARE
     x, top, _, bottom = LINE
     outlines = [
@@ -189,7 +110,7 @@ def _labelformat(folder: Path, shapes: dict) -> Path:
         SingleInstanceSegmentation,
     )
 
-    _picture(folder)
+    save_picture(folder)
     categories = [Category(row, name) for row, name in enumerate(CATEGORIES)]
     image = Picture(0, FILE, WIDTH, HEIGHT)
     objects = [
@@ -220,7 +141,7 @@ def labelformat_masks(folder: Path) -> Path:
 
     shapes = {
         name: BinaryMaskSegmentation.from_binary_mask(
-            mask.astype(np.int_), BoundingBox(*map(float, _box(mask)))
+            mask.astype(np.int_), BoundingBox(*map(float, box_of(mask)))
         )
         for name, mask in masks().items()
     }
@@ -243,14 +164,14 @@ def sahi(folder: Path) -> Path:
     from sahi.utils.cv import get_coco_segmentation_from_bool_mask
     from sahi.utils.file import save_json
 
-    _picture(folder)
+    save_picture(folder)
     data = Coco()
     for row, name in enumerate(CATEGORIES):
         data.add_category(CocoCategory(id=row, name=name))
     image = CocoImage(file_name=FILE, height=HEIGHT, width=WIDTH)
     for name, mask in masks().items():
         outline = get_coco_segmentation_from_bool_mask(mask)
-        x1, y1, x2, y2 = _box(mask)
+        x1, y1, x2, y2 = box_of(mask)
         shape = {"segmentation": outline} if outline else {"bbox": [x1, y1, x2 - x1, y2 - y1]}
         row = CATEGORY[name]
         image.add_annotation(
@@ -265,7 +186,7 @@ def imantics(folder: Path) -> Path:
     from imantics import Annotation, Category, Dataset, Mask
     from imantics import Image as Picture
 
-    image = Picture(image_array=picture(), path=str(_picture(folder)), id=1)
+    image = Picture(image_array=picture(), path=str(save_picture(folder)), id=1)
     categories = [Category(name, id=row + 1) for row, name in enumerate(CATEGORIES)]
     for name, mask in masks().items():
         image.add(Annotation(image, categories[CATEGORY[name]], mask=Mask(mask)))
@@ -277,9 +198,9 @@ def imantics(folder: Path) -> Path:
 def globox(folder: Path) -> Path:
     from globox import Annotation, AnnotationSet, BoundingBox
 
-    _picture(folder)
+    save_picture(folder)
     boxes = [
-        BoundingBox.create(label=CATEGORIES[CATEGORY[name]], coords=tuple(_box(mask)))
+        BoundingBox.create(label=CATEGORIES[CATEGORY[name]], coords=tuple(box_of(mask)))
         for name, mask in masks().items()
     ]
     data = AnnotationSet([Annotation(FILE, (WIDTH, HEIGHT), boxes)])
@@ -289,10 +210,10 @@ def globox(folder: Path) -> Path:
 
 def _plain(folder: Path) -> Path:
     """A COCO file as input for tools that read one: polygons, and run lengths for b and c."""
-    _picture(folder)
+    save_picture(folder)
     annotations = []
     for row, (name, mask) in enumerate(masks().items()):
-        x1, y1, x2, y2 = _box(mask)
+        x1, y1, x2, y2 = box_of(mask)
         flat = mask.T.ravel()
         edges = np.flatnonzero(np.diff(flat.astype(int), prepend=0))
         counts = np.diff([0, *edges, flat.size]).tolist()
@@ -324,7 +245,7 @@ def darwin(folder: Path) -> Path:
     from darwin import datatypes as dt
     from darwin.exporter.formats.coco import export
 
-    path = _picture(folder)
+    path = save_picture(folder)
     outlines = {"a": [SQUARE], "b": [PLATE, HOLE], "c": list(PARTS), "d": [LINE]}
     shapes = [
         dt.make_polygon(

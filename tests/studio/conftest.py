@@ -1,7 +1,7 @@
 """One real Label Studio for every test of this folder, started from a migrated template.
 
-The folder is a package so that it ends with its last test: a worker that polls would go on taking
-half a core from whatever runs next.
+Its fixtures end with the last test of the folder, which is a package for that. Otherwise a polling
+worker would take half a core from the tests after it.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ BRUSH = """<View>
 
 @pytest.fixture(scope="package")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
-    """A running server; make projects of your own in it and leave its settings as they are."""
+    """A running server. Tests make their own projects in it and do not change its settings."""
     log = tmp_path_factory.mktemp("studio") / "label-studio.log"
     with LabelStudio(EXECUTABLE, template=TEMPLATE, log=log) as server:
         yield server
@@ -33,7 +33,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudio]:
 
 @pytest.fixture(scope="package")
 def new_project(studio: LabelStudio) -> Callable[..., int]:
-    """Makes an empty project with a brush config (or the one given) and a title of its own."""
+    """A function that makes an empty project with a brush config, or another one."""
     numbers = count(1)
 
     def make(label_config: str = BRUSH, **fields: object) -> int:
@@ -44,7 +44,7 @@ def new_project(studio: LabelStudio) -> Callable[..., int]:
 
 @pytest.fixture(scope="package")
 def add_tasks(studio: LabelStudio) -> Callable[[int, int], list[int]]:
-    """Imports tasks without files (`/data/upload/none/<i>.jpg`); their ids, ascending."""
+    """A function that imports tasks without image files; returns their ids, ascending."""
 
     def add(project: int, number: int) -> list[int]:
         rows = [{"data": {"image": f"/data/upload/none/{i}.jpg"}} for i in range(number)]
@@ -56,7 +56,7 @@ def add_tasks(studio: LabelStudio) -> Callable[[int, int], list[int]]:
 
 @pytest.fixture(scope="package")
 def loop(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    """One backend for many projects: rounds of seconds, that start at Start Training alone."""
+    """A backend for many projects. Rounds take seconds, and only Start Training starts one."""
     made = Loop(studio, tmp_path_factory.mktemp("loop"))
     try:
         made.start_web()

@@ -1,9 +1,8 @@
-"""Workers on demand, each with a moment in which it gets SIGKILL.
+"""Runs real workers that get SIGKILL at a given moment of a given step.
 
-The product has no hook for this: functions are wrapped from outside, then the real worker runs.
-Importing torch takes most of a worker's start; so this process imports once and forks a fresh
-worker for every line "STEP MOMENT" on its input ("- -" for one that lives). It answers with the
-worker's process id, and with its exit code when it is gone.
+This process reads lines "STEP MOMENT" ("- -" kills nothing), forks a worker for each, and writes
+its process id, then its exit code. It wraps functions of the worker from outside, since the product
+has no hook for this. It forks because importing torch takes most of a worker's start.
 """
 
 import functools
@@ -26,7 +25,7 @@ def die():
 
 
 def around_step(step, moment):
-    """Die when a step begins, or when it has done all but write its row."""
+    """Die when a step begins, or when it has done everything but write its row."""
     real = rounds.STEP_FUNCTIONS[step]
 
     def doomed(desk, round_, report):
@@ -63,13 +62,13 @@ def while_training():
 
 
 def while_posting(sent):
-    """Die with half of the bulk post on its way, or with all of it and no answer read."""
+    """Die after half of the bulk post, or after all of it but before its response."""
     connection = http.client.HTTPConnection
     real_request, real_send = connection.putrequest, connection.send
     real_response = connection.getresponse
 
     def putrequest(self, method, url, *args, **kwargs):
-        # of this connection: the worker's other threads ask Label Studio at the same time
+        # kept for each connection: the worker's other threads send requests at the same time
         self.doomed = url.endswith("/import/predictions")
         return real_request(self, method, url, *args, **kwargs)
 
@@ -100,7 +99,7 @@ SPECIAL = {
 
 
 def work(step, moment):
-    """The real worker, doomed or not."""
+    """Run the real worker, with the moment of its death if there is one."""
     os.setsid()
     if moment in ("before", "after"):
         around_step(step, moment)

@@ -1,15 +1,12 @@
-"""The loop as real processes: gunicorn, a worker that can be killed, a project with its truth."""
+"""A backend of real processes, and a project in Label Studio with its truth, for studio tests."""
 
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import requests
 
@@ -24,11 +21,9 @@ from demo.label_config import label_config
 from demo.pictures import generate
 from demo.studio import ADMIN, free_port
 from taudis.data.coco import load_coco
+from tests.studio.processes import ROOT, Process, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
-KILLED_WORKER = Path(__file__).with_name("killed_worker.py")
 USER, PASSWORD = "label-studio", "a password"
-PATIENCE = 240.0
 QUICK = {
     "BUDGET": "4",
     "TRAIN_AFTER": "1000",
@@ -39,101 +34,11 @@ QUICK = {
     "OMP_NUM_THREADS": "1",
     "NICE": "0",
 }
-"""Rounds of seconds, that start at Start Training alone."""
-
-
-def wait_for(check, what, within=PATIENCE, pause=0.1):
-    """The first true value of `check`."""
-    limit = time.monotonic() + within
-    while not (found := check()):
-        assert time.monotonic() < limit, f"waited {within} s in vain for {what}"
-        time.sleep(pause)
-    return found
-
-
-class Process:
-    """A process of the backend with its log."""
-
-    def __init__(self, command, environment, log):
-        self.log = log
-        with log.open("ab") as out:
-            self.popen = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
-
-    @property
-    def running(self):
-        return self.popen.poll() is None
-
-    def end(self, number=signal.SIGKILL):
-        """Send a signal to the whole group, and wait."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, number)
-        try:
-            self.popen.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.popen.pid, signal.SIGKILL)
-            self.popen.wait(15)
-
-
-class Workers:
-    """Starts workers that die where they are told to; one at a time (see killed_worker.py)."""
-
-    def __init__(self, environment, log):
-        self.log = log
-        with log.open("ab") as out:
-            self.popen = subprocess.Popen(
-                [sys.executable, str(KILLED_WORKER)],
-                cwd=ROOT,
-                env={**environment, "PYTHONPATH": str(ROOT)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=out,
-                text=True,
-                start_new_session=True,
-            )
-        self.pid = 0
-
-    def start(self, step="-", moment="-"):
-        """A worker; with a step and a moment, one that gets SIGKILL there."""
-        self.popen.stdin.write(f"{step} {moment}\n")
-        self.popen.stdin.flush()
-        self.pid = int(self._line())
-
-    def killed(self):
-        """Wait until the worker is gone, by SIGKILL and nothing else."""
-        code = int(self._line())
-        self.pid = 0
-        assert code == -signal.SIGKILL, self.log.read_text()[-3000:]
-
-    def stop(self):
-        """End the worker politely."""
-        if self.pid:
-            os.kill(self.pid, signal.SIGTERM)
-            self.pid = int(self._line()) * 0
-
-    def close(self):
-        """End the worker and the process that starts them."""
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-        self.popen.stdin.close()
-        self.popen.stdout.close()
-        self.popen.wait(30)
-
-    def _line(self):
-        ready, _, _ = select.select([self.popen.stdout], [], [], PATIENCE)
-        assert ready, self.log.read_text()[-3000:]
-        return self.popen.stdout.readline()
+"""Settings under which a round takes seconds, and only Start Training starts one."""
 
 
 class Loop:
-    """One backend on a data directory: web and worker, started and killed apart."""
+    """One backend with a data directory; its web process and worker start and end separately."""
 
     def __init__(self, studio, data, **settings):
         self.studio, self.data = studio, data
@@ -171,7 +76,7 @@ class Loop:
 
     @contextlib.contextmanager
     def frozen_worker(self):
-        """The worker stands still meanwhile (it keeps its lease for a minute)."""
+        """Stop the worker by SIGSTOP within the block. It keeps its lease for a minute."""
         os.killpg(self.worker.popen.pid, signal.SIGSTOP)
         try:
             yield
@@ -185,7 +90,7 @@ class Loop:
         self.store.close()
 
     def cli(self, *arguments, well=True, **settings):
-        """`python -m backend ...`; what it printed."""
+        """Run `python -m backend ...`; its output. `well`: whether it must exit with status 0."""
         done = subprocess.run(
             [sys.executable, "-m", "backend", *arguments],
             cwd=ROOT,
@@ -199,7 +104,7 @@ class Loop:
         return done.stdout
 
     def post(self, path, body, session=requests):
-        """A request as Label Studio sends it; the answer."""
+        """Post a request as Label Studio does; the decoded response."""
         answer = session.post(f"{self.url}{path}", json=body, auth=(USER, PASSWORD), timeout=100)
         assert answer.ok, answer.text
         return answer.json()
@@ -207,7 +112,7 @@ class Loop:
 
 @dataclass
 class Work:
-    """A project in Label Studio that a loop serves, and the truth of its pictures."""
+    """A project in Label Studio that a backend serves, and the truth of its pictures."""
 
     loop: Loop
     id: int
@@ -241,16 +146,16 @@ class Work:
     # --- what people do ---------------------------------------------------------------------
 
     def label(self, task):
-        """Submit the truth of a task; the acknowledged annotation."""
+        """Submit the truth of a task; the annotation that Label Studio acknowledged."""
         return self.client.create_annotation(task["id"], self.truth.regions(task["data"]))
 
     def label_some(self, number):
-        """Label the first unlabelled tasks by id."""
+        """Label the first `number` unlabelled tasks, by id."""
         some = [task for task in self.tasks() if not task["is_labeled"]][:number]
         return [self.label(task) for task in some]
 
     def label_next(self):
-        """Label what Label Studio serves, which must be the first of the served order."""
+        """Label the task that Label Studio serves; it must be the first of the served order."""
         version = self.version()
         open_ = {task["id"] for task in self.tasks() if not task["is_labeled"]}
         task = self.client.next_task(self.id)
@@ -268,7 +173,7 @@ class Work:
         return self.loop.store.rounds(self.id)
 
     def ended(self, number=None):
-        """The newest round once it has ended (and is at least `number`), else None."""
+        """The newest round if it has ended and its number is at least `number`, else None."""
         found = self.rounds()
         if not found or found[0].ended is None or (number and found[0].number < number):
             return None
@@ -281,7 +186,7 @@ class Work:
         return found
 
     def train(self):
-        """Start Training, and the round that came of it."""
+        """Press Start Training; the ended round."""
         number = self.rounds()[0].number + 1
         self.start_training()
         return self.wait_for_round(number)
@@ -300,7 +205,7 @@ class Work:
         return [place.task for place in predictions.order(path)]
 
     def check_whole(self):
-        """The served order is one version's, whole: each task once, scores rank / N."""
+        """Check that the served version has each task once, with rank / N as score; its name."""
         version = self.version()
         rows = sorted(self.rows(version), key=lambda row: row["score"])
         assert len({row["task"] for row in rows}) == len(rows)
@@ -327,9 +232,17 @@ def make_pictures(folder, number, size=96, names=None, seed=3):
 def make_project(
     loop, pictures, title, *, control="brush", connect=True, token=None, part=None, xml=""
 ):
-    """A project with the pictures (the first `part` of them), connected as the Model page does.
+    """A project with the pictures, connected as the Model page does.
 
-    `xml` is its labelling config instead of one with a single control; the truth stays that one's.
+    Args:
+        loop: the backend.
+        pictures: label map and samples.
+        title: of the project.
+        control: key of `demo.label_config.CONTROLS`; the truth is drawn with it.
+        connect: whether to connect the backend and wait for the first order.
+        token: access token of the person who labels; None is the administrator's.
+        part: number of pictures to upload; None is all.
+        xml: labelling config of the project, instead of one with the control alone.
     """
     label_map, samples = pictures
     config = label_config(label_map, control)
@@ -346,6 +259,6 @@ def make_project(
 
 
 def connect_backend(work, title="TAUDIS"):
-    """Add the backend by what the Model page's form sends."""
+    """Add the backend by the request that the Model page's form sends."""
     loop = work.loop
     work.backend = loop.studio.connect_backend(work.id, loop.url, title, (USER, PASSWORD))

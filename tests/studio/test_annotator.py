@@ -1,4 +1,4 @@
-"""Two simulated annotators at once on the real server."""
+"""Two simulated annotators label at the same time on a real Label Studio."""
 
 import json
 import threading
@@ -30,16 +30,22 @@ def samples(tmp_path_factory):
     return load_coco(generate(folder, 12, seed=2), folder / "images")
 
 
-def test_two_annotators_label_everything_in_order(studio, new_project, samples, tmp_path):
-    label_map, pictures = samples
-    project = new_project(config_of("BrushLabels"))
-    studio.upload(project, [pictures.images_dir / name for name in pictures.file_names])
-    admin = Studio(studio.url, ADMIN.token)
+def publish_order(admin, project):
+    """Give the tasks an order other than that of their ids; task id -> score."""
     tasks = [task["id"] for task in admin.tasks(project)]
     order = {task: (7 * i % 12) / 12 for i, task in enumerate(tasks)}
     rows = [{"task": t, "result": [], "score": s, "model_version": "v1"} for t, s in order.items()]
     admin.import_predictions(project, rows)
     admin.patch_project(project, sampling="Uncertainty sampling", model_version="v1")
+    return order
+
+
+def test_two_annotators_label_everything_in_order(studio, new_project, samples, tmp_path):
+    label_map, pictures = samples
+    project = new_project(config_of("BrushLabels"))
+    studio.upload(project, [pictures.images_dir / name for name in pictures.file_names])
+    admin = Studio(studio.url, ADMIN.token)
+    order = publish_order(admin, project)
     truth = Truth(pictures, label_map, parse_label_config(config_of("BrushLabels")))
     log = tmp_path / "answers.jsonl"
     people = []
@@ -65,7 +71,7 @@ def test_two_annotators_label_everything_in_order(studio, new_project, samples, 
         assert person.failure == ""
     served = [s for person in people for s in person.served]
     done = [d for person in people for d in person.done]
-    assert {d.task for d in done if not d.skipped} == set(tasks)
+    assert {d.task for d in done if not d.skipped} == set(order)
     assert all(task["is_labeled"] for task in admin.tasks(project))
     assert {len({d.task for d in person.done}) > 0 for person in people} == {True}
     verdicts = {one.verdict for one in OrderCheck(served, done, {"v1": order}).checked()}

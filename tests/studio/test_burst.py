@@ -1,4 +1,4 @@
-"""Two clicks and 500 webhooks at once: one round, and at most one follow-up."""
+"""Two clicks and 500 webhooks at once lead to one round, and at most one follow-up."""
 
 import statistics
 import threading
@@ -7,7 +7,8 @@ import time
 import pytest
 import requests
 
-from tests.studio.loop import Loop, make_pictures, make_project, wait_for
+from tests.studio.loop import Loop, make_pictures, make_project
+from tests.studio.processes import wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
@@ -16,7 +17,7 @@ WEBHOOKS, CALLERS, LABELS = 500, 8, 6
 
 @pytest.fixture(scope="module")
 def work(studio, tmp_path_factory):
-    """Here labels start rounds, too."""
+    """A backend in which labels start rounds, too."""
     loop = Loop(studio, tmp_path_factory.mktemp("burst"), TRAIN_AFTER="3")
     loop.start_web()
     loop.start_worker()
@@ -28,7 +29,7 @@ def work(studio, tmp_path_factory):
 
 
 def burst(work):
-    """500 webhooks from eight callers and two clicks, all at once; seconds of each webhook."""
+    """Send 500 webhooks from eight callers and two clicks at once; the seconds of each webhook."""
     seconds, clicks = [], []
     gate = threading.Barrier(CALLERS + 2)
 
@@ -59,7 +60,7 @@ def burst(work):
 
 
 def quiet(work, for_seconds=5.0):
-    """Whether nothing is under way or waiting, and stays so."""
+    """Whether no round runs or waits, now and a moment later."""
     limit = time.monotonic() + for_seconds
     while time.monotonic() < limit:
         waiting = [bell for bell in work.loop.store.bells() if bell.kind in ("train", "changed")]

@@ -1,4 +1,4 @@
-"""`python -m backend doctor` names what stands in the way, each with what to do."""
+"""`python -m backend doctor` finds each fault of a real project, and says what to do."""
 
 import re
 
@@ -6,7 +6,8 @@ import pytest
 
 from demo.studio import ADMIN, LabelStudio
 from tests.studio.conftest import EXECUTABLE, TEMPLATE
-from tests.studio.loop import PASSWORD, USER, Loop, make_pictures, make_project, wait_for
+from tests.studio.loop import PASSWORD, USER, Loop, make_pictures, make_project
+from tests.studio.processes import wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
@@ -17,7 +18,7 @@ NO_LABELS = """<View><Image name="image" value="$image"/>
 
 
 def failures(printed):
-    """What failed, by project ('' for the machine): check -> (what was found, what to do)."""
+    """The failed checks by project ('' is the machine): check -> (finding, remedy)."""
     found, project = {}, ""
     for line in re.split(r"\n(?=ok |FAIL )", printed.strip()):
         mark, check, text = re.match(r"(ok|FAIL)\s+([^:]+): (.*)", line, re.DOTALL).groups()
@@ -33,7 +34,7 @@ def failures(printed):
 
 @pytest.fixture(scope="module")
 def loop(studio, tmp_path_factory):
-    """A backend with credentials whose worker the tests stop when they break things."""
+    """A backend with credentials; tests stop its worker before they break something."""
     made = Loop(studio, tmp_path_factory.mktemp("doctor"))
     try:
         made.start_web()
@@ -50,7 +51,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def works(loop, pictures):
-    """Three projects that are well."""
+    """Three projects without a fault."""
     made = [make_project(loop, pictures, f"Patient {number}", part=3) for number in range(3)]
     assert failures(loop.cli("doctor")) == {}
     loop.worker.end()
@@ -125,7 +126,7 @@ def test_a_wrong_token_and_weights_without_a_network(loop, works, tmp_path):
 
 
 def test_a_label_studio_that_refuses_private_addresses(pictures, tmp_path):
-    """Its default. The backend was connected while that was allowed, or never."""
+    """With Label Studio's default it refuses private addresses; doctor names both variables."""
     guarded = {"SSRF_PROTECTION_ENABLED": "true", "ML_BLOCK_LOCAL_IP": "true"}
     with LabelStudio(
         EXECUTABLE, template=TEMPLATE, environment=guarded, log=tmp_path / "studio.log"
@@ -144,7 +145,7 @@ def test_a_label_studio_that_refuses_private_addresses(pictures, tmp_path):
 
 
 def test_what_was_wrong_is_put_right_by_the_worker(loop, works):
-    """The webhooks are its own: at its next look they are back, with their header."""
+    """The worker restores its webhooks, with their header, at its next poll."""
     loop.start_worker()
     project = str(works[1].id)
     hooks = loop.studio.api

@@ -1,4 +1,4 @@
-"""kill -9 in every step of a round: after a restart it ends, and nothing is lost or mixed."""
+"""SIGKILL in every step of a round: a new worker ends the round, and nothing is lost or mixed."""
 
 import os
 import signal
@@ -9,15 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from backend.store.database import STEPS
-from tests.studio.loop import (
-    Loop,
-    Process,
-    Workers,
-    connect_backend,
-    make_pictures,
-    make_project,
-    wait_for,
-)
+from tests.studio.loop import Loop, connect_backend, make_pictures, make_project
+from tests.studio.processes import Process, Workers, wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
@@ -31,7 +24,7 @@ IN_STEPS = (
     ("flipped", "patched"),
     ("pruned", "after"),
 )
-"""In each step once: with part of its effects, or with all of them and no row."""
+"""One moment in each step: after part of its effects, or after all of them but before its row."""
 AGAIN = (
     ("trained", "after"),
     ("scored", "after"),
@@ -55,7 +48,7 @@ def loop(studio, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def work(loop, tmp_path_factory):
-    """A project with a first order, whose publishing was cut off in the middle of the POST."""
+    """A project with a first order; the worker that posted it first was killed in mid-post."""
     pictures = make_pictures(tmp_path_factory.mktemp("pictures"), 40, size=64)
     loop.workers.start("published", "half")
     made = make_project(loop, pictures, "Killed", connect=False)
@@ -75,7 +68,7 @@ def last_round(work):
 
 
 def killed_in(work, step, moment):
-    """Run a worker that dies there; what is served then is whole, and old or new."""
+    """Run a worker that is killed there; then check that one whole order is served, old or new."""
     loop = work.loop
     old = work.version()
     loop.workers.start(step, moment)
@@ -92,7 +85,7 @@ def killed_in(work, step, moment):
 
 
 def finish(work, number):
-    """A worker that lives ends the round; its outcome is a new order, served whole."""
+    """Run a worker to the end of the round; check that the new order is served whole."""
     work.loop.workers.start()
     round_ = work.wait_for_round(number)
     work.loop.workers.stop()
@@ -103,7 +96,7 @@ def finish(work, number):
 
 
 def check_snapshot(work, round_, annotations):
-    """Every one of the annotations is in exactly one of training and validation, no other is."""
+    """Check that the snapshot holds exactly these annotations, each in one split."""
     found = work.snapshot(round_)
     assert set(found) == set(annotations)
     assert set(found.values()) == {"train", "validation"}
@@ -139,7 +132,7 @@ def test_the_next_snapshot_holds_what_was_labelled_between(work):
 
 
 def test_serve_starts_a_killed_worker_again(work):
-    """`python -m backend serve` alone: the worker is killed from outside while it trains."""
+    """With `python -m backend serve`, the worker is killed from outside while it trains."""
     loop = work.loop
     loop.web.end(signal.SIGTERM)
     loop.web = Process(

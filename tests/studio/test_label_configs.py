@@ -1,4 +1,4 @@
-"""Every config of the table on a running Label Studio: is it saved, are predictions taken?"""
+"""A real Label Studio saves each config and takes its predictions as the table says."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ USABLE = [case for case in SERVED if not case.refused]
 
 @pytest.fixture(scope="module")
 def take(studio, new_project):
-    """Imports one prediction into a project of a config: '' where it is stored as written."""
+    """Import one prediction into a project; '' if it is stored as written, else the difference."""
 
     def take(case, config, label=1):
         project = new_project(case.xml)

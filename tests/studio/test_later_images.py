@@ -1,10 +1,11 @@
-"""What changes while the loop runs: images imported later, tasks deleted; and personal tokens."""
+"""The loop goes on after a later import, after deleted tasks, and with personal tokens."""
 
 import pytest
 
 from demo.studio import ADMIN, LabelStudio
 from tests.studio.conftest import EXECUTABLE, TEMPLATE
-from tests.studio.loop import Loop, make_pictures, make_project, wait_for
+from tests.studio.loop import Loop, make_pictures, make_project
+from tests.studio.processes import wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
@@ -18,7 +19,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def work(loop, pictures):
-    """A rectangle project with a first model."""
+    """A project with rectangle labels and a first model."""
     made = make_project(loop, pictures, "Later", control="rectangle", part=FIRST)
     made.label_some(5)
     made.train()
@@ -26,7 +27,7 @@ def work(loop, pictures):
 
 
 def upload(work, pictures, rows):
-    """Import more pictures; the new tasks."""
+    """Import more pictures; returns the new tasks."""
     _, samples = pictures
     known = {task["id"] for task in work.tasks()}
     names = [samples.file_names[row] for row in rows]
@@ -94,7 +95,7 @@ def test_tasks_deleted_under_way_do_not_fail_the_round(work):
 
 
 def test_a_whole_round_with_a_personal_access_token(pictures, tmp_path):
-    """Legacy tokens are switched off, as in a fresh Label Studio; /setup brings no token then."""
+    """With legacy tokens off, as in a fresh Label Studio, /setup sends no token."""
     with LabelStudio(
         EXECUTABLE, template=TEMPLATE, legacy_tokens=False, log=tmp_path / "studio.log"
     ) as studio:

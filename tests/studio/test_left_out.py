@@ -1,4 +1,4 @@
-"""Labels that cannot be used are counted, with their reason, wherever a person looks."""
+"""Labels that cannot be used are counted with their reason in every place that reports labels."""
 
 import copy
 import json
@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from backend.worker.dataset import is_validation
-from tests.studio.loop import PASSWORD, USER, make_pictures, make_project, wait_for
+from tests.studio.loop import PASSWORD, USER, make_pictures, make_project
+from tests.studio.processes import wait_for
 from tests.studio.test_doctor import failures
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
@@ -18,7 +19,7 @@ TASKS, BROKEN = 16, 4
 
 @pytest.fixture(scope="module")
 def work(loop, tmp_path_factory):
-    """A project of which eight tasks are labelled, four of them with one region cut short."""
+    """A project with eight labelled tasks; four of them have a region with too few run lengths."""
     found = make_project(
         loop, make_pictures(tmp_path_factory.mktemp("pictures"), TASKS, size=64), "Left out"
     )
@@ -71,7 +72,7 @@ def test_four_of_eight_labelled_tasks_that_cannot_be_read_are_counted_everywhere
 
 
 def test_a_training_without_a_usable_object_ends_with_the_reasons(loop, tmp_path_factory):
-    """No model is served that was trained on nothing; the order before it stays."""
+    """A model without a training label is never served; the order before it stays."""
     work = make_project(
         loop, make_pictures(tmp_path_factory.mktemp("none"), 8, size=64), "Nothing usable"
     )

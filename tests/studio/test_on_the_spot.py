@@ -1,4 +1,4 @@
-"""A task opened before its round's predictions exist, while a round trains: predicted at once."""
+"""A task without a stored prediction is predicted when it is opened, even while a round trains."""
 
 import signal
 import time
@@ -11,7 +11,8 @@ from backend.label_studio.regions import encode_prediction
 from backend.process import PREDICT_BYTES
 from taudis.data.coco import read_image
 from taudis.detector.checkpoint import load_checkpoint
-from tests.studio.loop import Loop, make_pictures, make_project, wait_for
+from tests.studio.loop import Loop, make_pictures, make_project
+from tests.studio.processes import wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -29,7 +30,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def work(studio, pictures, tmp_path_factory):
-    """A project with a first model of few steps, whose next training is a whole one."""
+    """A project with a first model of few steps; its next training has all steps."""
     loop = Loop(studio, tmp_path_factory.mktemp("spot"), SCORE_THRESHOLD=str(THRESHOLD))
     try:
         loop.start_web()
@@ -46,7 +47,7 @@ def work(studio, pictures, tmp_path_factory):
 
 
 def upload(work, pictures, row):
-    """Import one more picture; its task."""
+    """Import one more picture; returns its task."""
     _, samples = pictures
     known = {task["id"] for task in work.tasks()}
     work.loop.studio.upload(work.id, [samples.images_dir / samples.file_names[row]])
@@ -55,21 +56,21 @@ def upload(work, pictures, row):
 
 
 def open_task(work, task):
-    """What the editor asks for when somebody opens a task; the answer and the seconds it took."""
+    """Send the editor's request for a task; returns the response and its seconds."""
     started = time.monotonic()
     answer = work.loop.studio.api("GET", f"/api/tasks/{task['id']}/", params={"project": work.id})
     return answer, time.monotonic() - started
 
 
 def training(work):
-    """The round that trains now, if one does."""
+    """The round that trains now, or None."""
     newest = work.rounds()[0]
     busy = newest.ended is None and newest.progress.get("step") == "trained"
     return newest if busy and newest.progress.get("done", 0) > 0 else None
 
 
 def expected(work, pictures, row):
-    """The regions of a picture by the served model's checkpoint, read here."""
+    """The regions of a picture, computed here from the served model's checkpoint."""
     label_map, samples = pictures
     config = parse_label_config(work.current()["label_config"])
     model = work.loop.store.project(work.id).state["model"]
@@ -80,7 +81,7 @@ def expected(work, pictures, row):
 
 
 def check(work, pictures, row, answer, version):
-    """The opened task came with the served model's own regions, under the served version."""
+    """Check that the task came with the served model's regions, under the served version."""
     (prediction,) = answer["predictions"]
     assert prediction["model_version"] == version
     model, wanted = expected(work, pictures, row)
@@ -94,7 +95,7 @@ def check(work, pictures, row, answer, version):
 
 
 def predictor_process(work):
-    """The one process that predicts: the web process's child with a spawned interpreter."""
+    """The prediction process: the web process's child with a spawned interpreter."""
     children = psutil.Process(work.loop.web.popen.pid).children(recursive=True)
     (found,) = [c for c in children if "multiprocessing.spawn" in " ".join(c.cmdline())]
     return found

@@ -1,10 +1,11 @@
-"""Rollback, unpin, disconnect, connecting again: by command, as Label Studio shows it."""
+"""The commands rollback, unpin, disconnect and connect have their effect in Label Studio."""
 
 import time
 
 import pytest
 
-from tests.studio.loop import connect_backend, make_pictures, make_project, wait_for
+from tests.studio.loop import connect_backend, make_pictures, make_project
+from tests.studio.processes import wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
@@ -13,7 +14,7 @@ POLLS = 4.0  # seconds; the worker polls every second
 
 
 def state(work):
-    """What the backend touches in the project."""
+    """The settings of the project that the backend changes."""
     current = work.current()
     hooks = work.loop.studio.api("GET", "/api/webhooks/", params={"project": work.id})
     return {field: current[field] for field in FIELDS}, [
@@ -37,7 +38,7 @@ def work(loop, tmp_path_factory):
 
 
 def regions(work, version):
-    """Everything that a version shows: task -> score and regions."""
+    """The predictions of a version: task -> score and regions."""
     return {row["task"]: (row["score"], row["result"]) for row in work.rows(version)}
 
 
@@ -61,8 +62,8 @@ def test_rollback_restores_order_and_predictions_until_unpin(work):
     served = work.client.next_task(work.id)
     open_ = {task["id"] for task in work.tasks() if not task["is_labeled"]}
     assert served["id"] == next(task for task in was[0] if task in open_)
-    shown = [row for row in served["predictions"] if row["model_version"] == second]
-    assert [(row["score"], row["result"]) for row in shown] == [was[1][served["id"]]]
+    found = [row for row in served["predictions"] if row["model_version"] == second]
+    assert [(row["score"], row["result"]) for row in found] == [was[1][served["id"]]]
     work.label(served)
 
     round_ = work.train()  # published, and held back
@@ -79,7 +80,7 @@ def test_rollback_restores_order_and_predictions_until_unpin(work):
 
 
 def check_untouched(work):
-    """The project is as it was before, and stays so."""
+    """Check that the project has its former settings, and keeps them."""
     fields, hooks = state(work)
     assert fields == work.before
     assert hooks == work.hooks

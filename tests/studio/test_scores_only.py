@@ -1,4 +1,4 @@
-"""A config whose predictions Label Studio drops: the order works, people are told of no masks."""
+"""With a config that takes no predicted masks the order still works, and the page says so."""
 
 import copy
 
@@ -14,7 +14,7 @@ SENTENCE = "No pre-annotations, only scores: Label Studio takes no predictions o
 
 
 def drawn_with_the_wand(regions):
-    """Brush regions as the editor writes them where MagicWand stands beside Labels."""
+    """Brush regions as the editor writes them for a config with MagicWand and Labels."""
     rows = []
     for region in regions:
         shape = {key: region["value"][key] for key in ("format", "rle")}

@@ -1,4 +1,4 @@
-"""The client, and what it relies on in Label Studio, against the real server."""
+"""The client against a real Label Studio, whose behaviour it relies on."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -154,7 +154,7 @@ def test_predictions_are_filled_in_place_and_deleted_in_parts(client, new_projec
 
 
 def test_a_version_goes_in_parts_until_nothing_is_left(client, new_project, add_tasks):
-    """Beside versions that hold the same tasks, share its letters, and begin with its name."""
+    """A version whose name begins with the deleted one's, and another with the same tasks, stay."""
     project = new_project()
     tasks = add_tasks(project, 7)
     for version in ("taudis-0001-a", "taudis-0001-a-2", "taudis-0002-a"):
@@ -200,8 +200,9 @@ def test_webhooks(client, new_project):
     assert client.webhooks(project) == []
 
 
-def test_what_connecting_a_backend_does(studio, client, new_project):
-    """The facts that `backend.worker.connection` stands on."""
+@pytest.fixture
+def recorder():
+    """A server that answers as a backend; its address, and (path, Authorization, body) requests."""
     seen = []
 
     class Backend(BaseHTTPRequestHandler):
@@ -222,28 +223,31 @@ def test_what_connecting_a_backend_does(studio, client, new_project):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}", seen
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_connecting_a_backend_does(studio, client, new_project, recorder):
+    """The behaviour of Label Studio that `backend.worker.connection` relies on."""
+    url, seen = recorder
     project = new_project()
-    try:
-        backend = studio.connect_backend(project, url, "Segmenter", ("user", "word"))
-        assert [path for path, _, _ in seen] == ["/health", "/setup"] * 2
-        assert {auth for _, auth, _ in seen} == {"Basic dXNlcjp3b3Jk"}
-        assert ADMIN.token.encode() in seen[1][2]
-        assert [row["title"] for row in client.ml_backends(project)] == ["Segmenter"]
-        hook = client.webhooks(project)[0]
-        assert hook["url"] == f"{url}/webhook"
-        assert (hook["send_payload"], hook["send_for_all_actions"]) == (True, True)
-        assert (hook["headers"], hook["actions"], hook["is_active"]) == ({}, [], True)
-        assert client.project(project)["model_version"] == "Segmenter"
-        studio.start_training(backend)
-        assert b'"action": "START_TRAINING"' in seen[-1][2]
-        seen.clear()
-        studio.api("DELETE", f"/api/ml/{backend}")
-        assert [path for path, _, _ in seen] == ["/health", "/setup"]  # even now
-        assert client.project(project)["model_version"] == ""
-        assert len(client.webhooks(project)) == 1  # it outlives the backend
-        with pytest.raises(DemoError, match="health check failed"):
-            studio.connect_backend(project, "http://127.0.0.1:9", "Nobody")
-    finally:
-        server.shutdown()
-        server.server_close()
+    backend = studio.connect_backend(project, url, "Segmenter", ("user", "word"))
+    assert [path for path, _, _ in seen] == ["/health", "/setup"] * 2
+    assert {auth for _, auth, _ in seen} == {"Basic dXNlcjp3b3Jk"}
+    assert ADMIN.token.encode() in seen[1][2]
+    assert [row["title"] for row in client.ml_backends(project)] == ["Segmenter"]
+    hook = client.webhooks(project)[0]
+    assert hook["url"] == f"{url}/webhook"
+    assert (hook["send_payload"], hook["send_for_all_actions"]) == (True, True)
+    assert (hook["headers"], hook["actions"], hook["is_active"]) == ({}, [], True)
+    assert client.project(project)["model_version"] == "Segmenter"
+    studio.start_training(backend)
+    assert b'"action": "START_TRAINING"' in seen[-1][2]
+    seen.clear()
+    studio.api("DELETE", f"/api/ml/{backend}")
+    assert [path for path, _, _ in seen] == ["/health", "/setup"]  # even now
+    assert client.project(project)["model_version"] == ""
+    assert len(client.webhooks(project)) == 1  # it outlives the backend
+    with pytest.raises(DemoError, match="health check failed"):
+        studio.connect_backend(project, "http://127.0.0.1:9", "Nobody")

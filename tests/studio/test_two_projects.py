@@ -1,5 +1,6 @@
-"""Two projects with different labels and controls on one backend, side by side: nothing mixes."""
+"""Two projects with different labels and controls share one backend: nothing mixes."""
 
+import contextlib
 import threading
 
 import pytest
@@ -13,7 +14,7 @@ GREEK = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
 
 @pytest.fixture(scope="module")
 def works(loop, tmp_path_factory):
-    """One with brush labels, one with polygons and Greek names; both trained at the same time."""
+    """A project with brush labels, and one with polygons and Greek names; both with five labels."""
     ours = make_pictures(tmp_path_factory.mktemp("brush"), 14, size=64)
     theirs = make_pictures(tmp_path_factory.mktemp("polygon"), 12, size=64, names=GREEK, seed=8)
     pair = (
@@ -30,7 +31,7 @@ def regions_of(rows):
 
 
 def check_own(work, rows, kind):
-    """Regions of the project's own control and labels alone, and some of them."""
+    """Check that there are regions, all with the project's own control and labels."""
     found = regions_of(rows)
     assert found
     assert {region["type"] for region in found} == {kind}
@@ -38,17 +39,13 @@ def check_own(work, rows, kind):
     assert used <= set(work.labels)
 
 
-def test_rounds_and_predictions_interleave_without_mixing(works):
-    shapes, greek = works
-    numbers = [work.rounds()[0].number + 1 for work in works]
-    for work in works:
-        work.start_training()
-
+@contextlib.contextmanager
+def predicting(works):
+    """Ask both projects' /predict in turn within the block; yields the answers."""
     answers = {work.id: [] for work in works}
     over = threading.Event()
 
     def ask():
-        """Both projects' /predict in turn, as the Data Manager's batches do, all the while."""
         tasks = {work.id: work.tasks()[:4] for work in works}
         while not over.is_set():
             for work in works:
@@ -59,11 +56,21 @@ def test_rounds_and_predictions_interleave_without_mixing(works):
     thread = threading.Thread(target=ask)
     thread.start()
     try:
-        for work, number in zip(works, numbers, strict=True):
-            work.wait_for_round(number)
+        yield answers
     finally:
         over.set()
         thread.join()
+
+
+def test_rounds_and_predictions_interleave_without_mixing(works):
+    shapes, greek = works
+    numbers = [work.rounds()[0].number + 1 for work in works]
+    for work in works:
+        work.start_training()
+
+    with predicting(works) as answers:
+        for work, number in zip(works, numbers, strict=True):
+            work.wait_for_round(number)
 
     for work, kind in ((shapes, "brushlabels"), (greek, "polygonlabels")):
         version = work.check_whole()

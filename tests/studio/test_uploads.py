@@ -1,4 +1,4 @@
-"""More uploaded tasks than Label Studio's database takes in one query."""
+"""The client lists more uploaded tasks than Label Studio's database can return in one query."""
 
 import pytest
 from PIL import Image
@@ -6,12 +6,13 @@ from PIL import Image
 from backend.label_studio.client import Studio
 from backend.label_studio.listings import PAGE
 from demo.studio import ADMIN
-from tests.studio.loop import PASSWORD, USER, wait_for
+from tests.studio.loop import PASSWORD, USER
+from tests.studio.processes import wait_for
 
 pytestmark = pytest.mark.studio
 
 UPLOADS = 1010
-"""A page of 999 uploaded tasks is a 500 (1.23.2 on SQLite, whose expressions are 1,000 deep)."""
+"""Label Studio 1.23.2 answers 500 to a page of 999 uploads: SQLite's expressions are 1,000 deep."""
 
 
 @pytest.fixture(scope="module")

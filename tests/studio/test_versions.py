@@ -1,4 +1,4 @@
-"""Versions on a real project: compared, exported, promoted, damaged, pruned, rolled back."""
+"""The commands on versions, on a real project: compare, export, promote, prune, rollback."""
 
 import json
 import math
@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from backend.worker.dataset import is_validation
-from tests.studio.loop import PASSWORD, QUICK, USER, Loop, make_pictures, make_project, wait_for
+from tests.studio.loop import PASSWORD, QUICK, USER, Loop, make_pictures, make_project
+from tests.studio.processes import wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
@@ -22,7 +23,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loop(studio, tmp_path_factory):
-    """A backend that keeps more versions than are made here, until it is asked to prune."""
+    """A backend that keeps more versions than these tests make; `prune` gets a lower number."""
     made = Loop(studio, tmp_path_factory.mktemp("versions"), KEEP_VERSIONS="9")
     try:
         made.start_web()
@@ -34,7 +35,7 @@ def loop(studio, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def work(loop, pictures):
-    """A project with two models, both judged on the same two validation images."""
+    """A project with two models, evaluated on the same two validation images."""
     made = make_project(loop, pictures, "Versions", part=POOL)
     fraction = float(QUICK["VALIDATION_FRACTION"])
     tasks = made.tasks()
@@ -209,7 +210,7 @@ def test_a_damaged_model_is_named_and_an_earlier_one_goes_on_serving(work, pictu
 
 
 def computed(work):
-    """Predictions on the spot so far."""
+    """The number of predictions on the spot so far."""
     text = requests.get(f"{work.loop.url}/metrics", auth=(USER, PASSWORD), timeout=30).text
     lines = [line for line in text.splitlines() if 'source="computed"' in line]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if "_total" in line)
