@@ -1,4 +1,8 @@
-"""scored: one pass of a model over the images of a round."""
+"""The step `scored`: run a model over the images of a round.
+
+Of each unlabelled image it writes the pool file, from which the step `selected` makes the order,
+and the regions that annotators will see, into the predictions file of the round.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from backend.store import predictions
 from backend.store.database import Round
 from backend.worker.common import Report, Result, record
 from backend.worker.context import Desk, read_json, version_name, write_json
+from backend.worker.serving import Serving
 from backend.worker.train import load_snapshot, scoring_model
 from taudis import scoring
 from taudis.data.pool_reader import save_pool
@@ -32,76 +37,86 @@ from taudis.types import Detection, Pool
 logger = logging.getLogger(__name__)
 
 POOL_FILE = "pool.safetensors"
+"""The unlabelled images: the scores and embeddings of everything that the model found there."""
 LABELLED_FILE = "labelled.safetensors"
-"""The labelled images as the serving model sees them: a pool file without instances."""
+"""The labelled images: a pool file without instances, for strategies that start from them."""
+UNREADABLE_FILE = "unreadable.json"
+"""Task id -> the reason why its image cannot be read."""
 
-READ_AHEAD = 4
-"""Images fetched and decoded while the model looks at others,"""
-READ_AHEAD_BYTES = 64_000_000
-"""and fewer where they are large: one of 4,000 x 3,000 px."""
+READ_AHEAD = 4  # images that are fetched and decoded while the model works on another one
+READ_AHEAD_BYTES = 64_000_000  # limits it for large images: one image of 4,000 x 3,000 px
 
 
 def scored(desk: Desk, round_: Round, report: Report) -> Result:
-    """One pass over the unlabelled pool: what the selection needs, and every pre-annotation.
-
-    A second one over the labelled images where the strategy starts from them.
-    """
+    """Run the model over the unlabelled images; also over the labelled ones for some strategies."""
     folder = desk.round_dir(round_)
     _, annotated, config = load_snapshot(desk, round_)
     tasks = {int(task): data for task, data in read_json(folder / "pool.json").items()}
     serving = scoring_model(desk, round_, config.label_map)
-    chosen = read_card(desk.model_dir(serving.version)).get(CARD_KEY, {})
-    thresholds = thresholds_for(config.label_map, chosen, desk.settings.score_threshold)
     wanted = bool(tasks) and STRATEGIES[desk.settings.strategy].labelled_embeddings
     labelled = {int(task["id"]): task["data"] for task in annotated} if wanted else {}
     total = len(tasks) + len(labelled)
-    set_aside: dict[int, str] = {}
-    done = itertools.count(1)
 
     def tell(images: int) -> None:
         report({"step": "scored", "done": images, "total": total})
 
-    def keep(task: int, detection: Detection) -> None:
-        add(task, encode_prediction(detection, config, threshold=thresholds))
-        tell(next(done) + len(set_aside))
-
-    images = read_images(desk, config, tasks, set_aside)
-    # Straight to the file: what stays in memory, little as it is, lies between the large blocks
-    # that come and go with each image, and keeps the heap from giving them back.
-    path = predictions.path_of(desk.data, desk.project_id, version_name(round_))
-    with predictions.writing(path) as add:
-        seen_images, instances = scoring.score_to_file(
-            folder / POOL_FILE,
-            serving.detector,
-            images,
-            embedding=desk.settings.embedding,
-            on_image=keep,
-            about=serving.version,
-            embedding_dtype="float32",
-        )
-    write_json(folder / "set_aside.json", {str(task): why for task, why in set_aside.items()})
-    left_out = record(
-        desk, round_, "unlabelled", [of_task(task, why) for task, why in set_aside.items()]
-    )
-
-    # The file of a killed attempt may be of another model: it goes even where none replaces it.
+    found = _score_pool(desk, round_, serving, config, tasks, tell)
+    # A killed attempt may have left the file of another model. It goes even if none replaces it.
     (folder / LABELLED_FILE).unlink(missing_ok=True)
-    counted: Result = {}
     if wanted:
         seen = look_at_labelled(
             desk, serving.detector, config, labelled, lambda images: tell(len(tasks) + images)
         )
         names = serving.detector.label_map.names
         save_pool(folder / LABELLED_FILE, seen, label_names=names, model=serving.version)
-        counted = {"labelled": len(labelled), "labelled_seen": len(seen)}
+        found |= {"labelled": len(labelled), "labelled_seen": len(seen)}
+    return {"model": serving.version, "trouble": serving.trouble, **found}
+
+
+def _score_pool(
+    desk: Desk,
+    round_: Round,
+    serving: Serving,
+    config: LabelConfig,
+    tasks: Mapping[int, Mapping[str, Any]],
+    tell: Callable[[int], None],
+) -> Result:
+    """Write the pool file and the regions of every unlabelled image. Returns the counts.
+
+    `tell` gets the number of images done.
+    """
+    folder = desk.round_dir(round_)
+    card = read_card(desk.model_dir(serving.version))
+    fixed = desk.settings.score_threshold
+    thresholds = thresholds_for(config.label_map, card.get(CARD_KEY, {}), fixed)
+    unreadable: dict[int, str] = {}
+    done = itertools.count(1)
+
+    def keep(task: int, detection: Detection) -> None:
+        add(task, encode_prediction(detection, config, threshold=thresholds))
+        tell(next(done) + len(unreadable))
+
+    # Each image goes to the files at once. Small objects that stay in memory between the large
+    # blocks of each image would keep the heap from giving these back.
+    path = predictions.path_of(desk.data, desk.project_id, version_name(round_))
+    with predictions.writing(path) as add:
+        images, instances = scoring.score_to_file(
+            folder / POOL_FILE,
+            serving.detector,
+            read_images(desk, config, tasks, unreadable),
+            embedding=desk.settings.embedding,
+            on_image=keep,
+            about=serving.version,
+            embedding_dtype="float32",
+        )
+    write_json(folder / UNREADABLE_FILE, unreadable)
+    rows = [of_task(task, why) for task, why in unreadable.items()]
+    left_out = record(desk, round_, "unlabelled", rows)
     return {
-        "model": serving.version,
-        "trouble": serving.trouble,
-        "images": seen_images,
+        "images": images,
         "instances": instances,
-        "set_aside": len(set_aside),
+        "unreadable": len(unreadable),
         "left_out": left_out.to_json(),
-        **counted,
     }
 
 
@@ -112,29 +127,33 @@ def look_at_labelled(
     tasks: Mapping[int, Mapping[str, Any]],
     tell: Callable[[int], None],
 ) -> Pool:
-    """Labelled images as a pool without instances: ids, sizes, image embeddings [L,D'].
+    """The labelled images as a pool without instances: ids, sizes, image embeddings [L,D'].
 
-    Images that cannot be read are left out, with a log. `tell` gets the number of images done.
+    Images that cannot be read are left out and logged. `tell` gets the number of images done.
     """
-    embedding, failed = desk.settings.embedding, dict[int, str]()
+    embedding, unreadable = desk.settings.embedding, dict[int, str]()
     bare = scoring.empty_pool(detector, embedding)
     seen = [bare]
-    images = read_images(desk, config, tasks, failed)
+    images = read_images(desk, config, tasks, unreadable)
     for part, _ in scoring.score_images(detector, images, embedding=embedding):
-        one = {name: getattr(part, name) for name in ("image_ids", "sizes", "image_embeddings")}
-        seen.append(replace(bare, **one))  # a pool's instances are many times larger
-        tell(len(seen) - 1 + len(failed))
-    for task, why in failed.items():
+        image = {name: getattr(part, name) for name in ("image_ids", "sizes", "image_embeddings")}
+        seen.append(replace(bare, **image))  # the instances are many times larger
+        tell(len(seen) - 1 + len(unreadable))
+    for task, why in unreadable.items():
         logger.warning("Project %s: labelled task %s left out: %s", desk.project_id, task, why)
     return scoring.join_pools(seen)
 
 
 def read_images(
-    desk: Desk, config: LabelConfig, tasks: Mapping[int, Mapping[str, Any]], failed: dict[int, str]
+    desk: Desk,
+    config: LabelConfig,
+    tasks: Mapping[int, Mapping[str, Any]],
+    unreadable: dict[int, str],
 ) -> Iterator[tuple[int, Pixels]]:
-    """Decoded images of tasks, a few read ahead; those that cannot be had go to `failed`.
+    """Task ids and decoded images in the order of ids, with a few images read ahead.
 
-    No more are read ahead than READ_AHEAD_BYTES hold of the largest so far.
+    The reason why an image cannot be read goes to `unreadable`, by task id. Images that are read
+    ahead take at most READ_AHEAD_BYTES, by the size of the largest image so far.
     """
 
     def load(task: int) -> Pixels | str:
@@ -153,14 +172,14 @@ def read_images(
                 return
             task, image = ahead[0][0], ahead.popleft()[1].result()
             if isinstance(image, str):
-                failed[task] = image
+                unreadable[task] = image
             else:
                 largest = max(largest, image.nbytes)
                 yield task, image
 
 
 def _room(largest: int) -> int:
-    """How many images are read ahead when the largest so far has so many bytes (0: none yet)."""
+    """How many images are read ahead if the largest image so far has `largest` bytes (0: none)."""
     if not largest:
         return 2
     return max(1, min(READ_AHEAD, READ_AHEAD_BYTES // largest))

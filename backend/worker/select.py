@@ -1,4 +1,8 @@
-"""selected: a place in the order for every unlabelled image."""
+"""The step `selected`: put the unlabelled tasks of a round into the order of annotation.
+
+The query strategy ranks the images of the pool file. The ranks, scores and reasons of all tasks go
+into the predictions file of the round.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from backend.store.database import Round
 from backend.store.predictions import Place
 from backend.worker.common import Report, Result
 from backend.worker.context import Desk, read_json, state_of, version_name, write_json
-from backend.worker.score import LABELLED_FILE, POOL_FILE
+from backend.worker.score import LABELLED_FILE, POOL_FILE, UNREADABLE_FILE
 from taudis.data.pool_reader import load_pool
 from taudis.errors import DataError
 from taudis.selection.params import Labelled, SelectionParams
@@ -24,14 +28,10 @@ from taudis.types import Instances, Pool, Selection, Uncertainty
 
 logger = logging.getLogger(__name__)
 
-OLD_POOL_FILE = "pool.npz"
-"""Of a round that an earlier version scored and did not finish."""
-
 
 def selected(desk: Desk, round_: Round, report: Report) -> Result:
-    """Rank the whole pool by the query strategy and write the version's predictions."""
-    folder = desk.round_dir(round_)
-    pool, set_aside, strategy = _pool_of(desk, round_)
+    """Rank the whole pool by the query strategy and write the order."""
+    pool, unreadable, strategy = _pool_of(desk, round_)
     known, missing = labelled_of(desk, round_, strategy, pool)
     selection = query(
         strategy,
@@ -50,11 +50,11 @@ def selected(desk: Desk, round_: Round, report: Report) -> Result:
         )
     version = version_name(round_)
     path = predictions.path_of(desk.data, desk.project_id, version)
-    if round_.kind == "first":
+    if round_.kind == "first":  # no model has made a file with regions
         with predictions.writing(path):
-            pass  # no model, no regions
-    count = predictions.set_order(path, places(selection, pool.image_ids.tolist(), set_aside))
-    write_json(folder / "selection.json", describe(selection, pool))
+            pass
+    count = predictions.set_order(path, places(selection, pool.image_ids.tolist(), unreadable))
+    write_json(desk.round_dir(round_) / "selection.json", describe(selection, pool))
     return {
         "version": version,
         "tasks": count,
@@ -67,7 +67,7 @@ def selected(desk: Desk, round_: Round, report: Report) -> Result:
 def places(
     selection: Selection, task_ids: Sequence[int], unreadable: Mapping[int, str]
 ) -> Iterator[Place]:
-    """The place of every task: the order of the selection, then tasks without an image, by id.
+    """The place of every task: the order of the selection, then unreadable images by task id.
 
     Args:
         selection: an order of the rows of the pool.
@@ -79,24 +79,27 @@ def places(
     for rank, (row, reason) in enumerate(zip(selection, selection.reasons, strict=True), start=1):
         yield Place(int(task_ids[row]), rank, score_of(rank, total), reason)
     for last, task in enumerate(sorted(unreadable), start=rank + 1):
-        yield Place(task, last, score_of(last, total), f"set aside: {unreadable[task]}")
+        yield Place(task, last, score_of(last, total), f"unreadable image: {unreadable[task]}")
 
 
 def _pool_of(desk: Desk, round_: Round) -> tuple[Pool, dict[int, str], str]:
-    """The scored pool; before the first model, the bare tasks in seeded random order."""
+    """The scored pool, the unreadable images, and the query strategy.
+
+    Before the first model the pool has task ids alone, and the order is random.
+    """
     folder = desk.round_dir(round_)
     if round_.kind == "first":
         tasks = np.array(sorted(map(int, read_json(folder / "pool.json"))), np.int64)
         return empty_pool(tasks), {}, "random"
-    aside = {int(task): why for task, why in read_json(folder / "set_aside.json").items()}
-    path = folder / POOL_FILE
-    if not path.exists() and (folder / OLD_POOL_FILE).exists():
-        path = folder / OLD_POOL_FILE
-    return load_pool(path), aside, desk.settings.strategy
+    unreadable = {int(task): why for task, why in read_json(folder / UNREADABLE_FILE).items()}
+    return load_pool(folder / POOL_FILE), unreadable, desk.settings.strategy
 
 
 def labelled_of(desk: Desk, round_: Round, strategy: str, pool: Pool) -> tuple[Labelled, str]:
-    """What the strategy may know of the labelled images; and why that is less than it asks for."""
+    """What the strategy knows of the labelled images, and a warning if that is less than it needs.
+
+    The warning is '' if nothing is missing.
+    """
     nothing = Labelled(mean_instances=_seed_mean(desk, round_))
     if not STRATEGIES[strategy].labelled_embeddings or not len(pool):
         return nothing, ""
@@ -119,7 +122,7 @@ def labelled_of(desk: Desk, round_: Round, strategy: str, pool: Pool) -> tuple[L
 
 
 def _seed_mean(desk: Desk, round_: Round) -> float:
-    """Mean instances per image of the seed set, frozen at the first training (Appendix C)."""
+    """Mean instances per image of the seed set, fixed at the first training (Appendix C)."""
     frozen = state_of(desk.project, "seed_mean_instances")
     if frozen is None and "trained" in round_.steps:
         frozen = round_.steps["trained"]["mean_instances"]
@@ -146,7 +149,7 @@ def selection_params(desk: Desk) -> SelectionParams:
 
 
 def describe(selection: Selection, pool: Pool) -> Result:
-    """A selection as data: order, votes, reasons, and what the cover looked like."""
+    """A selection as JSON: the order, votes, reasons, diagnostics and warnings."""
     ids = pool.image_ids
     votes = selection.votes if len(selection.votes) else np.zeros(len(ids))
     return {
@@ -161,7 +164,7 @@ def describe(selection: Selection, pool: Pool) -> Result:
 
 
 def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
-    """A pool of images that no model has seen."""
+    """A pool of images that no model has scored."""
     none = np.zeros(0, np.float32)
     instances = Instances(
         np.zeros(0, np.int64), np.zeros((0, 4), np.float32), none, np.zeros(0, np.int64),

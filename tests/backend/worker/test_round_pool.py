@@ -1,4 +1,4 @@
-"""The scored pool of a round, also of one that an earlier version left unfinished."""
+"""The scored pool of a round, as the selection reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from backend.worker import score, select
 from backend.worker.context import write_json
-from taudis.data.pool_format import INSTANCES, MEASURES, POOL
 from taudis.data.pool_reader import save_pool
 from taudis.errors import DataError
 from taudis.types import Instances, Pool, Uncertainty
@@ -29,7 +28,7 @@ def pool_of(first: int) -> Pool:
 
 @pytest.fixture
 def desk(tmp_path):
-    write_json(tmp_path / "set_aside.json", {"7": "cannot be read"})
+    write_json(tmp_path / "unreadable.json", {"7": "cannot be read"})
     settings = SimpleNamespace(strategy="taudis")
     return SimpleNamespace(round_dir=lambda _: tmp_path, settings=settings)
 
@@ -38,24 +37,11 @@ def read(desk):
     return select._pool_of(desk, SimpleNamespace(kind="train"))
 
 
-def write_old(folder, pool):
-    arrays = {name: getattr(pool, name) for name in POOL}
-    arrays |= {name: getattr(pool.instances, name) for name in INSTANCES}
-    arrays |= {name: getattr(pool.uncertainty, name) for name in MEASURES}
-    np.savez(folder / "pool.npz", allow_pickle=False, **arrays)
-
-
-def test_the_pool_of_an_open_round_is_read_in_the_old_format_too(desk, tmp_path):
-    write_old(tmp_path, pool_of(1))
-    pool, aside, strategy = read(desk)
-    assert pool.image_ids.tolist() == [1, 2] and len(pool.instances) == 1
-    assert aside == {7: "cannot be read"} and strategy == "taudis"
-
-
-def test_a_pool_scored_again_comes_before_the_old_one(desk, tmp_path):
-    write_old(tmp_path, pool_of(1))
+def test_the_pool_of_a_round_comes_with_its_unreadable_images(desk, tmp_path):
     save_pool(tmp_path / score.POOL_FILE, pool_of(5))
-    assert read(desk)[0].image_ids.tolist() == [5, 6]
+    pool, unreadable, strategy = read(desk)
+    assert pool.image_ids.tolist() == [5, 6] and len(pool.instances) == 1
+    assert unreadable == {7: "cannot be read"} and strategy == "taudis"
 
 
 def test_a_missing_pool_is_named_as_it_is_called_now(desk):

@@ -1,10 +1,20 @@
 """The step `scored`: what it leaves for the selection, whichever attempt wrote it."""
 
+import json
+
+import torch
+
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.regions import encode_prediction
+from backend.store import predictions
 from backend.worker import score
+from backend.worker.context import version_name
 from taudis.data.pool_reader import load_pool
+from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.selection.strategies import STRATEGIES, query
-from tests.backend.worker.round_cases import BUDGET, open_round, run
+from tests.backend.worker.round_cases import BUDGET, CONFIG, POOL, open_round, run
+from tests.taudis.detector_cases import LABELS, detector
 
 
 def test_the_strategies_that_start_from_labelled_images_are_those_that_look_at_them(make_desk):
@@ -29,3 +39,27 @@ def test_what_a_killed_attempt_saw_does_not_outlive_a_change_of_strategy(make_de
     score.scored(desk, round_, lambda progress: None)  # killed before its row
     run(make_desk(strategy="random"), round_, "scored")
     assert not (desk.round_dir(round_) / score.LABELLED_FILE).exists()
+
+
+def test_the_regions_of_each_image_are_stored_as_a_post_takes_them(make_desk):
+    desk = make_desk(broken=[3], strategy="random", score_threshold=0.01)
+    bold = detector()
+    with torch.no_grad():  # untrained masks are specks, which nobody is shown
+        bold.model.roi_heads.mask_predictor.mask_fcn_logits.bias.add_(3)
+    save_checkpoint(desk.model_dir("v1"), bold, card={})
+    round_ = run(desk, open_round(desk), "scored")
+    served, _ = load_checkpoint(desk.model_dir("v1"), label_map=LABELS)
+    config, counts = parse_label_config(CONFIG), []
+    path = predictions.path_of(desk.data, 7, version_name(round_))
+    with predictions.Stored.opened(path) as stored:
+        for task in sorted(set(POOL) - {3}):
+            (alone,) = served.fast().detect([desk.images.load("", task=task)])
+            regions = encode_prediction(alone, config, threshold=0.01)
+            found = json.loads(stored.result(task))
+            assert [each["value"] for each in found] == [each["value"] for each in regions]
+            counts.append(len(found))
+        assert sum(counts) > 0, "no region was found: the test shows nothing"
+        assert stored.result(3) == b"[]" and stored.sizes() == []
+    assert (round_.steps["scored"]["images"], round_.steps["scored"]["unreadable"]) == (6, 1)
+    kept = json.loads((desk.round_dir(round_) / score.UNREADABLE_FILE).read_text())
+    assert kept == {"3": "/3: gone"}
