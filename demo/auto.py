@@ -22,8 +22,8 @@ FAST, SLOW = 1.0, 12.0
 """Seconds that a simulated annotator takes for a task, between rounds and during one."""
 SKIP_PART = 0.04
 """Part of the tasks that an annotator skips."""
-ROUND_LIMIT, LABEL_LIMIT = 900.0, 300.0
-"""Time limits for a round, and for the labels before the last round, seconds."""
+ROUND_LIMIT = 900.0
+"""Time limit for a round, seconds. Labels get the same: a round may pause the annotators."""
 
 
 def run(options: Options, environment: Environment, console: Console) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _label(progress: Progress, live: Live) -> None:
     def enough() -> bool:
         return len(annotators.labelled) >= wanted or annotators.idle
 
-    _wait_until(progress, live, enough, LABEL_LIMIT, "labels after the round")
+    _wait_until(progress, live, enough, ROUND_LIMIT, "labels after the round")
     annotators.stop()
 
 
