@@ -1,12 +1,13 @@
-"""What the demo's recipe reaches on the demo's generated pictures, by labelled images and seed.
+"""Measures mAP50 of the demo's recipe on generated pictures, by labelled images and seed.
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/demo_recipe.py --sizes 12,24,48,72 --seeds 3
 
-For each seed, a fresh set of pictures is labelled a piece at a time (random order: the recipe is
-judged here, not the selection) and trained on from scratch, as a round does; mAP50 is that of the
-same held-out pictures. `--steps` fixes the steps, to tell what the labels and what the steps give.
-The last line is JSON: every figure, means and standard deviations, and whether the last size is
-above the first by more than two standard deviations (the larger of the two over the seeds).
+Each seed has its own pictures. A model is trained from scratch on the first 12, 24, ... of them, as
+a round does. The order is random, because the benchmark measures the recipe, not the selection. All
+models are evaluated on the same held-out pictures. `--steps` fixes the training steps, which
+separates the effect of the labels from that of the steps. The last line is JSON: all figures, means
+and standard deviations, and whether the last size is above the first by more than two standard
+deviations (the larger one of the two sizes).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ logger = logging.getLogger("demo_recipe")
 def figures(
     labels: LabelMap, pool: CocoSamples, held: CocoSamples, recipe: Recipe, seed: int
 ) -> dict[str, float | int]:
-    """Train on the pool, judge on the held-out pictures: one point of the curve."""
+    """Train on the pool and evaluate on the held-out pictures: one point of the curve."""
     started, cpu = time.monotonic(), time.process_time()
     detector = train(pool, labels, recipe, seed=seed)
     seconds, cpu = time.monotonic() - started, time.process_time() - cpu
@@ -53,7 +54,7 @@ def figures(
 
 
 def summary(rows: list[dict[str, float | int]], sizes: list[int]) -> dict[str, object]:
-    """Means and sample standard deviations by size, and the line of the issue."""
+    """Means and sample standard deviations by size, and the gain from first to last size."""
     values = {n: np.array([r["map50"] for r in rows if r["labelled"] == n]) for n in sizes}
     mean = {n: float(v.mean()) for n, v in values.items()}
     std = {n: float(v.std(ddof=1)) if len(v) > 1 else 0.0 for n, v in values.items()}

@@ -1,12 +1,13 @@
-"""Masks to Label Studio's regions and back, against the Label Studio SDK and torchvision.
+"""Times masks to Label Studio's regions and back, against the Label Studio SDK and torchvision.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.regions
 
-Brush: 20 masks of 1024 x 1024, ten of generated discs and ten real outlines scaled up to the image.
-Pasting: 20 instances of 24 to 400 px on an image of 1024 x 1024, from [28, 28] probabilities. The
-results of both sides are asserted equal. Polygons: the smallest IoU of a mask and its polygons over
-real masks of more than 100 px (`--masks 0`: all of them). Contenders take turns; times are CPU
-seconds of the process, medians over the rounds. The last line is JSON.
+- Brush: 20 masks of 1024 x 1024 px, ten of generated discs and ten real ones, scaled up.
+- Pasting: 20 instances of 24 to 400 px on an image of 1024 x 1024 px, from [28,28] probabilities.
+- Polygons: the smallest IoU of a mask and its polygons, over real masks of more than 100 px.
+
+Both sides must give equal results. They take turns, and times are CPU seconds of the process,
+medians over the rounds. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def written_by_sdk(mask: npt.NDArray[np.uint8]) -> list[int]:
 
 
 def speedup(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> float:
-    """Median over the rounds of their CPU time over ours, in turn, after a round not counted."""
+    """Median over the rounds of their CPU time / ours, in turns; the first round does not count."""
     ratios = []
     for _ in range(rounds + 1):
         spent = []
@@ -65,7 +66,7 @@ def speedup(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> 
 
 
 def real_masks(folder: Path) -> Iterator[Callable[[], BoolArray]]:
-    """The objects of every COCO file below a folder, each decoded when called."""
+    """The objects of every COCO file below a folder; calling one decodes its mask."""
     for path in sorted(folder.glob("*/instances.json")):
         file = json.loads(path.read_text())
         sizes = {image["id"]: (image["height"], image["width"]) for image in file["images"]}
@@ -87,7 +88,7 @@ def discs(seed: int) -> BoolArray:
 
 
 def brush_masks() -> list[BoolArray]:
-    """Ten masks of discs, and ten real ones scaled up (discs again where there are no data)."""
+    """Ten masks of discs and ten real ones, scaled up; without data, 20 of discs."""
     every = list(real_masks(DATA))
     real = [every[row]() for row in range(0, len(every), max(len(every) // 10, 1))][:10]
     scaled = [
@@ -123,7 +124,7 @@ def brush(rounds: int) -> dict[str, float]:
 
 
 def instances() -> tuple[FloatArray, FloatArray]:
-    """Probabilities [20,28,28] of blobs and their boxes [20,4]: sides of 24 to 400 px."""
+    """Mask probabilities [20,28,28] of blobs, and boxes [20,4] with sides of 24 to 400 px."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:28, :28] - 13.5
     ragged = np.stack([cv2.resize(rng.random((5, 5)), (28, 28)) for _ in range(MASKS)])
@@ -150,7 +151,7 @@ def pasting(rounds: int) -> dict[str, float]:
 
 
 def polygons(count: int) -> dict[str, float]:
-    """Over `count` masks evenly taken from all (0: all); nothing where there are no data."""
+    """IoU of masks and their polygons, over `count` evenly taken ones (0: all); {} without data."""
     every = list(real_masks(DATA))
     step = max(len(every) // count, 1) if count else 1
     ious, points = [], []
@@ -172,7 +173,7 @@ def polygons(count: int) -> dict[str, float]:
 
 
 def measure(rounds: int = 9, masks: int = POLYGON_MASKS) -> dict[str, float]:
-    """The figures of docs/benchmarks.md that are about regions."""
+    """The figures of docs/benchmarks.md on regions."""
     return {**brush(rounds), **pasting(rounds), **polygons(masks)}
 
 

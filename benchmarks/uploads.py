@@ -1,14 +1,18 @@
-"""The whole life of a project of uploaded pictures on a real Label Studio with its own SQLite.
+"""Measures the whole life of a project of uploads on a real Label Studio with SQLite.
 
     .venv/bin/python -m benchmarks.uploads --tasks 300
     .venv/bin/python -m benchmarks.uploads --tasks 10000 --out /tmp/uploads.jsonl
 
-Import, connect, first order, label, a round (train, score, publish, flip), later import, prune,
-rollback; an annotator works from the first order on, and their waits for `next` and Submit are
-told by phase, as are the peaks of memory (resident MB of the worker, the web processes and Label
-Studio, each with its children). Every request of the backend is counted from its log; at the end,
-each call that grows with the project is made once more with nothing beside it. Rows go to --out as
-they come; tables in Markdown, then JSON as the last line.
+The phases are import, connect, first order, label, a round (train, score, publish, flip), later
+import, prune and rollback. An annotator works from the first order on. Each phase reports:
+
+- the annotators' waits for `next` and Submit,
+- the peaks of resident memory, MB, of the worker, the web processes and Label Studio, each with its
+  child processes.
+
+The backend's log gives all its requests. At the end, each call whose cost grows with the project is
+made once more on the idle server. Each row is appended to --out at once. Tables in Markdown and a
+last line of JSON go to stdout.
 """
 
 from __future__ import annotations
@@ -45,21 +49,22 @@ from demo.waiting import wait_for
 from taudis.data.coco import load_coco
 
 LONG = 4 * 3600.0
-"""Seconds for a round: 10,000 pictures are scored on shared cores."""
+"""Time limit of a wait, seconds: a round scores 10,000 pictures, perhaps on busy cores."""
 FIRST_ORDER_SECONDS = 90.0
+"""The first order must follow the connecting within this time on two idle cores."""
 
 
 def ended_round(store: Store, project: int, number: int) -> Round | None:
-    """A round once it has ended."""
+    """The newest ended round from `number` on, or None."""
     found = [r for r in store.rounds(project) if r.number >= number and r.ended is not None]
     return found[-1] if found else None
 
 
 def wait_for_round(life: Life, number: int) -> dict[str, Any]:
-    """Wait for a round's end: its kind, outcome, and seconds by step.
+    """Wait until a round ends; its kind, outcome, counts, and seconds by step.
 
     Raises:
-        DemoError: it failed, or did not end in time.
+        DemoError: the round failed, or did not end in time.
     """
     store = Store(life.backend.data)
     try:
@@ -108,7 +113,7 @@ def first_order(life: Life) -> int:
 
 
 def label(life: Life) -> None:
-    """One person labels the first tasks of the order."""
+    """An annotator labels the first tasks of the order."""
     with life.phase("label") as row:
         person = life.annotate(0.2, most=life.options.labels)
         wait_for(lambda: not person.working, LONG, "the labels")
@@ -118,14 +123,14 @@ def label(life: Life) -> None:
 
 
 def train(life: Life, backend: int) -> None:
-    """Start Training, and its round, while somebody goes on labelling."""
+    """Press Start Training and wait for its round, while an annotator labels."""
     with life.phase("round") as row:
         life.studio.start_training(backend)
         row |= wait_for_round(life, 2)
 
 
 def import_later(life: Life) -> None:
-    """More pictures into the running project, until they have a place in the order."""
+    """Import more pictures and wait until they have a place in the order."""
     with life.phase("later import") as row:
         began = time.monotonic()
         row["imported"] = life.studio.upload(life.project, life.files[life.options.tasks :])
@@ -135,7 +140,7 @@ def import_later(life: Life) -> None:
 
 
 def prune(life: Life) -> str:
-    """Wait while the oldest version goes row by row; its name."""
+    """Wait while the worker deletes the oldest version row by row; returns its name."""
     held = life.client.model_versions(life.project)
     oldest = min(version for version in held if version.startswith("taudis-"))
     with life.phase("prune by rows") as row:
@@ -144,13 +149,13 @@ def prune(life: Life) -> str:
         while (left := life.client.model_versions(life.project).get(oldest, 0)) > 0:
             if time.monotonic() > end:
                 break
-            time.sleep(2)  # asked more often, Label Studio would be slower for it
+            time.sleep(2)  # more frequent requests would slow Label Studio
         row |= {"rows": before, "deleted": before - left}
     return oldest
 
 
 def roll_back(life: Life) -> None:
-    """Back to the version before, as the command does."""
+    """Roll back to the previous version, as the command does."""
     settings = load_settings(model_dir=life.backend.data, label_studio_url=life.studio.url)
     store = Store(life.backend.data)
     with life.phase("rollback") as row:
@@ -159,13 +164,13 @@ def roll_back(life: Life) -> None:
         target = versions.rollback(desk).version
         row["rollback_s"] = round(time.monotonic() - began, 2)
         task = life.client.next_task(life.project)
-        shown = {p["model_version"] for p in (task or {}).get("predictions", [])}
-        row |= {"to": target, "served_from_it": life.version() == target and target in shown}
+        found = {p["model_version"] for p in (task or {}).get("predictions", [])}
+        row |= {"to": target, "served_from_it": life.version() == target and target in found}
     store.close()
 
 
 def delete_whole(life: Life, oldest: str) -> None:
-    """What the worker does when nobody labels, with somebody labelling: a version in one call."""
+    """Delete a version in one call while an annotator labels, which the worker avoids."""
     with life.phase("delete a version in one call") as row:
         held = life.client.model_versions(life.project)
         newest = max(version for version in held if version.startswith("taudis-"))
@@ -174,7 +179,7 @@ def delete_whole(life: Life, oldest: str) -> None:
 
 
 def live(life: Life) -> dict[str, Any]:
-    """The whole life; the figures."""
+    """Run all phases; returns the figures."""
     with life.phase("import") as row:
         row["files"] = life.studio.upload(life.project, life.files[: life.options.tasks])
     backend = first_order(life)
@@ -189,7 +194,7 @@ def live(life: Life) -> dict[str, Any]:
     delete_whole(life, oldest)
     for person in life.annotators:
         person.stop()
-    # Again, now that the longest waits have ended, too.
+    # The waits of each phase once more: the longest ones have ended only now.
     life.journal.add("waits", {name: life.waited(name) for name in life.spans})
     requests_made = summary(requests_of_log(log))
     life.journal.add("requests of the backend", requests_made)
@@ -205,7 +210,7 @@ def live(life: Life) -> dict[str, Any]:
 
 
 def prepare(options: Options) -> tuple[Path, list[Path]]:
-    """Generated pictures: the COCO file and the image files in order."""
+    """Generate the pictures, unless they are there; the COCO file and the sorted image files."""
     count = options.tasks + options.later
     folder = options.folder / f"pictures-{options.size}-{count}"
     truth = folder / "instances.json"
@@ -215,7 +220,7 @@ def prepare(options: Options) -> tuple[Path, list[Path]]:
 
 
 def run(options: Options, console: Console) -> dict[str, Any]:
-    """Start everything, live, and stop everything."""
+    """Start Label Studio and the backend, run all phases, and stop both."""
     journal = Journal(options.out, lambda text: console.print(text, markup=False, highlight=False))
     journal.add("options", {name: str(value) for name, value in vars(options).items()})
     truth_file, files = prepare(options)
@@ -249,7 +254,7 @@ def run(options: Options, console: Console) -> dict[str, Any]:
 
 
 def trees() -> dict[str, psutil.Process]:
-    """The roots of the process trees whose memory is looked at: children of this process."""
+    """The roots of the process trees whose memory is measured: children of this process."""
     found = {}
     with contextlib.suppress(psutil.Error):
         for process in psutil.Process().children():
@@ -265,15 +270,25 @@ def main() -> int:
     """Run the benchmark; the last line of the output is its JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=10_000, help="pictures imported at first")
-    parser.add_argument("--later", type=int, help="pictures imported later; a twentieth")
+    parser.add_argument(
+        "--later", type=int, help="pictures imported later; default: a twentieth of --tasks"
+    )
     parser.add_argument("--labels", type=int, default=40, help="labels before the round")
     parser.add_argument("--steps", type=int, default=120, help="training steps (MAX_STEPS)")
     parser.add_argument("--size", type=int, default=96, help="side of a picture, px")
-    parser.add_argument("--pause", type=float, default=2.0, help="seconds an annotator looks")
+    parser.add_argument(
+        "--pause", type=float, default=2.0, help="seconds that a task takes an annotator"
+    )
     parser.add_argument("--prune-seconds", type=float, default=180.0)
-    parser.add_argument("--nice", type=int, default=10, help="of the worker; 0 on busy cores")
-    parser.add_argument("--folder", type=Path, help="working folder, kept; else a temporary one")
-    parser.add_argument("--out", type=Path, help="rows as they come; default uploads.jsonl there")
+    parser.add_argument(
+        "--nice", type=int, default=10, help="niceness of the worker; 0 on busy cores"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="working folder, which is kept; default: a temporary one"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="file of the rows; default: uploads.jsonl in the folder"
+    )
     given = parser.parse_args()
     console = Console(stderr=True, width=200)
     with contextlib.ExitStack() as stack:

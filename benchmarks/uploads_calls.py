@@ -1,4 +1,4 @@
-"""Each call that grows with the project, once, with nothing beside it."""
+"""Times each call to Label Studio whose cost grows with the project, on the idle server."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.uploads_record import Journal, recorded
 
 PAGE_SIZES = (100, 250, 500, 900)
 VERSION = "benchmark-1"
-"""A version of the benchmark's own, made and deleted again."""
+"""A version that the benchmark imports and deletes."""
 EVER = "1970-01-01T00:00:00.000000Z"
 
 
 def calls_of(client: Studio, project: int) -> dict[str, Callable[[], object]]:
-    """The calls by name, in an order in which they can be made."""
+    """The calls by name, in an order in which each finds what it needs."""
     tasks = client.tasks(project)
     newest, number = client.newest_change(project), len(tasks)
     served = str(client.project(project)["model_version"])
@@ -47,14 +47,14 @@ def calls_of(client: Studio, project: int) -> dict[str, Callable[[], object]]:
 
 
 def growing_calls(client: Studio, project: int, journal: Journal) -> list[dict[str, Any]]:
-    """Rows of seconds, requests and MB (10^6 bytes) of each call."""
+    """Make each call once; rows of seconds, requests and MB (10^6 bytes)."""
     found = []
     for name, call in calls_of(client, project).items():
         with recorded() as made:
             began = time.monotonic()
-            answer = call()
+            result = call()
             seconds = time.monotonic() - began
-        count = len(answer) if isinstance(answer, list) else answer
+        count = len(result) if isinstance(result, list) else result
         row = {
             "call": name,
             "rows": count if isinstance(count, int) and not isinstance(count, bool) else "",
@@ -70,7 +70,7 @@ def growing_calls(client: Studio, project: int, journal: Journal) -> list[dict[s
 
 
 def page_sizes(client: Studio, project: int, journal: Journal) -> list[dict[str, Any]]:
-    """Seconds to list all tasks at several page sizes, each twice, the faster one."""
+    """Seconds to list all tasks at several page sizes; the faster of two runs each."""
     found, usual = [], listings.PAGE["tasks"]
     try:
         for size in PAGE_SIZES:

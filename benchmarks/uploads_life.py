@@ -1,4 +1,4 @@
-"""What lives in `benchmarks.uploads`: the parts that run, and what was measured by phase."""
+"""The running parts of `benchmarks.uploads`, and its measurements by phase."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from demo.studio import LabelStudio
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for."""
+    """The options of the command line."""
 
     tasks: int
     later: int
@@ -35,7 +35,7 @@ class Options:
 
 @dataclass
 class Life:
-    """The parts that run, and what was measured so far."""
+    """The running parts, and the measurements so far."""
 
     options: Options
     studio: LabelStudio
@@ -51,7 +51,7 @@ class Life:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[dict[str, Any]]:
-        """A part of the life: its seconds, memory and load, beside what the part adds itself."""
+        """Measure the seconds, memory and load of a phase; the caller adds to the yielded row."""
         row: dict[str, Any] = {}
         self.memory.reset()
         began = time.monotonic()
@@ -67,7 +67,7 @@ class Life:
             self.journal.add(name, row)
 
     def waited(self, name: str) -> dict[str, Any]:
-        """What annotators waited for `next` and Submit in a phase."""
+        """The annotators' waits for `next` and Submit in a phase."""
         began, ended = self.spans[name]
         served = [
             s for person in self.annotators for s in person.served if began <= s.asked < ended
@@ -85,7 +85,7 @@ class Life:
         return str(self.client.project(self.project)["model_version"] or "")
 
     def annotate(self, pause: float, most: int | None = None) -> Annotator:
-        """Another annotator at work, with an account of their own."""
+        """Start another annotator, with a new account."""
         name = f"person{len(self.annotators) + 1}"
         login = self.studio.create_user(f"{name}@demo.example")
         person = Annotator(

@@ -1,4 +1,4 @@
-"""What `benchmarks.uploads` measures with: requests, memory of process trees, a journal."""
+"""The instruments of `benchmarks.uploads`: requests, memory of process trees, a journal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 
 LINE = re.compile(r"(.+): (\d{3}) in ([\d.]+) s, (\d+) bytes sent, (\d+) received")
-"""What `backend.label_studio.http` logs for each request at DEBUG."""
-FAMILY_PAUSE = 0.5  # seconds between two looks at the memory
+"""The line that `backend.label_studio.http` logs for each request at DEBUG."""
+MEMORY_SECONDS = 0.5  # between two readings of the memory
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Request:
 
 
 def parse_request(message: str) -> Request | None:
-    """The request that a log line tells of; numbers in its words become N."""
+    """The request of a log line, None for another line; numbers in its words become N."""
     found = LINE.fullmatch(message)
     if found is None:
         return None
@@ -59,7 +59,7 @@ def requests_of_log(path: Path) -> list[Request]:
 
 
 def summary(requests: Iterable[Request]) -> list[dict[str, Any]]:
-    """One row for each kind of request, the costliest first; MB are 10^6 bytes."""
+    """One row for each kind of request, by falling total time; MB are 10^6 bytes."""
     kinds: dict[str, list[Request]] = {}
     for request in requests:
         kinds.setdefault(request.what, []).append(request)
@@ -87,7 +87,7 @@ class Recorder(logging.Handler):
         self.requests: list[Request] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the line if it tells of a request of this thread's client."""
+        """Keep the request of the log line, if it has one."""
         request = parse_request(record.getMessage())
         if request is not None:
             self.requests.append(request)
@@ -95,7 +95,7 @@ class Recorder(logging.Handler):
 
 @contextmanager
 def recorded() -> Iterator[list[Request]]:
-    """The requests that clients of this process make meanwhile."""
+    """Yield a list that receives the requests of this process within the block."""
     recorder, log = Recorder(), logging.getLogger("backend.label_studio.http")
     before, spread = log.level, log.propagate
     log.addHandler(recorder)
@@ -110,7 +110,7 @@ def recorded() -> Iterator[list[Request]]:
 
 
 def tree_rss(process: psutil.Process) -> int:
-    """Resident bytes of a process and all its descendants; pages they share count for each."""
+    """Resident bytes of a process and its descendants; shared pages count for each process."""
     total = 0
     try:
         family = [process, *process.children(recursive=True)]
@@ -125,23 +125,23 @@ def tree_rss(process: psutil.Process) -> int:
 
 
 class Memory:
-    """Looks at process trees twice a second; the peak of each since `reset`, in MB."""
+    """Reads the memory of process trees twice a second and keeps the peaks since `reset`."""
 
     def __init__(self, trees: Callable[[], dict[str, psutil.Process]]) -> None:
         self._trees, self._peaks = trees, dict[str, int]()
         self._lock, self._over = threading.Lock(), threading.Event()
-        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="memory", daemon=True)
         self._thread.start()
 
-    def _look(self) -> None:
-        while not self._over.wait(FAMILY_PAUSE):
+    def _read(self) -> None:
+        while not self._over.wait(MEMORY_SECONDS):
             for name, process in self._trees().items():
                 size = tree_rss(process)
                 with self._lock:
                     self._peaks[name] = max(size, self._peaks.get(name, 0))
 
     def reset(self) -> dict[str, float]:
-        """The peaks so far; the next ones begin now."""
+        """The peaks since the last call, in MB (10^6 bytes), by tree."""
         with self._lock:
             found, self._peaks = self._peaks, {}
         return {name: round(size / 1e6, 1) for name, size in sorted(found.items())}
@@ -154,14 +154,14 @@ class Memory:
 
 @dataclass
 class Journal:
-    """Rows as they come: to a file, one JSON line each, so that a killed run keeps what it had."""
+    """Appends each row to a file at once, as a JSON line, so that a killed run keeps its rows."""
 
     path: Path
     say: Callable[[str], None]
     rows: dict[str, Any] = field(default_factory=dict)
 
     def add(self, name: str, row: Any) -> None:
-        """Keep a row, on disk at once."""
+        """Add a row, in memory and on disk."""
         self.rows[name] = row
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"at": round(time.time(), 1), "name": name, "row": row}) + "\n")
@@ -171,7 +171,7 @@ class Journal:
 
 
 def waits(seconds: Sequence[float]) -> dict[str, float]:
-    """Median, 90th percentile, largest and number of some waiting times, s."""
+    """Median, 90th percentile, maximum and number of waiting times, seconds."""
     if not seconds:
         return {"count": 0}
     ordered = sorted(seconds)
@@ -184,7 +184,7 @@ def waits(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a Markdown table; the keys of the first are its columns."""
+    """A Markdown table of the rows; the keys of the first row are the columns."""
     if not rows:
         return ""
     columns = list(rows[0])

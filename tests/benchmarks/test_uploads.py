@@ -127,7 +127,7 @@ def test_rows_are_on_disk_at_once(tmp_path):
 
 
 def test_memory_counts_children_and_keeps_the_peak(monkeypatch):
-    monkeypatch.setattr(uploads_record, "FAMILY_PAUSE", 0.02)
+    monkeypatch.setattr(uploads_record, "MEMORY_SECONDS", 0.02)
     code = "import time; block = bytearray(60_000_000); time.sleep(0.5); del block; time.sleep(60)"
     inner = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {code!r}])"
     with psutil.Popen([sys.executable, "-S", "-c", inner]) as process:
