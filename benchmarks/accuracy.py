@@ -44,7 +44,7 @@ def is_test(file_name: str) -> bool:
 def seconds_per_step(samples: CocoSamples, labels: LabelMap, recipe: Recipe) -> float:
     """CPU seconds of a step, first reading of the images included."""
     marks: list[float] = []
-    short = dataclasses.replace(recipe, steps=CALIBRATION_STEPS, judge_every=0)
+    short = dataclasses.replace(recipe, steps=CALIBRATION_STEPS, evaluate_every=0)
     train(samples, labels, short, seed=0, progress=lambda _: marks.append(time.process_time()))
     return (marks[-1] - marks[3]) / (len(marks) - 4)
 
@@ -52,7 +52,7 @@ def seconds_per_step(samples: CocoSamples, labels: LabelMap, recipe: Recipe) -> 
 def run(
     train_on: CocoSamples, test: CocoSamples, labels: LabelMap, recipe: Recipe, seed: int
 ) -> dict[str, object]:
-    """Train and judge once."""
+    """Train and evaluate once."""
     cpu, wall = time.process_time(), time.monotonic()
     waiting: list[float] = []
     detector = train(
@@ -108,7 +108,7 @@ def main() -> None:
     curve = []
     for minutes in lengths:
         steps = recipe.steps if minutes is None else max(1, int(minutes * 60 / per_step))
-        chosen = dataclasses.replace(recipe, steps=steps, judge_every=0)
+        chosen = dataclasses.replace(recipe, steps=steps, evaluate_every=0)
         runs = []
         for seed in range(options.seeds):
             runs.append(run(train_on, test, labels, chosen, seed))

@@ -27,7 +27,8 @@ from taudis.data.coco import CocoSamples, load_coco
 from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
 from taudis.detector.mask_rcnn import Detector
 from taudis.evaluation import thresholds
-from taudis.evaluation.metrics import Judged, judge
+from taudis.evaluation.matching import EvaluatedImage
+from taudis.evaluation.metrics import metrics_of
 from taudis.evaluation.thresholds import Savings, choose_thresholds
 from taudis.evaluation.visible import distinct, thresholds_for, without_specks
 from taudis.training.recipes import choose
@@ -70,16 +71,16 @@ def look(detector: Detector, samples: CocoSamples) -> Seen:
     return [(target, detector.detect([image])[0]) for image, target in pairs]
 
 
-def after(seen: Seen, rule: Rule) -> list[Judged]:
+def after(seen: Seen, rule: Rule) -> list[EvaluatedImage]:
     """The images as a rule leaves them."""
     return [
-        Judged.of(target, dataclasses.replace(found, instances=rule(found.instances)))
+        EvaluatedImage.of(target, dataclasses.replace(found, instances=rule(found.instances)))
         for target, found in seen
     ]
 
 
 def few_images(
-    validation: list[Judged], test: Savings, labels: LabelMap, prior: float
+    validation: list[EvaluatedImage], test: Savings, labels: LabelMap, prior: float
 ) -> dict[str, float]:
     """Mean and worst cost of thresholds that were chosen on FEW validation images."""
     rng, costs, usual = np.random.default_rng(0), [], thresholds.PRIOR
@@ -104,8 +105,8 @@ def figures(labels: LabelMap, validation: Seen, test: Seen) -> dict[str, object]
     k = len(labels)
     result: dict[str, object] = {"images": len(test)}
     for name, rule in rules.items():
-        judged, tested = after(validation, rule), after(test, rule)
-        found, savings = Savings.of(judged, k), Savings.of(tested, k)
+        chosen_on, tested = after(validation, rule), after(test, rule)
+        found, savings = Savings.of(chosen_on, k), Savings.of(tested, k)
         chosen = choose_thresholds(found, labels)
         at = thresholds_for(labels, chosen)
         if name == "a":
@@ -117,10 +118,10 @@ def figures(labels: LabelMap, validation: Seen, test: Seen) -> dict[str, object]
             float((savings.scores >= at[savings.labels - 1]).sum() / len(test)), 1
         )
         result[f"detections_{name}"] = round(len(savings.scores) / len(test), 1)
-        result[f"map50_{name}"] = round(judge(tested, labels, limit=400, bootstrap=1).map50, 4)
+        result[f"map50_{name}"] = round(metrics_of(tested, labels, limit=400, bootstrap=1).map50, 4)
     result["thresholds"] = chosen
-    result["few"] = few_images(judged, savings, labels, thresholds.PRIOR)
-    result["few_no_prior"] = few_images(judged, savings, labels, 1e-9)
+    result["few"] = few_images(chosen_on, savings, labels, thresholds.PRIOR)
+    result["few_no_prior"] = few_images(chosen_on, savings, labels, 1e-9)
     return result
 
 

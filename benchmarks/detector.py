@@ -32,9 +32,9 @@ from demo.pictures import generate, held_out
 from taudis.data.coco import CocoSamples, encode, load_coco
 from taudis.detector.mask_rcnn import Detector, to_tensor
 from taudis.detector.pasting import pasted_masks
+from taudis.evaluation.matching import EvaluatedImage
 from taudis.evaluation.metrics import (
     COCO_DETECTIONS,
-    Judged,
     coco_dicts,
     coco_precision,
     evaluate,
@@ -147,9 +147,9 @@ def pool(detector: Detector, images: list[Image]) -> dict[str, object]:
 # --- evaluation ---------------------------------------------------------------------------------
 
 
-def by_pycocotools(judged: list[Judged], labels: int) -> FloatArray:
+def by_pycocotools(images: list[EvaluatedImage], labels: int) -> FloatArray:
     """Pycocotools' precision [10,101,K] of the same truth and detections."""
-    truth, found = coco_dicts(judged, labels)
+    truth, found = coco_dicts(images, labels)
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO()
         gt.dataset = {**truth, "info": {}}
@@ -164,10 +164,10 @@ def by_pycocotools(judged: list[Judged], labels: int) -> FloatArray:
 FIELDS = ("true_labels", "labels")
 
 
-def dense_set(images: int = 100, instances: int = 40, size: int = 256) -> list[Judged]:
+def dense_set(images: int = 100, instances: int = 40, size: int = 256) -> list[EvaluatedImage]:
     """Images as dense as nuclei: discs of three labels; detections are moved copies and junk."""
     rng = np.random.default_rng(0)
-    judged = []
+    made = []
     for _ in range(images):
         labels = rng.integers(1, 4, instances)
         places = rng.integers(12, size - 12, (instances, 2))
@@ -179,8 +179,8 @@ def dense_set(images: int = 100, instances: int = 40, size: int = 256) -> list[J
         ])  # fmt: skip
         wrong = rng.random(len(found)) < 0.2
         truth = Target.from_masks(masks, labels)
-        judged.append(
-            Judged(
+        made.append(
+            EvaluatedImage(
                 (size, size),
                 truth.labels,
                 [encode(mask) for mask in truth.masks],
@@ -190,7 +190,7 @@ def dense_set(images: int = 100, instances: int = 40, size: int = 256) -> list[J
                 [encode(mask) for mask in found],
             )
         )
-    return judged
+    return made
 
 
 def _disc(size: int, y: int, x: int, radius: int) -> np.ndarray:
@@ -203,22 +203,22 @@ def evaluation(detector: Detector, held: CocoSamples) -> dict[str, object]:
     sparse = []
     for row in range(len(held)):
         image, target = held[row]
-        sparse.append(Judged.of(target, detector.detect([image])[0]))
+        sparse.append(EvaluatedImage.of(target, detector.detect([image])[0]))
     result: dict[str, object] = {}
-    for name, judged, labels in (
+    for name, images, labels in (
         ("", dense_set(), 3),
         ("_sparse", sparse, len(detector.label_map)),
     ):
         ours, theirs = (
-            lambda judged=judged, labels=labels: coco_precision(judged, labels, COCO_DETECTIONS),
-            lambda judged=judged, labels=labels: by_pycocotools(judged, labels),
+            lambda images=images, labels=labels: coco_precision(images, labels, COCO_DETECTIONS),
+            lambda images=images, labels=labels: by_pycocotools(images, labels),
         )
         spent = seconds({"ours": ours, "theirs": theirs}, rounds=5)
-        counts = [f"{np.mean([len(getattr(j, f)) for j in judged]):.0f}" for f in FIELDS]
+        counts = [f"{np.mean([len(getattr(image, f)) for image in images]):.0f}" for f in FIELDS]
         result |= {
             f"eval_speedup{name}": ratio(spent, "theirs", "ours"),
             f"eval_max_diff{name}": float(np.abs(ours() - theirs()).max()),
-            f"eval_set{name}": f"{len(judged)} images of {counts[0]} instances, {counts[1]} found",
+            f"eval_set{name}": f"{len(images)} images of {counts[0]} instances, {counts[1]} found",
         }
     return result
 
@@ -228,7 +228,7 @@ def evaluation(detector: Detector, held: CocoSamples) -> dict[str, object]:
 
 def training(samples: CocoSamples, labels: LabelMap) -> dict[str, object]:
     """CPU milliseconds an image and step, in float32 and as tuned; waiting for data."""
-    short = dataclasses.replace(Recipe.cpu(len(samples)), steps=40, judge_every=0)
+    short = dataclasses.replace(Recipe.cpu(len(samples)), steps=40, evaluate_every=0)
 
     def run(precision: str) -> tuple[float, float]:
         marks: list[float] = []
@@ -259,7 +259,7 @@ def main() -> None:
         folder = Path(name)
         labels, samples = load_coco(generate(folder, 60, seed=0), folder / "images")
         held = load_coco(held_out(folder / "held", 100), folder / "held/images")[1]
-        recipe = dataclasses.replace(Recipe.cpu(len(samples)), steps=200, judge_every=0)
+        recipe = dataclasses.replace(Recipe.cpu(len(samples)), steps=200, evaluate_every=0)
         detector = train(samples, labels, recipe, seed=0)
         # As a checkpoint is loaded, and as torchvision's users have it.
         detector.model.to(memory_format=torch.contiguous_format)

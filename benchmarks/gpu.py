@@ -30,9 +30,8 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from taudis.detector.architecture import ModelConfig, make_model
 from taudis.detector.mask_rcnn import Detector, to_tensor
-from taudis.training.augment import example
 from taudis.training.recipes import Recipe
-from taudis.training.samples import Loader, Stream
+from taudis.training.samples import Loader, Stream, example
 from taudis.training.train import _Trainer
 from taudis.training.training_state import TrainingState
 from taudis.types import Image, LabelMap, Target

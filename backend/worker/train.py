@@ -26,10 +26,11 @@ from taudis.detector.checkpoint import amend_card, load_checkpoint, read_card, s
 from taudis.detector.mask_rcnn import Detector
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
-from taudis.evaluation.thresholds import Savings, as_shown, choose_thresholds
+from taudis.evaluation.matching import EvaluatedImage
+from taudis.evaluation.thresholds import Savings, choose_thresholds, with_visible_masks
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.training.recipes import choose
-from taudis.training.train import Judge, Progress, Recipe, train
+from taudis.training.train import Evaluation, Progress, Recipe, train
 from taudis.types import Detection, LabelMap, Target
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def trained(desk: Desk, round_: Round, report: Report) -> Result:
         weights=desk.settings.weights,
         resume_dir=desk.round_dir(round_) / "training",
         progress=lambda progress: report(_training_progress(progress)),
-        judge=_judge(validation),
+        evaluate=_judge(validation),
     )
     result = {
         "version": version,
@@ -176,7 +177,7 @@ def _check_usable(round_: Round, samples: AnnotatedSamples, left_out: Summary) -
         )
 
 
-def _judge(validation: AnnotatedSamples) -> Judge | None:
+def _judge(validation: AnnotatedSamples) -> Evaluation | None:
     """mAP50 on the first LOOKED_AT validation images; None where there is none yet."""
     if not len(validation):
         return None
@@ -267,10 +268,10 @@ def _measured(
     The second are the score thresholds by label, and what correcting what they show costs beside
     drawing everything, both in drawings an image (`taudis.evaluation.thresholds`).
     """
-    seen: list[evaluation.Judged] = []
+    seen: list[EvaluatedImage] = []
 
     def keep(target: Target, detection: Detection) -> None:
-        seen.append(as_shown(target, detection))
+        seen.append(with_visible_masks(target, detection))
 
     metrics = evaluation.evaluate(detector, samples, seed=seed, on_image=keep)
     found, labels = Savings.of(seen, len(detector.label_map)), detector.label_map

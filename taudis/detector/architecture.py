@@ -115,7 +115,7 @@ class ModelConfig:
 class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's transform with the working size of the config.
 
-    Training images arrive at their working size already (taudis.training.augment), so nothing is
+    Training images arrive at their working size already (taudis.training.samples), so nothing is
     resized then; elsewhere an image thinner than a pixel after scaling keeps one pixel.
     """
 

@@ -1,20 +1,29 @@
-"""Two detectors on the same images: how much better one is, with a paired bootstrap interval.
+"""Compares two detectors on the same images: the difference in mAP50, with a bootstrap interval.
 
-Both are weighed on the same resamples of the images. What makes an image hard for both cancels, so
-the interval of the difference is narrower than two intervals side by side suggest.
+Each resample of the images is used for both detectors (a paired bootstrap). Images that are hard
+for both then change both figures alike, so the interval of the difference is narrower than the
+intervals of the two figures.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from taudis.detector.mask_rcnn import Detector
 from taudis.errors import DataError
-from taudis.evaluation.metrics import COCO_DETECTIONS, Judged, Metrics, _map50, _matches, judge
-from taudis.training.train import Samples
+from taudis.evaluation.matching import EvaluatedImage
+from taudis.evaluation.metrics import (
+    COCO_DETECTIONS,
+    Metrics,
+    label_matches,
+    metrics_of,
+    weighted_map50,
+)
+from taudis.training.samples import Samples
 from taudis.types import FloatArray, LabelMap
 
 RESAMPLES = 1000
@@ -58,26 +67,26 @@ def compare(
             f"Expected detectors of the same labels, got {list(a.label_map.names)} and"
             f" {list(b.label_map.names)}."
         )
-    both: tuple[list[Judged], list[Judged]] = ([], [])
+    both: tuple[list[EvaluatedImage], list[EvaluatedImage]] = ([], [])
     for row in range(len(samples)):
         image, target = samples[row]  # each is read once
-        for detector, judged in zip((a, b), both, strict=True):
-            judged.append(Judged.of(target, detector.detect([image])[0]))
+        for detector, images in zip((a, b), both, strict=True):
+            images.append(EvaluatedImage.of(target, detector.detect([image])[0]))
     limit = max(COCO_DETECTIONS, *(d.config.detections_per_image for d in (a, b)))
-    return compare_judged(*both, a.label_map, limit=limit, seed=seed, bootstrap=bootstrap)
+    return compare_images(*both, a.label_map, limit=limit, seed=seed, bootstrap=bootstrap)
 
 
-def compare_judged(
-    a: list[Judged],
-    b: list[Judged],
+def compare_images(
+    a: Sequence[EvaluatedImage],
+    b: Sequence[EvaluatedImage],
     label_map: LabelMap,
     *,
     limit: int = COCO_DETECTIONS,
     seed: int = 0,
     bootstrap: int = RESAMPLES,
 ) -> Comparison:
-    """The comparison of the same images, in the same order, that went through both detectors."""
-    of_a, of_b = (judge(one, label_map, limit=limit, seed=seed) for one in (a, b))
+    """The comparison of the same images, in the same order, with the detections of A and of B."""
+    of_a, of_b = (metrics_of(one, label_map, limit=limit, seed=seed) for one in (a, b))
     if not of_a.instances:
         return Comparison(of_a, of_b, math.nan, (math.nan, math.nan))
     rng = np.random.default_rng(seed)
@@ -89,8 +98,8 @@ def compare_judged(
 
 
 def _resampled(
-    judged: list[Judged], label_map: LabelMap, limit: int, draws: FloatArray
+    images: Sequence[EvaluatedImage], label_map: LabelMap, limit: int, draws: FloatArray
 ) -> FloatArray:
     """map50 under each row of image weights `draws` [resamples,I]."""
-    matches = [_matches(judged, label, limit) for label in range(1, len(label_map) + 1)]
-    return np.array([_map50(matches, draw) for draw in draws])
+    matches = label_matches(images, label_map, limit)
+    return np.array([weighted_map50(matches, draw) for draw in draws])

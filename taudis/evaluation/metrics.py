@@ -1,14 +1,15 @@
-"""mAP50 and mAP of masks by the COCO protocol, with a bootstrap interval over images.
+"""How good a detector is: mAP50, mAP and the confusion matrix of masks on labelled images.
 
-The figures are faster-coco-eval's, which equal pycocotools'. The interval matches each image once
-at IoU 0.5 and then only weighs images, so that a hundred resamples cost less than the figures.
+mAP50 and mAP follow the COCO protocol; faster-coco-eval computes them, and the tests compare them
+with pycocotools. The interval of mAP50 comes from resampling the images (bootstrap): each image is
+matched once, and a resample only gives the images other weights.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,19 +19,19 @@ from faster_coco_eval import mask as rle_tools
 
 from taudis.detector.mask_rcnn import Detector
 from taudis.errors import DataError
-from taudis.evaluation.confusion import confusion
-from taudis.evaluation.matching import Judged
+from taudis.evaluation.matching import NONE, EvaluatedImage, match
 from taudis.training.samples import Samples
 from taudis.types import BoolArray, Detection, FloatArray, IntArray, LabelMap, Target
-
-__all__ = ["COCO_DETECTIONS", "Judged", "Metrics", "evaluate", "judge", "worse_beyond_interval"]
 
 logger = logging.getLogger(__name__)
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Recall thresholds of COCO's interpolated precision."""
 COCO_DETECTIONS = 100
-"""Detections per image and label that COCO counts; more where the model is set to give more."""
+"""Detections of an image that COCO counts for each label. A model that is set to give more is
+evaluated with its own number."""
+CONFIDENT = 0.5
+"""Lowest score of a detection in the confusion matrix: with a lower one it is rarely visible."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,7 @@ class Metrics:
     interval: tuple[float, float]  # bootstrap 95 % of map50 over images
     images: int
     instances: int  # crowds not counted
-    confusion: tuple[
-        tuple[int, ...], ...
-    ] = ()  # [K+1,K+1], taudis.evaluation.confusion; () if unknown
+    confusion: tuple[tuple[int, ...], ...] = ()  # [K+1,K+1] see `confusion`; () without truth
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold: NaN becomes None."""
@@ -63,7 +62,7 @@ class Metrics:
                 (_with_nan(low), _with_nan(high)),
                 int(values["images"]),
                 int(values["instances"]),
-                tuple(tuple(int(n) for n in row) for row in values.get("confusion", ())),
+                tuple(tuple(int(n) for n in row) for row in values["confusion"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"Metrics: expected what to_dict gave, got {values!r}.") from error
@@ -97,46 +96,46 @@ def evaluate(
     bootstrap: int = 100,
     on_image: Callable[[Target, Detection], None] | None = None,
 ) -> Metrics:
-    """Judge a detector on labelled images. An empty set gives NaN figures and images = 0.
+    """Evaluate a detector on labelled images. No images give NaN figures and images = 0.
 
     `bootstrap` resamples of the images make the interval; `seed` draws them; `on_image` gets
     each image's truth and detections as they pass. Raises DataError for a broken sample.
     """
-    judged = []
+    images = []
     for row in range(len(samples)):
         image, target = samples[row]
         detection = detector.detect([image])[0]
-        judged.append(Judged.of(target, detection))
+        images.append(EvaluatedImage.of(target, detection))
         if on_image is not None:
             on_image(target, detection)
     limit = max(COCO_DETECTIONS, detector.config.detections_per_image)
-    return judge(judged, detector.label_map, limit=limit, seed=seed, bootstrap=bootstrap)
+    return metrics_of(images, detector.label_map, limit=limit, seed=seed, bootstrap=bootstrap)
 
 
-def judge(
-    judged: list[Judged],
+def metrics_of(
+    images: Sequence[EvaluatedImage],
     label_map: LabelMap,
     *,
     limit: int = COCO_DETECTIONS,
     seed: int = 0,
     bootstrap: int = 100,
 ) -> Metrics:
-    """The metrics of images that went through the detector; `limit` detections a label count."""
-    instances = sum(int((~image.iscrowd).sum()) for image in judged)
+    """The metrics of evaluated images; at most `limit` detections of a label count in an image."""
+    instances = sum(int((~image.iscrowd).sum()) for image in images)
     if instances == 0:
         nothing = dict.fromkeys(label_map.names, math.nan)
-        return Metrics(math.nan, math.nan, nothing, (math.nan, math.nan), len(judged), 0)
-    precision = coco_precision(judged, len(label_map), limit)  # [T,R,K]
+        return Metrics(math.nan, math.nan, nothing, (math.nan, math.nan), len(images), 0)
+    precision = coco_precision(images, len(label_map), limit)  # [T,R,K]
     per_label = _mean_of_known(precision[0], axis=0)  # [K]
-    matches = [_matches(judged, label, limit) for label in range(1, len(label_map) + 1)]
+    matches = label_matches(images, label_map, limit)
     return Metrics(
         map50=float(np.nanmean(per_label)),
         map=float(np.nanmean(_mean_of_known(precision, axis=(0, 1)))),
         per_label=dict(zip(label_map.names, per_label.tolist(), strict=True)),
-        interval=_interval(matches, len(judged), seed, bootstrap),
-        images=len(judged),
+        interval=_interval(matches, len(images), seed, bootstrap),
+        images=len(images),
         instances=instances,
-        confusion=tuple(map(tuple, confusion(judged, len(label_map)).tolist())),
+        confusion=tuple(map(tuple, confusion(images, len(label_map)).tolist())),
     )
 
 
@@ -149,7 +148,7 @@ def _mean_of_known(precision: FloatArray, axis: int | tuple[int, ...]) -> FloatA
 
 
 def coco_dicts(
-    judged: list[Judged], labels: int
+    images: Sequence[EvaluatedImage], labels: int
 ) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
     """The truth as a COCO file's content and the detections as COCO results; K = `labels`."""
     truth: dict[str, list[dict[str, Any]]] = {
@@ -158,7 +157,7 @@ def coco_dicts(
         "categories": [{"id": label, "name": str(label)} for label in range(1, labels + 1)],
     }
     found = []
-    for number, image in enumerate(judged, start=1):
+    for number, image in enumerate(images, start=1):
         height, width = image.size
         truth["images"].append({"id": number, "height": height, "width": width})
         for label, mask, crowd in zip(
@@ -180,9 +179,9 @@ def coco_dicts(
     return truth, found
 
 
-def coco_precision(judged: list[Judged], labels: int, limit: int) -> FloatArray:
+def coco_precision(images: Sequence[EvaluatedImage], labels: int, limit: int) -> FloatArray:
     """COCO's interpolated precision [10 IoUs, 101 recalls, K labels] over all areas."""
-    truth, found = coco_dicts(judged, labels)
+    truth, found = coco_dicts(images, labels)
     if not found:
         known = {a["category_id"] for a in truth["annotations"] if not a["iscrowd"]}
         columns = [0.0 if label in known else -1.0 for label in range(1, labels + 1)]
@@ -197,59 +196,38 @@ def coco_precision(judged: list[Judged], labels: int, limit: int) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class _Matches:
-    """One label's detections in all images at IoU 0.5, best score first."""
+class LabelMatches:
+    """The counted detections of one label in all images, best score first."""
 
     image: IntArray  # [n] row of the image
-    hit: BoolArray  # [n] whether it found an instance
-    wanted: IntArray  # [I] instances in each image
+    hit: BoolArray  # [n] whether the detection found an object
+    objects: IntArray  # [I] objects in each image, crowd regions not counted
 
 
-def _matches(judged: list[Judged], label: int, limit: int) -> _Matches:
-    images, scores, hits = [], [], []
-    wanted = np.zeros(len(judged), np.int64)
-    for row, image in enumerate(judged):
-        truth = np.flatnonzero(image.true_labels == label)
-        truth = truth[np.argsort(image.iscrowd[truth], kind="stable")]
-        wanted[row] = (~image.iscrowd[truth]).sum()
-        found = np.flatnonzero(image.labels == label)
-        found = found[np.argsort(-image.scores[found], kind="stable")][:limit]
-        outcome = _match_image(image, truth, found)
-        counted = outcome >= 0
-        images.append(np.full(int(counted.sum()), row))
-        scores.append(image.scores[found][counted])
-        hits.append(outcome[counted] == 1)
+def label_matches(
+    images: Sequence[EvaluatedImage], label_map: LabelMap, limit: int
+) -> list[LabelMatches]:
+    """The matches of each label 1..K, with at most `limit` detections of a label in an image."""
+    return [_matches_of(images, label, limit) for label in range(1, len(label_map) + 1)]
+
+
+def _matches_of(images: Sequence[EvaluatedImage], label: int, limit: int) -> LabelMatches:
+    rows, scores, hits = [], [], []
+    objects = np.zeros(len(images), np.int64)
+    for row, image in enumerate(images):
+        matching = match(image, label=label, limit=limit)
+        counted = ~matching.in_crowd
+        objects[row] = ((image.true_labels == label) & ~image.iscrowd).sum()
+        rows.append(np.full(int(counted.sum()), row))
+        scores.append(image.scores[matching.found][counted])
+        hits.append(matching.objects[counted] != NONE)
     best = np.argsort(-np.concatenate(scores), kind="stable")
-    return _Matches(np.concatenate(images)[best], np.concatenate(hits)[best], wanted)
+    return LabelMatches(np.concatenate(rows)[best], np.concatenate(hits)[best], objects)
 
 
-def _match_image(image: Judged, truth: IntArray, found: IntArray) -> IntArray:
-    """COCO's greedy matching at IoU 0.5: 1 a hit, 0 a miss, -1 not counted (in a crowd)."""
-    outcome = np.zeros(len(found), np.int64)
-    if not len(truth) or not len(found):
-        return outcome
-    crowd = image.iscrowd[truth]
-    ious = np.asarray(
-        rle_tools.iou(
-            [image.masks[row] for row in found],
-            [image.true_masks[row] for row in truth],
-            crowd.astype(np.uint8).tolist(),
-        )
-    )  # [n,g]
-    free = np.ones(len(truth), bool)
-    for row, overlap in enumerate(ious):
-        open_ = np.where(free & ~crowd & (overlap >= 0.5), overlap, -1.0)
-        if open_.max() >= 0:  # of equal overlaps COCO takes the last
-            free[len(open_) - 1 - int(np.argmax(open_[::-1]))] = False
-            outcome[row] = 1
-        elif (crowd & (overlap >= 0.5)).any():
-            outcome[row] = -1
-    return outcome
-
-
-def _average_precision(label: _Matches, weights: FloatArray) -> float:
+def _average_precision(label: LabelMatches, weights: FloatArray) -> float:
     """COCO's 101-point average precision with image weights [I]; NaN without instances."""
-    wanted = float(label.wanted @ weights)
+    wanted = float(label.objects @ weights)
     if wanted == 0:
         return math.nan
     weight = weights[label.image]
@@ -260,18 +238,42 @@ def _average_precision(label: _Matches, weights: FloatArray) -> float:
     return float(np.append(precision, 0.0)[at].mean())
 
 
-def _map50(labels: Iterable[_Matches], weights: FloatArray) -> float:
+def weighted_map50(labels: Iterable[LabelMatches], weights: FloatArray) -> float:
+    """map50 where each image counts as often as its weight [I]; NaN without any object."""
     values = np.array([_average_precision(label, weights) for label in labels])
     return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
 
+def confusion(
+    images: Iterable[EvaluatedImage], labels: int, *, score: float = CONFIDENT
+) -> IntArray:
+    """Counts [K+1,K+1] of instances: true label by row, detected label by column. K = `labels`.
+
+    Detections of at least `score` are matched with objects whatever their labels. Row 0 counts
+    detections that found no object, column 0 objects that no detection found. Detections in a crowd
+    region are not counted.
+    """
+    counts = np.zeros((labels + 1, labels + 1), np.int64)
+    for image in images:
+        matching = match(image, score=score)
+        hit, found_labels = matching.objects != NONE, image.labels[matching.found]
+        true = np.zeros(len(hit), np.int64)
+        true[hit] = image.true_labels[matching.objects[hit]]
+        counted = ~matching.in_crowd
+        np.add.at(counts, (true[counted], found_labels[counted]), 1)
+        missed = ~image.iscrowd
+        missed[matching.objects[hit]] = False
+        counts[:, 0] += np.bincount(image.true_labels[missed], minlength=labels + 1)
+    return counts
+
+
 def _interval(
-    labels: list[_Matches], images: int, seed: int, bootstrap: int
+    labels: list[LabelMatches], images: int, seed: int, bootstrap: int
 ) -> tuple[float, float]:
     """The 2.5 and 97.5 % quantiles of map50 when the images are drawn anew, with replacement."""
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(images, np.full(images, 1 / images), size=bootstrap)
-    values = np.array([_map50(labels, draw.astype(np.float64)) for draw in draws])
+    values = np.array([weighted_map50(labels, draw.astype(np.float64)) for draw in draws])
     if not np.isfinite(values).any():
         return math.nan, math.nan
     low, high = np.nanquantile(values, [0.025, 0.975])

@@ -1,9 +1,9 @@
-"""Which detections a person is shown: sure enough for their label, one an object, without specks.
+"""Which detections become visible as pre-annotations.
 
-The selection works on every detection (T_F). Pre-annotations are fewer: what costs more to delete
-than it saves in drawing stays hidden (`taudis.evaluation.thresholds` chooses the thresholds), a
-second mask on the same object goes, and so do the islands that a weak model scatters beside an
-object. Nothing here needs torch. Letters: n detections, K labels, M mask side.
+The selection uses every detection. Pre-annotations are fewer: the score must reach the threshold of
+the label (`taudis.evaluation.thresholds` chooses it), a second mask on the same object is dropped,
+and so are the small islands that a weak model scatters beside an object. Nothing here needs torch.
+Letters: n detections, K labels, M mask side.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from taudis.errors import DataError
 from taudis.types import BoolArray, FloatArray, Instances, IntArray, LabelMap
 
 DEFAULT_THRESHOLD = 0.5
-"""Score from which a detection is shown where no validation image could tell."""
+"""Lowest score of a visible detection where no validation image decides."""
 SAME_LABEL_IOU = 0.5
-"""Mask IoU from which two detections of one label are one object (box NMS has seen the boxes)."""
+"""Mask IoU from which two detections of one label are one object. (The model has already dropped
+boxes that overlap too much.)"""
 OTHER_LABEL_IOU = 0.8
-"""The same for two labels: high, since a window may well fill its balcony, or a sign its board."""
+"""The same for two labels: high, because a window may fill most of its balcony."""
 SPECK_PX = 4
-"""Masks and islands under this many pixels are dropped,"""
+"""Masks and islands with fewer pixels are dropped."""
 ISLAND_SHARE = 0.01
-"""and islands under this share of their instance's area."""
+"""Islands with a smaller share of their instance's area are dropped."""
 MASK_THRESHOLD = 0.5
 CARD_KEY = "score_thresholds"
-"""Key of a checkpoint's card under which its chosen thresholds lie, by label name."""
+"""Key of a checkpoint's card for the chosen thresholds, by label name."""
 GRID = 48  # sample points a side where two masks are compared: IoU to about 0.02
 
 
@@ -46,8 +47,8 @@ def thresholds_for(
     return np.array([chosen.get(name, DEFAULT_THRESHOLD) for name in label_map.names], np.float64)
 
 
-def shown(instances: Instances, thresholds: FloatArray) -> Instances:
-    """The detections of one image that are shown, best score first, their masks without islands.
+def visible(instances: Instances, thresholds: FloatArray) -> Instances:
+    """The visible detections of one image, best score first, their masks without islands.
 
     `thresholds` [K] are scores by label, inclusive. Without masks the scores alone decide.
     """
@@ -57,11 +58,11 @@ def shown(instances: Instances, thresholds: FloatArray) -> Instances:
 
 
 def without_specks(instances: Instances) -> Instances:
-    """Masks without their islands, and without the masks of fewer than SPECK_PX pixels.
+    """Instances whose masks lost their islands, without those of fewer than SPECK_PX pixels.
 
     An island is a part (8-connected) beside the largest one, of under SPECK_PX pixels or under
-    ISLAND_SHARE of the mask. Sizes are counted in the mask's own cells, so that this costs the same
-    for every image size; the pixels of what stays do not change.
+    ISLAND_SHARE of the mask. Sizes are counted in cells of the model's mask, so that the time does
+    not depend on the size of the image. The pixels that stay do not change.
     """
     probs = _masks_of(instances)
     cell_px = _areas(instances.boxes) / max(probs.shape[1] * probs.shape[2], 1)
@@ -89,8 +90,8 @@ def _largest_parts(probs: FloatArray, cell_px: float) -> FloatArray:
 def distinct(instances: Instances) -> Instances:
     """One detection an object, best score first: greedy non-maximum suppression by masks.
 
-    A detection goes if its mask overlaps that of a surer one by an IoU of SAME_LABEL_IOU, or of
-    OTHER_LABEL_IOU where the labels differ: nested objects of different labels both stay.
+    A detection is dropped if its mask overlaps that of a better one by an IoU of SAME_LABEL_IOU, or
+    of OTHER_LABEL_IOU where the labels differ: nested objects of different labels both stay.
     """
     rows = instances.filter(np.argsort(-instances.scores, kind="stable"))
     probs, areas = _masks_of(rows), _mask_areas(rows)
@@ -108,9 +109,9 @@ def _limit(a: IntArray, b: IntArray) -> FloatArray:
 
 
 def _candidates(rows: Instances, areas: FloatArray) -> IntArray:
-    """Pairs [p,2] (better, worse), best first, whose boxes and areas allow the IoU that is asked.
+    """Pairs [p,2] (better, worse), best first, whose IoU can reach the limit.
 
-    No IoU is larger than the boxes' intersection over the larger mask's area.
+    An IoU is at most the intersection of the boxes divided by the area of the larger mask.
     """
     low = np.maximum(rows.boxes[:, None, :2], rows.boxes[None, :, :2])
     high = np.minimum(rows.boxes[:, None, 2:], rows.boxes[None, :, 2:])
@@ -121,7 +122,7 @@ def _candidates(rows: Instances, areas: FloatArray) -> IntArray:
 
 
 def _mask_areas(rows: Instances) -> FloatArray:
-    """The masks' areas [n] px, by the sample points that overlaps are measured with."""
+    """The masks' areas [n] px, from the same sample points as the overlaps."""
     pairs = zip(_masks_of(rows), rows.boxes, strict=True)
     share = [_inside(probs, box, box).mean() for probs, box in pairs]
     return np.array(share, np.float64).reshape(-1) * _areas(rows.boxes)
@@ -135,9 +136,9 @@ def _overlap(probs: FloatArray, boxes: FloatArray) -> float:
 
 
 def _inside(probs: FloatArray, box: FloatArray, window: FloatArray) -> BoolArray:
-    """Where a mask [M,M] in its box covers the GRID x GRID points of a window (xyxy px).
+    """Which of the GRID x GRID points of a window (xyxy px) a mask [M,M] in its box covers.
 
-    Bilinear with zeros around, as torchvision pastes masks.
+    Samples the mask at those points alone, bilinear with zeros around it.
     """
     at = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
     sides, spans = np.maximum(box[2:] - box[:2], 1e-6), window[2:] - window[:2]
@@ -154,5 +155,5 @@ def _areas(boxes: FloatArray) -> FloatArray:
 
 def _masks_of(instances: Instances) -> FloatArray:
     if instances.mask_probs is None:
-        raise DataError("Instances.mask_probs: expected masks, since they are what is shown.")
+        raise DataError("Instances.mask_probs: expected masks, since they become visible.")
     return instances.mask_probs

@@ -40,8 +40,8 @@ class Recipe:
     clip: float = 5.0  # gradient norm
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
     checkpoint_every: int = 100  # steps a killed worker repeats at most
-    judge_every: int = 0  # steps between looks at the validation split; 0: it is not looked at
-    patience: int = 3  # looks without a better mAP50 after which training ends early
+    evaluate_every: int = 0  # steps between evaluations on the validation split; 0: none
+    patience: int = 3  # evaluations without a better mAP50 before training ends early
 
     @classmethod
     def cpu(cls, labelled: int | None = None) -> Recipe:
@@ -52,7 +52,7 @@ class Recipe:
         """
         count = 60 if labelled is None else labelled
         steps = max(1, min(40 + 5 * count, 274 + count // 2, 900))
-        return cls(name="cpu", steps=steps).judged(5)
+        return cls(name="cpu", steps=steps).evaluated(5)
 
     @classmethod
     def small(cls, labelled: int | None = None) -> Recipe:
@@ -73,7 +73,7 @@ class Recipe:
             balance=0.1,
             warmup=200,
             checkpoint_every=200,
-        ).judged()
+        ).evaluated()
 
     @classmethod
     def paper(cls) -> Recipe:
@@ -95,9 +95,9 @@ class Recipe:
             checkpoint_every=500,
         )
 
-    def judged(self, looks: int = 10) -> Recipe:
-        """With `looks` looks at the validation split over the whole training."""
-        return replace(self, judge_every=max(1, self.steps // looks))
+    def evaluated(self, times: int = 10) -> Recipe:
+        """The recipe with `times` evaluations on the validation split over the whole training."""
+        return replace(self, evaluate_every=max(1, self.steps // times))
 
     def for_objects(self, share: float, side: float) -> Recipe:
         """Whole images, at WHOLE_SIZE px at most, where a crop would cut typical objects.

@@ -26,7 +26,7 @@ from taudis.training.samples import Loader, Samples, Stream
 from taudis.training.training_state import TrainingState, identity_of, load_state, save_state
 from taudis.types import LabelMap
 
-__all__ = ["Judge", "Progress", "Recipe", "Samples", "train", "uses_bf16"]
+__all__ = ["Evaluation", "Progress", "Recipe", "Samples", "train", "uses_bf16"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Progress:
     images_per_s: float  # of this process, since it started or resumed
     eta_s: float
     waiting: float = 0.0  # share of that time in which a step waited for its examples, 0..1
-    best: float | None = None  # best look at the validation split so far
+    best: float | None = None  # best evaluation on the validation split so far
 
 
 def uses_bf16(precision: str, device: str) -> bool:
@@ -128,8 +128,8 @@ def _check(samples: Samples, recipe: Recipe, seed: int) -> None:
         raise TrainingError(f"seed: expected 0 or more, got {seed}.")
 
 
-Judge = Callable[[Detector], float]
-"""Says how good a detector is on the validation split; higher is better, NaN: nobody knows."""
+Evaluation = Callable[[Detector], float]
+"""A detector's figure on the validation split; higher is better, NaN without validation images."""
 
 
 def train(
@@ -142,7 +142,7 @@ def train(
     resume_dir: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
-    judge: Judge | None = None,
+    evaluate: Evaluation | None = None,
     device: str | None = None,
 ) -> Detector:
     """Train a detector on labelled images; images without instances are true negatives.
@@ -151,9 +151,10 @@ def train(
     seed, recipe, labels, weights and sample count goes on from it. It stays when training ends, so
     that a run killed before its detector was saved need not start anew: `clear_states` removes it.
     `progress` is called after each step. When `stop` answers True the state is kept and
-    TrainingStopped is raised. With `judge` and a recipe that looks (`judge_every`), the detector is
-    judged from the middle of the training on, training ends early after `patience` looks without a
-    better one, and the best detector is the result. `device`: None takes a GPU where there is one.
+    TrainingStopped is raised. With `evaluate` and a recipe with `evaluate_every`, the detector is
+    evaluated from the middle of the training on. Training ends early after `patience` evaluations
+    without a better figure, and the best detector is the result. `device`: None takes a GPU where
+    there is one.
 
     Raises TrainingError without samples, on a loss that is not finite, or when memory is short at
     batch 1; DataError for a broken sample; WeightsError for initial weights.
@@ -169,7 +170,7 @@ def train(
         Loader(stream, last=recipe.steps * recipe.batch, workers=4 if gpu else 1) as loader,
     ):
         identity = identity_of(recipe, label_map, seed, weights, len(samples))
-        run = _Run(_Trainer(detector, recipe, seed), loader, identity, resume_dir, judge)
+        run = _Run(_Trainer(detector, recipe, seed), loader, identity, resume_dir, evaluate)
         run.resume()
         run.finish(progress, stop)
     model.eval()
@@ -185,10 +186,10 @@ class _Run:
         loader: Loader,
         identity: str,
         resume_dir: Path | None,
-        judge: Judge | None,
+        evaluate: Evaluation | None,
     ) -> None:
         self.trainer, self.loader, self.recipe = trainer, loader, trainer.recipe
-        self.identity, self.resume_dir, self.judge = identity, resume_dir, judge
+        self.identity, self.resume_dir, self.evaluate = identity, resume_dir, evaluate
         self.state = TrainingState(step=0, seen=0, batch=self.recipe.batch)
         self.best_weights: dict[str, Tensor] = {}
 
@@ -223,7 +224,7 @@ class _Run:
             step = self.state.step + 1
             self.state = replace(self.state, step=step, seen=self.state.seen + batch, batch=batch)
             images += batch
-            self._look()
+            self._evaluate()
             if progress is not None:
                 spent = max(time.monotonic() - started, 1e-9)
                 left = spent / (step - first) * (recipe.steps - step)
@@ -239,13 +240,13 @@ class _Run:
             logger.info("The weights after step %d were the best.", self.state.best_step)
             self.trainer.model.load_state_dict(self.best_weights)
 
-    def _look(self) -> None:
-        """Judge the detector where the recipe says so, and remember the best one."""
-        every, step = self.recipe.judge_every, self.state.step
+    def _evaluate(self) -> None:
+        """Evaluate the detector where the recipe says so, and remember the best one."""
+        every, step = self.recipe.evaluate_every, self.state.step
         due = every and (step % every == 0 or step == self.recipe.steps)
-        if self.judge is None or not due or 2 * step < self.recipe.steps:
+        if self.evaluate is None or not due or 2 * step < self.recipe.steps:
             return
-        score = self.judge(self.trainer.detector)
+        score = self.evaluate(self.trainer.detector)
         if math.isfinite(score) and (self.state.best is None or score > self.state.best):
             self.state = replace(self.state, best=score, best_step=step)
             weights = self.trainer.model.state_dict()
@@ -254,6 +255,6 @@ class _Run:
     def _over(self) -> bool:
         """Whether nothing got better for as long as the recipe's patience."""
         recipe, state = self.recipe, self.state
-        if not recipe.judge_every or state.best is None:
+        if not recipe.evaluate_every or state.best is None:
             return False
-        return state.step - state.best_step >= recipe.patience * recipe.judge_every
+        return state.step - state.best_step >= recipe.patience * recipe.evaluate_every

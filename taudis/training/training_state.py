@@ -37,7 +37,7 @@ class TrainingState:
     step: int  # steps done
     seen: int  # examples drawn
     batch: int  # smaller than the recipe's after a shortage of memory
-    best: float | None = None  # best look at the validation split
+    best: float | None = None  # best evaluation on the validation split
     best_step: int = 0  # after which step that was
 
 
@@ -69,7 +69,7 @@ def save_state(
 ) -> None:
     """Put the state into a folder of its own in `resume_dir`, then remove older ones.
 
-    `best`: the weights of the best look so far, {} before the first.
+    `best`: the weights of the best evaluation so far, {} before the first.
     """
 
     def write(folder: Path) -> None:
@@ -89,7 +89,7 @@ def load_state(
 ) -> tuple[TrainingState, dict[str, Tensor]] | None:
     """Restore model and optimiser from `resume_dir`; None where there is nothing to go on from.
 
-    Returns where the run stands and the weights of its best look.
+    Returns where the run stands and the weights of the best evaluation.
 
     A state of another run, or a damaged one, is left unused with a warning in the log.
     """

@@ -17,7 +17,7 @@ from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
 from backend.label_studio.regions.ellipse import mask_to_ellipse
 from backend.label_studio.regions.polygon import SIMPLIFY_PX, SPECK_PX, mask_to_polygons
 from backend.label_studio.regions.rectangle import box_to_value
-from taudis.evaluation.visible import shown
+from taudis.evaluation.visible import visible
 from taudis.types import Detection, FloatArray, Instances
 
 MASK_THRESHOLD = 0.5
@@ -42,7 +42,7 @@ def encode_prediction(
     a tool beside a `Labels` tag is two results of one id, as the editor writes it. The same
     detection gives the same region ids. All numbers lie within the bounds of Label Studio's check.
     """
-    instances = shown(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
+    instances = visible(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
     height, width = detection.size
     values: list[list[Region]] = []
     brushes: list[tuple[int, Crop]] = []  # that wait to be encoded together

@@ -16,7 +16,7 @@ from backend.worker.dataset import (
     is_validation,
     take_snapshot,
 )
-from taudis.training.augment import MEAN_COLOUR
+from taudis.training.samples import MEAN_COLOUR
 
 CONFIG = parse_label_config(
     '<View><Image name="img" value="$image"/><BrushLabels name="t" toName="img">'

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from taudis.errors import DataError
-from taudis.evaluation.comparison import Comparison, compare, compare_judged
-from taudis.evaluation.metrics import Judged, _map50, _matches, evaluate, judge
+from taudis.evaluation.comparison import Comparison, compare, compare_images
+from taudis.evaluation.matching import EvaluatedImage
+from taudis.evaluation.metrics import evaluate, label_matches, metrics_of, weighted_map50
 from taudis.types import Detection, Instances, LabelMap, Target
 from tests.taudis.detector_cases import LABELS, Pictures, detector
 
 SIDE = 28
 
 
-def judged(truth, found):
+def evaluated(truth, found):
     """One image of 8 places in a row, of which `truth` and `found` (with scores) hold squares."""
 
     def masks(places):
@@ -32,7 +33,9 @@ def judged(truth, found):
         np.tile(np.float32([0.5, 0.5]), (n, 1)), np.zeros((n, 1), np.float32),
         np.ones((n, SIDE, SIDE), np.float32),
     )  # fmt: skip
-    return Judged.of(target, Detection(instances, np.zeros(1, np.float32), (SIDE, 8 * SIDE)))
+    return EvaluatedImage.of(
+        target, Detection(instances, np.zeros(1, np.float32), (SIDE, 8 * SIDE))
+    )
 
 
 def images(count, skill, seed):
@@ -49,7 +52,7 @@ def images(count, skill, seed):
             (int(place if luck.random() < skill else other), float(luck.uniform(0.1, 1)))
             for place, other in zip(places[:4], places[4:], strict=True)
         ]
-        made.append(judged(places[:4].tolist(), found))
+        made.append(evaluated(places[:4].tolist(), found))
     return made
 
 
@@ -58,15 +61,15 @@ ONE = LabelMap(("thing",))
 
 def test_a_detector_equals_itself():
     same = images(12, 0.6, seed=1)
-    found = compare_judged(same, same, ONE)
-    assert found.a == found.b == judge(same, ONE)
+    found = compare_images(same, same, ONE)
+    assert found.a == found.b == metrics_of(same, ONE)
     assert found.difference == 0 and found.interval == (0, 0) and found.winner == ""
     assert "12 validation images show no difference between A and B" in found.verdict("A", "B")
 
 
 def test_swapping_the_two_mirrors_everything():
     weak, strong = images(20, 0.4, seed=2), images(20, 0.9, seed=2)
-    there, back = compare_judged(weak, strong, ONE), compare_judged(strong, weak, ONE)
+    there, back = compare_images(weak, strong, ONE), compare_images(strong, weak, ONE)
     assert there.difference == -back.difference > 0.2
     assert np.allclose(there.interval, [-back.interval[1], -back.interval[0]], atol=1e-12)
     assert (there.winner, back.winner) == ("b", "a")
@@ -76,14 +79,16 @@ def test_swapping_the_two_mirrors_everything():
 
 def test_the_interval_is_the_plain_bootstrap_of_the_difference():
     a, b = images(10, 0.5, seed=3), images(10, 0.7, seed=3)
-    found = compare_judged(a, b, ONE, seed=5, bootstrap=60)
+    found = compare_images(a, b, ONE, seed=5, bootstrap=60)
     rng = np.random.default_rng(5)
     differences = []
     for _ in range(60):  # the slow way: draw images, not weights
         draw = rng.multinomial(10, np.full(10, 0.1))
         rows = np.repeat(np.arange(10), draw)
         ones = np.ones(10)
-        maps = [_map50([_matches([one[r] for r in rows], 1, 100)], ones) for one in (a, b)]
+        maps = [
+            weighted_map50(label_matches([one[r] for r in rows], ONE, 100), ones) for one in (a, b)
+        ]
         differences.append(maps[1] - maps[0])
     # Equal scores of a repeated image may be ordered otherwise: no more than rounding here.
     assert np.allclose(found.interval, np.quantile(differences, [0.025, 0.975]), atol=1e-9)
@@ -97,7 +102,7 @@ def test_pairing_narrows_the_interval():
         seed = int(rng.integers(1 << 30))
         a += images(1, skill, seed)
         b += images(1, min(skill + 0.05, 1), seed)
-    found = compare_judged(a, b, ONE)
+    found = compare_images(a, b, ONE)
     width = found.interval[1] - found.interval[0]
     apart = float(np.hypot(*(m.interval[1] - m.interval[0] for m in (found.a, found.b))))
     print(f"paired {width:.3f}, of two independent figures {apart:.3f}")
@@ -108,7 +113,7 @@ def test_pairing_narrows_the_interval():
 def test_the_interval_covers_the_truth():
     """Two detectors of the same skill: about one comparison in twenty may call a winner."""
     called = sum(
-        compare_judged(images(20, 0.6, seed), images(20, 0.601, seed), ONE, bootstrap=200).winner
+        compare_images(images(20, 0.6, seed), images(20, 0.601, seed), ONE, bootstrap=200).winner
         != ""
         for seed in range(30)
     )
@@ -117,14 +122,14 @@ def test_the_interval_covers_the_truth():
 
 
 def test_no_truth_no_verdict():
-    nothing = [judged([], [(0, 0.5)])]
-    found = compare_judged(nothing, nothing, ONE)
+    nothing = [evaluated([], [(0, 0.5)])]
+    found = compare_images(nothing, nothing, ONE)
     assert math.isnan(found.difference) and found.winner == ""
     assert "no validation image shows an object" in found.verdict("A", "B")
-    assert isinstance(compare_judged([], [], ONE), Comparison)
+    assert isinstance(compare_images([], [], ONE), Comparison)
 
 
-def test_detectors_are_judged_as_evaluate_does():
+def test_compare_gives_the_metrics_that_evaluate_gives():
     a, b = detector(seed=1), detector(seed=2)
     found = compare(a, b, Pictures(3), bootstrap=20)
     assert found.a == evaluate(a, Pictures(3)) and found.b == evaluate(b, Pictures(3))

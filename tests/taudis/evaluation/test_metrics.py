@@ -15,14 +15,22 @@ from pycocotools.cocoeval import COCOeval
 
 from taudis.data.coco import coco_of, encode, load_coco
 from taudis.errors import DataError
-from taudis.evaluation.metrics import Judged, Metrics, evaluate, judge, worse_beyond_interval
+from taudis.evaluation.matching import EvaluatedImage
+from taudis.evaluation.metrics import (
+    Metrics,
+    evaluate,
+    label_matches,
+    metrics_of,
+    weighted_map50,
+    worse_beyond_interval,
+)
 from taudis.types import LabelMap
 from tests.taudis.detector_cases import LABELS, Pictures, detector, picture
 
 THREE = LabelMap(("a", "b", "never"))
 
 
-def judged_image(rng, crowd=True, size=(40, 48), levels=20):
+def evaluated_image(rng, crowd=True, size=(40, 48), levels=20):
     """Random rectangles as truth; detections are shifted copies and junk; few levels of score."""
     truth = int(rng.integers(0, 6))
     masks, labels = np.zeros((truth, *size), bool), rng.integers(1, 3, truth)
@@ -39,7 +47,7 @@ def judged_image(rng, crowd=True, size=(40, 48), levels=20):
         mask[rng.integers(0, 30) :, rng.integers(0, 30) :] = True
         found.append(mask)
         found_labels.append(1)
-    return Judged(
+    return EvaluatedImage(
         size,
         labels,
         [encode(mask) for mask in masks],
@@ -50,12 +58,12 @@ def judged_image(rng, crowd=True, size=(40, 48), levels=20):
     )
 
 
-def by_pycocotools(judged, labels, limit=100):
+def by_pycocotools(images, labels, limit=100):
     """(map50, map, per label map50) of pycocotools on the same truth and detections."""
     truth = {"images": [], "annotations": [], "info": {},
              "categories": [{"id": i + 1, "name": str(i)} for i in range(labels)]}  # fmt: skip
     found = []
-    for number, image in enumerate(judged, 1):
+    for number, image in enumerate(images, 1):
         height, width = image.size
         truth["images"].append({"id": number, "height": height, "width": width})
         for label, mask, crowd in zip(
@@ -86,10 +94,10 @@ def by_pycocotools(judged, labels, limit=100):
 def test_the_figures_equal_pycocotools(seed, capsys, caplog):
     caplog.set_level("INFO")
     rng = np.random.default_rng(seed)
-    judged = [judged_image(rng) for _ in range(12)]
+    images = [evaluated_image(rng) for _ in range(12)]
     limit = 100 if seed % 2 else 2
-    metrics = judge(judged, THREE, limit=limit, bootstrap=2)
-    map50, map_, per_label = by_pycocotools(judged, 3, limit)
+    metrics = metrics_of(images, THREE, limit=limit, bootstrap=2)
+    map50, map_, per_label = by_pycocotools(images, 3, limit)
     assert metrics.map50 == pytest.approx(map50, abs=1e-12)
     assert metrics.map == pytest.approx(map_, abs=1e-12)
     assert list(metrics.per_label.values()) == pytest.approx(per_label, abs=1e-12, nan_ok=True)
@@ -99,30 +107,28 @@ def test_the_figures_equal_pycocotools(seed, capsys, caplog):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_intervals_matching_equals_the_figures(seed):
-    from taudis.evaluation.metrics import _map50, _matches
-
     rng = np.random.default_rng(100 + seed)
     # without ties between detections: copies of an image would break them in another order
-    judged = [judged_image(rng, levels=10**7) for _ in range(10)]
-    whole = judge(judged, THREE, bootstrap=1).map50
-    matches = [_matches(judged, label, 100) for label in (1, 2, 3)]
-    assert _map50(matches, np.ones(10)) == pytest.approx(whole, abs=1e-12)
+    images = [evaluated_image(rng, levels=10**7) for _ in range(10)]
+    whole = metrics_of(images, THREE, bootstrap=1).map50
+    matches = label_matches(images, THREE, 100)
+    assert weighted_map50(matches, np.ones(10)) == pytest.approx(whole, abs=1e-12)
     # weights are what drawing an image several times means
     drawn = np.array([0, 0, 0, 3, 5, 5, 8, 9, 9, 9])
     weights = np.bincount(drawn, minlength=10).astype(float)
-    again = judge([judged[row] for row in drawn], THREE, bootstrap=1).map50
-    assert _map50(matches, weights) == pytest.approx(again, abs=1e-12)
+    again = metrics_of([images[row] for row in drawn], THREE, bootstrap=1).map50
+    assert weighted_map50(matches, weights) == pytest.approx(again, abs=1e-12)
 
 
 def test_the_interval_holds_the_figure_and_narrows_with_images():
     rng = np.random.default_rng(0)
-    judged = [judged_image(rng) for _ in range(60)]
-    few, many = judge(judged[:10], THREE), judge(judged, THREE)
+    images = [evaluated_image(rng) for _ in range(60)]
+    few, many = metrics_of(images[:10], THREE), metrics_of(images, THREE)
     for metrics in (few, many):
         assert metrics.interval[0] <= metrics.map50 <= metrics.interval[1]
     assert np.diff(many.interval) < np.diff(few.interval)
-    assert judge(judged, THREE, seed=1).interval != many.interval
-    assert judge(judged, THREE).interval == many.interval
+    assert metrics_of(images, THREE, seed=1).interval != many.interval
+    assert metrics_of(images, THREE).interval == many.interval
 
 
 def test_an_empty_validation_set_is_no_crash():
@@ -133,13 +139,13 @@ def test_an_empty_validation_set_is_no_crash():
 
 def test_no_detection_at_all_is_zero_and_no_truth_is_nan():
     rng = np.random.default_rng(1)
-    full = judged_image(rng, crowd=False)
-    none = Judged(full.size, full.true_labels, full.true_masks, full.iscrowd,
+    full = evaluated_image(rng, crowd=False)
+    none = EvaluatedImage(full.size, full.true_labels, full.true_masks, full.iscrowd,
                   np.zeros(0, np.int64), np.zeros(0, np.float32), [])  # fmt: skip
-    assert judge([none], THREE).map50 == 0.0
-    only_crowd = Judged(full.size, full.true_labels, full.true_masks, ~full.iscrowd,
+    assert metrics_of([none], THREE).map50 == 0.0
+    only_crowd = EvaluatedImage(full.size, full.true_labels, full.true_masks, ~full.iscrowd,
                         full.labels, full.scores, full.masks)  # fmt: skip
-    assert math.isnan(judge([only_crowd], THREE).map50)
+    assert math.isnan(metrics_of([only_crowd], THREE).map50)
 
 
 def test_evaluate_runs_the_detector_on_every_image():
@@ -181,8 +187,8 @@ def test_perfect_detections_get_1_whatever_ids_the_annotations_have(tmp_path, id
     truth = load_coco(tmp_path / "coco.json", tmp_path)[1].target(0)
     masks = [encode(mask) for mask in truth.masks]
     scores = np.ones(len(truth), np.float32)
-    perfect = Judged(
+    perfect = EvaluatedImage(
         image.shape[:2], truth.labels, masks, truth.iscrowd, truth.labels, scores, masks
     )
-    found = judge([perfect], LABELS)
+    found = metrics_of([perfect], LABELS)
     assert found.map50 == 1.0 and found.map == 1.0

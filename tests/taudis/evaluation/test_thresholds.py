@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taudis.data.coco import encode
-from taudis.evaluation import thresholds as correction
-from taudis.evaluation.metrics import Judged
-from taudis.evaluation.thresholds import DELETE, DRAW, FITS, Savings, choose_thresholds
+from taudis.evaluation import thresholds as thresholds_module
+from taudis.evaluation.matching import FITS, EvaluatedImage
+from taudis.evaluation.thresholds import DELETE, DRAW, Savings, choose_thresholds
 from taudis.types import LabelMap
 
 SIZE = (20, 40)
@@ -21,9 +21,9 @@ def strip(left, length):
     return mask
 
 
-def judged(truth, found):
+def evaluated(truth, found):
     """truth: (label, left, length, crowd); found: (label, left, length, score)."""
-    return Judged(
+    return EvaluatedImage(
         SIZE,
         np.array([t[0] for t in truth], np.int64),
         [encode(strip(*t[1:3])) for t in truth],
@@ -74,7 +74,7 @@ def with_scores(images, seed):
 @given(images, st.integers(0, 99), st.tuples(st.floats(0, 1), st.floats(0, 1)))
 def test_the_cost_is_what_the_docstring_says(images, seed, thresholds):
     images = with_scores(images, seed)
-    found = Savings.of([judged(*image) for image in images], 2)
+    found = Savings.of([evaluated(*image) for image in images], 2)
     wanted = np.mean([cost_by_hand(*image, thresholds) for image in images])
     assert found.cost(np.array(thresholds)) == pytest.approx(wanted, abs=1e-9)
 
@@ -83,9 +83,9 @@ def test_the_cost_is_what_the_docstring_says(images, seed, thresholds):
 @given(images, st.integers(0, 99))
 def test_without_the_prior_no_threshold_costs_less(images, seed):
     images = with_scores(images, seed)
-    found = Savings.of([judged(*image) for image in images], 2)
+    found = Savings.of([evaluated(*image) for image in images], 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(correction, "PRIOR", 1e-9)
+        patch.setattr(thresholds_module, "PRIOR", 1e-9)
         chosen = choose_thresholds(found, LABELS)
     assert set(chosen) == (set(LABELS.names) if found.objects.any() else set())
     for row in np.flatnonzero(found.objects):
@@ -97,16 +97,16 @@ def test_without_the_prior_no_threshold_costs_less(images, seed):
 
 def test_a_second_region_on_one_object_is_deleted_and_one_in_a_crowd_is_free():
     truth, first = (1, 0, 10, False), (1, 0, 8, 0.9)
-    twice = judged([truth], [first, (1, 0, 10, 0.8)])
+    twice = evaluated([truth], [first, (1, 0, 10, 0.8)])
     assert Savings.of([twice], 2).savings.tolist() == pytest.approx([0.8, -DELETE])
-    crowd = judged([truth, (1, 20, 20, True)], [(1, 22, 6, 0.9), (2, 22, 6, 0.8)])
+    crowd = evaluated([truth, (1, 20, 20, True)], [(1, 22, 6, 0.9), (2, 22, 6, 0.8)])
     found = Savings.of([crowd], 2)
     assert found.savings.tolist() == [0.0, -DELETE] and found.objects.tolist() == [1, 0]
 
 
 def test_a_weak_model_that_is_right_shows_what_it_has():
     """Best score 0.3: a fixed 0.5 would leave everything to be drawn."""
-    image = judged([(1, 0, 10, False)], [(1, 0, 10, 0.3), (1, 20, 10, 0.1), (1, 30, 9, 0.1)])
+    image = evaluated([(1, 0, 10, False)], [(1, 0, 10, 0.3), (1, 20, 10, 0.1), (1, 30, 9, 0.1)])
     found = Savings.of([image] * 30, 2)
     at = choose_thresholds(found, LABELS)
     assert 0.1 < at["a"] < 0.3
@@ -114,24 +114,24 @@ def test_a_weak_model_that_is_right_shows_what_it_has():
 
 
 def test_few_objects_lean_on_the_others_and_none_at_all_choose_nothing():
-    good = judged([(1, 0, 10, False)], [(1, 0, 10, 0.4), (1, 20, 10, 0.2)])
-    unlucky = judged([(2, 0, 10, False)], [(2, 20, 10, 0.6)])
+    good = evaluated([(1, 0, 10, False)], [(1, 0, 10, 0.4), (1, 20, 10, 0.2)])
+    unlucky = evaluated([(2, 0, 10, False)], [(2, 20, 10, 0.6)])
     alone = choose_thresholds(Savings.of([unlucky] * 1000, 2), LABELS)
     assert alone["b"] > 0.6
     pooled = choose_thresholds(Savings.of([good] * 100 + [unlucky], 2), LABELS)
     assert pooled["b"] == pooled["a"] < 0.4
     unseen = choose_thresholds(Savings.of([good] * 100, 2), LABELS)
     assert unseen["b"] == unseen["a"]
-    assert choose_thresholds(Savings.of([judged([], [(1, 0, 9, 0.9)])], 2), LABELS) == {}
+    assert choose_thresholds(Savings.of([evaluated([], [(1, 0, 9, 0.9)])], 2), LABELS) == {}
     assert choose_thresholds(Savings.of([], 2), LABELS) == {}
 
 
-def test_what_is_surer_than_anything_judged_is_still_shown():
-    wrong = judged([(1, 0, 10, False)], [(1, 20, 10, 0.6)])
+def test_what_is_surer_than_any_evaluated_detection_is_still_visible():
+    wrong = evaluated([(1, 0, 10, False)], [(1, 20, 10, 0.6)])
     assert 0.6 < choose_thresholds(Savings.of([wrong] * 1000, 2), LABELS)["a"] < 1
 
 
-def test_equal_scores_are_shown_together(monkeypatch):
-    monkeypatch.setattr(correction, "PRIOR", 1e-9)
-    image = judged([(1, 0, 10, False)], [(1, 0, 10, 0.4), *[(1, 20, 9, 0.4)] * 6])
+def test_equal_scores_are_visible_together(monkeypatch):
+    monkeypatch.setattr(thresholds_module, "PRIOR", 1e-9)
+    image = evaluated([(1, 0, 10, False)], [(1, 0, 10, 0.4), *[(1, 20, 9, 0.4)] * 6])
     assert choose_thresholds(Savings.of([image], 2), LABELS)["a"] > 0.4  # saves 1, costs 1.2

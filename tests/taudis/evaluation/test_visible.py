@@ -1,4 +1,4 @@
-"""What is shown: thresholds by label, one detection an object, no specks."""
+"""What is visible: thresholds by label, one detection an object, no specks."""
 
 import cv2
 import numpy as np
@@ -13,8 +13,8 @@ from taudis.evaluation.visible import (
     OTHER_LABEL_IOU,
     SAME_LABEL_IOU,
     distinct,
-    shown,
     thresholds_for,
+    visible,
     without_specks,
 )
 from taudis.types import Detection, Instances, LabelMap
@@ -53,7 +53,7 @@ def test_each_label_has_its_own_threshold_inclusive_and_a_fixed_one_wins():
     assert thresholds_for(LABELS, chosen, 0.0).tolist() == [0.0, 0.0]
     boxes = [[40 * i, 0, 40 * i + 30, 30] for i in range(4)]
     found = instances(boxes, [FULL] * 4, [1, 2, 1, 2], [0.49, 0.25, 0.5, 0.2])
-    kept = shown(found, thresholds_for(LABELS, chosen))
+    kept = visible(found, thresholds_for(LABELS, chosen))
     assert kept.scores.tolist() == [0.5, 0.25] and kept.labels.tolist() == [1, 2]
 
 
@@ -152,7 +152,7 @@ def test_small_parts_go_by_pixels_too_and_the_largest_always_stays():
     assert kept.any() and not kept[8:].any() and pasted(small)[0][8:].any()
 
 
-def test_masks_of_nothing_or_of_few_pixels_are_not_shown():
+def test_masks_of_nothing_or_of_few_pixels_are_not_visible():
     boxes = [[0, 0, 40, 40], [0, 0, 1.9, 1.9], [50, 50, 52.5, 52.5]]
     found = instances(boxes, [FULL * 0.4, FULL, FULL])
     assert without_specks(found).boxes.tolist() == [boxes[2]]
@@ -160,20 +160,20 @@ def test_masks_of_nothing_or_of_few_pixels_are_not_shown():
 
 @settings(max_examples=30, deadline=None)
 @given(drawn)
-def test_showing_what_is_shown_changes_nothing(drawn):
+def test_what_is_visible_once_is_visible_again(drawn):
     boxes = [[x, y, x + w, y + h] for (x, y, w, h), _, _ in drawn]
     found = instances(boxes, [smooth(s) for _, _, s in drawn], [k for _, k, _ in drawn])
-    once = shown(found, np.array([0.6, 0.7]))
-    again = shown(once, np.array([0.6, 0.7]))
+    once = visible(found, np.array([0.6, 0.7]))
+    again = visible(once, np.array([0.6, 0.7]))
     assert (again.scores == once.scores).all() and (again.mask_probs == once.mask_probs).all()
     assert (np.diff(once.scores) <= 0).all()
 
 
 def test_no_detection_and_no_masks():
     nothing = instances([], [])
-    assert len(shown(nothing, np.zeros(2))) == 0
+    assert len(visible(nothing, np.zeros(2))) == 0
     bare = Instances(*(getattr(instances([[0, 0, 9, 9]], [FULL]), f) for f in (
         "image_index", "boxes", "scores", "labels", "class_probs", "embeddings")))  # fmt: skip
-    assert len(shown(bare, np.zeros(2))) == 1 and len(shown(bare, np.ones(2))) == 0
+    assert len(visible(bare, np.zeros(2))) == 1 and len(visible(bare, np.ones(2))) == 0
     with pytest.raises(DataError, match="masks"):
         without_specks(bare)

@@ -27,7 +27,7 @@ from taudis.training.train import Recipe, train
 from tests.taudis.detector_cases import LABELS, TINY, Pictures
 
 RECIPE = Recipe(name="killed", steps=36, model=TINY, batch=2, crop=48, warmup=4, colour=0.2,
-                balance=0.5, checkpoint_every=3, judge_every=4, patience=100)  # fmt: skip
+                balance=0.5, checkpoint_every=3, evaluate_every=4, patience=100)  # fmt: skip
 
 
 def die(*_args, **_options):
@@ -79,7 +79,7 @@ class Doom:
             setattr(owner, name, stand_in)
 
 
-def judge(detector):
+def evaluate(detector):
     """Any figure that is a function of the weights alone, now better and now worse."""
     weight = detector.model.backbone.fpn.layer_blocks[0][0].weight.detach()
     return float(torch.sin(1e4 * weight.sum()))
@@ -91,7 +91,7 @@ def run(folder, precision, kill):
     recipe = dataclasses.replace(RECIPE, precision=precision)
     with (folder / "steps").open("a") as log:
         detector = train(Pictures(5), LABELS, recipe, seed=3, resume_dir=folder / "states",
-                         progress=Doom(kill, log), judge=judge)  # fmt: skip
+                         progress=Doom(kill, log), evaluate=evaluate)  # fmt: skip
     save_checkpoint(folder / "done", detector, card={})
 
 

@@ -15,7 +15,7 @@ from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation.metrics import evaluate
 from taudis.training import recipes
 from taudis.training import train as training
-from taudis.training.augment import MEAN_COLOUR, example, prepare
+from taudis.training.samples import MEAN_COLOUR, example, prepare
 from taudis.training.train import Progress, Recipe, train, uses_bf16
 from taudis.training.training_state import clear_states
 from taudis.types import Target
@@ -187,7 +187,7 @@ def test_an_example_shows_what_its_target_says():
             assert (bright > 0.8) if label == 1 else (bright < 0.2)
 
 
-def test_large_images_are_trained_at_the_size_they_are_judged_at():
+def test_large_images_are_trained_at_the_size_they_are_evaluated_at():
     image = np.zeros((300, 200, 3), np.uint8)
     masks = np.zeros((2, 300, 200), bool)
     masks[0, 100:200, 50:150] = True
@@ -273,18 +273,18 @@ def test_whole_images_where_a_crop_would_cut_typical_objects():
 
 
 def test_training_ends_early_and_the_best_look_is_the_result(tmp_path):
-    recipe = dataclasses.replace(QUICK, steps=12, judge_every=1, patience=2)
+    recipe = dataclasses.replace(QUICK, steps=12, evaluate_every=1, patience=2)
     seen: dict[int, dict[str, torch.Tensor]] = {}
     marks = {6: 0.3, 7: 0.5, 8: float("nan"), 9: 0.4}
 
-    def judge(detector):
+    def evaluate(detector):
         step = 6 + len(seen)
         seen[step] = {name: value.clone() for name, value in weights(detector).items()}
         return marks[step]
 
     steps: list[Progress] = []
-    best = run(recipe=recipe, judge=judge, progress=steps.append)
-    assert [p.step for p in steps] == list(range(1, 10))  # 2 looks after the best at step 7
+    best = run(recipe=recipe, evaluate=evaluate, progress=steps.append)
+    assert [p.step for p in steps] == list(range(1, 10))  # 2 evaluations after the best at step 7
     assert steps[-1].best == 0.5 and list(seen) == [6, 7, 8, 9]
     assert_same(seen[7], weights(best))
     assert not torch.equal(*(w["backbone.fpn.layer_blocks.0.0.weight"] for w in (seen[7], seen[9])))
@@ -292,25 +292,27 @@ def test_training_ends_early_and_the_best_look_is_the_result(tmp_path):
 
 @pytest.mark.slow
 def test_a_resumed_run_remembers_the_best_look(tmp_path):
-    recipe = dataclasses.replace(QUICK, steps=6, judge_every=1, patience=9, checkpoint_every=1)
+    recipe = dataclasses.replace(QUICK, steps=6, evaluate_every=1, patience=9, checkpoint_every=1)
 
-    def judge(detector):  # depends on the weights alone, like an evaluation does
+    def evaluate(detector):  # depends on the weights alone, like an evaluation does
         return -float(weights(detector)["roi_heads.box_predictor.cls_score.bias"].abs().sum())
 
-    whole = weights(run(recipe=recipe, judge=judge))
+    whole = weights(run(recipe=recipe, evaluate=evaluate))
     with pytest.raises(TrainingStopped):
-        run(recipe=recipe, judge=judge, resume_dir=tmp_path,
+        run(recipe=recipe, evaluate=evaluate, resume_dir=tmp_path,
             stop=iter([False] * 4 + [True]).__next__)  # fmt: skip
     looked: list[int] = []
-    resumed = run(recipe=recipe, judge=lambda d: looked.append(1) or judge(d), resume_dir=tmp_path)
+    resumed = run(
+        recipe=recipe, evaluate=lambda d: looked.append(1) or evaluate(d), resume_dir=tmp_path
+    )
     assert len(looked) == 2
     assert_same(whole, weights(resumed))
 
 
 def test_without_a_validation_split_nothing_ends_early():
-    recipe = dataclasses.replace(QUICK, judge_every=1, patience=1)
+    recipe = dataclasses.replace(QUICK, evaluate_every=1, patience=1)
     steps: list[int] = []
-    run(recipe=recipe, judge=lambda _: float("nan"), progress=lambda p: steps.append(p.step))
+    run(recipe=recipe, evaluate=lambda _: float("nan"), progress=lambda p: steps.append(p.step))
     assert steps == [1, 2, 3, 4]
 
 
