@@ -1,16 +1,15 @@
-"""What it takes to write a round's order and the bulk post of its predictions: CPU time and memory.
+"""CPU time and memory of writing the order of a round and the bulk post of its predictions.
 
     .venv/bin/python -m benchmarks.publish [--before CHECKOUT] [--quick]
 
-A pool of 10,000 tasks with 20 brush regions each has been scored; its regions are on disk. Measured
-are the writing part of the step `select` (ranks and scores of all tasks), then the step `publish`
-up to the bytes of the bulk post, each time in a new process. With --before, the same pool goes
-through the checkout of an earlier build (dae3ed0, the last one before this benchmark, or a build
-of today's layout); the two builds take turns, and must give the same bytes.
+The pool has 10,000 tasks of 20 brush regions each. It has been scored, so its regions are on disk.
+A turn writes the ranks and scores of all tasks, as the step `selected` does, then makes the bytes
+of the bulk post, as the step `published` does. Every turn has a process of its own. With --before,
+a checkout of an earlier build takes its turns on the same pool: dae3ed0, the last one before this
+benchmark, or a build of today's layout. `same_post` says whether both made the same bytes.
 
-CPU seconds are those of the process, the least of all turns. Memory is the largest resident size
-beyond that of the process before the first of the two steps, the median of all turns, MB (10^6
-bytes; Linux). The last line is JSON.
+Seconds are CPU time, the least of all turns. MB are 10^6 bytes, the median of all turns: peak_mb is
+the largest resident size, less that of the process before the turn (Linux). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ Region = dict[str, Any]
 # --- the pool -----------------------------------------------------------------------------------
 
 
-def outline(rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
-    """A closed outline [P,2] px with a wavy edge, as a model draws objects, and its size px."""
+def outline(rng: np.random.Generator) -> np.ndarray:
+    """A closed outline [P,2] px with a wavy edge, like that of an object."""
     radius = float(rng.uniform(8, 45))
     angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     waves = sum(rng.normal(0, 0.08) * np.sin(n * angles + rng.uniform(0, 7)) for n in (2, 3, 5, 9))
@@ -57,7 +56,7 @@ def outline(rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
     points = centre + reach[:, None] * np.stack(
         [np.cos(angles), rng.uniform(0.6, 1) * np.sin(angles)], axis=1
     )
-    return np.clip(points, 0, (WIDTH - 1, HEIGHT - 1)).astype(np.int32), WIDTH, HEIGHT
+    return np.clip(points, 0, (WIDTH - 1, HEIGHT - 1)).astype(np.int32)
 
 
 def bank(count: int) -> list[Region]:
@@ -67,7 +66,7 @@ def bank(count: int) -> list[Region]:
     rng, regions = np.random.default_rng(5), []
     for number in range(count):
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-        cv2.fillPoly(mask, [outline(rng)[0]], 1)
+        cv2.fillPoly(mask, [outline(rng)], 1)
         name = hashlib.sha256(str(number).encode()).hexdigest()[:10]
         regions.append({
             "id": name, "from_name": "tag", "to_name": "image", "type": "brushlabels",
@@ -100,7 +99,7 @@ def selection(folder: Path) -> Any:
 
 
 class Before:
-    """The build of dae3ed0: a file of the scored regions, and another one of the version."""
+    """The build of dae3ed0: one file for the scored regions, and another one for the order."""
 
     def __init__(self, folder: Path) -> None:
         self.predictions = import_module("backend.predictions")
@@ -129,7 +128,7 @@ class Before:
 
 
 class Now:
-    """The build of this benchmark: one file, in which the order gets a table of its own."""
+    """The build of this benchmark: one file, with a table for regions and one for the order."""
 
     def __init__(self, folder: Path) -> None:
         self.predictions = import_module("backend.store.predictions")
@@ -156,7 +155,7 @@ class Now:
 
 
 BUILDS = {"backend.predictions": Before, "backend.store.predictions": Now}
-"""A module that only builds of one layout have, and how they write and post."""
+"""A module that only builds of one layout have -> how these builds write and post."""
 
 
 # --- measuring ----------------------------------------------------------------------------------
@@ -174,7 +173,7 @@ def build_of(folder: Path) -> Any:
 
 
 def memory(name: str) -> int:
-    """A line of this process's memory, bytes: VmRSS as it is now, VmHWM at its largest."""
+    """Resident memory of this process, bytes: VmRSS is that of now, VmHWM the largest."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1])
@@ -216,7 +215,7 @@ def child(part: str, checkout: Path, folder: Path) -> Any:
 
 
 def take_turns(checkouts: dict[str, Path], folder: Path, turns: int) -> dict[str, Any]:
-    """Score the pool once with each build, then let them take turns. Figures by build."""
+    """Let each build write the pool, then let the builds take turns. Returns figures by build."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
     for name, checkout in checkouts.items():
         (folder / name).mkdir()
@@ -232,18 +231,17 @@ def take_turns(checkouts: dict[str, Path], folder: Path, turns: int) -> dict[str
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The turns of one build as one row: the least of seconds, the median of MB."""
-    first = rows[0]
-    told: dict[str, Any] = {}
-    for name, value in first.items():
+    """The figures of one build: the least of the seconds, the median of the MB."""
+    found: dict[str, Any] = {}
+    for name, value in rows[0].items():
         values = [row[name] for row in rows]
         if name.endswith("_s"):
-            told[name] = round(min(values), 3)
+            found[name] = round(min(values), 3)
         elif name.endswith("_mb"):
-            told[name] = round(statistics.median(values), 1)
+            found[name] = round(statistics.median(values), 1)
         else:
-            told[name] = value
-    return told
+            found[name] = value
+    return found
 
 
 def main() -> None:
@@ -279,16 +277,16 @@ def compare(checkouts: dict[str, Path], tasks: int, regions: int, turns: int) ->
         (folder / "size.json").write_text(json.dumps({"tasks": tasks, "regions": regions}))
         mean = statistics.mean(len(json.dumps(region)) for region in made)
         logger.info("%d tasks of %d regions, %.0f bytes each on average", tasks, regions, mean)
-        told = take_turns(checkouts, folder, turns)
+        found = take_turns(checkouts, folder, turns)
     ratios: dict[str, Any] = {}
-    if "before" in told:
-        before, now = told["before"], told["now"]
+    if "before" in found:
+        before, now = found["before"], found["now"]
         ratios = {
             "cpu_over_before": round(now["cpu_s"] / before["cpu_s"], 4),
             "peak_over_before": round(now["peak_mb"] / before["peak_mb"], 4),
             "same_post": before["sha256"] == now["sha256"],
         }
-    return {**ratios, "tasks": tasks, "region_bytes": round(mean), **told}
+    return {**ratios, "tasks": tasks, "region_bytes": round(mean), **found}
 
 
 if __name__ == "__main__":
