@@ -77,3 +77,5 @@ def setup_logging(level: str = "INFO", stream: TextIO | None = None) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("urllib3", "werkzeug", "PIL", "matplotlib", "label_studio_ml"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # urllib3 warns of every repetition; backend.label_studio.repetition logs it with its reason.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)

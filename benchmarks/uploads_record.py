@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 LINE = re.compile(r"(.+): (\d{3}) in ([\d.]+) s, (\d+) bytes sent, (\d+) received")
-"""The line that `backend.label_studio.http` logs for each request at DEBUG."""
+"""The line that `backend.label_studio.repetition` logs for each request at DEBUG."""
 MEMORY_SECONDS = 0.5  # between two readings of the memory
 
 
@@ -96,7 +96,7 @@ class Recorder(logging.Handler):
 @contextmanager
 def recorded() -> Iterator[list[Request]]:
     """Yield a list that receives the requests of this process within the block."""
-    recorder, log = Recorder(), logging.getLogger("backend.label_studio.http")
+    recorder, log = Recorder(), logging.getLogger("backend.label_studio.repetition")
     before, spread = log.level, log.propagate
     log.addHandler(recorder)
     log.setLevel(logging.DEBUG)

@@ -65,7 +65,7 @@ def test_requests_are_recorded_with_their_bytes(address):
     ]
     assert made[0].sent == 0
     assert made[1].sent == len(json.dumps({"sampling": "Uncertainty sampling"}))
-    assert not logging.getLogger("backend.label_studio.http").handlers
+    assert not logging.getLogger("backend.label_studio.repetition").handlers
 
 
 def test_requests_are_read_back_from_a_backends_log(address, tmp_path):

@@ -17,7 +17,7 @@ from backend.errors import (
     StudioRejected,
     StudioUnreachable,
 )
-from backend.label_studio import http as studio_http
+from backend.label_studio import repetition
 from backend.label_studio.client import Studio
 from backend.label_studio.queue import bulk_post
 
@@ -76,7 +76,7 @@ class Script:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr(studio_http, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(repetition, "FIRST_PAUSE", 0.02)
 
 
 def client(server, token=LEGACY, timeout=1.0, patience=3.0):

@@ -9,8 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from backend.errors import StudioRejected, StudioUnreachable
-from backend.label_studio import http as studio_http
-from backend.label_studio import listings
+from backend.label_studio import listings, repetition
 from backend.label_studio.client import Studio
 from backend.label_studio.listings import PAGE, SMALLEST_PAGE, PageSizes
 from backend.settings import load_settings
@@ -81,8 +80,8 @@ class Tasks:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr(studio_http, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(studio_http, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(repetition, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(repetition, "LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(listings, "PAGE_SECONDS", 1.0)
     monkeypatch.setattr("backend.label_studio.client.PAGE_SECONDS", 1.0)
 
