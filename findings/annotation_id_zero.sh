@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Expected: detections equal to the ground truth have AP 1, whatever the annotations' ids.
 # Happens: globox numbers the annotations that it writes from 0. pycocotools and faster-coco-eval
-#   note the id of the matched annotation and read 0 as "no match". So a file of one object
+#   store the id of the matched annotation and read 0 as "no match". So a file of one object
 #   has AP 0 with the perfect detection, and AP 1 when the id is 1.
 # Version and source: globox 2.9.0, pycocotools 2.0.11 (says nothing), faster-coco-eval 1.8.0
 #   (warns). Issue 664 of cocodataset/cocoapi, issue 77 of MiXaiLL76/faster_coco_eval.

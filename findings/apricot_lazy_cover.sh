@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Expected: lazy greedy is a faster way to the picks of greedy; for a cover both are exact.
-# Happens: apricot's optimizer "lazy" picks a row that adds nothing while another would add one, and
-#   ends with 3 columns covered where "naive" covers 4. Its gains say so (3, then 0).
+# Expected: lazy greedy picks the same rows as greedy, faster; for a cover both are exact.
+# Happens: apricot's optimizer "lazy" picks a row that adds nothing while another would add one. It
+#   covers 3 columns; "naive" covers 4. The reported gains are 3, then 0.
 # Version and source: apricot-select 0.6.1, MaxCoverageSelection; measured here. The package
 #   needs scikit-learn and does not declare it.
-# The product: has a greedy of its own; its tests compare with "naive", never with "lazy".
+# The product: has its own greedy algorithm. Its tests compare with "naive", never with "lazy".
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

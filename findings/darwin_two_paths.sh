@@ -4,7 +4,7 @@
 #   with iscrowd 1, area 0, and each part larger by a row and a column: two squares of 100
 #   pixels are 242. pycocotools counts an object of area 0 as small.
 # Version and source: darwin-py 3.6.3, darwin.exporter.formats.coco.
-# The product: counts crowds before it trains and asks; areas are taken from the mask, never from
+# The product: counts crowds before it trains, and asks. It computes areas from the mask, never from
 #   the file.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Expected: a mask of one object is exported as one object (iscrowd 0).
 # Happens: datumaro, which CVAT exports with, writes iscrowd 1 for every mask in its default mode.
-#   pycocotools then has no object to find: perfect detections have AP -1. Code that trains
-#   without crowds has nothing to train on.
+#   pycocotools then has no object to find: perfect detections have AP -1. Code that leaves
+#   crowds out has nothing to train on.
 # Version and source: datumaro 1.13.12. Issue 5027 of facebookresearch/detectron2 is a user of it.
-# The product: counts such a file's crowds, names the likely writer, and asks (--crowds objects).
+# The product: counts the crowds of such a file, names the likely writer, and asks (--crowds objects).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -2,11 +2,11 @@
 # Expected: an object with a hole keeps its hole in the COCO file.
 # Happens: imantics writes the outline of the hole as one more polygon of the object. In COCO the
 #   polygons of an object are united, so pycocotools fills the hole. The area in the same
-#   record is still the one without the hole.
-# Version and source: imantics 0.1.12, pycocotools 2.0.11. COCO's polygons know no holes; run
-#   lengths do.
-# The product: writes run lengths; where a file's area and its mask differ it cannot know which is
-#   right and takes the mask, as every COCO reader does.
+#   record still excludes the hole.
+# Version and source: imantics 0.1.12, pycocotools 2.0.11. COCO's polygons have no holes; run
+#   lengths can have them.
+# The product: writes run lengths. Where a file's area and its mask differ, it takes the mask, as
+#   every COCO reader does. It cannot know which is right.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Expected: a COCO file that goes into Label Studio and comes out again holds the same objects.
-# Happens: the importer makes a rectangle of the box and a polygon of each part; the COCO export of
+# Expected: a COCO file that is imported into Label Studio and exported again holds the same objects.
+# Happens: the importer makes a rectangle of the box and a polygon of each part. The COCO export of
 #   the same package makes an annotation of each region. One object of two parts comes back as
 #   three annotations, the rectangle's without a mask. Ids begin with 0.
 # Version and source: label-studio-sdk 2.1.2, label_studio_sdk.converter (imports.coco, and the COCO

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Expected: where people can draw a labelled mask with a tool, a prediction can hold such a mask.
+# Expected: if people can draw a labelled mask with a tool, a prediction can hold such a mask.
 # Happens: with Labels beside Brush, a brush region with a label is a valid prediction. With Labels
-#   beside MagicWand alone it is not; only one without a label is. With BrushLabels beside
+#   beside MagicWand alone it is not; only a region without a label is. With BrushLabels beside
 #   MagicWand it is. The answer is False without a reason.
 # Version and source: label-studio-sdk 2.1.2, LabelInterface.validate_prediction, which Label Studio
 #   1.23.2 asks when predictions are imported.
-# The product: writes the type that the config takes; where it takes none, scores without masks.
+# The product: writes the region type that the config takes. If it takes none, it writes scores alone.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Expected: a COCO polygon is one set of pixels, and a mask that is written and read is the same.
+# Expected: a COCO polygon is one set of pixels, and a mask is the same after writing and reading.
 # Happens: COCO's polygons run along pixel corners. supervision fills them including the border
 #   (441 pixels of a square of 400). It writes masks as contours through pixel centres, which
 #   pycocotools reads as 361 pixels. Its own reader gives 400 again, so a round trip hides it.

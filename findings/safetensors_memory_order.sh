@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Expected: an array that is saved and loaded has the same values at the same places.
-# Happens: safetensors.numpy.save_file writes the bytes as they lie in memory, under the array's own
+# Happens: safetensors.numpy.save_file writes the bytes in their order in memory, with the array's
 #   shape. A transposed array reads back with its values at other places. No error, no warning.
 # Version and source: safetensors 0.8.0. Issue 825 of safetensors/safetensors (open in August
 #   2026) reports it as new since 0.7.0. The format itself is C order.
-# The product: pool files (docs/pools.md) are written by its own writer, which makes arrays
-#   contiguous first. A reader cannot tell such a file from a right one.
+# The product: writes pool files (docs/pools.md) with its own writer, which makes arrays contiguous
+#   first. A reader cannot tell such a file from a right one.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Expected: an exporter's file of a thin object is read, or refused by a sentence, and two
-#   evaluators of one interface agree on it.
+# Expected: an exporter's file of a thin object is read, or refused with a message, and two
+#   evaluators of one interface agree.
 # Happens: imantics writes a line one pixel wide as a polygon of two points: four numbers. Where the
 #   first polygon has four numbers, faster-coco-eval reads x, y, width, height: a line of 16
 #   pixels becomes a box of 200. pycocotools raises a TypeError about a numpy array.
 # Version and source: imantics 0.1.12, faster-coco-eval 1.8.0, pycocotools 2.0.11 (frPyObjects). The
 #   contour is OpenCV's, which gives the two end points of such a line.
-# The product: a polygon of fewer than three points covers no pixel. The check counts and names it.
+# The product: treats a polygon of fewer than three points as covering no pixel. The check counts it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
