@@ -11,19 +11,27 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import SettingsError
+from backend.moved_settings import MOVED, refuse_moved
 from taudis.errors import SelectionError
-from taudis.selection.params import SelectionParams, Sketch
+from taudis.selection.params import PRESETS, SelectionParams, read_params
 from taudis.selection.strategies import STRATEGIES
 
 
 class Settings(BaseSettings):
     """Everything that can be set, from the environment. `load_settings` checks and explains."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     # --- Label Studio -----------------------------------------------------------------------
     label_studio_url: str = Field(
@@ -81,38 +89,20 @@ class Settings(BaseSettings):
         0.2, ge=0, lt=1, description="Share of labelled tasks never trained on."
     )
 
-    # --- selection (the paper's letters) ----------------------------------------------------
+    # --- selection --------------------------------------------------------------------------
     strategy: str = Field(
         "taudis",
         description="Query strategy: a name that `python -m taudis strategies` lists, as"
         " docs/strategies.md does.",
     )
-    uncertainty: Literal["se", "ce", "cm"] = Field("se", description="Instance uncertainty.")
-    alpha: float | None = Field(
-        None, gt=1, allow_inf_nan=False, description="C = alpha B. Empty: 2.5 x instances/image."
+    selection: str = Field(
+        "default",
+        description="Hyper-parameters of the query strategy: `default`, `paper` (what the paper"
+        " ran), or the path of a JSON file with some of them, which docs/strategies.md lists.",
     )
-    beta: float | None = Field(
-        None, gt=1, allow_inf_nan=False, description="k = beta B. Empty: 1.5 x instances/image."
+    embedding: Literal["mask", "box"] = Field(
+        "mask", description="Branch of Mask R-CNN whose features are the embeddings."
     )
-    alpha_img: float = Field(
-        3.0, ge=1, allow_inf_nan=False, description="taudis_img: candidate images, times B."
-    )
-    sigma: float = Field(0.8, gt=0, lt=1, description="Cosine similarity threshold.")
-    sigma_rule: Literal["adaptive", "flat"] = Field(
-        "adaptive", description="adaptive: sigma, or higher where all are alike. flat: the paper's."
-    )
-    remainder: Literal["layers", "uncertainty", "none"] = Field(
-        "layers", description="What follows when the cover is complete before k picks."
-    )
-    embedding: Literal["mask", "box"] = Field("mask", description="Branch the embedding is from.")
-    centre: bool = Field(False, description="Subtract the pool's mean from the embeddings.")
-    standardise: bool = Field(False, description="Standardise embeddings per dimension.")
-    sketch: Sketch = Field(
-        "auto",
-        description="Cover a random sample of the instances: auto (where their edges exceed"
-        " EDGE_MB), never, always, guaranteed (as large as the proof needs).",
-    )
-    edge_mb: int = Field(1_000, ge=1, description="Memory for the edges of the cover, MB.")
     seed: int = Field(0, ge=0, description="Seed of everything random.")
 
     # --- the model --------------------------------------------------------------------------
@@ -174,6 +164,14 @@ class Settings(BaseSettings):
             raise ValueError(f"expected one of {', '.join(STRATEGIES)}")
         return value
 
+    @field_validator("selection")
+    @classmethod
+    def _readable_parameters(cls, value: str) -> str:
+        """A preset, or an absolute path: the processes that are started may run elsewhere."""
+        name = value or "default"
+        read_params(name)
+        return name if name in PRESETS else str(Path(name).absolute())
+
     @field_validator("allowed_image_hosts", mode="before")
     @classmethod
     def _hosts(cls, value: object) -> object:
@@ -182,12 +180,22 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "alpha", "beta", "train_after", "max_steps", "score_threshold", "local_files_root",
-        mode="before",
-    )  # fmt: skip
+        "train_after", "max_steps", "score_threshold", "local_files_root", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    _selection_params: SelectionParams = PrivateAttr()
+
+    def model_post_init(self, context: object, /) -> None:
+        """Read the hyper-parameters once, so that a process never sees a file change."""
+        self._selection_params = read_params(self.selection)
+
+    @property
+    def selection_params(self) -> SelectionParams:
+        """The hyper-parameters of the query strategy, which SELECTION names."""
+        return self._selection_params
 
     @property
     def changes_per_round(self) -> int:
@@ -206,6 +214,7 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         SettingsError: naming every variable that is wrong, what was expected and what came.
     """
+    refuse_moved(os.environ)
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -226,8 +235,8 @@ def set_for_libraries(name: str, value: str) -> None:
 
 
 def setting_names() -> set[str]:
-    """Every environment variable that is a setting."""
-    found: set[str] = set()
+    """Every environment variable that is a setting, or was one and is refused now."""
+    found = set(MOVED)
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         known = alias.choices if isinstance(alias, AliasChoices) else [name.upper()]
@@ -269,14 +278,12 @@ def _check_pairs(settings: Settings) -> None:
             "LABEL_STUDIO_API_KEY is set but LABEL_STUDIO_URL is not: the key would be sent to"
             " whatever address connects first. Set LABEL_STUDIO_URL, e.g. http://localhost:8080."
         )
-    if settings.alpha is not None and settings.beta is not None and settings.alpha <= settings.beta:
-        raise SettingsError(
-            f"ALPHA must be greater than BETA; got {settings.alpha} and {settings.beta}."
-        )
     try:
-        STRATEGIES[settings.strategy].check(SelectionParams(sketch=settings.sketch))
+        STRATEGIES[settings.strategy].check(settings.selection_params)
     except SelectionError as error:
-        raise SettingsError(f"STRATEGY={settings.strategy}: {error}") from None
+        raise SettingsError(
+            f"STRATEGY={settings.strategy} with SELECTION={settings.selection}: {error}"
+        ) from None
 
 
 def check_bind(settings: Settings) -> None:

@@ -17,13 +17,13 @@ import typer
 
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
 from taudis.cli.options import Coco, Images, Model, Out, Seed, bars, say
-from taudis.cli.select import select, strategies, why
+from taudis.cli.select import parameters, select, strategies, why
 from taudis.errors import TaudisError
 
 if TYPE_CHECKING:
     from taudis.types import Embedding
 
-WITHOUT_MODEL = ("select", "strategies", "check")
+WITHOUT_MODEL = ("select", "strategies", "parameters", "check")
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -235,6 +235,7 @@ def check(
 app.command()(select)
 app.command()(why)
 app.command()(strategies)
+app.command()(parameters)
 
 
 def run() -> None:

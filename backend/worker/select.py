@@ -22,7 +22,7 @@ from backend.worker.context import Desk, read_json, state_of, version_name, writ
 from backend.worker.score import LABELLED_FILE, POOL_FILE, UNREADABLE_FILE
 from taudis.data.pool_reader import load_pool
 from taudis.errors import DataError
-from taudis.selection.params import Labelled, SelectionParams
+from taudis.selection.params import Labelled
 from taudis.selection.strategies import STRATEGIES, query
 from taudis.types import Instances, Pool, Selection, Uncertainty
 
@@ -38,7 +38,7 @@ def selected(desk: Desk, round_: Round, report: Report) -> Result:
         pool,
         budget=desk.settings.budget,
         labelled=known,
-        params=selection_params(desk),
+        params=desk.settings.selection_params,
         seed=desk.settings.seed,
     )
     if missing:
@@ -128,24 +128,6 @@ def _seed_mean(desk: Desk, round_: Round) -> float:
         frozen = round_.steps["trained"]["mean_instances"]
         desk.store.update_project(desk.project_id, seed_mean_instances=frozen)
     return float(frozen or 1.0)
-
-
-def selection_params(desk: Desk) -> SelectionParams:
-    """The settings' hyper-parameters of the selection."""
-    settings = desk.settings
-    return SelectionParams(
-        uncertainty=settings.uncertainty,
-        alpha=settings.alpha,
-        beta=settings.beta,
-        alpha_img=settings.alpha_img,
-        sigma=settings.sigma,
-        sigma_rule=settings.sigma_rule,
-        remainder=settings.remainder,
-        centre=settings.centre,
-        standardise=settings.standardise,
-        sketch=settings.sketch,
-        edge_bytes=settings.edge_mb * 1_000_000,
-    )
 
 
 def describe(selection: Selection, pool: Pool) -> Result:

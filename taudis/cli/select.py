@@ -1,11 +1,11 @@
-"""The commands that rank a pool: `select`, `why`, `strategies`; `taudis.__main__` has them all."""
+"""The commands `select` and `why`, which rank a pool, and the tables of what they can be given."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -19,11 +19,12 @@ from taudis.cli.ranking_file import (
     summary,
     write_ranked,
 )
+from taudis.cli.selection_options import with_selection_options
 from taudis.cli.why import why as explained
 from taudis.data.pool_format import PoolHeader
 from taudis.data.pool_reader import load_pool, read_header
 from taudis.errors import DataError
-from taudis.selection.params import Labelled, SelectionParams
+from taudis.selection.params import Labelled, SelectionParams, parameters_table
 from taudis.selection.strategies import STRATEGIES, query, strategies_table
 from taudis.types import Pool, Selection
 
@@ -32,51 +33,6 @@ PoolFile = Annotated[
 ]
 Budget = Annotated[int, typer.Argument(help="Images to label next, B.")]
 Strategy = Annotated[str, typer.Option(help=", ".join(STRATEGIES))]
-Uncertainty = Annotated[
-    str | None, typer.Option(help="se, ce or cm: what Algorithm 1 ranks by; default se.")
-]
-Alpha = Annotated[
-    float | None, typer.Option(help="Candidates per image of the budget; default by rule.")
-]
-Beta = Annotated[
-    float | None, typer.Option(help="Chosen per image of the budget; default by rule.")
-]
-Sigma = Annotated[
-    float | None, typer.Option(help="Cosine from which on two are similar; default 0.8.")
-]
-SigmaRule = Annotated[
-    str | None, typer.Option(help="adaptive (raise sigma where it is too low) or flat.")
-]
-Remainder = Annotated[
-    str | None, typer.Option(help="After the cover is complete: layers, uncertainty or none.")
-]
-Standardise = Annotated[
-    bool | None, typer.Option(help="Centre embeddings, divide by their standard deviation.")
-]
-Centre = Annotated[bool | None, typer.Option(help="Subtract the mean embedding.")]
-AlphaImg = Annotated[
-    float | None,
-    typer.Option(help="taudis_img: candidate images per image of the budget; default 3."),
-]
-Sketch = Annotated[
-    str | None,
-    typer.Option(
-        help="Cover a sample of the instances: auto (where the edges exceed --edge-mb), never, "
-        "always, or guaranteed (as large as the proof needs; not for taudis_cover)."
-    ),
-]
-Epsilon = Annotated[
-    float | None,
-    typer.Option(
-        help="With --sketch guaranteed: what the sample may lose of the cover, 0 to 1; default 0.1."
-    ),
-]
-EdgeMb = Annotated[
-    int | None, typer.Option(help="Memory for the edges, MB; more is sketched if auto.")
-]
-Paper = Annotated[
-    bool, typer.Option("--paper", help="What the paper ran; options given change it.")
-]
 MeanInstances = Annotated[
     float | None,
     typer.Option(help="Instances per labelled image; default: detections of 0.5 or more."),
@@ -87,23 +43,13 @@ LabelledPool = Annotated[
 Only = Annotated[Path | None, typer.Option(help="File of image ids, one a line: rank those alone.")]
 
 
+@with_selection_options
 def select(
     pool: PoolFile,
     budget: Budget,
     strategy: Strategy = "taudis",
-    uncertainty: Uncertainty = None,
-    alpha: Alpha = None,
-    beta: Beta = None,
-    sigma: Sigma = None,
-    sigma_rule: SigmaRule = None,
-    remainder: Remainder = None,
-    standardise: Standardise = None,
-    centre: Centre = None,
-    alpha_img: AlphaImg = None,
-    sketch: Sketch = None,
-    epsilon: Epsilon = None,
-    edge_mb: EdgeMb = None,
-    paper: Paper = False,
+    *,
+    params: SelectionParams,  # becomes an option for each hyper-parameter
     mean_instances: MeanInstances = None,
     labelled: LabelledPool = None,
     only: Only = None,
@@ -118,12 +64,6 @@ def select(
     """
     if out is not None:
         check_ranked_path(out)
-    params = _params(
-        paper, uncertainty=uncertainty, alpha=alpha, beta=beta, sigma=sigma, sigma_rule=sigma_rule,
-        remainder=remainder, standardise=standardise, centre=centre,
-        alpha_img=alpha_img, sketch=sketch, epsilon=epsilon,
-        edge_bytes=None if edge_mb is None else edge_mb * 1_000_000,
-    )  # fmt: skip
     ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
     chosen = ranked.selection
     if out is None:
@@ -141,6 +81,7 @@ def select(
     })  # fmt: skip
 
 
+@with_selection_options
 def why(
     model: Model,
     coco: Coco,
@@ -150,19 +91,8 @@ def why(
     out: Annotated[Path, typer.Option(help="Picture to write: FILE.png or FILE.jpg.")],
     top: Annotated[int, typer.Option(help="Ranks to show, from 1 on; at most the budget.")] = 10,
     strategy: Strategy = "taudis",
-    uncertainty: Uncertainty = None,
-    alpha: Alpha = None,
-    beta: Beta = None,
-    sigma: Sigma = None,
-    sigma_rule: SigmaRule = None,
-    remainder: Remainder = None,
-    standardise: Standardise = None,
-    centre: Centre = None,
-    alpha_img: AlphaImg = None,
-    sketch: Sketch = None,
-    epsilon: Epsilon = None,
-    edge_mb: EdgeMb = None,
-    paper: Paper = False,
+    *,
+    params: SelectionParams,  # becomes an option for each hyper-parameter
     mean_instances: MeanInstances = None,
     labelled: LabelledPool = None,
     only: Only = None,
@@ -179,12 +109,6 @@ def why(
     from taudis.detector.checkpoint import load_checkpoint
 
     check_picture_path(out)
-    params = _params(
-        paper, uncertainty=uncertainty, alpha=alpha, beta=beta, sigma=sigma, sigma_rule=sigma_rule,
-        remainder=remainder, standardise=standardise, centre=centre,
-        alpha_img=alpha_img, sketch=sketch, epsilon=epsilon,
-        edge_bytes=None if edge_mb is None else edge_mb * 1_000_000,
-    )  # fmt: skip
     checked = open_pictures(coco, images, skip_bad)
     detector = load_checkpoint(model)[0].fast()
     labels, samples = detector.label_map, for_model(checked, detector.label_map)
@@ -213,8 +137,13 @@ def why(
 
 
 def strategies() -> None:
-    """Print the table of query strategies that `select --strategy` takes."""
-    sys.stdout.write(strategies_table().rstrip("\n") + "\n")
+    """Print the query strategies that `select --strategy` takes, and when to use each."""
+    sys.stdout.write(strategies_table() + "\n")
+
+
+def parameters() -> None:
+    """Print the hyper-parameters of the query strategies, as docs/strategies.md has them."""
+    sys.stdout.write(parameters_table() + "\n")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -258,13 +187,6 @@ def _rank(
     for warning in selection.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     return _Ranked(header, pool, known, selection)
-
-
-def _params(paper: bool, **given: Any) -> SelectionParams:
-    """The preset or the defaults, with the options that were given."""
-    base = SelectionParams.paper() if paper else SelectionParams()
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(base, **chosen)
 
 
 def _labelled(

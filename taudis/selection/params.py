@@ -1,17 +1,20 @@
-"""What a query strategy is told besides the pool: hyper-parameters, and what is labelled."""
+"""The arguments of a query strategy besides the pool: hyper-parameters, and what is labelled."""
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from taudis.errors import SelectionError
 from taudis.selection.cover import Remainder
+from taudis.selection.parameter import Meaning, parameters_of
 from taudis.types import FloatArray, IntArray, Pool
 
 Measure = Literal["se", "ce", "cm"]
@@ -53,58 +56,115 @@ class Labelled:
 
 @dataclass(frozen=True)
 class SelectionParams:
-    """Hyper-parameters of Algorithm 1. Raises SelectionError for values outside their range."""
+    """The hyper-parameters of the query strategies; each strategy's docstring says which it reads.
 
-    uncertainty: Measure = "se"  # section 4.1 of the paper chooses SE
-    alpha: float | None = None  # C = alpha * B candidates; None: 2.5 x labelled.mean_instances
-    beta: float | None = None  # k = beta * B chosen; None: 1.5 x labelled.mean_instances
-    sigma: float = 0.8  # cosine from which on two instances are similar
-    sigma_rule: SigmaRule = "adaptive"  # raise sigma where it is too low to tell apart, or `flat`
-    remainder: Remainder = "layers"  # the picks after the cover is complete
-    centre: bool = False  # subtract the pool's mean embedding
-    standardise: bool = False  # centre, and divide each dimension by its standard deviation
-    alpha_img: float = 3.0  # TAUDIS-IMG: alpha_img * B candidate images; the paper is silent
-    sketch: Sketch = "auto"  # cover a sample of the instances where all do not fit `edge_bytes`
-    epsilon: float = 0.1  # of sketch="guaranteed": (1 - 1/e - epsilon) of the best cover
-    edge_bytes: int = 1_000_000_000  # memory for the edges, C x N bits
+    Raises SelectionError for a value of another type or out of range.
+    """
+
+    uncertainty: Annotated[
+        Measure,
+        Meaning(
+            "Uncertainty by which instances become candidates: segmentation entropy (se),"
+            " classification entropy (ce) or classification margin (cm)."
+        ),
+    ] = "se"  # section 4.1 of the paper chooses SE
+    alpha: Annotated[
+        float | None,
+        Meaning(
+            "Candidates for each image of the budget, C = alpha B. None: 2.5 times the mean number"
+            " of labelled instances an image.",
+            above=1,
+        ),
+    ] = None
+    beta: Annotated[
+        float | None,
+        Meaning(
+            "Chosen instances for each image of the budget, k = beta B; smaller than alpha. None:"
+            " 1.5 times the mean number of labelled instances an image.",
+            above=1,
+        ),
+    ] = None
+    sigma: Annotated[
+        float, Meaning("Cosine from which on two embeddings are similar.", above=0, below=1)
+    ] = 0.8
+    sigma_rule: Annotated[
+        SigmaRule,
+        Meaning(
+            "adaptive: raise sigma for a pool in which too many pairs are similar. flat: keep"
+            " sigma, as the paper does."
+        ),
+    ] = "adaptive"
+    remainder: Annotated[
+        Remainder,
+        Meaning(
+            "Picks after the cover is complete: a new cover whose picks have half the votes"
+            " (layers), the most uncertain candidates (uncertainty), or none."
+        ),
+    ] = "layers"
+    centre: Annotated[bool, Meaning("Subtract the pool's mean from the embeddings.")] = False
+    standardise: Annotated[
+        bool,
+        Meaning("Centre the embeddings, and divide each dimension by its standard deviation."),
+    ] = False
+    alpha_img: Annotated[
+        float, Meaning("`taudis_img`: candidate images for each image of the budget.", least=1)
+    ] = 3.0  # the paper names no value
+    sketch: Annotated[
+        Sketch,
+        Meaning(
+            "Cover a random sample of the pool's instances: auto (if the similarity graph needs"
+            " more than edge_bytes), never, always, or guaranteed (a sample that is large enough"
+            " for the proof)."
+        ),
+    ] = "auto"
+    epsilon: Annotated[
+        float,
+        Meaning(
+            "With the guaranteed sketch: the cover of the sample is at least (1 - 1/e - epsilon) of"
+            " the best cover.",
+            above=0,
+            below=1,
+        ),
+    ] = 0.1
+    edge_bytes: Annotated[
+        int,
+        Meaning(
+            "Memory for the similarity graph, C x N bits.",
+            least=1_000_000,
+            option="edge-mb",
+            unit=1_000_000,
+        ),
+    ] = 1_000_000_000
 
     def __post_init__(self) -> None:
-        _one_of("uncertainty", self.uncertainty, get_args(Measure))
-        _one_of("sigma_rule", self.sigma_rule, get_args(SigmaRule))
-        _one_of("remainder", self.remainder, get_args(Remainder))
-        _one_of("sketch", self.sketch, get_args(Sketch))
-        for name in ("alpha", "beta"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 1):
-                raise SelectionError(f"{name}: expected a number above 1 or None, got {value}.")
+        for each in PARAMETERS:
+            each.check(getattr(self, each.name))
         if self.alpha is not None and self.beta is not None and self.alpha <= self.beta:
             raise SelectionError(
                 f"alpha and beta: expected alpha > beta > 1, got {self.alpha} and {self.beta}; "
                 "raise alpha, lower beta, or leave one of them to its rule (None)."
             )
-        if not (math.isfinite(self.alpha_img) and self.alpha_img >= 1):
-            raise SelectionError(f"alpha_img: expected 1 or more, got {self.alpha_img}.")
-        if not 0 < self.epsilon < 1:
-            raise SelectionError(f"epsilon: expected 0 < epsilon < 1, got {self.epsilon}.")
-        if self.edge_bytes < 1_000_000:
-            raise SelectionError(f"edge_bytes: expected 1 MB or more, got {self.edge_bytes}.")
-        if not 0 < self.sigma < 1:
-            raise SelectionError(f"sigma: expected 0 < sigma < 1, got {self.sigma}.")
 
     @classmethod
     def paper(cls, dataset: Literal["coco", "overhead"] | None = None) -> SelectionParams:
-        """What the paper ran: SE, sigma 0.8 flat, greedy on to k picks whatever they gain.
+        """The paper's hyper-parameters: SE, a flat sigma of 0.8, k picks even if they gain nothing.
 
-        `dataset` gives its alpha and beta of Appendix C (150 and 40, 50 and 30); None leaves them
-        to the rule, 2.5 x and 1.5 x the mean number of instances.
+        dataset: takes alpha and beta of Appendix C (coco 150 and 40, overhead 50 and 30). None
+        leaves them to the rule, 2.5 and 1.5 times the mean number of labelled instances an image.
+        Raises SelectionError for another data set.
         """
-        if dataset is not None:
-            _one_of("dataset", dataset, tuple(PAPER_MULTIPLIERS))
+        if dataset is not None and dataset not in PAPER_MULTIPLIERS:
+            raise SelectionError(
+                f"dataset: expected one of {', '.join(PAPER_MULTIPLIERS)}, got {dataset!r}."
+            )
         alpha, beta = PAPER_MULTIPLIERS[dataset] if dataset else (None, None)
         return cls(alpha=alpha, beta=beta, sigma_rule="flat", remainder="uncertainty")
 
     def multipliers(self, labelled: Labelled) -> tuple[float, float]:
-        """(alpha, beta) with alpha > beta > 1; given values win, the rule gives way to them."""
+        """(alpha, beta) with alpha > beta > 1: the given values, or the rule of Appendix C.
+
+        If only one is given and the other's rule would break alpha > beta, the rule gives way.
+        """
         mean = max(labelled.mean_instances, 1.0)
         alpha, beta = ALPHA_PER_INSTANCE * mean, BETA_PER_INSTANCE * mean
         if self.alpha is not None:
@@ -116,14 +176,81 @@ class SelectionParams:
         return alpha, beta
 
 
-def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    """Raise SelectionError unless the value is one of the known ones."""
-    if value not in known:
-        raise SelectionError(f"{name}: expected one of {', '.join(known)}, got {value!r}.")
+PARAMETERS = parameters_of(SelectionParams)
+"""Every hyper-parameter, in the order of the fields of `SelectionParams`."""
+
+PRESETS: dict[str, Callable[[], SelectionParams]] = {
+    "default": SelectionParams,
+    "paper": SelectionParams.paper,
+}
+"""Named values of all hyper-parameters."""
+
+
+def read_params(source: str) -> SelectionParams:
+    """Hyper-parameters by the name of a preset, or from a JSON file.
+
+    source: a name of `PRESETS`, or the path of a file with a JSON object. Its keys are fields of
+    `SelectionParams`; fields that it does not name keep their default. Raises SelectionError for a
+    file that cannot be read, unknown or repeated keys, wrong types and values out of range.
+    """
+    if source in PRESETS:
+        return PRESETS[source]()
+    try:
+        text = Path(source).read_text(encoding="utf-8-sig")
+        found = json.loads(text, object_pairs_hook=_without_repeats)
+    except OSError as error:
+        raise SelectionError(
+            f"expected {', '.join(PRESETS)} or the path of a JSON file, got {source!r}, which"
+            f" cannot be read: {error.strerror}."
+        ) from None
+    except SelectionError as error:
+        raise SelectionError(f"{source}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise SelectionError(f"{source}: {_JSON_EXPECTED}, got no JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise SelectionError(f"{source}: {_JSON_EXPECTED}, got {type(found).__name__}.")
+    known = [each.name for each in PARAMETERS]
+    unknown = [key for key in found if key not in known]
+    if unknown:
+        raise SelectionError(
+            f"{source}: expected keys among {', '.join(known)}, got"
+            f" {', '.join(map(repr, unknown))}."
+        )
+    try:
+        return SelectionParams(**found)
+    except SelectionError as error:
+        raise SelectionError(f"{source}: {error}") from None
+
+
+_JSON_EXPECTED = 'expected a JSON object such as {"sigma": 0.9}'
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises SelectionError for a key that stands twice: one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        raise SelectionError(f"expected each key once, got {', '.join(map(repr, repeated))} again.")
+    return found
+
+
+def parameters_table() -> str:
+    """The hyper-parameters as a Markdown table, which docs/strategies.md holds."""
+    lines = ["| key | option of `select` | default | values | meaning |", "|---|---|---|---|---|"]
+    for each in PARAMETERS:
+        default = json.dumps(each.default)
+        values = each.expected.replace("None", "null")
+        meaning = each.meaning.text.replace("None", "null")
+        lines.append(f"| `{each.name}` | `--{each.option}` | `{default}` | {values} | {meaning} |")
+    return "\n".join(lines)
 
 
 def multiple(multiplier: float, images: int) -> int:
-    """Instances that `multiplier` x `images` are, rounded up; 1.1 x 50 is 55 in spite of floats."""
+    """`multiplier` x `images`, rounded up.
+
+    Rounded to 9 digits first: 1.1 x 50 is 55, although the product of the floats is larger.
+    """
     return math.ceil(round(multiplier * images, 9))
 
 

@@ -61,8 +61,10 @@ def test_a_taken_port_is_refused(tmp_path):
 
 
 def test_given_settings_reach_the_children(tmp_path):
+    (tmp_path / "selection.json").write_text('{"sigma": 0.9}')
     settings = load_settings(
-        model_dir=tmp_path, host="::1", basic_auth_user="u", basic_auth_pass="p", alpha=None,
+        model_dir=tmp_path, host="::1", basic_auth_user="u", basic_auth_pass="p", train_after=None,
+        selection=str(tmp_path / "selection.json"),
         allowed_image_hosts="a.example,b.example", label_studio_url="http://studio.example",
     )  # fmt: skip
     found = environment_of(settings)
@@ -70,7 +72,8 @@ def test_given_settings_reach_the_children(tmp_path):
     assert found["LABEL_STUDIO_URL"] == "http://studio.example"
     assert found["ALLOWED_IMAGE_HOSTS"] == "a.example,b.example"
     assert found["MODEL_DIR"] == str(tmp_path)
-    assert "ALPHA" not in found and "PORT" not in found
+    assert found["SELECTION"] == str(tmp_path / "selection.json")
+    assert "TRAIN_AFTER" not in found and "PORT" not in found
     assert "[::1]:9090" in web_command(settings)
     assert "p" not in web_command(settings)
 

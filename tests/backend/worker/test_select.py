@@ -1,6 +1,5 @@
 """scored and selected under every query strategy: a real store, a real (untrained) detector."""
 
-import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from backend.errors import LeaseLost
-from backend.settings import load_settings
 from backend.web import status
 from backend.worker import round as rounds
 from backend.worker import score, select
@@ -187,31 +185,28 @@ def test_a_project_without_labels_has_nothing_to_complain_of(make_desk):
 # --- settings, and what people see ----------------------------------------------------------------
 
 
-def test_every_parameter_of_a_selection_has_a_setting_that_reaches_it():
-    given = {
-        "uncertainty": "cm", "alpha": 9.0, "beta": 4.0, "sigma": 0.7, "sigma_rule": "flat",
-        "remainder": "none", "centre": True, "standardise": True, "alpha_img": 5.0,
-        "sketch": "always",
-    }  # fmt: skip
-    desk = SimpleNamespace(settings=load_settings(**given, edge_mb=3))
-    made = select.selection_params(desk)
-    assert dataclasses.asdict(made) == {**given, "edge_bytes": 3_000_000, "epsilon": 0.1}
-    usual = SelectionParams()
-    same = {
-        name for name in dataclasses.asdict(made) if getattr(made, name) == getattr(usual, name)
-    }
-    assert same == {"epsilon"}  # the proof's, no setting
+def test_the_hyper_parameters_of_the_settings_reach_the_strategy(make_desk, tmp_path, monkeypatch):
+    seen = []
+
+    def remember(name, pool, **asked):
+        seen.append((name, asked["params"]))
+        return query(name, pool, **asked)
+
+    monkeypatch.setattr(select, "query", remember)
+    path = tmp_path / "selection.json"
+    path.write_text('{"uncertainty": "cm", "alpha": 9, "remainder": "none", "edge_bytes": 3000000}')
+    expected = SelectionParams(uncertainty="cm", alpha=9, remainder="none", edge_bytes=3_000_000)
+    desk = make_desk(strategy="taudis", selection=str(path))
+    run(desk, open_round(desk), "scored", "selected")
+    assert seen == [("taudis", expected)]
 
 
-def test_the_settings_without_an_environment_are_the_defaults_of_the_library(monkeypatch):
-    for field in dataclasses.fields(SelectionParams):
-        monkeypatch.delenv(field.name.upper(), raising=False)
-    monkeypatch.delenv("EDGE_MB", raising=False)
-    assert select.selection_params(SimpleNamespace(settings=load_settings())) == SelectionParams()
-
-
-def test_the_warning_of_a_sketch_is_in_the_rounds_message_and_on_the_status_page(make_desk):
-    desk = make_desk(strategy="taudis", sketch="always", alpha=1.5, beta=1.2)
+def test_the_warning_of_a_sketch_is_in_the_rounds_message_and_on_the_status_page(
+    make_desk, tmp_path
+):
+    path = tmp_path / "selection.json"
+    path.write_text('{"sketch": "always", "alpha": 1.5, "beta": 1.2}')
+    desk = make_desk(strategy="taudis", selection=str(path))
     round_ = run(desk, open_round(desk), "scored", "selected")
     warnings = round_.steps["selected"]["warnings"]
     assert any("random sample" in text and "sketch=always" in text for text in warnings)
