@@ -24,7 +24,7 @@ import requests
 from certifi import where as certificates
 
 from backend.errors import ImageError, StudioAuthError, StudioUnreachable
-from backend.label_studio.addresses import Address, embedded, origin_of, split
+from backend.label_studio.addresses import Address, embedded, origin_of, split_address
 
 MAX_HOPS = 5
 ATTEMPTS = 3
@@ -63,9 +63,9 @@ class Fetcher:
     def __init__(
         self, studio_url: str, auth: Callable[[], Mapping[str, str]], limits: ImageLimits
     ) -> None:
-        self.studio = split(studio_url)
+        self.studio = split_address(studio_url)
         self.studio_origin = origin_of(self.studio)
-        self.public = split(limits.public_url) if limits.public_url else None
+        self.public = split_address(limits.public_url) if limits.public_url else None
         self.auth = auth
         self.limits = limits
 
@@ -79,7 +79,7 @@ class Fetcher:
         deadline = time.monotonic() + self.limits.timeout_s
         resolved_by_studio = False
         for _ in range(MAX_HOPS + 1):
-            where = self.at_studio(split(url))
+            where = self.at_studio(split_address(url))
             body, target = self._attempts(where, deadline, resolved_by_studio)
             if target is None:
                 return body

@@ -23,8 +23,7 @@ from backend.errors import ImageError
 from backend.images.cache import FileCache
 from backend.images.decode import Pixels, decode_image
 from backend.images.fetch import Fetcher, ImageLimits
-from backend.label_studio.addresses import origin_of
-from backend.label_studio.data_address import is_data_address, read_data_address
+from backend.label_studio.addresses import is_data_address, origin_of, read_data_address
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from backend.errors import LabelConfigError
+from backend.label_studio.addresses import VARIABLE, ImageTag
 from backend.label_studio.config_xml import EXAMPLE, Tag, read_tags
-from backend.label_studio.image_address import VARIABLE, ImageTag
 from backend.label_studio.import_rules import LABELS_BESIDE, refusal
 from taudis.types import LabelMap
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from flask import Request, Response, jsonify
 
+from backend.label_studio.addresses import is_loopback_address
 from backend.settings import Settings
-from backend.web.origin import is_loopback_address
 from backend.web.requests import RequestRefused, excerpt
 
 OPEN_ROUTES = frozenset({"/health"})  # says nothing but that the process runs

@@ -1,72 +1,34 @@
-"""Which address is Label Studio's. A token goes to that one alone.
+"""Which address is Label Studio's. The access token is sent to that address alone.
 
-Label Studio names itself in its /setup call. That name counts only if it is the configured address
-(LABEL_STUDIO_URL) or, without one, the first that the project came from.
+Label Studio names its own address in its /setup call. The named address counts only if it is the
+configured one (LABEL_STUDIO_URL) or, without a configured one, the first that the project gave.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
-
+from backend.label_studio.addresses import is_loopback_address, normal_address, same_origin
 from backend.settings import Settings
 from backend.store.database import Project
 from backend.web.requests import RequestRefused, excerpt
-
-_PORTS = {"http": 80, "https": 443}
-
-
-def normal_address(address: str) -> str:
-    """scheme://host[:port][/path] in one spelling.
-
-    Raises RequestRefused (400): no http(s) address, user info in it, a query, or a broken port.
-    """
-    try:
-        parts = urlsplit(address.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    clean = not (parts.username or parts.password or parts.query or parts.fragment)
-    if parts.scheme not in _PORTS or not host or not clean or not _is_host(host):
-        raise RequestRefused(
-            400, f"hostname: expected http(s)://host[:port], got {excerpt(address)}."
-        )
-    name = f"[{host}]" if ":" in host else host
-    where = name if port in (None, _PORTS[parts.scheme]) else f"{name}:{port}"
-    return f"{parts.scheme}://{where}{parts.path.rstrip('/')}"
-
-
-def same_origin(one: str, other: str) -> bool:
-    """Whether two normal addresses have scheme, host and port in common."""
-    return urlsplit(one)[:2] == urlsplit(other)[:2]
-
-
-def is_loopback_address(address: str) -> bool:
-    """Whether an address names the caller's own machine; Label Studio's default for itself."""
-    host = urlsplit(address).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def accept(settings: Settings, project: Project | None, hostname: str) -> str:
     """The address to remember as the project's candidate; '' if one is known or configured.
 
-    With LABEL_STUDIO_URL set, a loopback name is Label Studio not knowing its own address (its
-    default, also inside a container), so it is taken for "unsaid" and never used.
+    Label Studio names a loopback address if it does not know its own (the default, also inside a
+    container). With LABEL_STUDIO_URL set, such a name is ignored.
 
     Raises:
-        RequestRefused: 409 for another origin than the known one, 400 where none is known and
-            none, or an unusable one, was given.
+        RequestRefused: 409 for another origin than the known one; 400 for an unusable address, and
+            for none where none is known.
     """
-    address = normal_address(hostname) if hostname.strip() else ""
+    address = _normal(hostname) if hostname.strip() else ""
     if settings.label_studio_url:
-        known = normal_address(settings.label_studio_url)
+        known = _normal(settings.label_studio_url)
         if address and is_loopback_address(address):
             return ""
         public = settings.label_studio_public_url
-        if address and public and same_origin(normal_address(public), address):
+        if address and public and same_origin(_normal(public), address):
             return ""
     else:
         known = _known(project)
@@ -91,14 +53,14 @@ def _known(project: Project | None) -> str:
     if project is None:
         return ""
     found = project.origin or str(project.state.get("candidate_origin") or "")
-    return normal_address(found) if found else ""
+    return _normal(found) if found else ""
 
 
-def _is_host(host: str) -> bool:
-    """Whether a host holds only what names and addresses are made of."""
+def _normal(address: str) -> str:
+    """The address in one spelling; RequestRefused (400) for one that cannot be Label Studio's."""
     try:
-        ipaddress.ip_address(host)
+        return normal_address(address)
     except ValueError:
-        letters = host.replace("-", "").replace(".", "").replace("_", "")
-        return len(host) <= 253 and bool(letters) and letters.isascii() and letters.isalnum()
-    return True
+        raise RequestRefused(
+            400, f"hostname: expected http(s)://host[:port], got {excerpt(address)}."
+        ) from None

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from backend.errors import ImageError, RegionError
-from backend.label_studio.data_address import is_data_address, read_data_address
+from backend.label_studio.addresses import is_data_address, read_data_address
 from taudis.data.images import BROKEN
 from taudis.types import BoolArray
 
