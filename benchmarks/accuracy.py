@@ -1,4 +1,4 @@
-"""What a recipe reaches from scratch on a COCO data set, by training time and seed.
+"""Measures the mAP of a recipe from scratch on a COCO data set, by training time and seed.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.accuracy instances.json images --minutes 2,5,10
 

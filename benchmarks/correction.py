@@ -1,4 +1,4 @@
-"""What correcting pre-annotations costs on held-out images, and what each rule of `shown` saves.
+"""Measures the cost of correcting pre-annotations on held-out images, and the saving of each rule.
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/correction.py ../shared/data --models models
 

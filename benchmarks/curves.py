@@ -1,4 +1,4 @@
-"""Learning curves of what `benchmarks.accuracy` printed, as one picture.
+"""Draws the learning curves of the results of `benchmarks.accuracy` as one picture.
 
     .venv/bin/python -m benchmarks.curves docs/images/curves.png facades.json coco.json
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+")
     options = parser.parse_args()
     figure = Figure(figsize=(4 * len(options.files), 3.2), layout="constrained")
-    told = {}
+    results = {}
     for place, path in enumerate(options.files, start=1):
         found = json.loads(path.read_text().splitlines()[-1])
         axes = figure.add_subplot(1, len(options.files), place)
@@ -40,9 +40,9 @@ def main() -> None:
         axes.set_ylabel("mask mAP50")
         axes.set_ylim(bottom=0)
         axes.set_xticks(minutes)
-        told[found["data"]] = dict(zip(map(str, minutes), means, strict=True))
+        results[found["data"]] = dict(zip(map(str, minutes), means, strict=True))
     figure.savefig(options.out, dpi=110)
-    print(json.dumps(told))
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The detector and its masks against their peers, as ratios measured in one run.
+"""Measures the detector and its masks against other implementations, as ratios of one run.
 
     .venv/bin/python -m benchmarks.detector
 

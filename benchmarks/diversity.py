@@ -1,4 +1,4 @@
-"""How many kinds of objects are among the images that a strategy picks first.
+"""Counts the kinds of objects among the images that a strategy picks first.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.diversity [--pools scenes relu nuclei_dsb2018]
 
@@ -114,14 +114,14 @@ def measure(case: Case, kinds: IntArray, got: Selection) -> Figures:
     image = case.pool.instances.image_index
     held = np.isin(image, got.order[: case.budget])
     chosen = got.chosen[held[got.chosen]]
-    told = got.diagnostics
+    results = got.diagnostics
     return Figures(
         clusters=_distinct(kinds[held]),
         of_chosen=_distinct(kinds[chosen]) if len(chosen) else None,
         instances=int(held.sum()),
-        saturation_pick=told.get("saturation_pick"),  # type: ignore[arg-type]
-        density=told.get("density"),  # type: ignore[arg-type]
-        sigma=told.get("sigma_eff"),  # type: ignore[arg-type]
+        saturation_pick=results.get("saturation_pick"),  # type: ignore[arg-type]
+        density=results.get("density"),  # type: ignore[arg-type]
+        sigma=results.get("sigma_eff"),  # type: ignore[arg-type]
     )
 
 
@@ -130,7 +130,7 @@ def _distinct(values: npt.NDArray[np.integer[Any]]) -> int:
 
 
 def ceiling(case: Case, kinds: IntArray) -> Figures:
-    """What greedy reaches that is told the clusters: about the most that B images can hold."""
+    """What greedy reaches when it knows the clusters: about the most that B images can hold."""
     held = np.zeros((len(case.pool), int(kinds.max()) + 1), bool)
     held[case.pool.instances.image_index, kinds] = True
     covered, picked = np.zeros(held.shape[1], bool), list[int]()
@@ -172,22 +172,22 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 def summary(runs: Sequence[dict[str, Figures]]) -> dict[str, dict[str, Any]]:
     """For each contender and figure: mean, half-width, and the difference to `random` by seed."""
-    told: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in runs[0]:
         rows = [asdict(found[name]) for found in runs]
-        told[name] = {
+        results[name] = {
             key: [round(x, 4) for x in interval([row[key] for row in rows])]
             for key in rows[0]
             if all(row[key] is not None for row in rows)
         }
-        told[name]["runs"] = len(rows)
-        told[name]["saturated"] = sum(row["saturation_pick"] is not None for row in rows)
+        results[name]["runs"] = len(rows)
+        results[name]["saturated"] = sum(row["saturation_pick"] is not None for row in rows)
         over = [found[name].clusters - found["random"].clusters for found in runs]
-        told[name]["over_random"] = [round(x, 2) for x in interval(over)]
-    return told
+        results[name]["over_random"] = [round(x, 2) for x in interval(over)]
+    return results
 
 
-def table(told: dict[str, dict[str, Any]]) -> str:
+def table(results: dict[str, dict[str, Any]]) -> str:
     """The summary as a Markdown table, by falling number of clusters."""
 
     def cell(value: list[float] | None, digits: int = 1) -> str:
@@ -198,8 +198,8 @@ def table(told: dict[str, dict[str, Any]]) -> str:
         "| cover complete after |",
         "|---|---|---|---|---|---|",
     ]
-    for name in sorted(told, key=lambda name: -told[name]["clusters"][0]):
-        row = told[name]
+    for name in sorted(results, key=lambda name: -results[name]["clusters"][0]):
+        row = results[name]
         done = f"{row['saturated']} of {row['runs']} runs: complete" if row["saturated"] else "not"
         if "saturation_pick" in row:
             done = f"{row['saturation_pick'][0]:.0f}"
@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.seeds < 2:
         parser.error(f"--seeds: expected 2 or more, since intervals need them, got {asked.seeds}")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    told = {}
+    results = {}
     for name in asked.pools:
         seeds = range(asked.seeds)
         synthetic = name in ("scenes", "relu")
@@ -240,9 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             runs.append(run(case, seed))
         for way in runs[0]:
             key = f"{name}, {way}"
-            told[key] = summary([found[way] for found in runs])
-            print(f"\n{key}, B = {case.budget}, {asked.seeds} seeds\n\n{table(told[key])}\n")
-    print(json.dumps(told))
+            results[key] = summary([found[way] for found in runs])
+            print(f"\n{key}, B = {case.budget}, {asked.seeds} seeds\n\n{table(results[key])}\n")
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

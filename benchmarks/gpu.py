@@ -1,4 +1,4 @@
-"""Training and one-pass extraction against torchvision's reference recipe, on one card in one run.
+"""Times training and one-pass scoring against torchvision's reference recipe on one GPU.
 
     .venv/bin/python -m benchmarks.gpu                                   # 800 px, batch 16, a GPU
     .venv/bin/python -m benchmarks.gpu --size 96 --batch 2 --steps 2     # that it runs, on a CPU

@@ -1,4 +1,4 @@
-"""What predicting many images of mixed sizes, up to 4,000 x 3,000 px, takes in memory.
+"""Measures the memory of predicting many images of mixed sizes, up to 4,000 x 3,000 px.
 
     .venv/bin/python -m benchmarks.memory --images 1000
 

@@ -1,4 +1,4 @@
-"""`python -m taudis select` on a file of 1,000,000 instances: seconds, and peak memory.
+"""Measures time and peak memory of `python -m taudis select` on a file of 1,000,000 instances.
 
     .venv/bin/python -m benchmarks.million [--instances 1000000]
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=1000)
     given = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
-    path, told = CACHE / "million.safetensors", {}
+    path, results = CACHE / "million.safetensors", {}
     try:
         started = time.monotonic()
         write_pool(path, given.instances)
@@ -73,17 +73,17 @@ def main() -> None:
             out.unlink()
             assert lines == -(-given.instances // 10) + 1
             stated = edge_mb + 200 * given.instances / 1e6 + 300
-            told[f"edge_mb {edge_mb}"] = {
+            results[f"edge_mb {edge_mb}"] = {
                 "s": round(spent, 1),
                 "peak_mb": round(peak),
                 "stated_mb": round(stated),
                 "warnings": json.loads(printed.splitlines()[-1])["warnings"],
             }
-            assert peak <= stated, told
+            assert peak <= stated, results
     finally:
         path.unlink(missing_ok=True)
     print(json.dumps({"instances": given.instances, "file_mb": round(size),
-                      "write_s": round(wrote, 1), **told}))  # fmt: skip
+                      "write_s": round(wrote, 1), **results}))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pools for the selection's benchmarks: synthetic ones of a stated density, and a real one."""
+"""Makes pools for the selection's benchmarks: synthetic ones of stated density, and a real one."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def scenes(
     """
     rng = np.random.default_rng(seed)
     shares = rng.exponential(size=kinds)
-    shown = rng.choice(kinds, (images, own), p=shares / shares.sum())
-    which = np.take_along_axis(shown, rng.integers(own, size=(images, per_image)), 1).ravel()
+    present = rng.choice(kinds, (images, own), p=shares / shares.sum())
+    which = np.take_along_axis(present, rng.integers(own, size=(images, per_image)), 1).ravel()
     centres = rng.normal(size=(kinds, WIDTH)).astype(np.float32)
     found = centres[which] + 0.4 * rng.standard_normal((len(which), WIDTH), np.float32)
     if relu:

@@ -1,4 +1,4 @@
-"""Contenders that take turns, timed in CPU seconds of this process."""
+"""Times contenders that take turns, in CPU seconds of this process."""
 
 from __future__ import annotations
 

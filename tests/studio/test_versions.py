@@ -41,7 +41,7 @@ def work(loop, pictures):
     tasks = made.tasks()
     apart = [task for task in tasks if is_validation(made.id, task["id"], fraction)]
     others = [task for task in tasks if task not in apart]
-    made.judged_on = [task["id"] for task in apart[:2]]
+    made.evaluated_on = [task["id"] for task in apart[:2]]
     for task in apart[:2] + others[:4]:
         made.label(task)
     made.first, made.second = (made.train().steps["trained"]["version"] for _ in range(2))
@@ -112,7 +112,7 @@ def test_export_for_others(work, tmp_path):
         *names, "model.pt", "model.py", "weights.safetensors"
     ]  # fmt: skip
     images = json.loads((out / "coco_images.json").read_text())
-    assert [image["id"] for image in images["images"]] == sorted(work.judged_on)
+    assert [image["id"] for image in images["images"]] == sorted(work.evaluated_on)
     assert [c["name"] for c in images["categories"]] == list(work.labels)
     assert (
         out.joinpath("weights.safetensors").read_bytes() == weights(work, work.second).read_bytes()
