@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taudis.data.images import decode_image
-from tests.taudis.data.picture_files import CASES, squares_of
+from tests.taudis.data.picture_cases import CASES, squares_of
 
 pytestmark = pytest.mark.browser
 

@@ -18,15 +18,9 @@ from taudis.data.colour import MAX_PROFILE, to_srgb
 from taudis.data.images import decode_image, eight_bits, read_image_file
 from taudis.errors import DataError, ImageTooLarge
 from tests.taudis.data import picture_files as files
-from tests.taudis.data.picture_files import (
-    CASES,
-    FORMATS,
-    Case,
-    gradient,
-    meaning,
-    squares_of,
-    tiff,
-)
+from tests.taudis.data.picture_cases import CASES, Case, squares_of
+from tests.taudis.data.picture_files import gradient, meaning
+from tests.taudis.data.picture_writers import FORMATS, HAS_AVIF, saved, tiff
 
 MAX = 1_000_000
 
@@ -52,7 +46,7 @@ def test_a_file_means_the_same_both_ways_and_the_right_thing(case: Case, tmp_pat
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("mode", Image.MODES)
 def test_every_mode_that_pillow_writes(format, mode, tmp_path):
-    if format == "AVIF" and not files.HAS_AVIF:
+    if format == "AVIF" and not HAS_AVIF:
         pytest.skip("this Pillow has no AVIF")
     data = files.written(format, mode)
     if data is None:
@@ -154,7 +148,7 @@ def test_what_has_no_meaning_is_refused_by_name(data, says, tmp_path):
 
 
 def test_a_picture_of_too_many_pixels_is_refused_before_any_is_decoded(tmp_path, monkeypatch):
-    data = files.saved(Image.new("RGB", (60, 40)), "PNG")
+    data = saved(Image.new("RGB", (60, 40)), "PNG")
     path = tmp_path / "x.png"
     path.write_bytes(data[:60])  # the header alone: decoding would fail otherwise
     with pytest.raises(ImageTooLarge, match=r"x\.png: expected at most 2399 pixels, got 60 x 40"):
@@ -180,7 +174,7 @@ def test_a_profile_that_changes_nothing_leaves_every_pixel(tmp_path):
 
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = gradient("RGB")
-    data = files.saved(image, "PNG", icc_profile=srgb)
+    data = saved(image, "PNG", icc_profile=srgb)
     assert np.array_equal(both_ways(data, tmp_path), np.asarray(image))
 
 
@@ -209,7 +203,7 @@ def test_every_orientation_equals_pillows(format, orientation, tmp_path):
 
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = files.saved(gradient("RGB"), format, exif=exif)
+    data = saved(gradient("RGB"), format, exif=exif)
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     found = both_ways(data, tmp_path)

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from taudis.data.statistics import LabelStatistics, Tally
-from taudis.detector.architecture import ModelConfig
 from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation.metrics import evaluate
-from taudis.training import recipes
 from taudis.training import train as training
 from taudis.training.samples import MEAN_COLOUR, example, prepare
 from taudis.training.train import Progress, Recipe, train, uses_bf16
@@ -263,15 +260,6 @@ def test_a_minute_of_training_finds_the_objects():
     assert metrics.map50 > 0.5, metrics
 
 
-def test_whole_images_where_a_crop_would_cut_typical_objects():
-    small = Recipe.cpu(60)
-    assert small.for_objects(share=0.3, side=192) is small  # 58 px fit a crop of 128
-    assert small.for_objects(share=0.9, side=120) is small
-    whole = small.for_objects(share=0.95, side=512)
-    assert (whole.crop, whole.model.max_size) == (None, recipes.WHOLE_SIZE)
-    assert Recipe.paper().for_objects(share=1.0, side=2000) == Recipe.paper()
-
-
 def test_training_ends_early_and_the_best_look_is_the_result(tmp_path):
     recipe = dataclasses.replace(QUICK, steps=12, evaluate_every=1, patience=2)
     seen: dict[int, dict[str, torch.Tensor]] = {}
@@ -314,39 +302,3 @@ def test_without_a_validation_split_nothing_ends_early():
     steps: list[int] = []
     run(recipe=recipe, evaluate=lambda _: float("nan"), progress=lambda p: steps.append(p.step))
     assert steps == [1, 2, 3, 4]
-
-
-def found(images=60, densest=5, share=0.1, side=192.0):
-    return LabelStatistics(images, 2.0, densest, share, side)
-
-
-def test_the_recipe_is_chosen_by_the_machine_and_the_labels():
-    assert recipes.choose("auto", found(), gpu=False).name == "cpu"
-    assert recipes.choose("auto", found(), gpu=True).name == "small"
-    assert recipes.choose("paper", found(), gpu=False) == Recipe.paper()
-    few, many = (recipes.choose("cpu", found(images=n), gpu=False) for n in (5, 100))
-    assert few.steps < many.steps
-    dense = recipes.choose("cpu", found(densest=400), gpu=False)
-    assert dense.model.detections_per_image == 500
-    whole = recipes.choose("cpu", found(share=0.9, side=512), gpu=False)
-    assert whole.crop is None and not whole.turns
-    with pytest.raises(DataError, match="auto or one of"):
-        recipes.choose("fast", found(), gpu=False)
-
-
-def test_weights_and_backbone_decide_the_architecture():
-    coco = recipes.choose("cpu", found(), gpu=False, weights="coco", backbone="resnet18")
-    assert coco.model == ModelConfig.standard()  # its weights fit nothing else
-    other = recipes.choose("cpu", found(), gpu=False, backbone="mobilenet_v3_large")
-    assert other.model.backbone == "mobilenet_v3_large"
-    with pytest.raises(DataError, match="resnet18, resnet50"):
-        recipes.choose("cpu", found(), gpu=False, backbone="vgg")
-
-
-def test_labelled_images_are_counted():
-    tally = Tally()
-    for index in range(3):
-        tally.add_target(Pictures(3)[index][1])
-    told = tally.statistics()
-    assert told == LabelStatistics(3, 2.0, 2, pytest.approx(24 / 64), 64.0)
-    assert Tally().statistics() == LabelStatistics(0, 0.0, 0, 0.0, 0.0)

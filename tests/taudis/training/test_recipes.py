@@ -1,0 +1,47 @@
+"""The recipe is chosen by the machine, the labels and the initial weights."""
+
+from __future__ import annotations
+
+import pytest
+
+from taudis.data.statistics import LabelStatistics
+from taudis.detector.architecture import ModelConfig
+from taudis.errors import DataError
+from taudis.training import recipes
+from taudis.training.train import Recipe
+
+
+def test_whole_images_where_a_crop_would_cut_typical_objects():
+    small = Recipe.cpu(60)
+    assert small.for_objects(share=0.3, side=192) is small  # 58 px fit a crop of 128
+    assert small.for_objects(share=0.9, side=120) is small
+    whole = small.for_objects(share=0.95, side=512)
+    assert (whole.crop, whole.model.max_size) == (None, recipes.WHOLE_SIZE)
+    assert Recipe.paper().for_objects(share=1.0, side=2000) == Recipe.paper()
+
+
+def found(images=60, densest=5, share=0.1, side=192.0):
+    return LabelStatistics(images, 2.0, densest, share, side)
+
+
+def test_the_recipe_is_chosen_by_the_machine_and_the_labels():
+    assert recipes.choose("auto", found(), gpu=False).name == "cpu"
+    assert recipes.choose("auto", found(), gpu=True).name == "small"
+    assert recipes.choose("paper", found(), gpu=False) == Recipe.paper()
+    few, many = (recipes.choose("cpu", found(images=n), gpu=False) for n in (5, 100))
+    assert few.steps < many.steps
+    dense = recipes.choose("cpu", found(densest=400), gpu=False)
+    assert dense.model.detections_per_image == 500
+    whole = recipes.choose("cpu", found(share=0.9, side=512), gpu=False)
+    assert whole.crop is None and not whole.turns
+    with pytest.raises(DataError, match="auto or one of"):
+        recipes.choose("fast", found(), gpu=False)
+
+
+def test_weights_and_backbone_decide_the_architecture():
+    coco = recipes.choose("cpu", found(), gpu=False, weights="coco", backbone="resnet18")
+    assert coco.model == ModelConfig.standard()  # its weights fit nothing else
+    other = recipes.choose("cpu", found(), gpu=False, backbone="mobilenet_v3_large")
+    assert other.model.backbone == "mobilenet_v3_large"
+    with pytest.raises(DataError, match="resnet18, resnet50"):
+        recipes.choose("cpu", found(), gpu=False, backbone="vgg")
