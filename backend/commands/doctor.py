@@ -20,7 +20,7 @@ from backend.errors import (
     StudioUnreachable,
 )
 from backend.label_studio.label_config import parse_label_config
-from backend.label_studio.left_out import Summary, shown
+from backend.label_studio.left_out import Summary, latest_summary
 from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings, check_bind
 from backend.store import serving as models
@@ -250,7 +250,7 @@ def _pages(desk: Desk) -> Finding:
 
 def _labels(desk: Desk) -> Finding:
     """The last training used every labelled task."""
-    found = shown(_state(desk), "labels")
+    found = latest_summary(_state(desk), "labels")
     if found is None:
         return Finding("labels", True, "no training has read them yet")
     used = f"round {found.round}: {found.split()}"
@@ -265,7 +265,7 @@ def _labels(desk: Desk) -> Finding:
 
 def _images(desk: Desk) -> Finding:
     """The last round read the image of every unlabelled task."""
-    found = shown(_state(desk), "unlabelled")
+    found = latest_summary(_state(desk), "unlabelled")
     if found is None:
         return Finding(
             "images", True, "no round has read them yet: the round of the first model does"

@@ -20,6 +20,7 @@ from backend.errors import PageTooLarge, StudioRejected, StudioUnreachable
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+"""One JSON object of Label Studio's API: a task, a project, a webhook, ..."""
 Kind = Literal["tasks", "labels", "predictions"]
 """Pages of tasks alone, with their annotations, and with their predictions."""
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
-from backend.label_studio.left_out import Part, shown
+from backend.label_studio.left_out import Part, latest_summary
 from backend.store.database import Project, Store
 
 logger = logging.getLogger(__name__)
@@ -106,10 +106,10 @@ def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> Non
     name = str(project.id)
     parts: tuple[Part, ...] = ("labels", "unlabelled")
     for part in parts:
-        found = shown(project.state, part)
+        found = latest_summary(project.state, part)
         for kind, count in (found.kinds if found else {}).items():
             left_out.add_metric([name, part, kind], count)  # type: ignore[attr-defined]
-    used = shown(project.state, "labels")
+    used = latest_summary(project.state, "labels")
     if used is not None:
         uses = {"train": used.train, "validation": used.validation, "left_out": used.tasks}
         for use, count in uses.items():

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreError
-from backend.label_studio.left_out import Part, shown
+from backend.label_studio.left_out import Part, latest_summary
 from backend.store.database import Project, Round, Store, Version
 from backend.web.predict import Services
 
@@ -145,7 +145,7 @@ def _counted(rounds: list[Round], state: Any) -> str:
     last = next((r for r in rounds if "synced" in r.steps), None)
     if last is None:
         return "not read yet"
-    found, labels = last.steps["synced"], shown(state, "labels")
+    found, labels = last.steps["synced"], latest_summary(state, "labels")
     used = ""
     if labels is not None:
         when = "" if labels.round == last.number else f"in round {labels.round} "
@@ -161,7 +161,7 @@ def _counted(rounds: list[Round], state: Any) -> str:
 def _left_out(state: Any) -> list[dict[str, Any]]:
     """What was left out of the labelled and of the unlabelled tasks: counts and first reasons."""
     parts: list[tuple[Part, str]] = [("labels", "Labelled"), ("unlabelled", "Unlabelled")]
-    found = [(name, shown(state, part)) for part, name in parts]
+    found = [(name, latest_summary(state, part)) for part, name in parts]
     return [
         {
             "counts": f"{summary.headline(f'{name} tasks')} ({summary.counted()})",

@@ -43,8 +43,8 @@ OF_2X = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATION_DELETED", "STAR
 
 
 @dataclass(frozen=True)
-class Row:
-    """A request, and the status and answer (a value, or a test of the text) that are right."""
+class Check:
+    """A request, with the right status and the right answer (a value, or a test of the text)."""
 
     name: str
     method: str
@@ -74,59 +74,59 @@ def event_body(event: str) -> dict[str, Any]:
     return {"action": event, "project": {"id": KNOWN, "label_config": CONFIG}}
 
 
-def common(version_of_new: str) -> list[Row]:
+def common(version_of_new: str) -> list[Check]:
     """What holds under both apps."""
     up = {"status": "UP", "model_class": "TaudisModel"}
     return [
-        Row("GET /health", "GET", "/health", None, 200, up),
-        Row("POST /setup, a new project (connect)", "POST", "/setup", setup_body(NEW), 200,
+        Check("GET /health", "GET", "/health", None, 200, up),
+        Check("POST /setup, a new project (connect)", "POST", "/setup", setup_body(NEW), 200,
             {"model_version": version_of_new}),
-        Row("POST /setup, a served project", "POST", "/setup", setup_body(KNOWN), 200,
+        Check("POST /setup, a served project", "POST", "/setup", setup_body(KNOWN), 200,
             {"model_version": VERSION}),
-        Row("POST /predict, 3 tasks", "POST", "/predict", predict_body(), 200,
+        Check("POST /predict, 3 tasks", "POST", "/predict", predict_body(), 200,
             lambda found: [r["score"] for r in found["results"]] == SCORES
             and [len(r["result"]) for r in found["results"]] == [1, 0, 1]
             and {r["model_version"] for r in found["results"]} == {VERSION}),
     ]  # fmt: skip
 
 
-def under_our_app() -> list[Row]:
+def under_our_app() -> list[Check]:
     rows = common("")
     for event in EVENTS:
         status = {"status": "ignored" if event == "TASKS_CREATED" else "rung"}
-        rows.append(Row(f"{event}", "POST", "/webhook", event_body(event), 200, status))
+        rows.append(Check(f"{event}", "POST", "/webhook", event_body(event), 200, status))
     bare = {"action": "ANNOTATION_CREATED"}
-    rows.append(Row("ANNOTATION_CREATED without payload, as armed", "POST",
+    rows.append(Check("ANNOTATION_CREATED without payload, as armed", "POST",
                     f"/webhook?project={KNOWN}", bare, 200, {"status": "rung"}))  # fmt: skip
     named = {"project": f"{KNOWN}.1700000000"}
     return [
         *rows,
-        Row(
+        Check(
             "GET /versions", "GET", f"/versions?project={KNOWN}", None, 200, {"versions": [VERSION]}
         ),
-        Row("POST /versions", "POST", "/versions", named, 200, {"versions": [VERSION]}),
-        Row("GET /metrics", "GET", "/metrics", None, 200, lambda text: "taudis_" in text),
-        Row("GET / (status page)", "GET", "/", None, 200, lambda text: VERSION in text),
+        Check("POST /versions", "POST", "/versions", named, 200, {"versions": [VERSION]}),
+        Check("GET /metrics", "GET", "/metrics", None, 200, lambda text: "taudis_" in text),
+        Check("GET / (status page)", "GET", "/", None, 200, lambda text: VERSION in text),
     ]
 
 
-def under_init_app() -> list[Row]:
+def under_init_app() -> list[Check]:
     theirs = "2.x's own view"
     rows = common("")
     for event in EVENTS:
         if event in OF_2X:
             right = {"result": {"status": "rung"}, "status": "ok"}
-            rows.append(Row(event, "POST", "/webhook", event_body(event), 201, right))
+            rows.append(Check(event, "POST", "/webhook", event_body(event), 201, right))
         else:
             right = {"status": "Unknown event"}
-            rows.append(Row(event, "POST", "/webhook", event_body(event), 200, right, theirs))
+            rows.append(Check(event, "POST", "/webhook", event_body(event), 200, right, theirs))
     bare = {"action": "ANNOTATION_CREATED"}
     return [
         *rows,
-        Row("ANNOTATION_CREATED without payload, as armed", "POST", f"/webhook?project={KNOWN}",
+        Check("ANNOTATION_CREATED without payload, as armed", "POST", f"/webhook?project={KNOWN}",
             bare, 500, lambda text: True, theirs),
-        Row("GET /versions", "GET", "/versions", None, 404, lambda text: True, "no such view"),
-        Row("GET /metrics", "GET", "/metrics", None, 200, {}, theirs),
+        Check("GET /versions", "GET", "/versions", None, 404, lambda text: True, "no such view"),
+        Check("GET /metrics", "GET", "/metrics", None, 200, {}, theirs),
     ]  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def started(folder: Path, model_dir: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def ask(address: str, row: Row) -> tuple[int, Any]:
+def ask(address: str, row: Check) -> tuple[int, Any]:
     """Status, and the answer as JSON where it is, else as text."""
     answer = requests.request(row.method, address + row.path, json=row.body, timeout=60)
     try:
@@ -190,13 +190,13 @@ def ask(address: str, row: Row) -> tuple[int, Any]:
         return answer.status_code, answer.text
 
 
-def well(row: Row, status: int, found: Any) -> bool:
+def well(row: Check, status: int, found: Any) -> bool:
     if status != row.status:
         return False
     return bool(row.right(found)) if callable(row.right) else found == row.right
 
 
-def table(title: str, address: str, rows: list[Row]) -> int:
+def table(title: str, address: str, rows: list[Check]) -> int:
     """Print a server's answers; how many were not as expected."""
     wrong = 0
     print(f"\n{title}\n{'request':46} {'status':6} {'as expected':11} answer")

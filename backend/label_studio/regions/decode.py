@@ -21,7 +21,7 @@ from backend.label_studio.regions.ellipse import ellipse_to_crop
 from backend.label_studio.regions.polygon import polygon_to_crop
 from backend.label_studio.regions.problems import RegionProblem, problem_of
 from backend.label_studio.regions.rectangle import readable_number, rectangle_to_crop
-from backend.label_studio.regions.results import Region, Row, regions_of, shape_of
+from backend.label_studio.regions.results import Region, Result, regions_of, shape_of
 from backend.label_studio.regions.vector import vector_to_crop
 from taudis.types import Target
 
@@ -121,7 +121,7 @@ def _painted(
     return problem_of(region.id, error, "painted_out")
 
 
-def _stated_size(row: Row) -> Size | None:
+def _stated_size(row: Result) -> Size | None:
     """The size (H, W) that a result states of its image; None for none that can be."""
     height = readable_number(row.get("original_height"))
     width = readable_number(row.get("original_width"))

@@ -20,7 +20,8 @@ from typing import Any
 from backend.errors import RegionError
 from backend.label_studio.label_config import KINDS, ControlTag, Kind, LabelConfig
 
-Row = Mapping[str, Any]
+Result = Mapping[str, Any]
+"""One entry of an annotation's `result` list, as Label Studio writes it."""
 
 SHAPES: dict[str, Kind] = {
     "rle": "brush",
@@ -46,7 +47,7 @@ _PLAIN = frozenset({"ellipse", "polygon", "rectangle"})
 class Region:
     """One region: its results, all of one id, of which at least one has a shape or a label."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Result, ...]
 
     @property
     def id(self) -> str:
@@ -54,7 +55,7 @@ class Region:
         return str(self.rows[0].get("id") or "?")
 
     @property
-    def first(self) -> Row:
+    def first(self) -> Result:
         """The result that says where the region is: as in the editor the first with a shape."""
         return next((row for row in self.rows if shape_of(row) is not None), self.rows[0])
 
@@ -87,7 +88,7 @@ def regions_of(result: Sequence[Any], config: LabelConfig) -> list[Region]:
 
     A second result of the same tag, or one without id, is another region.
     """
-    regions: dict[object, list[Row]] = {}
+    regions: dict[object, list[Result]] = {}
     seen: Counter[tuple[str, str]] = Counter()
     for index, row in enumerate(result):
         if not isinstance(row, Mapping) or not _belongs(row, config):
@@ -99,13 +100,13 @@ def regions_of(result: Sequence[Any], config: LabelConfig) -> list[Region]:
     return [Region(tuple(rows)) for rows in regions.values()]
 
 
-def type_of(row: Row) -> str:
+def type_of(row: Result) -> str:
     """A result's type in lower case; '' where it has none."""
     kind = row.get("type")
     return kind.strip().lower() if isinstance(kind, str) else ""
 
 
-def shape_of(row: Row) -> Kind | None:
+def shape_of(row: Result) -> Kind | None:
     """What kind of shape a result's value holds, None for none."""
     value = row.get("value")
     if not isinstance(value, Mapping):
@@ -113,7 +114,7 @@ def shape_of(row: Row) -> Kind | None:
     return next((kind for key, kind in SHAPES.items() if value.get(key) is not None), None)
 
 
-def _belongs(row: Row, config: LabelConfig) -> bool:
+def _belongs(row: Result, config: LabelConfig) -> bool:
     """Whether a result is part of a region that masks are made of."""
     kind, shape = type_of(row), shape_of(row)
     control = config.control(str(row.get("from_name")))
@@ -128,7 +129,7 @@ def _belongs(row: Row, config: LabelConfig) -> bool:
     return shape is not None or kind in _LABEL_TYPES - {"vectorlabels"}
 
 
-def _has_no_area(row: Row, config: LabelConfig) -> bool:
+def _has_no_area(row: Result, config: LabelConfig) -> bool:
     """Whether a result of a `Labels` tag is a point, or a line that no tool can close."""
     value, shape = row.get("value"), shape_of(row)
     if shape == "vector":
@@ -136,13 +137,13 @@ def _has_no_area(row: Row, config: LabelConfig) -> bool:
     return shape is None and isinstance(value, Mapping) and {"x", "y"} <= value.keys()
 
 
-def is_closed(row: Row) -> bool:
+def is_closed(row: Result) -> bool:
     """Whether a vector's outline is closed, so that it has an area."""
     value = row.get("value")
     return isinstance(value, Mapping) and value.get("closed") is True
 
 
-def _labels(row: Row, config: LabelConfig) -> list[tuple[Any, str | None]]:
+def _labels(row: Result, config: LabelConfig) -> list[tuple[Any, str | None]]:
     """What a result gives as labels, each with the config's name for it or None; [] if it gives
     none, as a tool's.
 
@@ -171,7 +172,7 @@ def _labels(row: Row, config: LabelConfig) -> list[tuple[Any, str | None]]:
     )
 
 
-def _given(row: Row, control: ControlTag) -> Any:
+def _given(row: Result, control: ControlTag) -> Any:
     """A result's labels: under its tag's key, or beside a tool under the tool's (polygonlabels)."""
     value = row.get("value")
     if not isinstance(value, Mapping):
@@ -180,7 +181,7 @@ def _given(row: Row, control: ControlTag) -> Any:
     return value.get(control.result_type, merged)
 
 
-def _unknown_tag(row: Row, config: LabelConfig) -> RegionError:
+def _unknown_tag(row: Result, config: LabelConfig) -> RegionError:
     known = ", ".join(f"{each.name} ({each.result_type})" for each in config.controls)
     return RegionError(
         f"from_name {row.get('from_name')!r:.60} ({row.get('type')!s:.40}) with to_name "

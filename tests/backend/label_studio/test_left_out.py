@@ -7,7 +7,7 @@ import pytest
 
 from backend.commands.doctor import _images, _labels, _pages
 from backend.errors import RoundError
-from backend.label_studio.left_out import FILE, LeftOut, Summary, of_task, shown
+from backend.label_studio.left_out import FILE, LeftOut, Summary, latest_summary, of_task
 from backend.settings import Settings
 from backend.store.database import Store
 from backend.web.metrics import Metrics
@@ -109,7 +109,7 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(desk, roun
     assert [row["task"] for row in written["unlabelled"]] == [12]
 
     state = desk.project.state
-    assert shown(state, "labels").tasks == 2 and shown({}, "labels") is None
+    assert latest_summary(state, "labels").tasks == 2 and latest_summary({}, "labels") is None
     assert _counted([desk.store.round(round_.id)], state) == (
         "8 labelled (3 to train on, 1 to judge by, 2 left out), 20 unlabelled"
     )

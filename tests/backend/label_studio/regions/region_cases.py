@@ -38,7 +38,7 @@ XML = view(
     tag("Labels", AB, called="labels"),
 )
 
-Row = dict[str, Any]
+Result = dict[str, Any]
 
 
 def png(mask: Any, mode: str = "RGBA") -> str:
@@ -55,7 +55,7 @@ def rle(mask: Any) -> list[int]:
     return [int(byte) for byte in mask2rle(mask.astype(np.uint8) * 255)]
 
 
-def corners(*points: tuple[float, float], **more: Any) -> list[Row]:
+def corners(*points: tuple[float, float], **more: Any) -> list[Result]:
     """Vertices of a vector, each after the one before, the first after the last."""
     count = len(points)
     return [
@@ -71,13 +71,13 @@ BITMASK = {"imageDataURL": png(SQUARE)}
 POLYGON = {"points": [list(point) for point in RING], "closed": True}
 RECTANGLE = {"x": 25, "y": 25, "width": 50, "height": 50, "rotation": 0}
 VECTOR = {"vertices": corners(*RING), "closed": True}
-VALUES: dict[str, Row] = {
+VALUES: dict[str, Result] = {
     "brush": BRUSH, "bitmask": BITMASK, "polygon": POLYGON, "rectangle": RECTANGLE,
     "vector": VECTOR,
 }  # fmt: skip
 
 
-def row(kind: str, value: Row | None = None, label: Any = "A", /, **changes: Any) -> Row:
+def row(kind: str, value: Result | None = None, label: Any = "A", /, **changes: Any) -> Result:
     """A result as the editor writes it; a change to ... takes the key away."""
     key = f"{kind}labels"
     value = VALUES[kind] if value is None else value
@@ -95,7 +95,7 @@ class RegionCase:
 
     type: str
     field: str
-    rows: tuple[Row, ...]
+    rows: tuple[Result, ...]
     becomes: str = "read"  # read, ignored, used, painted_out or dropped
     kind: str = ""  # of the problem
     label: int = 1
@@ -107,13 +107,13 @@ def _each(field: str, **changes: Any) -> list[RegionCase]:
     return [RegionCase(kind, field, (row(kind, **changes),)) for kind in VALUES]
 
 
-def _case(kind: str, field: str, value: Row | None = None, /, **more: Any) -> RegionCase:
+def _case(kind: str, field: str, value: Result | None = None, /, **more: Any) -> RegionCase:
     keys = ("becomes", "kind", "label", "same")
     told = {key: more.pop(key) for key in keys if key in more}
     return RegionCase(kind, field, (row(kind, value, **more),), **told)
 
 
-def _lost(kind: str, field: str, value: Row | None = None, /, **more: Any) -> RegionCase:
+def _lost(kind: str, field: str, value: Result | None = None, /, **more: Any) -> RegionCase:
     told = {"becomes": "dropped", "kind": "unreadable_shape"} | more
     return _case(kind, field, value, **told)
 
@@ -218,7 +218,7 @@ SHAPES = [
 ]  # fmt: skip
 
 
-def beside(tool: str, value: Row, label: str | None = "A") -> tuple[Row, ...]:
+def beside(tool: str, value: Result, label: str | None = "A") -> tuple[Result, ...]:
     """What the editor writes for a tool beside `Labels`: two results of one id."""
     name = {"magicwand": "wand", "rectangle": "frame"}[tool]
     drawn = row("rectangle", value, None, type=tool, from_name=name)
