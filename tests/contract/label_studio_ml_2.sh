@@ -48,7 +48,7 @@ cd "$root"
 pytest=("$python" -m pytest -q -p no:cacheprovider -W ignore::DeprecationWarning)
 export MODEL_DIR=$work/tests OMP_NUM_THREADS=1
 echo "Our tests of the model class, the web process and what starts it, on 2.x:"
-"${pytest[@]}" tests/backend/web/test_model.py tests/backend/web/test_app.py tests/backend/commands/test_serve.py \
+"${pytest[@]}" tests/backend/web tests/backend/commands/test_serve.py \
   || failed=1
 if test "$studio" = --studio; then
   echo "A round and a prediction on the spot, with a real Label Studio, on 2.x:"

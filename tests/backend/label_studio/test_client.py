@@ -6,7 +6,6 @@ import logging
 import socket
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -20,8 +19,7 @@ from backend.errors import (
 from backend.label_studio import repetition
 from backend.label_studio.client import Studio
 from backend.label_studio.queue import bulk_post
-
-LEGACY = "5ecre7" + "a" * 34
+from tests.backend.label_studio.json_server import LEGACY, JsonServer, send
 
 
 def jwt(kind: str, life: float) -> str:
@@ -32,46 +30,23 @@ def jwt(kind: str, life: float) -> str:
     return f"{part({})}.{part({'token_type': kind, 'iat': now, 'exp': now + life})}.{kind}signature"
 
 
-class Script:
+class Script(JsonServer):
     """Answers in order (the last one again and again): status, body, headers, or a deed."""
+
+    protocol = "HTTP/1.0"
 
     def __init__(self, *steps):
         self.steps, self.requests = list(steps), []
-        script = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self):
-                length = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(length)
-                script.requests.append((self.command, self.path, dict(self.headers), body))
-                step = script.steps[0] if len(script.steps) == 1 else script.steps.pop(0)
-                if callable(step):
-                    return step(self)
-                status, body, headers = (*step, {})[:3]
-                data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                return self.wfile.write(data)
-
-            do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+    def respond(self, handler):
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        self.requests.append((handler.command, handler.path, dict(handler.headers), body))
+        step = self.steps[0] if len(self.steps) == 1 else self.steps.pop(0)
+        if callable(step):
+            step(handler)
+        else:
+            send(handler, *step)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -16,12 +15,12 @@ from backend.settings import load_settings
 from backend.store.database import Lease, Store
 from backend.worker.context import Desk
 from backend.worker.worker import Worker, _Patience
+from tests.backend.label_studio.json_server import LEGACY, JsonServer, send
 
-LEGACY = "5ecre7" + "a" * 34
 TOO_DEEP = "Expression tree is too large (maximum depth 1000)"
 
 
-class Tasks:
+class Tasks(JsonServer):
     """GET /api/tasks by id, with Label Studio's filters on `id`, and its 500 above a page size.
 
     Args:
@@ -31,32 +30,15 @@ class Tasks:
     """
 
     def __init__(self, ids, most=10**9, before=None):
-        self.ids, self.most = set(ids), most
+        self.ids, self.most, self.before = set(ids), most, before
         self.sizes, self.answered = [], []
         self.reason = TOO_DEEP
-        tasks = self
+        super().__init__()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                query = {key: row[0] for key, row in parse_qs(urlsplit(self.path).query).items()}
-                status = before(tasks) if before else None
-                status, body = (status, {}) if status else tasks.answer(query)
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+    def respond(self, handler):
+        query = {key: row[0] for key, row in parse_qs(urlsplit(handler.path).query).items()}
+        status = self.before(self) if self.before else None
+        send(handler, *((status, {}) if status else self.answer(query)))
 
     def answer(self, query):
         filters = json.loads(query["query"])["filters"]["items"]
@@ -69,13 +51,6 @@ class Tasks:
         page = found[:size]
         self.answered += page if size > 1 else []
         return 200, {"tasks": [{"id": task} for task in page], "total": len(found)}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture(autouse=True)

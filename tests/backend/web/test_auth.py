@@ -1,0 +1,80 @@
+"""Who may call: credentials, and the Host header where there are none."""
+
+import base64
+
+import pytest
+
+from backend.settings import load_settings
+from backend.web.app import create_app
+from tests.backend.web.web_cases import (
+    CANARY,
+)  # fmt: skip
+
+ROUTES = [
+    ("GET", "/"), ("GET", "/ready"), ("GET", "/metrics"), ("GET", "/versions"),
+    ("GET", "/is_training"), ("POST", "/setup"), ("POST", "/predict"), ("POST", "/webhook"),
+    ("POST", "/versions"), ("POST", "/train"), ("GET", "/nothing"),
+]  # fmt: skip
+
+
+def basic(user, password):
+    pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    app = create_app(
+        load_settings(
+            model_dir=tmp_path_factory.mktemp("guarded"),
+            basic_auth_user="lödi",
+            basic_auth_pass="geheim:ß",
+        )
+    )
+    yield app.test_client()
+    app.extensions["taudis"].store.close()
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        basic("lödi", "geheim"),
+        basic("lodi", "geheim:ß"),
+        basic("", ""),
+        basic("lödi", ""),
+        basic("lödi" * 1000, "x" * 4000),
+        {"Authorization": "Basic !!!"},
+        {"Authorization": "Basic /////w=="},
+        {"Authorization": "Basic"},
+        {"Authorization": "Bearer lödi"},
+        {"Authorization": "Token " + CANARY},
+        {"Authorization": 'Digest username="lödi"'},
+    ],
+)
+def test_401_without_detail(guarded, method, path, headers):
+    answer = guarded.open(path, method=method, headers=headers)
+    assert answer.status_code == 401
+    assert answer.json == {"error": "Credentials are needed."}
+    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+
+
+def test_with_credentials(guarded):
+    assert guarded.get("/", headers=basic("lödi", "geheim:ß")).status_code == 200
+    assert guarded.get("/health").status_code == 200
+    assert (
+        guarded.get("/", headers={"Host": "any.example", **basic("lödi", "geheim:ß")}).status_code
+        == 200
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:9090", 200), ("127.0.0.1:9090", 200), ("[::1]:9090", 200), ("ours.example", 200),
+     ("evil.example", 421), ("169.254.169.254", 421)],
+)  # fmt: skip
+def test_without_credentials_only_names_of_this_machine_are_answered(tmp_path, host, status):
+    app = create_app(load_settings(model_dir=tmp_path, backend_url="http://ours.example"))
+    assert app.test_client().get("/health", headers={"Host": host}).status_code == status
+    app.extensions["taudis"].store.close()
