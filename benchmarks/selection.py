@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.selection [--quick]
 
 One BLAS thread for every contender, contenders taking turns, CPU seconds of the process, the least
-of some rounds. "GEMM" is the bare blocked product of the same C x F x D, thrown away. PyTorch is
-loaded, as in a worker; "without_pytorch" is the selection as if it were not. Pools: synthetic ones
+of some rounds. "GEMM" is the bare blocked product of the same C x F x D, thrown away. The selection
+has PyTorch's product of whole numbers, as in a worker; "without_pytorch" is the selection without
+it, as in `python -m taudis select`. Pools: synthetic ones
 in which 0.1, 1.4, 10 and 67 % of the pairs pass sigma, and the embeddings of a model that is
 trained here for a few minutes on nuclei and facades (enlarged by noisy copies). --quick runs
 everything at a tenth of the size, for a look. The last line is JSON.
@@ -41,20 +42,17 @@ from benchmarks.pools import (
 )
 from benchmarks.sketch import SIGMA, sketch
 from benchmarks.turns import least
-from taudis.selection import similarity
+from taudis.detector.integer_product import fast_integer_product
 from taudis.selection.algorithm1 import taudis
 from taudis.selection.core_set import farthest_first
 from taudis.selection.cover import greedy_cover
-from taudis.selection.fast.blocks import BLOCK_COLUMNS, BLOCK_ROWS, Shortcut
-from taudis.selection.fast.prefix import Prefix, undecided_share
+from taudis.selection.fast.choice import find_shortcut
+from taudis.selection.fast.prefix import Prefix, shares
+from taudis.selection.fast.rounded import Rounding
+from taudis.selection.graph import edges_between, using_integer_product
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.similarity import (
-    effective_sigma,
-    find_shortcut,
-    sample_similarities,
-    similarity_rows,
-)
-from taudis.selection.units import UnitVectors
+from taudis.selection.sigma import effective_sigma, sample_similarities
+from taudis.selection.unit_vectors import UnitVectors
 
 logger = logging.getLogger("selection")
 
@@ -68,19 +66,16 @@ REAL: tuple[tuple[str, Branch], ...] = (
 
 def bare_product(candidates: Float32, pool: Float32) -> None:
     """The same blocks, multiplied and thrown away."""
-    for left in range(0, len(pool), BLOCK_COLUMNS):
-        columns = pool[left : left + BLOCK_COLUMNS].T
-        for top in range(0, len(candidates), BLOCK_ROWS):
-            candidates[top : top + BLOCK_ROWS] @ columns
+    for left in range(0, len(pool), 4096):
+        columns = pool[left : left + 4096].T
+        for top in range(0, len(candidates), 512):
+            candidates[top : top + 512] @ columns
 
 
-def without_rounding(work: Callable[[], Any]) -> Any:
+def without_product(work: Callable[[], Any]) -> Any:
     """The same as in a process that has not loaded PyTorch, like `python -m taudis select`."""
-    found, similarity.find_rounding = similarity.find_rounding, lambda *_: None
-    try:
+    with using_integer_product(None):
         return work()
-    finally:
-        similarity.find_rounding = found
 
 
 def densities(scale: float) -> dict[str, Any]:
@@ -100,11 +95,11 @@ def densities(scale: float) -> dict[str, Any]:
         spent = least(
             {
                 "gemm": lambda some=some, units=units: bare_product(some, units),
-                "similarity": lambda some=some, units=units, own=own: similarity_rows(
+                "similarity": lambda some=some, units=units, own=own: edges_between(
                     some, units, SIGMA, own=own
                 ),
                 "selection": select,
-                "without": lambda work=select: without_rounding(work),
+                "without": lambda work=select: without_product(work),
             }
         )
         told[str(density)] = {
@@ -131,7 +126,7 @@ def greedy(scale: float) -> dict[str, Any]:
     for density in DENSITIES:
         units, _ = synthetic(instances, density)
         some, own = split(units, candidates)
-        rows = similarity_rows(some, units, SIGMA, own=own)
+        rows = edges_between(some, units, SIGMA, own=own)
         spent = least(
             {
                 "gemm": lambda some=some, units=units: bare_product(some, units),
@@ -171,7 +166,7 @@ def rivals(scale: float) -> dict[str, Any]:
         return near
 
     def ours() -> int:
-        rows = similarity_rows(some, units, SIGMA, own=own)
+        rows = edges_between(some, units, SIGMA, own=own)
         return greedy_cover(rows, picks, remainder="none").covered
 
     def apricot() -> int:
@@ -239,14 +234,16 @@ def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
             ("1 %", effective_sigma(SIGMA, sampled, 0.01)),
             ("2/k", effective_sigma(SIGMA, sampled, 2 / (candidates * 3 / 5))),
         ):
-            way = find_shortcut(some, UnitVectors.of(units), sigma)
+            way = find_shortcut(
+                UnitVectors.of(some), UnitVectors.of(units), sigma, fast_integer_product()
+            )
             share = 1.0
             if isinstance(way, Prefix):
-                share = undecided_share(way.bounds(some[::3]), way.bounds(units[::9]), sigma)
+                _, share = shares(way.bounds(some[::3]), way.bounds(units[::9]), sigma)
             spent = least(
                 {
                     "gemm": lambda some=some, units=units: bare_product(some, units),
-                    "ours": lambda some=some, units=units, own=own, sigma=sigma: similarity_rows(
+                    "ours": lambda some=some, units=units, own=own, sigma=sigma: edges_between(
                         some, units, sigma, own=own
                     ),
                 }
@@ -267,7 +264,7 @@ def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
     }
 
 
-def _name(way: Shortcut | None) -> str:
+def _name(way: Prefix | Rounding | None) -> str:
     if isinstance(way, Prefix):
         return f"prefix of {way.basis.shape[1]}"
     return "product" if way is None else "rounded"
@@ -329,9 +326,14 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     threadpool_limits(1)
+    with using_integer_product(fast_integer_product()):
+        print(json.dumps(measured(given)))
+
+
+def measured(given: argparse.Namespace) -> dict[str, Any]:
+    """What the parts that were asked for measure."""
     if given.scale:
-        print(json.dumps(at_scale(given.scale, given.size)))
-        return
+        return dict(at_scale(given.scale, given.size))
     scale = 0.1 if given.quick else given.size
     parts = given.only.split(",") if given.only else [*PARTS, *REAL_PARTS]
     pools = real_pools() if REAL_PARTS.keys() & set(parts) else {}
@@ -341,7 +343,7 @@ def main() -> None:
             result |= REAL_PARTS[part](scale, pools)
         else:
             result |= PARTS[part](scale)
-    print(json.dumps(result))
+    return result
 
 
 def real_pools() -> dict[str, Float32]:

@@ -19,15 +19,10 @@ import numpy.typing as npt
 from benchmarks.pools import DENSITIES, Float32, enlarged, split, synthetic
 from benchmarks.turns import least
 from taudis.selection.cover import greedy_cover
-from taudis.selection.graph import places_in
-from taudis.selection.similarity import (
-    BitRows,
-    effective_sigma,
-    hash_sample,
-    sample_similarities,
-    similarity_rows,
-)
-from taudis.selection.units import UnitVectors
+from taudis.selection.graph import edges_between, places_in
+from taudis.selection.sigma import effective_sigma, hash_sample, sample_similarities
+from taudis.selection.similarity import BitRows
+from taudis.selection.unit_vectors import UnitVectors
 
 logger = logging.getLogger("selection")
 
@@ -61,12 +56,10 @@ class Case:
     def edges(self, sigma: float, times: int | None = None) -> BitRows:
         """The edges to all, or to a random sample of `times` C columns."""
         if times is None:
-            return similarity_rows(self.some, self.units, sigma, own=self.own)
+            return edges_between(self.some, self.units, sigma, own=self.own)
         chosen = hash_sample(len(self.units), times * len(self.some), 1)
         places = places_in(self.own, chosen)
-        return similarity_rows(
-            self.some, np.ascontiguousarray(self.units[chosen]), sigma, own=places
-        )
+        return edges_between(self.some, np.ascontiguousarray(self.units[chosen]), sigma, own=places)
 
     def shares(self, sigma: float, ks: list[int]) -> dict[int, list[float]]:
         """True coverage of a sample's picks over that of the exact run, by `TIMES` and k."""

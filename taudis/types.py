@@ -6,7 +6,7 @@ unlabelled image, `Selection` the order in which a query strategy wants the pool
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ Image = npt.NDArray[np.uint8]
 """Pixels [H,W,3], RGB."""
 Embedding = Literal["mask", "box"]
 """The branch of the model that an instance's embedding comes from."""
+IntegerProduct = Callable[[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArray[np.int32]], None]
+"""Writes the exact product of rows [n,D] and transposed columns [m,D] to an int32 [n,m]."""
 
 BACKGROUND = 0
 """Column of `class_probs` that is the background; labels are 1..K."""

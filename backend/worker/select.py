@@ -21,7 +21,9 @@ from backend.worker.common import Report, Result
 from backend.worker.context import Desk, read_json, state_of, version_name, write_json
 from backend.worker.score import LABELLED_FILE, POOL_FILE, UNREADABLE_FILE
 from taudis.data.pool_reader import load_pool
+from taudis.detector.integer_product import fast_integer_product
 from taudis.errors import DataError
+from taudis.selection.graph import using_integer_product
 from taudis.selection.params import Labelled
 from taudis.selection.strategies import STRATEGIES, query
 from taudis.types import Instances, Pool, Selection, Uncertainty
@@ -33,14 +35,15 @@ def selected(desk: Desk, round_: Round, report: Report) -> Result:
     """Rank the whole pool by the query strategy and write the order."""
     pool, unreadable, strategy = _pool_of(desk, round_)
     known, missing = labelled_of(desk, round_, strategy, pool)
-    selection = query(
-        strategy,
-        pool,
-        budget=desk.settings.budget,
-        labelled=known,
-        params=desk.settings.selection_params,
-        seed=desk.settings.seed,
-    )
+    with using_integer_product(fast_integer_product()):  # the worker has loaded PyTorch anyway
+        selection = query(
+            strategy,
+            pool,
+            budget=desk.settings.budget,
+            labelled=known,
+            params=desk.settings.selection_params,
+            seed=desk.settings.seed,
+        )
     if missing:
         logger.warning("Project %s, round %s: %s", desk.project_id, round_.number, missing)
         selection = replace(

@@ -14,7 +14,7 @@ import numpy as np
 from taudis.errors import SelectionError
 from taudis.memmap import take
 from taudis.selection.params import Labelled, Measure
-from taudis.selection.units import UnitVectors
+from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import IntArray, Pool, Selection
 
 NEIGHBOURS = 3

@@ -19,7 +19,7 @@ from taudis.selection.params import (
     multiple,
 )
 from taudis.selection.reasons import coverage, explain, saturation_warning
-from taudis.selection.units import UnitVectors
+from taudis.selection.unit_vectors import UnitVectors
 from taudis.selection.vote import rank_images
 from taudis.types import BoolArray, FloatArray, IntArray, Pool, Selection
 

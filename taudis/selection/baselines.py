@@ -17,7 +17,7 @@ import numpy as np
 from taudis.errors import SelectionError
 from taudis.selection.params import Labelled, ProgressCallback, SelectionParams, check_budget
 from taudis.selection.reasons import NO_DETECTIONS, counted
-from taudis.selection.seeding import seeded_hash
+from taudis.selection.vote import seeded_hash
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
 WSE = "weighted segmentation entropy"

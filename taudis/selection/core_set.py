@@ -17,7 +17,7 @@ import numpy.typing as npt
 from taudis.errors import SelectionError
 from taudis.memmap import take
 from taudis.selection.params import Labelled, ProgressCallback, SelectionParams, check_budget
-from taudis.selection.seeding import seeded_hash
+from taudis.selection.vote import seeded_hash
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
 COLUMNS = 32  # columns of distances in one product

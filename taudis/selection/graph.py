@@ -1,36 +1,55 @@
-"""Algorithm 1 line 6 for pools of any size: sigma, the part of the universe, the edges.
+"""Algorithm 1 line 6 for pools of any size: sigma, the instances to cover, and the edges.
 
-Edges of C candidates and N instances are C x N bits. Where they do not fit into
-`params.edge_bytes`, the universe is a sample of the instances (`taudis.selection.sketch`), and a
-warning says so.
+The edges of C candidates and N instances take C x N bits. Where they exceed `params.edge_bytes`,
+the candidates cover a random sample of the instances (Bateni, Esfandiari, Mirrokni, KDD 2018, the
+paper's [26]), and a warning says so. The sample is drawn before any cosine is computed, so the
+similarity step shrinks with it. It has one of two sizes:
+
+* `fast_columns`, 2C: a heuristic. docs/selection.md has its measured loss.
+* `guaranteed_columns`: greedy covers at least (1 - 1/e - epsilon) of what the best k candidates
+  cover, with probability 0.99, if `cap_degrees` caps the edges of each instance. docs/scale.md has
+  the proof.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import gammaln
 
-from taudis.selection.cover import greedy_cover
+from taudis.errors import SelectionError
+from taudis.selection.cover import greedy_cover, row_sizes
 from taudis.selection.params import ProgressCallback, SelectionParams
-from taudis.selection.similarity import (
-    BitRows,
-    edge_density,
-    effective_sigma,
-    hash_sample,
-    row_sizes,
-    sample_similarities,
-    similarity_rows,
-)
-from taudis.selection.sketch import cap_degrees, degree_cap, fast_columns, guaranteed_columns
-from taudis.selection.units import Float32, UnitVectors
-from taudis.types import IntArray
+from taudis.selection.sigma import effective_sigma, hash_sample, sample_similarities
+from taudis.selection.similarity import BitRows, Shortcut, similarity_rows
+from taudis.selection.unit_vectors import UnitVectors
+from taudis.types import Float32, FloatArray, IntArray, IntegerProduct
 
-_UNIVERSE = 0x5851F42D4C957F2D  # makes the seed of the universe's sample one of its own
-LOOK = 256
-"""Candidates whose cover of all instances bounds what the best can reach."""
+FAST_COLUMNS = 2  # times C
+FAILURE = 0.01  # probability that the guarantee does not hold
+LOOK = 256  # candidates whose cover of all instances bounds the best cover from below
+_UNIVERSE = 0x5851F42D4C957F2D  # keeps the sample to cover independent of the one that sets sigma
+
+_integer_product: ContextVar[IntegerProduct | None] = ContextVar("integer_product", default=None)
+
+
+@contextmanager
+def using_integer_product(product: IntegerProduct | None) -> Iterator[None]:
+    """Selections in this context may multiply rounded embeddings by `product`, which must be fast.
+
+    It saves time and changes no result (`taudis.selection.fast.rounded`).
+    """
+    before = _integer_product.set(product)
+    try:
+        yield
+    finally:
+        _integer_product.reset(before)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +60,14 @@ class Graph:
     sizes: IntArray  # [C] edges of each candidate
     density: float  # share of the C x columns pairs that are similar, 0..1
     instances: int  # N
-    columns: int  # instances that the edges go to: N, or the size of the sample
-    sigma: float  # sigma_eff, from which on two instances are similar
+    columns: int  # instances that the edges lead to: N, or the size of the sample
+    sigma: float  # cosine from which on two instances are similar
     sample: Callable[[], Float32]  # [S] cosines of sampled pairs
     warnings: tuple[str, ...]
 
     @property
     def scale(self) -> float:
-        """Instances that a covered column stands for; 1 where all are columns."""
+        """Instances that one column stands for; 1 without a sample."""
         return self.instances / self.columns if self.columns else 1.0
 
     def describe(self) -> dict[str, float | int | str | None]:
@@ -71,7 +90,7 @@ def similarity_graph(
 ) -> Graph:
     """The graph between the first `candidates` rows of `units` [N,D] and all of them.
 
-    picks: k. Under `sigma_rule` adaptive sigma is raised where it leaves a density above 2/k.
+    picks: k. Under `sigma_rule` adaptive sigma is raised if it leaves a density above 2/k.
     """
     head, own = units.head(candidates), np.arange(candidates)
     sample = functools.cache(lambda: sample_similarities(head, units, own=own, seed=seed))
@@ -80,51 +99,54 @@ def similarity_graph(
         sigma = effective_sigma(sigma, sample(), min(1.0, 2 / max(picks, 1)))
     size = _columns(units, candidates, picks, params, sigma, seed)
     universe = sample_universe(len(units), size, seed)
-    sketched = size < len(units)
-    edges = similarity_rows(
+    sampled = size < len(units)
+    edges = edges_between(
         head,
-        units.pick(universe) if sketched else units,
+        units.pick(universe) if sampled else units,
         sigma,
-        own=places_in(own, universe) if sketched else own,
+        own=places_in(own, universe) if sampled else own,
         progress=(lambda done, of: progress("similarity", done, of)) if progress else None,
     )
     sizes = row_sizes(edges)
     density = edge_density(sizes, size)
-    if params.sketch == "guaranteed" and sketched:
+    if params.sketch == "guaranteed" and sampled:
         edges = cap_degrees(edges, degree_cap(params.epsilon, picks, candidates))
         sizes = row_sizes(edges)
-    warnings = (_told(params, candidates, len(units), size),) if sketched else ()
+    warnings = (_sample_warning(params, candidates, len(units), size),) if sampled else ()
     return Graph(edges, sizes, density, len(units), size, sigma, sample, warnings)
 
 
-def sample_universe(instances: int, size: int, seed: int) -> IntArray:
-    """The places [size] of a sample of the instances, by a hash that nothing else uses.
-
-    sigma is fitted on a sample, too: the guarantee wants one that is independent of it.
-    """
-    return hash_sample(instances, size, seed ^ _UNIVERSE)
-
-
-def _columns(
-    units: UnitVectors,
-    candidates: int,
-    picks: int,
-    params: SelectionParams,
+def edges_between(
+    candidates: FloatArray | UnitVectors,
+    pool: FloatArray | UnitVectors,
     sigma: float,
-    seed: int,
-) -> int:
-    """How many instances the edges go to."""
-    everything = len(units)
-    if params.sketch == "guaranteed":
-        some = hash_sample(candidates, LOOK, seed)
-        rows = similarity_rows(units.pick(some), units, sigma, own=some)
-        reached = greedy_cover(rows, picks, remainder="none").covered
-        return guaranteed_columns(params.epsilon, picks, candidates, everything, reached=reached)
-    fits = candidates * everything <= 8 * params.edge_bytes
-    if params.sketch == "never" or (params.sketch == "auto" and fits):
-        return everything
-    room = 8 * params.edge_bytes // max(candidates, 1)
-    return min(fast_columns(candidates, everything), max(room, 1))
+    *,
+    own: IntArray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> BitRows:
+    """`similarity_rows` with the shortcut that saves most time, if one saves any."""
+    candidates, pool = UnitVectors.of(candidates), UnitVectors.of(pool)
+    shortcut = _shortcut(candidates, pool, sigma)
+    return similarity_rows(candidates, pool, sigma, own=own, shortcut=shortcut, progress=progress)
+
+
+def _shortcut(candidates: UnitVectors, pool: UnitVectors, sigma: float) -> Shortcut | None:
+    try:  # the folder may be deleted: it saves time alone
+        from taudis.selection.fast.choice import find_shortcut
+    except ImportError:
+        return None
+    return find_shortcut(candidates, pool, sigma, _integer_product.get())
+
+
+def edge_density(sizes: IntArray, columns: int) -> float:
+    """Share of the C x N pairs that are edges, 0..1, from `row_sizes` [C]; 0 without pairs."""
+    pairs = len(sizes) * columns
+    return int(sizes.sum()) / pairs if pairs else 0.0
+
+
+def sample_universe(instances: int, size: int, seed: int) -> IntArray:
+    """The places [size] of the instances to cover, by a hash that nothing else uses."""
+    return hash_sample(instances, size, seed ^ _UNIVERSE)
 
 
 def places_in(own: IntArray, universe: IntArray) -> IntArray:
@@ -135,8 +157,79 @@ def places_in(own: IntArray, universe: IntArray) -> IntArray:
     return places
 
 
-def _told(params: SelectionParams, candidates: int, instances: int, size: int) -> str:
-    """What a sample means for the result."""
+def fast_columns(candidates: int, instances: int) -> int:
+    """The size of the heuristic sample, min(N, 2C)."""
+    return min(instances, FAST_COLUMNS * candidates)
+
+
+def guaranteed_columns(
+    epsilon: float, k: int, candidates: int, instances: int, *, reached: int
+) -> int:
+    """The size n(epsilon, k) that the proof needs; `instances` if it needs them all.
+
+    epsilon: between 0 and 1. reached: instances that some k candidates are known to cover, a lower
+    bound of the best cover. Raises SelectionError for an epsilon out of range.
+    """
+    _check_epsilon(epsilon)
+    best = (1 - epsilon / 2) * reached
+    k = min(k, candidates)
+    if best <= 0 or k <= 0:
+        return instances
+    delta = epsilon / 2 / (2 - 1 / math.e)
+    families = float(gammaln(candidates + 1) - gammaln(k + 1) - gammaln(candidates - k + 1))
+    needed = (2 + 2 * delta / 3) / delta**2 * (families + math.log(2 / FAILURE))
+    return min(instances, math.ceil(needed / best * instances))
+
+
+def degree_cap(epsilon: float, k: int, candidates: int) -> int:
+    """The edges D that an instance keeps in the proof, at most `candidates`."""
+    _check_epsilon(epsilon)
+    share = epsilon / 4
+    replaced = math.floor(share * k)
+    if not replaced:  # there is no random set to hit the capped instances
+        return candidates
+    return min(candidates, math.ceil(candidates * math.log(1 / share) / replaced))
+
+
+def _check_epsilon(epsilon: float) -> None:
+    if not 0 < epsilon < 1:
+        raise SelectionError(f"epsilon: expected a number with 0 < epsilon < 1, got {epsilon}.")
+
+
+def cap_degrees(rows: BitRows, cap: int) -> BitRows:
+    """At most `cap` edges an instance, those of the first rows. Changes `rows` [C, W]."""
+    degree: IntArray = np.zeros(rows.shape[1] * 8, np.int32)
+    for row in rows:
+        bits = np.unpackbits(row)
+        row[:] = np.packbits(bits & (degree < cap))
+        degree += bits
+    return rows
+
+
+def _columns(
+    units: UnitVectors,
+    candidates: int,
+    picks: int,
+    params: SelectionParams,
+    sigma: float,
+    seed: int,
+) -> int:
+    """How many instances are to be covered: all, or the size of a sample."""
+    everything = len(units)
+    if params.sketch == "guaranteed":
+        some = hash_sample(candidates, LOOK, seed)
+        rows = edges_between(units.pick(some), units, sigma, own=some)
+        reached = greedy_cover(rows, picks, remainder="none").covered
+        return guaranteed_columns(params.epsilon, picks, candidates, everything, reached=reached)
+    fits = candidates * everything <= 8 * params.edge_bytes
+    if params.sketch == "never" or (params.sketch == "auto" and fits):
+        return everything
+    room = 8 * params.edge_bytes // max(candidates, 1)
+    return min(fast_columns(candidates, everything), max(room, 1))
+
+
+def _sample_warning(params: SelectionParams, candidates: int, instances: int, size: int) -> str:
+    """What the sample means for the result."""
     what = f"The cover is of a random sample of {size:,} of {instances:,} instances"
     if params.sketch == "guaranteed":
         return (

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from taudis.selection.cover import Cover
-from taudis.selection.similarity import SIGMA_CEILING, quantile_sigma
+from taudis.selection.sigma import CEILING, quantile_sigma
 from taudis.selection.vote import Ranking, Tier
 from taudis.types import IntArray
 
@@ -140,7 +140,7 @@ def saturation_warning(
     similarities = sample()
     covers = float(np.mean(similarities >= sigma)) if len(similarities) else 0.0
     better = quantile_sigma(similarities, min(1 / budget, covers / 4))
-    if sigma < better < SIGMA_CEILING:
+    if sigma < better < CEILING:
         return (f"{happened}At sigma of about {better:.4f} it would not be.",)
     return (
         f"{happened}No higher sigma would help: the embeddings hardly differ. "

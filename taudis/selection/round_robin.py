@@ -19,7 +19,7 @@ from taudis.selection.baselines import (
 )
 from taudis.selection.params import Labelled, ProgressCallback, SelectionParams, check_budget
 from taudis.selection.reasons import counted
-from taudis.selection.seeding import seeded_hash
+from taudis.selection.vote import seeded_hash
 from taudis.types import IntArray, Pool, Selection
 
 

@@ -31,16 +31,11 @@ from taudis.selection.reasons import (
     explain_rest,
     saturation_warning,
 )
-from taudis.selection.similarity import (
-    SAMPLE_COLUMNS,
-    SAMPLE_ROWS,
-    BitRows,
-    effective_sigma,
-    hash_sample,
-)
-from taudis.selection.units import Float32, UnitVectors
+from taudis.selection.sigma import SAMPLE_COLUMNS, SAMPLE_ROWS, effective_sigma, hash_sample
+from taudis.selection.similarity import BitRows
+from taudis.selection.unit_vectors import UnitVectors
 from taudis.selection.vote import Ranking, rank_images
-from taudis.types import FloatArray, IntArray, Pool, Selection
+from taudis.types import Float32, FloatArray, IntArray, Pool, Selection
 
 
 def check_sketch(params: SelectionParams) -> None:

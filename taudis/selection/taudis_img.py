@@ -26,7 +26,7 @@ from taudis.selection.params import (
     multiple,
 )
 from taudis.selection.reasons import counted, coverage, saturation_warning
-from taudis.selection.units import UnitVectors
+from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
 

@@ -12,8 +12,8 @@ from taudis.errors import SelectionError
 from taudis.selection.algorithm1 import acquisition, taudis
 from taudis.selection.cover import greedy_cover
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.seeding import seeded_hash
 from taudis.selection.similarity import similarity_rows
+from taudis.selection.vote import seeded_hash
 
 SEED_SET = Labelled(mean_instances=2.0)
 

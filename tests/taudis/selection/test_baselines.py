@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from taudis.selection.baselines import FIGURES, sum_by_group
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.seeding import seeded_hash
 from taudis.selection.strategies import query
+from taudis.selection.vote import seeded_hash
 
 LOG2 = float(np.log(2))
 # The smallest seed under which image 3 comes before image 1.

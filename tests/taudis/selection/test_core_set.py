@@ -15,7 +15,7 @@ from taudis.errors import SelectionError
 from taudis.selection import core_set as module
 from taudis.selection.core_set import core_set, farthest_first
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.seeding import seeded_hash
+from taudis.selection.vote import seeded_hash
 
 vectors = st.lists(st.integers(-4, 4), min_size=3, max_size=3)
 

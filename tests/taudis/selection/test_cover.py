@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from taudis.errors import DataError, SelectionError
-from taudis.selection import cover as cover_module
+from taudis.selection import largest_gain
 from taudis.selection.cover import LAST_LAYER, greedy_cover
 
 families = st.integers(1, 24).flatmap(
@@ -43,7 +43,7 @@ def test_more_rows_than_a_batch_and_several_words_equal_naive_greedy(
 ):
     """Batches of up to 16 or 12 rows, words of 64 columns; some rows are there more than once."""
     for name, value in zip(("_BATCH", "_BATCH_BYTES"), batch, strict=True):
-        monkeypatch.setattr(cover_module, name, value)
+        monkeypatch.setattr(largest_gain, name, value)
     rng = np.random.default_rng(7)
     bits = rng.random((130, 200)) < share * rng.uniform(0, 2, (130, 1))
     bits[90:] = bits[rng.integers(0, 90, 40)]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.seeding import seeded_hash
 from taudis.selection.strategies import query
+from taudis.selection.vote import seeded_hash
 
 # The smallest seed under which image 3 comes before image 1.
 TIE_SEED = next(s for s in range(99) if seeded_hash(np.array([1, 3]), s).argmin() == 1)

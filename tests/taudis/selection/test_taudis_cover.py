@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from taudis.selection.algorithm1 import taudis
 from taudis.selection.graph import sample_universe
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.seeding import seeded_hash
 from taudis.selection.taudis_cover import taudis_cover
+from taudis.selection.vote import seeded_hash
 
 SEED_SET = Labelled(mean_instances=2.0)
 REMAINDERS = ("layers", "uncertainty", "none")

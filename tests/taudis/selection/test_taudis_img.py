@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.seeding import seeded_hash
 from taudis.selection.taudis_img import taudis_img
+from taudis.selection.vote import seeded_hash
 
 FLAT = SelectionParams(sigma=0.9, sigma_rule="flat", remainder="none")
 ZERO = (0, 0, 0)

@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taudis.selection.seeding import seeded_hash
-from taudis.selection.vote import Tier, count_votes, rank_images
+from taudis.selection.vote import Tier, count_votes, rank_images, seeded_hash
 
 
 @given(st.data())

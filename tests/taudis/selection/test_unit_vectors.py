@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from taudis import memmap as rows_module
 from taudis.errors import DataError
 from taudis.memmap import blocks, identity_of, map_file, take
-from taudis.selection import units as units_module
-from taudis.selection.units import UnitVectors, to_unit_length
+from taudis.selection import unit_vectors as unit_vectors_module
+from taudis.selection.unit_vectors import UnitVectors, to_unit_length
 
 
 @given(st.lists(st.tuples(*[st.sampled_from((0.0, 1e-25, 1e-3, 1.0, 1e20))] * 3), max_size=12))
@@ -38,7 +38,7 @@ def test_what_is_no_float_matrix_is_refused(wrong):
 
 
 def test_centring_and_standardising_are_the_textbook_formulas(monkeypatch):
-    monkeypatch.setattr(units_module, "BLOCK", 64)
+    monkeypatch.setattr(unit_vectors_module, "BLOCK", 64)
     rng = np.random.default_rng(5)
     raw = (rng.normal(size=(200, 6)) * [1, 10, 0.1, 3, 1, 0] + 5).astype(np.float32)
     order = rng.permutation(200)[:150]

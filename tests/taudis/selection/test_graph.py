@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from taudis.errors import SelectionError
 from taudis.selection.algorithm1 import taudis
 from taudis.selection.cover import greedy_cover
+from taudis.selection.graph import cap_degrees, degree_cap, fast_columns, guaranteed_columns
 from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.similarity import hash_sample
-from taudis.selection.sketch import cap_degrees, degree_cap, fast_columns, guaranteed_columns
+from taudis.selection.sigma import hash_sample
 from taudis.selection.taudis_cover import taudis_cover
 
 
