@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Expected: an export holds every object, or names those that it could not write.
 # Happens: Label Studio's COCO export leaves out brush and ellipse regions but keeps the picture,
-#   which then looks like one with fewer objects. Its log says "Unknown label type or labels are
+#   which then seems to have fewer objects. Its log says "Unknown label type or labels are
 #   empty {task_id=}", without the task's id. BRUSH_TO_COCO writes brush regions, but an object
 #   of two parts as two annotations.
 # Version and source: label-studio-sdk 2.1.2, label_studio_sdk.converter.Converter, which Label

@@ -2,7 +2,7 @@
 # Expected: one object stays one object, even if something covers its middle or splits it.
 # Happens: supervision writes iscrowd 0 for a plain object, but iscrowd 1 for one with a hole or
 #   of two parts. Training and evaluation code leaves crowds out. So the occluded objects vanish, and
-#   the file looks complete.
+#   the file seems complete.
 # Version and source: supervision 0.31.2, DetectionDataset.as_coco. In the COCO format iscrowd says
 #   whether a segmentation stands for a group of objects, not how many parts it has.
 # The product: counts crowds before it trains, names the likely writer, and asks (--crowds objects).
