@@ -1,4 +1,4 @@
-"""Fetched image files on disk: bounded, the longest unused goes first, every write atomic."""
+"""A cache of image files on disk, of bounded size. The file that was unused longest goes first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of an image file -> RGB pixels, with the words of Label Studio's users where it fails."""
+"""Decodes an image file to RGB pixels. Errors say what the users of Label Studio can change."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""HTTP for addresses that strangers wrote: a task can name any.
+"""Fetches images over HTTP, from addresses that anybody may have written into a task.
 
-Every hop is judged by itself: scheme, host, resolved addresses, and whether the token may go
-there. The connection is made to the very address that was judged (a name that resolves to another
-one a moment later changes nothing), so this speaks through `http.client` on a socket of its own; a
-watchdog closes that socket when the time is up, however slowly bytes drip in.
+Before each request, redirects included, the scheme, the host and its IP addresses are checked, and
+whether the access token may be sent there. The connection then goes to the checked IP address. So a
+host name that resolves to another address a moment later changes nothing. That is why this file
+uses `http.client` on a socket of its own: other clients look the name up again. A timer closes the
+socket when the time is up, however slowly the bytes come.
 """
 
 from __future__ import annotations
@@ -72,9 +73,9 @@ class Fetcher:
     def get(self, url: str) -> bytes:
         """The body at an address, redirects followed.
 
-        Raises ImageError for an address that the limits do not allow and an image that cannot be
-        had; StudioUnreachable and StudioAuthError when it is Label Studio as a whole that fails,
-        so that an outage does not set a pool of images aside.
+        Raises ImageError for an address that the limits do not allow, and for an image that cannot
+        be fetched. Raises StudioUnreachable or StudioAuthError if all of Label Studio fails: then
+        the step stops, and no image counts as unreadable because of an outage.
         """
         deadline = time.monotonic() + self.limits.timeout_s
         resolved_by_studio = False
@@ -90,9 +91,9 @@ class Fetcher:
         raise ImageError(f"The image's address redirects more than {MAX_HOPS} times.")
 
     def at_studio(self, where: SplitResult) -> SplitResult:
-        """An address under Label Studio's public name as one under the name that is asked.
+        """Replace Label Studio's public name in an address by the name that we call it by.
 
-        The public name itself is never asked, so that no token goes there.
+        No request goes to the public name, so the token does not go there either.
         """
         if self.public is None or origin_of(where) != origin_of(self.public):
             return where
@@ -136,7 +137,7 @@ class Fetcher:
             return False
 
     def _hop(self, where: SplitResult, deadline: float, resolved: bool) -> tuple[bytes, str | None]:
-        """One request: the body, or where it redirects to."""
+        """Make one request. Returns the body, or the address that it redirects to."""
         address = self._judge(where, resolved)
         headers = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
         if self._is_studio(where):
@@ -195,7 +196,7 @@ class Fetcher:
         return where.path.removeprefix(self.studio.path.rstrip("/"))
 
     def _judge(self, where: SplitResult, resolved: bool) -> str:
-        """The one IP address to connect to, or ImageError."""
+        """The IP address to connect to. Raises ImageError for an address that is not allowed."""
         _, host, port = origin_of(where)
         if self._is_studio(where):
             path = self._studio_path(where)
@@ -253,7 +254,7 @@ def _too_large(limit: int, came: str) -> str:
 
 
 class _PassingError(Exception):
-    """What may be better a moment later. `outage`: the server did not even answer."""
+    """A failure that may pass. `outage`: the server did not answer at all."""
 
     def __init__(self, why: str, *, outage: bool = True) -> None:
         super().__init__(why)
@@ -261,7 +262,7 @@ class _PassingError(Exception):
 
 
 class _Connection:
-    """One request to one judged address, closed by a watchdog at the deadline."""
+    """One request to one checked IP address. A timer closes the connection at the deadline."""
 
     def __init__(self, where: SplitResult, address: str, deadline: float) -> None:
         self.where, self.address, self.deadline = where, address, deadline
@@ -324,7 +325,7 @@ def _host_header(where: SplitResult) -> str:
 
 
 def _tls_context(url: str) -> ssl.SSLContext:
-    """The certificates that requests would use, a company's own bundle included."""
+    """The same certificates that `requests` trusts, also those of REQUESTS_CA_BUNDLE."""
     settings = requests.Session().merge_environment_settings(url, {}, False, None, None)
     verify = settings["verify"]
     bundle = verify if isinstance(verify, str) else certificates()

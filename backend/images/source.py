@@ -1,14 +1,14 @@
-"""A task's image address -> decoded pixels, wherever Label Studio lets images lie.
+"""Loads the image of a task, from every kind of address that Label Studio knows.
 
     /data/upload/...                      an upload: from Label Studio, with its token
-    /data/local-files/?d=...              a local file: from disk where this machine sees it
+    /data/local-files/?d=...              a local file: from disk if this machine has it
     /tasks/7/resolve/?fileuri=...         cloud storage: Label Studio sends or redirects
     s3://, gs://, azure-blob:// ...       the same, asked for by the task's id
     http://, https://                     Label Studio's own origin (by its public name, too), or an
                                           allowed host
     data:image/png;base64,...             in the task itself
 
-Everything else is refused. `image_fetch` judges every address and redirect.
+Everything else is refused. `backend.images.fetch` checks every address and redirect.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class ImageSource:
 
         `task` is the id of the task that names it, needed for bare cloud addresses alone.
 
-        Raises ImageError for what cannot be had, may not be fetched, or cannot be decoded, with
-        the address's beginning; StudioUnreachable or StudioAuthError when Label Studio is down.
+        Raises ImageError, with the beginning of the address, for an image that may not be
+        fetched, cannot be fetched, or cannot be decoded. Raises StudioUnreachable or
+        StudioAuthError when Label Studio is down.
         """
         if not isinstance(value, str) or not value.strip():
             raise ImageError(f"Expected an image address (text), got {type(value).__name__}.")
@@ -92,7 +93,7 @@ class ImageSource:
         return decode_image(data, self.limits.max_pixels)
 
     def _address(self, value: str, task: int | None) -> str:
-        """The http address to ask, from what the task says."""
+        """The http address of the image, made from the address in the task."""
         studio = self.fetcher.studio
         if value.lower().startswith(CLOUD_SCHEMES):
             if task is None:
@@ -169,7 +170,7 @@ def image_source(
 
 
 def _excerpt(value: str) -> str:
-    """An address fit for a message: its beginning without the query, which may hold a signature."""
+    """The beginning of an address, for messages. The query is left out: it may hold a signature."""
     if is_data_address(value):
         return "data:..."
     head = value if value.startswith("/data/local-files") else value.partition("?")[0]

@@ -1,7 +1,8 @@
-"""The Label Studio HTTP API, as far as the loop needs it. Measured on Label Studio 1.23.2.
+"""The client for Label Studio's HTTP API: the calls that a round needs.
 
-Names, fields and seconds are Label Studio's. `backend.label_studio.http` makes and repeats calls.
-Every method raises StudioUnreachable, StudioAuthError, StudioNotFound or StudioRejected.
+Names, fields and seconds are those of Label Studio 1.23.2. `backend.label_studio.http` makes and
+repeats the calls. Every method raises StudioUnreachable, StudioAuthError, StudioNotFound or
+StudioRejected.
 """
 
 from __future__ import annotations
@@ -106,8 +107,9 @@ class Studio:
         return int(row["task_number"]) - int(row["finished_task_number"])
 
     def newest_change(self, project: int) -> str:
-        """The newest `updated_at` of the project's tasks, '' without tasks. Asked for before a
-        listing, it is the moment from which all is found that changed while pages were read.
+        """The newest `updated_at` of the project's tasks, '' without tasks.
+
+        Ask for it before a listing: changes while the pages are read are later than this moment.
         """
         what = f"Asking for the newest change in project {project}"
         newest = self._listing(project, what, include="id,updated_at")
@@ -117,7 +119,7 @@ class Studio:
     def tasks_touched_since(self, project: int, moment: str) -> list[Row]:
         """As `tasks`, only those whose `updated_at` is later than `moment`.
 
-        Not only labels move it: deleting or changing a single prediction does, too.
+        Label Studio also sets it when a single prediction is deleted or changed.
         """
         what = f"Asking what was touched in project {project}"
         later = condition("updated_at", "greater", "Datetime", moment)
@@ -126,11 +128,11 @@ class Studio:
     def tasks_changed_since(self, project: int, moment: str) -> list[Row]:
         """Tasks whose `updated_at` is later than `moment`, with their annotations.
 
-        A new, changed or deleted annotation moves it; bulk predictions do not, single ones do.
-        Only tasks that have an annotation are read; deleted annotations and tasks are not found
-        (`tasks_touched_since` finds the former). `moment` is an `updated_at` as Label Studio wrote
-        it, exact to the microsecond; two edits may finish out of order, so ask from a little
-        earlier than the newest one seen.
+        Label Studio sets it for a new, changed or deleted annotation and for a single prediction,
+        not for an import of predictions. Only tasks that have an annotation are read. Deleted
+        tasks are not found; `tasks_touched_since` finds deleted annotations. `moment` is an
+        `updated_at` as Label Studio wrote it, exact to the microsecond. Two edits may finish out
+        of order, so ask from a little earlier than the newest moment seen.
         """
         what = f"Asking what changed in project {project}"
         later = condition("updated_at", "greater", "Datetime", moment)
@@ -332,7 +334,7 @@ class Studio:
         return answer
 
     def _delete(self, path: str, what: str) -> None:
-        """A deletion that may be repeated: not being there is what was wanted."""
+        """Delete something. It is no error if it is gone already."""
         try:
             self._http.call("DELETE", path, what=what)
         except StudioNotFound:

@@ -1,8 +1,7 @@
-"""A labelling config's XML, read the way Label Studio's editor reads it.
+"""Reads the XML of a labelling config the way Label Studio's editor reads it.
 
-The editor (1.23.2, `core/Tree.tsx`) parses the config as XML, compares the names of tags and
-attributes without their case, takes values as they are written (no blank is cut off), and takes an
-element's text for its value where it holds nothing but text.
+The editor (1.23.2, `core/Tree.tsx`) ignores the case of tags and attributes. It takes values as
+they are written, blanks included. The text of an element is its value if it holds nothing but text.
 """
 
 from __future__ import annotations

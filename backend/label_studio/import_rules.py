@@ -1,11 +1,11 @@
-"""Which tags Label Studio takes predictions of, by its own check at import.
+"""Which tags of a labelling config Label Studio accepts predictions for.
 
-The server checks every prediction with its SDK (`label_studio_sdk.label_interface`, 2.0.18 in Label
-Studio 1.23.0, 2.1.2 in 1.23.1 and 1.23.2) and refuses the whole import for one that it does not
-know. It reads a config more strictly than the editor: names of attributes and of `Label` tags by
-their case, no default for a missing toName, no text as a value. And beside `Labels` it knows some
-of the tools that draw, but no `MagicWand`. So a config that people label with can still be one that
-takes no predictions; then only scores are written, and `refusal` says why.
+At import the server checks every prediction with its SDK (`label_studio_sdk.label_interface`,
+2.0.18 in Label Studio 1.23.0, 2.1.2 in 1.23.1 and 1.23.2), and refuses the whole import for one
+prediction that does not fit. The SDK reads a config more strictly than the editor does: the case of
+attributes and of `Label` tags counts, toName has no default, and text is no value. Beside `Labels`
+it accepts some tools that draw, but not `MagicWand`. So people can label with a config for which
+Label Studio accepts no predictions. Then only scores are written, and `refusal` says why.
 """
 
 from __future__ import annotations

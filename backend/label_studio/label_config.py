@@ -1,12 +1,12 @@
-"""The project's labelling config: which image is shown, which controls draw, which labels exist.
+"""Reads a project's labelling config: its image, its labels, and the tags that draw regions.
 
-Only what instance segmentation needs is read: one `Image` object tag, the tags that draw labelled
-regions with an area on it (KINDS), and its `Labels` where tools without labels of their own draw
-(TOOLS). Everything else in the config (choices, text, headers, views) is left alone.
+Only the tags that instance segmentation needs are read: one `Image` tag; the tags that draw
+labelled regions with an area on it (KINDS); and a `Labels` tag beside tools that draw without
+labels of their own (TOOLS). All other tags (choices, text, headers, views) are ignored.
 
-It is read as Label Studio's editor reads it: see `config_xml` and docs/label_configs.md. A label's
-name is its `alias` where it has one, else its `value`, as written: that is what the editor writes
-into a region (`selectedValues` of its labels mixin); of a region it takes either.
+The config is read as Label Studio's editor reads it (`config_xml`, docs/label_configs.md). A
+label's name is its `alias` if it has one, else its `value`, as written: the editor writes that name
+into a region (`selectedValues` of its labels mixin), and accepts both names in a region.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TOOLS: dict[str, Kind] = {
     "Vector": "vector",
     "MagicWand": "brush",
 }
-"""Tags that draw without a label, in the same order; the label is the image's `Labels` tag's."""
+"""Tags that draw without a label, in the same order. The image's `Labels` tag gives the label."""
 
 OBJECTS = {
     "audio", "audioplus", "chat", "hypertext", "image", "list", "paragraphs", "pdf", "richtext",
@@ -95,7 +95,7 @@ class ControlTag:
         return "labels" if self.tool else f"{self.kind}labels"
 
     def label(self, written: object) -> str | None:
-        """The label that a region means by its name or by its value; None for what is none."""
+        """The label of this name or this value; None if there is no such label."""
         if not isinstance(written, str):
             return None
         return written if written in self.labels else self.aliased.get(written)
@@ -186,7 +186,7 @@ def parse_label_config(xml: str) -> LabelConfig:
 
 
 def _target(tag: Tag, objects: list[Tag]) -> str:
-    """What a tag belongs to: its toName, or as in the editor the only object that there is."""
+    """The object that a tag belongs to: its toName, else the only object of the config."""
     return tag.get("toName") or (objects[0].get("name") if len(objects) == 1 else "")
 
 

@@ -1,7 +1,8 @@
-"""What a round left out, and why: one record, counted by kind, for training and for people.
+"""The record of what a round left out: regions and images, with the reason, counted by kind.
 
-The whole record lies beside the round's snapshot (`left_out.json`). Its summary is in the step's
-row, in the project's state, in the model's card and in the round's message.
+The whole record is `left_out.json` beside the round's snapshot. Its summary is kept in the step's
+row, in the project's state and in the model's card, and stands in the round's message. It is here
+because its kinds are those of Label Studio's regions; worker, web and commands read it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ KINDS: dict[str, str] = {
     NO_ANNOTATION: "tasks whose annotations were all cancelled",
     **REGION_KINDS,
 }
-"""What is counted, and its name for people."""
+"""The kinds that are counted, each with its name for people."""
 
 FILE = "left_out.json"
 FIRST = 5  # reasons that people see without opening the file
@@ -69,7 +70,7 @@ class Summary:
 
     @classmethod
     def of(cls, rows: Sequence[LeftOut], *, train: int = 0, validation: int = 0) -> Summary:
-        """What people see of these rows."""
+        """The summary of these rows."""
         costly_first = sorted(rows, key=lambda row: COSTLY_FIRST.index(row.effect))
         return cls(
             len({row.task for row in rows if row.effect == "dropped"}),
@@ -91,7 +92,7 @@ class Summary:
         return {**asdict(self), "kinds": dict(self.kinds), "first": list(self.first)}
 
     def __bool__(self) -> bool:
-        """Whether there is anything to tell."""
+        """Whether anything was left out."""
         return bool(self.kinds)
 
     def counted(self) -> str:
@@ -105,7 +106,7 @@ class Summary:
         return f"{self.headline(tasks)} ({self.counted()}). First: {self.first[0]}"
 
     def headline(self, tasks: str = "Labelled tasks") -> str:
-        """What became of the worst of it, in words, with its number."""
+        """The costliest effect in words, with how often it occurred."""
         if self.tasks:
             return f"{tasks} left out: {self.tasks}"
         if self.lost:

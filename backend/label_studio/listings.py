@@ -1,8 +1,8 @@
-"""Listings of tasks, page by page: never above 1,000 tasks, and smaller where Label Studio fails.
+"""Lists the tasks of a project page by page, with smaller pages where Label Studio fails.
 
-Label Studio's default database allows 1,000 conditions in one query, and a page of uploaded tasks
-takes one condition a task: such a page is answered with 500 (docs/label_studio.md). Whatever the
-reason, a page that Label Studio answers with 500 is asked for again at half its size.
+On its default database Label Studio cannot answer a page of 1,000 uploaded tasks
+(docs/label_studio.md says why). So a page holds at most 500 tasks, and a page that Label Studio
+answers with 500 twice is asked for again at half its size, whatever the reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WORDS: dict[Kind, str] = {
 SMALLEST_PAGE = 10
 PAGE_SECONDS = 120.0
 FORGET_SECONDS = 3600.0
-"""After this time the full page is tried again: the reason may have been mended."""
+"""After this time the full page is tried again: the reason may be gone."""
 READINGS = 3
 """How often a listing is completed or read again because its length is not the stated total."""
 
@@ -103,7 +103,8 @@ _shared_lock = threading.Lock()
 def shared_sizes(url: str) -> PageSizes:
     """The sizes that this process uses for the Label Studio at `url`, remembered between clients.
 
-    A client lives for one look at one project; what a page may hold is Label Studio's own matter.
+    A client is made anew for each task of the worker; how much a page may hold depends on Label
+    Studio alone.
     """
     with _shared_lock:
         return _shared.setdefault(url.rstrip("/"), PageSizes())
@@ -142,7 +143,7 @@ class Listing:
         return list(self._after(0))
 
     def whole(self) -> list[Row]:
-        """As `rows`, read on or again until its length is the total that Label Studio states.
+        """As `rows`, read again until its length is the total that Label Studio states.
 
         A task that is imported while its listing is read stands behind the last id and is found
         by reading on. After READINGS attempts the last reading counts: tasks come and go faster
@@ -186,9 +187,10 @@ class Listing:
                 raise
 
     def _after(self, last: int) -> Iterator[Row]:
-        """All matching tasks behind an id. Pages begin after the last id seen, not at a number, so
-        that labelling, importing, deleting and smaller pages in between can neither hide a task
-        nor show it twice.
+        """All matching tasks behind an id.
+
+        A page begins after the last id seen, not at a page number. So no task is missed or read
+        twice when tasks are labelled, imported or deleted between two pages, or pages get smaller.
         """
         while True:
             page = self.page(condition("id", "greater", "Number", last))

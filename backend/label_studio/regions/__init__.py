@@ -1,4 +1,9 @@
-"""Label Studio's regions <-> masks: brush, polygon and rectangle, in both directions."""
+"""Regions of Label Studio to masks, and masks to regions.
+
+decode: an annotation to the ground truth of one image · encode: a detection to a prediction's
+regions · results: which entries of a `result` list are regions · problems: what could not be used ·
+crop: a mask and its place · brush, bitmask, polygon, ellipse, rectangle, vector: one shape each
+"""
 
 from backend.label_studio.regions.decode import Decoded, decode_annotation
 from backend.label_studio.regions.encode import encode_prediction

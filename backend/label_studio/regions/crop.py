@@ -1,4 +1,4 @@
-"""A mask that knows its place: the shape in which regions pass between the formats."""
+"""A mask with its place in the image. All shapes are read into this form and written from it."""
 
 from __future__ import annotations
 

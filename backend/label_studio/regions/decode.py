@@ -1,7 +1,8 @@
-"""One annotation's regions -> the ground truth of one image.
+"""Reads the regions of one annotation as the ground truth of one image.
 
-A region whose place is known but not its label becomes a crowd: neither object nor background. One
-whose place is not known is named, so that its image is not trained on as if it were complete.
+A region whose place is known and whose label is not becomes a crowd: its pixels count neither as
+object nor as background. A region whose place is not known is reported, and the image is then left
+out of training: without that region it would teach that an object is background.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ellipses in percent of the image <-> masks.
+"""Ellipses to masks, and masks to ellipses.
 
 Label Studio keeps the centre x, y and the radii along the ellipse's own axes, in percent of the
 image's width and height, and a rotation in degrees, clockwise on the screen, about the centre.

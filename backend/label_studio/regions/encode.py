@@ -1,4 +1,4 @@
-"""Detections -> the regions of one Label Studio prediction."""
+"""Writes detections as the regions of one Label Studio prediction."""
 
 from __future__ import annotations
 
@@ -43,7 +43,20 @@ def encode_prediction(
     detection gives the same region ids. All numbers lie within the bounds of Label Studio's check.
     """
     instances = visible(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
-    height, width = detection.size
+    regions: list[Region] = []
+    for row, shapes in enumerate(_shapes(instances, config, detection.size, simplify_px)):
+        label = config.label_map.name(int(instances.labels[row]))
+        regions += _regions(
+            shapes, config.control_for(label), label, instances, row, detection.size
+        )
+    return regions
+
+
+def _shapes(
+    instances: Instances, config: LabelConfig, size: tuple[int, int], simplify_px: float
+) -> list[list[Region]]:
+    """The shape part of each instance's regions. Many brushes are encoded at once, to be faster."""
+    height, width = size
     values: list[list[Region]] = []
     brushes: list[tuple[int, Crop]] = []  # that wait to be encoded together
     waiting = 0
@@ -66,13 +79,7 @@ def encode_prediction(
             _fill(values, brushes, height, width)
             brushes, waiting = [], 0
     _fill(values, brushes, height, width)
-    regions: list[Region] = []
-    for row, shapes in enumerate(values):
-        label = config.label_map.name(int(instances.labels[row]))
-        regions += _regions(
-            shapes, config.control_for(label), label, instances, row, detection.size
-        )
-    return regions
+    return values
 
 
 def _fill(

@@ -1,8 +1,8 @@
-"""Polygons in percent of the image <-> masks.
+"""Polygons to masks, and masks to polygons. Label Studio gives points in percent of the image.
 
-A mask's contour is traced at pixel *corners*, so that filling it gives the mask back exactly; cv2
-alone traces pixel centres and loses half a pixel all around. Filling follows the canvas that the
-annotator sees: a pixel is inside when its centre has a winding number other than zero.
+The outline of a mask runs along pixel *corners*, so that filling it gives the same mask again.
+(`cv2` traces pixel centres: half a pixel is lost all around.) Filling follows the canvas that the
+annotator sees: a pixel is inside if the winding number of its centre is not zero.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What of an annotation could not be used, as data: for training, and for people."""
+"""Problems of regions: which region of an annotation could not be used, and why.
+
+Training decides by `effect` what happens to the image; people read `reason`, counted by `kind`.
+"""
 
 from __future__ import annotations
 

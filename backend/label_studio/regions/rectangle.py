@@ -1,4 +1,4 @@
-"""Rectangles in percent of the image <-> boxes in px and their masks.
+"""Rectangles to masks, and boxes to rectangles.
 
 Label Studio keeps the corner x, y, the width and the height in percent, and a rotation in degrees,
 clockwise on the screen, about that corner.

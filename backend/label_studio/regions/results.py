@@ -1,13 +1,15 @@
-"""Which results of an annotation are regions with an area, and what they are labelled with.
+"""Groups the results of an annotation into regions with an area, and finds their labels.
 
-Label Studio writes one result for every tag that a region carries, all of one id and each with the
-whole shape: a magic wand's has one of type `magicwand` and one of `labels` or `brushlabels`; texts
-and choices of a region (perRegion) repeat its shape, too. So the label is that of a label tag's
-result, and the shape is told by its value, not by the type.
+Label Studio writes one result for every tag that a region carries. All results of a region have one
+id, and each holds the whole shape: a region of a magic wand has a result of type `magicwand` and
+one of type `labels` or `brushlabels`. Texts and choices of a region (perRegion) repeat its shape,
+too. So the label comes from the result of a label tag, and the keys of the value tell the shape,
+not the type.
 
-Left alone on purpose: choices, texts and ratings of the whole task, relations, key points (a point
-has no area), lines (VectorLabels that cannot be closed), and results of the task's other objects.
-Every other result that has a shape or a label tag's name is a region: nothing is lost in silence.
+These results are ignored: choices, texts and ratings of the whole task, relations, key points (a
+point has no area), lines (VectorLabels that cannot be closed), and results of the task's other
+objects. Every other result with a shape or with the name of a label tag is a region, so that none
+is left out without being counted.
 """
 
 from __future__ import annotations

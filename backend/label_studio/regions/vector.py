@@ -1,9 +1,9 @@
 """Label Studio's vectors: outlines of straight lines and Bezier curves, in percent of the image.
 
-Only closed ones have an area. Which vertex follows which is told by `prevPointId`; a curve's form
-by the control points of its two ends. Read as the editor draws them (1.23.2,
-`components/KonvaVector`): where just one end has control points, the other's lies at 0.3 of the
-straight line between them.
+Only closed outlines have an area. `prevPointId` tells which vertex follows which; the control
+points of its two ends give a curve's form. Curves are read as the editor draws them (1.23.2,
+`components/KonvaVector`): if only one end has control points, the other end's control point lies at
+0.3 of the straight line between them.
 """
 
 from __future__ import annotations

@@ -220,10 +220,10 @@ def test_a_real_model_in_a_real_process(tmp_path):
         score_threshold=0.0, label_studio_api_key="t",
     )  # fmt: skip
     services = Services.create(settings)
-    labels, config = LabelMap(("Cell",)), ModelConfig.small()
-    model = build_model(config, 1, seed=0)
-    folder = settings.model_dir / "models" / "7" / "v1"
-    save_checkpoint(folder, Detector(model, config, labels), card={})
+    config, folder = ModelConfig.small(), settings.model_dir / "models" / "7" / "v1"
+    save_checkpoint(
+        folder, Detector(build_model(config, 1, seed=0), config, LabelMap(("Cell",))), card={}
+    )
     services.store.update_project(7, serving="v1", model="v1", label_config=CONFIG)
     good = {"id": 1, "data": {"image": "/data/local-files/?d=a.png"}}
     missing = {"id": 2, "data": {"image": "/data/local-files/?d=b.png"}}
