@@ -1,4 +1,4 @@
-"""The client against a real Label Studio, whose behaviour it relies on."""
+"""The client's calls, against the in-memory Label Studio and against a real one."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,13 +10,6 @@ from backend.label_studio.client import Studio
 from backend.label_studio.listings import PAGE
 from demo.errors import DemoError
 from demo.studio import ADMIN
-
-pytestmark = pytest.mark.studio
-
-
-@pytest.fixture(scope="module")
-def client(studio):
-    return Studio(studio.url, ADMIN.token)
 
 
 def region(label="disc", control="tag"):
