@@ -1,0 +1,89 @@
+"""The commands on versions: list, card, rollback, promote, unpin, compare."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def project(make_loop):
+    """Six pictures, and a model whose order is served. Half of the tasks are for validation."""
+    made = make_loop(VALIDATION_FRACTION="0.5").project(6)
+    made.first = made.version()
+    made.model = made.give_model()
+    return made
+
+
+def line(project, version):
+    """A version's line in the table."""
+    rows = project.cli("versions").splitlines()
+    return next(row for row in rows if row.removeprefix("│ ").startswith(version))
+
+
+def test_the_table_and_the_card(project):
+    assert "order served, model serves" in line(project, project.model)
+    assert "none yet" in line(project, project.first)
+    stray = project.add_model("taudis-0009-alone")
+    assert "no order" in line(project, stray)
+    assert json.loads(project.cli("versions", project.model))["labels"] == ["square", "bar"]
+    refused = project.cli("versions", "taudis-1234-none", well=False)
+    assert "taudis-1234-none" in refused and project.model in refused
+
+
+def test_rollback_by_name_by_default_and_to_nothing(project):
+    assert project.first in project.cli("rollback")
+    assert project.version() == project.first
+    assert "pinned" in line(project, project.first)
+    refused = project.cli("rollback", well=False)  # nothing is older
+    assert "older than" in refused and project.model in refused
+    assert project.version() == project.first
+    project.cli("rollback", project.model)
+    assert project.version() == project.model
+    project.client.delete_version(project.id, project.first)
+    assert "Expected a published version" in project.cli("rollback", project.first, well=False)
+    assert project.version() == project.model
+    assert project.model in project.cli("unpin")
+    assert "pinned" not in line(project, project.model)
+
+
+def test_a_rollback_that_label_studio_refuses_leaves_no_pin(project):
+    path = f"/api/projects/{project.id}/"
+    project.loop.studio.fault("PATCH", path, status=400, detail="not today")
+    assert "not today" in project.cli("rollback", well=False)
+    assert project.version() == project.model
+    assert "pinned" not in project.cli("versions")
+    project.import_pictures(1)
+    project.loop.turn()
+    assert project.rounds[0].outcome == "served"
+
+
+def test_promote_holds_a_model_until_unpin(project):
+    loop, best = project.loop, project.add_model("taudis-0000-best")
+    assert best in project.cli("promote", best)
+    loop.turn()
+    assert project.rounds[0].steps["scored"]["model"] == best
+    served = project.version()
+    assert served == project.rounds[0].steps["published"]["version"]
+    assert "promoted" in line(project, best)
+    assert best in line(project, served)  # the model that made the order
+    project.cli("unpin")
+    assert "promoted" not in project.cli("versions")
+
+
+def test_promote_refuses_what_does_not_fit(project):
+    assert "kept model" in project.cli("promote", "taudis-1234-none", well=False)
+    config = project.current()["label_config"].replace("bar", "rod")
+    project.client.patch_project(project.id, label_config=config)
+    assert "rod" in project.cli("promote", project.model, well=False)
+    loop = project.loop
+    assert not loop.store.project(project.id).state.get("promoted")
+
+
+def test_compare_needs_labels_of_the_validation_split_and_leaves_out_what_was_trained_on(project):
+    other = project.add_model("taudis-0000-other")
+    assert "validation image" in project.cli("compare", project.model, other, well=False)
+    project.label_some(6)
+    printed = project.cli("compare", project.model, other)
+    assert "mAP50 of square" in printed and "+0.000" in printed
+    refused = project.cli("compare", project.model, "taudis-1234-none", well=False)
+    assert "taudis-1234-none" in refused
