@@ -1,0 +1,246 @@
+"""The conditions that are broken, and the tests that should notice."""
+
+from dataclasses import dataclass
+
+WORKER, COMMANDS = "tests/backend/worker", "tests/backend/commands"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One condition, broken.
+
+    Args:
+        what: the condition, in words.
+        file: where it stands.
+        old: its text, once in the file.
+        new: what stands there instead.
+        tests: files or folders of tests that should notice.
+    """
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        "a label that comes during a round stays pending",
+        "backend/worker/worker.py",
+        '(bell.kind == "changed" and open_ is None)',
+        '(bell.kind == "changed" or bell.kind == "train")',
+        (f"{WORKER}/test_worker.py",),
+    ),
+    Mutation(
+        "a project that is gone is not asked for",
+        "backend/worker/worker.py",
+        "gone=True",
+        "gone=False",
+        (f"{WORKER}/test_worker.py",),
+    ),
+    Mutation(
+        "Label Studio is polled every POLL_SECONDS and not more often",
+        "backend/worker/worker.py",
+        "if rung or due:",
+        "if True:",
+        (f"{WORKER}/test_worker.py",),
+    ),
+    Mutation(
+        "a removed backend disconnects the project",
+        "backend/worker/worker.py",
+        "if connection.was_removed(desk):",
+        "if False:",
+        (f"{WORKER}/test_connection.py",),
+    ),
+    Mutation(
+        "a failure makes the project wait",
+        "backend/worker/worker.py",
+        "        pause.longer()\n",
+        "",
+        (f"{WORKER}/test_worker.py",),
+    ),
+    Mutation(
+        "an unreachable Label Studio leaves the round open",
+        "backend/worker/round.py",
+        "except (LeaseLost, StudioUnreachable, StudioAuthError, OperationalError):",
+        "except (LeaseLost, StudioAuthError, OperationalError):",
+        (f"{WORKER}/test_worker.py", f"{WORKER}/test_served_order.py"),
+    ),
+    Mutation(
+        "an order that is not switched to is kept, not served",
+        "backend/worker/round.py",
+        'if flip["flipped"] and',
+        "if",
+        (f"{WORKER}/test_served_order.py",),
+    ),
+    Mutation(
+        "exactly TRAIN_AFTER changes start a training",
+        "backend/worker/triggers.py",
+        "if changed >= wanted and",
+        "if changed > wanted and",
+        (f"{WORKER}/test_round_due.py",),
+    ),
+    Mutation(
+        "an edit of an annotation is a change",
+        "backend/worker/triggers.py",
+        '(int(chosen["id"]), str(chosen["updated_at"]))',
+        '(int(chosen["id"]), "")',
+        (f"{WORKER}/test_round_due.py",),
+    ),
+    Mutation(
+        "a deleted annotation is a change only if it was trained on",
+        "backend/worker/triggers.py",
+        'if not task["total_annotations"] and int(task["id"]) in seen',
+        'if not task["total_annotations"] and False',
+        (f"{WORKER}/test_round_due.py",),
+    ),
+    Mutation(
+        "the pause after failed trainings doubles",
+        "backend/worker/triggers.py",
+        "AFTER_FAILURE_SECONDS * 2 **",
+        "AFTER_FAILURE_SECONDS * 1 **",
+        (f"{WORKER}/test_round_due.py",),
+    ),
+    Mutation(
+        "a backend that was not added anew stays disconnected",
+        "backend/worker/triggers.py",
+        'our_backend(desk)["id"] != state.get("backend_id")',
+        "True",
+        (f"{WORKER}/test_connection.py",),
+    ),
+    Mutation(
+        "of two readings of a task the later one decides whether it is in the pool",
+        "backend/worker/train.py",
+        'if not finished.get(t["id"], bool(t["is_labeled"]))',
+        'if not bool(t["is_labeled"])',
+        (f"{WORKER}/test_served_order.py",),
+    ),
+    Mutation(
+        "a round without an object to learn from fails",
+        "backend/worker/train.py",
+        "if samples.statistics.densest == 0:",
+        "if False:",
+        (f"{WORKER}/test_round_due.py", f"{WORKER}/test_loop.py"),
+    ),
+    Mutation(
+        "an order that arrived is not posted again",
+        "backend/worker/publish.py",
+        ".get(version, 0) == 0",
+        ".get(version, 0) >= 0",
+        (f"{WORKER}/test_served_order.py", f"{WORKER}/test_publish.py"),
+    ),
+    Mutation(
+        "an incomplete post is repeated under a fresh version",
+        "backend/worker/publish.py",
+        ".get(version, 0) >= tasks",
+        ".get(version, 0) >= 0",
+        (f"{WORKER}/test_served_order.py", f"{WORKER}/test_publish.py"),
+    ),
+    Mutation(
+        "a version that somebody chose stays",
+        "backend/worker/publish.py",
+        'titles | {"", "None", wanted}',
+        'titles | {"", "None", wanted, current}',
+        (f"{WORKER}/test_served_order.py",),
+    ),
+    Mutation(
+        "a rollback between the look and the switch wins",
+        "backend/worker/publish.py",
+        "if not pinned or state.get(",
+        "if True or state.get(",
+        (f"{WORKER}/test_served_order.py",),
+    ),
+    Mutation(
+        "nothing is published after a disconnect",
+        "backend/worker/publish.py",
+        '        raise RoundError("The project was disconnected while the round ran; nothing is'
+        ' published.")\n',
+        "        return\n",
+        (f"{WORKER}/test_served_order.py", f"{WORKER}/test_publish.py"),
+    ),
+    Mutation(
+        "what a rollback would serve is kept",
+        "backend/worker/prune.py",
+        "keep = {*newest[: desk.settings.keep_versions], *before}",
+        "keep = {*newest[: desk.settings.keep_versions]}",
+        (f"{WORKER}/test_prune.py",),
+    ),
+    Mutation(
+        "rows of a version that is kept or of others are not deleted",
+        "backend/worker/prune.py",
+        "if not mine or version in keep or",
+        "if version in keep or",
+        (f"{WORKER}/test_prune.py",),
+    ),
+    Mutation(
+        "rows that an open round has posted are not deleted",
+        "backend/worker/prune.py",
+        "(unfinished and version.startswith(unfinished))",
+        "False",
+        (f"{WORKER}/test_prune.py",),
+    ),
+    Mutation(
+        "while people label, rows go a few at a time",
+        "backend/worker/prune.py",
+        "> QUIET_SECONDS",
+        "> 0",
+        (f"{WORKER}/test_prune.py",),
+    ),
+    Mutation(
+        "a webhook that somebody changed is put back",
+        "backend/worker/connection.py",
+        "if not webhook_is_armed(kept, wanted):",
+        "if False:",
+        (f"{WORKER}/test_connection.py",),
+    ),
+    Mutation(
+        "what stood in Label Studio before is remembered once",
+        "backend/worker/connection.py",
+        '    if desk.project.state.get("before"):\n        return\n',
+        "",
+        (f"{WORKER}/test_connection.py",),
+    ),
+    Mutation(
+        "the newest order that Label Studio still holds is served again",
+        "backend/worker/connection.py",
+        "if row.tasks and held.get(row.version):",
+        "if row.tasks:",
+        (f"{WORKER}/test_connection.py",),
+    ),
+    Mutation(
+        "the doctor sees a second webhook",
+        "backend/commands/doctor.py",
+        "if wrong or len(rows) > 1:",
+        "if wrong:",
+        (f"{COMMANDS}/test_doctor.py",),
+    ),
+    Mutation(
+        "the doctor sees a title that equals a version",
+        "backend/commands/doctor.py",
+        "if title and title in versions]",
+        "if title and title == version]",
+        (f"{COMMANDS}/test_doctor.py",),
+    ),
+    Mutation(
+        "a rollback that Label Studio refuses leaves no pin",
+        "backend/commands/versions.py",
+        "pinned=pinned, promoted=promoted",
+        "promoted=promoted",
+        (f"{COMMANDS}/test_versions.py",),
+    ),
+    Mutation(
+        "models are compared on images that neither was trained on",
+        "backend/commands/versions.py",
+        'snapshot.of("validation")} - seen',
+        'snapshot.of("validation")} - set()',
+        (f"{COMMANDS}/test_versions.py",),
+    ),
+    Mutation(
+        "an export does not write into a folder that holds something",
+        "backend/commands/export.py",
+        "if out.exists() and (not out.is_dir() or any(out.iterdir())):",
+        "if False:",
+        (f"{COMMANDS}/test_export.py",),
+    ),
+)
