@@ -1,10 +1,10 @@
-"""What the backend raises.
+"""Every exception that the backend raises on purpose, in one tree.
 
     BackendError
     ├── SettingsError      an environment variable that is missing or wrong
     ├── LabelConfigError   a labelling config that cannot be used
     ├── RegionError        one region that makes no mask
-    ├── ImageError         one image that cannot be had or decoded
+    ├── ImageError         one image that cannot be fetched or decoded
     ├── StudioError        Label Studio answered badly or not at all
     │   ├── StudioUnreachable   no connection, timeout, 5xx after retries
     │   │   └── PageTooLarge    a page of tasks that Label Studio may answer if it is smaller
@@ -20,7 +20,7 @@ Every message says what was expected, what came, and what to do. No message carr
 
 
 class BackendError(Exception):
-    """Base of everything the backend raises on purpose."""
+    """Base of the exceptions that the backend raises on purpose."""
 
 
 class SettingsError(BackendError, ValueError):
@@ -43,7 +43,7 @@ class RegionError(BackendError, ValueError):
 
 
 class ImageError(BackendError):
-    """One image that cannot be had or decoded; the rest of the pool goes on."""
+    """One image that cannot be fetched or decoded; the rest of the pool goes on."""
 
 
 class StudioError(BackendError):

@@ -1,6 +1,7 @@
-"""Logging: one line an event, JSON unless a person watches, and never a credential.
+"""Sets up logging: one line an event, as text on a terminal and as JSON elsewhere.
 
-Bodies and headers are not logged anywhere; `Masking` is the second line of defence.
+Bodies and headers are not logged anywhere. Should a credential get into a line nevertheless, `mask`
+replaces it by ***.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ View = Callable[[], ResponseReturnValue]
 
 
 def create_app(settings: Settings, store: Store | None = None) -> Flask:
-    """The app, ready to serve. Apps of one process share nothing.
+    """The app, ready to serve. Two apps in one process share nothing.
 
     Raises:
         StoreError: the data directory cannot be used.
@@ -69,7 +69,7 @@ def create_app(settings: Settings, store: Store | None = None) -> Flask:
 
 
 def _views(services: Services) -> dict[tuple[str, tuple[str, ...]], View]:
-    """Every route. A view is a function of the request alone."""
+    """Every route with its methods and its view. A view takes the request from Flask."""
     store = services.store
     return {
         ("/health", ("GET",)): lambda: jsonify(status="UP", model_class="TaudisModel"),
@@ -90,10 +90,11 @@ def _views(services: Services) -> dict[tuple[str, tuple[str, ...]], View]:
 
 
 def _setup(services: Services) -> ResponseReturnValue:
-    """Take in a project; the worker does the rest. Answers with the version it serves.
+    """Record a project for the worker. Answers with the version that the project serves.
 
-    Label Studio calls this often (whenever a task without prediction is opened), so it writes only
-    what is new, and rings only if something is, or if the project is not armed yet.
+    Label Studio calls /setup often, e.g. whenever a task without a prediction is opened. So this
+    view writes only values that changed. It records an event if one changed, or if the worker has
+    not yet set up the project's webhook and order.
     """
     body = read_body(request)
     project = project_id(body.get("project"))
@@ -132,18 +133,18 @@ def _setup(services: Services) -> ResponseReturnValue:
 
 
 def _addresses(project: Project | None) -> list[str]:
-    """The addresses under which Label Studio has called us for a project."""
+    """The addresses of this backend under which Label Studio has called it for a project."""
     return [] if project is None else list(project.state.get("backend_urls") or [])
 
 
 def _note(store: Store, known: Project | None, reason: str) -> None:
-    """Show a refusal on the status page of a project that is known, once."""
+    """Keep a refusal for the status page, if the project is known."""
     if known is not None and known.state.get("note") != reason:
         store.update_project(known.id, note=reason)
 
 
 def _predict(services: Services) -> ResponseReturnValue:
-    """One result a task, in order."""
+    """One prediction a task, in the order of the tasks."""
     body = read_body(request)
     project = project_id(body.get("project"))
     tasks, config = _tasks(body), text(body, "label_config", MAX_SCHEMA)
@@ -177,10 +178,11 @@ def _tasks(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _webhook(store: Store) -> ResponseReturnValue:
-    """Ring. 2xx whenever the event can be read: newer Label Studio switches failing webhooks off.
+    """Record the event of a webhook.
 
-    A label event that the store cannot take just now is left to the worker's poll, and said so;
-    Start Training, which no poll would find, is answered 503.
+    An event that can be read is answered 2xx, since newer Label Studio switches failing webhooks
+    off. If the store cannot be written just now, the worker's next poll finds a changed label; the
+    answer says so. No poll finds Start Training, so it is answered 503.
     """
     body = read_body(request)
     event = text(body, "action", 200)
@@ -199,7 +201,7 @@ def _webhook(store: Store) -> ResponseReturnValue:
 
 
 def _versions(store: Store) -> ResponseReturnValue:
-    """A project's versions. Label Studio's GET names no project: then the only one's, or none."""
+    """A project's versions. Label Studio's GET names no project; it gets the only project's."""
     named = request.args.get("project")
     if named is None and request.method == "POST":
         named = read_body(request).get("project")
@@ -213,7 +215,7 @@ def _versions(store: Store) -> ResponseReturnValue:
 
 
 def _is_training(store: Store) -> ResponseReturnValue:
-    """Whether a project's round runs (any project's if none is named)."""
+    """Whether a round runs: of the named project, or of any if none is named."""
     named = request.args.get("project")
     wanted = None if named is None else project_id(named)
     found = [r for r in store.open_rounds() if wanted is None or r.project == wanted]
@@ -285,7 +287,7 @@ def _answer_errors_as_json(app: Flask, settings: Settings) -> None:
 
 
 def _reason(code: int, description: str | None, settings: Settings) -> str:
-    """A reason for people, in place of werkzeug's where it says too little."""
+    """The reason of an HTTP error, in our words where werkzeug's say too little."""
     if code == 413:
         return f"Expected a body of at most {settings.max_request_bytes} bytes, got more."
     if code == 404:

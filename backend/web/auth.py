@@ -1,4 +1,4 @@
-"""Who may call: basic authentication, and a guard for a backend that has none."""
+"""Decides who may call: with credentials set, whoever sends them; without, only this machine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OPEN_ROUTES = frozenset({"/health"})  # says nothing but that the process runs
 
 
 def refuse_strangers(settings: Settings, request: Request) -> Response | None:
-    """None for a caller who may go on, else the 401.
+    """None for a caller who may go on, else the answer 401.
 
-    Raises RequestRefused (421) where no credentials are set and the Host header is neither a
-    loopback name nor BACKEND_URL's: a web page that points its own name at this machine (DNS
-    rebinding) would send such a one.
+    Without credentials the Host header must be a loopback name or BACKEND_URL's; raises
+    RequestRefused (421) otherwise. A web page that resolves its own name to this machine (DNS
+    rebinding) would send its own name there.
     """
     if not settings.has_credentials:
         _check_host(settings, request)
@@ -34,7 +34,7 @@ def refuse_strangers(settings: Settings, request: Request) -> Response | None:
 
 
 def _knows_credentials(settings: Settings, request: Request) -> bool:
-    """Compare both parts in constant time, whatever their lengths."""
+    """Whether user name and password are right, compared in constant time."""
     given = request.authorization
     if given is None or given.type != "basic":
         return False
@@ -44,7 +44,7 @@ def _knows_credentials(settings: Settings, request: Request) -> bool:
 
 
 def _same(given: str, wanted: str) -> bool:
-    """Equality of digests, so that neither content nor length shows in the time."""
+    """Compare digests: then the time depends neither on the content nor on the length."""
     one, other = (
         hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in (given, wanted)
     )

@@ -1,4 +1,8 @@
-"""Answers to /predict: one a task, in order. They are read, not computed, wherever possible."""
+"""Answers to /predict: one prediction a task, read from the store if there is one.
+
+A task without a stored prediction (imported after the last round, say) is predicted on the spot by
+a process of its own (backend.web.predictor). Its score puts it behind all tasks that have a place.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ Task = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Services:
-    """What a web process works with."""
+    """The settings, store, prediction process and counters of one web process."""
 
     settings: Settings
     store: Store
@@ -41,7 +45,7 @@ class Services:
 
     @classmethod
     def create(cls, settings: Settings, store: Store | None = None) -> Services:
-        """Open the store (unless given); the prediction process waits until it is needed."""
+        """Open the store unless it is given. The prediction process starts when it is needed."""
         opened = Store(settings.model_dir) if store is None else store
         return cls(settings, opened, Predictor(settings), Metrics(opened))
 
@@ -52,11 +56,11 @@ class Services:
 
 
 def serving_version(project: Project | None) -> str:
-    """The version whose predictions Label Studio is served; '' before the first order.
+    """The version whose predictions Label Studio serves; '' before the first order.
 
-    '' and not a text such as "not ready": Label Studio stores the answers to /predict under the
-    version they name, lists every name in its version menu, and calls /predict for tasks that have
-    no prediction of the name that /setup gave.
+    It is '' and no text such as "not ready", because Label Studio uses it as a name: it stores
+    answers to /predict under it, lists it in its version menu, and calls /predict for tasks without
+    a prediction of that name.
     """
     return "" if project is None else str(project.state.get("serving") or "")
 
@@ -64,11 +68,11 @@ def serving_version(project: Project | None) -> str:
 def answer_tasks(
     services: Services, project_id: int, tasks: Sequence[Task], label_config: str = ""
 ) -> list[TaskPrediction]:
-    """One result a task: {result, score, model_version}.
+    """One prediction a task, in the order of the tasks.
 
-    A stored prediction keeps its place in the order as its score. Whatever else is known or not
-    goes behind all places, score 1 + 1/N, never a confidence that would jump the queue. Results
-    that could not be made in time name no version, so that Label Studio asks for them again.
+    The score of a stored prediction is its place in the order. Any other task gets a score behind
+    all N places, 1 + 1/N: a confidence would put it first. A prediction that could not be made in
+    time names no version, so that Label Studio asks again.
     """
     project = services.store.project(project_id)
     version = serving_version(project)
@@ -118,7 +122,7 @@ def task_prediction(regions: Sequence[Any], score: float, version: str) -> TaskP
 
 @dataclass
 class _OnTheSpot:
-    """Predicts the tasks of one request that the store does not hold, as long as time is left."""
+    """Predicts the tasks of one request that have no stored prediction, until the time is up."""
 
     services: Services
     project: Project
@@ -130,7 +134,7 @@ class _OnTheSpot:
         self.gave_up = False
 
     def result(self, task: Task, version: str) -> TaskPrediction:
-        """A task's result; an empty one where there is no model, no image, or no time."""
+        """A task's prediction; without regions if there is no model, no image, or no time."""
         job = self._job(task)
         left = self.deadline - time.monotonic()
         if job is None or self.gave_up or left <= 0:
@@ -157,7 +161,7 @@ class _OnTheSpot:
         return task_prediction([], self.behind, version)
 
     def _job(self, task: Task) -> Job | None:
-        """What the prediction process needs; None while the project has no model or address."""
+        """The message to the prediction process; None if the project has no model or address."""
         state, settings = self.project.state, self.services.settings
         model, data = str(state.get("model") or ""), task.get("data")
         config = self.label_config or str(state.get("label_config") or "")

@@ -1,4 +1,4 @@
-"""What callers send, read with suspicion: every fault is a 4xx with what was expected, and came."""
+"""Checks what callers send. Every fault gets a 4xx that says what was expected and what came."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROJECT = re.compile(r"([1-9][0-9]{0,18})(\.[0-9]{1,20})?", re.ASCII)
 
 
 class RequestRefused(Exception):
-    """A request that is answered with a 4xx. The message is shown to the caller."""
+    """A request that is answered with a 4xx. The caller reads the message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -69,7 +69,10 @@ def project_id(value: Any) -> int:
 
 
 def text(body: Mapping[str, Any], key: str, limit: int) -> str:
-    """A string of at most `limit` characters; '' if it is missing or null. Values aren't echoed."""
+    """A string of at most `limit` characters; '' if it is missing or null.
+
+    Raises RequestRefused (400) for anything else. The message does not hold the value.
+    """
     value = body.get(key)
     if value is None:
         return ""
@@ -90,7 +93,7 @@ def kind(value: Any) -> str:
 
 
 def excerpt(value: str) -> str:
-    """An excerpt that is safe to show and to log."""
+    """The first 60 letters in ASCII, safe for messages and logs."""
     return ascii(value[:60])
 
 

@@ -1,4 +1,4 @@
-"""What people see: the status page, and the reasons why the backend is not ready."""
+"""The status page for people, and the reasons why no round can run (/ready)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MARGIN = 14
 
 @dataclass(frozen=True)
 class Curve:
-    """mAP50 by labelled images, as an SVG polyline; `words` says the same to those who hear it."""
+    """mAP50 by version as an SVG polyline; `words` says the same to screen readers."""
 
     points: str
     dots: list[tuple[float, float, str]]
@@ -141,7 +141,7 @@ def _quality(metrics: Any) -> str:
 
 
 def _counted(rounds: list[Round], state: Any) -> str:
-    """What the last round's snapshot held, and what the last training could use of its own."""
+    """How many tasks the last round read, and how the last training used the labelled ones."""
     last = next((r for r in rounds if "synced" in r.steps), None)
     if last is None:
         return "not read yet"
@@ -159,7 +159,7 @@ def _counted(rounds: list[Round], state: Any) -> str:
 
 
 def _left_out(state: Any) -> list[dict[str, Any]]:
-    """What was left out of the labelled and of the unlabelled tasks: counts and first reasons."""
+    """The labelled and the unlabelled tasks that were left out: counts and first reasons."""
     parts: list[tuple[Part, str]] = [("labels", "Labelled"), ("unlabelled", "Unlabelled")]
     found = [(name, latest_summary(state, part)) for part, name in parts]
     return [

@@ -211,8 +211,7 @@ def test_a_real_model_in_a_real_process(tmp_path):
     from taudis.detector.mask_rcnn import Detector
     from taudis.types import LabelMap
 
-    files = tmp_path / "files"
-    files.mkdir()
+    (files := tmp_path / "files").mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
     Image.fromarray(pixels).save(files / "a.png")
     settings = load_settings(
@@ -229,14 +228,13 @@ def test_a_real_model_in_a_real_process(tmp_path):
     missing = {"id": 2, "data": {"image": "/data/local-files/?d=b.png"}}
     try:
         found = answer_tasks(services, 7, [good, missing, {"id": 3, "data": {}}])
-        assert [r["model_version"] for r in found] == ["v1"] * 3
-        assert [r["score"] for r in found] == [2.0] * 3
+        assert [(r["model_version"], r["score"]) for r in found] == [("v1", 2.0)] * 3
         assert found[0]["result"], "a model at threshold 0 shows something"
         assert {r["type"] for r in found[0]["result"]} == {"brushlabels"}
         assert found[0]["result"][0]["original_width"] == 80
         assert found[1]["result"] == found[2]["result"] == []
-        again = answer_tasks(services, 7, [good])
-        assert [r["value"] for r in again[0]["result"]] == [r["value"] for r in found[0]["result"]]
+        (again,) = answer_tasks(services, 7, [good])
+        assert [r["value"] for r in again["result"]] == [r["value"] for r in found[0]["result"]]
         (folder / "weights.safetensors").write_bytes(b"damaged")
         other = CONFIG.replace("Cell", "Nut")  # loads anew: damage, or other labels, is refused
         assert answer_tasks(services, 7, [good], other)[0]["result"] == []
