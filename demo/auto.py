@@ -104,7 +104,8 @@ def _finish(progress: Progress, live: Live) -> None:
         ended = bool(last) and not progress.store.open_rounds()
         return ended and progress.in_snapshot(last[0]) >= total
 
-    _wait_until(progress, live, complete, ROUND_LIMIT, "the last round")
+    # A round that runs already ends first.
+    _wait_until(progress, live, complete, 2 * ROUND_LIMIT, "the last round")
     progress.record_rounds()
     progress.annotators.ask_once()  # the last order is checked, too
 
