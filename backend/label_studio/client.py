@@ -109,7 +109,7 @@ class Studio:
     def newest_change(self, project: int) -> str:
         """The newest `updated_at` of the project's tasks, '' without tasks.
 
-        Ask for it before a listing: changes while the pages are read are later than this moment.
+        Ask for it before a listing: changes while pages are read are later.
         """
         what = f"Asking for the newest change in project {project}"
         newest = self._listing(project, what, include="id,updated_at")
@@ -117,10 +117,7 @@ class Studio:
         return str(tasks[0]["updated_at"]) if tasks else ""
 
     def tasks_touched_since(self, project: int, moment: str) -> list[Row]:
-        """As `tasks`, only those whose `updated_at` is later than `moment`.
-
-        Label Studio also sets it when a single prediction is deleted or changed.
-        """
+        """As `tasks`, only those with a later `updated_at`. A single prediction sets it, too."""
         what = f"Asking what was touched in project {project}"
         later = condition("updated_at", "greater", "Datetime", moment)
         return self._listing(project, what, later, include=TASK_FIELDS).rows()
@@ -129,10 +126,9 @@ class Studio:
         """Tasks whose `updated_at` is later than `moment`, with their annotations.
 
         Label Studio sets it for a new, changed or deleted annotation and for a single prediction,
-        not for an import of predictions. Only tasks that have an annotation are read. Deleted
-        tasks are not found; `tasks_touched_since` finds deleted annotations. `moment` is an
-        `updated_at` as Label Studio wrote it, exact to the microsecond. Two edits may finish out
-        of order, so ask from a little earlier than the newest moment seen.
+        not for an import of predictions. Only tasks with an annotation are read, so that deleted
+        ones are not found (but by `tasks_touched_since`). `moment` is an `updated_at` as Label
+        Studio wrote it. Edits may finish out of order: ask from a little before the newest one.
         """
         what = f"Asking what changed in project {project}"
         later = condition("updated_at", "greater", "Datetime", moment)
@@ -210,8 +206,8 @@ class Studio:
 
     def patch_prediction(self, prediction: int, **fields: Any) -> Row:
         """Change some of a prediction's fields (result, score, ...) in place."""
-        what = f"Changing prediction {prediction}"
-        return self._row("PATCH", f"/api/predictions/{prediction}/", what, body=fields)
+        path = f"/api/predictions/{prediction}/"
+        return self._row("PATCH", path, f"Changing prediction {prediction}", body=fields)
 
     def model_versions(self, project: int) -> dict[str, int]:
         """Number of predictions by version; the project's current one is there even with 0."""

@@ -243,21 +243,21 @@ def _image(images: list[Tag], labelling: list[Tag], objects: list[Tag]) -> Tag:
 
 
 def _check_image(image: Tag) -> None:
-    shown = f"<Image name={image.get('name')!r}>"
+    tag = f"<Image name={image.get('name')!r}>"
     if image.get("valueList"):
         raise LabelConfigError(
-            f"{shown} shows a list of images (valueList), and a rank is given "
+            f"{tag} shows a list of images (valueList), and a rank is given "
             'to a task, not to a page of it; use value="$image" with one image a task.'
         )
     value = image.wanted("value")
     if "{{" in value:
         raise LabelConfigError(
-            f"{shown} has value={value!r}, whose {{{{...}}}} only a <Repeater> fills in; "
+            f"{tag} has value={value!r}, whose {{{{...}}}} only a <Repeater> fills in; "
             'use value="$image" with one image a task.'
         )
     if not VARIABLE.search(value) and not (value.startswith("$") and len(value) > 1):
         raise LabelConfigError(
-            f'{shown} has value={value!r}; expected a data key, such as value="$image".'
+            f'{tag} has value={value!r}; expected a data key, such as value="$image".'
         )
 
 
@@ -330,11 +330,11 @@ def _labels(tag: Tag) -> tuple[tuple[str, ...], dict[str, str]]:
 def _label(tag: Tag, control: Tag) -> tuple[str, str]:
     """A label's name and its value."""
     alias, value = tag.get("alias"), tag.value
-    shown = repr(control.get("name"))
+    name = repr(control.get("name"))
     if not (alias or value).strip():
-        raise LabelConfigError(f'A Label of {shown} has no value; add value="..." to it.')
+        raise LabelConfigError(f'A Label of {name} has no value; add value="..." to it.')
     if not alias and VARIABLE.fullmatch(value):
         raise LabelConfigError(
-            f"Label {value!r} of {shown} comes from the task data; write its name out."
+            f"Label {value!r} of {name} comes from the task data; write its name out."
         )
     return alias or value, value

@@ -110,21 +110,16 @@ def _setup(services: Services) -> ResponseReturnValue:
         raise
     if known is None and len(store.projects()) >= MAX_PROJECTS:
         raise RequestRefused(409, f"project: this backend serves {MAX_PROJECTS} projects already.")
-    news: dict[str, Any] = {}
-    seen, addresses = request.url_root.rstrip("/"), _addresses(known)
-    if seen not in addresses and len(addresses) < MAX_ADDRESSES:
-        news["backend_urls"] = [*addresses, seen]
-    news |= {"label_config": schema} if schema else {}
-    news |= {"candidate_origin": candidate} if candidate else {}
+    values = _values_to_keep(known, schema, candidate)
     fresh = token and token != token_for(services.settings, project)
     if fresh and not services.settings.label_studio_api_key.get_secret_value():
         save_token(services.settings.model_dir, project, token)
     else:
         fresh = ""  # a configured token is the one that counts; no other is kept
     state = {} if known is None else known.state
-    changed = known is None or any(state.get(key) != value for key, value in news.items())
+    changed = known is None or any(state.get(key) != value for key, value in values.items())
     if changed:
-        store.update_project(project, **news)
+        store.update_project(project, **values)
     # After `disconnect` only the worker's poll may find that somebody connected anew: ringing here
     # would go round in circles, since looking at the backends makes Label Studio call /setup.
     if changed or fresh or not (state.get("armed") or state.get("disconnected")):
@@ -132,9 +127,16 @@ def _setup(services: Services) -> ResponseReturnValue:
     return jsonify(model_version=serving_version(known))
 
 
-def _addresses(project: Project | None) -> list[str]:
-    """The addresses of this backend under which Label Studio has called it for a project."""
-    return [] if project is None else list(project.state.get("backend_urls") or [])
+def _values_to_keep(known: Project | None, schema: str, candidate: str) -> dict[str, Any]:
+    """What a /setup call says of a project: its config, Label Studio's address, and our address."""
+    values: dict[str, Any] = {}
+    called = request.url_root.rstrip("/")  # the address under which Label Studio calls us
+    addresses = [] if known is None else list(known.state.get("backend_urls") or [])
+    if called not in addresses and len(addresses) < MAX_ADDRESSES:
+        values["backend_urls"] = [*addresses, called]
+    values |= {"label_config": schema} if schema else {}
+    values |= {"candidate_origin": candidate} if candidate else {}
+    return values
 
 
 def _note(store: Store, known: Project | None, reason: str) -> None:

@@ -205,9 +205,9 @@ def table(title: str, address: str, rows: list[Check]) -> int:
         right = well(row, status, found)
         wrong += not right
         text = " ".join(str(found).split())
-        shown = text if len(text) <= 70 else text[:67] + "..."
+        excerpt = text if len(text) <= 70 else text[:67] + "..."
         note = f"  [{row.note}]" if row.note else ""
-        print(f"{row.name:46} {status:<6} {'yes' if right else 'NO':11} {shown}{note}")
+        print(f"{row.name:46} {status:<6} {'yes' if right else 'NO':11} {excerpt}{note}")
     return wrong
 
 

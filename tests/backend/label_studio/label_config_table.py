@@ -42,7 +42,7 @@ MIDDLE = """
 read: an instance of the training set. used: an instance, though not all that it says was followed.
 painted out: its place is known but not what it shows, so its pixels are neither object nor
 background. dropped: its place is not known, so its task is not trained on or judged by. ignored: no
-region with an area. Everything but "read" and "ignored" is counted and told.
+region with an area. Everything but "read" and "ignored" is counted and reported.
 
 Rows of "any kind" hold for brush, bitmask, polygon, rectangle and vector alike.
 
@@ -58,8 +58,8 @@ def page() -> str:
 
 
 def _line(*cells: str) -> str:
-    shown = (cell.replace("|", "\\|").replace("<", "\\<").replace("*", "\\*") for cell in cells)
-    return f"| {' | '.join(shown)} |\n".replace("  ", " ")
+    escaped = (cell.replace("|", "\\|").replace("<", "\\<").replace("*", "\\*") for cell in cells)
+    return f"| {' | '.join(escaped)} |\n".replace("  ", " ")
 
 
 def _config(case: ConfigCase) -> tuple[str, str, str, str]:
@@ -81,10 +81,10 @@ def _regions(cases: Sequence[RegionCase]) -> Iterator[tuple[str, str, str, str]]
         if case.field in seen:
             continue
         seen |= {case.field} & shared
-        told = decode_annotation(case.rows, config, size=(HEIGHT, WIDTH)).problems
+        problems = decode_annotation(case.rows, config, size=(HEIGHT, WIDTH)).problems
         kind = "any kind" if case.field in shared else case.type
-        becomes = "".join(problem.effect for problem in told).replace("_", " ") or case.becomes
-        yield kind, case.field, becomes, " ".join(problem.reason for problem in told)
+        becomes = "".join(problem.effect for problem in problems).replace("_", " ") or case.becomes
+        yield kind, case.field, becomes, " ".join(problem.reason for problem in problems)
 
 
 if __name__ == "__main__":

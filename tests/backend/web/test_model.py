@@ -143,13 +143,13 @@ def test_the_stand_in_and_the_real_base_refuse_assignment_and_keep_text_alone(ba
 
 
 def test_the_stand_in_and_the_real_base_fit_for_four_events_alone(base):
-    heard = []
-    fit = {"fit": lambda self, event, data, **params: heard.append((event, data, params))}
+    fitted = []
+    fit = {"fit": lambda self, event, data, **params: fitted.append((event, data, params))}
     model = type("M", (base,), fit)(project_id="74", label_config=CONFIG)
     for event in (*base.TRAIN_EVENTS, "ANNOTATIONS_CREATED", "PROJECT_UPDATED"):
         model.process_event(event, {"id": 1}, "job", {"more": 2})
     known = ["ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATION_DELETED", "START_TRAINING"]
-    assert heard == [(event, {"id": 1}, {"job_id": "job", "more": 2}) for event in known]
+    assert fitted == [(event, {"id": 1}, {"job_id": "job", "more": 2}) for event in known]
 
 
 @pytest.fixture

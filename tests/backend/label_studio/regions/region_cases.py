@@ -109,13 +109,13 @@ def _each(field: str, **changes: Any) -> list[RegionCase]:
 
 def _case(kind: str, field: str, value: Result | None = None, /, **more: Any) -> RegionCase:
     keys = ("becomes", "kind", "label", "same")
-    told = {key: more.pop(key) for key in keys if key in more}
-    return RegionCase(kind, field, (row(kind, value, **more),), **told)
+    expected = {key: more.pop(key) for key in keys if key in more}
+    return RegionCase(kind, field, (row(kind, value, **more),), **expected)
 
 
 def _lost(kind: str, field: str, value: Result | None = None, /, **more: Any) -> RegionCase:
-    told = {"becomes": "dropped", "kind": "unreadable_shape"} | more
-    return _case(kind, field, value, **told)
+    expected = {"becomes": "dropped", "kind": "unreadable_shape"} | more
+    return _case(kind, field, value, **expected)
 
 
 def _unlabelled(kind: str, field: str, why: str, /, **more: Any) -> RegionCase:

@@ -30,9 +30,9 @@ def test_what_is_written_is_what_the_editor_paints():
     mask = np.eye(9, 7, dtype=bool)
     with Image.open(io.BytesIO(base64.b64decode(encode_bitmask(mask).partition(",")[2]))) as image:
         assert image.format == "PNG" and image.size == (7, 9)
-        shown = np.asarray(image.convert("RGBA"))
-    assert np.array_equal(shown[..., 3], np.where(mask, 255, 0))
-    assert not shown[mask][:, :3].any()
+        pixels = np.asarray(image.convert("RGBA"))
+    assert np.array_equal(pixels[..., 3], np.where(mask, 255, 0))
+    assert not pixels[mask][:, :3].any()
 
 
 @pytest.mark.parametrize("alpha", [1, 128, 255])

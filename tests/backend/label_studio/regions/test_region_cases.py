@@ -22,8 +22,8 @@ def named(case):
 def test_a_region_is_read_or_told(case):
     decoded = decode_annotation(list(case.rows), CONFIG, size=(HEIGHT, WIDTH))
     assert decoded.target is not None
-    told = [(problem.kind, problem.effect) for problem in decoded.problems]
-    assert told == ([] if case.becomes in ("read", "ignored") else [(case.kind, case.becomes)])
+    found = [(problem.kind, problem.effect) for problem in decoded.problems]
+    assert found == ([] if case.becomes in ("read", "ignored") else [(case.kind, case.becomes)])
     assert not case.kind or case.kind in KINDS
     crowd = case.becomes == "painted_out" and case.kind != "no_pixel"
     rows = crowd or case.becomes in ("read", "used")
