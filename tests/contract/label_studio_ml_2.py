@@ -167,7 +167,7 @@ def started(folder: Path, model_dir: Path) -> Iterator[str]:
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        for _ in range(300):
+        for _ in range(900):  # 2.x imports torch, which takes long on a busy machine
             with contextlib.suppress(requests.RequestException):
                 if requests.get(address + "/health", timeout=1).ok:
                     break
