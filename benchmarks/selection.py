@@ -1,6 +1,6 @@
 """The selection against the bare matrix product and against the libraries one would pick.
 
-    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.selection [--quick]
+    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.selection [--quick] [--before DIR]
 
 One BLAS thread for every contender, contenders taking turns, CPU seconds of the process, the least
 of some rounds. "GEMM" is the bare blocked product of the same C x F x D, thrown away. The selection
@@ -8,7 +8,8 @@ has PyTorch's product of whole numbers, as in a worker; "without_pytorch" is the
 it, as in `python -m taudis select`. Pools: synthetic ones
 in which 0.1, 1.4, 10 and 67 % of the pairs pass sigma, and the embeddings of a model that is
 trained here for a few minutes on nuclei and facades (enlarged by noisy copies). --quick runs
-everything at a tenth of the size, for a look. The last line is JSON.
+everything at a tenth of the size, for a look. --before DIR runs the same parts by turns with the
+build in DIR, and prints the medians of both. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from benchmarks.pools import (
     split,
     synthetic,
 )
+from benchmarks.side_by_side import side_by_side, table
 from benchmarks.sketch import SIGMA, sketch
 from benchmarks.turns import least
 from taudis.detector.integer_product import fast_integer_product
@@ -321,11 +323,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of every size")
     parser.add_argument("--only", default="", help="parts, comma separated")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="another build, to compare")
+    parser.add_argument("--rounds", type=int, default=5, help="of each build, with --before")
     parser.add_argument("--scale", choices=SIZES, help=argparse.SUPPRESS)
     parser.add_argument("--size", type=float, default=1.0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     threadpool_limits(1)
+    if given.before:
+        size = "0.1" if given.quick else str(given.size)
+        told = side_by_side(
+            given.before.resolve(), "benchmarks.selection",
+            ["--only", given.only or ",".join([*PARTS, *REAL_PARTS]), "--size", size],
+            given.rounds,
+        )  # fmt: skip
+        print(table(told))
+        print(json.dumps(told))
+        return
     with using_integer_product(fast_integer_product()):
         print(json.dumps(measured(given)))
 
