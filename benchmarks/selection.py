@@ -26,13 +26,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import pairwise_distances
-from sklearn.metrics.pairwise import cosine_similarity
 from threadpoolctl import threadpool_limits
 
 from benchmarks.pools import (
     DENSITIES,
-    WIDTH,
     Branch,
     as_pool,
     enlarged,
@@ -41,12 +38,12 @@ from benchmarks.pools import (
     split,
     synthetic,
 )
+from benchmarks.rivals import kcentre, rivals
 from benchmarks.side_by_side import side_by_side, table
 from benchmarks.sketch import SIGMA, sketch
 from benchmarks.turns import least
 from taudis.detector.integer_product import fast_integer_product
 from taudis.selection.algorithm1 import taudis
-from taudis.selection.core_set import farthest_first
 from taudis.selection.cover import greedy_cover
 from taudis.selection.fast.choice import find_shortcut
 from taudis.selection.fast.prefix import Prefix, shares
@@ -82,7 +79,7 @@ def without_product(work: Callable[[], Any]) -> Any:
 
 def densities(scale: float) -> dict[str, Any]:
     """Similarity and the whole selection over the bare product; the worst of the densities."""
-    candidates, instances, told = round(2000 * scale), round(50_000 * scale), {}
+    candidates, instances, reported = round(2000 * scale), round(50_000 * scale), {}
     for density in DENSITIES:
         units, _ = synthetic(instances, density)
         some, own = split(units, candidates)
@@ -104,27 +101,27 @@ def densities(scale: float) -> dict[str, Any]:
                 "without": lambda work=select: without_product(work),
             }
         )
-        told[str(density)] = {
+        reported[str(density)] = {
             "gemm_s": round(spent["gemm"], 3),
             "similarity": round(spent["similarity"] / spent["gemm"], 3),
             "selection": round(spent["selection"] / spent["gemm"], 3),
             "without_pytorch": round(spent["without"] / spent["gemm"], 3),
             "measured_density": round(select().diagnostics["density"], 5),
         }
-        logger.info("density %s: %s", density, told[str(density)])
+        logger.info("density %s: %s", density, reported[str(density)])
     return {
-        "similarity_over_gemm": max(each["similarity"] for each in told.values()),
-        "selection_over_gemm": max(each["selection"] for each in told.values()),
+        "similarity_over_gemm": max(each["similarity"] for each in reported.values()),
+        "selection_over_gemm": max(each["selection"] for each in reported.values()),
         "selection_over_gemm_without_pytorch": max(
-            each["without_pytorch"] for each in told.values()
+            each["without_pytorch"] for each in reported.values()
         ),
-        "by_density": told,
+        "by_density": reported,
     }
 
 
 def greedy(scale: float) -> dict[str, Any]:
     """Exact greedy to saturation over the product, C = 10k, F = 100k; the worst of densities."""
-    candidates, instances, told = round(10_000 * scale), round(100_000 * scale), {}
+    candidates, instances, reported = round(10_000 * scale), round(100_000 * scale), {}
     for density in DENSITIES:
         units, _ = synthetic(instances, density)
         some, own = split(units, candidates)
@@ -139,94 +136,21 @@ def greedy(scale: float) -> dict[str, Any]:
         cover = greedy_cover(rows, len(rows), remainder="none")
         assert cover.covered == cover.coverable
         layered = least({"layers": lambda rows=rows: greedy_cover(rows, len(rows) * 3 // 5)}, 1)
-        told[str(density)] = {
+        reported[str(density)] = {
             "greedy": round(spent["greedy"] / spent["gemm"], 4),
             "with_layers": round(layered["layers"] / spent["gemm"], 4),
             "picks_to_saturation": len(cover.picks),
         }
-        logger.info("greedy, density %s: %s", density, told[str(density)])
+        logger.info("greedy, density %s: %s", density, reported[str(density)])
     return {
-        "greedy_over_gemm": max(each["greedy"] for each in told.values()),
-        "greedy_by_density": told,
-    }
-
-
-def rivals(scale: float) -> dict[str, Any]:
-    """scikit-learn with apricot and with submodlib, the same C, F, k and coverage."""
-    from apricot import MaxCoverageSelection
-    from submodlib import SetCoverFunction
-
-    threadpool_limits(1)  # apricot's numba has set OpenMP to all cores
-    candidates, instances = round(2000 * scale), round(20_000 * scale)
-    picks = candidates * 3 // 5
-    units, _ = synthetic(instances, 0.014)
-    some, own = split(units, candidates)
-
-    def dense() -> npt.NDArray[np.bool_]:
-        near: npt.NDArray[np.bool_] = cosine_similarity(some, units) >= SIGMA
-        near[np.arange(len(own)), own] = True
-        return near
-
-    def ours() -> int:
-        rows = edges_between(some, units, SIGMA, own=own)
-        return greedy_cover(rows, picks, remainder="none").covered
-
-    def apricot() -> int:
-        near = dense()
-        chosen = MaxCoverageSelection(picks, threshold=1.0, optimizer="naive")
-        chosen.fit(near.astype(np.float32))
-        return int(near[chosen.ranking].any(0).sum())
-
-    def submodlib() -> int:
-        near = dense()
-        sets = [set(np.flatnonzero(row).tolist()) for row in near]
-        function = SetCoverFunction(n=len(sets), cover_set=sets, num_concepts=near.shape[1])
-        found = function.maximize(
-            budget=picks,
-            optimizer="LazyGreedy",
-            stopIfZeroGain=True,
-            stopIfNegativeGain=True,
-            show_progress=False,
-        )
-        return int(near[[row for row, _ in found]].any(0).sum())
-
-    reached = ours()
-    assert apricot() == reached, "apricot"
-    assert submodlib() == reached, "submodlib"
-    spent = least({"ours": ours, "submodlib": submodlib}) | least({"apricot": apricot}, rounds=1)
-    return {
-        "apricot_over_ours": round(spent["apricot"] / spent["ours"], 1),
-        "submodlib_over_ours": round(spent["submodlib"] / spent["ours"], 1),
-        "rivals_covered": reached,
-    }
-
-
-def kcentre(scale: float) -> dict[str, Any]:
-    """Core-set against the usual loop over scikit-learn's distances, the same picks."""
-    count, picks = round(50_000 * scale), round(500 * scale)
-    points = np.random.default_rng(3).standard_normal((count, WIDTH), np.float32)
-    known = points[:1]
-
-    def usual() -> list[int]:
-        near = pairwise_distances(points, known).min(axis=1)
-        chosen = []
-        for _ in range(picks):
-            row = int(near.argmax())
-            chosen.append(row)
-            near = np.minimum(near, pairwise_distances(points, points[row : row + 1])[:, 0])
-        return chosen
-
-    assert farthest_first(points, known, picks).picks.tolist() == usual()
-    spent = least({"ours": lambda: farthest_first(points, known, picks), "usual": usual}, rounds=2)
-    return {
-        "kcenter_speedup": round(spent["usual"] / spent["ours"], 1),
-        "kcenter_s": round(spent["ours"], 2),
+        "greedy_over_gemm": max(each["greedy"] for each in reported.values()),
+        "greedy_by_density": reported,
     }
 
 
 def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
     """Exact edges over the bare product where few directions decide, on real pools, D = 256."""
-    candidates, instances, told = round(2000 * scale), round(50_000 * scale), {}
+    candidates, instances, reported = round(2000 * scale), round(50_000 * scale), {}
     for name, found in pools.items():
         units = UnitVectors.of(enlarged(found, instances))[:]
         some, own = split(units, candidates)
@@ -250,19 +174,19 @@ def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
                     ),
                 }
             )
-            told[f"{name}, sigma {rule}"] = {
+            reported[f"{name}, sigma {rule}"] = {
                 "sigma": round(sigma, 4),
                 "way": _name(way),
                 "undecided": round(share, 5),
                 "exact_over_gemm": round(spent["ours"] / spent["gemm"], 3),
             }
-            logger.info("real, %s, sigma %s: %s", name, rule, told[f"{name}, sigma {rule}"])
-    masks = [each for name, each in told.items() if "mask" in name]
+            logger.info("real, %s, sigma %s: %s", name, rule, reported[f"{name}, sigma {rule}"])
+    masks = [each for name, each in reported.items() if "mask" in name]
     worst = max(masks, key=lambda each: each["exact_over_gemm"])
     return {
         "exact_over_gemm_real": worst["exact_over_gemm"],
         "undecided_share": worst["undecided"],
-        "exact_by_pool": told,
+        "exact_by_pool": reported,
     }
 
 
@@ -300,22 +224,22 @@ def _peak() -> float:
 
 def scales(scale: float) -> dict[str, Any]:
     """The paper's scale and COCO's, each in a process of its own."""
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     for name in SIZES:
         found = subprocess.run(
             [sys.executable, "-m", "benchmarks.selection", "--scale", name, "--size", str(scale)],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
-        told[name] = json.loads(found.splitlines()[-1])
-        logger.info("%s scale: %s", name, told[name])
+        reported[name] = json.loads(found.splitlines()[-1])
+        logger.info("%s scale: %s", name, reported[name])
     return {
-        "paper_scale_s": told["paper"]["s"],
-        "coco_scale_s": told["coco"]["s"],
+        "paper_scale_s": reported["paper"]["s"],
+        "coco_scale_s": reported["coco"]["s"],
         "peak_mb_over_inputs": max(
-            each["over_bits_mb"] + each["bits_mb"] for each in told.values()
+            each["over_bits_mb"] + each["bits_mb"] for each in reported.values()
         ),
-        "peak_mb_over_bits": max(each["over_bits_mb"] for each in told.values()),
-        "scales": told,
+        "peak_mb_over_bits": max(each["over_bits_mb"] for each in reported.values()),
+        "scales": reported,
     }
 
 
@@ -332,13 +256,13 @@ def main() -> None:
     threadpool_limits(1)
     if given.before:
         size = "0.1" if given.quick else str(given.size)
-        told = side_by_side(
+        reported = side_by_side(
             given.before.resolve(), "benchmarks.selection",
             ["--only", given.only or ",".join([*PARTS, *REAL_PARTS]), "--size", size],
             given.rounds,
         )  # fmt: skip
-        print(table(told))
-        print(json.dumps(told))
+        print(table(reported))
+        print(json.dumps(reported))
         return
     with using_integer_product(fast_integer_product()):
         print(json.dumps(measured(given)))

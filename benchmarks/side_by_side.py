@@ -44,21 +44,21 @@ def side_by_side(
     for number in range(rounds):
         for folder in (before, HERE) if number % 2 else (HERE, before):
             runs[folder].append(once(folder, module, arguments))
-    told: dict[str, dict[str, float]] = {}
+    reported: dict[str, dict[str, float]] = {}
     for name in runs[HERE][0]:
         if name in runs[before][0]:
             was, now = (
                 statistics.median(run[name] for run in runs[folder]) for folder in (before, HERE)
             )
-            told[name] = {"before": round(was, 4), "now": round(now, 4)}
+            reported[name] = {"before": round(was, 4), "now": round(now, 4)}
             if was:
-                told[name]["ratio"] = round(now / was, 3)
-    return told
+                reported[name]["ratio"] = round(now / was, 3)
+    return reported
 
 
-def table(told: Mapping[str, Mapping[str, float]]) -> str:
+def table(reported: Mapping[str, Mapping[str, float]]) -> str:
     """The figures as a Markdown table."""
     lines = ["| figure | before | now | now / before |", "|---|---|---|---|"]
-    for name, each in told.items():
+    for name, each in reported.items():
         lines.append(f"| {name} | {each['before']} | {each['now']} | {each.get('ratio', '')} |")
     return "\n".join(lines)

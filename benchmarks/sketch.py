@@ -65,14 +65,14 @@ class Case:
         """True coverage of a sample's picks over that of the exact run, by `TIMES` and k."""
         everything = self.edges(sigma)
         best = [greedy_cover(everything, k, remainder="none").covered for k in ks]
-        told = {}
+        shares = {}
         for times in TIMES:
             rows = self.edges(sigma, times)
-            told[times] = [
+            shares[times] = [
                 round(covered(everything, greedy_cover(rows, k).picks) / most, 4)
                 for k, most in zip(ks, best, strict=True)
             ]
-        return told
+        return shares
 
     def cost(self, sigma: float, k: int, rounds: int) -> float:
         """Edges and greedy of a sample over those of the exact run."""
@@ -99,9 +99,11 @@ def cases(candidates: int, pools: dict[str, Float32]) -> Iterator[tuple[str, Cas
         yield name, Case.of(enlarged(found, instances), candidates, None)
 
 
-def sketch(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
-    """Samples of 2C and 6C columns against all, F = 20C: cost, and true coverage of the same k."""
-    told: dict[str, dict[str, Any]] = {}
+Reported = dict[str, dict[str, Any]]
+
+
+def add_costs(reported: Reported, scale: float, pools: dict[str, Float32]) -> None:
+    """Cost of a sample of 2C columns by pool, at both numbers of candidates."""
     for candidates in (round(scale * each) for each in COST_AT):
         for name, case in cases(candidates, pools):
             k = candidates * 3 // 5
@@ -109,27 +111,43 @@ def sketch(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
             rounds = 3 if candidates == min(COST_AT) else 1
             found = {f"{candidates} suits": case.cost(suits, k, rounds)}
             found[f"{candidates} live"] = case.cost(live, k, rounds)
-            told.setdefault(name, {}).setdefault("cost", {}).update(found)
+            reported.setdefault(name, {}).setdefault("cost", {}).update(found)
             logger.info("sketch, %s, cost: %s", name, found)
             del case  # before the next pool is made
-    candidates = round(scale * COVERAGE_AT)
-    ks = [candidates // 10, candidates // 4, candidates * 3 // 5]
+
+
+def add_coverage(
+    reported: Reported, candidates: int, ks: list[int], pools: dict[str, Float32]
+) -> None:
+    """True coverage of samples of 2C and 6C columns, by pool and k."""
     for name, case in cases(candidates, pools):
         suits, live = case.sigmas(ks)
         shares = case.shares(suits, ks)
         own = [case.shares(sigma, [k]) for sigma, k in zip(live, ks, strict=True)]
-        told[name] |= {"sigma": round(suits, 4), "live_sigma": [round(each, 4) for each in live]}
+        found: dict[str, Any] = {"sigma": round(suits, 4)}
+        found["live_sigma"] = [round(each, 4) for each in live]
         for times in TIMES:
-            told[name][f"coverage_{times}C"] = shares[times]
-            told[name][f"live_coverage_{times}C"] = [each[times][0] for each in own]
-        logger.info("sketch, %s: %s", name, told[name])
+            found[f"coverage_{times}C"] = list(shares[times])
+            found[f"live_coverage_{times}C"] = [each[times][0] for each in own]
+        reported.setdefault(name, {}).update(found)
+        logger.info("sketch, %s: %s", name, reported[name])
         del case
 
+
+def sketch(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
+    """Samples of 2C and 6C columns against all, F = 20C: cost, and true coverage of the same k."""
+    reported: Reported = {}
+    candidates = round(scale * COVERAGE_AT)
+    ks = [candidates // 10, candidates // 4, candidates * 3 // 5]
+    add_costs(reported, scale, pools)
+    add_coverage(reported, candidates, ks, pools)
+
     def costs(candidates: int, rule: str) -> float:
-        return max(each["cost"][f"{round(scale * candidates)} {rule}"] for each in told.values())
+        found = f"{round(scale * candidates)} {rule}"
+        return float(max(each["cost"][found] for each in reported.values()))
 
     def worst(key: str) -> float:
-        return min(min(each[key]) for each in told.values())
+        return float(min(min(each[key]) for each in reported.values()))
 
     small, large = COST_AT
     return {
@@ -142,5 +160,5 @@ def sketch(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
         "sketch_coverage_live": worst("live_coverage_2C"),
         "sketch_coverage_live_6C": worst("live_coverage_6C"),
         "sketch_picks": ks,
-        "sketch_by_pool": told,
+        "sketch_by_pool": reported,
     }

@@ -66,6 +66,7 @@ def _runs(same: BoolArray) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
+# long: the lines of Algorithm 1, one paragraph each, to be read in order
 def taudis(
     pool: Pool,
     *,

@@ -71,6 +71,7 @@ class MatrixProduct:
         return edges, np.flatnonzero(edges != certain)
 
 
+# long: seven lines of arguments and what each means
 def similarity_rows(
     candidates: FloatArray | UnitVectors,
     pool: FloatArray | UnitVectors,

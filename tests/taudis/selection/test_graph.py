@@ -131,10 +131,10 @@ def test_estimates_add_up_and_stay_below_what_is_coverable(build):
         alpha=25.0, beta=20.0, sigma_rule="flat", sketch="always", remainder="none"
     )
     got = taudis(pool, budget=4, labelled=Labelled(1.0), params=params, seed=0)
-    told = got.diagnostics
-    assert told["sketch_columns"] == 200
-    assert told["coverage"] <= told["coverable"]
-    assert told["coverage"] * 300 == pytest.approx(got.gains.sum())
+    figures = got.diagnostics
+    assert figures["sketch_columns"] == 200
+    assert figures["coverage"] <= figures["coverable"]
+    assert figures["coverage"] * 300 == pytest.approx(got.gains.sum())
 
 
 def test_no_edge_is_dropped_where_everything_is_covered(build):
