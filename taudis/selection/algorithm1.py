@@ -1,7 +1,7 @@
 """Algorithm 1 lines 4-8: from a pool of detected instances to an order of its images.
 
-`taudis` below is the algorithm; what the paper leaves open is decided in
-docs/decisions/0003-selection.md.
+`taudis` below is the algorithm, one paragraph for each line of the paper. Where the paper leaves a
+choice open, docs/decisions/0003-selection.md says what we chose and why.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from taudis.types import BoolArray, FloatArray, IntArray, Pool, Selection
 
 
 def acquisition(pool: Pool, measure: Measure) -> FloatArray:
-    """The uncertainty [N] by which Algorithm 1 ranks, float64, larger is more uncertain.
+    """The uncertainty [N] by which Algorithm 1 ranks instances, float64, larger is more uncertain.
 
-    The margin is uncertain when small, so `cm` gives 1 - CM.
+    A small margin means a large uncertainty, so `cm` gives 1 - CM.
     """
     values: FloatArray = np.asarray(getattr(pool.uncertainty, measure), np.float64)
     return 1 - values if measure == "cm" else values
 
 
 def priority_order(pool: Pool, uncertainty: FloatArray) -> IntArray:
-    """Instance rows [N], the most uncertain first: the one place where instances' ties are broken.
+    """Instance rows [N], the most uncertain first. No other place breaks ties of instances.
 
-    Ties go by image id, box, label, score, and last the bytes of the embedding, so that the order
-    of the instances is the same for every permutation of the pool.
+    Equal instances are ordered by image id, box, label, score, and last the bytes of the embedding,
+    so every permutation of the pool gives the same order of instances.
     """
     order = np.argsort(-uncertainty, kind="stable")
     again = uncertainty[order[1:]] == uncertainty[order[:-1]]
@@ -78,8 +78,8 @@ def taudis(
 ) -> Selection:
     """Algorithm 1 lines 4-8: order the pool's images for annotation.
 
-    budget: B images, at least 0; more than I means I. seed: any integer; it decides only what
-    nothing else does. The result depends on the pool's content, not on the order of its rows.
+    budget: B images, at least 0; more than I means I. seed: any integer; it breaks the last ties.
+    The result depends on the pool's content, not on the order of its rows.
     Raises SelectionError for parameters out of range.
     """
     images = check_budget(budget, pool)

@@ -1,7 +1,7 @@
-"""How unsure the model is of one instance: Eq. 1-3 of Appendix A, natural logarithm.
+"""How uncertain the model is about one instance: Eq. 1-3 of Appendix A, natural logarithm.
 
-The paper sums Eq. 2 over the K classes; here all K+1 entries of p_n count, background too, since
-with one label entropy and margin would otherwise be constant.
+The paper sums Eq. 2 over the K classes. Here all K+1 entries of p_n count, the background too.
+With a single label, entropy and margin would otherwise be the same for every instance.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Algorithm 1 line 8: the chosen instances vote for their images; every image gets a place.
+"""Algorithm 1 line 8: the chosen instances vote for their images, and every image gets a rank.
 
-The paper ranks images by their number of chosen instances and stops at B. A task queue needs a
-total order, so the ranking goes on: images with a vote, images with a candidate, images with a
-detection, images with none.
+The paper ranks images by their number of chosen instances and stops at B. A task queue needs all
+images in order. Images with votes come first, then images with a candidate, then images with a
+detection, then images without one. A hash of seed and image id breaks the ties that are left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MASK = (1 << 64) - 1
 
 
 class Tier(IntEnum):
-    """Why an image stands where it stands; a smaller tier comes first."""
+    """By which figure an image is ranked; images of a smaller tier come first."""
 
     VOTED = 0  # by votes, then by the summed uncertainty of its chosen instances
     CANDIDATE = 1  # by the summed uncertainty of its candidates
@@ -66,8 +66,8 @@ def rank_images(
 
     image_ids: [I] unique. image: [N] image row of each instance. uncertainty: [N], larger is more
     uncertain. chosen: [k] instance rows with weights [k] (votes). candidates: [C] instance rows.
-    What still ties is ordered by a hash of seed and image id. Sums are added in the order of the
-    arguments: give them in an order of their own to be independent of the pool's.
+    A hash of seed and image id orders the images that still tie. Float sums depend on the order of
+    the arguments: pass rows in priority order.
     """
     images = len(image_ids)
     votes = count_votes(image[chosen], weights, images)
