@@ -1,16 +1,16 @@
-"""What the library raises.
+"""The errors that the library raises.
 
     TaudisError
     ├── DataError        arrays of the wrong shape, type or range; broken COCO and image files
-    │   └── ImageTooLarge    an image of more pixels than are decoded
+    │   └── ImageTooLarge    an image with more pixels than the limit
     ├── SelectionError   parameters or pools that a query strategy cannot work with
     ├── TrainingError    training that cannot start, or that diverged
     │   └── TrainingStopped  training that was asked to stop; its state is kept
-    ├── WeightsError     initial weights that cannot be had
+    ├── WeightsError     initial weights that cannot be read or downloaded
     ├── CheckpointError  a checkpoint that is missing, damaged, or made for other labels
     └── ExportError      a model that cannot be written in another format
 
-Every message says what was expected, what came, and what to do.
+Every message says what the library expected, what it got, and what a person can do.
 """
 
 
@@ -41,11 +41,11 @@ class TrainingError(TaudisError, RuntimeError):
 
 
 class TrainingStopped(TrainingError):
-    """Training ended before its last step because it was asked to; it can go on later."""
+    """Training was stopped by its caller before the last step; it can go on later."""
 
 
 class WeightsError(TaudisError, RuntimeError):
-    """Initial weights that cannot be had from where the configuration says."""
+    """The initial weights that the configuration names cannot be read or downloaded."""
 
 
 class CheckpointError(TaudisError, RuntimeError):
@@ -53,4 +53,4 @@ class CheckpointError(TaudisError, RuntimeError):
 
 
 class ExportError(TaudisError, RuntimeError):
-    """A model cannot be written in another format, or would not see the same there."""
+    """A model cannot be written in another format, or gives other detections there."""

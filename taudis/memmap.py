@@ -1,4 +1,8 @@
-"""Rows of large matrices, also of memory-mapped files, in bounded memory."""
+"""Reads rows of matrices that are too large for memory, from files that are mapped into memory.
+
+Pages of a mapped file count as memory of the process as long as the mapping lives. So every read
+makes a mapping of its own and drops it, and large reads go in steps of `WALK_BYTES`.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +25,13 @@ FileIdentity = tuple[int, int, int, int]
 
 WALK_BYTES = 16_000_000  # of one step of a walk over a whole array
 
-# By the mapping and not by the name: a pool that was loaded before its file was replaced must not
-# pass for one that was loaded after.
+# Keyed by the mapping, not by the name: if a file is replaced, pools that were loaded before and
+# after have the same name, but other identities.
 _identities: WeakKeyDictionary[mmap.mmap, FileIdentity] = WeakKeyDictionary()
 
 
 def identity_of(found: os.stat_result) -> FileIdentity:
-    """What tells a file from the one that takes its name later."""
+    """The identity of a file, which differs from that of a file that takes its name later."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -40,14 +44,14 @@ def map_file(
 ) -> npt.NDArray[Any]:
     """A read-only map of an array in C order from byte `offset` on; `take` maps it anew.
 
-    known: the file that it must be, now and whenever it is mapped anew; None: any of that name.
+    known: the identity that the file must have, now and at every later mapping; None: any file.
     Raises DataError (which does not name the file) if it is another, and OSError or ValueError if
     it cannot be mapped.
     """
-    # as a string, since numpy takes `filename` from it; and past links, which may come to point to
-    # another file
+    # A string, since numpy copies it to `filename`. Links are resolved now, since they may point to
+    # another file later.
     with open(str(path.resolve()), "rb") as file:  # noqa: PTH123
-        # of the file that is open, since a name may be given to another one at any moment
+        # Compared with the open file, since its name may belong to another file at any moment.
         if known is not None and identity_of(os.fstat(file.fileno())) != known:
             raise DataError(
                 "expected the file that was opened, it was replaced; load the pool again."
@@ -62,13 +66,13 @@ def map_file(
 def _own_mapping(array: Matrix) -> Matrix:
     """The same file mapped anew, if the array is a whole file region; else the array.
 
-    Pages that were read count as the process's memory until their mapping goes. With a mapping of
-    its own, each read gives them back at once. Raises DataError if the file is not there any more.
+    Pages that were read count as memory of the process until their mapping is dropped. With a
+    mapping for each read they are given back at once. Raises DataError if the file is gone.
     """
     base: object = array.base
     if not (isinstance(array, np.memmap) and isinstance(base, mmap.mmap)):
         return array
-    # Of an array in Fortran order, or with steps, the shape does not tell the places in the file
+    # An array in Fortran order, or with strides, lies elsewhere in the file than its shape says.
     if not array.flags.c_contiguous or array.filename is None:
         return array
     path = Path(str(array.filename))
@@ -86,9 +90,9 @@ def _own_mapping(array: Matrix) -> Matrix:
 def take(array: Matrix, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
     """The given rows [n, ...] in the order given, in memory; a slice of an array may be a view.
 
-    Rows of a memory-mapped array are read in the order of the file, since that is what disks like;
-    they are 0..len(array)-1 there, never negative. Raises IndexError for others, and DataError if
-    the file of a pool was replaced.
+    Rows of a memory-mapped array are read in the order of the file, which is fastest on a disk.
+    They must be in 0..len(array)-1 there, never negative. Raises IndexError for others, and
+    DataError if the file of a pool was replaced.
     """
     mapped = _own_mapping(array)
     if mapped is array:
@@ -101,7 +105,7 @@ def take(array: Matrix, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
         wrong = ordered[0] if ordered[0] < 0 else ordered[-1]
         raise IndexError(f"expected rows 0..{len(array) - 1}, got {wrong}.")
     found = np.empty((len(rows), *array.shape[1:]), array.dtype)
-    # Through a mapping each, since one that is read here and there soon holds the whole file.
+    # A new mapping for each step: scattered reads through one mapping soon hold the whole file.
     step = max(1, WALK_BYTES // max(1, array[:1].nbytes))
     cuts = np.searchsorted(ordered, np.arange(0, len(array) + step, step))
     for first, last in pairwise(cuts.tolist()):

@@ -1,6 +1,8 @@
-"""Model to pool, streaming: masks become three numbers each and are dropped as images pass.
+"""Runs a model over images and makes the pool that the selection works on, image by image.
 
-The one module that imports both halves of the library: the model, and what the paper asks of it.
+Masks are large, so each is reduced to its segmentation entropy and its area, and dropped. Memory
+does not grow with the number of images. This module alone imports both the model and the paper's
+uncertainties.
 """
 
 from __future__ import annotations

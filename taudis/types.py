@@ -1,7 +1,8 @@
-"""The types that the two halves of the library share: struct-of-arrays, checked when made.
+"""The data types that all parts of the library share: groups of arrays that are checked when made.
 
-`Target` is what people labelled, `Instances` what a model detected, `Pool` the detections of every
-unlabelled image, `Selection` the order in which a query strategy wants the pool labelled.
+`Target` holds the objects that people labelled in an image, `Detection` and `Instances` those that
+a model detected. `Pool` holds the detections of every unlabelled image. `Selection` is the order in
+which a query strategy wants these images labelled.
 """
 
 from __future__ import annotations
@@ -26,9 +27,6 @@ Embedding = Literal["mask", "box"]
 """The branch of the model that an instance's embedding comes from."""
 IntegerProduct = Callable[[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArray[np.int32]], None]
 """Writes the exact product of rows [n,D] and transposed columns [m,D] to an int32 [n,m]."""
-
-BACKGROUND = 0
-"""Column of `class_probs` that is the background; labels are 1..K."""
 
 
 def _expect(name: str, array: Any, shape: tuple[int | str, ...], kind: str) -> None:
@@ -96,7 +94,7 @@ class LabelMap:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Ground truth of one image. An image without instances (n = 0) is a true negative example."""
+    """Ground truth of one image; an image without objects (n = 0) is a negative example."""
 
     boxes: FloatArray  # [n,4] float32, xyxy px, x2 > x1 and y2 > y1
     labels: IntArray  # [n] int64, 1..K
@@ -122,9 +120,9 @@ class Target:
     def from_masks(
         cls, masks: BoolArray, labels: IntArray, iscrowd: BoolArray | None = None
     ) -> Target:
-        """Make a target from masks [n,H,W] and labels [n]; boxes are the masks' tight boxes.
+        """The target with masks [n,H,W] and labels [n]; the boxes are the tight boxes of the masks.
 
-        Masks without a pixel are dropped, since they have no box.
+        Masks without a pixel have no box and are dropped.
         """
         _expect("masks", masks, ("n", "H", "W"), "b")
         crowd = np.zeros(len(masks), bool) if iscrowd is None else iscrowd
@@ -264,13 +262,13 @@ class Pool:
 class Selection:
     """A total order of the pool's images, and why it is this one.
 
-    `order` is what matters; the rest explains it. Strategies that do not look at instances leave
-    the instance fields empty.
+    The other fields explain `order`. Strategies that use no instances leave the fields of instances
+    empty.
     """
 
     strategy: str
     order: IntArray  # [I] int64, rows of the pool, best first; a permutation of 0..I-1
-    utilities: FloatArray  # [I] what the strategy ranks image rows by (higher is earlier), by row
+    utilities: FloatArray  # [I] the figure that the strategy ranks by (higher is earlier), by row
     reasons: tuple[str, ...]  # [I] one sentence a rank, in the order of `order`
     budget: int  # B
     votes: FloatArray = field(default_factory=lambda: np.zeros(0))  # [I] by row

@@ -46,8 +46,8 @@ def open_labelled(coco: Path, images: Path, crowds: str, skip_bad: bool) -> Chec
     Raises DataError where it cannot be used as it is, before anything else is done.
     """
     checked = _check(coco, images, crowds, skip_bad, labels=True)
-    if checked.asked and sys.stdin.isatty() and sys.stderr.isatty():
-        answer = _ask(checked.asked)
+    if checked.question and sys.stdin.isatty() and sys.stderr.isatty():
+        answer = _ask(checked.question)
         checked = _check(coco, images, answer, skip_bad, labels=True)
     return _taken(coco, checked, skip_bad)
 
@@ -118,12 +118,12 @@ def categories_of(checked: Checked, model: LabelMap) -> list[Key]:
 def report(checked: Checked, refusals: list[str]) -> list[str]:
     """What the check found, a sentence a line."""
     lines = [_summary(checked)]
-    if not checked.looked:
+    if not checked.with_pictures:
         lines.append("no folder of images was given: no picture was looked at.")
     for effect in EFFECTS:
         lines += [f"{_word(effect)}: {line}" for line in checked.found.sentences(effect)]
-    if checked.asked:
-        lines.append(f"question: {checked.asked}")
+    if checked.question:
+        lines.append(f"question: {checked.question}")
     if checked.skipped_images or checked.ignored:
         lines.append(_skipped(checked))
     use = "train would use this file" if checked.labels_used else "score would use these pictures"

@@ -1,1 +1,1 @@
-"""Files that the rest reads and writes: COCO files, images, pools of scored instances."""
+"""Reads and writes files: COCO files, images, and pools of scored instances."""

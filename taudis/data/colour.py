@@ -1,4 +1,4 @@
-"""Colours by the profile that is embedded in an image -> sRGB, as browsers convert them."""
+"""Converts colours to sRGB by the colour profile of an image file, as browsers do."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MAX_PROFILE = 10_000_000
 """Largest profile that is read, bytes. Those of printers have up to about 3 MB."""
 
 SPACES = {"L": "GRAY", "RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK"}
-SRGB_GAMMA = 1 / 2.2  # about sRGB's own, and taken for it
-UNSEEN = 2  # of 255: sRGB in other numbers is left as it is
+SRGB_GAMMA = 1 / 2.2  # nearly that of sRGB, so treated as sRGB
+UNSEEN = 2  # of 255: a profile with smaller changes is sRGB in other numbers
 
 
 def to_srgb(image: Image.Image, profile: object, gamma: object = None) -> Image.Image:
     """An image of mode L, RGB, RGBA or CMYK as sRGB. L may stay L, alpha is kept.
 
-    A profile is left out of account if it is broken, for other channels than the image's, or
-    changes no colour by more than 2 of 255 (most are sRGB). CMYK without one is converted by
+    A profile is ignored if it is broken, is for other channels than the image's, or changes no
+    colour by more than 2 of 255 (most are sRGB). CMYK without one is converted by
     (1 - C)(1 - K), as browsers do. `gamma` is that of a PNG without a profile, 1 for linear light.
     """
     if isinstance(profile, bytes) and 0 < len(profile) <= MAX_PROFILE:
@@ -51,7 +51,7 @@ def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _through_table(transform: ImageCms.ImageCmsTransform, grey: Image.Image) -> Image.Image:
-    """A transform of all 256 greys, looked up: the exact way of LittleCMS is slow."""
+    """Apply a transform to all 256 greys and look them up, since LittleCMS's exact way is slow."""
     ramp = transform.apply(Image.fromarray(np.arange(256, dtype=np.uint8)[None]))
     return Image.merge("RGB", [grey.point(list(band.tobytes())) for band in ramp.split()])
 
@@ -68,7 +68,7 @@ def _by_gamma(image: Image.Image, gamma: float) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB; None where there is nothing to do. Safe for threads: no cache."""
+    """The transform from a profile to sRGB; None without effect. No cache: safe for threads."""
     try:
         opened = ImageCms.ImageCmsProfile(BytesIO(profile))
         if opened.profile.xcolor_space.strip() != SPACES[mode]:

@@ -1,8 +1,8 @@
-"""Bytes of an image file -> RGB pixels. The only place that decodes images.
+"""Decodes image files to RGB pixels. Nothing else in the project decodes image files.
 
-The rule: a picture means what a browser shows, since that is what annotators label. Where browsers
-show nothing (TIFF) or throw detail away (few values in 16 bits), numbers are scaled by their range.
-docs/images.md lists every kind of file; decision 14 says why.
+A decoded picture equals what a browser shows, since annotators label what the browser shows. For
+files that browsers do not show (TIFF) or show with less detail (few values in 16 bits), the values
+are scaled by their range. docs/images.md lists every kind of file; decision 15 gives the reasons.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ MAX_PIXELS = 100_000_000
 """Largest image that is decoded by default."""
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-"""What browsers show, TIFF and PPM. Others bring interpreters nobody asked for (EPS, PSD, ...)."""
+"""The formats that browsers show, and TIFF and PPM. Others need interpreters (EPS, PSD, ...)."""
 
 TURNED = ("PNG", "JPEG", "MPO", "AVIF")
-"""Formats whose EXIF orientation counts, as in Chromium 156: not WebP's. Pillow turns TIFF."""
+"""Formats that are turned by their EXIF orientation, as in Chromium 156: not WebP. (Pillow itself
+turns TIFF.)"""
 
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)
-"""Bits of a sensor's values, of which a picture uses the fewest that hold its largest value."""
+"""Possible bits of a sensor's values. A picture uses the fewest that hold its largest value."""
 
 SIGNATURES: Mapping[bytes, str] = {
     b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
@@ -79,12 +80,13 @@ def read_image_file(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     """The first picture of a file as RGB uint8 [H,W,3], sRGB, writable.
 
-    Turned by its EXIF orientation, transparency on white, colours by the embedded profile, deep
-    grey and float by their range (`eight_bits`). The size is checked before a pixel is decoded.
+    The picture is turned by its EXIF orientation, transparency is put on white, colours follow the
+    embedded profile, and deep grey and float are scaled by their range (`eight_bits`). The size is
+    checked before any pixel is decoded.
 
     Raises:
         ImageTooLarge: more than `max_pixels`.
-        DataError: no image, a broken or cut one, or one that has no meaning as a picture.
+        DataError: no image, a broken or cut one, or values that have no meaning as a picture.
     """
     if not data:
         raise DataError("The image file is empty (0 bytes).")
@@ -109,7 +111,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
 
 
 def eight_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Deep grey values [H,W] as 8 bits, by the range that they use.
+    """Deep grey values [H,W] as 8 bits, scaled by the range that they use.
 
     - Integers that are not negative: the fewest bits of DEPTHS that hold the largest value; of
       these the upper 8. A picture that uses all 16 bits looks as in a browser; 12 bits in a file
@@ -172,7 +174,7 @@ def _opened(data: bytes) -> PillowImage.Image:
 
 
 def _what(data: bytes) -> str:
-    """What a file is that is no image of a known format."""
+    """A sentence on the kind of a file that is no image of a known format."""
     start = data[:1000].lstrip().lower()
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return _what_tiff(data)
@@ -191,7 +193,7 @@ def _what(data: bytes) -> str:
 
 
 def _what_tiff(data: bytes) -> str:
-    """Which samples a TIFF has that no picture is made of."""
+    """A sentence on the samples of a TIFF that make no picture."""
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8] if data[2:3] == b"*" else data[:16])
         file = BytesIO(data)
@@ -209,7 +211,7 @@ def _what_tiff(data: bytes) -> str:
 
 
 def _raw_mode(image: PillowImage.Image) -> str:
-    """How the file holds its pixels, in Pillow's words ("L;4", "RGB;16B"); '' if unknown.
+    """Pillow's name for the stored form of the pixels ("L;4", "RGB;16B"); '' if unknown.
 
     Raises DataError for signed bytes, which Pillow reads as unsigned ones.
     """
@@ -228,7 +230,7 @@ def _raw_mode(image: PillowImage.Image) -> str:
 
 
 def _upright(image: PillowImage.Image) -> PillowImage.Image:
-    """Turned as the EXIF block says. Not as XMP says, which browsers do not read."""
+    """The image turned by its EXIF block. Browsers do not read the orientation in XMP."""
     block = image.info.get("exif")
     if image.format not in TURNED or not block:
         return image
@@ -283,7 +285,7 @@ def _plain_grey(values: npt.NDArray[Any], key: object, raw: str) -> PillowImage.
 
 
 def _flat(image: PillowImage.Image) -> PillowImage.Image:
-    """RGB, transparency on white."""
+    """The image as RGB, with transparency on white."""
     if image.mode == "RGBA":
         white = PillowImage.new("RGBA", image.size, (255, 255, 255, 255))
         return PillowImage.alpha_composite(white, image).convert("RGB")

@@ -1,6 +1,6 @@
-"""A mask's outlines at pixel corners, holes bridged: for every writer of polygons.
+"""Traces the outlines of a mask at pixel corners, and joins holes to their outlines.
 
-cv2 alone traces pixel centres, and its outlines lose half a pixel all around.
+OpenCV alone traces pixel centres, so its outlines are half a pixel too small on every side.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The layout of a pool file: its arrays, their axes and dtypes, and what its header says.
+"""The layout of a pool file: its arrays with their shapes and dtypes, and its metadata.
 
-docs/pools.md says the same in words, for authors of other models. Letters: I images, N instances,
-K labels, D and D' embedding widths; the axes of one letter have one length in the whole file.
+docs/pools.md describes the same for authors of other models. Letters: I images, N instances,
+K labels, D and D' embedding widths. Axes with the same letter have the same length in one file.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Array:
 
     axes: tuple[int | str, ...]
     accepted: tuple[str, ...]  # dtypes in a file
-    becomes: str | None = None  # dtype in memory and in files that we write; None: as it is
+    becomes: str | None = None  # dtype in memory and in files that we write; None: unchanged
     mapped: bool = False  # large: read from the file as it is needed, never held whole
 
     def dtype_of(self, given: np.dtype[np.generic]) -> np.dtype[np.generic]:
         """The dtype in memory of an array given as `given`."""
         if self.becomes is not None:
             return np.dtype(self.becomes)
-        # Sums over float16 lose digits that ties are decided by; mapped arrays are cast in blocks.
+        # Sums in float16 lose digits that decide ties. Mapped arrays are cast in blocks later.
         return np.dtype("float32") if given == np.float16 and not self.mapped else given
 
 
@@ -63,7 +63,7 @@ ARRAYS: Mapping[str, Array] = MappingProxyType({
     "ce": Array(("N",), FLOATS),
     "se": Array(("N",), FLOATS),
 })  # fmt: skip
-"""Every array that a pool file must have; others are ignored."""
+"""The arrays that every pool file must have; other arrays are ignored."""
 
 POOL = ("image_ids", "sizes", "mask_areas", "image_embeddings")
 INSTANCES = ("image_index", "boxes", "scores", "labels", "class_probs", "embeddings")
@@ -72,9 +72,9 @@ MEASURES = ("cm", "ce", "se")
 
 @dataclass(frozen=True)
 class PoolHeader:
-    """What a pool file says besides its arrays."""
+    """The metadata of a pool file."""
 
-    label_names: tuple[str, ...] = ()  # names of the labels 1..K; empty: not told
+    label_names: tuple[str, ...] = ()  # names of the labels 1..K; empty: unknown
     model: str = ""  # free text about the model that scored it
 
     def name(self, label: int) -> str:
@@ -169,7 +169,7 @@ def _check_shape(
 
 
 def check_fits(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> None:
-    """Raise DataError if a number of the array is beyond what the dtype holds; walks in blocks."""
+    """Raise DataError if the dtype cannot hold a number of the array; reads it in blocks."""
     if np.can_cast(array.dtype, dtype, "safe") or dtype.kind not in "if":
         return
     kind: Any = dtype.type
@@ -187,10 +187,10 @@ def check_fits(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> None:
 
 
 def check_not_lost(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> None:
-    """Raise DataError if float16 would keep few or no digits of a whole row; walks in blocks.
+    """Raise DataError if float16 would lose most digits of a whole row; reads it in blocks.
 
-    `array` [n, D]. Below float16's smallest normal number, 6.1e-5, digits go one by one, and below
-    3e-8 all that is left is 0. Single small numbers in a row do not matter to its direction.
+    `array` [n, D]. Below float16's smallest normal number, 6.1e-5, numbers lose digits one by one;
+    below 3e-8 they become 0. Single small numbers do not change the direction of a row.
     """
     if dtype != np.float16 or array.dtype == np.float16:
         return
@@ -212,7 +212,7 @@ def check_classes(
 ) -> None:
     """Raise DataError unless rows are distributions and labels are among the names.
 
-    `class_probs` [N,K+1] is walked in blocks; `start` is the place of its first row, for messages.
+    `class_probs` [N,K+1] is read in blocks; `start` is the number of its first row, for messages.
     """
     if label_names and class_probs.shape[1] != len(label_names) + 1:
         raise DataError(

@@ -1,7 +1,8 @@
-"""Scored pools on disk: one safetensors file (or .npz) of plain arrays, never pickles.
+"""Reads pool files: one safetensors file of plain arrays; numpy's .npz is read, too.
 
-The layout is in taudis.data.pool_format and docs/pools.md. The large arrays are read from the file
-as they are needed (taudis.memmap), so that a pool of millions of instances takes little memory.
+The layout is in `taudis.data.pool_format` and docs/pools.md. The large arrays stay in the file and
+are read when they are needed (`taudis.memmap`), so a pool of millions of instances takes little
+memory. Nothing is unpickled, so a file cannot run code.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ AGAIN = "Copy the file again, or score the images again."
 def save_pool(
     path: Path, pool: Pool, *, label_names: tuple[str, ...] = (), model: str = ""
 ) -> None:
-    """Write a pool without its masks; the file is there wholly or not at all.
+    """Write a pool without its masks, in one atomic write.
 
-    label_names: of the labels 1..K, if known. model: free text on what scored it. Embeddings keep
-    their dtype (float64 becomes float32). Raises DataError for what `load_pool` would refuse, and
-    OSError where the disk does not take it.
+    label_names: of the labels 1..K, if known. model: free text on the model that scored it.
+    Embeddings keep their dtype (float64 becomes float32). Raises DataError for a pool that
+    `load_pool` would refuse, and OSError where the disk fails.
     """
     half = pool.instances.embeddings.dtype == pool.image_embeddings.dtype == np.float16
     with PoolWriter(
@@ -54,12 +55,12 @@ def save_pool(
 
 
 def load_pool(path: Path) -> Pool:
-    """The pool of a file. Everything is checked: no later step meets a NaN or a missing row.
+    """The pool of a file. Everything is checked here: no NaN or missing row reaches later steps.
 
-    `embeddings`, `class_probs` and `image_embeddings` are read-only maps of the file, in the
-    file's dtypes, which must stay in place while the pool is used; the rest is in memory,
-    52 bytes an instance. (An .npz cannot be mapped, and is read whole.)
-    Raises DataError that names the file and the first thing that is wrong with it.
+    `embeddings`, `class_probs` and `image_embeddings` are read-only maps of the file, in its
+    dtypes. The file must stay in place while the pool is used. The rest is in memory, 52 bytes an
+    instance. (An .npz cannot be mapped and is read whole.) Raises DataError that names the file and
+    its first fault.
     """
     try:
         arrays, header = _read(path)
@@ -74,7 +75,7 @@ def load_pool(path: Path) -> Pool:
 
 
 def read_header(path: Path) -> PoolHeader:
-    """What a pool file says besides its arrays. Raises DataError naming the file."""
+    """The metadata of a pool file. Raises DataError naming the file."""
     try:
         if _is_zip(path):
             return _read_npz(path)[1]
@@ -86,12 +87,12 @@ def read_header(path: Path) -> PoolHeader:
 def _read(path: Path) -> tuple[dict[str, Any], PoolHeader]:
     """The arrays of a file as a Pool takes them, and its header."""
     found, header = _read_npz(path) if _is_zip(path) else _read_safetensors(path)
-    # each map goes as its array is in memory: pages that it read count until then
+    # Each map is dropped once its array is in memory; until then its pages count as memory.
     return {name: _settled(name, found.pop(name)) for name in ARRAYS}, header
 
 
 def _settled(name: str, array: Numbers) -> Numbers:
-    """An array as it is used: large ones where they are, others in memory in their dtype."""
+    """An array as the pool holds it: large ones stay mapped, others are copied in their dtype."""
     if ARRAYS[name].mapped:
         return array
     dtype = ARRAYS[name].dtype_of(array.dtype)
@@ -126,7 +127,7 @@ def _entries(path: Path) -> tuple[dict[str, str], dict[str, Any], int]:
 
 
 def _damage(path: Path, size: int, error: str) -> str:
-    """What to say of a file that safetensors does not read."""
+    """A sentence on the damage of a file that safetensors does not read."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         begins = file.read(1) == b"{"

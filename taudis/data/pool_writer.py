@@ -1,4 +1,4 @@
-"""Writing a pool file piece by piece, in bounded memory: it is there wholly or not at all."""
+"""Writes a pool file part by part, in bounded memory; it appears when all is written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _live: set[str] = set()  # names of the draft folders that this process writes i
 
 
 def check_pool_path(path: Path) -> None:
-    """Raise DataError for a name that would be read as another format; ask before the work."""
+    """Raise DataError for a name of another format; call it before the images are scored."""
     if path.suffix == ".npz":
         raise DataError(f"{path}: expected a name that ends in .safetensors, got .npz.")
 
@@ -57,15 +57,15 @@ class PoolWriter:
             for part in parts:
                 writer.append(part)
 
-    Each array grows in a draft of its own beside `path`; at the end they are joined in one file,
-    each draft going as it is copied (so the disk holds the pool, and one array twice). An error in
-    the block leaves nothing behind and what was at `path` as it was; a killed process leaves
-    drafts, which the next writer of that name on that machine removes (those of another machine or
-    container stay: whether it runs cannot be seen from here). Of writers of one name at the same
-    time the last wins. Memory: one part, and 64 bytes an image.
+    Each array grows in a draft file beside `path`. At the end the drafts are joined in one file,
+    and each is removed after it was copied, so the disk holds the pool, and one array twice. An
+    error in the block removes the drafts; the file at `path` stays. A killed process leaves its
+    drafts; the next writer of that name on that machine removes them. Drafts of another machine or
+    container stay, since this process cannot see whether their writer still runs. If several
+    writers use one name at the same time, the last one wins. Memory: one part, 64 bytes an image.
 
     embedding_dtype: of `embeddings` and `image_embeddings`; float16 halves the file. Raises
-    DataError for parts that do not fit, and OSError where the disk does not take them.
+    DataError for parts that do not fit, and OSError where the disk fails.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PoolWriter:
         self.path = path
         self.header = PoolHeader(tuple(label_names), model)
         self.images = self.instances = 0
-        """What was appended so far."""
+        """Numbers of appended images and instances."""
         self._embedding_dtype = np.dtype(embedding_dtype)
         self._dtypes: dict[str, np.dtype[np.generic]] = {}
         self._widths: dict[str, tuple[int, ...]] = {}  # shape of a row
@@ -88,7 +88,7 @@ class PoolWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> PoolWriter:
-        self._remove_left()  # first, since it may be these that fill the disk
+        self._remove_left()  # first, since old drafts may have filled the disk
         own = f"{self._prefix}{socket.gethostname()}-{os.getpid()}-"
         self._folder = Path(tempfile.mkdtemp(prefix=own, dir=self.path.parent))
         _live.add(self._folder.name)
@@ -124,8 +124,8 @@ class PoolWriter:
     def append(self, part: Pool) -> None:
         """Add the images of a pool after those before; its masks are not kept.
 
-        The first part fixes the widths; one without images is allowed, so that an empty pool has
-        shapes too. Raises DataError, and adds nothing, for repeated ids, other widths than before,
+        The first part fixes the widths. A part without images is allowed and gives an empty pool
+        its shapes. Raises DataError, and adds nothing, for repeated ids, other widths than before,
         class_probs that are no distributions, labels without a name, and embeddings that the
         file's dtype cannot hold: too large, or rows so small that float16 loses them.
         """
@@ -175,7 +175,7 @@ class PoolWriter:
         return ARRAYS[name].dtype_of(array.dtype)
 
     def _publish(self) -> None:
-        """Join the drafts, check the result as a reader would, and give it its name."""
+        """Join the drafts, check the result, and move it into its place."""
         if not self._widths:
             raise DataError(
                 f"{self.path}: expected at least one part; append an empty pool if there is no "

@@ -1,4 +1,4 @@
-"""What is known of the labelled images as a set: how many, how dense, how large the objects."""
+"""Statistics of the labelled images, for the choice of a recipe: number, density, object size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taudis.types import FloatArray, IntArray, Target
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What a recipe wants to know of the labelled images."""
+    """Statistics of the labelled images, from which a recipe is chosen."""
 
     images: int
     mean_instances: float  # instances an image, images without any included
@@ -44,7 +44,7 @@ class Tally:
         self.add((height, width), target.boxes[single], target.labels[single])
 
     def statistics(self) -> LabelStatistics:
-        """What was counted so far."""
+        """The statistics of the images that were added."""
         return LabelStatistics(
             images=len(self._counts),
             mean_instances=float(np.mean(self._counts)) if self._counts else 0.0,

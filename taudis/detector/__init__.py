@@ -1,1 +1,1 @@
-"""The paper, section 3.1: the Mask R-CNN that a round trains and asks."""
+"""The paper, section 3.1: the Mask R-CNN that each round trains, and its use to detect objects."""

@@ -1,8 +1,8 @@
-"""What any model with region features must give, so that its pool can be scored; and its test.
+"""The interface that a model must have so that TAUDIS can select images with it, and a test of it.
 
-The paper asks a model for p_n, m_n and r_n of each detected instance (section 3.1), nothing else.
-`Adapter` is that in types, `check_adapter` runs a model through the contract; docs/adapters.md has
-a worked example and says what a transformer would give.
+The paper needs three things of each detected instance (section 3.1): class probabilities p_n, a
+mask m_n and an embedding r_n. `Adapter` states this interface; `check_adapter` tests whether a
+model keeps it. docs/adapters.md has a worked example, and describes a transformer.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ BOX_TOLERANCE = 1e-2
 
 
 class Adapter(Protocol):
-    """A model that looks at images and keeps what the selection needs.
+    """A model that detects objects and gives what the selection needs.
 
     `taudis.detector.mask_rcnn.Detector` is one. Each image's instances (see
     `taudis.types.Instances`):
 
         class_probs [n,K+1]  p_n: softmax over background (column 0) and the K labels
         mask_probs  [n,M,M]  m_n: sigmoid mask of the instance's own label, 0..1, any side M
-        embeddings  [n,D]    r_n: one vector a region, by which instances are alike or not
+        embeddings  [n,D]    r_n: one vector a region; similar instances have similar vectors
         boxes       [n,4]    xyxy in px of the image as it was given, inside it
         labels      [n]      1..K, never background
         scores      [n]      class_probs at the label
@@ -58,7 +58,7 @@ class Adapter(Protocol):
         """One Detection for each image (uint8 [H,W,3] RGB, any sizes), in the order given."""
 
 
-def check_adapter(
+def check_adapter(  # longer than 40 lines: the contract, one clause after another
     model: Adapter,
     images: Sequence[Image],
     *,
@@ -67,12 +67,12 @@ def check_adapter(
 ) -> None:
     """Run a model through the contract of `Adapter`.
 
-    images: at least two, of at least two sizes, best real ones on which it detects something. A
-    black image is added, on which it may detect nothing. tolerance: how far an image's arrays may
+    images: at least two, of at least two sizes, preferably real ones with objects. A black image is
+    added, in which it may detect nothing. tolerance: how far an image's arrays may
     be apart between two calls, relative to the largest number of each array (bfloat16: 0.05);
     labels must be the same.
-    Raises DataError naming the first thing that is wrong. That r_n means something, and that
-    probabilities are calibrated, no such test can tell.
+    Raises DataError naming the first fault. No such test can show that r_n means something or that
+    probabilities are calibrated.
     """
     for image in images:
         check_image(image)
@@ -91,7 +91,7 @@ def check_adapter(
             "what the model knows, or lower its score threshold."
         )
 
-    # The same again, alone, and in another company
+    # The same in a second call, alone, and in a batch of other images
     _detected(model, [], embedding)
     again = _detected(model, everything, embedding)
     for row, (one, other) in enumerate(zip(found, again, strict=True)):

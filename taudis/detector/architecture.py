@@ -1,4 +1,4 @@
-"""The architecture: torchvision's Mask R-CNN in two sizes, and a fresh model of either.
+"""Builds the model: torchvision's Mask R-CNN in two sizes, small and standard.
 
 Letters: K labels, D' FPN width.
 """
@@ -56,7 +56,7 @@ class ModelConfig:
 
     @classmethod
     def small(cls) -> ModelConfig:
-        """What two CPU cores train in a minute from scratch (docs/decisions/0004-detector.md)."""
+        """A model that two CPU cores train from scratch in a minute (decision 4)."""
         return cls()
 
     @classmethod
@@ -87,7 +87,7 @@ class ModelConfig:
             raise DataError(f"ModelConfig: {error}; it was written by another version.") from None
 
     def with_backbone(self, backbone: str) -> ModelConfig:
-        """With another backbone. Raises DataError for one that is not known."""
+        """The same with another backbone. Raises DataError for an unknown one."""
         known = get_args(Backbone)
         if backbone not in known:
             raise DataError(f"backbone: expected one of {', '.join(known)}, got {backbone!r}.")
@@ -95,7 +95,7 @@ class ModelConfig:
         return replace(self, backbone=chosen)
 
     def for_densest(self, instances: int) -> ModelConfig:
-        """With room for images as dense as the densest labelled one, never less than now.
+        """The same with room for images as dense as the densest labelled one, never with less.
 
         A quarter more detections than `instances`, and twice as many proposals.
         """

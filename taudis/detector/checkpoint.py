@@ -1,7 +1,7 @@
-"""Checkpoints: safetensors weights, a JSON card and SHA-256 sums, in one folder written at once.
+"""Checkpoints: a folder of safetensors weights, a JSON card and SHA-256 sums, written at once.
 
-A checkpoint is read only when every byte is as it was written: `torch.load` would take flipped
-bytes without a word, and could run code.
+Every byte is verified before a checkpoint is used. (`torch.load` does not detect changed bytes, and
+a file for it can run code.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from taudis.types import LabelMap
 FORMAT = 1
 """Version of the card's layout."""
 OURS = ("format", "labels", "model", "code_version", "torch_version")
-"""What a card says of the weights themselves: written with them, never amended."""
+"""Entries of a card that describe the weights: written with them, never changed."""
 
 
 def code_version() -> str:
@@ -41,11 +41,11 @@ def code_version() -> str:
 
 
 def save_checkpoint(folder: Path, detector: Detector, *, card: dict[str, Any]) -> None:
-    """Write the detector to `folder`, in place of what was there.
+    """Write the detector to `folder`; a checkpoint that was there is replaced.
 
-    `card` is kept with it (recipe, metrics, parents: anything JSON can hold); labels, model
-    configuration and versions are added. Raises OSError where the disk does not take it, and
-    CheckpointError for a card that is no JSON.
+    `card` is stored with it (recipe, metrics, parent: any JSON); labels, model configuration and
+    versions are added. Raises OSError where the disk does not take it, and
+    CheckpointError for a card that JSON cannot hold.
     """
     full = {
         **card,
@@ -75,10 +75,10 @@ def _card_text(card: dict[str, Any]) -> str:
 def amend_card(folder: Path, **more: Any) -> dict[str, Any]:
     """Add keys to the card of a checkpoint, or replace their values; returns the whole card.
 
-    For what is known only later: metrics, thresholds. The weights stay the same file; doing it
-    again changes nothing. A crash at any instant leaves the old card or the new one, sealed.
-    Raises CheckpointError for a damaged checkpoint, for a key that says what the weights are
-    (OURS), and for values that are no JSON; OSError where the disk does not take it.
+    For entries that are known after the training: metrics, thresholds. The weights stay the same
+    file. Calling it again changes nothing. A crash leaves the old card or the new one, sealed.
+    Raises CheckpointError for a damaged checkpoint, for a key that describes the weights (OURS),
+    and for values that JSON cannot hold; OSError where the disk does not take it.
     """
     forbidden = sorted(set(more) & set(OURS))
     if forbidden:

@@ -1,4 +1,4 @@
-"""A checkpoint as files that others can use without this library."""
+"""Exports a checkpoint as files that torchvision loads without this library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODEL_FILE, STATE_FILE = "model.py", "model.pt"
 LOADER = '''
 
 def load(folder: str = ".") -> MaskRCNN:
-    """The exported model, ready to look at images.
+    """The exported model, ready to detect objects.
 
     It takes a list of RGB images, float32 [3,H,W] in 0..1, and gives for each a dictionary of boxes
     [n,4] px, labels [n] (1 is the first of the card's labels), scores [n], masks [n,1,H,W] in 0..1.
@@ -37,8 +37,9 @@ def load(folder: str = ".") -> MaskRCNN:
 def standalone_source() -> str:
     """`taudis.detector.architecture` as a module that needs torch, torchvision and safetensors.
 
-    It is that file itself, so that no second description of the model can differ from the first:
-    imports of this library are left out, and `build_model`, which starts a training; `load` is new.
+    It is the text of that file, so that no second description of the model can differ from the
+    first. Imports of this library and `build_model`, which starts a training, are left out; `load`
+    is added.
     """
     source = Path(architecture.__file__).read_text(encoding="utf-8")
     lines = source.splitlines(keepends=True)

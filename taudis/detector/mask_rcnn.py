@@ -1,8 +1,9 @@
-"""Mask R-CNN with FPN: one forward pass gives boxes, scores, p_n, m_n, r_n, image embedding.
+"""Detects objects with Mask R-CNN: one forward pass gives all that the selection needs.
 
-torchvision's model (taudis.detector.architecture) is used as it is; `Detector` runs its public
-parts in their own order and keeps what the stock call throws away. Letters: n detections, K labels,
-M = 28 mask side, D embedding width, D' FPN width.
+For each object: box, score, class probabilities p_n, mask m_n and embedding r_n; for the image: an
+embedding. torchvision's own call discards p_n and r_n. `Detector` calls the same parts of
+torchvision's model in the same order, and keeps them. Letters: n detections, K labels, M = 28 mask
+side, D embedding width, D' FPN width.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torchvision.ops import boxes as box_ops
 from taudis.detector.architecture import ModelConfig
 from taudis.types import Detection, Embedding, FloatArray, Image, Instances, LabelMap, check_image
 
-_PROPOSALS, _DETECTIONS = 64, 16  # multiples that a fast detector pads them to
+_PROPOSALS, _DETECTIONS = 64, 16  # a fast detector pads their numbers to multiples of these
 
 
 def has_bf16(device: str) -> bool:
@@ -38,7 +39,7 @@ def has_bf16(device: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A model with its labels, ready to look at images."""
+    """A model with its labels, ready to detect objects in images."""
 
     model: MaskRCNN
     config: ModelConfig
@@ -48,7 +49,7 @@ class Detector:
     few_shapes: bool = False  # proposals and detections are padded to multiples of a number
 
     def fast(self) -> Detector:
-        """A copy for looking at many images: bfloat16 where the hardware has it, and few shapes.
+        """A copy for many images: bfloat16 where the hardware has it, and few tensor shapes.
 
         oneDNN compiles and keeps kernels for each number of detections that it meets; padded ones
         are few, so that a process of a thousand images stays as large as after a hundred.
@@ -117,6 +118,7 @@ class Detector:
         resized: Tensor = transform.resize(pixels.sub_(mean).div_(std), None)[0]
         return resized
 
+    # Longer than 40 lines: torchvision's forward pass in its own order, to be read beside it.
     @torch.inference_mode()
     def _forward(
         self,
@@ -125,7 +127,7 @@ class Detector:
         embedding: Embedding,
         before_relu: bool,
     ) -> Iterable[Detection]:
-        """The stock forward pass (torchvision GeneralizedRCNN, RoIHeads), nothing thrown away.
+        """The forward pass of torchvision (GeneralizedRCNN, RoIHeads), which keeps p_n and r_n.
 
         `images` [3,h,w] are at the working size; `size` (height, width) px is their own.
         """
@@ -216,7 +218,7 @@ class Detector:
         proposals: list[Tensor],
         sizes: list[tuple[int, int]],
     ) -> list[_Chosen]:
-        """RoIHeads.postprocess_detections, which forgets the proposal's row, with the row."""
+        """RoIHeads.postprocess_detections, but with the proposal's row of each detection."""
         heads, counts = self.model.roi_heads, [len(rows) for rows in proposals]
         columns = class_logits.shape[-1]
         all_boxes = torch.split(heads.box_coder.decode(box_deltas, proposals), counts)

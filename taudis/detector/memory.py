@@ -1,4 +1,4 @@
-"""Telling a memory shortage from other errors, and keeping a process's size steady."""
+"""Detects out-of-memory errors, and returns freed memory to the operating system."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 LARGE_BLOCK = 8_000_000
-"""Bytes from which a freed block goes back to the system at once: an image of 2.7 Mpx."""
+"""A freed block of at least so many bytes returns to the system at once: an image of 2.7 Mpx."""
 FREE_BLOCKS = 64_000_000
-"""Bytes of smaller free blocks that may stay; with none, a training step takes 10 % longer."""
+"""So many bytes of smaller free blocks stay; with none, a training step takes 10 % longer."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # mallopt's, from glibc's malloc.h
 
 
@@ -22,12 +22,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def keep_heap_small() -> bool:
-    """Let freed images leave the process; for the start of one that reads many, before its threads.
+    """Return freed images to the system. Call it at the start of a process, before its threads.
 
-    glibc's own limit follows the blocks that were freed, up to 32 MB: below it, images of mixed
-    sizes leave holes in the heap that are never given back (300 MB after 120 images). Threads
-    share one heap: with one each, memory after 1,000 images was 110 to 210 MB more, and differed
-    from run to run. Returns whether the C library has such limits; others are left as they are.
+    glibc raises its own limit with the size of freed blocks, up to 32 MB. Below the limit, images
+    of mixed sizes leave holes in the heap that are never returned (300 MB after 120 images).
+    Threads share one heap: with one each, memory after 1,000 images was 110 to 210 MB more, and
+    differed from run to run. Returns whether the C library has such
+    limits; others are left as they are.
     """
     mallopt = _of_the_c_library("mallopt")
     if mallopt is None:
@@ -37,10 +38,10 @@ def keep_heap_small() -> bool:
 
 
 def give_back_free_pages() -> bool:
-    """Return what the heap holds free to the system, also between blocks that are in use.
+    """Return free memory of the heap to the system, also between blocks that are in use.
 
-    Small blocks that stay, compiled kernels above all, lie among those of images that went; glibc
-    itself gives back no more than the heap's end. Returns whether the C library can.
+    Small blocks in use (mostly compiled kernels) lie between freed images; glibc itself returns
+    only the end of the heap. Returns whether the C library can.
     """
     trim = _of_the_c_library("malloc_trim")
     if trim is None:

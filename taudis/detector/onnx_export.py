@@ -1,8 +1,8 @@
-"""A detector as ONNX, compared with torch before anybody gets it.
+"""Exports a detector to ONNX and compares it with torch; a file that differs is not kept.
 
-torch's older, tracing exporter does it: the newer one (torch.export) stops at the data-dependent
-shapes of torchvision's NMS (docs/decisions/0009-versions.md). Needs the packages onnx and
-onnxruntime, which nothing else here does.
+The export uses torch's older exporter, which traces. The newer one (torch.export) fails at the
+data-dependent shapes of torchvision's NMS (docs/decisions/0009-versions.md). It needs the packages
+onnx and onnxruntime; nothing else here needs them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Initial weights: none, torchvision's COCO weights, or a file. Never one in place of another."""
+"""Initial weights of a model: none, torchvision's COCO weights, or a file that the user names.
+
+If the chosen weights are not available, training fails; other weights are never used instead.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from taudis.files import verify_sealed
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
 LABEL_DEPENDENT = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
-"""Parameters whose shape and meaning depend on the labels: never taken over from elsewhere."""
+"""Parameters whose shape and meaning depend on the labels; they always start fresh."""
 
 _REMEDY = "Give a checkpoint folder or a .safetensors file, or set the weights to 'none'."
 
@@ -60,9 +63,9 @@ def _from_path(path: Path) -> dict[str, Tensor]:
 def load_initial(model: nn.Module, weights: str) -> None:
     """Put initial weights into the model: 'none', 'coco', or a path.
 
-    Backbone, FPN, RPN and heads are taken; the predictors that depend on the labels
-    (LABEL_DEPENDENT) keep their fresh values. Raises WeightsError where the weights cannot be had,
-    or do not fit this architecture, with what to do.
+    Backbone, FPN, RPN and heads are loaded; the predictors that depend on the labels
+    (LABEL_DEPENDENT) keep their fresh values. Raises WeightsError, which says what to do, where the
+    weights are not available or do not fit this architecture.
     """
     if weights == "none":
         return
@@ -83,10 +86,10 @@ def load_initial(model: nn.Module, weights: str) -> None:
 
 
 def check_weights(weights: str) -> str:
-    """What the initial weights are, in words, once it is certain that they can be had.
+    """A description of the initial weights, after they were read. COCO weights are downloaded here.
 
     Raises:
-        WeightsError: they cannot, with what to do. COCO weights are downloaded by this.
+        WeightsError: they are not available; says what to do.
     """
     if weights == "none":
         return "none: trained from scratch"

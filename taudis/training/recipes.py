@@ -1,6 +1,6 @@
-"""Appendix C: training recipes as data, and the choice of one for a machine and its labels.
+"""Training recipes (appendix C), and the choice of one for a machine and its labelled images.
 
-Three presets: `cpu` learns on two cores in minutes, `small` is for one GPU, `paper` is the paper's.
+`cpu` trains on two cores in minutes, `small` needs one GPU, `paper` has the paper's values.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from taudis.detector.architecture import ModelConfig
 from taudis.errors import DataError
 
 WHOLE_SIZE = 192
-"""Longer side, px, at which whole images are still learnt from in minutes on a CPU."""
+"""Longer side, px, of whole images that a CPU can train on in minutes."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained; one line each with its reason."""
+    """The hyper-parameters of a training, each with its reason."""
 
     name: str
     steps: int
@@ -131,10 +131,10 @@ def choose(
 ) -> Recipe:
     """The recipe called `name`, made to fit the labelled images and the initial weights.
 
-    'auto' takes `small` where there is a GPU and `cpu` elsewhere. COCO weights fit one architecture
-    alone, so that they decide it; else `backbone` replaces the recipe's. Detections per image are
-    raised above the densest labelled image, since a limit below it would cut instances where they
-    are most; crops give way to whole images where they would cut typical objects. Raises DataError
+    'auto' takes `small` with a GPU and `cpu` without. COCO weights fit one architecture only, so
+    they decide it; otherwise `backbone` replaces that of the recipe. The limit of detections per
+    image is raised above the number in the densest labelled image. Where crops would cut typical
+    objects, the recipe trains on whole images. Raises DataError
     for another name or backbone.
     """
     if name == "auto":

@@ -1,7 +1,7 @@
-"""Training examples, prepared ahead of the step that needs them.
+"""Prepares training examples: each is a random crop of a labelled image, flipped, turned, coloured.
 
-An example is a function of (seed, place in the stream) alone, so that neither the threads nor a
-restart change what is learnt from.
+Threads prepare examples before the training step needs them. An example depends only on the seed
+and its place in the stream, so neither threads nor a restart change what the model learns from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from taudis.training.recipes import Recipe
 from taudis.types import FloatArray, Image, IntArray, Target, check_image
 
 CACHE_BYTES = 512 * 2**20
-"""Decoded and resized samples kept in memory, so that an epoch does not decode again."""
+"""Memory for decoded and resized samples, so that later epochs need not decode them again."""
 
 MEAN_COLOUR = tuple(round(255 * value) for value in IMAGE_MEAN)
 Example = tuple[Tensor, dict[str, Tensor]]
@@ -55,8 +55,8 @@ def labels_of(samples: Samples, index: int) -> IntArray:
 def repeat_factors(labels: Sequence[IntArray], threshold: float) -> FloatArray:
     """How often each image [I] is drawn in an epoch, 1 or more: more often with a rare label.
 
-    Repeat-factor sampling (Gupta, Dollar, Girshick: LVIS, 2019): a label in a share f of the images
-    wants a factor of max(1, sqrt(threshold / f)), an image takes the largest of its labels.
+    Repeat-factor sampling (Gupta, Dollar, Girshick: LVIS, 2019). A label in a share f of the images
+    has the factor max(1, sqrt(threshold / f)); an image has the largest factor of its labels.
     """
     present = [np.unique(row) for row in labels]
     counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *present]))
@@ -78,7 +78,7 @@ def check_sample(image: Image, target: Target, labels: int) -> None:
 
 
 def hide_crowds(image: Image, target: Target) -> tuple[Image, Target]:
-    """Crowd regions painted in the mean colour and dropped: neither objects nor background.
+    """Paint crowd regions in the mean colour and drop them: they are neither object nor background.
 
     Pixels that also belong to a labelled instance stay as they are.
     """
@@ -108,7 +108,7 @@ def at_working_size(image: Image, target: Target, config: ModelConfig) -> tuple[
 
 
 def prepare(image: Image, target: Target, config: ModelConfig, labels: int) -> tuple[Image, Target]:
-    """What is the same in every epoch: checked, crowds hidden, at the working size."""
+    """The part of an example that is the same in every epoch: checked, crowds hidden, resized."""
     check_sample(image, target, labels)
     return at_working_size(*hide_crowds(image, target), config)
 
@@ -135,10 +135,10 @@ def example(
     colour: float = 0.0,
     rng: np.random.Generator,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """A random crop of a prepared image with what is left of its instances.
+    """A random crop of a prepared image with the visible parts of its objects.
 
-    torchvision.transforms.v2 changes the pixels; what it does is drawn from `rng`, since its own
-    transforms draw from torch's global generator, which threads would share.
+    torchvision.transforms.v2 changes the pixels with parameters from `rng`. Its own transforms use
+    torch's global generator, which threads would share.
 
     Returns the image float32 [3,h,w] in 0..1 and torchvision's target dictionary: tight boxes
     [n,4] of at least one pixel, labels [n], masks [n,h,w] uint8; n may be 0.
@@ -163,7 +163,7 @@ def example(
 
 
 class Prepared:
-    """Samples checked, without crowds, at the working size; kept while memory allows."""
+    """Samples that `prepare` has prepared; kept up to CACHE_BYTES."""
 
     def __init__(self, samples: Samples, recipe: Recipe, labels: int) -> None:
         self.samples, self.config, self.labels = samples, recipe.model, labels
@@ -185,7 +185,7 @@ class Prepared:
 
 
 class Stream:
-    """The endless stream of examples: shuffled epochs, keyed by seed and place."""
+    """The endless stream of examples: shuffled epochs that depend only on the seed."""
 
     def __init__(self, samples: Samples, recipe: Recipe, labels: int, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
@@ -232,8 +232,8 @@ class Loader:
     """Reads a stream in threads, two batches ahead; a context manager."""
 
     def __init__(self, stream: Stream, *, last: int, workers: int = 1) -> None:
-        self.stream, self.last = stream, last  # places from `last` on are not wanted
-        self.waited = 0.0  # seconds for which a step had to wait for its examples
+        self.stream, self.last = stream, last  # no examples are read ahead from place `last` on
+        self.waited = 0.0  # seconds that steps waited for their examples
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="examples")
         self._ahead: dict[int, Future[Example]] = {}
 
@@ -251,7 +251,7 @@ class Loader:
         started = time.monotonic()
         examples = [self._ahead[place].result() for place in range(first, first + size)]
         self.waited += time.monotonic() - started
-        # Kept until the step is over: a step that runs out of memory asks for them again.
+        # The examples of this step stay: if it runs out of memory, it asks for them again.
         for place in [place for place in self._ahead if place < first]:
             del self._ahead[place]
         images, targets = zip(*examples, strict=True)

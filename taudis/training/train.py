@@ -1,7 +1,7 @@
-"""Appendix C: training, resumable and reproducible.
+"""Trains a detector (appendix C). A training can be killed and resumed with the same result.
 
-A step is a function of (seed, step, weights): examples and torch's generator are keyed by seed and
-step, so that a resumed run equals an uninterrupted one bit for bit on the CPU.
+A step depends only on the seed, the number of the step and the weights. So on a CPU a resumed run
+ends with the same bits as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training run stands, after each step."""
+    """The progress of a training, reported after each step."""
 
     step: int  # steps done
     steps: int
@@ -45,7 +45,7 @@ class Progress:
 
 
 def uses_bf16(precision: str, device: str) -> bool:
-    """Whether training runs in bfloat16: asked for, or native to this CPU or GPU."""
+    """Whether training uses bfloat16: requested, or 'auto' on hardware that has it."""
     if precision != "auto":
         return precision == "bf16"
     return has_bf16(device)
@@ -60,7 +60,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 class _Trainer:
-    """Model, optimiser and where they stand; one method a step."""
+    """The model and its optimiser; `step` does one optimisation step."""
 
     def __init__(self, detector: Detector, recipe: Recipe, seed: int) -> None:
         self.detector, self.recipe, self.seed = detector, recipe, seed
@@ -132,7 +132,7 @@ Evaluation = Callable[[Detector], float]
 """A detector's figure on the validation split; higher is better, NaN without validation images."""
 
 
-def train(
+def train(  # longer than 40 lines with its docstring
     samples: Samples,
     label_map: LabelMap,
     recipe: Recipe,
@@ -178,7 +178,7 @@ def train(
 
 
 class _Run:
-    """A training from where it stands to its end."""
+    """A training from its last saved state to its end."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class _Run:
         self.best_weights: dict[str, Tensor] = {}
 
     def resume(self) -> None:
-        """Go on from the last kept state, if there is one of this very run."""
+        """Continue from the last saved state, if there is one of this run."""
         if self.resume_dir is not None:
             model, optimizer = self.trainer.model, self.trainer.optimizer
             found = load_state(self.resume_dir, self.identity, model, optimizer)
@@ -202,7 +202,7 @@ class _Run:
                 self.state, self.best_weights = found
 
     def keep(self) -> None:
-        """Keep the state, where there is a place for it."""
+        """Save the state, if a folder for it was given."""
         if self.resume_dir is not None:
             model, optimizer = self.trainer.model, self.trainer.optimizer
             save_state(
@@ -212,7 +212,7 @@ class _Run:
     def finish(
         self, progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None
     ) -> None:
-        """The steps that are left, up to the recipe's last or to an early end."""
+        """Do the remaining steps, up to the recipe's last step or to an early end."""
         recipe, started, first, images = self.recipe, time.monotonic(), self.state.step, 0
         while self.state.step < recipe.steps and not self._over():
             if stop is not None and stop():
@@ -253,7 +253,7 @@ class _Run:
             self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
 
     def _over(self) -> bool:
-        """Whether nothing got better for as long as the recipe's patience."""
+        """Whether training ends early: no better evaluation within the recipe's patience."""
         recipe, state = self.recipe, self.state
         if not recipe.evaluate_every or state.best is None:
             return False

@@ -1,7 +1,8 @@
-"""The periodic state of a training run: weights, optimiser and where the run stands.
+"""Saves and loads the state of a running training: weights, optimiser, number of steps done.
 
-One sealed folder (taudis.files) per state, so that a cut or changed file is noticed; the older one
-is removed once the newer one is there. Without a usable state the run starts anew and says so.
+Each state is a sealed folder (`taudis.files`), so that a cut or changed file is detected. The older
+state is removed after the newer one is complete. Without a usable state the training starts anew,
+and logs it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PREFIX, TENSORS, CARD = "state-", "state.safetensors", "state.json"
 
 @dataclasses.dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands."""
+    """The progress of a training that a resumed run continues from."""
 
     step: int  # steps done
     seen: int  # examples drawn
@@ -42,7 +43,7 @@ class TrainingState:
 
 
 def identity_of(recipe: Recipe, label_map: LabelMap, seed: int, weights: str, samples: int) -> str:
-    """What must be equal for a run to go on from a state: a hash of everything that shapes it."""
+    """A hash of everything that determines a training; a run only continues an equal one."""
     everything = [dataclasses.asdict(recipe), label_map.names, seed, weights, samples]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
@@ -87,11 +88,10 @@ def save_state(
 def load_state(
     resume_dir: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[TrainingState, dict[str, Tensor]] | None:
-    """Restore model and optimiser from `resume_dir`; None where there is nothing to go on from.
+    """Restore model and optimiser from `resume_dir`; None without a usable state.
 
-    Returns where the run stands and the weights of the best evaluation.
-
-    A state of another run, or a damaged one, is left unused with a warning in the log.
+    Returns the state and the weights of the best evaluation. A state of another run, or a damaged
+    one, is not used; a warning is logged.
     """
     for folder in sorted(resume_dir.glob(f"{PREFIX}*"), reverse=True):
         try:

@@ -1,4 +1,8 @@
-"""COCO files in and out. `taudis.data.coco.check` checks a file before it is used."""
+"""COCO files as labelled images, for training, evaluation and scoring.
+
+`load_coco` is strict: it refuses a file that has anything unusual. The command line uses
+`taudis.data.coco.check` instead, which reads what other tools write and counts what it leaves out.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ def read_image(path: Path) -> Image:
 
 @dataclass(frozen=True, eq=False)
 class CocoSamples:
-    """The images of a COCO file with their targets, decoded when asked for."""
+    """The images of a COCO file with their objects; both are decoded when they are read."""
 
     image_ids: tuple[int, ...]
     file_names: tuple[str, ...]
@@ -78,7 +82,7 @@ class CocoSamples:
         return np.array([self.labels[a["category_id"]] for a in rows], np.int64)
 
     def statistics(self) -> LabelStatistics:
-        """What a recipe wants to know; masks are decoded only where the file gives no boxes."""
+        """Statistics for the choice of a recipe; masks are decoded only where boxes are missing."""
         tally = Tally()
         for index, size in enumerate(self.sizes):
             rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
@@ -123,10 +127,9 @@ def _segmentation(annotation: Annotation) -> Any:
 def load_coco(json_path: Path, images_dir: Path) -> tuple[LabelMap, CocoSamples]:
     """Labels (in the order of the file's categories) and samples of a COCO instances file.
 
-    Strict, since it has nobody to tell: raises DataError where something would be left out, and for
-    a size that the file does not give and the picture does not tell. Masks and pixels are checked
-    when they are read. `taudis.data.coco.check` looks at everything first, and goes on where it
-    can.
+    Strict: raises DataError where something would be left out, and where neither file nor picture
+    gives an image's size. Masks and pixels are checked when they are read. `taudis.data.coco.check`
+    checks everything first, and continues where it can.
     """
     file = parse_coco(json_path)
     wrong = file.found.sentences("left out", "bad", "refused")

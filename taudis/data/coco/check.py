@@ -1,7 +1,8 @@
-"""The check of a COCO file before anything is done with it: `python -m taudis check`.
+"""Checks a COCO file before it is used: `python -m taudis check`, and before every training.
 
-Everything that could end a training in its middle is found here, before the first step: every
-picture is decoded, every mask is read. What is left out is counted, by kind.
+A broken picture or mask must not end a training hours after its start. So the check decodes every
+picture and reads every mask first. It counts, by kind, everything unusual and everything that is
+left out (`taudis.data.coco.kinds`).
 """
 
 from __future__ import annotations
@@ -13,24 +14,25 @@ from typing import Literal
 
 from taudis.data.coco import CocoSamples, read_image
 from taudis.data.coco.checked import Checked, crowd_question
-from taudis.data.coco.images import Seen, find_picture, look_at_all, share_a_name
+from taudis.data.coco.images import Inspected, find_picture, inspect_pictures, share_a_name
 from taudis.data.coco.kinds import Findings
 from taudis.data.coco.masks import Shape, box_polygon, is_empty, shape_of
 from taudis.data.coco.parse import Annotation, CocoFile, ImageRecord, parse_coco, place_of
-from taudis.data.coco.values import box_of, key_of, number, shown
+from taudis.data.coco.values import box_of, excerpt, key_of, number
 from taudis.errors import DataError
 
 Crowds = Literal["ask", "objects", "ignore"]
 CROWD_SHARE = 0.1
-"""Share of crowds from which on they are asked about; COCO's own have one in a hundred."""
+"""From this share of crowds on, the check asks a person; COCO has one crowd in a hundred."""
 FRACTIONS_SHARE = 0.5
-"""Share of objects with all coordinates in 0..1 from which on a file is taken to be in 0..1."""
+"""From this share of objects with all coordinates in 0..1 on, the file is taken to use 0..1."""
 PIXELLESS_SHARE = 0.5
 """Share of objects without a pixel above which a file is refused."""
 AREA_SHARE, AREA_PX = 0.3, 16
-"""How far a stated area may be from the mask's: contours through pixel centres are smaller."""
+"""Allowed difference between the stated area and the mask's area. Tools that trace pixel centres
+state a smaller area."""
 BOX_AREA_SHARE = 0.9
-"""Share of a box from which on a stated area is the box's own, so that the box is the mask."""
+"""From this share of the box's area on, a stated area is that of the box: the box is the mask."""
 
 
 def check_coco(
@@ -42,29 +44,29 @@ def check_coco(
     skip_bad: bool = False,
     progress: Callable[[int], Callable[[], object]] = lambda _: lambda: None,
 ) -> Checked:
-    """Look at a COCO file and, where `folder` is given, at its pictures.
+    """Check a COCO file and, where `folder` is given, its pictures.
 
     Args:
         path: the COCO file.
-        folder: of its images; None looks at no picture.
-        labels: whether the annotations matter (train, evaluate) or the pictures alone (score).
-        crowds: what objects of iscrowd 1 are; "ask" leaves a question where they are many.
-        skip_bad: goes on without what is unusable: an object with a box is ignored there like a
-            crowd, an image with another unusable object is left out.
-        progress: gets the number of pictures, gives what is called after each.
+        folder: the folder of its images; None checks no picture.
+        labels: check the annotations, too (train, evaluate), or the pictures alone (score).
+        crowds: how objects of iscrowd 1 are read; "ask" leaves a question where there are many.
+        skip_bad: continue without unusable records: an unusable object with a box becomes a
+            crowd region there, an image with another unusable object is left out.
+        progress: called with the number of pictures; returns a function to call after each.
 
-    Raises DataError for a file that is no COCO instances file; all else is in the result.
+    Raises DataError for a file that is no COCO instances file; all other faults are in the result.
     """
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of the images, there is none.")
     file = parse_coco(path)
-    look = _Look(file, folder, labels, crowds, skip_bad)
-    images, paths = look.pictures(progress)
-    return look.result(images, paths)
+    check = _Check(file, folder, labels, crowds, skip_bad)
+    images, paths = check.pictures(progress)
+    return check.result(images, paths)
 
 
-class _Look:
-    """One look at a file: the counters that its steps share."""
+class _Check:
+    """One check of a file: its steps, and the counters that they share."""
 
     def __init__(
         self, file: CocoFile, folder: Path | None, labels: bool, crowds: Crowds, skip_bad: bool
@@ -81,17 +83,17 @@ class _Look:
     def pictures(
         self, progress: Callable[[int], Callable[[], object]]
     ) -> tuple[list[ImageRecord], list[Path]]:
-        """The images that can be used, with their sizes, and their pictures' places."""
+        """The usable images with their sizes, and the paths of their pictures."""
         images = self.file.images
         if self.folder is None:
             return list(images), [Path(image.name) for image in images]
         places = [find_picture(self.folder, image.name) for image in images]
         there = [path if path.is_file() else None for path, _ in places]
         shared = share_a_name(
-            (i, p) for i, p, (_, asked) in zip(images, there, places, strict=True)
-            if p is not None and not asked
+            (i, p) for i, p, (_, question) in zip(images, there, places, strict=True)
+            if p is not None and not question
         )  # fmt: skip
-        seen = look_at_all(there, read_image, progress(len(images)))
+        seen = inspect_pictures(there, read_image, progress(len(images)))
         kept: list[ImageRecord] = []
         paths: list[Path] = []
         for image, (path, as_given), view in zip(images, places, seen, strict=True):
@@ -106,8 +108,8 @@ class _Look:
                 paths.append(path)
         return kept, paths
 
-    def _picture(self, image: ImageRecord, seen: Seen | None) -> ImageRecord | None:
-        """The image with its picture's size; None where it cannot be used."""
+    def _picture(self, image: ImageRecord, seen: Inspected | None) -> ImageRecord | None:
+        """The image with the size of its picture; None where it is unusable."""
         if seen is None:
             self.found.add("missing", image.name)
             return None
@@ -127,14 +129,14 @@ class _Look:
     # --- objects ---
 
     def result(self, images: list[ImageRecord], paths: list[Path]) -> Checked:
-        """Everything that was seen, put together."""
+        """The result of the whole check."""
         kept: list[tuple[ImageRecord, Path, list[Annotation]]] = []
         for image, path in zip(images, paths, strict=True):
             rows = self._objects(image) if self.labels else []
             if rows is not None:
                 kept.append((image, path, rows))
-        asked = self._crowds() if self.labels else ""
-        self._verdict(len(kept), asked)
+        question = self._crowds() if self.labels else ""
+        self._verdict(len(kept), question)
         numbers = self.file.numbers
         place = {image.key: row for row, image in enumerate(self.file.images, start=1)}
         ids = tuple(int(i.key) if numbers else place[i.key] for i, _, _ in kept)
@@ -152,7 +154,7 @@ class _Look:
             tuple(path for _, path, _ in kept),
         )
         return Checked(
-            self.file.names, samples, self.found, self.objects, self.crowd_count, asked,
+            self.file.names, samples, self.found, self.objects, self.crowd_count, question,
             self.labels, self.skipped + len(self.file.images) - len(images), self.ignored,
             self.folder is not None, numbers is not None,
         )  # fmt: skip
@@ -185,7 +187,7 @@ class _Look:
 
     def _object(self, annotation: Annotation, size: tuple[int, int]) -> Annotation | None:
         """The object with its mask's box; {} where it has no pixel, None where it is unusable."""
-        where = f"annotation {shown(annotation.get('id'))}"
+        where = f"annotation {excerpt(annotation.get('id'))}"
         box = box_of(annotation.get("bbox"))
         segmentation = annotation.get("segmentation")
         boxed = is_empty(segmentation)
@@ -201,7 +203,7 @@ class _Look:
         self.shapes += 1
         self._unusual(annotation, shape, where, size)
         if not boxed and "bbox" in annotation and box is None:
-            self.found.add("bad_box", f"{where}: {shown(annotation.get('bbox'))}")
+            self.found.add("bad_box", f"{where}: {excerpt(annotation.get('bbox'))}")
         if shape.area == 0:
             self.pixelless += 1
             self.found.add("no_pixel", where)
@@ -216,7 +218,7 @@ class _Look:
         box = box_of(annotation.get("bbox"))
         if box is None:
             given = annotation.get("bbox")
-            said = "and no box" if given is None else f"and its box is {shown(given)}"
+            said = "and no box" if given is None else f"and its box is {excerpt(given)}"
             self.found.add("bad_mask", f"{where}: it has no segmentation, {said}")
             return False
         area, of_box = number(annotation.get("area")), box[2] * box[3]
@@ -250,7 +252,7 @@ class _Look:
     # --- the verdict ---
 
     def _crowds(self) -> str:
-        """Count the crowds as what they are read as; the question where that is open."""
+        """Count the crowds by how they are read; the question for a person where that is open."""
         if not self.crowd_count:
             return ""
         if self.crowds == "objects":
@@ -262,13 +264,13 @@ class _Look:
             return ""
         return crowd_question(self.crowd_count, self.masks, self.file.writer)
 
-    def _verdict(self, images: int, asked: str) -> None:
+    def _verdict(self, images: int, question: str) -> None:
         if self.labels and self.fractions > FRACTIONS_SHARE * self.shapes:
             self.found.add("fractions", count=self.fractions)
         elif self.labels and self.pixelless > PIXELLESS_SHARE * self.shapes:
             self.found.add("pixelless", count=self.pixelless)
         unusable = self.found.of("bad")
-        if self.labels and not self.objects and not asked and not self.found.of("refused"):
+        if self.labels and not self.objects and not question and not self.found.of("refused"):
             if not unusable or self.skip_bad:
                 why = "it has no annotations" if not self.file.labelled else _why(self.found)
                 self.found.add("nothing", why, 0)
@@ -286,7 +288,7 @@ def _why(found: Findings) -> str:
     return " ".join(found.sentence(kind) for kind in kinds) or "no image has an annotation"
 
 
-def _sizes(image: ImageRecord, seen: Seen) -> str:
+def _sizes(image: ImageRecord, seen: Inspected) -> str:
     height, width = image.size or (0, 0)
     high, wide = seen.size or (0, 0)
     turned = f", turned by EXIF ({seen.orientation})" if seen.orientation > 1 else ""
@@ -300,7 +302,7 @@ IMAGE_KINDS = (
 
 
 def _of_images(found: Findings) -> Findings:
-    """What was found about images and categories alone."""
+    """The findings on images and categories alone."""
     kept = Findings()
     for kind in IMAGE_KINDS:
         if kind in found.counts:

@@ -1,4 +1,4 @@
-"""What the check of a COCO file gives, and the question that it may leave."""
+"""The result of checking a COCO file, and the question about crowds that a person must answer."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from taudis.types import LabelMap
 
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """A COCO file that was looked at, and what may be done with it."""
+    """A checked COCO file."""
 
     names: tuple[str, ...]  # of labels 1..K; () where the file has no categories
-    samples: CocoSamples  # what can be used
+    samples: CocoSamples  # the usable images and objects
     found: Findings
     objects: int  # usable, crowds not counted
     crowds: int  # usable
-    asked: str  # a question about crowds that is open, or ""
-    labels_used: bool  # whether annotations matter, or pictures alone
+    question: str  # the open question about crowds, or ""
+    labels_used: bool  # whether annotations were checked, or pictures alone
     skipped_images: int  # left out by --skip-bad
     ignored: int  # unusable objects that are ignored by their box, by --skip-bad
-    looked: bool  # whether pictures were looked at
-    numbered: bool  # whether image ids are the file's
+    with_pictures: bool  # whether the pictures were checked, too
+    numbered: bool  # whether image ids are those of the file
 
     @property
     def refusals(self) -> list[str]:
-        """Why the file is not used as it is; empty where it is."""
-        return [*self.found.sentences("refused"), *([self.asked] if self.asked else [])]
+        """Why the file is refused; empty where it is used."""
+        return [*self.found.sentences("refused"), *([self.question] if self.question else [])]
 
     @property
     def label_map(self) -> LabelMap:
@@ -54,11 +54,11 @@ WRITERS = {
     "roboflow": "every object that has a hole or two parts",
     "darwin-py (V7)": "every object that has a hole or two parts",
 }
-"""What each tool marks as a crowd; docs/coco.md shows it, as the tools' own output."""
+"""Masks that each tool marks as crowds; docs/coco.md shows output of these tools."""
 
 
 def crowd_question(crowds: int, masks: int, writer: str) -> str:
-    """What has to be decided where `crowds` of `masks` masks are crowds; who may have done it."""
+    """The question for a person where `crowds` of `masks` masks are crowds; names the tool."""
     if writer in WRITERS:
         likely = f"The file looks like {writer}'s, which marks {WRITERS[writer]} so."
     elif crowds == masks:

@@ -1,4 +1,4 @@
-"""A COCO file from disk: JSON of the right kind, or a sentence that says which kind it is."""
+"""Reads the JSON of a COCO file; an error for another kind of file names that kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pictures of a COCO file: where they lie, whatever path the file gives, and what they are."""
+"""Finds the pictures of a COCO file on disk, decodes each once, and reads its size and orientation.
+
+Tools often write paths of another machine, so a picture is also looked for by its base name.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ ORIENTATION = 0x0112
 def find_picture(folder: Path, name: str) -> tuple[Path, bool]:
     """Where the picture called `name` lies, and whether it is where the file says.
 
-    Exporters write paths of their server or of another machine, so that the base name is tried
-    too, in `folder` and in its folder `images`. The first place is returned where there is none.
+    Tools write paths of their server or of another machine. So the base name is tried, too, in
+    `folder` and in its folder `images`. If no picture is found, the file's own path is returned.
     """
     first = folder / name
     if first.is_file():
@@ -57,45 +60,47 @@ def _names(name: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A picture that was looked at."""
+class Inspected:
+    """The size and orientation of a picture, or why it cannot be decoded."""
 
-    size: tuple[int, int] | None  # (height, width) px as shown; None: cannot be decoded
+    size: tuple[int, int] | None  # (height, width) px after EXIF turned it; None: cannot be decoded
     raw: tuple[int, int] | None  # before EXIF turned it
     orientation: int = 1
     error: str = ""
 
 
-def look(path: Path, read: Callable[[Path], object]) -> Seen:
+def inspect_picture(path: Path, read: Callable[[Path], object]) -> Inspected:
     """Decode a picture by `read`, which gives an array [H,W,3] or raises DataError."""
     try:
         size = read(path).shape[:2]  # type: ignore[attr-defined]
     except DataError as error:
-        return Seen(None, None, error=str(error))
+        return Inspected(None, None, error=str(error))
     try:
         with PillowImage.open(path) as file:
             raw = file.height, file.width
             orientation = file.getexif().get(ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError):
-        return Seen((size[0], size[1]), (size[0], size[1]))
+        return Inspected((size[0], size[1]), (size[0], size[1]))
     turned = orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else 1
-    return Seen((size[0], size[1]), raw, turned)
+    return Inspected((size[0], size[1]), raw, turned)
 
 
-def look_at_all(
+def inspect_pictures(
     paths: Sequence[Path | None], read: Callable[[Path], object], progress: Callable[[], object]
-) -> list[Seen | None]:
-    """Look at every picture that is there, several at a time; `progress` is called after each."""
-    seen: list[Seen | None] = []
+) -> list[Inspected | None]:
+    """Inspect every existing picture in threads; `progress` is called after each."""
+    seen: list[Inspected | None] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for result in pool.map(lambda path: None if path is None else look(path, read), paths):
+        for result in pool.map(
+            lambda path: None if path is None else inspect_picture(path, read), paths
+        ):
             progress()
             seen.append(result)
     return seen
 
 
 def share_a_name(images: Iterable[tuple[ImageRecord, Path]]) -> set[Path]:
-    """The pictures that several different names were led to."""
+    """The pictures that were found for several different names."""
     names: dict[Path, set[str]] = {}
     for image, path in images:
         names.setdefault(path, set()).add(image.name)

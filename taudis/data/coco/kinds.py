@@ -1,6 +1,6 @@
-"""The kinds of what a COCO file may hold beside what COCO describes, and what becomes of each.
+"""A table of everything unusual that COCO files hold: its name, its description, and its treatment.
 
-One table, so that the check, the checkpoint's card and docs/coco.md say the same.
+The check, the checkpoint's card and docs/coco.md all use this one table.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ EFFECTS: dict[Effect, str] = {
     "refused": "refused",
 }
 EXAMPLES = 3
-"""How many examples of a kind are kept."""
+"""Examples of a kind that are kept."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind: what becomes of it, and how a count of it is said."""
+    """One kind: its treatment, and its description in messages."""
 
     effect: Effect
     says: str  # after a number

@@ -1,6 +1,6 @@
-"""COCO segmentations: polygons and run lengths of every form that tools write, to masks and back.
+"""Reads COCO segmentations (polygons, run lengths) in every form that tools write; writes masks.
 
-Letters: H and W are an image's height and width, px.
+Letters: H and W are the height and width of an image, px.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from faster_coco_eval import mask as rle_tools
 
-from taudis.data.coco.values import is_text, number, shown, whole
+from taudis.data.coco.values import excerpt, is_text, number, whole
 from taudis.data.images import MAX_PIXELS
 from taudis.errors import DataError
 from taudis.types import BoolArray, FloatArray
@@ -69,7 +69,7 @@ def shape_of(segmentation: Any, height: int, width: int) -> Shape:
         return Shape(_runs(segmentation, height, width), frozenset())
     if isinstance(segmentation, list) and segmentation:
         return _polygons(segmentation, height, width)
-    raise DataError(f"expected polygons or run lengths, got {shown(segmentation)}")
+    raise DataError(f"expected polygons or run lengths, got {excerpt(segmentation)}")
 
 
 def decode(segmentation: Any, height: int, width: int) -> BoolArray:
@@ -120,7 +120,7 @@ def _parts(value: list[Any], unusual: set[str], depth: int) -> list[list[Any]]:
             unusual.add("nested")
         return [value]
     if depth > MAX_NESTING or not all(isinstance(part, list) for part in value):
-        raise DataError(f"expected polygons [[x1, y1, x2, y2, ...], ...], got {shown(value)}")
+        raise DataError(f"expected polygons [[x1, y1, x2, y2, ...], ...], got {excerpt(value)}")
     if len(value) > 1 and all(len(part) == 2 and not _nested(part) for part in value):
         unusual.add("nested")  # [[x, y], [x, y], ...]
         return [[side for point in value for side in point]]
@@ -142,7 +142,7 @@ def _coordinates(part: list[Any], unusual: set[str]) -> FloatArray:
     numbers = [number(side) for side in part]
     if None in numbers:
         wrong = part[numbers.index(None)]
-        raise DataError(f"expected finite polygon coordinates, got {shown(wrong)}")
+        raise DataError(f"expected finite polygon coordinates, got {excerpt(wrong)}")
     return np.asarray(numbers, np.float64)
 
 
@@ -171,7 +171,7 @@ def _runs(segmentation: dict[str, Any], height: int, width: int) -> dict[str, An
         swapped = " The sides are swapped." if size == [width, height] else ""
         raise DataError(
             f"expected run lengths of size [{height}, {width}] (height, width), got"
-            f" {shown(given)}.{swapped}"
+            f" {excerpt(given)}.{swapped}"
         )
     counts = segmentation.get("counts")
     if isinstance(counts, str | bytes):
@@ -182,7 +182,7 @@ def _runs(segmentation: dict[str, Any], height: int, width: int) -> dict[str, An
             raise DataError(f"expected run lengths of 0 to {height * width} px, got others")
         runs = np.asarray(numbers, np.int64)
     else:
-        raise DataError(f"expected run lengths as a string or a list, got {shown(counts)}")
+        raise DataError(f"expected run lengths as a string or a list, got {excerpt(counts)}")
     if (runs < 0).any() or runs.sum() != height * width:
         raise DataError(
             f"expected run lengths that sum to {height} x {width} = {height * width}, got"

@@ -1,4 +1,7 @@
-"""The records of a COCO file, read leniently; what is unusual is counted."""
+"""Reads the records of a COCO file (images, categories, annotations), in any tool's form.
+
+Nothing is refused here. Unusual and unusable records are counted in `Findings`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from urllib.parse import urlsplit
 
 from taudis.data.coco.file import read_coco_json
 from taudis.data.coco.kinds import Findings
-from taudis.data.coco.values import Key, box_of, crowd_of, is_text, key_of, shown, whole
+from taudis.data.coco.values import Key, box_of, crowd_of, excerpt, is_text, key_of, whole
 from taudis.data.images import MAX_PIXELS
 
 Annotation = dict[str, Any]
@@ -67,7 +70,7 @@ def parse_coco(path: Path) -> CocoFile:
                 unusable.setdefault(image, []).append(record)
             continue
         annotations[image].append(annotation)
-    _look_over(records, names, labels, found)
+    _check_together(records, names, labels, found)
     return CocoFile(
         path, names, labels, images, annotations, unusable,
         "annotations" in content, _writer(content), found,
@@ -89,7 +92,7 @@ def _categories(records: list[Any], found: Findings) -> tuple[dict[Key, int], tu
         key = _key(record, "id")
         name = record.get("name") if isinstance(record, dict) else None
         if key is None or isinstance(name, dict | list | None) or str(name) == "":
-            found.add("bad_category", shown(record))
+            found.add("bad_category", excerpt(record))
             continue
         name = str(name)
         if key in labels:
@@ -113,7 +116,7 @@ def _images(records: list[Any], found: Findings) -> tuple[ImageRecord, ...]:
     for record in records:
         key = _key(record, "id")
         if key is not None and keys[key] > 1:
-            distinct.setdefault(key, set()).add(shown(_name(record), 1000))
+            distinct.setdefault(key, set()).add(excerpt(_name(record), 1000))
     images: dict[Key, ImageRecord] = {}
     for record in records:
         image = _image(record, found)
@@ -129,7 +132,7 @@ def _images(records: list[Any], found: Findings) -> tuple[ImageRecord, ...]:
     _same_files(kept, found)
     odd = [i for i in kept if not isinstance(i.key, int) or i.key not in INT64]
     for image in odd:
-        found.add("text_id", f"{shown(image.key)}: {image.name}")
+        found.add("text_id", f"{excerpt(image.key)}: {image.name}")
     return kept
 
 
@@ -157,7 +160,7 @@ def _name(record: Any) -> str | None:
 def _image(record: Any, found: Findings) -> ImageRecord | None:
     key, name = _key(record, "id"), _name(record)
     if key is None or name is None:
-        found.add("bad_image", shown(record))
+        found.add("bad_image", excerpt(record))
         return None
     given = (record.get("height"), record.get("width"))
     size = whole(given[0]), whole(given[1])
@@ -182,18 +185,18 @@ def _annotation(
 ) -> Annotation | None:
     """A record in one form; None where it is counted as unusable or has no image here."""
     if not isinstance(record, dict) or image is None:
-        found.add("bad_record", shown(record))
+        found.add("bad_record", excerpt(record))
         return None
-    where = f"annotation {shown(record.get('id'))}"
+    where = f"annotation {excerpt(record.get('id'))}"
     if image not in known:
         found.add("unlisted", f"{where}: image {image!r}")
         return None
     category, crowd = key_of(record.get("category_id")), crowd_of(record.get("iscrowd"))
     if category is None or category not in labels:
-        found.add("unknown_category", f"{where}: category {shown(record.get('category_id'))}")
+        found.add("unknown_category", f"{where}: category {excerpt(record.get('category_id'))}")
         return None
     if crowd is None:
-        found.add("bad_crowd", f"{where}: {shown(record.get('iscrowd'))}")
+        found.add("bad_crowd", f"{where}: {excerpt(record.get('iscrowd'))}")
         return None
     if record.get("keypoints"):
         found.add("keypoints")
@@ -205,12 +208,14 @@ def _annotation(
     return {**record, "category_id": category, "image_id": image, "iscrowd": int(crowd)}
 
 
-def _look_over(
+def _check_together(
     records: list[Any], names: tuple[str, ...], labels: dict[Key, int], found: Findings
 ) -> None:
-    """What is seen in all annotations together."""
+    """Count what only all annotations together show: ids, unused categories, doubled objects."""
     rows = [record for record in records if isinstance(record, dict)]
-    ids = Counter(shown(record.get("id"), 1000) for record in rows if record.get("id") is not None)
+    ids = Counter(
+        excerpt(record.get("id"), 1000) for record in rows if record.get("id") is not None
+    )
     missing = sum(record.get("id") is None for record in rows)
     doubled = [key for key, count in ids.items() if count > 1]
     if missing or doubled:
@@ -232,7 +237,7 @@ def _doubled(rows: list[Annotation], found: Findings) -> None:
         same = (record.get("image_id"), record.get("category_id"), record["segmentation"])
         mark = hash(json.dumps(same, sort_keys=True))
         if mark in seen:
-            found.add("doubled", f"annotation {shown(record.get('id'))}")
+            found.add("doubled", f"annotation {excerpt(record.get('id'))}")
         seen.add(mark)
 
 

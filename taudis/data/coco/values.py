@@ -1,4 +1,4 @@
-"""Values of COCO records as tools write them: numbers as text, ids as text, boxes of all kinds."""
+"""Reads values of COCO records: numbers, ids and boxes, also where tools write them as text."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def shown(value: Any, length: int = 60) -> str:
+def excerpt(value: Any, length: int = 60) -> str:
     """A value for a message, cut to `length` characters."""
     text = repr(value)
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -1,8 +1,8 @@
-"""COCO files and results, written with run lengths or polygons.
+"""Writes COCO files and COCO results. Masks become run lengths or polygons.
 
-Run lengths are the masks bit for bit. Polygons are for tools that read nothing else: outlines at
-pixel corners, exact by COCO's rasteriser but for holes, which COCO's polygons do not have: a hole
-is cut open by a bridge of no width from its outline (a keyhole), so that it stays empty.
+Run lengths keep every bit of a mask. Polygons are for tools that read nothing else. Their points
+are pixel corners, so COCO's rasteriser gives the mask back. COCO's polygons have no holes, so a
+hole is joined to its outline by a cut of no width, as in a keyhole.
 """
 
 from __future__ import annotations

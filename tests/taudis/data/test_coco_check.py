@@ -203,4 +203,4 @@ WRITERS = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_the_likely_writer_is_named(folder, name):
     checked = look(folder, {**crowded(2), **WRITERS[name]})
-    assert name in checked.asked and f"looks like {name}" in checked.asked
+    assert name in checked.question and f"looks like {name}" in checked.question

@@ -83,7 +83,7 @@ def test_a_size_that_the_file_does_not_give_is_the_pictures(folder, size):
     assert checked.to_dict()["read"] == {"picture_size": 1} and area(checked) == [256, 64]
     assert load_coco(folder / "coco.json", folder)[1].sizes == ((64, 64), (64, 64))
     without = check_coco(folder / "coco.json", None)
-    assert without.found.of("bad") == {"no_size": 1} and not without.looked
+    assert without.found.of("bad") == {"no_size": 1} and not without.with_pictures
 
 
 @pytest.mark.parametrize("size", [("64", "64"), (64.0, 64.0)])
