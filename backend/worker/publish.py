@@ -1,4 +1,8 @@
-"""published, flipped, pruned: from an order to what annotators are served."""
+"""The steps `published` and `flipped`: give Label Studio a new order, then switch the queue to it.
+
+`published` posts one prediction a task under a fresh version, which nobody is served yet. `flipped`
+changes the project's `model_version`, so that all annotators get the new order at once.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +39,8 @@ def require_armed(desk: Desk) -> None:
 def published(desk: Desk, round_: Round, report: Report) -> Result:
     """Post every unlabelled task's prediction under the fresh version, in one bulk request.
 
-    A publish that was cut short leaves rows under a version that nobody is served; another attempt
-    takes another name, because rows posted twice under one version would decide the order twice.
+    An attempt that was cut short leaves predictions under a version that nobody is served. The next
+    attempt takes another version: of two predictions of one version, the older one would decide.
     """
     require_armed(desk)
     written = round_.steps["selected"]
@@ -44,7 +48,7 @@ def published(desk: Desk, round_: Round, report: Report) -> Result:
     try:
         done = _post(desk, round_, path)
     except (StudioRejected, StudioNotFound):
-        # Label Studio takes none of the rows if one task was deleted since they were read.
+        # Label Studio refuses the whole post if one of its tasks was deleted meanwhile.
         if not _leave_out_deleted(desk, path):
             raise
         done = _post(desk, round_, path)
@@ -125,9 +129,9 @@ def bulk_post(
 
 
 def _begin_attempt(desk: Desk, round_: Round, tasks: int) -> str:
-    """The version to post under: the last attempt's if it is complete, else a fresh one.
+    """The version to post under: that of the last attempt if it is complete, else a fresh one.
 
-    The attempt is on disk before the post, so a kill in between cannot make two posts share a name.
+    The number of the attempt is on disk before the post, so two posts never share a version.
     """
     marker = desk.round_dir(round_) / "publishing.json"
     last = int(read_json(marker)["attempt"]) if marker.exists() else 0

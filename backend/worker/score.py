@@ -32,7 +32,7 @@ from taudis.detector.checkpoint import read_card
 from taudis.detector.mask_rcnn import Detector
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.selection.strategies import STRATEGIES
-from taudis.types import Detection, Pool
+from taudis.types import Detection, FloatArray, Pool
 
 logger = logging.getLogger(__name__)
 
@@ -85,10 +85,7 @@ def _score_pool(
 
     `tell` gets the number of images done.
     """
-    folder = desk.round_dir(round_)
-    card = read_card(desk.model_dir(serving.version))
-    fixed = desk.settings.score_threshold
-    thresholds = thresholds_for(config.label_map, card.get(CARD_KEY, {}), fixed)
+    thresholds = _thresholds(desk, serving, config)
     unreadable: dict[int, str] = {}
     done = itertools.count(1)
 
@@ -101,7 +98,7 @@ def _score_pool(
     path = predictions.path_of(desk.data, desk.project_id, version_name(round_))
     with predictions.writing(path) as add:
         images, instances = scoring.score_to_file(
-            folder / POOL_FILE,
+            desk.round_dir(round_) / POOL_FILE,
             serving.detector,
             read_images(desk, config, tasks, unreadable),
             embedding=desk.settings.embedding,
@@ -109,15 +106,17 @@ def _score_pool(
             about=serving.version,
             embedding_dtype="float32",
         )
-    write_json(folder / UNREADABLE_FILE, unreadable)
+    write_json(desk.round_dir(round_) / UNREADABLE_FILE, unreadable)
     rows = [of_task(task, why) for task, why in unreadable.items()]
-    left_out = record(desk, round_, "unlabelled", rows)
-    return {
-        "images": images,
-        "instances": instances,
-        "unreadable": len(unreadable),
-        "left_out": left_out.to_json(),
-    }
+    left_out = record(desk, round_, "unlabelled", rows).to_json()
+    counts = {"images": images, "instances": instances, "unreadable": len(unreadable)}
+    return {**counts, "left_out": left_out}
+
+
+def _thresholds(desk: Desk, serving: Serving, config: LabelConfig) -> FloatArray:
+    """The scores [K] from which annotators see a detection, by label."""
+    chosen = read_card(desk.model_dir(serving.version)).get(CARD_KEY, {})
+    return thresholds_for(config.label_map, chosen, desk.settings.score_threshold)
 
 
 def look_at_labelled(
