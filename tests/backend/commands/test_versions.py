@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from taudis.detector.checkpoint import amend_card
+
 
 @pytest.fixture
 def project(make_loop):
@@ -79,7 +81,20 @@ def test_promote_refuses_what_does_not_fit(project):
     assert not loop.store.project(project.id).state.get("promoted")
 
 
-def test_compare_needs_labels_of_the_validation_split_and_leaves_out_what_was_trained_on(project):
+def test_compare_leaves_out_what_a_model_was_trained_on(project):
+    """It comes into the validation split when VALIDATION_FRACTION is raised."""
+    other = project.add_model("taudis-0000-other")
+    project.label_some(6)
+    entries = [
+        {"task_id": task["id"], "annotation_id": 1, "updated_at": "", "split": "train"}
+        for task in project.tasks()
+    ]
+    folder = project.loop.data / "models" / str(project.id) / other
+    amend_card(folder, snapshot={"entries": entries})
+    assert "validation image" in project.cli("compare", project.model, other, well=False)
+
+
+def test_compare_needs_labels_of_the_validation_split(project):
     other = project.add_model("taudis-0000-other")
     assert "validation image" in project.cli("compare", project.model, other, well=False)
     project.label_some(6)

@@ -72,19 +72,24 @@ def test_a_pinned_version_stays_however_old_it_is(project):
     assert {second, third}.isdisjoint(project.versions())
 
 
-def test_what_a_rollback_would_serve_stays(project):
-    """The order before the served one, even where newer ones were held back."""
+def test_what_a_rollback_would_serve_stays(make_loop):
+    """The order before the served one, where newer ones were held back."""
+    project = make_loop(KEEP_VERSIONS="2").project(1)
     first = project.version()
     (second,) = orders(project, 1)
     project.cli("rollback")
-    project.client.patch_project(project.id, model_version=first)
     third, fourth = orders(project, 2)
-    assert first in stored(project)
-    assert fourth in project.cli("unpin")
-    project.cli("prune")
-    assert stored(project) == [third, fourth]
-    assert second not in stored(project)
-    assert third in project.cli("rollback")
+    assert stored(project) == [first, third, fourth]
+    project.cli("unpin")
+    assert project.version() == fourth
+    project.cli("rollback", third)  # the order before it is the first one
+    (fifth, sixth) = orders(project, 2)
+    assert stored(project) == [first, third, fifth, sixth]
+    for _ in range(3):
+        project.loop.clean()
+    assert set(project.versions()) == {first, third, fifth, sixth}
+    assert first in project.cli("rollback")
+    assert project.version() == first and second not in project.versions()
 
 
 def test_rows_of_others_and_of_the_open_round_are_left_alone(project):
