@@ -30,7 +30,7 @@ from backend.store.database import Lease, Store
 from backend.worker import connection
 from backend.worker import prune as prune_
 from backend.worker import worker as worker_
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 from taudis.cli.coco_options import SegmentationOption
 from taudis.data.coco.write import form_of
 from taudis.errors import TaudisError
@@ -68,8 +68,8 @@ def _errors_as_messages() -> Iterator[None]:
         _fail(error)
 
 
-def _desk(project: int) -> Desk:
-    """The desk of a project, by default of the only one that is known."""
+def _context(project: int) -> RoundContext:
+    """The context of a project, by default of the only one that is known."""
     settings = _settings()
     store = Store(settings.model_dir)
     if not project:
@@ -77,7 +77,7 @@ def _desk(project: int) -> Desk:
         if len(known) != 1:
             raise BackendError(f"Expected --project: this backend knows projects {known}.")
         project = known[0]
-    return Desk(settings, store, NO_LEASE, project)
+    return RoundContext(settings, store, NO_LEASE, project)
 
 
 @app.command()
@@ -103,9 +103,9 @@ def doctor(project: ProjectOption = 0) -> None:
         settings = _settings()
         store = Store(settings.model_dir)
         ids = [project] if project else [row.id for row in store.projects()]
-        desks = [Desk(settings, store, NO_LEASE, id_, DOCTOR_PATIENCE) for id_ in ids]
+        contexts = [RoundContext(settings, store, NO_LEASE, id_, DOCTOR_PATIENCE) for id_ in ids]
         failures = 0
-        for finding in doctor_.examine(settings, desks):
+        for finding in doctor_.examine(settings, contexts):
             mark = "[green]ok[/]  " if finding.well else "[bold red]FAIL[/]"
             console.print(f"{mark} {finding.check}: ", end="")
             console.print(finding.found, markup=False, highlight=False)
@@ -121,19 +121,21 @@ def doctor(project: ProjectOption = 0) -> None:
 def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
     """Add this backend to a project, as Label Studio's Model page does."""
     with _errors_as_messages():
-        desk = _desk(project)
-        found = connect_backend(desk, title)
-        console.print(f"Project {desk.project_id}: ML backend {found}; the worker sets it up now.")
+        context = _context(project)
+        found = connect_backend(context, title)
+        console.print(
+            f"Project {context.project_id}: ML backend {found}; the worker sets it up now."
+        )
 
 
 @app.command()
 def disconnect(project: ProjectOption = 0) -> None:
     """Restore the project's sampling, version and webhooks as they were before this backend."""
     with _errors_as_messages():
-        desk = _desk(project)
-        before = connection.disarm(desk)
+        context = _context(project)
+        before = connection.disarm(context)
         console.print(
-            f"Project {desk.project_id}: sampling {before['sampling']!r}, version"
+            f"Project {context.project_id}: sampling {before['sampling']!r}, version"
             f" {before['model_version']!r}, {len(before['webhooks'])} webhook(s) as before."
             " The backend's row in Settings > Model stays; remove it there."
         )
@@ -143,11 +145,11 @@ def disconnect(project: ProjectOption = 0) -> None:
 def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
     """List a project's rounds, newest first."""
     with _errors_as_messages():
-        desk = _desk(project)
+        context = _context(project)
         table = Table("round", "kind", "started", "state", "labels", "mAP50", "reason and result")
-        for row in desk.store.rounds(desk.project_id, limit):
+        for row in context.store.rounds(context.project_id, limit):
             synced = row.steps.get("synced", {})
-            map50 = row.steps.get("judged", {}).get("metrics", {}).get("map50")
+            map50 = row.steps.get("evaluated", {}).get("metrics", {}).get("map50")
             state = row.outcome or f"in {row.next_step} {_percent(row.progress)}"
             table.add_row(
                 str(row.number),
@@ -177,10 +179,10 @@ def _percent(progress: object) -> str:
 def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOption = 0) -> None:
     """Serve the previous version, or the named one, until `unpin`."""
     with _errors_as_messages():
-        desk = _desk(project)
-        target = versions_.rollback(desk, version)
+        context = _context(project)
+        target = versions_.rollback(context, version)
         console.print(
-            f"Project {desk.project_id} serves {target.version} ({target.tasks} tasks), pinned."
+            f"Project {context.project_id} serves {target.version} ({target.tasks} tasks), pinned."
         )
 
 
@@ -191,14 +193,16 @@ def versions(
 ) -> None:
     """List the kept orders and models, newest first; or print one model's card."""
     with _errors_as_messages():
-        desk = _desk(project)
+        context = _context(project)
         if version:
-            typer.echo(json.dumps(versions_.card_of(desk, version), indent=2, ensure_ascii=False))
+            typer.echo(
+                json.dumps(versions_.card_of(context, version), indent=2, ensure_ascii=False)
+            )
             return
         table = Table(
             "version", "round", "state", "order by model", "labels", "mAP50 [95 %]", "recipe", "MB"
         )
-        for row in versions_.table(desk):
+        for row in versions_.table(context):
             size = f"{row.size / 1e6:.1f}" if row.size else ""
             cells = (row.version, row.round, row.state, row.model, row.labels, row.map50)
             table.add_row(*map(escape, (*cells, row.recipe, size)))
@@ -213,13 +217,14 @@ def promote(version: str, project: ProjectOption = 0) -> None:
     is served. Later rounds train and evaluate models but do not replace it.
     """
     with _errors_as_messages():
-        desk = _desk(project)
-        model = versions_.promote(desk, version)
+        context = _context(project)
+        model = versions_.promote(context, version)
         console.print(
-            f"Project {desk.project_id}: model {model} is promoted; {desk.project.state['serving']}"
-            " serves until the worker has scored the pool with it."
+            f"Project {context.project_id}: model {model} is promoted;"
+            f" {context.project.state['serving']} serves until the worker has scored the pool"
+            " with it."
         )
-        if not desk.store.worker_alive():
+        if not context.store.worker_alive():
             console.print("No worker runs now: start one (`python -m backend worker`).")
 
 
@@ -227,9 +232,9 @@ def promote(version: str, project: ProjectOption = 0) -> None:
 def compare(a: str, b: str, project: ProjectOption = 0) -> None:
     """Compare two models on the same labelled validation images, with a verdict."""
     with _errors_as_messages():
-        desk = _desk(project)
-        torch.set_num_threads(desk.settings.torch_threads)
-        name_a, name_b, found, left_out = versions_.compare_versions(desk, a, b)
+        context = _context(project)
+        torch.set_num_threads(context.settings.torch_threads)
+        name_a, name_b, found, left_out = versions_.compare_versions(context, a, b)
         table = Table("figure", name_a, name_b, "difference")
         figures = {"mAP50": (found.a.map50, found.b.map50), "mAP": (found.a.map, found.b.map)}
         for label, value in found.a.per_label.items():
@@ -259,10 +264,10 @@ def export(
 ) -> None:
     """Export a model: torchvision weights and code, card, COCO predictions, ONNX."""
     with _errors_as_messages():
-        desk = _desk(project)
-        torch.set_num_threads(desk.settings.torch_threads)
+        context = _context(project)
+        torch.set_num_threads(context.settings.torch_threads)
         done = export_.export(
-            desk,
+            context,
             version,
             out,
             every_image=every_image,
@@ -289,16 +294,16 @@ def prune(
     The served, pinned and promoted versions stay, and the one that `rollback` would serve.
     """
     with _errors_as_messages():
-        desk = _desk(project)
-        plan = prune_.plan(desk)
+        context = _context(project)
+        plan = prune_.plan(context)
         for path in plan.paths:
-            name = path.relative_to(desk.data).as_posix()
+            name = path.relative_to(context.data).as_posix()
             console.print(f"{prune_.size_of(path) / 1e6:9.1f} MB  {name}", markup=False)
         what = f"{len(plan.versions)} versions, {plan.size / 1e6:.1f} MB"
         if dry_run:
             console.print(f"{what} would be deleted. Nothing was.")
             return
-        prune_.forget(desk, plan, by_hand=True)
+        prune_.forget(context, plan, by_hand=True)
         console.print(
             f"{what} deleted; the worker deletes their predictions in Label Studio one by one."
         )
@@ -308,10 +313,10 @@ def prune(
 def unpin(project: ProjectOption = 0) -> None:
     """End a rollback or a promotion: serve the newest version; later rounds replace it again."""
     with _errors_as_messages():
-        desk = _desk(project)
-        newest = versions_.unpin(desk)
+        context = _context(project)
+        newest = versions_.unpin(context)
         name = newest.version if newest else "nothing: no order was published yet"
-        console.print(f"Project {desk.project_id} serves {name}.")
+        console.print(f"Project {context.project_id} serves {name}.")
 
 
 @app.command()

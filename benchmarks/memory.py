@@ -33,7 +33,7 @@ from backend.store.database import Lease, Round, Store
 from backend.web.messages import Job
 from backend.web.predictor import Predictor
 from backend.worker import score
-from backend.worker.context import Desk, version_name, write_json
+from backend.worker.context import RoundContext, version_name, write_json
 from backend.worker.dataset import take_snapshot
 from taudis.data.pool_reader import load_pool
 from taudis.detector.checkpoint import save_checkpoint
@@ -104,8 +104,8 @@ def prepare(folder: Path, images: int, files: int, steps: int) -> dict[str, int]
     recipe = Recipe(name="memory", steps=steps, warmup=min(50, steps // 2))
     detector = train(Pictures(40), LABELS, recipe, seed=0)
     save_checkpoint(settings.model_dir / "models" / "1" / "m", detector, card={})
-    desk, round_ = _desk(settings), _round()
-    where = desk.round_dir(round_)
+    context, round_ = _context(settings), _round()
+    where = context.round_dir(round_)
     snapshot = take_snapshot(1, [], parse_label_config(CONFIG), 0.2)
     write_json(where / "config.json", CONFIG)
     write_json(where / "annotated.json", [])
@@ -120,12 +120,12 @@ def _data(task: int, files: int) -> dict[str, str]:
     return {"image": f"/data/local-files/?d={order[task % files]}.jpg"}
 
 
-def _desk(settings: Settings) -> Desk:
-    return Desk(settings, Store(settings.model_dir), Lease("benchmark", 1), 1)
+def _context(settings: Settings) -> RoundContext:
+    return RoundContext(settings, Store(settings.model_dir), Lease("benchmark", 1), 1)
 
 
 def _round() -> Round:
-    verdict = {"judged": {"version": "m", "serve": True}}
+    verdict = {"evaluated": {"version": "m", "serve": True}}
     return Round(1, 1, 1, "train", "", 0.0, None, None, "", {}, verdict)
 
 
@@ -145,13 +145,13 @@ def measure_worker(folder: Path) -> dict[str, Any]:
     store = Store(settings.model_dir)
     lease = store.acquire() or Lease("benchmark", 1)
     store.update_project(1, title="benchmark")
-    desk, round_ = Desk(settings, store, lease, 1), _round()
+    context, round_ = RoundContext(settings, store, lease, 1), _round()
     began = time.monotonic()
-    result = score.scored(desk, round_, lambda _: sizes.append(own.memory_info().rss))
+    result = score.score(context, round_, lambda _: sizes.append(own.memory_info().rss))
     spent = time.monotonic() - began
-    pool = load_pool(desk.round_dir(round_) / score.POOL_FILE)
+    pool = load_pool(context.round_dir(round_) / score.POOL_FILE)
     with predictions.Stored.opened(
-        predictions.path_of(desk.data, 1, version_name(round_))
+        predictions.path_of(context.data, 1, version_name(round_))
     ) as found:
         regions = sum(len(json.loads(found.result(task))) for task in pool.image_ids.tolist())
     kept = sum(value.nbytes for value in vars(pool.instances).values() if value is not None)
@@ -166,7 +166,7 @@ def measure_worker(folder: Path) -> dict[str, Any]:
 def measure_predictor(folder: Path) -> dict[str, Any]:
     """The prediction process, asked for the same tasks one by one."""
     settings, sizes, regions = settings_of(folder), [], 0
-    tasks = json.loads((_desk(settings).round_dir(_round()) / "pool.json").read_text())
+    tasks = json.loads((_context(settings).round_dir(_round()) / "pool.json").read_text())
     predictor = Predictor(settings)
     began = time.monotonic()
     try:

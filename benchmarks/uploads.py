@@ -34,7 +34,7 @@ from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from backend.settings import load_settings
 from backend.store.database import Lease, Round, Store
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 from benchmarks.uploads_calls import growing_calls, page_sizes
 from benchmarks.uploads_life import Life, Options
 from benchmarks.uploads_record import Journal, Memory, requests_of_log, summary, table
@@ -159,9 +159,9 @@ def roll_back(life: Life) -> None:
     settings = load_settings(model_dir=life.backend.data, label_studio_url=life.studio.url)
     store = Store(life.backend.data)
     with life.phase("rollback") as row:
-        desk = Desk(settings, store, Lease("benchmark", -1), life.project)
+        context = RoundContext(settings, store, Lease("benchmark", -1), life.project)
         began = time.monotonic()
-        target = versions.rollback(desk).version
+        target = versions.rollback(context).version
         row["rollback_s"] = round(time.monotonic() - began, 2)
         task = life.client.next_task(life.project)
         found = {p["model_version"] for p in (task or {}).get("predictions", [])}

@@ -96,9 +96,9 @@ class Progress:
 
     def _measure(self, round_: Round) -> RoundRecord:
         """Measure the model that serves after a round on the held-out pictures."""
-        model = round_.steps["judged"]["version"]
+        model = round_.steps["evaluated"]["version"]
         folder = self.environment.backend.data / "models" / str(self.environment.project) / model
-        if not round_.steps["judged"]["serve"]:
+        if not round_.steps["evaluated"]["serve"]:
             folder = folder.parent / str(self._state("model"))
         detector, _ = load_checkpoint(folder)
         metrics = evaluate(detector, self.held_out, bootstrap=0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from backend.errors import RoundError
 from backend.worker.connection import our_backend
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 
 
-def connect_backend(desk: Desk, title: str) -> int:
+def connect_backend(context: RoundContext, title: str) -> int:
     """Add this backend to the project, unless it is there already; its id in Label Studio.
 
     The worker then sets up the webhook, the sampling and the first order.
@@ -16,17 +16,17 @@ def connect_backend(desk: Desk, title: str) -> int:
         SettingsError: no address or access token of Label Studio is known.
         StudioRejected: Label Studio refused; the message has its reason.
     """
-    desk.store.update_project(desk.project_id, disconnected=False)
+    context.store.update_project(context.project_id, disconnected=False)
     try:
-        row = our_backend(desk)
+        row = our_backend(context)
     except RoundError:
-        settings = desk.settings
-        row = desk.studio.create_ml_backend(
-            desk.project_id,
+        settings = context.settings
+        row = context.studio.create_ml_backend(
+            context.project_id,
             url=settings.backend_url or f"http://localhost:{settings.port}",
             title=title,
             user=settings.basic_auth_user,
             password=settings.basic_auth_pass.get_secret_value(),
         )
-    desk.store.ring(desk.project_id, "setup")
+    context.store.record_event(context.project_id, "setup")
     return int(row["id"])

@@ -25,7 +25,7 @@ from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings, check_bind
 from backend.store import serving as models
 from backend.worker import connection
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 from taudis.detector.checkpoint import read_card
 from taudis.detector.weights import check_weights
 from taudis.errors import CheckpointError, WeightsError
@@ -41,7 +41,7 @@ class Finding:
     remedy: str = ""  # what to do; "" if well
 
 
-Check = Callable[[Desk], Finding]
+Check = Callable[[RoundContext], Finding]
 
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
@@ -61,28 +61,28 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
         yield Finding("initial weights", False, str(error), remedy)
 
 
-def examine_project(desk: Desk) -> Iterator[Finding]:
+def examine_project(context: RoundContext) -> Iterator[Finding]:
     """Checks of one project. A check that others depend on comes before them."""
     for check in (_reachable, _token):
-        finding = check(desk)
+        finding = check(context)
         yield finding
         if not finding.well:
             return
-    finding = _project(desk)
+    finding = _project(context)
     yield finding
     if finding.well:
         for check in (
             _label_config, _blocked, _backend, _webhook, _title, _sampling, _version, _models,
             _pages, _labels, _images,
         ):  # fmt: skip
-            yield check(desk)
+            yield check(context)
 
 
-def _reachable(desk: Desk) -> Finding:
+def _reachable(context: RoundContext) -> Finding:
     """Label Studio answers at its address."""
     name = "Label Studio reachable"
     try:
-        return Finding(name, True, f"{desk.studio.url}, version {desk.studio.version()}")
+        return Finding(name, True, f"{context.studio.url}, version {context.studio.version()}")
     except StudioUnreachable as error:
         remedy = "Start Label Studio, or correct LABEL_STUDIO_URL (as this machine reaches it)."
         return Finding(name, False, str(error), remedy)
@@ -90,10 +90,10 @@ def _reachable(desk: Desk) -> Finding:
         return Finding(name, False, str(error), "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
 
 
-def _token(desk: Desk) -> Finding:
+def _token(context: RoundContext) -> Finding:
     """Label Studio accepts the access token."""
     try:
-        user = desk.studio.whoami()
+        user = context.studio.whoami()
     except StudioAuthError as error:
         remedy = (
             "Copy a token from Label Studio (Account & Settings > Personal Access Token, or Legacy"
@@ -103,20 +103,20 @@ def _token(desk: Desk) -> Finding:
     return Finding("access token", True, f"user {user.get('email') or user.get('username')}")
 
 
-def _project(desk: Desk) -> Finding:
+def _project(context: RoundContext) -> Finding:
     """The project exists and the token's user may see it."""
-    name = f"project {desk.project_id}"
+    name = f"project {context.project_id}"
     try:
-        return Finding(name, True, str(desk.studio.project(desk.project_id)["title"]))
+        return Finding(name, True, str(context.studio.project(context.project_id)["title"]))
     except (StudioNotFound, StudioAuthError) as error:
         remedy = "Check the number in the project's address, and that the token's user sees it."
         return Finding(name, False, str(error), remedy)
 
 
-def _label_config(desk: Desk) -> Finding:
+def _label_config(context: RoundContext) -> Finding:
     """The labelling config has an image, and labels that are drawn as masks."""
     try:
-        config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
+        config = parse_label_config(context.studio.project(context.project_id)["label_config"])
     except LabelConfigError as error:
         return Finding(
             "labelling config", False, str(error), "Settings > Labeling Interface > Code."
@@ -127,42 +127,42 @@ def _label_config(desk: Desk) -> Finding:
     return Finding("labelling config", True, f"labels {', '.join(config.label_map.names[:10])}")
 
 
-def _our_url(desk: Desk) -> str:
+def _our_url(context: RoundContext) -> str:
     """The backend's address as Label Studio reaches it; a guess before it is connected."""
-    known = desk.store.project(desk.project_id)
+    known = context.store.project(context.project_id)
     armed = (known.state.get("armed") or {}) if known else {}
-    seen = [armed.get("backend_url"), *sorted(connection.our_addresses(desk))]
-    return next((str(url) for url in seen if url), f"http://localhost:{desk.settings.port}")
+    seen = [armed.get("backend_url"), *sorted(connection.our_addresses(context))]
+    return next((str(url) for url in seen if url), f"http://localhost:{context.settings.port}")
 
 
-def _blocked(desk: Desk) -> Finding:
+def _blocked(context: RoundContext) -> Finding:
     """Label Studio accepts the backend's address (by default it refuses private ones)."""
-    reasons = desk.studio.refuses_address(_our_url(desk))
+    reasons = context.studio.refuses_address(_our_url(context))
     if not reasons:
-        return Finding("address accepted", True, _our_url(desk))
+        return Finding("address accepted", True, _our_url(context))
     remedy = (
         "Start Label Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false in its"
         " environment (only where its users are trusted), or give the backend a public address."
     )
-    return Finding("address accepted", False, f"{_our_url(desk)}: {'; '.join(reasons)}", remedy)
+    return Finding("address accepted", False, f"{_our_url(context)}: {'; '.join(reasons)}", remedy)
 
 
-def _backend(desk: Desk) -> Finding:
+def _backend(context: RoundContext) -> Finding:
     """The project has an ML backend with this backend's address."""
     name = "backend connected"
     try:
-        row = connection.our_backend(desk)
+        row = connection.our_backend(context)
     except RoundError as error:
         remedy = "Settings > Model > Connect Model, or `python -m backend connect`."
         return Finding(name, False, str(error), remedy)
     return Finding(name, True, f"{row['url']} (state {row.get('readable_state')})")
 
 
-def _webhook(desk: Desk) -> Finding:
+def _webhook(context: RoundContext) -> Finding:
     """Label Studio posts label changes to this backend, with its credentials."""
-    url = _our_url(desk)
-    wanted = connection.webhook_fields(desk.settings, url, desk.project_id)
-    rows = connection.our_webhooks(desk, url)
+    url = _our_url(context)
+    wanted = connection.webhook_fields(context.settings, url, context.project_id)
+    rows = connection.our_webhooks(context, url)
     remedy = "The worker restores it at its next poll. Check that it runs, or `connect` again."
     if not rows:
         return Finding("webhook", False, f"no webhook to {wanted['url']}", remedy)
@@ -175,11 +175,11 @@ def _webhook(desk: Desk) -> Finding:
     return Finding("webhook", True, wanted["url"])
 
 
-def _title(desk: Desk) -> Finding:
+def _title(context: RoundContext) -> Finding:
     """No ML backend is titled like a version: Label Studio would then serve random order."""
-    version = desk.studio.project(desk.project_id).get("model_version") or ""
-    versions = set(desk.studio.model_versions(desk.project_id)) | {version}
-    titles = [row.get("title") or "" for row in desk.studio.ml_backends(desk.project_id)]
+    version = context.studio.project(context.project_id).get("model_version") or ""
+    versions = set(context.studio.model_versions(context.project_id)) | {version}
+    titles = [row.get("title") or "" for row in context.studio.ml_backends(context.project_id)]
     clash = [title for title in titles if title and title in versions]
     if clash:
         remedy = "Settings > Model: give the backend another title, such as TAUDIS."
@@ -188,21 +188,21 @@ def _title(desk: Desk) -> Finding:
     return Finding("backend title", True, ", ".join(titles) or "none")
 
 
-def _sampling(desk: Desk) -> Finding:
+def _sampling(context: RoundContext) -> Finding:
     """The project's task sampling follows the prediction scores."""
-    found = desk.studio.project(desk.project_id).get("sampling")
+    found = context.studio.project(context.project_id).get("sampling")
     remedy = "Settings > Annotation > Task Sampling: Uncertainty sampling; or `connect` again."
     return Finding(
         "task sampling", found == SAMPLING, str(found), "" if found == SAMPLING else remedy
     )
 
 
-def _version(desk: Desk) -> Finding:
+def _version(context: RoundContext) -> Finding:
     """The project serves the version that this backend flipped it to."""
-    known = desk.store.project(desk.project_id)
+    known = context.store.project(context.project_id)
     state: dict[str, Any] = dict(known.state) if known else {}
     serving = state.get("serving") or ""
-    current = desk.studio.project(desk.project_id).get("model_version") or ""
+    current = context.studio.project(context.project_id).get("model_version") or ""
     if not serving:
         return Finding("served order", False, "no order was published yet", "Start the worker.")
     if current != serving:
@@ -212,15 +212,15 @@ def _version(desk: Desk) -> Finding:
     return Finding("served order", True, f"{serving}{pinned}")
 
 
-def _models(desk: Desk) -> Finding:
+def _models(context: RoundContext) -> Finding:
     """Every kept checkpoint, and the serving one, has the content that was written."""
     name = "model files"
-    known = desk.store.project(desk.project_id)
+    known = context.store.project(context.project_id)
     serving = models.serving_model(known) if known else ""
-    kept, damaged = models.kept_models(desk), []
+    kept, damaged = models.kept_models(context), []
     for version in kept if serving in {*kept, ""} else [serving, *kept]:
         try:
-            read_card(desk.model_dir(version))
+            read_card(context.model_dir(version))
         except CheckpointError as error:
             serves = ", which serves" if version == serving else ""
             damaged.append(f"{version}{serves}: {error}")
@@ -233,24 +233,24 @@ def _models(desk: Desk) -> Finding:
     return Finding(name, False, "; ".join(damaged), remedy)
 
 
-def _state(desk: Desk) -> Mapping[str, Any]:
+def _state(context: RoundContext) -> Mapping[str, Any]:
     """The project's state in the store; {} before it is connected."""
-    known = desk.store.project(desk.project_id)
+    known = context.store.project(context.project_id)
     return known.state if known else {}
 
 
-def _pages(desk: Desk) -> Finding:
+def _pages(context: RoundContext) -> Finding:
     """Label Studio answers listings with pages of the usual size."""
-    message = str(_state(desk).get("pages") or "")
+    message = str(_state(context).get("pages") or "")
     if not message:
         return Finding("listings", True, "at the usual size")
     remedy = "Everything works, more slowly. Label Studio's own log has the reason."
     return Finding("listings", False, message, remedy)
 
 
-def _labels(desk: Desk) -> Finding:
+def _labels(context: RoundContext) -> Finding:
     """The last training used every labelled task."""
-    found = latest_summary(_state(desk), "labels")
+    found = latest_summary(_state(context), "labels")
     if found is None:
         return Finding("labels", True, "no training has read them yet")
     used = f"round {found.round}: {found.split()}"
@@ -263,9 +263,9 @@ def _labels(desk: Desk) -> Finding:
     return Finding("labels", False, f"{used}; {_reasons(found)}", remedy)
 
 
-def _images(desk: Desk) -> Finding:
+def _images(context: RoundContext) -> Finding:
     """The last round read the image of every unlabelled task."""
-    found = latest_summary(_state(desk), "unlabelled")
+    found = latest_summary(_state(context), "unlabelled")
     if found is None:
         return Finding(
             "images", True, "no round has read them yet: the round of the first model does"
@@ -282,11 +282,11 @@ def _reasons(found: Summary) -> str:
     return f"{found.counted()}. First: {' | '.join(found.first)}"
 
 
-def examine(settings: Settings, desks: list[Desk]) -> Iterator[Finding]:
+def examine(settings: Settings, contexts: list[RoundContext]) -> Iterator[Finding]:
     """All checks: the machine, then each project. An error in one project becomes a finding."""
     yield from examine_machine(settings)
-    for desk in desks:
+    for context in contexts:
         try:
-            yield from examine_project(desk)
+            yield from examine_project(context)
         except BackendError as error:
-            yield Finding(f"project {desk.project_id}", False, str(error), "See the message.")
+            yield Finding(f"project {context.project_id}", False, str(error), "See the message.")

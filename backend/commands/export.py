@@ -18,7 +18,7 @@ from backend.errors import RoundError
 from backend.images.decode import Pixels
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.store import serving
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 from backend.worker.score import read_images
 from taudis.data.coco.write import Segmentation, coco_of, coco_results
 from taudis.detector.checkpoint import load_checkpoint, read_card
@@ -65,7 +65,7 @@ class Exported:
 
 # long: twenty lines describe its arguments and errors
 def export(
-    desk: Desk,
+    context: RoundContext,
     version: str,
     out: Path,
     *,
@@ -76,7 +76,7 @@ def export(
     """Write a version's model and its predictions to a folder. A failed export leaves nothing.
 
     Args:
-        desk: the project's desk.
+        context: the project's context.
         version: a model, or an order (its model is exported).
         out: a new or empty folder.
         every_image: predict every image of the project, without truth. False predicts the labelled
@@ -91,14 +91,16 @@ def export(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RoundError(f"Expected a new or empty folder to export to, {out} is not empty.")
-    model = serving.model_of(desk, version)
-    card = read_card(desk.model_dir(model))
+    model = serving.model_of(context, version)
+    card = read_card(context.model_dir(model))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with draft_folder(out, mode=0o755) as draft:
-            export_torchvision(desk.model_dir(model), draft)
-            source = _every(desk) if every_image else _validation(desk, card)
-            detector, _ = load_checkpoint(desk.model_dir(model), label_map=source.config.label_map)
+            export_torchvision(context.model_dir(model), draft)
+            source = _every(context) if every_image else _validation(context, card)
+            detector, _ = load_checkpoint(
+                context.model_dir(model), label_map=source.config.label_map
+            )
             # The fast detector, because it makes the served predictions, too.
             count, instances = _coco(source, detector.fast(), draft, segmentation)
             agreement = None
@@ -133,9 +135,9 @@ class _Source:
     unreadable: dict[int, str]  # task id -> reason; filled by `walk`
 
 
-def _validation(desk: Desk, card: dict[str, Any]) -> _Source:
+def _validation(context: RoundContext, card: dict[str, Any]) -> _Source:
     """The labelled validation images, as Label Studio holds them now."""
-    samples, config = validation_now(desk, [card])
+    samples, config = validation_now(context, [card])
 
     def walk() -> Truth:
         for row, task in enumerate(samples.task_ids):
@@ -146,14 +148,14 @@ def _validation(desk: Desk, card: dict[str, Any]) -> _Source:
     return _Source(config, addresses, walk, {})
 
 
-def _every(desk: Desk) -> _Source:
+def _every(context: RoundContext) -> _Source:
     """Every task of the project whose image can be read."""
-    config = parse_label_config(desk.studio.project(desk.project_id)["label_config"])
-    tasks = {int(task["id"]): task["data"] for task in desk.studio.tasks(desk.project_id)}
+    config = parse_label_config(context.studio.project(context.project_id)["label_config"])
+    tasks = {int(task["id"]): task["data"] for task in context.studio.tasks(context.project_id)}
     unreadable: dict[int, str] = {}
 
     def walk() -> Truth:
-        for task, image in read_images(desk, config, tasks, unreadable):
+        for task, image in read_images(context, config, tasks, unreadable):
             yield task, image, None
 
     addresses = {task: str(config.image.address(data)) for task, data in tasks.items()}

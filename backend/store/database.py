@@ -1,4 +1,4 @@
-"""What the web process and the worker share: doorbell, projects, rounds, versions, the lease.
+"""What the web process and the worker share: events, projects, rounds, versions, the lease.
 
 One SQLite file (WAL) in the data directory. Every public method is one transaction, so a process
 killed at any instant leaves either the state before it or the state after it. No token is ever
@@ -28,12 +28,12 @@ BUSY_TIMEOUT_MS = 900  # of the web process: under Label Studio's one second for
 WORKER_BUSY_MS = 30_000  # the worker may wait for a busy disk rather than lose a round
 LEASE_SECONDS = 60.0
 
-BellKind = Literal["changed", "train", "setup", "config"]
+EventKind = Literal["changed", "train", "setup", "config"]
 RoundKind = Literal["first", "train", "refresh"]
 STEPS: dict[RoundKind, tuple[str, ...]] = {
     "first": ("synced", "selected", "published", "flipped", "pruned"),
     "train": (
-        "synced", "trained", "judged", "scored", "selected", "published", "flipped", "pruned",
+        "synced", "trained", "evaluated", "scored", "selected", "published", "flipped", "pruned",
     ),
     "refresh": ("synced", "scored", "selected", "published", "flipped", "pruned"),
 }  # fmt: skip
@@ -49,14 +49,16 @@ _projects = sa.Table(
     sa.Column("origin", sa.Text, nullable=False, default=""),  # Label Studio's address, confirmed
     sa.Column("state", sa.Text, nullable=False, default="{}"),  # JSON, see ProjectState
 )
-_bells = sa.Table(
-    "bells",
+_events = sa.Table(
+    "events",
     _meta,
     sa.Column("project", sa.Integer, primary_key=True),
     sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("rung", sa.Integer, nullable=False),  # how often ever
-    sa.Column("heard", sa.Integer, nullable=False),  # how many of these a worker has taken in
-    sa.Column("since", sa.Float, nullable=False),  # of the first one not heard
+    sa.Column("recorded", sa.Integer, nullable=False),  # how often ever
+    sa.Column(
+        "acknowledged", sa.Integer, nullable=False
+    ),  # how many of these a worker has taken in
+    sa.Column("since", sa.Float, nullable=False),  # of the first one not acknowledged
 )
 _rounds = sa.Table(
     "rounds",
@@ -116,8 +118,8 @@ class Project:
     model: the version whose checkpoint serves; pinned: version held by a rollback; promoted: model
     held by a person, which scores the pool in every round; reorder: a new order is wanted;
     seed_mean_instances: mean instances per image of the seed set, frozen; note: what people should
-    know; trouble: why the worker waits, until it goes on; drift: what somebody changed in Label
-    Studio and we left alone.
+    know; waiting_reason: why the worker waits, until it goes on; changed_by_person: what
+    somebody changed in Label Studio and we left alone.
     """
 
     id: int
@@ -162,12 +164,12 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Bell:
-    """How often a kind of news was rung for a project and not yet taken in."""
+class Event:
+    """How often a kind of event was recorded for a project, and how many wait for the worker."""
 
     project: int
-    kind: BellKind
-    rung: int
+    kind: EventKind
+    recorded: int
     pending: int
     since: float
 
@@ -257,45 +259,56 @@ class Store:
                 " Install the release that wrote it, or a newer one."
             )
 
-    # --- doorbell ---------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------
 
-    def ring(self, project: int, kind: BellKind) -> None:
-        """Record news about a project: the whole work of a webhook."""
+    def record_event(self, project: int, kind: EventKind) -> None:
+        """Record an event of a project: the whole work of a webhook."""
         now = time.time()
         with self._write() as db:
             db.execute(
-                insert(_bells)
-                .values(project=project, kind=kind, rung=1, heard=0, since=now)
+                insert(_events)
+                .values(project=project, kind=kind, recorded=1, acknowledged=0, since=now)
                 .on_conflict_do_update(
                     index_elements=["project", "kind"],
                     set_={
-                        "rung": _bells.c.rung + 1,
+                        "recorded": _events.c.recorded + 1,
                         "since": sa.case(
-                            (_bells.c.rung == _bells.c.heard, now), else_=_bells.c.since
+                            (_events.c.recorded == _events.c.acknowledged, now),
+                            else_=_events.c.since,
                         ),
                     },
                 )
             )
 
-    def bells(self) -> list[Bell]:
-        """Every bell with news, the longest waiting first."""
-        query = sa.select(_bells).where(_bells.c.rung > _bells.c.heard).order_by(_bells.c.since)
+    def pending_events(self) -> list[Event]:
+        """Every pending event, the longest waiting first."""
+        query = (
+            sa.select(_events)
+            .where(_events.c.recorded > _events.c.acknowledged)
+            .order_by(_events.c.since)
+        )
         with self._read() as db:
             return [
-                Bell(r.project, cast("BellKind", r.kind), r.rung, r.rung - r.heard, r.since)
+                Event(
+                    r.project,
+                    cast("EventKind", r.kind),
+                    r.recorded,
+                    r.recorded - r.acknowledged,
+                    r.since,
+                )
                 for r in db.execute(query)
             ]
 
-    def hear(self, bell: Bell) -> None:
-        """Take in a bell as it was read; what rang since stays news."""
+    def acknowledge(self, event: Event) -> None:
+        """Mark an event as taken in, as it was read; later ones stay pending."""
         with self._write() as db:
-            _hear(db, bell)
+            _acknowledge(db, event)
 
-    def rung(self, project: int) -> dict[str, int]:
-        """How often each kind was ever rung for a project."""
+    def event_counts(self, project: int) -> dict[str, int]:
+        """How often each kind was ever recorded for a project."""
         with self._read() as db:
-            rows = db.execute(sa.select(_bells).filter_by(project=project))
-            return {row.kind: row.rung for row in rows}
+            rows = db.execute(sa.select(_events).filter_by(project=project))
+            return {row.kind: row.recorded for row in rows}
 
     # --- projects ---------------------------------------------------------------------------
 
@@ -379,9 +392,9 @@ class Store:
     # --- rounds -----------------------------------------------------------------------------
 
     def open_round(
-        self, lease: Lease, project: int, kind: RoundKind, reason: str, bells: list[Bell]
+        self, lease: Lease, project: int, kind: RoundKind, reason: str, events: list[Event]
     ) -> Round:
-        """Start a round and take in the bells that called for it, in one transaction.
+        """Start a round and take in the events that called for it, in one transaction.
 
         Raises:
             LeaseLost: another worker holds the lease.
@@ -389,8 +402,8 @@ class Store:
         """
         with self._write() as db:
             _check_lease(db, lease)
-            for bell in bells:
-                _hear(db, bell)
+            for event in events:
+                _acknowledge(db, event)
             last = db.execute(
                 sa.select(sa.func.max(_rounds.c.number)).filter_by(project=project)
             ).scalar()
@@ -573,13 +586,13 @@ def _engine(path: Path, busy_ms: int) -> sa.Engine:
     return engine
 
 
-def _hear(db: sa.Connection, bell: Bell) -> None:
-    """Mark a bell as taken in up to what was read."""
+def _acknowledge(db: sa.Connection, event: Event) -> None:
+    """Mark an event as taken in up to what was read."""
     db.execute(
-        _bells.update()
-        .where(_bells.c.project == bell.project, _bells.c.kind == bell.kind)
-        .where(_bells.c.heard < bell.rung)
-        .values(heard=bell.rung, since=time.time())
+        _events.update()
+        .where(_events.c.project == event.project, _events.c.kind == event.kind)
+        .where(_events.c.acknowledged < event.recorded)
+        .values(acknowledged=event.recorded, since=time.time())
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from backend.errors import RoundError
 from backend.store.database import Project, Store, Version
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 
 
 def serving_model(project: Project) -> str:
@@ -34,21 +34,21 @@ def older_versions(store: Store, project: Project) -> list[Version]:
     return published[names.index(serving) + 1 if serving in names else 0 :]
 
 
-def kept_models(desk: Desk) -> list[str]:
+def kept_models(context: RoundContext) -> list[str]:
     """Versions whose checkpoint is on disk, newest first."""
-    folder = desk.model_dir("")
+    folder = context.model_dir("")
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
     return sorted((name for name in names if not name.startswith(".")), reverse=True)
 
 
-def model_of(desk: Desk, version: str) -> str:
+def model_of(context: RoundContext, version: str) -> str:
     """The model that a version names: its own checkpoint, else the one that made its order.
 
     Raises:
         RoundError: there is neither, with the names that there are.
     """
-    kept = kept_models(desk)
-    made = {row.version: row.model for row in desk.store.versions(desk.project_id)}
+    kept = kept_models(context)
+    made = {row.version: row.model for row in context.store.versions(context.project_id)}
     found = version if version in kept else made.get(version, "")
     if found not in kept:
         raise RoundError(

@@ -123,7 +123,7 @@ def _setup(services: Services) -> ResponseReturnValue:
     # After `disconnect` only the worker's poll may find that somebody connected anew: ringing here
     # would go round in circles, since looking at the backends makes Label Studio call /setup.
     if changed or fresh or not (state.get("armed") or state.get("disconnected")):
-        store.ring(project, "setup")
+        store.record_event(project, "setup")
     return jsonify(model_version=serving_version(known))
 
 
@@ -141,8 +141,8 @@ def _values_to_keep(known: Project | None, schema: str, candidate: str) -> dict[
 
 def _note(store: Store, known: Project | None, reason: str) -> None:
     """Keep a refusal for the status page, if the project is known."""
-    if known is not None and known.state.get("note") != reason:
-        store.update_project(known.id, note=reason)
+    if known is not None and known.state.get("message") != reason:
+        store.update_project(known.id, message=reason)
 
 
 def _predict(services: Services) -> ResponseReturnValue:
@@ -194,7 +194,7 @@ def _webhook(store: Store) -> ResponseReturnValue:
         return jsonify(status="ignored")
     project = webhook.project_of(body, request.args.get("project"))
     try:
-        return jsonify(status=webhook.ring(store, event, project))
+        return jsonify(status=webhook.record(store, event, project))
     except SQLAlchemyError:
         logger.exception("Event %s of project %s was not recorded", event, project)
         if webhook.EVENTS[event] == "train":

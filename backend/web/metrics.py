@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests of this process, rounds and bells from the shared store."""
+"""Figures for Prometheus: requests of this process, rounds and events from the shared store."""
 
 from __future__ import annotations
 
@@ -62,14 +62,16 @@ class _StoreFigures:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Rounds by outcome, bells ever rung and waiting, each by project."""
+        """Rounds by outcome, events ever recorded and waiting, each by project."""
         rounds = GaugeMetricFamily(
             "taudis_rounds", "The last 200 rounds of a project", labels=["project", "outcome"]
         )
         pending = GaugeMetricFamily(
-            "taudis_bells_pending", "News that no worker took in yet", labels=["project", "kind"]
+            "taudis_events_pending", "Events that no worker took in yet", labels=["project", "kind"]
         )
-        rung = GaugeMetricFamily("taudis_bells", "News ever rung", labels=["project", "kind"])
+        recorded = GaugeMetricFamily(
+            "taudis_events", "Events ever recorded", labels=["project", "kind"]
+        )
         left_out = GaugeMetricFamily(
             "taudis_left_out",
             "Regions and images that the last round did not use as they stand, by kind",
@@ -81,13 +83,13 @@ class _StoreFigures:
             labels=["project", "use"],
         )
         try:
-            self._read(rounds, pending, rung, left_out, labelled)
+            self._read(rounds, pending, recorded, left_out, labelled)
         except SQLAlchemyError:
             logger.warning("The store could not be read for /metrics", exc_info=True)
-        yield from (rounds, pending, rung, left_out, labelled)
+        yield from (rounds, pending, recorded, left_out, labelled)
 
     def _read(
-        self, rounds: Metric, pending: Metric, rung: Metric, left_out: Metric, labelled: Metric
+        self, rounds: Metric, pending: Metric, recorded: Metric, left_out: Metric, labelled: Metric
     ) -> None:
         for project in self._store.projects():
             _count_left_out(project, left_out, labelled)
@@ -95,10 +97,10 @@ class _StoreFigures:
             outcomes = [r.outcome or "open" for r in self._store.rounds(project.id, limit=200)]
             for outcome in sorted(set(outcomes)):
                 rounds.add_metric([name, outcome], outcomes.count(outcome))  # type: ignore[attr-defined]
-            for kind, count in self._store.rung(project.id).items():
-                rung.add_metric([name, kind], count)  # type: ignore[attr-defined]
-        for bell in self._store.bells():
-            pending.add_metric([str(bell.project), bell.kind], bell.pending)  # type: ignore[attr-defined]
+            for kind, count in self._store.event_counts(project.id).items():
+                recorded.add_metric([name, kind], count)  # type: ignore[attr-defined]
+        for event in self._store.pending_events():
+            pending.add_metric([str(event.project), event.kind], event.pending)  # type: ignore[attr-defined]
 
 
 def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> None:

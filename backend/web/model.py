@@ -81,7 +81,7 @@ class TaudisPredictions:
         store = services.store
         if store.project(found) is None and len(store.projects()) < MAX_PROJECTS:
             store.update_project(found, label_config=self._given_config or "")
-            store.ring(found, "setup")
+            store.record_event(found, "setup")
 
     def use_label_config(self, label_config: str) -> None:
         """Keep the labelling config. 2.x would parse it here (see `__init__` for why not)."""
@@ -152,7 +152,7 @@ class TaudisPredictions:
             project = webhook.project_of(body, self.project_id or None)
         except RequestRefused as refused:
             return {"status": "ignored", "detail": str(refused)}
-        return {"status": webhook.ring(self._services().store, str(event), project)}
+        return {"status": webhook.record(self._services().store, str(event), project)}
 
     def process_event(
         self, event: str, data: Mapping[str, Any], *args: Any, **params: Any

@@ -21,14 +21,14 @@ ROUNDS = 8  # shown a project
 STEP_WORDS = {
     "synced": "reading labels",
     "trained": "training",
-    "judged": "judging the new model",
+    "evaluated": "judging the new model",
     "scored": "looking at the unlabelled images",
     "selected": "choosing the order",
     "published": "publishing the order",
     "flipped": "switching everybody over",
     "pruned": "tidying up",
 }
-NOTES = ("trouble", "note", "drift", "pages", "scores_only")
+NOTES = ("waiting_reason", "message", "changed_by_person", "pages", "scores_only")
 """Keys of a project's state whose sentences people see above everything else."""
 CURVE = (320, 110)  # px of the learning curve
 MARGIN = 14
@@ -52,9 +52,9 @@ def not_ready(store: Store) -> list[str]:
     except (StoreError, SQLAlchemyError) as error:
         return [str(error) if isinstance(error, StoreError) else "The store cannot be read."]
     projects = [p for p in projects if not p.state.get("gone")]
-    stuck = [p for p in projects if p.state.get("trouble")]
+    stuck = [p for p in projects if p.state.get("waiting_reason")]
     if projects and len(stuck) == len(projects):
-        reasons += [f"Project {p.id}: {p.state['trouble']}" for p in stuck]
+        reasons += [f"Project {p.id}: {p.state['waiting_reason']}" for p in stuck]
     return reasons
 
 
@@ -92,7 +92,7 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
     versions = store.versions(project.id, pruned=True)
     model = str(state.get("model") or "")
     metrics = next((v.metrics for v in versions if v.version == model), {})
-    judged = (r.steps.get("judged", {}) for r in rounds)  # a promoted model was not served then
+    judged = (r.steps.get("evaluated", {}) for r in rounds)  # a promoted model was not served then
     metrics = metrics or next((j["metrics"] for j in judged if j.get("version") == model), {})
     return {
         "id": project.id,

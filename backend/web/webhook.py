@@ -6,13 +6,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from backend.store.database import BellKind, Store
+from backend.store.database import EventKind, Store
 from backend.web.requests import project_id
 
 logger = logging.getLogger(__name__)
 
-Outcome = Literal["rung", "ignored", "unknown project"]
-EVENTS: Mapping[str, BellKind] = {
+Outcome = Literal["recorded", "ignored", "unknown project"]
+EVENTS: Mapping[str, EventKind] = {
     "ANNOTATION_CREATED": "changed",
     "ANNOTATIONS_CREATED": "changed",
     "ANNOTATION_UPDATED": "changed",
@@ -31,7 +31,7 @@ def project_of(body: Mapping[str, Any], query: str | None) -> int:
     return project_id(query if query is not None else body.get("project"))
 
 
-def ring(store: Store, event: str, project: int) -> Outcome:
+def record(store: Store, event: str, project: int) -> Outcome:
     """Ring for an event of a project that was set up here; anything else is only named."""
     kind = EVENTS.get(event)
     if kind is None:
@@ -39,5 +39,5 @@ def ring(store: Store, event: str, project: int) -> Outcome:
     if store.project(project) is None:
         logger.info("Event %s of project %s, which is not connected here", event, project)
         return "unknown project"
-    store.ring(project, kind)
-    return "rung"
+    store.record_event(project, kind)
+    return "recorded"

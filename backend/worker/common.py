@@ -8,7 +8,7 @@ from typing import Any
 
 from backend.label_studio.left_out import FILE, LeftOut, Part, Summary
 from backend.store.database import Round
-from backend.worker.context import Desk, read_json, write_json
+from backend.worker.context import RoundContext, read_json, write_json
 
 Result = dict[str, Any]
 """What a step leaves in its row: small, JSON."""
@@ -18,7 +18,7 @@ SHOWN_PROBLEMS = 20
 
 
 def record(
-    desk: Desk,
+    context: RoundContext,
     round_: Round,
     part: Part,
     rows: Iterable[LeftOut],
@@ -32,10 +32,10 @@ def record(
     """
     kept = sorted(rows, key=lambda row: (row.task, row.region))
     summary = Summary.of(kept, train=train, validation=validation)
-    path = desk.round_dir(round_) / FILE
+    path = context.round_dir(round_) / FILE
     before = read_json(path) if path.exists() else {}
     write_json(path, {**before, part: [asdict(row) for row in kept]})
     newest = replace(summary, round=round_.number).to_json()
-    shown = {**(desk.project.state.get("left_out") or {}), part: newest}
-    desk.store.update_project(desk.project_id, lease=desk.lease, left_out=shown)
+    shown = {**(context.project.state.get("left_out") or {}), part: newest}
+    context.store.update_project(context.project_id, lease=context.lease, left_out=shown)
     return summary

@@ -17,7 +17,7 @@ from backend.errors import RoundError
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ REMOVED = (
 Row = dict[str, Any]
 
 
-def arm(desk: Desk) -> Mapping[str, Any]:
+def arm(context: RoundContext) -> Mapping[str, Any]:
     """Set the project up in Label Studio; doing it again changes nothing. Returns what is armed.
 
     Raises:
@@ -46,52 +46,56 @@ def arm(desk: Desk) -> Mapping[str, Any]:
         LabelConfigError: the labelling config cannot be used; the message says what to change.
         StudioError: Label Studio cannot be reached or refuses.
     """
-    project = desk.studio.project(desk.project_id)
-    desk.store.update_project(
-        desk.project_id, title=project["title"], label_config=project["label_config"]
+    project = context.studio.project(context.project_id)
+    context.store.update_project(
+        context.project_id, title=project["title"], label_config=project["label_config"]
     )
-    desk.store.update_project(desk.project_id, origin=desk.studio.url)  # it answered: confirmed
+    context.store.update_project(
+        context.project_id, origin=context.studio.url
+    )  # it answered: confirmed
     parse_label_config(project["label_config"])
-    backend = our_backend(desk)
-    hooks = our_webhooks(desk, backend["url"])
-    _remember(desk, project, hooks)
-    webhook = _one_webhook(desk, backend["url"], hooks)
+    backend = our_backend(context)
+    hooks = our_webhooks(context, backend["url"])
+    _remember(context, project, hooks)
+    webhook = _one_webhook(context, backend["url"], hooks)
     wanted = {"sampling": SAMPLING, "show_collab_predictions": True}
     changed = {key: value for key, value in wanted.items() if project.get(key) != value}
     if changed:
-        desk.studio.patch_project(desk.project_id, **changed)
+        context.studio.patch_project(context.project_id, **changed)
     armed = {**wanted, "webhook": webhook["id"], "backend_url": backend["url"]}
-    desk.store.update_project(desk.project_id, armed=armed, backend_id=backend["id"], note="")
-    _serve_again(desk)
+    context.store.update_project(
+        context.project_id, armed=armed, backend_id=backend["id"], message=""
+    )
+    _serve_again(context)
     return armed
 
 
-def _serve_again(desk: Desk) -> None:
+def _serve_again(context: RoundContext) -> None:
     """After connecting anew: serve the newest order that Label Studio still holds, or call for one.
 
     Connecting writes the backend's title where no version was chosen, which means random order.
     """
-    current = desk.studio.project(desk.project_id).get("model_version") or ""
-    titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
+    current = context.studio.project(context.project_id).get("model_version") or ""
+    titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     if current and current not in titles:
         return
-    held = desk.studio.model_versions(desk.project_id)
-    for row in desk.store.versions(desk.project_id):
+    held = context.studio.model_versions(context.project_id)
+    for row in context.store.versions(context.project_id):
         if row.tasks and held.get(row.version):
-            desk.studio.patch_project(desk.project_id, model_version=row.version)
-            desk.store.update_project(desk.project_id, serving=row.version, model=row.model)
+            context.studio.patch_project(context.project_id, model_version=row.version)
+            context.store.update_project(context.project_id, serving=row.version, model=row.model)
             return
-    desk.store.update_project(desk.project_id, serving="", reorder=True)
+    context.store.update_project(context.project_id, serving="", reorder=True)
 
 
-def our_backend(desk: Desk) -> Row:
+def our_backend(context: RoundContext) -> Row:
     """The ML backend row in Label Studio that points at us.
 
     With BACKEND_URL set it is the row with that address; else one whose address Label Studio used
     to call us; else the only one there is.
     """
-    rows = desk.studio.ml_backends(desk.project_id)
-    seen = our_addresses(desk)
+    rows = context.studio.ml_backends(context.project_id)
+    seen = our_addresses(context)
     ours = [row for row in rows if row["url"].rstrip("/") in seen]
     if not ours and len(rows) == 1:
         ours = rows
@@ -104,33 +108,33 @@ def our_backend(desk: Desk) -> Row:
     return dict(ours[0])
 
 
-def our_addresses(desk: Desk) -> set[str]:
+def our_addresses(context: RoundContext) -> set[str]:
     """Every address at which Label Studio reaches us, as far as we know."""
-    if desk.settings.backend_url:
-        return {desk.settings.backend_url}
-    known = desk.store.project(desk.project_id)
+    if context.settings.backend_url:
+        return {context.settings.backend_url}
+    known = context.store.project(context.project_id)
     return set(known.state.get("backend_urls") or []) if known else set()
 
 
-def our_webhooks(desk: Desk, backend_url: str) -> list[Row]:
+def our_webhooks(context: RoundContext, backend_url: str) -> list[Row]:
     """Every webhook of the project that rings at our address, with or without ?project=."""
     ours = backend_url.rstrip("/") + "/webhook"
-    rows = desk.studio.webhooks(desk.project_id)
+    rows = context.studio.webhooks(context.project_id)
     return [row for row in rows if row["url"].split("?", 1)[0].rstrip("/") == ours]
 
 
-def _remember(desk: Desk, project: Row, hooks: list[Row]) -> None:
+def _remember(context: RoundContext, project: Row, hooks: list[Row]) -> None:
     """Keep what stood in Label Studio before us, once; our own values are never 'before'."""
-    if desk.project.state.get("before"):
+    if context.project.state.get("before"):
         return
-    titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
+    titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     before = {field: project.get(field) for field in PROJECT_FIELDS}
     if before["model_version"] in titles:
         before["model_version"] = ""  # connecting wrote the backend's title there
     before["webhooks"] = [
         {"id": row["id"], **{f: row.get(f) for f in WEBHOOK_FIELDS}} for row in hooks
     ]
-    desk.store.update_project(desk.project_id, before=before)
+    context.store.update_project(context.project_id, before=before)
 
 
 def webhook_fields(settings: Settings, backend_url: str, project_id: int) -> Row:
@@ -145,18 +149,18 @@ def webhook_fields(settings: Settings, backend_url: str, project_id: int) -> Row
     }
 
 
-def _one_webhook(desk: Desk, backend_url: str, hooks: list[Row]) -> Row:
+def _one_webhook(context: RoundContext, backend_url: str, hooks: list[Row]) -> Row:
     """Keep one webhook, as wanted; connecting twice leaves two, since the duplicate check there is
     by exact address.
     """
-    wanted = webhook_fields(desk.settings, backend_url, desk.project_id)
+    wanted = webhook_fields(context.settings, backend_url, context.project_id)
     if not hooks:
-        return desk.studio.create_webhook(desk.project_id, **wanted)
+        return context.studio.create_webhook(context.project_id, **wanted)
     kept, *doubles = sorted(hooks, key=lambda row: int(row["id"]))
     for double in doubles:
-        desk.studio.delete_webhook(double["id"])
+        context.studio.delete_webhook(double["id"])
     if not webhook_is_armed(kept, wanted):
-        kept = desk.studio.patch_webhook(kept["id"], **wanted)
+        kept = context.studio.patch_webhook(kept["id"], **wanted)
     return kept
 
 
@@ -176,50 +180,52 @@ def _auth_header(settings: Settings) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
-def was_removed(desk: Desk) -> bool:
+def was_removed(context: RoundContext) -> bool:
     """Whether somebody removed our backend on the Model page since the project was armed.
 
     Removed and added again counts as never removed.
     """
-    known = desk.project.state.get("backend_id")
-    rows = desk.studio.ml_backends(desk.project_id)
+    known = context.project.state.get("backend_id")
+    rows = context.studio.ml_backends(context.project_id)
     if known is None or any(row["id"] == known for row in rows):
         return False
-    again = [row for row in rows if row["url"].rstrip("/") in our_addresses(desk)]
+    again = [row for row in rows if row["url"].rstrip("/") in our_addresses(context)]
     if again:
-        desk.store.update_project(desk.project_id, backend_id=again[0]["id"])
-        _serve_again(desk)
+        context.store.update_project(context.project_id, backend_id=again[0]["id"])
+        _serve_again(context)
     return not again
 
 
-def repair(desk: Desk) -> str:
+def repair(context: RoundContext) -> str:
     """Compare what was armed with what is there now (every poll).
 
     What only we own (the webhook) is put back; what a person may have meant (sampling, version) is
     left alone. Returns what was left alone, in words, '' if nothing.
     """
-    state = desk.project.state
+    state = context.project.state
     armed = state.get("armed")
     if not armed:
         return ""
-    project = desk.studio.project(desk.project_id)
+    project = context.studio.project(context.project_id)
     news = {
         key: project[key] for key in ("title", "label_config") if project[key] != state.get(key)
     }
     if news:
-        desk.store.update_project(desk.project_id, **news)
+        context.store.update_project(context.project_id, **news)
     backend_url = str(armed["backend_url"])
-    webhook = _one_webhook(desk, backend_url, our_webhooks(desk, backend_url))
+    webhook = _one_webhook(context, backend_url, our_webhooks(context, backend_url))
     if webhook["id"] != armed.get("webhook"):
-        desk.store.update_project(desk.project_id, armed={**armed, "webhook": webhook["id"]})
-    titles = {row.get("title") or "" for row in desk.studio.ml_backends(desk.project_id)}
-    drift = drift_in_words(project, state, titles)
-    if drift != (state.get("drift") or ""):
-        desk.store.update_project(desk.project_id, drift=drift)
-    return drift
+        context.store.update_project(context.project_id, armed={**armed, "webhook": webhook["id"]})
+    titles = {row.get("title") or "" for row in context.studio.ml_backends(context.project_id)}
+    changed = changes_by_person(project, state, titles)
+    if changed != (state.get("changed_by_person") or ""):
+        context.store.update_project(context.project_id, changed_by_person=changed)
+    return changed
 
 
-def drift_in_words(project: Mapping[str, Any], state: Mapping[str, Any], titles: set[str]) -> str:
+def changes_by_person(
+    project: Mapping[str, Any], state: Mapping[str, Any], titles: set[str]
+) -> str:
     """What somebody changed in Label Studio so that our order is not served. '' if it is."""
     serving = state.get("serving") or ""
     found = []
@@ -241,16 +247,16 @@ def drift_in_words(project: Mapping[str, Any], state: Mapping[str, Any], titles:
     return "; ".join(found)
 
 
-def disarm(desk: Desk) -> Mapping[str, Any]:
+def disarm(context: RoundContext) -> Mapping[str, Any]:
     """Restore the project's sampling, version and webhooks as they were before `arm`."""
-    before: Row | None = desk.project.state.get("before")
+    before: Row | None = context.project.state.get("before")
     if not before:
-        raise RoundError(f"Project {desk.project_id} was never armed: nothing to restore.")
-    armed = desk.project.state.get("armed") or desk.project.state.get("disarming") or {}
-    restored = _version_to_restore(desk, str(before["model_version"] or ""))
+        raise RoundError(f"Project {context.project_id} was never armed: nothing to restore.")
+    armed = context.project.state.get("armed") or context.project.state.get("disarming") or {}
+    restored = _version_to_restore(context, str(before["model_version"] or ""))
     # First the store: a round or a repair under way must see it before it touches Label Studio.
-    desk.store.update_project(
-        desk.project_id,
+    context.store.update_project(
+        context.project_id,
         armed=None,
         disarming=armed,
         disconnected=True,
@@ -258,24 +264,24 @@ def disarm(desk: Desk) -> Mapping[str, Any]:
         pinned="",
         promoted="",
     )
-    there = {row["id"] for row in desk.studio.webhooks(desk.project_id)}
+    there = {row["id"] for row in context.studio.webhooks(context.project_id)}
     old = {
         row["id"]: {**{f: row[f] for f in WEBHOOK_FIELDS}, "headers": {}}
         for row in before["webhooks"]
     }
     for row_id, fields in old.items():
         if row_id in there:
-            desk.studio.patch_webhook(row_id, **fields)
+            context.studio.patch_webhook(row_id, **fields)
         else:
-            desk.studio.create_webhook(desk.project_id, **fields)
+            context.studio.create_webhook(context.project_id, **fields)
     if armed.get("webhook") in there and armed["webhook"] not in old:
-        desk.studio.delete_webhook(armed["webhook"])
+        context.studio.delete_webhook(armed["webhook"])
     fields = {key: before[key] for key in PROJECT_FIELDS}
-    desk.studio.patch_project(desk.project_id, **{**fields, "model_version": restored})
-    desk.store.update_project(desk.project_id, before=None, serving="", drift="")
+    context.studio.patch_project(context.project_id, **{**fields, "model_version": restored})
+    context.store.update_project(context.project_id, before=None, serving="", changed_by_person="")
     return {**before, "model_version": restored}
 
 
-def _version_to_restore(desk: Desk, version: str) -> str:
+def _version_to_restore(context: RoundContext, version: str) -> str:
     """The version served before us, or '' if its predictions are gone (Label Studio refuses it)."""
-    return version if desk.studio.model_versions(desk.project_id).get(version) else ""
+    return version if context.studio.model_versions(context.project_id).get(version) else ""

@@ -22,8 +22,8 @@ ADDRESS_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend an
 
 
 @dataclass(frozen=True)
-class Desk:
-    """One project's desk. Its client and image source are made when first used."""
+class RoundContext:
+    """One project's context. Its client and image source are made when first used."""
 
     settings: Settings
     store: Store

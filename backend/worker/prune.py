@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.store import serving
+from backend.store.database import Round
 from backend.store.predictions import first_attempt
-from backend.worker.context import Desk, remove_tree, version_name
+from backend.worker.common import Report, Result
+from backend.worker.context import RoundContext, remove_tree, version_name
 
 logger = logging.getLogger(__name__)
 
@@ -50,52 +52,65 @@ def size_of(path: Path) -> int:
     return total
 
 
-def versions_to_keep(desk: Desk) -> set[str]:
+def prune(context: RoundContext, round_: Round, report: Report) -> Result:
+    """Let go of versions, checkpoints and working files that are older than the kept ones.
+
+    Their predictions in Label Studio go little by little, by the worker's cleaner.
+    """
+    return {"versions": forget_old_versions(context)}
+
+
+# --- regions that one post could not carry ------------------------------------------------------
+
+
+def versions_to_keep(context: RoundContext) -> set[str]:
     """What Label Studio serves, what a rollback would, the pinned, the newest up to the setting."""
-    state = desk.project.state
-    newest = [row.version for row in desk.store.versions(desk.project_id) if row.tasks]
-    served = desk.studio.project(desk.project_id).get("model_version")
-    before = [row.version for row in serving.older_versions(desk.store, desk.project)[:1]]
-    keep = {*newest[: desk.settings.keep_versions], *before}
+    state = context.project.state
+    newest = [row.version for row in context.store.versions(context.project_id) if row.tasks]
+    served = context.studio.project(context.project_id).get("model_version")
+    before = [row.version for row in serving.older_versions(context.store, context.project)[:1]]
+    keep = {*newest[: context.settings.keep_versions], *before}
     return keep | {str(v) for v in (served, state.get("serving"), state.get("pinned")) if v}
 
 
-def plan(desk: Desk) -> Plan:
+def plan(context: RoundContext) -> Plan:
     """What is older than the kept versions; never what serves, may again, or is being made."""
-    keep = versions_to_keep(desk)
-    known = {row.version: row for row in desk.store.versions(desk.project_id)}
+    keep = versions_to_keep(context)
+    known = {row.version: row for row in context.store.versions(context.project_id)}
     old = tuple(version for version in known if version not in keep)
     kept = [row for version, row in known.items() if version in keep]
-    state = desk.project.state
+    state = context.project.state
     wanted = {str(state.get("model") or ""), str(state.get("promoted") or "")}
     wanted |= {row.model for row in kept}
     for row in kept:  # a model that was judged worse is kept as long as its round's order
-        wanted.add(str(desk.store.round(row.round).steps.get("trained", {}).get("version", "")))
-    recent = desk.store.rounds(desk.project_id, limit=KEPT_ROUNDS)
+        wanted.add(str(context.store.round(row.round).steps.get("trained", {}).get("version", "")))
+    recent = context.store.rounds(context.project_id, limit=KEPT_ROUNDS)
     making = tuple(version_name(round_) for round_ in recent if round_.ended is None)
-    training = desk.store.last_training(desk.project_id)  # its snapshot says what is new since
+    training = context.store.last_training(
+        context.project_id
+    )  # its snapshot says what is new since
     folders = {f"{r.number:04d}" for r in [*recent, *([training] if training else [])]}
     orders = {first_attempt(version) for version in keep}
     paths = [
-        *_others(desk.data / "predictions" / str(desk.project_id), orders, making),
-        *_others(desk.model_dir(""), wanted, making),
-        *_others(desk.data / "rounds" / str(desk.project_id), folders),
+        *_others(context.data / "predictions" / str(context.project_id), orders, making),
+        *_others(context.model_dir(""), wanted, making),
+        *_others(context.data / "rounds" / str(context.project_id), folders),
     ]
     return Plan(old, tuple(paths))
 
 
-def forget_old_versions(desk: Desk) -> list[str]:
+def forget_old_versions(context: RoundContext) -> list[str]:
     """Delete predictions, checkpoints and working files of old versions here. Returns which."""
-    return forget(desk, plan(desk))
+    return forget(context, plan(context))
 
 
-def forget(desk: Desk, planned: Plan, *, by_hand: bool = False) -> list[str]:
+def forget(context: RoundContext, planned: Plan, *, by_hand: bool = False) -> list[str]:
     """Delete what was planned; `by_hand` without a lease, beside a worker.
 
-    The rows in Label Studio go little by little, by the worker's janitor.
+    The rows in Label Studio go little by little, by the worker's cleaner.
     """
     for version in planned.versions:
-        desk.store.prune_version(None if by_hand else desk.lease, desk.project_id, version)
+        context.store.prune_version(None if by_hand else context.lease, context.project_id, version)
     for path in planned.paths:
         if path.is_dir():
             remove_tree(path)
@@ -104,32 +119,38 @@ def forget(desk: Desk, planned: Plan, *, by_hand: bool = False) -> list[str]:
     return list(planned.versions)
 
 
-def delete_some_in_studio(desk: Desk) -> int:
+def delete_some_in_studio(context: RoundContext) -> int:
     """Delete some rows of old versions of ours in Label Studio; how many. 0: nothing is left.
 
     Whatever a killed publish left behind goes this way, too.
     """
-    there = desk.studio.model_versions(desk.project_id)
+    there = context.studio.model_versions(context.project_id)
     # Read after the list: what was posted by then is in a round that is open, or in the store.
     unfinished = tuple(
-        version_name(row) for row in desk.store.open_rounds() if row.project == desk.project_id
+        version_name(row)
+        for row in context.store.open_rounds()
+        if row.project == context.project_id
     )
     # Only what the store has let go of: a rollback may choose any of the others.
-    keep = versions_to_keep(desk) | {row.version for row in desk.store.versions(desk.project_id)}
+    keep = versions_to_keep(context) | {
+        row.version for row in context.store.versions(context.project_id)
+    }
     for version, rows in sorted(there.items()):
         mine = version.startswith(OURS) and rows > 0
         if not mine or version in keep or (unfinished and version.startswith(unfinished)):
             continue
-        if _quiet(desk):
-            logger.info("Project %s: deleting version %s", desk.project_id, version)
-            return desk.studio.delete_version(desk.project_id, version)
-        return desk.studio.delete_predictions(desk.project_id, version, at_most=ROWS_AT_A_TIME)
+        if _quiet(context):
+            logger.info("Project %s: deleting version %s", context.project_id, version)
+            return context.studio.delete_version(context.project_id, version)
+        return context.studio.delete_predictions(
+            context.project_id, version, at_most=ROWS_AT_A_TIME
+        )
     return 0
 
 
-def _quiet(desk: Desk) -> bool:
+def _quiet(context: RoundContext) -> bool:
     """Whether no news of labels came for a while."""
-    state = desk.project.state
+    state = context.project.state
     last = max(float(state.get(key) or 0.0) for key in ("labelled_at", "flipped_at"))
     return time.time() - last > QUIET_SECONDS
 

@@ -19,10 +19,10 @@ from backend.errors import RoundError, StudioNotFound, StudioRejected
 from backend.label_studio import queue
 from backend.store import predictions
 from backend.store.database import Round
-from backend.worker import prune
 from backend.worker.common import Report, Result
-from backend.worker.context import Desk, read_json, version_name, write_json
-from backend.worker.train import scoring_version
+from backend.worker.context import RoundContext, read_json, version_name, write_json
+from backend.worker.prune import OURS
+from backend.worker.serving import scoring_version
 
 logger = logging.getLogger(__name__)
 
@@ -30,48 +30,48 @@ MAX_ATTEMPTS = 5
 HEAD = 200  # predictions that get their regions at a time, where one post could not carry all
 
 
-def require_armed(desk: Desk) -> None:
+def require_armed(context: RoundContext) -> None:
     """Raise RoundError if the project was disconnected while the round ran."""
-    if not desk.project.state.get("armed"):
+    if not context.project.state.get("armed"):
         raise RoundError("The project was disconnected while the round ran; nothing is published.")
 
 
-def published(desk: Desk, round_: Round, report: Report) -> Result:
+def publish(context: RoundContext, round_: Round, report: Report) -> Result:
     """Post every unlabelled task's prediction under the fresh version, in one bulk request.
 
     An attempt that was cut short leaves predictions under a version that nobody is served. The next
     attempt takes another version: of two predictions of one version, the older one would decide.
     """
-    require_armed(desk)
+    require_armed(context)
     written = round_.steps["selected"]
-    path = predictions.path_of(desk.data, desk.project_id, written["version"])
+    path = predictions.path_of(context.data, context.project_id, written["version"])
     try:
-        done = _post(desk, round_, path)
+        done = _post(context, round_, path)
     except (StudioRejected, StudioNotFound):
         # Label Studio refuses the whole post if one of its tasks was deleted meanwhile.
-        if not _leave_out_deleted(desk, path):
+        if not _leave_out_deleted(context, path):
             raise
-        done = _post(desk, round_, path)
-    verdict = round_.steps.get("judged", {})
-    desk.store.add_version(
-        desk.lease,
-        desk.project_id,
+        done = _post(context, round_, path)
+    verdict = round_.steps.get("evaluated", {})
+    context.store.add_version(
+        context.lease,
+        context.project_id,
         done.version,
         round_id=round_.id,
-        model=scoring_version(desk, round_) if round_.kind != "first" else "",
+        model=scoring_version(context, round_) if round_.kind != "first" else "",
         tasks=done.tasks,
         metrics=verdict.get("metrics", {}) if verdict.get("serve") else {},
     )
     return {"version": done.version, "tasks": done.tasks, "filled": done.filled}
 
 
-def _leave_out_deleted(desk: Desk, path: Path) -> int:
+def _leave_out_deleted(context: RoundContext, path: Path) -> int:
     """Take tasks that Label Studio no longer has out of the order. Returns how many."""
     order = predictions.order(path)
-    there = {int(task["id"]) for task in desk.studio.tasks(desk.project_id)}
+    there = {int(task["id"]) for task in context.studio.tasks(context.project_id)}
     kept = [place for place in order if place.task in there]
     if gone := len(order) - len(kept):
-        logger.info("Project %s: %s tasks are gone", desk.project_id, gone)
+        logger.info("Project %s: %s tasks are gone", context.project_id, gone)
         total = len(kept)
         predictions.set_order(
             path,
@@ -92,16 +92,16 @@ class Posted:
     filled: int  # tasks with regions, from rank 1 on; the others have a score alone
 
 
-def _post(desk: Desk, round_: Round, path: Path) -> Posted:
+def _post(context: RoundContext, round_: Round, path: Path) -> Posted:
     """One publish attempt, unless an earlier one is complete in Label Studio already."""
     with predictions.Stored.opened(path) as stored:
         rows = stored.sizes()
-        version = _begin_attempt(desk, round_, len(rows))
+        version = _begin_attempt(context, round_, len(rows))
         filled = head_within(queue.POST_BYTES, [size for _, _, size in rows])
-        if rows and desk.studio.model_versions(desk.project_id).get(version, 0) == 0:
+        if rows and context.studio.model_versions(context.project_id).get(version, 0) == 0:
             post = bulk_post(stored, version, rows, filled)
-            desk.store.renew(desk.lease)  # a worker that lost its lease stops here
-            desk.studio.import_predictions(desk.project_id, post)
+            context.store.renew(context.lease)  # a worker that lost its lease stops here
+            context.studio.import_predictions(context.project_id, post)
     return Posted(version, len(rows), filled)
 
 
@@ -128,12 +128,12 @@ def bulk_post(
     )
 
 
-def _begin_attempt(desk: Desk, round_: Round, tasks: int) -> str:
+def _begin_attempt(context: RoundContext, round_: Round, tasks: int) -> str:
     """The version to post under: that of the last attempt if it is complete, else a fresh one.
 
     The number of the attempt is on disk before the post, so two posts never share a version.
     """
-    marker = desk.round_dir(round_) / "publishing.json"
+    marker = context.round_dir(round_) / "publishing.json"
     last = int(read_json(marker)["attempt"]) if marker.exists() else 0
     if last >= MAX_ATTEMPTS:
         raise RoundError(
@@ -142,87 +142,90 @@ def _begin_attempt(desk: Desk, round_: Round, tasks: int) -> str:
         )
     if last:
         version = version_name(round_, last)
-        if desk.studio.model_versions(desk.project_id).get(version, 0) >= tasks:
+        if context.studio.model_versions(context.project_id).get(version, 0) >= tasks:
             return version
     write_json(marker, {"attempt": last + 1})
     return version_name(round_, last + 1)
 
 
-def flipped(desk: Desk, round_: Round, report: Report) -> Result:
+def flip(context: RoundContext, round_: Round, report: Report) -> Result:
     """Switch everybody to the new version with one PATCH, unless a person decided otherwise."""
     step = round_.steps["published"]
-    model = scoring_version(desk, round_) if round_.kind != "first" else ""
-    require_armed(desk)
+    model = scoring_version(context, round_) if round_.kind != "first" else ""
+    require_armed(context)
     if not step["tasks"]:
-        desk.store.update_project(desk.project_id, lease=desk.lease, model=model)
+        context.store.update_project(context.project_id, lease=context.lease, model=model)
         return {"version": "", "flipped": False, "why": "every task is labelled"}
-    held = why_not_flip(desk, step["version"])
+    held = why_not_flip(context, step["version"])
     if held:
         # Asked for or not, there is a new order now: another would be held back like this one.
-        desk.store.update_project(desk.project_id, lease=desk.lease, drift=held, reorder=False)
+        context.store.update_project(
+            context.project_id, lease=context.lease, changed_by_person=held, reorder=False
+        )
         return {"version": step["version"], "flipped": False, "why": held}
-    desk.store.renew(desk.lease)
-    desk.studio.patch_project(desk.project_id, model_version=step["version"])
-    if _overruled(desk):
+    context.store.renew(context.lease)
+    context.studio.patch_project(context.project_id, model_version=step["version"])
+    if _overruled(context):
         return {
             "version": step["version"],
             "flipped": False,
-            "why": why_not_flip(desk, step["version"]),
+            "why": why_not_flip(context, step["version"]),
         }
-    filled = {**(desk.project.state.get("filled") or {}), step["version"]: step["filled"]}
-    desk.store.update_project(
-        desk.project_id,
-        lease=desk.lease,
+    filled = {**(context.project.state.get("filled") or {}), step["version"]: step["filled"]}
+    context.store.update_project(
+        context.project_id,
+        lease=context.lease,
         serving=step["version"],
         model=model,
         filled=filled,
         flipped_at=time.time(),
         reorder=False,
-        drift="",
+        changed_by_person="",
     )
-    _overruled(desk)  # a rollback between our PATCH and our row wrote its pin first
+    _overruled(context)  # a rollback between our PATCH and our row wrote its pin first
     return {"version": step["version"], "flipped": True, "why": ""}
 
 
-def _overruled(desk: Desk) -> bool:
+def _overruled(context: RoundContext) -> bool:
     """Whether a rollback or a disconnect came between our look and our PATCH: it wins."""
-    state = desk.project.state
+    state = context.project.state
     if not state.get("armed"):
-        desk.studio.patch_project(
-            desk.project_id, model_version=state.get("restored_version") or ""
+        context.studio.patch_project(
+            context.project_id, model_version=state.get("restored_version") or ""
         )
         raise RoundError("The project was disconnected while the order was switched; put back.")
     pinned = str(state.get("pinned") or "")
-    if not pinned or state.get("serving") == pinned == _current(desk):
+    if not pinned or state.get("serving") == pinned == _current(context):
         return False
-    desk.studio.patch_project(desk.project_id, model_version=pinned)
+    context.studio.patch_project(context.project_id, model_version=pinned)
     model = next(
-        (row.model for row in desk.store.versions(desk.project_id) if row.version == pinned), ""
+        (row.model for row in context.store.versions(context.project_id) if row.version == pinned),
+        "",
     )
-    desk.store.update_project(desk.project_id, serving=pinned, model=model)
+    context.store.update_project(context.project_id, serving=pinned, model=model)
     return True
 
 
-def _current(desk: Desk) -> str:
+def _current(context: RoundContext) -> str:
     """The version that Label Studio serves now."""
-    return str(desk.studio.project(desk.project_id).get("model_version") or "")
+    return str(context.studio.project(context.project_id).get("model_version") or "")
 
 
-def why_not_flip(desk: Desk, wanted: str) -> str:
+def why_not_flip(context: RoundContext, wanted: str) -> str:
     """Why the project must stay on its version: pinned, or chosen by a person. '' if it may move.
 
     A title of a connected backend is what Label Studio itself writes on connecting. The wanted
     version is there already if we were killed right after our PATCH, or if somebody chose it.
     """
-    state = desk.project.state
+    state = context.project.state
     if state.get("pinned"):
         return f"pinned to {state['pinned']} by a rollback; `unpin` lets the order move on"
-    current = _current(desk)
-    titles = {row.get("title") for row in desk.studio.ml_backends(desk.project_id)}
-    ours = {state.get("serving") or "", *(_names_published(desk))}
+    current = _current(context)
+    titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
+    ours = {state.get("serving") or "", *(_names_published(context))}
     if current in titles | {"", "None", wanted} or current == (state.get("serving") or ""):
         return ""
-    if not state.get("serving") and current.startswith(prune.OURS):
+    if not state.get("serving") and current.startswith(OURS):
         return ""  # left by an earlier installation of ours
     newest = state.get("serving") or ""
     kind = "an older version of ours" if current in ours else "a version that is not ours"
@@ -232,54 +235,45 @@ def why_not_flip(desk: Desk, wanted: str) -> str:
     )
 
 
-def _names_published(desk: Desk) -> set[str]:
-    return {row.version for row in desk.store.versions(desk.project_id, pruned=True)}
+def _names_published(context: RoundContext) -> set[str]:
+    return {row.version for row in context.store.versions(context.project_id, pruned=True)}
 
 
-def pruned(desk: Desk, round_: Round, report: Report) -> Result:
-    """Let go of versions, checkpoints and working files that are older than the kept ones.
-
-    Their predictions in Label Studio go little by little, by the worker's janitor.
-    """
-    return {"versions": prune.forget_old_versions(desk)}
-
-
-# --- regions that one post could not carry ------------------------------------------------------
-
-
-def extend_head(desk: Desk) -> int:
+def extend_head(context: RoundContext) -> int:
     """Give tasks that come near the head of the queue their regions, in place. Returns how many.
 
     Only where one post could not carry the regions of every task (`Posted.filled`).
     """
-    state = desk.project.state
+    state = context.project.state
     serving = str(state.get("serving") or "")
     filled = (state.get("filled") or {}).get(serving)
     if not serving or filled is None:
         return 0
-    path = predictions.path_of(desk.data, desk.project_id, serving)
+    path = predictions.path_of(context.data, context.project_id, serving)
     ranks = predictions.ranks(path)
     if filled >= len(ranks):
         return 0
-    done = {int(task["id"]) for task in desk.studio.tasks(desk.project_id) if task["is_labeled"]}
+    done = {
+        int(task["id"]) for task in context.studio.tasks(context.project_id) if task["is_labeled"]
+    }
     ahead = {task: rank for task, rank in ranks.items() if task not in done}
     if sum(rank <= filled for rank in ahead.values()) >= HEAD:
         return 0
     near = [task for task, rank in ahead.items() if filled < rank <= filled + HEAD]
     with predictions.Stored.opened(path) as stored:
         count = sum(
-            _fill(desk, serving, task, json.loads(stored.result(task)))
+            _fill(context, serving, task, json.loads(stored.result(task)))
             for task in sorted(near, key=ranks.__getitem__)
         )
-    now = {**(desk.project.state.get("filled") or {}), serving: filled + HEAD}
-    desk.store.update_project(desk.project_id, filled=now)
+    now = {**(context.project.state.get("filled") or {}), serving: filled + HEAD}
+    context.store.update_project(context.project_id, filled=now)
     return count
 
 
-def _fill(desk: Desk, version: str, task: int, regions: list[predictions.Region]) -> int:
+def _fill(context: RoundContext, version: str, task: int, regions: list[predictions.Region]) -> int:
     """Give a prediction of Label Studio its regions. Returns 1, or 0 if it is gone."""
-    for there in desk.studio.predictions_of(task):
+    for there in context.studio.predictions_of(task):
         if there["model_version"] == version:
-            desk.studio.patch_prediction(there["id"], result=regions)
+            context.studio.patch_prediction(there["id"], result=regions)
             return 1
     return 0

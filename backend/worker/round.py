@@ -1,7 +1,11 @@
-"""The round as a restartable sequence of steps.
+"""The round: a sequence of steps that a killed worker resumes.
 
-Each step of `backend.worker.steps` writes its files, then this module writes its row. A worker that
-is killed at any instant finds the round open and goes on at the first step without a row.
+    sync → train → judge → score → select → publish → flip → prune
+
+A step takes the context, the round and a progress callback. It writes its files and returns a small
+JSON result, which this module records as the step's row. A step can be run again from its start. A
+worker that is killed at any instant finds the round open and goes on at the first step without a
+row. What Label Studio holds counts, never what a webhook carried.
 """
 
 from __future__ import annotations
@@ -23,27 +27,34 @@ from backend.errors import (
 )
 from backend.label_studio.left_out import Summary
 from backend.store.database import Lease, Round, Store
-from backend.worker import steps
-from backend.worker.context import Desk
+from backend.worker.common import Report, Result
+from backend.worker.context import RoundContext
+from backend.worker.judge import judge
+from backend.worker.prune import prune
+from backend.worker.publish import flip, publish
+from backend.worker.score import score
+from backend.worker.select import select
+from backend.worker.sync import sync
+from backend.worker.train import train
 from taudis.errors import TaudisError
 
 logger = logging.getLogger(__name__)
 
-Step = Callable[[Desk, Round, steps.Report], dict[str, Any]]
+Step = Callable[[RoundContext, Round, Report], Result]
 STEP_FUNCTIONS: Mapping[str, Step] = {
-    "synced": steps.synced,
-    "trained": steps.trained,
-    "judged": steps.judged,
-    "scored": steps.scored,
-    "selected": steps.selected,
-    "published": steps.published,
-    "flipped": steps.flipped,
-    "pruned": steps.pruned,
+    "synced": sync,
+    "trained": train,
+    "evaluated": judge,
+    "scored": score,
+    "selected": select,
+    "published": publish,
+    "flipped": flip,
+    "pruned": prune,
 }
 RENEW_SECONDS = 15.0
 
 
-def run_round(desk: Desk, round_: Round) -> Round:
+def run_round(context: RoundContext, round_: Round) -> Round:
     """Run the steps that have no row yet, and close the round.
 
     A round that cannot go on is closed as failed, with the reason; the order before it stays.
@@ -56,44 +67,48 @@ def run_round(desk: Desk, round_: Round) -> Round:
     """
     try:
         while (step := round_.next_step) is not None:
-            round_ = _run_step(desk, round_, step)
+            round_ = _run_step(context, round_, step)
     except (LeaseLost, StudioUnreachable, StudioAuthError, OperationalError):
         raise  # the round stays open: it is not the round that fails
     except StudioNotFound as error:
-        return _fail(desk, round_, f"Label Studio no longer has this project or task: {error}")
+        return _fail(context, round_, f"Label Studio no longer has this project or task: {error}")
     except (BackendError, TaudisError) as error:
-        return _fail(desk, round_, str(error))
+        return _fail(context, round_, str(error))
     except MemoryError:
-        return _fail(desk, round_, "Out of memory. Give the worker more, or set a smaller recipe.")
+        return _fail(
+            context, round_, "Out of memory. Give the worker more, or set a smaller recipe."
+        )
     except Exception as error:
         logger.exception("Round %s of project %s", round_.number, round_.project)
-        return _fail(desk, round_, f"Unexpected {type(error).__name__}; the log has the details.")
-    return _close(desk, round_)
+        return _fail(
+            context, round_, f"Unexpected {type(error).__name__}; the log has the details."
+        )
+    return _close(context, round_)
 
 
-def _run_step(desk: Desk, round_: Round, step: str) -> Round:
+def _run_step(context: RoundContext, round_: Round, step: str) -> Round:
     """One step, its time in the log, its row in the store."""
     started = time.monotonic()
-    reporter = Reporter(desk.store, desk.lease, round_.id)
+    reporter = Reporter(context.store, context.lease, round_.id)
     reporter({"step": step, "done": 0, "total": 0}, force=True)
-    result = STEP_FUNCTIONS[step](desk, round_, reporter)
+    result = STEP_FUNCTIONS[step](context, round_, reporter)
     seconds = round(time.monotonic() - started, 3)
     logger.info("Project %s, round %s: %s in %.1f s", round_.project, round_.number, step, seconds)
-    return desk.store.finish_step(desk.lease, round_.id, step, {**result, "seconds": seconds})
+    return context.store.finish_step(context.lease, round_.id, step, {**result, "seconds": seconds})
 
 
-def _close(desk: Desk, round_: Round) -> Round:
+def _close(context: RoundContext, round_: Round) -> Round:
     """End a round whose steps are all done, with a sentence for people."""
-    verdict = round_.steps.get("judged", {})
+    verdict = round_.steps.get("evaluated", {})
     flip = round_.steps["flipped"]
-    trouble = str(round_.steps.get("scored", {}).get("trouble") or "")
-    parts = [str(verdict.get("reason") or ""), trouble, str(flip["why"])]
+    stand_in = str(round_.steps.get("scored", {}).get("stand_in") or "")
+    parts = [str(verdict.get("reason") or ""), stand_in, str(flip["why"])]
     parts.append(str(round_.steps.get("synced", {}).get("scores_only") or ""))
     chosen = round_.steps["selected"]
     parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"]), *_left_out(round_)]
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
     message = "; ".join(part for part in parts if part)
-    return desk.store.end_round(desk.lease, round_.id, outcome, message)
+    return context.store.end_round(context.lease, round_.id, outcome, message)
 
 
 def _left_out(round_: Round) -> list[str]:
@@ -105,10 +120,10 @@ def _left_out(round_: Round) -> list[str]:
     return said
 
 
-def _fail(desk: Desk, round_: Round, reason: str) -> Round:
+def _fail(context: RoundContext, round_: Round, reason: str) -> Round:
     """End a round that cannot go on."""
     logger.warning("Project %s, round %s failed: %s", round_.project, round_.number, reason)
-    return desk.store.end_round(desk.lease, round_.id, "failed", reason)
+    return context.store.end_round(context.lease, round_.id, "failed", reason)
 
 
 class Reporter:

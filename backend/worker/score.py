@@ -23,9 +23,9 @@ from backend.label_studio.regions import encode_prediction
 from backend.store import predictions
 from backend.store.database import Round
 from backend.worker.common import Report, Result, record
-from backend.worker.context import Desk, read_json, version_name, write_json
-from backend.worker.serving import Serving
-from backend.worker.train import load_snapshot, scoring_model
+from backend.worker.context import RoundContext, read_json, version_name, write_json
+from backend.worker.serving import Serving, scoring_model
+from backend.worker.sync import load_snapshot
 from taudis import scoring
 from taudis.data.pool_reader import save_pool
 from taudis.detector.checkpoint import read_card
@@ -47,34 +47,34 @@ READ_AHEAD = 4  # images that are fetched and decoded while the model works on a
 READ_AHEAD_BYTES = 64_000_000  # limits it for large images: one image of 4,000 x 3,000 px
 
 
-def scored(desk: Desk, round_: Round, report: Report) -> Result:
+def score(context: RoundContext, round_: Round, report: Report) -> Result:
     """Run the model over the unlabelled images; also over the labelled ones for some strategies."""
-    folder = desk.round_dir(round_)
-    _, annotated, config = load_snapshot(desk, round_)
+    folder = context.round_dir(round_)
+    _, annotated, config = load_snapshot(context, round_)
     tasks = {int(task): data for task, data in read_json(folder / "pool.json").items()}
-    serving = scoring_model(desk, round_, config.label_map)
-    wanted = bool(tasks) and STRATEGIES[desk.settings.strategy].labelled_embeddings
+    serving = scoring_model(context, round_, config.label_map)
+    wanted = bool(tasks) and STRATEGIES[context.settings.strategy].labelled_embeddings
     labelled = {int(task["id"]): task["data"] for task in annotated} if wanted else {}
     total = len(tasks) + len(labelled)
 
     def tell(images: int) -> None:
         report({"step": "scored", "done": images, "total": total})
 
-    found = _score_pool(desk, round_, serving, config, tasks, tell)
+    found = _score_pool(context, round_, serving, config, tasks, tell)
     # A killed attempt may have left the file of another model. It goes even if none replaces it.
     (folder / LABELLED_FILE).unlink(missing_ok=True)
     if wanted:
         seen = look_at_labelled(
-            desk, serving.detector, config, labelled, lambda images: tell(len(tasks) + images)
+            context, serving.detector, config, labelled, lambda images: tell(len(tasks) + images)
         )
         names = serving.detector.label_map.names
         save_pool(folder / LABELLED_FILE, seen, label_names=names, model=serving.version)
         found |= {"labelled": len(labelled), "labelled_seen": len(seen)}
-    return {"model": serving.version, "trouble": serving.trouble, **found}
+    return {"model": serving.version, "stand_in": serving.stand_in, **found}
 
 
 def _score_pool(
-    desk: Desk,
+    context: RoundContext,
     round_: Round,
     serving: Serving,
     config: LabelConfig,
@@ -85,7 +85,7 @@ def _score_pool(
 
     `tell` gets the number of images done.
     """
-    thresholds = _thresholds(desk, serving, config)
+    thresholds = _thresholds(context, serving, config)
     unreadable: dict[int, str] = {}
     done = itertools.count(1)
 
@@ -95,32 +95,32 @@ def _score_pool(
 
     # Each image goes to the files at once. Small objects that stay in memory between the large
     # blocks of each image would keep the heap from giving these back.
-    path = predictions.path_of(desk.data, desk.project_id, version_name(round_))
+    path = predictions.path_of(context.data, context.project_id, version_name(round_))
     with predictions.writing(path) as add:
         images, instances = scoring.score_to_file(
-            desk.round_dir(round_) / POOL_FILE,
+            context.round_dir(round_) / POOL_FILE,
             serving.detector,
-            read_images(desk, config, tasks, unreadable),
-            embedding=desk.settings.embedding,
+            read_images(context, config, tasks, unreadable),
+            embedding=context.settings.embedding,
             on_image=keep,
             about=serving.version,
             embedding_dtype="float32",
         )
-    write_json(desk.round_dir(round_) / UNREADABLE_FILE, unreadable)
+    write_json(context.round_dir(round_) / UNREADABLE_FILE, unreadable)
     rows = [of_task(task, why) for task, why in unreadable.items()]
-    left_out = record(desk, round_, "unlabelled", rows).to_json()
+    left_out = record(context, round_, "unlabelled", rows).to_json()
     counts = {"images": images, "instances": instances, "unreadable": len(unreadable)}
     return {**counts, "left_out": left_out}
 
 
-def _thresholds(desk: Desk, serving: Serving, config: LabelConfig) -> FloatArray:
+def _thresholds(context: RoundContext, serving: Serving, config: LabelConfig) -> FloatArray:
     """The scores [K] from which annotators see a detection, by label."""
-    chosen = read_card(desk.model_dir(serving.version)).get(CARD_KEY, {})
-    return thresholds_for(config.label_map, chosen, desk.settings.score_threshold)
+    chosen = read_card(context.model_dir(serving.version)).get(CARD_KEY, {})
+    return thresholds_for(config.label_map, chosen, context.settings.score_threshold)
 
 
 def look_at_labelled(
-    desk: Desk,
+    context: RoundContext,
     detector: Detector,
     config: LabelConfig,
     tasks: Mapping[int, Mapping[str, Any]],
@@ -130,21 +130,21 @@ def look_at_labelled(
 
     Images that cannot be read are left out and logged. `tell` gets the number of images done.
     """
-    embedding, unreadable = desk.settings.embedding, dict[int, str]()
+    embedding, unreadable = context.settings.embedding, dict[int, str]()
     bare = scoring.empty_pool(detector, embedding)
     seen = [bare]
-    images = read_images(desk, config, tasks, unreadable)
+    images = read_images(context, config, tasks, unreadable)
     for part, _ in scoring.score_images(detector, images, embedding=embedding):
         image = {name: getattr(part, name) for name in ("image_ids", "sizes", "image_embeddings")}
         seen.append(replace(bare, **image))  # the instances are many times larger
         tell(len(seen) - 1 + len(unreadable))
     for task, why in unreadable.items():
-        logger.warning("Project %s: labelled task %s left out: %s", desk.project_id, task, why)
+        logger.warning("Project %s: labelled task %s left out: %s", context.project_id, task, why)
     return scoring.join_pools(seen)
 
 
 def read_images(
-    desk: Desk,
+    context: RoundContext,
     config: LabelConfig,
     tasks: Mapping[int, Mapping[str, Any]],
     unreadable: dict[int, str],
@@ -157,7 +157,7 @@ def read_images(
 
     def load(task: int) -> Pixels | str:
         try:
-            return desk.images.load(config.image.address(tasks[task]), task=task)
+            return context.images.load(config.image.address(tasks[task]), task=task)
         except ImageError as error:
             return str(error)
 

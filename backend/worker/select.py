@@ -18,7 +18,7 @@ from backend.store import predictions
 from backend.store.database import Round
 from backend.store.predictions import Place
 from backend.worker.common import Report, Result
-from backend.worker.context import Desk, read_json, state_of, version_name, write_json
+from backend.worker.context import RoundContext, read_json, state_of, version_name, write_json
 from backend.worker.score import LABELLED_FILE, POOL_FILE, UNREADABLE_FILE
 from taudis.data.pool_reader import load_pool
 from taudis.detector.integer_product import fast_integer_product
@@ -31,33 +31,33 @@ from taudis.types import Instances, Pool, Selection, Uncertainty
 logger = logging.getLogger(__name__)
 
 
-def selected(desk: Desk, round_: Round, report: Report) -> Result:
+def select(context: RoundContext, round_: Round, report: Report) -> Result:
     """Rank the whole pool by the query strategy and write the order."""
-    pool, unreadable, strategy = _pool_of(desk, round_)
-    known, missing = labelled_of(desk, round_, strategy, pool)
+    pool, unreadable, strategy = _pool_of(context, round_)
+    known, missing = labelled_of(context, round_, strategy, pool)
     with using_integer_product(fast_integer_product()):  # the worker has loaded PyTorch anyway
         selection = query(
             strategy,
             pool,
-            budget=desk.settings.budget,
+            budget=context.settings.budget,
             labelled=known,
-            params=desk.settings.selection_params,
-            seed=desk.settings.seed,
+            params=context.settings.selection_params,
+            seed=context.settings.seed,
         )
     if missing:
-        logger.warning("Project %s, round %s: %s", desk.project_id, round_.number, missing)
+        logger.warning("Project %s, round %s: %s", context.project_id, round_.number, missing)
         selection = replace(
             selection,
             diagnostics={**selection.diagnostics, "labelled_missing": missing},
             warnings=(*selection.warnings, missing),
         )
     version = version_name(round_)
-    path = predictions.path_of(desk.data, desk.project_id, version)
+    path = predictions.path_of(context.data, context.project_id, version)
     if round_.kind == "first":  # no model has made a file with regions
         with predictions.writing(path):
             pass
     count = predictions.set_order(path, places(selection, pool.image_ids.tolist(), unreadable))
-    write_json(desk.round_dir(round_) / "selection.json", describe(selection, pool))
+    write_json(context.round_dir(round_) / "selection.json", describe(selection, pool))
     return {
         "version": version,
         "tasks": count,
@@ -85,29 +85,31 @@ def places(
         yield Place(task, last, score_of(last, total), f"unreadable image: {unreadable[task]}")
 
 
-def _pool_of(desk: Desk, round_: Round) -> tuple[Pool, dict[int, str], str]:
+def _pool_of(context: RoundContext, round_: Round) -> tuple[Pool, dict[int, str], str]:
     """The scored pool, the unreadable images, and the query strategy.
 
     Before the first model the pool has task ids alone, and the order is random.
     """
-    folder = desk.round_dir(round_)
+    folder = context.round_dir(round_)
     if round_.kind == "first":
         tasks = np.array(sorted(map(int, read_json(folder / "pool.json"))), np.int64)
         return empty_pool(tasks), {}, "random"
     unreadable = {int(task): why for task, why in read_json(folder / UNREADABLE_FILE).items()}
-    return load_pool(folder / POOL_FILE), unreadable, desk.settings.strategy
+    return load_pool(folder / POOL_FILE), unreadable, context.settings.strategy
 
 
-def labelled_of(desk: Desk, round_: Round, strategy: str, pool: Pool) -> tuple[Labelled, str]:
+def labelled_of(
+    context: RoundContext, round_: Round, strategy: str, pool: Pool
+) -> tuple[Labelled, str]:
     """What the strategy knows of the labelled images, and a warning if that is less than it needs.
 
     The warning is '' if nothing is missing.
     """
-    nothing = Labelled(mean_instances=_seed_mean(desk, round_))
+    nothing = Labelled(mean_instances=_seed_mean(context, round_))
     if not STRATEGIES[strategy].labelled_embeddings or not len(pool):
         return nothing, ""
     without = f"{strategy} went without the labelled images"
-    path = desk.round_dir(round_) / LABELLED_FILE
+    path = context.round_dir(round_) / LABELLED_FILE
     if not path.exists():
         why = "this round was scored by an earlier version or under another STRATEGY"
         return nothing, f"{without}: {why}; the next round looks at them"
@@ -124,12 +126,12 @@ def labelled_of(desk: Desk, round_: Round, strategy: str, pool: Pool) -> tuple[L
     return known, why if missing else ""
 
 
-def _seed_mean(desk: Desk, round_: Round) -> float:
+def _seed_mean(context: RoundContext, round_: Round) -> float:
     """Mean instances per image of the seed set, fixed at the first training (Appendix C)."""
-    frozen = state_of(desk.project, "seed_mean_instances")
+    frozen = state_of(context.project, "seed_mean_instances")
     if frozen is None and "trained" in round_.steps:
         frozen = round_.steps["trained"]["mean_instances"]
-        desk.store.update_project(desk.project_id, seed_mean_instances=frozen)
+        context.store.update_project(context.project_id, seed_mean_instances=frozen)
     return float(frozen or 1.0)
 
 

@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass
 
 from backend.store import serving
-from backend.worker.context import Desk
+from backend.store.database import Round
+from backend.worker.context import RoundContext
 from taudis.detector.checkpoint import load_checkpoint, read_card
 from taudis.detector.mask_rcnn import Detector
 from taudis.errors import CheckpointError
@@ -21,35 +22,65 @@ class Serving:
 
     version: str
     detector: Detector
-    trouble: str = ""
+    stand_in: str = ""
 
 
-def load_serving(desk: Desk, label_map: LabelMap) -> Serving:
+def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
     """The serving model, or the newest earlier one that can be read and has the same labels.
 
     Raises:
         CheckpointError: none can; with the file that is wrong with the one that should serve.
     """
-    wanted = serving.serving_model(desk.project)
-    troubles: list[str] = []
-    for version in serving.stand_ins(desk.store, desk.project, wanted):
+    wanted = serving.serving_model(context.project)
+    refused: list[str] = []
+    for version in serving.stand_ins(context.store, context.project, wanted):
         try:
-            detector, _ = load_checkpoint(desk.model_dir(version), label_map=label_map)
+            detector, _ = load_checkpoint(context.model_dir(version), label_map=label_map)
         except CheckpointError as error:
-            logger.warning("Project %s, model %s: %s", desk.project_id, version, error)
-            troubles.append(str(error))
+            logger.warning("Project %s, model %s: %s", context.project_id, version, error)
+            refused.append(str(error))
             continue
-        trouble = f"model {version} stands in for {wanted}: {troubles[0]}" if troubles else ""
-        return Serving(version, detector.fast(), trouble)
-    raise CheckpointError(troubles[0] if troubles else f"Project {desk.project_id} has no model.")
+        stand_in = f"model {version} stands in for {wanted}: {refused[0]}" if refused else ""
+        return Serving(version, detector.fast(), stand_in)
+    raise CheckpointError(refused[0] if refused else f"Project {context.project_id} has no model.")
 
 
-def any_fits(desk: Desk, label_map: LabelMap) -> bool:
+def any_fits(context: RoundContext, label_map: LabelMap) -> bool:
     """Whether `load_serving` would find a model, as far as the cards tell."""
-    for version in serving.stand_ins(desk.store, desk.project, serving.serving_model(desk.project)):
+    for version in serving.stand_ins(
+        context.store, context.project, serving.serving_model(context.project)
+    ):
         try:
-            if tuple(read_card(desk.model_dir(version))["labels"]) == label_map.names:
+            if tuple(read_card(context.model_dir(version))["labels"]) == label_map.names:
                 return True
         except CheckpointError as error:
-            logger.warning("Project %s, model %s: %s", desk.project_id, version, error)
+            logger.warning("Project %s, model %s: %s", context.project_id, version, error)
     return False
+
+
+def scoring_version(context: RoundContext, round_: Round) -> str:
+    """The version whose checkpoint scored the pool or will: the new one, or the serving one.
+
+    What was scored counts: a rollback or a promotion since then belongs to the next round.
+    """
+    scored = round_.steps.get("scored", {})
+    if "model" in scored:
+        return str(scored["model"])
+    verdict = round_.steps.get("evaluated")
+    if verdict is not None and verdict["serve"]:
+        return str(verdict["version"])
+    return serving.serving_model(context.project)
+
+
+def scoring_model(context: RoundContext, round_: Round, label_map: LabelMap) -> Serving:
+    """The detector that scores the pool: a new model itself, the serving one or its stand-in.
+
+    Raises:
+        CheckpointError: the new model is damaged (the order before stays), or no model can serve.
+    """
+    verdict = round_.steps.get("evaluated")
+    if verdict is None or not verdict["serve"]:
+        return load_serving(context, label_map)
+    version = str(verdict["version"])
+    detector, _ = load_checkpoint(context.model_dir(version), label_map=label_map)
+    return Serving(version, detector.fast())

@@ -11,9 +11,9 @@ from typing import Any
 from backend.errors import RoundError, StoreError
 from backend.label_studio.label_config import parse_label_config
 from backend.store import predictions
-from backend.store.database import Bell, Round, RoundKind
+from backend.store.database import Event, Round, RoundKind
 from backend.worker.connection import our_backend
-from backend.worker.context import Desk, read_json, state_of
+from backend.worker.context import RoundContext, read_json, state_of
 from backend.worker.dataset import Snapshot, choose_annotation
 from backend.worker.serving import any_fits
 
@@ -30,84 +30,86 @@ class Call:
     reason: str
 
 
-def may_arm(desk: Desk, *, asked: bool) -> bool:
+def may_connect(context: RoundContext, *, asked: bool) -> bool:
     """Whether a project may be armed: not after `disconnect`, unless it was connected anew."""
-    state = desk.project.state
+    state = context.project.state
     if not state.get("disconnected"):
         return True
     if not asked:
         return False
     try:
-        fresh = bool(our_backend(desk)["id"] != state.get("backend_id"))
+        fresh = bool(our_backend(context)["id"] != state.get("backend_id"))
     except RoundError:
         return False
     if fresh:
-        desk.store.update_project(desk.project_id, disconnected=False)
+        context.store.update_project(context.project_id, disconnected=False)
     return fresh
 
 
-def round_called_for(desk: Desk, rung: list[Bell], *, thorough: bool) -> Call | None:
+def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) -> Call | None:
     """The round that a project needs now, or None.
 
     Start Training always trains; labels train when enough changed since the last training; tasks
     without a place in the order get one by a refresh, or by a first order before any model. The
     last is looked for only when `thorough` (at a poll), as are deleted annotations.
     """
-    if any(bell.kind == "train" for bell in rung):
+    if any(event.kind == "train" for event in pending):
         return Call("train", "Start Training")
-    seen = last_training(desk)
-    changed = changed_tasks(desk, seen, thorough=thorough)
-    if changed != desk.project.state.get("changed"):
-        desk.store.update_project(desk.project_id, changed=changed, labelled_at=time.time())
-    wanted = desk.settings.changes_per_round
-    if changed >= wanted and not _backing_off(desk, "train"):
+    seen = last_training(context)
+    changed = changed_tasks(context, seen, thorough=thorough)
+    if changed != context.project.state.get("changed"):
+        context.store.update_project(context.project_id, changed=changed, labelled_at=time.time())
+    wanted = context.settings.changes_per_round
+    if changed >= wanted and not _backing_off(context, "train"):
         return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
-    state = desk.project.state
+    state = context.project.state
     promoted = bool(state.get("promoted") and state.get("reorder"))
-    return _order_called_for(desk) if thorough or promoted else None
+    return _order_due(context) if thorough or promoted else None
 
 
-def _order_called_for(desk: Desk) -> Call | None:
+def _order_due(context: RoundContext) -> Call | None:
     """A round without training for tasks that have no place, or a project connected anew."""
-    placeless = tasks_without_place(desk)
-    if not placeless and not desk.project.state.get("reorder"):
+    placeless = tasks_without_place(context)
+    if not placeless and not context.project.state.get("reorder"):
         return None
-    promoted = desk.project.state.get("promoted")
+    promoted = context.project.state.get("promoted")
     reason = f"{promoted} was promoted" if promoted else "connected anew"
     if placeless:
         reason = f"{placeless} tasks have no place in the order yet"
     kind: RoundKind = "refresh"
-    if not state_of(desk.project, "model", ""):
+    if not state_of(context.project, "model", ""):
         kind = "first"
-    elif not _model_fits(desk):
-        labelled = bool(desk.studio.export_annotated(desk.project_id))
+    elif not _model_fits(context):
+        labelled = bool(context.studio.export_annotated(context.project_id))
         # While a training of these labels has just failed, new tasks get their places without one.
-        kind = "train" if labelled and not _backing_off(desk, "train") else "first"
+        kind = "train" if labelled and not _backing_off(context, "train") else "first"
         reason = f"{reason}; no model can be read that has the labels of the config"
-    return None if _backing_off(desk, kind) else Call(kind, reason)
+    return None if _backing_off(context, kind) else Call(kind, reason)
 
 
-def _model_fits(desk: Desk) -> bool:
+def _model_fits(context: RoundContext) -> bool:
     """Whether the serving model, or one that can stand in for it, has the config's labels."""
-    config = parse_label_config(str(desk.project.state.get("label_config") or ""))
-    return any_fits(desk, config.label_map)
+    config = parse_label_config(str(context.project.state.get("label_config") or ""))
+    return any_fits(context, config.label_map)
 
 
-def changed_tasks(desk: Desk, last: tuple[Round, Snapshot] | None, *, thorough: bool) -> int:
+def changed_tasks(
+    context: RoundContext, last: tuple[Round, Snapshot] | None, *, thorough: bool
+) -> int:
     """Tasks whose counting annotation is new, edited or gone since the last training's snapshot."""
     if last is None:
-        annotated = desk.studio.export_annotated(desk.project_id)
+        annotated = context.studio.export_annotated(context.project_id)
         return sum(choose_annotation(task) is not None for task in annotated)
     round_, snapshot = last
     seen = {entry.task_id: (entry.annotation_id, entry.updated_at) for entry in snapshot.entries}
     moment = _just_before(round_)
     changed = {
         int(task["id"])
-        for task in desk.studio.tasks_changed_since(desk.project_id, moment)
+        for task in context.studio.tasks_changed_since(context.project_id, moment)
         if fingerprint(task) != seen.get(int(task["id"]))
     }
     if thorough:
-        touched = desk.studio.tasks_touched_since(desk.project_id, moment)
+        touched = context.studio.tasks_touched_since(context.project_id, moment)
         changed |= {
             int(task["id"])
             for task in touched
@@ -131,40 +133,42 @@ def fingerprint(task: dict[str, Any]) -> tuple[int, str] | None:
     return None if chosen is None else (int(chosen["id"]), str(chosen["updated_at"]))
 
 
-def last_training(desk: Desk) -> tuple[Round, Snapshot] | None:
+def last_training(context: RoundContext) -> tuple[Round, Snapshot] | None:
     """The newest training that did not fail and read its labels, with its snapshot."""
-    round_ = desk.store.last_training(desk.project_id)
+    round_ = context.store.last_training(context.project_id)
     if round_ is None:
         return None
-    path = desk.round_dir(round_) / "snapshot.json"
+    path = context.round_dir(round_) / "snapshot.json"
     try:
         return round_, Snapshot.from_json(read_json(path))
     except (OSError, ValueError, KeyError) as error:
-        logger.warning("Project %s: %s cannot be read: %s", desk.project_id, path.name, error)
+        logger.warning("Project %s: %s cannot be read: %s", context.project_id, path.name, error)
         return None
 
 
-def tasks_without_place(desk: Desk) -> int:
+def tasks_without_place(context: RoundContext) -> int:
     """Unlabelled tasks that the current order does not hold: imported or unlabelled since."""
-    last = desk.store.last_step(desk.project_id, "synced")
-    published = desk.store.versions(desk.project_id)
+    last = context.store.last_step(context.project_id, "synced")
+    published = context.store.versions(context.project_id)
     if last is None or not published:
-        return desk.studio.unlabelled(desk.project_id)  # to list 10,000 tasks takes seven seconds
+        return context.studio.unlabelled(
+            context.project_id
+        )  # to list 10,000 tasks takes seven seconds
     # The newest published order, served or held back by a pin, is the one that must be whole.
-    newest = predictions.path_of(desk.data, desk.project_id, published[0].version)
+    newest = predictions.path_of(context.data, context.project_id, published[0].version)
     try:
         placed = predictions.ranks(newest)
     except StoreError as error:
-        logger.warning("Project %s: %s", desk.project_id, error)
+        logger.warning("Project %s: %s", context.project_id, error)
         placed = {}
-    tasks = desk.studio.tasks_touched_since(desk.project_id, _just_before(last[0]))
+    tasks = context.studio.tasks_touched_since(context.project_id, _just_before(last[0]))
     return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 
-def _backing_off(desk: Desk, kind: RoundKind) -> bool:
+def _backing_off(context: RoundContext, kind: RoundKind) -> bool:
     """Whether rounds of a kind failed so lately that the next waits; Start Training never does."""
     failed, ended = 0, 0.0
-    for round_ in desk.store.rounds(desk.project_id, limit=20):
+    for round_ in context.store.rounds(context.project_id, limit=20):
         if round_.kind != kind:
             continue
         if round_.outcome != "failed":

@@ -1,9 +1,12 @@
-"""The worker process: everything slow.
+"""The worker process: it does everything that takes longer than a web request may.
 
-Three threads under one lease. The clerk answers bells, asks Label Studio for news once in a while
-(a webhook may be lost), arms projects, publishes first orders, and opens rounds. The trainer runs
-the open rounds, one at a time, the project that waits longest first. The janitor deletes what is
-old in Label Studio a little at a time, and fills in what one post could not carry.
+Three threads share one lease:
+
+- The scheduler acknowledges events and opens rounds. It also asks Label Studio for changes from
+  time to time, because a webhook may be lost. It connects projects and publishes first orders.
+- The round runner runs the open rounds, one at a time. The project that waits longest comes first.
+- The cleaner deletes old predictions in Label Studio, a few rows at a time. It also fills in
+  pre-annotations that one post could not carry.
 """
 
 from __future__ import annotations
@@ -21,9 +24,9 @@ from backend.errors import BackendError, LeaseLost, StudioNotFound
 from backend.label_studio.listings import shared_sizes
 from backend.process import limit_memory
 from backend.settings import Settings
-from backend.store.database import WORKER_BUSY_MS, Bell, Lease, Project, Round, Store
+from backend.store.database import WORKER_BUSY_MS, Event, Lease, Project, Round, Store
 from backend.worker import connection, prune, publish, triggers
-from backend.worker.context import Desk, origin_seen
+from backend.worker.context import RoundContext, origin_seen
 from backend.worker.round import Heartbeat, run_round
 
 logger = logging.getLogger(__name__)
@@ -83,32 +86,32 @@ class Worker:
                     self.stop.wait(RETRY_SECONDS[0])
                 self.stop.wait(TICK_SECONDS)
 
-        turns = {"trainer": self.train_turn, "janitor": self.janitor_turn}
+        turns = {"round_runner": self.runner_turn, "cleaner": self.cleaner_turn}
         others = [
             threading.Thread(target=loop, args=(turn,), name=name, daemon=True)
             for name, turn in turns.items()
         ]
         for thread in others:
             thread.start()
-        loop(self.clerk_turn)
+        loop(self.scheduler_turn)
         done.set()
         for thread in others:
             thread.join()
 
-    # --- the trainer ------------------------------------------------------------------------
+    # --- the round runner ------------------------------------------------------------------------
 
-    def train_turn(self, lease: Lease) -> None:
+    def runner_turn(self, lease: Lease) -> None:
         """Run the oldest open round whose project is not paused."""
         for round_ in self.store.open_rounds():
-            if round_.kind != "first" and not self._paused("trainer", round_.project):
-                self._run("trainer", lease, round_)
+            if round_.kind != "first" and not self._paused("round_runner", round_.project):
+                self._run("round_runner", lease, round_)
                 return
 
     def _run(self, who: str, lease: Lease, round_: Round) -> None:
         """One round as far as it goes."""
-        desk = Desk(self.settings, self.store, lease, round_.project)
+        context = RoundContext(self.settings, self.store, lease, round_.project)
         with _Patience(self, who, round_.project):
-            ended = run_round(desk, round_)
+            ended = run_round(context, round_)
             logger.info(
                 "Project %s, round %s: %s. %s",
                 ended.project,
@@ -117,107 +120,114 @@ class Worker:
                 ended.message,
             )
 
-    # --- the janitor ------------------------------------------------------------------------
+    # --- the cleaner ------------------------------------------------------------------------
 
-    def janitor_turn(self, lease: Lease) -> None:
+    def cleaner_turn(self, lease: Lease) -> None:
         """For each project in turn: pre-annotations ahead of the queue's head, and a few rows of
         old versions deleted in Label Studio.
         """
         deleted = 0
         for project in self.store.projects():
-            if project.state.get("armed") and not self._paused("janitor", project.id):
-                desk = Desk(self.settings, self.store, lease, project.id)
-                with _Patience(self, "janitor", project.id):
-                    deleted += prune.delete_some_in_studio(desk)
-                    publish.extend_head(desk)
+            if project.state.get("armed") and not self._paused("cleaner", project.id):
+                context = RoundContext(self.settings, self.store, lease, project.id)
+                with _Patience(self, "cleaner", project.id):
+                    deleted += prune.delete_some_in_studio(context)
+                    publish.extend_head(context)
         if not deleted:
             self.stop.wait(min(self.settings.poll_seconds, 30.0))
 
-    # --- the clerk --------------------------------------------------------------------------
+    # --- the scheduler --------------------------------------------------------------------------
 
-    def clerk_turn(self, lease: Lease) -> None:
-        """Answer every bell, ask for news where it is time, publish first orders."""
-        bells: dict[int, list[Bell]] = {}
-        for bell in self.store.bells():
-            bells.setdefault(bell.project, []).append(bell)
+    def scheduler_turn(self, lease: Lease) -> None:
+        """Answer every event, ask for news where it is time, publish first orders."""
+        events: dict[int, list[Event]] = {}
+        for event in self.store.pending_events():
+            events.setdefault(event.project, []).append(event)
         busy = {round_.project: round_ for round_ in self.store.open_rounds()}
-        for project in self._by_waiting(bells):
-            if self._paused("clerk", project.id):
+        for project in self._by_waiting(events):
+            if self._paused("scheduler", project.id):
                 continue
-            rung = bells.get(project.id, [])
+            pending = events.get(project.id, [])
             due = time.monotonic() - self._polled.get(project.id, -1e9) > self.settings.poll_seconds
-            if rung or due:
-                with _Patience(self, "clerk", project.id):
-                    self._look(lease, project, rung, busy.get(project.id), due)
+            if pending or due:
+                with _Patience(self, "scheduler", project.id):
+                    self._look(lease, project, pending, busy.get(project.id), due)
         for round_ in self.store.open_rounds():
-            if round_.kind == "first" and not self._paused("clerk", round_.project):
-                self._run("clerk", lease, round_)
+            if round_.kind == "first" and not self._paused("scheduler", round_.project):
+                self._run("scheduler", lease, round_)
 
-    def _by_waiting(self, bells: dict[int, list[Bell]]) -> list[Project]:
-        """Projects, the one whose oldest bell waits longest first."""
+    def _by_waiting(self, events: dict[int, list[Event]]) -> list[Project]:
+        """Projects, the one whose oldest event waits longest first."""
         never = time.time() + 1.0
         return sorted(
             self.store.projects(),
-            key=lambda p: min((bell.since for bell in bells.get(p.id, [])), default=never),
+            key=lambda p: min((event.since for event in events.get(p.id, [])), default=never),
         )
 
     def _look(
-        self, lease: Lease, project: Project, rung: list[Bell], open_: Round | None, due: bool
+        self, lease: Lease, project: Project, pending: list[Event], open_: Round | None, due: bool
     ) -> None:
-        """One project's bells and news."""
-        desk = Desk(self.settings, self.store, lease, project.id)
-        kinds = {bell.kind for bell in rung}
+        """One project's events and news."""
+        context = RoundContext(self.settings, self.store, lease, project.id)
+        kinds = {event.kind for event in pending}
         if due:
             self._polled[project.id] = time.monotonic()
-        for bell in rung:
-            # A train or changed bell during a round stays news, and calls for one follow-up.
-            if bell.kind in ("setup", "config") or (bell.kind == "changed" and open_ is None):
-                self.store.hear(bell)
+        for event in pending:
+            # A train or changed event during a round stays news, and calls for one follow-up.
+            if event.kind in ("setup", "config") or (event.kind == "changed" and open_ is None):
+                self.store.acknowledge(event)
         if project.state.get("gone") and "setup" not in kinds:
             return
         try:
-            self._serve(desk, project, rung, open_, due)
+            self._serve(context, project, pending, open_, due)
         except StudioNotFound:
-            self._check_gone(desk)
+            self._check_gone(context)
             raise
 
-    def _check_gone(self, desk: Desk) -> None:
+    def _check_gone(self, context: RoundContext) -> None:
         """Stop asking for a project that Label Studio does not show to our user (any more)."""
         try:
-            desk.studio.project(desk.project_id)
+            context.studio.project(context.project_id)
         except StudioNotFound:
             logger.warning(
-                "Project %s is gone or hidden; it waits for a new /setup", desk.project_id
+                "Project %s is gone or hidden; it waits for a new /setup", context.project_id
             )
-            desk.store.update_project(desk.project_id, gone=True)
+            context.store.update_project(context.project_id, gone=True)
 
     def _serve(
-        self, desk: Desk, project: Project, rung: list[Bell], open_: Round | None, due: bool
+        self,
+        context: RoundContext,
+        project: Project,
+        pending: list[Event],
+        open_: Round | None,
+        due: bool,
     ) -> None:
         """What a living project needs."""
-        kinds = {bell.kind for bell in rung}
+        kinds = {event.kind for event in pending}
         if "setup" in kinds or not project.state.get("armed"):
-            if not triggers.may_arm(desk, asked=due or "setup" in kinds):
+            if not triggers.may_connect(context, asked=due or "setup" in kinds):
                 return
-            connection.arm(desk)
-            desk.store.update_project(project.id, gone=False)
+            connection.arm(context)
+            context.store.update_project(project.id, gone=False)
         elif due or "config" in kinds:
-            if connection.was_removed(desk):
-                connection.disarm(desk)
-                desk.store.update_project(project.id, note=connection.REMOVED)
+            if connection.was_removed(context):
+                connection.disarm(context)
+                context.store.update_project(project.id, message=connection.REMOVED)
                 return
-            connection.repair(desk)
+            connection.repair(context)
         if open_ is None:
-            self._open_round(desk, rung, thorough=due)
+            self._open_round(context, pending, thorough=due)
 
-    def _open_round(self, desk: Desk, rung: list[Bell], *, thorough: bool) -> None:
-        """Open a round if one is called for, taking in the bells that called."""
-        call = triggers.round_called_for(desk, rung, thorough=thorough)
+    def _open_round(self, context: RoundContext, pending: list[Event], *, thorough: bool) -> None:
+        """Open a round if one is called for, taking in the events that called."""
+        call = triggers.round_due(context, pending, thorough=thorough)
         if call is None:
             return
-        training = [bell for bell in rung if bell.kind == "train"] if call.kind == "train" else []
+        training = (
+            [event for event in pending if event.kind == "train"] if call.kind == "train" else []
+        )
         round_ = self.store.open_round(
-            desk.lease, desk.project_id, call.kind, call.reason, training
+            context.lease, context.project_id, call.kind, call.reason, training
         )
         logger.info("Project %s: round %s opens: %s", round_.project, round_.number, call.reason)
 
@@ -253,19 +263,19 @@ class _Patience:
             self._tell(f"Unexpected {type(error).__name__}; the log has the details.")
         return True
 
-    def _tell(self, trouble: str) -> None:
+    def _tell(self, reason: str) -> None:
         """What people see on the status page and /ready, until this thread goes on."""
         store = self.worker.store
         known = store.project(self.project)
-        if known is None or self.who == "janitor":
+        if known is None or self.who == "cleaner":
             return
         pages = shared_sizes(self.worker.settings.label_studio_url or origin_seen(known)).notice
         if pages != (known.state.get("pages") or ""):
             store.update_project(self.project, pages=pages)
-        troubles = {**(known.state.get("troubles") or {}), self.who: trouble}
-        if troubles != (known.state.get("troubles") or {self.who: ""}):
-            shown = next((text for text in troubles.values() if text), "")
-            store.update_project(self.project, troubles=troubles, trouble=shown)
+        reasons = {**(known.state.get("waiting_reasons") or {}), self.who: reason}
+        if reasons != (known.state.get("waiting_reasons") or {self.who: ""}):
+            shown = next((text for text in reasons.values() if text), "")
+            store.update_project(self.project, waiting_reasons=reasons, waiting_reason=shown)
 
 
 def run(settings: Settings) -> None:
@@ -288,7 +298,7 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     worker.run()
-    os._exit(0)  # the trainer thread may still be in a step
+    os._exit(0)  # the round runner thread may still be in a step
 
 
 def _limit_threads(threads: int) -> None:

@@ -102,16 +102,16 @@ class LocalLoop:
 
     def turn(self):
         """One turn of the scheduler and of the round runner."""
-        self.worker.clerk_turn(self.lease)
-        self.worker.train_turn(self.lease)
+        self.worker.scheduler_turn(self.lease)
+        self.worker.runner_turn(self.lease)
 
     def schedule(self):
         """One turn of the scheduler: events, polls, first orders, and rounds that it opens."""
-        self.worker.clerk_turn(self.lease)
+        self.worker.scheduler_turn(self.lease)
 
     def clean(self):
         """One turn of the cleaner."""
-        self.worker.janitor_turn(self.lease)
+        self.worker.cleaner_turn(self.lease)
 
     # --- commands ---------------------------------------------------------------------------
 

@@ -93,11 +93,11 @@ def common(version_of_new: str) -> list[Check]:
 def under_our_app() -> list[Check]:
     rows = common("")
     for event in EVENTS:
-        status = {"status": "ignored" if event == "TASKS_CREATED" else "rung"}
+        status = {"status": "ignored" if event == "TASKS_CREATED" else "recorded"}
         rows.append(Check(f"{event}", "POST", "/webhook", event_body(event), 200, status))
     bare = {"action": "ANNOTATION_CREATED"}
     rows.append(Check("ANNOTATION_CREATED without payload, as armed", "POST",
-                    f"/webhook?project={KNOWN}", bare, 200, {"status": "rung"}))  # fmt: skip
+                    f"/webhook?project={KNOWN}", bare, 200, {"status": "recorded"}))  # fmt: skip
     named = {"project": f"{KNOWN}.1700000000"}
     return [
         *rows,
@@ -115,7 +115,7 @@ def under_init_app() -> list[Check]:
     rows = common("")
     for event in EVENTS:
         if event in OF_2X:
-            right = {"result": {"status": "rung"}, "status": "ok"}
+            right = {"result": {"status": "recorded"}, "status": "ok"}
             rows.append(Check(event, "POST", "/webhook", event_body(event), 201, right))
         else:
             right = {"status": "Unknown event"}
@@ -214,7 +214,7 @@ def table(title: str, address: str, rows: list[Check]) -> int:
 def recorded(model_dir: Path, expected: dict[int, dict[str, int]]) -> int:
     """Print what reached the store; 1 where it is not what was asked for."""
     store = Store(model_dir)
-    found = {number: store.rung(number) for number in (KNOWN, NEW)}
+    found = {number: store.event_counts(number) for number in (KNOWN, NEW)}
     names = {project.id for project in store.projects()}
     store.close()
     right = found == expected and names == {KNOWN, NEW}

@@ -28,8 +28,8 @@ MUTATIONS = (
     Mutation(
         "a label that comes during a round stays pending",
         "backend/worker/worker.py",
-        '(bell.kind == "changed" and open_ is None)',
-        '(bell.kind == "changed" or bell.kind == "train")',
+        '(event.kind == "changed" and open_ is None)',
+        '(event.kind == "changed" or event.kind == "train")',
         (f"{WORKER}/test_worker.py",),
     ),
     Mutation(
@@ -49,7 +49,7 @@ MUTATIONS = (
     Mutation(
         "a removed backend disconnects the project",
         "backend/worker/worker.py",
-        "if connection.was_removed(desk):",
+        "if connection.was_removed(context):",
         "if False:",
         (f"{WORKER}/test_connection.py",),
     ),
@@ -105,7 +105,7 @@ MUTATIONS = (
     Mutation(
         "a backend that was not added anew stays disconnected",
         "backend/worker/triggers.py",
-        'our_backend(desk)["id"] != state.get("backend_id")',
+        'our_backend(context)["id"] != state.get("backend_id")',
         "True",
         (f"{WORKER}/test_connection.py",),
     ),
@@ -162,8 +162,8 @@ MUTATIONS = (
     Mutation(
         "what a rollback would serve is kept",
         "backend/worker/prune.py",
-        "keep = {*newest[: desk.settings.keep_versions], *before}",
-        "keep = {*newest[: desk.settings.keep_versions]}",
+        "keep = {*newest[: context.settings.keep_versions], *before}",
+        "keep = {*newest[: context.settings.keep_versions]}",
         (f"{WORKER}/test_prune.py",),
     ),
     Mutation(
@@ -197,7 +197,7 @@ MUTATIONS = (
     Mutation(
         "what stood in Label Studio before is remembered once",
         "backend/worker/connection.py",
-        '    if desk.project.state.get("before"):\n        return\n',
+        '    if context.project.state.get("before"):\n        return\n',
         "",
         (f"{WORKER}/test_connection.py",),
     ),

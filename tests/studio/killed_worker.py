@@ -28,10 +28,10 @@ def around_step(step, moment):
     """Die when a step begins, or when it has done everything but write its row."""
     real = rounds.STEP_FUNCTIONS[step]
 
-    def doomed(desk, round_, report):
+    def doomed(context, round_, report):
         if moment == "before":
             die()
-        real(desk, round_, report)
+        real(context, round_, report)
         die()
 
     rounds.STEP_FUNCTIONS = {**rounds.STEP_FUNCTIONS, step: doomed}

@@ -63,7 +63,11 @@ def quiet(work, for_seconds=5.0):
     """Whether no round runs or waits, now and a moment later."""
     limit = time.monotonic() + for_seconds
     while time.monotonic() < limit:
-        waiting = [bell for bell in work.loop.store.bells() if bell.kind in ("train", "changed")]
+        waiting = [
+            event
+            for event in work.loop.store.pending_events()
+            if event.kind in ("train", "changed")
+        ]
         if waiting or work.loop.store.open_rounds():
             return False
         time.sleep(0.2)
@@ -82,7 +86,7 @@ def test_two_clicks_and_a_burst_of_webhooks(work):
     with loop.frozen_worker():
         made = work.label_some(LABELS)
         # Label Studio itself rang for each of them, through the webhook that arming left.
-        assert loop.store.rung(work.id)["changed"] >= LABELS
+        assert loop.store.event_counts(work.id)["changed"] >= LABELS
     seconds = burst(work)
     wait_for(lambda: quiet(work), "the end of all rounds", pause=0.5)
 
@@ -109,4 +113,4 @@ def test_the_webhook_answers_while_a_round_trains(work):
     figures("while a round ran", seconds)
     assert max(seconds) < 1.0  # Label Studio gives up after a second
     assert wait_for(lambda: quiet(work), "quiet", pause=0.5)
-    assert work.rounds()[0].number == number  # nothing had changed: the bells called for nothing
+    assert work.rounds()[0].number == number  # nothing had changed: the events called for nothing

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.studio, pytest.mark.slow]
 IN_STEPS = (
     ("synced", "after"),
     ("trained", "middle"),
-    ("judged", "after"),
+    ("evaluated", "after"),
     ("scored", "middle"),
     ("selected", "after"),
     ("published", "sent"),
@@ -116,7 +116,7 @@ def test_killed_in_each_step_and_no_annotation_lost(work, doom):
 
     known = {row.version for row in work.loop.store.versions(work.id)}
     assert len(known) <= 2
-    work.loop.workers.start()  # its janitor deletes little by little what nobody is served
+    work.loop.workers.start()  # its cleaner deletes little by little what nobody is served
 
     def in_studio():
         return {v for v, rows in work.client.model_versions(work.id).items() if rows}

@@ -84,8 +84,8 @@ def test_the_table_and_the_card_say_what_a_version_is(work):
     card = json.loads(cli(work, "versions", work.second))
     round_ = work.rounds()[0]
     assert card["snapshot"]["train"] == 4 and card["snapshot"]["validation"] == 2
-    assert card["parent"] == work.first and card["judged"]["compared_with"] == work.first
-    assert card["metrics"] == round_.steps["judged"]["metrics"]
+    assert card["parent"] == work.first and card["evaluated"]["compared_with"] == work.first
+    assert card["metrics"] == round_.steps["evaluated"]["metrics"]
     assert card["recipe"]["steps"] == 4 and card["recipe"]["model"] == card["model"]
     assert {"code_version", "torch_version", "seed", "initial_weights", "trained_at"} <= set(card)
     whole = json.loads(weights(work, work.second).with_name("card.json").read_text())
@@ -95,7 +95,7 @@ def test_the_table_and_the_card_say_what_a_version_is(work):
 
 def test_two_versions_are_compared_on_the_same_images(work):
     printed = cli(work, "compare", work.first, work.second)
-    judged = work.rounds()[0].steps["judged"]
+    judged = work.rounds()[0].steps["evaluated"]
     for metrics in (judged["metrics"], judged["before"]):
         assert f"{metrics['map50']:.3f}" in printed and f"{metrics['map']:.3f}" in printed
     assert "2 validation images" in printed
@@ -118,7 +118,7 @@ def test_export_for_others(work, tmp_path):
         out.joinpath("weights.safetensors").read_bytes() == weights(work, work.second).read_bytes()
     )
     map50 = coco_map50(out)
-    wanted = work.rounds()[0].steps["judged"]["metrics"]["map50"]
+    wanted = work.rounds()[0].steps["evaluated"]["metrics"]["map50"]
     print(f"mAP50 of the exported files {map50:.6f}, of the round {wanted:.6f}")
     assert math.isclose(map50, wanted, abs_tol=1e-9)
 

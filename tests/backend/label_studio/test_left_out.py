@@ -14,7 +14,7 @@ from backend.web.metrics import Metrics
 from backend.web.predict import Services
 from backend.web.status import _counted, _left_out, _quality, _view
 from backend.worker.common import record
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 from backend.worker.train import _check_usable
 from taudis.data.statistics import LabelStatistics
 
@@ -28,20 +28,20 @@ ROWS = [
 
 
 @pytest.fixture()
-def desk(tmp_path):
+def context(tmp_path):
     settings = Settings(model_dir=tmp_path)
     store = Store(tmp_path)
     lease = store.acquire()
     store.update_project(3, title="Three")
-    yield Desk(settings, store, lease, 3)
+    yield RoundContext(settings, store, lease, 3)
     store.close()
 
 
 @pytest.fixture()
-def round_(desk):
-    made = desk.store.open_round(desk.lease, 3, "train", "Start Training", [])
+def round_(context):
+    made = context.store.open_round(context.lease, 3, "train", "Start Training", [])
     counts = {"labelled": 8, "train": 5, "validation": 3, "pool": 20}
-    return desk.store.finish_step(desk.lease, made.id, "synced", counts)
+    return context.store.finish_step(context.lease, made.id, "synced", counts)
 
 
 def test_a_summary_counts_tasks_and_kinds_the_costly_first():
@@ -100,24 +100,24 @@ def test_nothing_left_out_says_nothing():
     assert not found and found.in_words() == "" and found.counted() == ""
 
 
-def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(desk, round_):
-    record(desk, round_, "labels", ROWS[::-1], train=3, validation=1)
-    record(desk, round_, "unlabelled", [of_task(11, "/data/11: gone")])
-    record(desk, round_, "unlabelled", [of_task(12, "/data/12: gone")])  # the step was repeated
-    written = json.loads((desk.round_dir(round_) / FILE).read_text())
+def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, round_):
+    record(context, round_, "labels", ROWS[::-1], train=3, validation=1)
+    record(context, round_, "unlabelled", [of_task(11, "/data/11: gone")])
+    record(context, round_, "unlabelled", [of_task(12, "/data/12: gone")])  # the step was repeated
+    written = json.loads((context.round_dir(round_) / FILE).read_text())
     assert [row["task"] for row in written["labels"]] == [4, 4, 7, 7, 9]
     assert [row["task"] for row in written["unlabelled"]] == [12]
 
-    state = desk.project.state
+    state = context.project.state
     assert latest_summary(state, "labels").tasks == 2 and latest_summary({}, "labels") is None
-    assert _counted([desk.store.round(round_.id)], state) == (
+    assert _counted([context.store.round(round_.id)], state) == (
         "8 labelled (3 to train on, 1 to judge by, 2 left out), 20 unlabelled"
     )
     labels, unlabelled = _left_out(state)
     assert "Labelled tasks left out: 2" in labels["counts"] and labels["more"] == 0
     assert unlabelled["first"] == ("Task 12: /data/12: gone",)
 
-    figures = Metrics(desk.store).render().decode()
+    figures = Metrics(context.store).render().decode()
     for line in (
         'taudis_left_out{kind="unreadable_shape",part="labels",project="3"} 2.0',
         'taudis_left_out{kind="unreadable_image",part="unlabelled",project="3"} 1.0',
@@ -126,35 +126,43 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(desk, roun
     ):
         assert line in figures
 
-    for finding, words in ((_labels(desk), "Region r3"), (_images(desk), "Task 12")):
+    for finding, words in ((_labels(context), "Region r3"), (_images(context), "Task 12")):
         assert not finding.well and words in finding.found and finding.remedy
 
 
-def test_before_the_first_training_and_where_all_was_used(desk, round_):
-    rounds = [desk.store.round(round_.id)]
-    assert _counted(rounds, desk.project.state) == "8 labelled, 20 unlabelled"
-    assert _images(desk).found.startswith("no round has looked at them yet")
-    assert _labels(desk).well and _images(desk).well and _left_out(desk.project.state) == []
-    record(desk, round_, "labels", [], train=5, validation=3)
-    assert _labels(desk).well and "5 to train on, 3 to judge by, 0 left out" in _labels(desk).found
-    record(desk, round_, "labels", ROWS[:1], train=5, validation=3)  # used, by its first label
-    assert _labels(desk).well and "with several labels, of which one is used" in _labels(desk).found
-    desk.store.end_round(desk.lease, round_.id, "served", "")
-    later = desk.store.open_round(desk.lease, 3, "refresh", "new tasks", [])
+def test_before_the_first_training_and_where_all_was_used(context, round_):
+    rounds = [context.store.round(round_.id)]
+    assert _counted(rounds, context.project.state) == "8 labelled, 20 unlabelled"
+    assert _images(context).found.startswith("no round has read them yet")
+    assert (
+        _labels(context).well and _images(context).well and _left_out(context.project.state) == []
+    )
+    record(context, round_, "labels", [], train=5, validation=3)
+    assert (
+        _labels(context).well
+        and "5 to train on, 3 to judge by, 0 left out" in _labels(context).found
+    )
+    record(context, round_, "labels", ROWS[:1], train=5, validation=3)  # used, by its first label
+    assert (
+        _labels(context).well
+        and "with several labels, of which one is used" in _labels(context).found
+    )
+    context.store.end_round(context.lease, round_.id, "served", "")
+    later = context.store.open_round(context.lease, 3, "refresh", "new tasks", [])
     counts = {"labelled": 9, "pool": 22, "skipped": 2, "superseded": 1}
-    later = desk.store.finish_step(desk.lease, later.id, "synced", counts)
-    assert _counted([later, *rounds], desk.project.state) == (
+    later = context.store.finish_step(context.lease, later.id, "synced", counts)
+    assert _counted([later, *rounds], context.project.state) == (
         "9 labelled (in round 1 5 to train on, 3 to judge by, 0 left out), 22 unlabelled, "
         "2 skipped, annotations not used, their task has a newer one: 1"
     )
 
 
-def test_listings_that_had_to_shrink_are_told(desk):
-    assert _pages(desk).well
+def test_listings_that_had_to_shrink_are_told(context):
+    assert _pages(context).well
     said = "Label Studio could not answer a page of 500 tasks (it answered 500), so 250 are read"
-    desk.store.update_project(3, pages=said)
-    assert not _pages(desk).well and said in _pages(desk).found and _pages(desk).remedy
-    assert said in _view(Services.create(desk.settings, desk.store), desk.project)["notes"]
+    context.store.update_project(3, pages=said)
+    assert not _pages(context).well and said in _pages(context).found and _pages(context).remedy
+    assert said in _view(Services.create(context.settings, context.store), context.project)["notes"]
 
 
 def test_why_a_model_has_no_figure_is_told_as_it_is():

@@ -13,7 +13,7 @@ from backend.label_studio.client import Studio
 from backend.label_studio.listings import PAGE, SMALLEST_PAGE, PageSizes
 from backend.settings import load_settings
 from backend.store.database import Lease, Store
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 from backend.worker.worker import Worker, _Patience
 from tests.backend.label_studio.json_server import LEGACY, JsonServer, send
 
@@ -123,12 +123,14 @@ def test_sizes_are_shared_between_the_clients_of_one_label_studio(tmp_path):
         model_dir=tmp_path, label_studio_url="http://127.0.0.1:9", label_studio_api_key=LEGACY
     )
     store = Store(tmp_path)
-    desks = [Desk(settings, store, Lease("test", 1), project) for project in (1, 2)]
-    assert desks[0].studio.pages is desks[1].studio.pages
+    contexts = [RoundContext(settings, store, Lease("test", 1), project) for project in (1, 2)]
+    assert contexts[0].studio.pages is contexts[1].studio.pages
     other = load_settings(
         model_dir=tmp_path, label_studio_url="http://127.0.0.1:8", label_studio_api_key=LEGACY
     )
-    assert Desk(other, store, Lease("test", 1), 1).studio.pages is not desks[0].studio.pages
+    assert (
+        RoundContext(other, store, Lease("test", 1), 1).studio.pages is not contexts[0].studio.pages
+    )
 
 
 def test_a_shrunk_page_is_told_in_the_project_until_it_is_forgotten(tmp_path, monkeypatch):
@@ -138,12 +140,12 @@ def test_a_shrunk_page_is_told_in_the_project_until_it_is_forgotten(tmp_path, mo
     worker.store.update_project(1, title="One")
     sizes = listings.shared_sizes(url)
     sizes.shrink("tasks", 500, "it answered 500")
-    with _Patience(worker, "clerk", 1):
+    with _Patience(worker, "scheduler", 1):
         pass
     assert "250 are read at a time" in worker.store.project(1).state["pages"]
     monkeypatch.setattr(listings, "FORGET_SECONDS", 0.0)
     assert sizes.size("tasks") == 500  # the full page is tried again
-    with _Patience(worker, "clerk", 1):
+    with _Patience(worker, "scheduler", 1):
         pass
     assert worker.store.project(1).state["pages"] == ""
 

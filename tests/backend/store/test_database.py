@@ -1,4 +1,4 @@
-"""The shared store: bells, lease, rounds, versions, under threads, processes and damage."""
+"""The shared store: events, lease, rounds, versions, under threads, processes and damage."""
 
 import multiprocessing
 import sqlite3
@@ -39,35 +39,37 @@ def at_once(work, threads=THREADS):
     return found
 
 
-# --- bells ----------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 
-def test_bells_coalesce_and_none_is_lost(store):
-    at_once(lambda i: [store.ring(1 + i % 2, "changed") for _ in range(20)])
-    bells = store.bells()
-    assert [(b.project, b.pending, b.rung) for b in sorted(bells, key=lambda b: b.project)] == [
+def test_events_coalesce_and_none_is_lost(store):
+    at_once(lambda i: [store.record_event(1 + i % 2, "changed") for _ in range(20)])
+    events = store.pending_events()
+    assert [
+        (b.project, b.pending, b.recorded) for b in sorted(events, key=lambda b: b.project)
+    ] == [
         (1, 80, 80),
         (2, 80, 80),
     ]
 
 
-def test_what_rings_while_a_bell_is_taken_in_stays_news(store):
-    store.ring(1, "changed")
-    bell = store.bells()[0]
-    store.ring(1, "changed")
-    store.hear(bell)
-    assert [b.pending for b in store.bells()] == [1]
-    store.hear(store.bells()[0])
-    store.hear(bell)  # an old reading changes nothing
-    assert store.bells() == []
-    assert store.rung(1) == {"changed": 2}
+def test_events_that_arrive_during_an_acknowledgement_stay_pending(store):
+    store.record_event(1, "changed")
+    event = store.pending_events()[0]
+    store.record_event(1, "changed")
+    store.acknowledge(event)
+    assert [b.pending for b in store.pending_events()] == [1]
+    store.acknowledge(store.pending_events()[0])
+    store.acknowledge(event)  # an old reading changes nothing
+    assert store.pending_events() == []
+    assert store.event_counts(1) == {"changed": 2}
 
 
 def test_the_longest_waiting_comes_first_and_kinds_are_apart(store):
     for project, kind in ((2, "train"), (1, "changed"), (2, "changed"), (2, "train")):
-        store.ring(project, kind)
+        store.record_event(project, kind)
         time.sleep(0.002)
-    assert [(b.project, b.kind) for b in store.bells()] == [
+    assert [(b.project, b.kind) for b in store.pending_events()] == [
         (2, "train"), (1, "changed"), (2, "changed"),
     ]  # fmt: skip
 
@@ -75,12 +77,12 @@ def test_the_longest_waiting_comes_first_and_kinds_are_apart(store):
 def _ring_many(folder, count):
     store = Store(folder)
     for _ in range(count):
-        store.ring(1, "changed")
+        store.record_event(1, "changed")
     store.close()
 
 
 @pytest.mark.slow
-def test_bells_of_several_processes(store):
+def test_events_of_several_processes(store):
     context = multiprocessing.get_context("spawn")
     pool = [context.Process(target=_ring_many, args=(store.data_dir, 50)) for _ in range(2)]
     for process in pool:
@@ -88,7 +90,7 @@ def test_bells_of_several_processes(store):
     _ring_many(store.data_dir, 50)
     for process in pool:
         process.join()
-    assert store.rung(1) == {"changed": 150}
+    assert store.event_counts(1) == {"changed": 150}
 
 
 # --- projects -------------------------------------------------------------------------------------
@@ -176,20 +178,20 @@ def test_one_open_round_a_project_whoever_asks(store):
     assert store.open_round(lease, 7, "refresh", "next", []).number == opened[0].number + 1
 
 
-def test_a_refused_round_takes_no_bell_in(store):
+def test_a_refused_round_acknowledges_no_event(store):
     lease = store.acquire()
     store.open_round(lease, 7, "train", "first", [])
-    store.ring(7, "changed")
+    store.record_event(7, "changed")
     with pytest.raises(StoreError):
-        store.open_round(lease, 7, "train", "second", store.bells())
-    assert [b.pending for b in store.bells()] == [1]
+        store.open_round(lease, 7, "train", "second", store.pending_events())
+    assert [b.pending for b in store.pending_events()] == [1]
 
 
 def test_steps_are_idempotent_and_in_order(store):
     lease = store.acquire()
-    store.ring(7, "train")
-    round_ = store.open_round(lease, 7, "train", "Start Training", store.bells())
-    assert store.bells() == []
+    store.record_event(7, "train")
+    round_ = store.open_round(lease, 7, "train", "Start Training", store.pending_events())
+    assert store.pending_events() == []
     for step in STEPS["train"]:
         assert store.round(round_.id).next_step == step
         store.finish_step(lease, round_.id, step, {"n": 1})
@@ -231,9 +233,9 @@ def test_versions(store):
 
 
 def test_what_was_written_is_there_when_opened_again(store):
-    store.ring(7, "changed")
+    store.record_event(7, "changed")
     again = Store(store.data_dir)
-    assert again.rung(7) == {"changed": 1}
+    assert again.event_counts(7) == {"changed": 1}
     again.close()
 
 

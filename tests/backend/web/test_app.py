@@ -59,7 +59,7 @@ def test_ready_names_the_missing_worker_and_a_project_that_waits(client, store):
     assert "No worker runs" in answer.json["reasons"][0]
     store.acquire()
     assert client.get("/ready").json == {"ready": True, "reasons": []}
-    store.update_project(7, trouble="Label Studio does not answer at studio.example")
+    store.update_project(7, waiting_reason="Label Studio does not answer at studio.example")
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert answer.json["reasons"] == ["Project 7: Label Studio does not answer at studio.example"]
@@ -77,14 +77,14 @@ def test_ready_says_that_the_store_cannot_be_written(client, store, monkeypatch)
     assert "cannot be written" in answer.json["reasons"][0]
 
 
-def test_metrics_count_requests_rounds_and_bells(client, settings, store):
+def test_metrics_count_requests_rounds_and_events(client, settings, store):
     client.post("/setup", json=setup_body())
     publish(settings, store)
     client.post("/predict", json={"project": 7, "tasks": [{"id": 1}, {"id": 9}]})
     client.post("/webhook?project=7", json={"action": "ANNOTATION_CREATED"})
     text = client.get("/metrics").text
     assert 'taudis_rounds{outcome="served",project="7"} 1.0' in text
-    assert 'taudis_bells_pending{kind="changed",project="7"} 1.0' in text
+    assert 'taudis_events_pending{kind="changed",project="7"} 1.0' in text
     assert 'taudis_predictions_total{source="stored"} 1.0' in text
     assert 'taudis_predictions_total{source="empty"} 1.0' in text
     assert 'taudis_request_seconds_count{route="/predict",status="2xx"} 1.0' in text
@@ -99,8 +99,8 @@ def test_page_shows_a_project_and_escapes_what_came_from_outside(client, setting
     publish(settings, store)
     lease = store.acquire()
     store.update_project(
-        7, title="<script>alert(1)</script>", note="Give LABEL_STUDIO_API_KEY",
-        drift="sampling off", changed=5, model="m2", origin=STUDIO,
+        7, title="<script>alert(1)</script>", message="Give LABEL_STUDIO_API_KEY",
+        changed_by_person="sampling off", changed=5, model="m2", origin=STUDIO,
         left_out={"labels": {**SUMMARY.to_json(), "round": 3}},
     )  # fmt: skip
     for number, value in enumerate((0.31, 0.52), 2):

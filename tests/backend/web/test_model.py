@@ -196,11 +196,13 @@ def test_the_way_2x_makes_and_calls_it(model_2x, services):
     model = model_2x(project_id="7", label_config="<View/>")
     assert model.project_id == "7" and model.label_config == "<View/>"
     assert len(model.predict([{"id": 1}], context={"result": []}, login="x", password="y")) == 1
-    assert model.fit("ANNOTATION_CREATED", {"project": {"id": 7}}, extra=1) == {"status": "rung"}
-    assert model.process_event("START_TRAINING", {"project": {"id": 7}}, "job", {}) == {
-        "status": "rung"
+    assert model.fit("ANNOTATION_CREATED", {"project": {"id": 7}}, extra=1) == {
+        "status": "recorded"
     }
-    assert services.store.rung(7) == {"changed": 1, "train": 1}
+    assert model.process_event("START_TRAINING", {"project": {"id": 7}}, "job", {}) == {
+        "status": "recorded"
+    }
+    assert services.store.event_counts(7) == {"changed": 1, "train": 1}
 
 
 def test_2x_finds_version_and_config_in_the_store_not_in_its_cache(model_2x, services):
@@ -236,7 +238,7 @@ def test_setup_of_2x_records_a_project_where_label_studio_is_configured(
     assert (found is not None) is known and len(services.store.projects()) == known
     if found is not None:
         assert found.state["label_config"] == CONFIG
-        assert services.store.rung(11) == {"setup": 1}
+        assert services.store.event_counts(11) == {"setup": 1}
         monkeypatch.setattr("backend.web.model.MAX_PROJECTS", 1)
         Model2x.bound_to(services)(project_id="12")
         assert services.store.project(12) is None
@@ -258,12 +260,12 @@ def test_the_way_109_makes_and_calls_it(services):
     assert [r["result"] for r in results] == [[], []]
     data = {"project": {"id": 7}}
     assert model.fit((), event="PROJECT_UPDATED", data=data, job_id="j", workdir="w") == {
-        "status": "rung"
+        "status": "recorded"
     }
     assert model.process_event("ANNOTATION_UPDATED", data, "j", {"workdir": "w"}) == {
-        "status": "rung"
+        "status": "recorded"
     }
-    assert services.store.rung(7) == {"config": 1, "changed": 1}
+    assert services.store.event_counts(7) == {"config": 1, "changed": 1}
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ def test_the_way_109_makes_and_calls_it(services):
 )  # fmt: skip
 def test_events_that_ring_for_nobody(model_class, services, event, data, status):
     assert model_class().fit(event, data)["status"] == status
-    assert services.store.bells() == []
+    assert services.store.pending_events() == []
 
 
 def test_bound_classes_do_not_share_services(services, tmp_path):

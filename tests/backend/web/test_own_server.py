@@ -112,5 +112,5 @@ def test_setup_predictions_and_events(served):
         answer = requests.post(address + "/webhook", json=event, timeout=60)
         assert answer.status_code == 201
         # 1.0.9 handles an event in a process of its own, under the number that it answered.
-        assert written(own / answer.json()["job_id"] / "job_result.json") == {"status": "rung"}
-        assert store.rung(7)[kind] == 1
+        assert written(own / answer.json()["job_id"] / "job_result.json") == {"status": "recorded"}
+        assert store.event_counts(7)[kind] == 1

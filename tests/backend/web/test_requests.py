@@ -62,7 +62,7 @@ def test_malformed_requests_get_a_4xx_with_a_reason(client, settings, store, cap
         assert "Traceback" not in answer.text
         assert 'File "' not in answer.text
     assert store.projects() == []
-    assert store.bells() == []
+    assert store.pending_events() == []
     assert set(settings.model_dir.rglob("*")) == publish_before
     assert not [record for record in caplog.records if record.exc_info]
 

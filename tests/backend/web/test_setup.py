@@ -23,11 +23,11 @@ def test_setup_takes_in_the_project_and_rings_until_it_is_armed(client, store, s
     assert project.state["label_config"] == CONFIG
     assert project.state["backend_urls"] == ["http://localhost"]
     assert token_for(settings, 7) == CANARY
-    assert store.rung(7) == {"setup": 3}
+    assert store.event_counts(7) == {"setup": 3}
     store.update_project(7, armed={"webhook": 1}, serving="taudis-0001-a")
     for _ in range(3):
         assert client.post("/setup", json=setup_body()).json == {"model_version": "taudis-0001-a"}
-    assert store.rung(7) == {"setup": 3}
+    assert store.event_counts(7) == {"setup": 3}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_setup_rings_again_when_something_changed(client, store, change):
     client.post("/setup", json=setup_body())
     store.update_project(7, armed={"webhook": 1})
     client.post("/setup", json=setup_body(**change))
-    assert store.rung(7) == {"setup": 2}
+    assert store.event_counts(7) == {"setup": 2}
 
 
 def test_the_token_lies_in_secrets_alone(client, store, settings, caplog):
@@ -111,7 +111,7 @@ def test_without_a_configured_address_the_first_one_counts(tmp_path):
     answer = client.post("/setup", json=other)
     assert answer.status_code == 409
     assert "LABEL_STUDIO_URL" in answer.json["error"]
-    assert store.project(7).state["note"] == answer.json["error"]
+    assert store.project(7).state["message"] == answer.json["error"]
     assert store.project(7).state["candidate_origin"] == "http://one.example"
     assert token_for(settings, 7) == CANARY
     store.update_project(7, origin="http://three.example")  # what the worker confirmed counts
@@ -139,12 +139,12 @@ def test_a_public_name_of_the_configured_label_studio_is_accepted(tmp_path):
     app.extensions["taudis"].store.close()
 
 
-def test_a_disconnected_project_is_not_rung_by_setup(client, store):
+def test_setup_records_no_event_for_a_disconnected_project(client, store):
     store.update_project(
         7, disconnected=True, label_config=CONFIG, backend_urls=["http://localhost"]
     )
     assert client.post("/setup", json=setup_body()).status_code == 200  # the token is new
-    for bell in store.bells():
-        store.hear(bell)
+    for event in store.pending_events():
+        store.acknowledge(event)
     assert client.post("/setup", json=setup_body()).status_code == 200
-    assert store.bells() == []
+    assert store.pending_events() == []

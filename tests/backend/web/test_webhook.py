@@ -25,22 +25,22 @@ def test_events_ring(client, store, action, kind, where):
     address = "/webhook?project=7" if where == "query" else "/webhook"
     body = {"action": action} | ({} if project is None else {"project": project})
     answer = client.post(address, json=body)
-    assert (answer.status_code, answer.json) == (200, {"status": "rung"})
-    assert store.rung(7) == {kind: 1}
+    assert (answer.status_code, answer.json) == (200, {"status": "recorded"})
+    assert store.event_counts(7) == {kind: 1}
 
 
 def test_other_events_are_ignored(client, store):
     store.update_project(7)
     answer = client.post("/webhook?project=7", json={"action": "TASKS_CREATED"})
     assert (answer.status_code, answer.json) == (200, {"status": "ignored"})
-    assert store.bells() == []
+    assert store.pending_events() == []
 
 
 def test_an_unknown_project_costs_one_log_line_and_no_row(client, store, caplog):
     caplog.set_level(logging.INFO)
     answer = client.post("/webhook?project=99", json={"action": "ANNOTATION_CREATED"})
     assert (answer.status_code, answer.json) == (200, {"status": "unknown project"})
-    assert store.bells() == []
+    assert store.pending_events() == []
     assert len([record for record in caplog.records if "99" in record.message]) == 1
 
 
@@ -78,4 +78,4 @@ def test_bursts_from_many_threads_are_all_recorded(app, store):
     for thread in threads:
         thread.join()
     assert answers.count(200) == 200
-    assert store.rung(7) == {"changed": 200}
+    assert store.event_counts(7) == {"changed": 200}

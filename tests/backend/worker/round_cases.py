@@ -30,10 +30,10 @@ class Images:
         return picture(task, width=64 + 8 * (task % 3))[0]
 
 
-def open_round(desk, *, pool=POOL, labelled=LABELLED, kind="refresh"):
+def open_round(context, *, pool=POOL, labelled=LABELLED, kind="refresh"):
     """A round with what `synced` leaves."""
-    round_ = desk.store.open_round(desk.lease, 7, kind, "test", [])
-    folder = desk.round_dir(round_)
+    round_ = context.store.open_round(context.lease, 7, kind, "test", [])
+    folder = context.round_dir(round_)
     annotated = [
         {"id": n, "data": {"image": f"/{n}"}, "annotations": [{"id": n, "result": []}]}
         for n in labelled
@@ -43,18 +43,18 @@ def open_round(desk, *, pool=POOL, labelled=LABELLED, kind="refresh"):
     write_json(folder / "pool.json", {str(n): {"image": f"/{n}"} for n in pool})
     snapshot = take_snapshot(7, annotated, parse_label_config(CONFIG), 0.2)
     write_json(folder / "snapshot.json", snapshot.to_json())
-    return desk.store.finish_step(desk.lease, round_.id, "synced", {})
+    return context.store.finish_step(context.lease, round_.id, "synced", {})
 
 
-def run(desk, round_, *names, report=lambda progress: None):
+def run(context, round_, *names, report=lambda progress: None):
     """The round after the named steps."""
     for name in names:
-        result = rounds.STEP_FUNCTIONS[name](desk, round_, report)
-        round_ = desk.store.finish_step(desk.lease, round_.id, name, result)
+        result = rounds.STEP_FUNCTIONS[name](context, round_, report)
+        round_ = context.store.finish_step(context.lease, round_.id, name, result)
     return round_
 
 
-def order(desk, round_):
+def order(context, round_):
     """The published order: task ids, first-ranked first."""
-    path = predictions.path_of(desk.data, 7, version_name(round_))
+    path = predictions.path_of(context.data, 7, version_name(round_))
     return [place.task for place in predictions.order(path)]

@@ -13,7 +13,7 @@ from backend.store import predictions
 from backend.store.database import Store
 from backend.store.predictions import Place
 from backend.worker import publish
-from backend.worker.context import Desk, version_name
+from backend.worker.context import RoundContext, version_name
 from tests.backend.store import prediction_cases
 
 TASKS = (5, 2, 9, 4, 7)  # best first
@@ -54,29 +54,29 @@ class LabelStudio:
 
 
 @pytest.fixture
-def desk(tmp_path):
+def context(tmp_path):
     store = Store(tmp_path)
     lease = store.acquire()
     store.update_project(7, armed=True)
-    made = Desk(Settings(model_dir=tmp_path), store, lease, 7)
+    made = RoundContext(Settings(model_dir=tmp_path), store, lease, 7)
     made.__dict__["studio"] = LabelStudio(TASKS)  # in place of the cached property
     yield made
     store.close()
 
 
-def selected(desk, regions=REGIONS):
+def selected(context, regions=REGIONS):
     """A round with what `scored` and `selected` leave."""
-    round_ = desk.store.open_round(desk.lease, 7, "refresh", "test", [])
-    path = predictions.path_of(desk.data, 7, version_name(round_))
+    round_ = context.store.open_round(context.lease, 7, "refresh", "test", [])
+    path = predictions.path_of(context.data, 7, version_name(round_))
     prediction_cases.write(path, regions)
-    desk.store.finish_step(desk.lease, round_.id, "synced", {})
-    desk.store.finish_step(desk.lease, round_.id, "scored", {"model": "m"})
+    context.store.finish_step(context.lease, round_.id, "synced", {})
+    context.store.finish_step(context.lease, round_.id, "scored", {"model": "m"})
     result = {"version": version_name(round_), "tasks": len(regions)}
-    return desk.store.finish_step(desk.lease, round_.id, "selected", result)
+    return context.store.finish_step(context.lease, round_.id, "selected", result)
 
 
-def run(desk, round_):
-    return publish.published(desk, round_, lambda progress: None)
+def run(context, round_):
+    return publish.publish(context, round_, lambda progress: None)
 
 
 def rows_of(version, order=TASKS, filled=5):
@@ -91,27 +91,27 @@ def rows_of(version, order=TASKS, filled=5):
 # --- what is posted -------------------------------------------------------------------------------
 
 
-def test_every_task_is_posted_in_its_place_with_its_regions(desk):
-    round_ = selected(desk)
+def test_every_task_is_posted_in_its_place_with_its_regions(context):
+    round_ = selected(context)
     version = version_name(round_)
-    assert run(desk, round_) == {"version": version, "tasks": 5, "filled": 5}
-    assert desk.studio.rows == rows_of(version) and len(desk.studio.posts) == 1
-    (row,) = desk.store.versions(7)
+    assert run(context, round_) == {"version": version, "tasks": 5, "filled": 5}
+    assert context.studio.rows == rows_of(version) and len(context.studio.posts) == 1
+    (row,) = context.store.versions(7)
     assert (row.version, row.tasks, row.model, row.round) == (version, 5, "m", round_.id)
 
 
-def test_a_pool_without_tasks_posts_nothing(desk):
-    round_ = selected(desk, {})
-    assert run(desk, round_) == {"version": version_name(round_), "tasks": 0, "filled": 0}
-    assert desk.studio.posts == []
+def test_a_pool_without_tasks_posts_nothing(context):
+    round_ = selected(context, {})
+    assert run(context, round_) == {"version": version_name(round_), "tasks": 0, "filled": 0}
+    assert context.studio.posts == []
 
 
-def test_a_project_that_was_disconnected_gets_nothing(desk):
-    round_ = selected(desk)
-    desk.store.update_project(7, armed=False)
+def test_a_project_that_was_disconnected_gets_nothing(context):
+    round_ = selected(context)
+    context.store.update_project(7, armed=False)
     with pytest.raises(RoundError, match="disconnected"):
-        run(desk, round_)
-    assert desk.studio.posts == []
+        run(context, round_)
+    assert context.studio.posts == []
 
 
 @given(st.lists(st.integers(2, 50), max_size=12), st.integers(0, 200))
@@ -125,44 +125,44 @@ def test_the_head_is_as_long_as_the_post_allows(sizes, allowed):
     assert publish.head_within(allowed, sizes) == filled
 
 
-def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(desk, monkeypatch):
+def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(context, monkeypatch):
     sizes = [len(json.dumps(REGIONS[task])) for task in TASKS]
     monkeypatch.setattr(queue, "POST_BYTES", sum(sizes[:3]) - 1)
     monkeypatch.setattr(publish, "HEAD", 2)
-    round_ = selected(desk)
-    result = run(desk, round_)
+    round_ = selected(context)
+    result = run(context, round_)
     version = result["version"]
-    assert result["filled"] == 2 and desk.studio.rows == rows_of(version, filled=2)
+    assert result["filled"] == 2 and context.studio.rows == rows_of(version, filled=2)
 
-    desk.store.update_project(7, serving=version, filled={version: 2})
-    assert publish.extend_head(desk) == 0  # two filled tasks are still ahead
-    desk.studio.labelled[TASKS[0]] = desk.studio.labelled[TASKS[2]] = True
-    assert publish.extend_head(desk) == 1  # ranks 3 and 4; rank 3 is labelled
-    assert desk.studio.patched == [(TASKS[3], {"result": REGIONS[TASKS[3]]})]
-    assert desk.project.state["filled"] == {version: 4}
-    desk.studio.labelled[TASKS[1]] = True
-    assert publish.extend_head(desk) == 1
+    context.store.update_project(7, serving=version, filled={version: 2})
+    assert publish.extend_head(context) == 0  # two filled tasks are still ahead
+    context.studio.labelled[TASKS[0]] = context.studio.labelled[TASKS[2]] = True
+    assert publish.extend_head(context) == 1  # ranks 3 and 4; rank 3 is labelled
+    assert context.studio.patched == [(TASKS[3], {"result": REGIONS[TASKS[3]]})]
+    assert context.project.state["filled"] == {version: 4}
+    context.studio.labelled[TASKS[1]] = True
+    assert publish.extend_head(context) == 1
     expected = rows_of(version)
     expected[2]["result"] = []  # labelled before it came near
-    assert desk.studio.rows == expected
-    assert publish.extend_head(desk) == 0 and len(desk.studio.patched) == 2
+    assert context.studio.rows == expected
+    assert publish.extend_head(context) == 0 and len(context.studio.patched) == 2
 
 
-def test_a_head_is_not_extended_before_anything_is_served(desk):
-    assert publish.extend_head(desk) == 0
+def test_a_head_is_not_extended_before_anything_is_served(context):
+    assert publish.extend_head(context) == 0
 
 
 # --- tasks that are gone --------------------------------------------------------------------------
 
 
-def test_a_task_that_was_deleted_meanwhile_leaves_the_order(desk):
-    round_ = selected(desk)
-    del desk.studio.labelled[9]
-    result = run(desk, round_)
+def test_a_task_that_was_deleted_meanwhile_leaves_the_order(context):
+    round_ = selected(context)
+    del context.studio.labelled[9]
+    result = run(context, round_)
     second = version_name(round_, 2)
     assert result == {"version": second, "tasks": 4, "filled": 4}
-    assert desk.studio.rows == rows_of(second, (5, 2, 4, 7))
-    path = predictions.path_of(desk.data, 7, second)
+    assert context.studio.rows == rows_of(second, (5, 2, 4, 7))
+    path = predictions.path_of(context.data, 7, second)
     assert predictions.order(path) == [
         Place(task, rank, rank / 4, "because") for rank, task in enumerate((5, 2, 4, 7), start=1)
     ]
@@ -173,55 +173,57 @@ def test_a_task_that_was_deleted_meanwhile_leaves_the_order(desk):
     }
 
 
-def test_a_refusal_for_another_reason_is_handed_on(desk, monkeypatch):
+def test_a_refusal_for_another_reason_is_handed_on(context, monkeypatch):
     def refuse(*_):
         raise StudioRejected("no such tag")
 
-    monkeypatch.setattr(desk.studio, "import_predictions", refuse)
+    monkeypatch.setattr(context.studio, "import_predictions", refuse)
     with pytest.raises(StudioRejected, match="no such tag"):
-        run(desk, selected(desk))
-    assert desk.store.versions(7) == []
+        run(context, selected(context))
+    assert context.store.versions(7) == []
 
 
-def test_a_project_whose_tasks_are_all_gone(desk):
-    round_ = selected(desk)
-    desk.studio.labelled.clear()
-    assert run(desk, round_)["tasks"] == 0
-    assert desk.studio.rows == []
+def test_a_project_whose_tasks_are_all_gone(context):
+    round_ = selected(context)
+    context.studio.labelled.clear()
+    assert run(context, round_)["tasks"] == 0
+    assert context.studio.rows == []
 
 
 # --- killed ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("dies", "attempt", "posts"), [("whole", 1, 1), ("half", 2, 2)])
-def test_a_worker_killed_in_its_post_goes_on(desk, dies, attempt, posts):
-    round_ = selected(desk)
-    desk.studio.dies = dies
+def test_a_worker_killed_in_its_post_goes_on(context, dies, attempt, posts):
+    round_ = selected(context)
+    context.studio.dies = dies
     with pytest.raises(LeaseLost):
-        run(desk, round_)
-    desk.studio.dies = ""
+        run(context, round_)
+    context.studio.dies = ""
     version = version_name(round_, attempt)
-    assert run(desk, round_) == {"version": version, "tasks": 5, "filled": 5}
-    assert [row for row in desk.studio.rows if row["model_version"] == version] == rows_of(version)
-    assert len(desk.studio.posts) == posts
-    assert set(predictions.ranks(predictions.path_of(desk.data, 7, version))) == set(TASKS)
+    assert run(context, round_) == {"version": version, "tasks": 5, "filled": 5}
+    assert [row for row in context.studio.rows if row["model_version"] == version] == rows_of(
+        version
+    )
+    assert len(context.studio.posts) == posts
+    assert set(predictions.ranks(predictions.path_of(context.data, 7, version))) == set(TASKS)
     # Killed again before its row: nothing is posted twice.
-    assert run(desk, round_)["version"] == version and len(desk.studio.posts) == posts
+    assert run(context, round_)["version"] == version and len(context.studio.posts) == posts
 
 
-def test_a_label_studio_that_never_takes_the_post_ends_the_round(desk):
-    round_ = selected(desk)
-    desk.studio.dies = "half"
+def test_a_label_studio_that_never_takes_the_post_ends_the_round(context):
+    round_ = selected(context)
+    context.studio.dies = "half"
     for _ in range(publish.MAX_ATTEMPTS):
         with pytest.raises(LeaseLost):
-            run(desk, round_)
+            run(context, round_)
     with pytest.raises(RoundError, match="in 5 attempts"):
-        run(desk, round_)
+        run(context, round_)
 
 
-def test_a_missing_file_is_named_before_anything_is_posted(desk):
-    round_ = selected(desk)
-    predictions.path_of(desk.data, 7, version_name(round_)).unlink()
+def test_a_missing_file_is_named_before_anything_is_posted(context):
+    round_ = selected(context)
+    predictions.path_of(context.data, 7, version_name(round_)).unlink()
     with pytest.raises(StoreError, match="No predictions are stored"):
-        run(desk, round_)
-    assert desk.studio.posts == []
+        run(context, round_)
+    assert context.studio.posts == []

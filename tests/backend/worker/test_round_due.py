@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 from backend.worker.round import STEP_FUNCTIONS
 
 HOUR = "3600"
@@ -82,9 +82,9 @@ def test_new_edited_and_deleted_labels_count_since_the_last_training(make_loop):
 def finish_by_hand(project, round_):
     """Read the labels as the first step of a round does, and end it without a training."""
     loop = project.loop
-    desk = Desk(loop.settings(), loop.store, loop.lease, project.id)
+    context = RoundContext(loop.settings(), loop.store, loop.lease, project.id)
     step, function = next(iter(STEP_FUNCTIONS.items()))
-    loop.store.finish_step(loop.lease, round_.id, step, function(desk, round_, lambda _: None))
+    loop.store.finish_step(loop.lease, round_.id, step, function(context, round_, lambda _: None))
     loop.store.end_round(loop.lease, round_.id, "kept", "")
 
 

@@ -27,23 +27,23 @@ def pool_of(first: int) -> Pool:
 
 
 @pytest.fixture
-def desk(tmp_path):
+def context(tmp_path):
     write_json(tmp_path / "unreadable.json", {"7": "cannot be read"})
     settings = SimpleNamespace(strategy="taudis")
     return SimpleNamespace(round_dir=lambda _: tmp_path, settings=settings)
 
 
-def read(desk):
-    return select._pool_of(desk, SimpleNamespace(kind="train"))
+def read(context):
+    return select._pool_of(context, SimpleNamespace(kind="train"))
 
 
-def test_the_pool_of_a_round_comes_with_its_unreadable_images(desk, tmp_path):
+def test_the_pool_of_a_round_comes_with_its_unreadable_images(context, tmp_path):
     save_pool(tmp_path / score.POOL_FILE, pool_of(5))
-    pool, unreadable, strategy = read(desk)
+    pool, unreadable, strategy = read(context)
     assert pool.image_ids.tolist() == [5, 6] and len(pool.instances) == 1
     assert unreadable == {7: "cannot be read"} and strategy == "taudis"
 
 
-def test_a_missing_pool_is_named_as_it_is_called_now(desk):
+def test_a_missing_pool_is_named_as_it_is_called_now(context):
     with pytest.raises(DataError, match=r"pool\.safetensors"):
-        read(desk)
+        read(context)

@@ -17,9 +17,9 @@ from tests.backend.worker.round_cases import BUDGET, CONFIG, POOL, open_round, r
 from tests.taudis.detector_cases import LABELS, detector
 
 
-def test_the_strategies_that_start_from_labelled_images_are_those_that_look_at_them(make_desk):
-    desk = make_desk()
-    folder = desk.round_dir(run(desk, open_round(desk), "scored"))
+def test_the_strategies_that_start_from_labelled_images_are_those_that_look_at_them(make_context):
+    context = make_context()
+    folder = context.round_dir(run(context, open_round(context), "scored"))
     pool, seen = load_pool(folder / score.POOL_FILE), load_pool(folder / score.LABELLED_FILE)
 
     def utilities(name, labelled):
@@ -33,27 +33,27 @@ def test_the_strategies_that_start_from_labelled_images_are_those_that_look_at_t
     assert look == {name for name in STRATEGIES if STRATEGIES[name].labelled_embeddings}
 
 
-def test_what_a_killed_attempt_saw_does_not_outlive_a_change_of_strategy(make_desk):
-    desk = make_desk()
-    round_ = open_round(desk)
-    score.scored(desk, round_, lambda progress: None)  # killed before its row
-    run(make_desk(strategy="random"), round_, "scored")
-    assert not (desk.round_dir(round_) / score.LABELLED_FILE).exists()
+def test_what_a_killed_attempt_saw_does_not_outlive_a_change_of_strategy(make_context):
+    context = make_context()
+    round_ = open_round(context)
+    score.score(context, round_, lambda progress: None)  # killed before its row
+    run(make_context(strategy="random"), round_, "scored")
+    assert not (context.round_dir(round_) / score.LABELLED_FILE).exists()
 
 
-def test_the_regions_of_each_image_are_stored_as_a_post_takes_them(make_desk):
-    desk = make_desk(broken=[3], strategy="random", score_threshold=0.01)
+def test_the_regions_of_each_image_are_stored_as_a_post_takes_them(make_context):
+    context = make_context(broken=[3], strategy="random", score_threshold=0.01)
     bold = detector()
     with torch.no_grad():  # untrained masks are specks, which nobody is shown
         bold.model.roi_heads.mask_predictor.mask_fcn_logits.bias.add_(3)
-    save_checkpoint(desk.model_dir("v1"), bold, card={})
-    round_ = run(desk, open_round(desk), "scored")
-    served, _ = load_checkpoint(desk.model_dir("v1"), label_map=LABELS)
+    save_checkpoint(context.model_dir("v1"), bold, card={})
+    round_ = run(context, open_round(context), "scored")
+    served, _ = load_checkpoint(context.model_dir("v1"), label_map=LABELS)
     config, counts = parse_label_config(CONFIG), []
-    path = predictions.path_of(desk.data, 7, version_name(round_))
+    path = predictions.path_of(context.data, 7, version_name(round_))
     with predictions.Stored.opened(path) as stored:
         for task in sorted(set(POOL) - {3}):
-            (alone,) = served.fast().detect([desk.images.load("", task=task)])
+            (alone,) = served.fast().detect([context.images.load("", task=task)])
             regions = encode_prediction(alone, config, threshold=0.01)
             found = json.loads(stored.result(task))
             assert [each["value"] for each in found] == [each["value"] for each in regions]
@@ -61,5 +61,5 @@ def test_the_regions_of_each_image_are_stored_as_a_post_takes_them(make_desk):
         assert sum(counts) > 0, "no region was found: the test shows nothing"
         assert stored.result(3) == b"[]" and stored.sizes() == []
     assert (round_.steps["scored"]["images"], round_.steps["scored"]["unreadable"]) == (6, 1)
-    kept = json.loads((desk.round_dir(round_) / score.UNREADABLE_FILE).read_text())
+    kept = json.loads((context.round_dir(round_) / score.UNREADABLE_FILE).read_text())
     assert kept == {"3": "/3: gone"}

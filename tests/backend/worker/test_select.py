@@ -43,25 +43,25 @@ def farthest_first(points, known, count):
 # --- the labelled images, for the strategy that starts from them ----------------------------------
 
 
-def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_desk, caplog):
-    desk = make_desk(broken=[UNREADABLE, 5])
+def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_context, caplog):
+    context = make_context(broken=[UNREADABLE, 5])
     told = []
-    round_ = run(desk, open_round(desk), "scored", "selected", report=told.append)
-    folder = desk.round_dir(round_)
+    round_ = run(context, open_round(context), "scored", "selected", report=told.append)
+    folder = context.round_dir(round_)
     pool, seen = load_pool(folder / score.POOL_FILE), load_pool(folder / score.LABELLED_FILE)
 
     assert seen.image_ids.tolist() == [11, 13, 14] and len(seen.instances) == 0
     assert read_header(folder / score.LABELLED_FILE).model == "v1"
-    served, _ = load_checkpoint(desk.model_dir("v1"), label_map=LABELS)
+    served, _ = load_checkpoint(context.model_dir("v1"), label_map=LABELS)
     for row, task in enumerate(seen.image_ids.tolist()):
-        (alone,) = served.fast().detect([desk.images.load("", task=task)])
+        (alone,) = served.fast().detect([context.images.load("", task=task)])
         assert seen.sizes[row].tolist() == list(alone.size)
         close = np.abs(alone.image_embedding).max() / 20
         np.testing.assert_allclose(seen.image_embeddings[row], alone.image_embedding, atol=close)
 
     points, known = (np.asarray(each.image_embeddings, np.float64) for each in (pool, seen))
     expected = [int(pool.image_ids[row]) for row in farthest_first(points, known, BUDGET)]
-    assert order(desk, round_) == [*expected, 5]  # what cannot be read is last
+    assert order(context, round_) == [*expected, 5]  # what cannot be read is last
     chosen = round_.steps["selected"]
     missing = "core_set went without 1 of 4 labelled images, which cannot be read"
     assert chosen["diagnostics"]["labelled"] == 3 and chosen["warnings"] == [missing]
@@ -77,29 +77,29 @@ def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_desk, ca
 @pytest.mark.parametrize(
     "strategy", [name for name in STRATEGIES if not STRATEGIES[name].labelled_embeddings]
 )
-def test_no_other_strategy_pays_for_looking_at_labelled_images(make_desk, strategy):
-    desk = make_desk(strategy=strategy)
-    round_ = run(desk, open_round(desk), "scored", "selected")
-    assert sorted(desk.images.loads) == list(POOL)
-    assert not (desk.round_dir(round_) / score.LABELLED_FILE).exists()
-    assert sorted(order(desk, round_)) == list(POOL)
+def test_no_other_strategy_pays_for_looking_at_labelled_images(make_context, strategy):
+    context = make_context(strategy=strategy)
+    round_ = run(context, open_round(context), "scored", "selected")
+    assert sorted(context.images.loads) == list(POOL)
+    assert not (context.round_dir(round_) / score.LABELLED_FILE).exists()
+    assert sorted(order(context, round_)) == list(POOL)
     assert round_.steps["selected"]["strategy"] == strategy
     assert "labelled_missing" not in round_.steps["selected"]["diagnostics"]
 
 
-def test_an_empty_pool_needs_no_look_at_labelled_images(make_desk):
-    desk = make_desk()
-    round_ = run(desk, open_round(desk, pool=()), "scored", "selected")
-    assert desk.images.loads == [] and order(desk, round_) == []
+def test_an_empty_pool_needs_no_look_at_labelled_images(make_context):
+    context = make_context()
+    round_ = run(context, open_round(context, pool=()), "scored", "selected")
+    assert context.images.loads == [] and order(context, round_) == []
     assert round_.steps["selected"]["warnings"] == []
 
 
-def test_before_the_first_model_the_order_is_random_without_complaint(make_desk):
-    desk = make_desk()
-    round_ = run(desk, open_round(desk, kind="first"), "selected")
+def test_before_the_first_model_the_order_is_random_without_complaint(make_context):
+    context = make_context()
+    round_ = run(context, open_round(context, kind="first"), "selected")
     chosen = round_.steps["selected"]
     assert (chosen["strategy"], chosen["warnings"]) == ("random", [])
-    assert desk.images.loads == [] and sorted(order(desk, round_)) == list(POOL)
+    assert context.images.loads == [] and sorted(order(context, round_)) == list(POOL)
 
 
 # --- killed, and going on -------------------------------------------------------------------------
@@ -117,75 +117,77 @@ def dies_at(image):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image", [1, len(POOL), len(POOL) + 1, len(POOL) + len(LABELLED)])
-def test_a_worker_killed_while_it_scores_goes_on_to_the_same_order(make_desk, image):
-    desk = make_desk()
-    whole = run(desk, open_round(desk), "scored", "selected")
-    desk.store.end_round(desk.lease, whole.id, "served", "")
+def test_a_worker_killed_while_it_scores_goes_on_to_the_same_order(make_context, image):
+    context = make_context()
+    whole = run(context, open_round(context), "scored", "selected")
+    context.store.end_round(context.lease, whole.id, "served", "")
 
-    round_ = open_round(desk)
+    round_ = open_round(context)
     with pytest.raises(LeaseLost):
-        run(desk, round_, "scored", report=dies_at(image))
-    assert not (desk.round_dir(round_) / score.LABELLED_FILE).exists()
-    again = run(make_desk(), round_, "scored", "selected")
-    assert order(desk, again) == order(desk, whole)
+        run(context, round_, "scored", report=dies_at(image))
+    assert not (context.round_dir(round_) / score.LABELLED_FILE).exists()
+    again = run(make_context(), round_, "scored", "selected")
+    assert order(context, again) == order(context, whole)
     assert again.steps == {**whole.steps, "selected": {
         **whole.steps["selected"], "version": version_name(again)}}  # fmt: skip
 
 
-def without_labelled(desk, round_):
+def without_labelled(context, round_):
     """Core-set's order of the round's pool when nothing is known of labelled images."""
-    pool = load_pool(desk.round_dir(round_) / score.POOL_FILE)
+    pool = load_pool(context.round_dir(round_) / score.POOL_FILE)
     found = query(
         "core_set", pool, budget=BUDGET, labelled=Labelled(2.0), params=SelectionParams(), seed=0
     )
     return pool.image_ids[found.order].tolist()
 
 
-def check_fallback(desk, round_, caplog, reason):
+def check_fallback(context, round_, caplog, reason):
     """The round went on without labelled images, and says so wherever a person looks."""
     chosen = round_.steps["selected"]
-    assert order(desk, round_) == without_labelled(desk, round_)
+    assert order(context, round_) == without_labelled(context, round_)
     missing = chosen["diagnostics"]["labelled_missing"]
     assert missing.startswith("core_set went without the labelled images: ") and reason in missing
     assert chosen["warnings"] == [missing]
     assert missing in caplog.text
-    written = json.loads((desk.round_dir(round_) / "selection.json").read_text())
+    written = json.loads((context.round_dir(round_) / "selection.json").read_text())
     assert written["diagnostics"]["labelled_missing"] == missing
     assert missing in written["warnings"]
 
 
-def test_a_round_scored_by_an_earlier_version_or_for_another_strategy_goes_on(make_desk, caplog):
-    round_ = run(make_desk(strategy="taudis"), open_round(make_desk()), "scored")
-    desk = make_desk()
+def test_a_round_scored_by_an_earlier_version_or_for_another_strategy_goes_on(make_context, caplog):
+    round_ = run(make_context(strategy="taudis"), open_round(make_context()), "scored")
+    context = make_context()
     reason = "scored by an earlier version or under another STRATEGY; the next round looks at them"
-    check_fallback(desk, run(desk, round_, "selected"), caplog, reason)
+    check_fallback(context, run(context, round_, "selected"), caplog, reason)
 
 
-def test_a_damaged_file_of_labelled_images_does_not_fail_the_round(make_desk, caplog):
-    desk = make_desk()
-    round_ = run(desk, open_round(desk), "scored")
-    path = desk.round_dir(round_) / score.LABELLED_FILE
+def test_a_damaged_file_of_labelled_images_does_not_fail_the_round(make_context, caplog):
+    context = make_context()
+    round_ = run(context, open_round(context), "scored")
+    path = context.round_dir(round_) / score.LABELLED_FILE
     path.write_bytes(path.read_bytes()[:-1])
-    check_fallback(desk, run(desk, round_, "selected"), caplog, "the file is cut")
+    check_fallback(context, run(context, round_, "selected"), caplog, "the file is cut")
 
 
-def test_labelled_images_that_cannot_be_read_at_all_are_told(make_desk, caplog):
-    desk = make_desk(broken=LABELLED)
-    round_ = run(desk, open_round(desk), "scored", "selected")
-    check_fallback(desk, round_, caplog, "none of the 4 can be read")
+def test_labelled_images_that_cannot_be_read_at_all_are_told(make_context, caplog):
+    context = make_context(broken=LABELLED)
+    round_ = run(context, open_round(context), "scored", "selected")
+    check_fallback(context, round_, caplog, "none of the 4 can be read")
 
 
-def test_a_project_without_labels_has_nothing_to_complain_of(make_desk):
-    desk = make_desk()
-    round_ = run(desk, open_round(desk, labelled=()), "scored", "selected")
+def test_a_project_without_labels_has_nothing_to_complain_of(make_context):
+    context = make_context()
+    round_ = run(context, open_round(context, labelled=()), "scored", "selected")
     assert round_.steps["selected"]["warnings"] == []
-    assert order(desk, round_) == without_labelled(desk, round_)
+    assert order(context, round_) == without_labelled(context, round_)
 
 
 # --- settings, and what people see ----------------------------------------------------------------
 
 
-def test_the_hyper_parameters_of_the_settings_reach_the_strategy(make_desk, tmp_path, monkeypatch):
+def test_the_hyper_parameters_of_the_settings_reach_the_strategy(
+    make_context, tmp_path, monkeypatch
+):
     seen = []
 
     def remember(name, pool, **asked):
@@ -196,24 +198,24 @@ def test_the_hyper_parameters_of_the_settings_reach_the_strategy(make_desk, tmp_
     path = tmp_path / "selection.json"
     path.write_text('{"uncertainty": "cm", "alpha": 9, "remainder": "none", "edge_bytes": 3000000}')
     expected = SelectionParams(uncertainty="cm", alpha=9, remainder="none", edge_bytes=3_000_000)
-    desk = make_desk(strategy="taudis", selection=str(path))
-    run(desk, open_round(desk), "scored", "selected")
+    context = make_context(strategy="taudis", selection=str(path))
+    run(context, open_round(context), "scored", "selected")
     assert seen == [("taudis", expected)]
 
 
 def test_the_warning_of_a_sketch_is_in_the_rounds_message_and_on_the_status_page(
-    make_desk, tmp_path
+    make_context, tmp_path
 ):
     path = tmp_path / "selection.json"
     path.write_text('{"sketch": "always", "alpha": 1.5, "beta": 1.2}')
-    desk = make_desk(strategy="taudis", selection=str(path))
-    round_ = run(desk, open_round(desk), "scored", "selected")
+    context = make_context(strategy="taudis", selection=str(path))
+    round_ = run(context, open_round(context), "scored", "selected")
     warnings = round_.steps["selected"]["warnings"]
     assert any("random sample" in text and "sketch=always" in text for text in warnings)
     rest = {"published": {}, "flipped": {"flipped": True, "why": ""}, "pruned": {}}
     for step, result in rest.items():
-        round_ = desk.store.finish_step(desk.lease, round_.id, step, result)
-    round_ = rounds.run_round(desk, round_)
+        round_ = context.store.finish_step(context.lease, round_.id, step, result)
+    round_ = rounds.run_round(context, round_)
     assert all(text in round_.message for text in warnings)
-    page = status.render(SimpleNamespace(store=desk.store, settings=desk.settings))
+    page = status.render(SimpleNamespace(store=context.store, settings=context.settings))
     assert "The cover is of a random sample of" in page

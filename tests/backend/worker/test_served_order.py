@@ -87,7 +87,7 @@ def test_a_label_that_came_while_tasks_were_read_counts_as_a_change(make_loop):
     label = lambda: project.client.create_annotation(task["id"], [])  # noqa: E731
     labels = lambda call: "annotations" in call.args["include"].split(",")  # noqa: E731
     loop.studio.fault("GET", "/api/tasks", skip=1, after=label, when=labels)
-    loop.worker.train_turn(loop.lease)
+    loop.worker.runner_turn(loop.lease)
     assert project.rounds[0].steps["synced"]["labelled"] == 1
     newest = max(each["updated_at"] for each in project.tasks())
     assert project.rounds[0].steps["synced"]["watermark"] < newest

@@ -7,16 +7,16 @@ import pytest
 from backend.settings import Settings
 from backend.store.database import Store
 from backend.worker import triggers
-from backend.worker.context import Desk
+from backend.worker.context import RoundContext
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def context(tmp_path, monkeypatch):
     """A project with a model that does not have the config's labels, and tasks without a place."""
     store = Store(tmp_path)
     lease = store.acquire()
     store.update_project(3, model="taudis-0001-a")
-    made = Desk(Settings(model_dir=tmp_path), store, lease, 3)
+    made = RoundContext(Settings(model_dir=tmp_path), store, lease, 3)
     studio = SimpleNamespace(export_annotated=lambda _: [{"id": 1}])
     monkeypatch.setitem(made.__dict__, "studio", studio)
     monkeypatch.setattr(triggers, "tasks_without_place", lambda _: 5)
@@ -25,13 +25,13 @@ def desk(tmp_path, monkeypatch):
     store.close()
 
 
-def test_labels_without_a_fitting_model_are_trained_on(desk):
-    assert triggers._order_called_for(desk).kind == "train"
+def test_labels_without_a_fitting_model_are_trained_on(context):
+    assert triggers._order_due(context).kind == "train"
 
 
-def test_new_tasks_get_an_order_while_a_training_has_just_failed(desk):
+def test_new_tasks_get_an_order_while_a_training_has_just_failed(context):
     """With every label of the config renamed no training can end well: the queue must go on."""
-    round_ = desk.store.open_round(desk.lease, 3, "train", "new labels", [])
-    desk.store.end_round(desk.lease, round_.id, "failed", "no labelled object")
-    call = triggers._order_called_for(desk)
+    round_ = context.store.open_round(context.lease, 3, "train", "new labels", [])
+    context.store.end_round(context.lease, round_.id, "failed", "no labelled object")
+    call = triggers._order_due(context)
     assert call.kind == "first" and "5 tasks have no place" in call.reason

@@ -76,10 +76,10 @@ def test_start_training_is_for_one_project_and_the_longest_waiting_goes_first(ma
     loop.schedule()
     opened = loop.store.open_rounds()
     assert sorted(row.project for row in opened) == [one.id, two.id]
-    loop.worker.train_turn(loop.lease)
+    loop.worker.runner_turn(loop.lease)
     (left,) = loop.store.open_rounds()
     assert left.project == one.id
-    loop.worker.train_turn(loop.lease)
+    loop.worker.runner_turn(loop.lease)
     assert [len(each.rounds) for each in (one, two)] == [2, 2]
 
 
@@ -160,7 +160,7 @@ def test_a_worker_without_the_lease_writes_nothing(loop):
     loop.schedule()
     stolen = loop.store.acquire()
     with pytest.raises(worker_module.LeaseLost):
-        loop.worker.train_turn(loop.lease)
+        loop.worker.runner_turn(loop.lease)
     assert project.rounds[0].ended is None
     assert set(project.rounds[0].steps) == set()
     loop.lease = stolen

@@ -1,0 +1,90 @@
+"""sync: the first step of a round. It reads from Label Studio what the round works on.
+
+It writes four files to the round's folder: the labelled tasks, the unlabelled tasks (the pool), the
+snapshot (which annotation of each task counts, and its split), and the labelling config. The later
+steps read these files, so labels that change meanwhile belong to the next round.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.store.database import Round
+from backend.worker.common import SHOWN_PROBLEMS, Report, Result
+from backend.worker.context import RoundContext, read_json, write_json
+from backend.worker.dataset import AnnotatedSamples, Snapshot, take_snapshot
+
+logger = logging.getLogger(__name__)
+
+
+def sync(context: RoundContext, round_: Round, report: Report) -> Result:
+    """Read what Label Studio holds: the labels, and the pool of unlabelled tasks."""
+    folder = context.round_dir(round_)
+    project = context.studio.project(context.project_id)
+    config = parse_label_config(project["label_config"])
+    newest = context.studio.newest_change(context.project_id)  # first: pages take time to read
+    listing = context.studio.tasks(context.project_id)
+    annotated = context.studio.export_annotated(context.project_id)
+    snapshot = take_snapshot(
+        context.project_id, annotated, config, context.settings.validation_fraction
+    )
+    labelled = {entry.task_id for entry in snapshot.entries}
+    # Label Studio decides which tasks it still serves (with overlap, also annotated ones). The
+    # labels are the later of the two reads: a task finished in between is no longer in the pool.
+    finished = {t["id"]: bool(t["is_labeled"]) for t in annotated}
+    pool = {t["id"]: t["data"] for t in listing if not finished.get(t["id"], bool(t["is_labeled"]))}
+    write_json(folder / "annotated.json", [t for t in annotated if t["id"] in labelled])
+    write_json(folder / "pool.json", {str(task): data for task, data in sorted(pool.items())})
+    write_json(folder / "snapshot.json", snapshot.to_json())
+    write_json(folder / "config.json", project["label_config"])
+    context.store.update_project(
+        context.project_id,
+        label_config=project["label_config"],
+        title=project["title"],
+        scores_only=config.scores_only,
+        **_forgotten(context, round_),
+    )
+    counts = [entry.split for entry in snapshot.entries]
+    return {
+        "labelled": len(counts),
+        "train": counts.count("train"),
+        "validation": counts.count("validation"),
+        "pool": len(pool),
+        "scores_only": config.scores_only,
+        "skipped": len(snapshot.skipped),
+        "superseded": snapshot.superseded,
+        "watermark": newest,
+        "problems": list(snapshot.problems[:SHOWN_PROBLEMS]),
+    }
+
+
+def _forgotten(context: RoundContext, round_: Round) -> Result:
+    """A first order looks at no image: which of them an earlier round could not read is dropped."""
+    known = dict(context.project.state.get("left_out") or {})
+    if round_.kind != "first" or known.pop("unlabelled", None) is None:
+        return {}
+    return {"left_out": known}
+
+
+def load_snapshot(
+    context: RoundContext, round_: Round
+) -> tuple[Snapshot, list[Result], LabelConfig]:
+    """The frozen labels of a round: what was counted, the tasks themselves, and the config."""
+    folder = context.round_dir(round_)
+    config = parse_label_config(read_json(folder / "config.json"))
+    snapshot = Snapshot.from_json(read_json(folder / "snapshot.json"))
+    return snapshot, read_json(folder / "annotated.json"), config
+
+
+def samples_of(
+    context: RoundContext, round_: Round, split: str
+) -> tuple[AnnotatedSamples, LabelConfig]:
+    """Images and targets of one split; what is left out of it is logged."""
+    snapshot, annotated, config = load_snapshot(context, round_)
+    wanted = {entry.task_id for entry in snapshot.entries if entry.split == split}
+    tasks = [task for task in annotated if task["id"] in wanted]
+    samples = AnnotatedSamples(tasks, config, context.images)
+    for each in samples.left_out:
+        logger.warning("Left out in project %s: %s", context.project_id, each)
+    return samples, config
