@@ -18,6 +18,7 @@ from label_studio_ml.model import LabelStudioMLBase
 
 from backend.store import predictions
 from backend.store.database import Store
+from tests.backend.store import prediction_cases
 
 ROOT = Path(__file__).resolve().parents[3]
 INSTALLED_2X = "project_id" in inspect.signature(LabelStudioMLBase.__init__).parameters
@@ -39,8 +40,8 @@ pytestmark = [
 def publish(folder: Path) -> Store:
     """Project 7 with a served version of the tasks 1 to 4, as the worker leaves it."""
     store = Store(folder)
-    rows = [predictions.Prediction(task, task, task / 4, "", [REGION]) for task in (1, 2, 3, 4)]
-    predictions.write(predictions.path_of(folder, 7, "v1"), rows)
+    path = predictions.path_of(folder, 7, "v1")
+    prediction_cases.write(path, {task: [REGION] for task in (1, 2, 3, 4)})
     lease = store.acquire()
     made = store.open_round(lease, 7, "first", "test", [])
     store.add_version(lease, 7, "v1", round_id=made.id, model="", tasks=4, metrics={})
