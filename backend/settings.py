@@ -124,7 +124,7 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=1,
-        description="Lowest score of an instance shown as a pre-annotation. Empty: chosen for each"
+        description="Lowest score of an instance drawn as a pre-annotation. Empty: chosen for each"
         " label on the validation split, for the least correction; 0.5 while there is none.",
     )
     torch_threads: int = Field(1, ge=1, description="CPU threads of training and scoring.")
@@ -257,9 +257,9 @@ def settings_table() -> str:
         default = field.default
         if isinstance(default, SecretStr) or default in (None, "", ()):
             default = ""
-        shown = f"`{default}`" if default != "" else ""
+        cell = f"`{default}`" if default != "" else ""
         also = f" (or `{names[1]}`)" if len(names) > 1 else ""
-        rows.append(f"| `{names[0]}`{also} | {shown} | {field.description} |")
+        rows.append(f"| `{names[0]}`{also} | {cell} | {field.description} |")
     return "\n".join(rows)
 
 
