@@ -78,9 +78,6 @@ OPEN_FUNCTIONS: dict[str, str] = {
     "taudis/selection/taudis_cover.py": "taudis_cover",
     "taudis/selection/taudis_img.py": "taudis_img",
     "taudis/training/train.py": "train",
-    "tests/contract/test_label_studio_queue.py": (
-        "test_webhooks_by_action_with_headers_and_with_or_without_payload"
-    ),
     "tests/taudis/data/picture_cases.py": "browser_cases png_cases tiff_cases",
     "tests/taudis/selection/test_taudis_cover.py": "cover_by_images",
 }
@@ -97,8 +94,6 @@ OPEN_NAMES: dict[str, str] = {
     "taudis/cli/why_picture.py": "SHOWN_PX",
     "tests/backend/worker/test_dataset.py": "told",
     "tests/backend/worker/test_select.py": "told",
-    "tests/contract/test_label_studio_queue.py": "told",
-    "tests/fake_label_studio/labelling.py": "shown",
     "tests/studio/test_burst.py": "ring",
     "tests/studio/test_versions.py": "judged",
     "tests/taudis/cli/cli_cases.py": "told",

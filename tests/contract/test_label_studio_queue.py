@@ -31,11 +31,11 @@ def listener():
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"{}")
             seen.append((self.path, self.headers["Authorization"], body))
-            told = {"status": "UP", "model_version": "live"}
+            back = {"status": "UP", "model_version": "live"}
             if self.path == "/predict":
                 rows = [{"result": [], "score": 0.5, "model_version": "live"}]
-                told = {"results": rows * len(body["tasks"])}
-            data = json.dumps(told).encode()
+                back = {"results": rows * len(body["tasks"])}
+            data = json.dumps(back).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
@@ -213,7 +213,7 @@ def test_webhooks_by_action_with_headers_and_with_or_without_payload(
     project = new_project()
     headers = {"Authorization": AUTH}
     fields = {"send_for_all_actions": False, "actions": ["ANNOTATION_CREATED"]}
-    hook = client.create_webhook(
+    client.create_webhook(
         project, url=f"{listener.url}/a?project=1", send_payload=False, headers=headers, **fields
     )
     client.create_webhook(project, url=f"{listener.url}/b", send_payload=True)
@@ -242,12 +242,21 @@ def test_webhooks_by_action_with_headers_and_with_or_without_payload(
     assert whole[1]["annotation"]["id"] == made["id"] and whole[1]["task"]["id"] == task
     assert whole[4]["annotations"] == [{"id": made["id"]}]
 
-    listener.seen.clear()
-    changed = client.patch_webhook(hook["id"], is_active=False)
-    assert changed["actions"] == []  # actions that a change does not name are cleared
-    client.patch_webhook(hook["id"], actions=["ANNOTATION_CREATED"])
+
+def test_a_changed_webhook_loses_the_actions_that_the_change_does_not_name(
+    client, new_project, add_tasks, listener
+):
+    project = new_project()
+    (task,) = add_tasks(project, 1)
+    fields = {"send_for_all_actions": False, "actions": ["ANNOTATION_CREATED"]}
+    hook = client.create_webhook(project, url=f"{listener.url}/a", **fields)
     client.create_annotation(task, [])
-    assert [path for path, _, _ in listener.seen] == ["/b"]
+    assert [path for path, _, _ in listener.seen] == ["/a"]
+    assert client.patch_webhook(hook["id"], headers={})["actions"] == []
+    client.create_annotation(task, [])
+    client.patch_webhook(hook["id"], is_active=False, actions=["ANNOTATION_CREATED"])
+    client.create_annotation(task, [])
+    assert [path for path, _, _ in listener.seen] == ["/a"]
 
 
 def test_a_webhook_that_nobody_answers_stops_nobody(client, new_project, add_tasks):

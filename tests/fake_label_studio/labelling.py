@@ -151,9 +151,9 @@ def next_task(call, project):
         wanted = {target.model_version}
         if live:
             wanted = {each.model_version for each in target.backends.values()}
-        shown = target.show_collab_predictions and target.model_version is not None
+        offered = target.show_collab_predictions and target.model_version is not None
         rows = [each.row() for each in task.predictions.values() if each.model_version in wanted]
-        answer = {**task.row(), "annotations": [], "predictions": rows if shown else []}
+        answer = {**task.row(), "annotations": [], "predictions": rows if offered else []}
         return 200, {**answer, "queue": queue, "unique_lock_id": str(uuid.uuid4())}
 
 

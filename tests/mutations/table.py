@@ -42,7 +42,7 @@ MUTATIONS = (
     Mutation(
         "Label Studio is polled every POLL_SECONDS and not more often",
         "backend/worker/worker.py",
-        "if rung or due:",
+        "if pending or due:",
         "if True:",
         (f"{WORKER}/test_worker.py",),
     ),
@@ -111,7 +111,7 @@ MUTATIONS = (
     ),
     Mutation(
         "of two readings of a task the later one decides whether it is in the pool",
-        "backend/worker/train.py",
+        "backend/worker/sync.py",
         'if not finished.get(t["id"], bool(t["is_labeled"]))',
         'if not bool(t["is_labeled"])',
         (f"{WORKER}/test_served_order.py",),
