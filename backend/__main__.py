@@ -26,7 +26,8 @@ from backend.commands.connect import connect_backend
 from backend.errors import BackendError
 from backend.logs import setup_logging
 from backend.settings import Settings, load_settings, settings_table
-from backend.store.database import Lease, Store
+from backend.store.database import Store
+from backend.store.lease import Lease
 from backend.worker import connection
 from backend.worker import prune as prune_
 from backend.worker import worker as worker_

@@ -29,7 +29,9 @@ from backend.label_studio.label_config import parse_label_config
 from backend.process import limit_memory
 from backend.settings import Settings, load_settings
 from backend.store import predictions
-from backend.store.database import Lease, Round, Store
+from backend.store.database import Store
+from backend.store.lease import Lease
+from backend.store.rounds import Round
 from backend.web.messages import Job
 from backend.web.predictor import Predictor
 from backend.worker import score

@@ -33,7 +33,9 @@ from backend.commands import versions
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from backend.settings import load_settings
-from backend.store.database import Lease, Round, Store
+from backend.store.database import Store
+from backend.store.lease import Lease
+from backend.store.rounds import Round
 from backend.worker.context import RoundContext
 from benchmarks.uploads_calls import growing_calls, page_sizes
 from benchmarks.uploads_life import Life, Options

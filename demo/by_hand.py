@@ -8,7 +8,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.panel import Panel
 
-from backend.store.database import Round, Store
+from backend.store.database import Store
+from backend.store.rounds import Round
 from demo.backend_process import BACKEND_USER
 from demo.environment import Environment
 from demo.options import Options

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from backend.label_studio.client import Studio
-from backend.store.database import Round, Store
+from backend.store.database import Store
+from backend.store.rounds import Round
 from demo.annotators import Annotators
 from demo.environment import Environment
 from demo.errors import DemoError

@@ -217,7 +217,7 @@ def _models(context: RoundContext) -> Finding:
     name = "model files"
     known = context.store.project(context.project_id)
     serving = models.serving_model(known) if known else ""
-    kept, damaged = models.kept_models(context), []
+    kept, damaged = models.kept_models(context.model_dir("")), []
     for version in kept if serving in {*kept, ""} else [serving, *kept]:
         try:
             read_card(context.model_dir(version))

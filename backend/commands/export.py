@@ -91,7 +91,7 @@ def export(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RoundError(f"Expected a new or empty folder to export to, {out} is not empty.")
-    model = serving.model_of(context, version)
+    model = serving.model_of(context.store, context.project_id, context.model_dir(""), version)
     card = read_card(context.model_dir(model))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

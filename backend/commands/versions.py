@@ -13,7 +13,7 @@ from backend.errors import RoundError
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.left_out import Summary
 from backend.store import serving
-from backend.store.database import Version
+from backend.store.versions import Version
 from backend.worker.context import RoundContext
 from backend.worker.dataset import AnnotatedSamples, take_snapshot
 from backend.worker.prune import size_of
@@ -41,7 +41,7 @@ class VersionRow:
 def table(context: RoundContext) -> list[VersionRow]:
     """Every order and every model that is kept, newest first."""
     orders = {row.version: row for row in context.store.versions(context.project_id)}
-    kept = serving.kept_models(context)
+    kept = serving.kept_models(context.model_dir(""))
     numbers = {r.id: str(r.number) for r in context.store.rounds(context.project_id, limit=1000)}
     rows = []
     for version in sorted({*orders, *kept}, reverse=True):
@@ -122,7 +122,11 @@ def card_of(context: RoundContext, version: str) -> dict[str, Any]:
         RoundError: no such model is kept.
         CheckpointError: the model is damaged; the message names the file.
     """
-    card = read_card(context.model_dir(serving.model_of(context, version)))
+    card = read_card(
+        context.model_dir(
+            serving.model_of(context.store, context.project_id, context.model_dir(""), version)
+        )
+    )
     snapshot = dict(card.get("snapshot") or {})
     splits = [entry["split"] for entry in snapshot.pop("entries", ())]
     counts = {split: splits.count(split) for split in ("train", "validation")}
@@ -158,7 +162,10 @@ def compare_versions(context: RoundContext, a: str, b: str) -> tuple[str, str, C
         RoundError: no validation image is labelled, or a model is unknown.
         CheckpointError: a model is damaged, or has other labels than the project.
     """
-    names = serving.model_of(context, a), serving.model_of(context, b)
+    names = (
+        serving.model_of(context.store, context.project_id, context.model_dir(""), a),
+        serving.model_of(context.store, context.project_id, context.model_dir(""), b),
+    )
     samples, config = validation_now(
         context, [read_card(context.model_dir(name)) for name in names]
     )
@@ -235,7 +242,7 @@ def promote(context: RoundContext, version: str) -> str:
         RoundError: there is no such model, or it has other labels than the labelling config.
         CheckpointError: the model is damaged; the message names the file.
     """
-    model = serving.model_of(context, version)
+    model = serving.model_of(context.store, context.project_id, context.model_dir(""), version)
     labels = tuple(read_card(context.model_dir(model))["labels"])
     config = parse_label_config(context.studio.project(context.project_id)["label_config"])
     if labels != config.label_map.names:

@@ -5,9 +5,12 @@ The web process needs this too, so nothing here imports torch.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from backend.errors import RoundError
-from backend.store.database import Project, Store, Version
-from backend.worker.context import RoundContext
+from backend.store.database import Store
+from backend.store.projects import Project
+from backend.store.versions import Version
 
 
 def serving_model(project: Project) -> str:
@@ -34,21 +37,22 @@ def older_versions(store: Store, project: Project) -> list[Version]:
     return published[names.index(serving) + 1 if serving in names else 0 :]
 
 
-def kept_models(context: RoundContext) -> list[str]:
-    """Versions whose checkpoint is on disk, newest first."""
-    folder = context.model_dir("")
+def kept_models(folder: Path) -> list[str]:
+    """Versions whose checkpoint is in `folder`, a project's folder of models, newest first."""
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
     return sorted((name for name in names if not name.startswith(".")), reverse=True)
 
 
-def model_of(context: RoundContext, version: str) -> str:
+def model_of(store: Store, project: int, folder: Path, version: str) -> str:
     """The model that a version names: its own checkpoint, else the one that made its order.
+
+    `folder` is the project's folder of models.
 
     Raises:
         RoundError: there is neither, with the names that there are.
     """
-    kept = kept_models(context)
-    made = {row.version: row.model for row in context.store.versions(context.project_id)}
+    kept = kept_models(folder)
+    made = {row.version: row.model for row in store.versions(project)}
     found = version if version in kept else made.get(version, "")
     if found not in kept:
         raise RoundError(

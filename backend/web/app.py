@@ -25,7 +25,8 @@ from werkzeug.exceptions import HTTPException
 
 from backend.errors import StoreError
 from backend.settings import Settings
-from backend.store.database import Project, Store
+from backend.store.database import Store
+from backend.store.projects import Project
 from backend.store.secrets import save_token, token_for
 from backend.web import origin, status, webhook
 from backend.web.auth import refuse_strangers

@@ -10,7 +10,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.label_studio.left_out import Part, latest_summary
-from backend.store.database import Project, Store
+from backend.store.database import Store
+from backend.store.projects import Project
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from backend.label_studio.addresses import is_loopback_address, normal_address, same_origin
 from backend.settings import Settings
-from backend.store.database import Project
+from backend.store.projects import Project
 from backend.web.requests import RequestRefused, excerpt
 
 

@@ -18,7 +18,8 @@ from backend.errors import StoreError
 from backend.label_studio.queue import score_behind
 from backend.settings import Settings, load_settings
 from backend.store import predictions
-from backend.store.database import Project, Store
+from backend.store.database import Store
+from backend.store.projects import Project
 from backend.store.secrets import token_for
 from backend.store.serving import stand_ins
 from backend.web.messages import Job

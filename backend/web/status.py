@@ -14,7 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreError
 from backend.label_studio.left_out import Part, latest_summary
-from backend.store.database import Project, Round, Store, Version
+from backend.store.database import Store
+from backend.store.projects import Project
+from backend.store.rounds import Round
+from backend.store.versions import Version
 from backend.web.predict import Services
 
 ROUNDS = 8  # shown a project

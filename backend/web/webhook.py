@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from backend.store.database import EventKind, Store
+from backend.store.database import Store
+from backend.store.events import EventKind
 from backend.web.requests import project_id
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from backend.label_studio.left_out import FILE, LeftOut, Part, Summary
-from backend.store.database import Round
+from backend.store.rounds import Round
 from backend.worker.context import RoundContext, read_json, write_json
 
 Result = dict[str, Any]

@@ -14,7 +14,10 @@ from backend.images.source import ImageSource, image_source
 from backend.label_studio.client import Studio
 from backend.label_studio.listings import shared_sizes
 from backend.settings import Settings
-from backend.store.database import Lease, Project, Round, Store
+from backend.store.database import Store
+from backend.store.lease import Lease
+from backend.store.projects import Project
+from backend.store.rounds import Round
 from backend.store.secrets import token_for
 from taudis import files
 

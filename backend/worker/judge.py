@@ -11,7 +11,7 @@ import logging
 import numpy as np
 
 from backend.label_studio.left_out import FILE, LeftOut
-from backend.store.database import Round
+from backend.store.rounds import Round
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, read_json, state_of
 from backend.worker.dataset import AnnotatedSamples

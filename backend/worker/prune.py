@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.store import serving
-from backend.store.database import Round
 from backend.store.predictions import first_attempt
+from backend.store.rounds import Round
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, remove_tree, version_name
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from backend.errors import RoundError, StudioNotFound, StudioRejected
 from backend.label_studio import queue
 from backend.store import predictions
-from backend.store.database import Round
+from backend.store.rounds import Round
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, version_name, write_json
 from backend.worker.prune import OURS

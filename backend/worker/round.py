@@ -26,7 +26,9 @@ from backend.errors import (
     StudioUnreachable,
 )
 from backend.label_studio.left_out import Summary
-from backend.store.database import Lease, Round, Store
+from backend.store.database import Store
+from backend.store.lease import Lease
+from backend.store.rounds import Round
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext
 from backend.worker.judge import judge

@@ -21,7 +21,7 @@ from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.left_out import of_task
 from backend.label_studio.regions import encode_prediction
 from backend.store import predictions
-from backend.store.database import Round
+from backend.store.rounds import Round
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, read_json, version_name, write_json
 from backend.worker.serving import Serving, scoring_model

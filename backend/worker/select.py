@@ -15,8 +15,8 @@ import numpy as np
 
 from backend.label_studio.queue import score_of
 from backend.store import predictions
-from backend.store.database import Round
 from backend.store.predictions import Place
+from backend.store.rounds import Round
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, state_of, version_name, write_json
 from backend.worker.score import LABELLED_FILE, POOL_FILE, UNREADABLE_FILE

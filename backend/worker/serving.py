@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from backend.store import serving
-from backend.store.database import Round
+from backend.store.rounds import Round
 from backend.worker.context import RoundContext
 from taudis.detector.checkpoint import load_checkpoint, read_card
 from taudis.detector.mask_rcnn import Detector

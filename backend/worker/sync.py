@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from backend.label_studio.label_config import LabelConfig, parse_label_config
-from backend.store.database import Round
+from backend.store.rounds import Round
 from backend.worker.common import SHOWN_PROBLEMS, Report, Result
 from backend.worker.context import RoundContext, read_json, write_json
 from backend.worker.dataset import AnnotatedSamples, Snapshot, take_snapshot

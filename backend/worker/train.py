@@ -17,7 +17,7 @@ from torch.utils.data import Subset
 from backend.errors import RoundError
 from backend.label_studio.left_out import Summary
 from backend.settings import Settings
-from backend.store.database import Round
+from backend.store.rounds import Round
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, remove_tree, state_of, version_name
 from backend.worker.dataset import AnnotatedSamples

@@ -11,7 +11,8 @@ from typing import Any
 from backend.errors import RoundError, StoreError
 from backend.label_studio.label_config import parse_label_config
 from backend.store import predictions
-from backend.store.database import Event, Round, RoundKind
+from backend.store.events import Event
+from backend.store.rounds import Round, RoundKind
 from backend.worker.connection import our_backend
 from backend.worker.context import RoundContext, read_json, state_of
 from backend.worker.dataset import Snapshot, choose_annotation

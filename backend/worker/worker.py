@@ -24,7 +24,12 @@ from backend.errors import BackendError, LeaseLost, StudioNotFound
 from backend.label_studio.listings import shared_sizes
 from backend.process import limit_memory
 from backend.settings import Settings
-from backend.store.database import WORKER_BUSY_MS, Event, Lease, Project, Round, Store
+from backend.store.database import Store
+from backend.store.events import Event
+from backend.store.lease import Lease
+from backend.store.projects import Project
+from backend.store.rounds import Round
+from backend.store.transactions import WORKER_BUSY_MS
 from backend.worker import connection, prune, publish, triggers
 from backend.worker.context import RoundContext, origin_seen
 from backend.worker.round import Heartbeat, run_round

@@ -8,7 +8,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from backend.store.database import STEPS
+from backend.store.rounds import STEPS
 from tests.studio.loop import Loop, connect_backend, make_pictures, make_project
 from tests.studio.processes import Process, Workers, wait_for
 

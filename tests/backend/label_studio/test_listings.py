@@ -12,7 +12,8 @@ from backend.label_studio import listings, repetition
 from backend.label_studio.client import Studio
 from backend.label_studio.listings import PAGE, SMALLEST_PAGE, PageSizes
 from backend.settings import load_settings
-from backend.store.database import Lease, Store
+from backend.store.database import Store
+from backend.store.lease import Lease
 from backend.worker.context import RoundContext
 from backend.worker.worker import Worker, _Patience
 from tests.backend.label_studio.json_server import LEGACY, JsonServer, send

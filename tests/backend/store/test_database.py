@@ -8,7 +8,9 @@ import time
 import pytest
 
 from backend.errors import LeaseLost, StoreError
-from backend.store.database import SCHEMA_VERSION, STEPS, Store
+from backend.store.database import Store
+from backend.store.rounds import STEPS
+from backend.store.transactions import SCHEMA_VERSION
 
 THREADS = 8
 
@@ -255,6 +257,18 @@ def test_a_newer_schema_is_refused(store):
     db.close()
     with pytest.raises(StoreError, match="newer one"):
         Store(store.data_dir)
+
+
+def test_a_schema_of_before_the_first_release_is_refused_and_left_alone(store):
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE about SET value = '1' WHERE key = 'schema'")
+        db.execute("DROP TABLE events")
+    db.close()
+    with pytest.raises(StoreError, match="Move the file away"):
+        Store(store.data_dir)
+    with sqlite3.connect(store.path) as db:
+        assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchall()
+    db.close()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -88,15 +88,18 @@ def test_a_promoted_model_comes_first(context):
 
 
 def test_a_version_names_its_model(context):
-    assert models.kept_models(context) == ["v3", "v2", "v1"]
+    assert models.kept_models(context.model_dir("")) == ["v3", "v2", "v1"]
     round_ = context.store.open_round(context.lease, 7, "refresh", "test", [])
     context.store.add_version(
         context.lease, 7, "v4", round_id=round_.id, model="v2", tasks=5, metrics={}
     )
-    assert [models.model_of(context, name) for name in ("v1", "v3", "v4")] == ["v1", "v3", "v2"]
+    assert [
+        models.model_of(context.store, context.project_id, context.model_dir(""), name)
+        for name in ("v1", "v3", "v4")
+    ] == ["v1", "v3", "v2"]
     for name in ("v5", "", "../7/v1", "."):
         with pytest.raises(RoundError, match="there are v3, v2, v1"):
-            models.model_of(context, name)
+            models.model_of(context.store, context.project_id, context.model_dir(""), name)
 
 
 def test_on_the_spot_the_first_readable_model_predicts(context, caplog):

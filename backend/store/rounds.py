@@ -1,0 +1,232 @@
+"""Rounds and their finished steps.
+
+A round is a row, and each finished step is a row with its result. A worker that starts again goes
+on at the first step without a row. A project has at most one open round.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from backend.errors import StoreError
+from backend.store.events import Event, acknowledge_event
+from backend.store.lease import Lease, check_lease
+from backend.store.transactions import META, Transactions
+
+RoundKind = Literal["first", "train", "refresh"]
+STEPS: dict[RoundKind, tuple[str, ...]] = {
+    "first": ("synced", "selected", "published", "flipped", "pruned"),
+    "train": (
+        "synced", "trained", "evaluated", "scored", "selected", "published", "flipped", "pruned",
+    ),
+    "refresh": ("synced", "scored", "selected", "published", "flipped", "pruned"),
+}  # fmt: skip
+
+rounds_table = sa.Table(
+    "rounds",
+    META,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("project", sa.Integer, nullable=False, index=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("ended", sa.Float),
+    sa.Column("outcome", sa.Text),  # served | kept | failed
+    sa.Column("message", sa.Text, nullable=False, default=""),
+    sa.Column("progress", sa.Text, nullable=False, default="{}"),
+    sa.UniqueConstraint("project", "number"),
+    sqlite_autoincrement=True,
+)
+_one_open_round = sa.Index(
+    "one_open_round",
+    rounds_table.c.project,
+    unique=True,
+    sqlite_where=rounds_table.c.ended.is_(None),
+)
+steps_table = sa.Table(
+    "steps",
+    META,
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("step", sa.Text, primary_key=True),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round. It is open while `ended` is None; `steps` maps finished steps to their results."""
+
+    id: int
+    project: int
+    number: int
+    kind: RoundKind
+    reason: str
+    started: float
+    ended: float | None
+    outcome: str | None
+    message: str
+    progress: Mapping[str, Any]
+    steps: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def next_step(self) -> str | None:
+        """The first step without a row, or None when all are done."""
+        return next((step for step in STEPS[self.kind] if step not in self.steps), None)
+
+
+class Rounds(Transactions):
+    """Opens and ends rounds, and records their steps and progress."""
+
+    def open_round(
+        self, lease: Lease, project: int, kind: RoundKind, reason: str, events: list[Event]
+    ) -> Round:
+        """Start a round and take in the events that called for it, in one transaction.
+
+        Raises:
+            LeaseLost: another worker holds the lease.
+            StoreError: the project has an open round already.
+        """
+        with self.writing() as db:
+            check_lease(db, lease)
+            for event in events:
+                acknowledge_event(db, event)
+            last = db.execute(
+                sa.select(sa.func.max(rounds_table.c.number)).filter_by(project=project)
+            ).scalar()
+            try:
+                made = db.execute(
+                    rounds_table.insert().values(
+                        project=project,
+                        number=(last or 0) + 1,
+                        kind=kind,
+                        reason=reason,
+                        started=time.time(),
+                    )
+                )
+            except sa.exc.IntegrityError as error:
+                raise StoreError(f"Project {project} has an open round already.") from error
+            key = cast("tuple[int]", made.inserted_primary_key)[0]
+            return _round(db, key)
+
+    def round(self, round_id: int) -> Round:
+        """One round with its steps. Raises StoreError for an unknown id."""
+        with self.reading() as db:
+            return _round(db, round_id)
+
+    def open_rounds(self) -> list[Round]:
+        """Rounds that are not ended, oldest first."""
+        query = (
+            sa.select(rounds_table.c.id)
+            .where(rounds_table.c.ended.is_(None))
+            .order_by(rounds_table.c.id)
+        )
+        with self.reading() as db:
+            return [_round(db, key) for key in db.execute(query).scalars()]
+
+    def rounds(self, project: int, limit: int = 50) -> list[Round]:
+        """A project's rounds, newest first."""
+        query = (
+            sa.select(rounds_table.c.id)
+            .filter_by(project=project)
+            .order_by(rounds_table.c.id.desc())
+            .limit(limit)
+        )
+        with self.reading() as db:
+            return [_round(db, key) for key in db.execute(query).scalars()]
+
+    def last_training(self, project: int) -> Round | None:
+        """The newest training round that read its labels and did not fail."""
+        query = (
+            sa.select(rounds_table.c.id)
+            .join(steps_table, rounds_table.c.id == steps_table.c.round)
+            .where(
+                rounds_table.c.project == project,
+                rounds_table.c.kind == "train",
+                steps_table.c.step == "synced",
+                sa.func.coalesce(rounds_table.c.outcome, "") != "failed",
+            )
+            .order_by(rounds_table.c.id.desc())
+            .limit(1)
+        )
+        with self.reading() as db:
+            key = db.execute(query).scalar()
+            return None if key is None else _round(db, key)
+
+    def last_step(self, project: int, step: str) -> tuple[Round, Mapping[str, Any]] | None:
+        """The newest finished `step` of any round of a project, with its result."""
+        query = (
+            sa.select(steps_table.c.round)
+            .join(rounds_table, rounds_table.c.id == steps_table.c.round)
+            .where(rounds_table.c.project == project, steps_table.c.step == step)
+            .order_by(steps_table.c.round.desc())
+            .limit(1)
+        )
+        with self.reading() as db:
+            key = db.execute(query).scalar()
+            found = None if key is None else _round(db, key)
+        return None if found is None else (found, found.steps[step])
+
+    def finish_step(
+        self, lease: Lease, round_id: int, step: str, result: Mapping[str, Any]
+    ) -> Round:
+        """Record that a step is done. Doing it again replaces the result."""
+        values = {"result": json.dumps(result), "at": time.time()}
+        with self.writing() as db:
+            check_lease(db, lease)
+            db.execute(
+                insert(steps_table)
+                .values(round=round_id, step=step, **values)
+                .on_conflict_do_update(index_elements=["round", "step"], set_=values)
+            )
+            return _round(db, round_id)
+
+    def report(self, lease: Lease, round_id: int, progress: Mapping[str, Any]) -> None:
+        """Overwrite a round's progress (at most once a second, by the caller)."""
+        with self.writing() as db:
+            check_lease(db, lease)
+            db.execute(
+                rounds_table.update()
+                .where(rounds_table.c.id == round_id)
+                .values(progress=json.dumps(progress))
+            )
+
+    def end_round(self, lease: Lease, round_id: int, outcome: str, message: str) -> Round:
+        """Close a round as served, kept or failed, with a sentence for people."""
+        with self.writing() as db:
+            check_lease(db, lease)
+            db.execute(
+                rounds_table.update()
+                .where(rounds_table.c.id == round_id)
+                .values(ended=time.time(), outcome=outcome, message=message)
+            )
+            return _round(db, round_id)
+
+
+def _round(db: sa.Connection, round_id: int) -> Round:
+    """Read one round with its steps."""
+    row = db.execute(sa.select(rounds_table).filter_by(id=round_id)).first()
+    if row is None:
+        raise StoreError(f"There is no round {round_id}.")
+    steps = db.execute(sa.select(steps_table).filter_by(round=round_id).order_by(steps_table.c.at))
+    return Round(
+        row.id,
+        row.project,
+        row.number,
+        cast("RoundKind", row.kind),
+        row.reason,
+        row.started,
+        row.ended,
+        row.outcome,
+        row.message,
+        json.loads(row.progress),
+        {step.step: json.loads(step.result) for step in steps},
+    )

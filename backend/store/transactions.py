@@ -1,0 +1,137 @@
+"""The SQLite file under the store: its engine, its transactions and its schema version.
+
+The file is in WAL mode, so that readers do not wait for a writer. A process that is killed at any
+instant leaves the state before its transaction, or the state after it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from backend.errors import StoreError
+
+SCHEMA_VERSION = 2
+BUSY_TIMEOUT_MS = 900  # of the web process: under Label Studio's one second for a webhook
+WORKER_BUSY_MS = 30_000  # the worker may wait for a busy disk rather than lose a round
+
+META = sa.MetaData()
+about = sa.Table(
+    "about", META, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text)
+)
+
+
+class Transactions:
+    """Opens the store's file and runs its transactions. Safe for many threads and processes."""
+
+    def __init__(self, data_dir: Path, *, busy_ms: int = BUSY_TIMEOUT_MS) -> None:
+        """Open or create `data_dir/store.sqlite3`; wait up to `busy_ms` for another's write.
+
+        Raises:
+            StoreError: the directory cannot be written, the file is damaged, or it was written by
+                a newer release.
+        """
+        self.data_dir = Path(data_dir)
+        self.path = self.data_dir / "store.sqlite3"
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self._engine = _engine(self.path, busy_ms)
+            with self.writing() as db:
+                META.create_all(db)
+                self._check_schema(db)
+        except (sa.exc.DatabaseError, OSError) as error:
+            raise StoreError(
+                f"Cannot open the store {self.path}: {_cause(error)}. Check that the directory is"
+                " writable and the disk not full; if the file is damaged, move it away (labels are"
+                " safe in Label Studio) and connect the project again."
+            ) from error
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._engine.dispose()
+
+    def check_writable(self) -> None:
+        """Raise StoreError unless a transaction can be written now; nothing is left of it."""
+        try:
+            with self.writing() as db:
+                db.execute(insert(about).values(key="probe", value=str(time.time())))
+                db.execute(about.delete().filter_by(key="probe"))
+        except sa.exc.SQLAlchemyError as error:
+            raise StoreError(
+                f"The store {self.path.name} cannot be written: {_cause(error)}. Check the disk's"
+                " free space and the directory's rights."
+            ) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One immediate write transaction."""
+        with self._engine.connect() as db:
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.exec_driver_sql("ROLLBACK")
+                raise
+            db.exec_driver_sql("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One consistent read."""
+        with self._engine.connect() as db:
+            db.exec_driver_sql("BEGIN")
+            try:
+                yield db
+            finally:
+                db.exec_driver_sql("ROLLBACK")
+
+    def _check_schema(self, db: sa.Connection) -> None:
+        """Write the schema version into a new file; refuse any other."""
+        db.execute(
+            insert(about)
+            .values(key="schema", value=str(SCHEMA_VERSION))
+            .on_conflict_do_nothing(index_elements=["key"])
+        )
+        found = int(db.execute(sa.select(about.c.value).filter_by(key="schema")).scalar_one())
+        if found > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} has schema {found}, this release knows up to {SCHEMA_VERSION}."
+                " Install the release that wrote it, or a newer one."
+            )
+        if found < SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.path} has schema {found} of a build before the first release, expected"
+                f" {SCHEMA_VERSION}. Move the file away (labels are safe in Label Studio) and"
+                " connect the project again."
+            )
+
+
+def _engine(path: Path, busy_ms: int) -> sa.Engine:
+    """An engine whose transactions we open ourselves (BEGIN IMMEDIATE)."""
+    engine = sa.create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": busy_ms / 1000}, pool_size=8
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not open transactions by itself
+        for pragma in (
+            f"busy_timeout={busy_ms}",
+            "journal_mode=WAL",
+            # NORMAL survives a killed process; FULL was seen to take over a second a commit
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _cause(error: Exception) -> str:
+    """The driver's words, without SQL."""
+    return str(getattr(error, "orig", None) or error)

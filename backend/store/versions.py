@@ -1,0 +1,111 @@
+"""Versions: the orders that rounds published, each under a name of its own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from backend.store.lease import Lease, check_lease
+from backend.store.transactions import META, Transactions
+
+versions_table = sa.Table(
+    "versions",
+    META,
+    sa.Column("project", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("round", sa.Integer, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),  # version whose checkpoint made it; "" = none yet
+    sa.Column("tasks", sa.Integer, nullable=False),
+    sa.Column("metrics", sa.Text, nullable=False, default="{}"),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("pruned", sa.Float),
+)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published order (and its predictions): what a flip or a rollback can serve."""
+
+    project: int
+    version: str
+    round: int
+    model: str
+    tasks: int
+    metrics: Mapping[str, Any]
+    created: float
+    pruned: float | None
+
+
+class Versions(Transactions):
+    """Records published versions, and marks pruned ones."""
+
+    def add_version(
+        self,
+        lease: Lease,
+        project: int,
+        version: str,
+        *,
+        round_id: int,
+        model: str,
+        tasks: int,
+        metrics: Mapping[str, Any],
+    ) -> None:
+        """Record a published version; again is the same as once."""
+        with self.writing() as db:
+            check_lease(db, lease)
+            db.execute(
+                insert(versions_table)
+                .values(
+                    project=project,
+                    version=version,
+                    round=round_id,
+                    model=model,
+                    tasks=tasks,
+                    metrics=json.dumps(metrics),
+                    created=time.time(),
+                )
+                .on_conflict_do_nothing(index_elements=["project", "version"])
+            )
+
+    def versions(self, project: int, *, pruned: bool = False) -> list[Version]:
+        """A project's published versions, newest first; pruned ones only if asked."""
+        query = (
+            sa.select(versions_table)
+            .filter_by(project=project)
+            .order_by(versions_table.c.round.desc(), versions_table.c.created.desc())
+        )
+        if not pruned:
+            query = query.where(versions_table.c.pruned.is_(None))
+        with self.reading() as db:
+            return [_version(row) for row in db.execute(query)]
+
+    def prune_version(self, lease: Lease | None, project: int, version: str) -> None:
+        """Record that a version's predictions and checkpoint go. Without a lease: by hand."""
+        with self.writing() as db:
+            if lease is not None:
+                check_lease(db, lease)
+            db.execute(
+                versions_table.update()
+                .where(versions_table.c.project == project, versions_table.c.version == version)
+                .values(pruned=time.time())
+            )
+
+
+def _version(row: Any) -> Version:
+    """A version from its row."""
+    return Version(
+        row.project,
+        row.version,
+        row.round,
+        row.model,
+        row.tasks,
+        json.loads(row.metrics),
+        row.created,
+        row.pruned,
+    )
