@@ -72,7 +72,7 @@ def _card(context: RoundContext, version: str) -> tuple[dict[str, Any], str]:
 
 
 def _states(context: RoundContext, version: str, card: dict[str, Any], damage: str) -> list[str]:
-    state = context.project.state
+    state = context.load_project().state
     found = [
         word
         for word, key in (
@@ -194,7 +194,7 @@ def rollback(context: RoundContext, version: str = "") -> Version:
         RoundError: there is no such version, or Label Studio no longer has its predictions.
     """
     target = _rollback_target(context, version)
-    before = context.project.state
+    before = context.load_project().state
     # The pin is written first: a round that is about to flip reads it.
     context.store.update_project(context.project_id, pinned=target.version, promoted="")
     try:
@@ -213,11 +213,11 @@ def _rollback_target(context: RoundContext, version: str) -> Version:
     """The version to go back to. Raises RoundError unless Label Studio has its predictions."""
     published = [row for row in context.store.versions(context.project_id) if row.tasks]
     names = [row.version for row in published]
-    served = str(context.project.state.get("serving") or "")
+    served = str(context.load_project().state.get("serving") or "")
     if version:
         found = [row for row in published if row.version == version]
     else:
-        found = serving.older_versions(context.store, context.project)[:1]
+        found = serving.older_versions(context.store, context.load_project())[:1]
     held = context.studio.model_versions(context.project_id)
     if not found or not held.get(found[0].version):
         raise RoundError(

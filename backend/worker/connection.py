@@ -125,7 +125,7 @@ def our_webhooks(context: RoundContext, backend_url: str) -> list[Row]:
 
 def _remember(context: RoundContext, project: Row, hooks: list[Row]) -> None:
     """Keep what stood in Label Studio before us, once; our own values are never 'before'."""
-    if context.project.state.get("before"):
+    if context.load_project().state.get("before"):
         return
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     before = {field: project.get(field) for field in PROJECT_FIELDS}
@@ -185,7 +185,7 @@ def was_removed(context: RoundContext) -> bool:
 
     Removed and added again counts as never removed.
     """
-    known = context.project.state.get("backend_id")
+    known = context.load_project().state.get("backend_id")
     rows = context.studio.ml_backends(context.project_id)
     if known is None or any(row["id"] == known for row in rows):
         return False
@@ -202,7 +202,7 @@ def repair(context: RoundContext) -> str:
     What only we own (the webhook) is put back; what a person may have meant (sampling, version) is
     left alone. Returns what was left alone, in words, '' if nothing.
     """
-    state = context.project.state
+    state = context.load_project().state
     armed = state.get("armed")
     if not armed:
         return ""
@@ -249,10 +249,14 @@ def changes_by_person(
 
 def disarm(context: RoundContext) -> Mapping[str, Any]:
     """Restore the project's sampling, version and webhooks as they were before `arm`."""
-    before: Row | None = context.project.state.get("before")
+    before: Row | None = context.load_project().state.get("before")
     if not before:
         raise RoundError(f"Project {context.project_id} was never armed: nothing to restore.")
-    armed = context.project.state.get("armed") or context.project.state.get("disarming") or {}
+    armed = (
+        context.load_project().state.get("armed")
+        or context.load_project().state.get("disarming")
+        or {}
+    )
     restored = _version_to_restore(context, str(before["model_version"] or ""))
     # First the store: a round or a repair under way must see it before it touches Label Studio.
     context.store.update_project(

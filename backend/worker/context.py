@@ -26,7 +26,7 @@ ADDRESS_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend an
 
 @dataclass(frozen=True)
 class RoundContext:
-    """One project's context. Its client and image source are made when first used."""
+    """The context of one project's round. Its client and image source are made when first used."""
 
     settings: Settings
     store: Store
@@ -34,9 +34,11 @@ class RoundContext:
     project_id: int
     patience: float = 90.0  # seconds for one call to Label Studio with its repetitions
 
-    @property
-    def project(self) -> Project:
-        """The project's row as it is now."""
+    def load_project(self) -> Project:
+        """Read the project's row from the store, as it is now.
+
+        Raises RoundError if the store has no such project.
+        """
         found = self.store.project(self.project_id)
         if found is None:
             raise RoundError(
@@ -51,7 +53,7 @@ class RoundContext:
         Raises:
             SettingsError: no address or no token is known, with the setting to give.
         """
-        url = self.settings.label_studio_url or origin_seen(self.project)
+        url = self.settings.label_studio_url or origin_seen(self.load_project())
         token = token_for(self.settings, self.project_id)
         if not url:
             raise SettingsError(f"Label Studio's address is not known. {ADDRESS_HINT}")

@@ -43,7 +43,7 @@ def judge(context: RoundContext, round_: Round, report: Report) -> Result:
     metrics, visible = _measured(new.fast(), samples, context.settings.seed)
     old = _serving_before(context, config.label_map)
     verdict = _verdict(metrics, old, samples, context.settings.seed)
-    held = state_of(context.project, "promoted", "")
+    held = state_of(context.load_project(), "promoted", "")
     if held and (old is None or old.version != held):
         logger.warning("Project %s: the promotion of %s ends: no use", context.project_id, held)
         context.store.update_project(context.project_id, lease=context.lease, promoted="")

@@ -65,10 +65,12 @@ def prune(context: RoundContext, round_: Round, report: Report) -> Result:
 
 def versions_to_keep(context: RoundContext) -> set[str]:
     """What Label Studio serves, what a rollback would, the pinned, the newest up to the setting."""
-    state = context.project.state
+    state = context.load_project().state
     newest = [row.version for row in context.store.versions(context.project_id) if row.tasks]
     served = context.studio.project(context.project_id).get("model_version")
-    before = [row.version for row in serving.older_versions(context.store, context.project)[:1]]
+    before = [
+        row.version for row in serving.older_versions(context.store, context.load_project())[:1]
+    ]
     keep = {*newest[: context.settings.keep_versions], *before}
     return keep | {str(v) for v in (served, state.get("serving"), state.get("pinned")) if v}
 
@@ -79,7 +81,7 @@ def plan(context: RoundContext) -> Plan:
     known = {row.version: row for row in context.store.versions(context.project_id)}
     old = tuple(version for version in known if version not in keep)
     kept = [row for version, row in known.items() if version in keep]
-    state = context.project.state
+    state = context.load_project().state
     wanted = {str(state.get("model") or ""), str(state.get("promoted") or "")}
     wanted |= {row.model for row in kept}
     for row in kept:  # a model that was judged worse is kept as long as its round's order
@@ -150,7 +152,7 @@ def delete_some_in_studio(context: RoundContext) -> int:
 
 def _quiet(context: RoundContext) -> bool:
     """Whether no news of labels came for a while."""
-    state = context.project.state
+    state = context.load_project().state
     last = max(float(state.get(key) or 0.0) for key in ("labelled_at", "flipped_at"))
     return time.time() - last > QUIET_SECONDS
 

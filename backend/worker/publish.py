@@ -32,7 +32,7 @@ HEAD = 200  # predictions that get their regions at a time, where one post could
 
 def require_armed(context: RoundContext) -> None:
     """Raise RoundError if the project was disconnected while the round ran."""
-    if not context.project.state.get("armed"):
+    if not context.load_project().state.get("armed"):
         raise RoundError("The project was disconnected while the round ran; nothing is published.")
 
 
@@ -171,7 +171,7 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
             "flipped": False,
             "why": why_not_flip(context, step["version"]),
         }
-    filled = {**(context.project.state.get("filled") or {}), step["version"]: step["filled"]}
+    filled = {**(context.load_project().state.get("filled") or {}), step["version"]: step["filled"]}
     context.store.update_project(
         context.project_id,
         lease=context.lease,
@@ -188,7 +188,7 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
 
 def _overruled(context: RoundContext) -> bool:
     """Whether a rollback or a disconnect came between our look and our PATCH: it wins."""
-    state = context.project.state
+    state = context.load_project().state
     if not state.get("armed"):
         context.studio.patch_project(
             context.project_id, model_version=state.get("restored_version") or ""
@@ -217,7 +217,7 @@ def why_not_flip(context: RoundContext, wanted: str) -> str:
     A title of a connected backend is what Label Studio itself writes on connecting. The wanted
     version is there already if we were killed right after our PATCH, or if somebody chose it.
     """
-    state = context.project.state
+    state = context.load_project().state
     if state.get("pinned"):
         return f"pinned to {state['pinned']} by a rollback; `unpin` lets the order move on"
     current = _current(context)
@@ -244,7 +244,7 @@ def extend_head(context: RoundContext) -> int:
 
     Only where one post could not carry the regions of every task (`Posted.filled`).
     """
-    state = context.project.state
+    state = context.load_project().state
     serving = str(state.get("serving") or "")
     filled = (state.get("filled") or {}).get(serving)
     if not serving or filled is None:
@@ -265,7 +265,7 @@ def extend_head(context: RoundContext) -> int:
             _fill(context, serving, task, json.loads(stored.result(task)))
             for task in sorted(near, key=ranks.__getitem__)
         )
-    now = {**(context.project.state.get("filled") or {}), serving: filled + HEAD}
+    now = {**(context.load_project().state.get("filled") or {}), serving: filled + HEAD}
     context.store.update_project(context.project_id, filled=now)
     return count
 

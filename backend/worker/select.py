@@ -128,7 +128,7 @@ def labelled_of(
 
 def _seed_mean(context: RoundContext, round_: Round) -> float:
     """Mean instances per image of the seed set, fixed at the first training (Appendix C)."""
-    frozen = state_of(context.project, "seed_mean_instances")
+    frozen = state_of(context.load_project(), "seed_mean_instances")
     if frozen is None and "trained" in round_.steps:
         frozen = round_.steps["trained"]["mean_instances"]
         context.store.update_project(context.project_id, seed_mean_instances=frozen)

@@ -87,7 +87,7 @@ def _card(context: RoundContext, round_: Round, recipe: Recipe, result: Result) 
         "recipe": asdict(recipe),
         "seed": context.settings.seed,
         "initial_weights": context.settings.weights,
-        "parent": state_of(context.project, "model", ""),
+        "parent": state_of(context.load_project(), "model", ""),
         "snapshot": load_snapshot(context, round_)[0].to_json(),
         "result": result,
     }

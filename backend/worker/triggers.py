@@ -33,7 +33,7 @@ class Call:
 
 def may_connect(context: RoundContext, *, asked: bool) -> bool:
     """Whether a project may be armed: not after `disconnect`, unless it was connected anew."""
-    state = context.project.state
+    state = context.load_project().state
     if not state.get("disconnected"):
         return True
     if not asked:
@@ -58,12 +58,12 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
         return Call("train", "Start Training")
     seen = last_training(context)
     changed = changed_tasks(context, seen, thorough=thorough)
-    if changed != context.project.state.get("changed"):
+    if changed != context.load_project().state.get("changed"):
         context.store.update_project(context.project_id, changed=changed, labelled_at=time.time())
     wanted = context.settings.changes_per_round
     if changed >= wanted and not _backing_off(context, "train"):
         return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
-    state = context.project.state
+    state = context.load_project().state
     promoted = bool(state.get("promoted") and state.get("reorder"))
     return _order_due(context) if thorough or promoted else None
 
@@ -71,14 +71,14 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
 def _order_due(context: RoundContext) -> Call | None:
     """A round without training for tasks that have no place, or a project connected anew."""
     placeless = tasks_without_place(context)
-    if not placeless and not context.project.state.get("reorder"):
+    if not placeless and not context.load_project().state.get("reorder"):
         return None
-    promoted = context.project.state.get("promoted")
+    promoted = context.load_project().state.get("promoted")
     reason = f"{promoted} was promoted" if promoted else "connected anew"
     if placeless:
         reason = f"{placeless} tasks have no place in the order yet"
     kind: RoundKind = "refresh"
-    if not state_of(context.project, "model", ""):
+    if not state_of(context.load_project(), "model", ""):
         kind = "first"
     elif not _model_fits(context):
         labelled = bool(context.studio.export_annotated(context.project_id))
@@ -90,7 +90,7 @@ def _order_due(context: RoundContext) -> Call | None:
 
 def _model_fits(context: RoundContext) -> bool:
     """Whether the serving model, or one that can stand in for it, has the config's labels."""
-    config = parse_label_config(str(context.project.state.get("label_config") or ""))
+    config = parse_label_config(str(context.load_project().state.get("label_config") or ""))
     return any_fits(context, config.label_map)
 
 

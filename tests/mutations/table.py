@@ -197,7 +197,7 @@ MUTATIONS = (
     Mutation(
         "what stood in Label Studio before is remembered once",
         "backend/worker/connection.py",
-        '    if context.project.state.get("before"):\n        return\n',
+        '    if context.load_project().state.get("before"):\n        return\n',
         "",
         (f"{WORKER}/test_connection.py",),
     ),

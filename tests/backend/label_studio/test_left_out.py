@@ -108,7 +108,7 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, r
     assert [row["task"] for row in written["labels"]] == [4, 4, 7, 7, 9]
     assert [row["task"] for row in written["unlabelled"]] == [12]
 
-    state = context.project.state
+    state = context.load_project().state
     assert latest_summary(state, "labels").tasks == 2 and latest_summary({}, "labels") is None
     assert _counted([context.store.round(round_.id)], state) == (
         "8 labelled (3 to train on, 1 to judge by, 2 left out), 20 unlabelled"
@@ -132,10 +132,12 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, r
 
 def test_before_the_first_training_and_where_all_was_used(context, round_):
     rounds = [context.store.round(round_.id)]
-    assert _counted(rounds, context.project.state) == "8 labelled, 20 unlabelled"
+    assert _counted(rounds, context.load_project().state) == "8 labelled, 20 unlabelled"
     assert _images(context).found.startswith("no round has read them yet")
     assert (
-        _labels(context).well and _images(context).well and _left_out(context.project.state) == []
+        _labels(context).well
+        and _images(context).well
+        and _left_out(context.load_project().state) == []
     )
     record(context, round_, "labels", [], train=5, validation=3)
     assert (
@@ -151,7 +153,7 @@ def test_before_the_first_training_and_where_all_was_used(context, round_):
     later = context.store.open_round(context.lease, 3, "refresh", "new tasks", [])
     counts = {"labelled": 9, "pool": 22, "skipped": 2, "superseded": 1}
     later = context.store.finish_step(context.lease, later.id, "synced", counts)
-    assert _counted([later, *rounds], context.project.state) == (
+    assert _counted([later, *rounds], context.load_project().state) == (
         "9 labelled (in round 1 5 to train on, 3 to judge by, 0 left out), 22 unlabelled, "
         "2 skipped, annotations not used, their task has a newer one: 1"
     )
@@ -162,7 +164,10 @@ def test_listings_that_had_to_shrink_are_told(context):
     said = "Label Studio could not answer a page of 500 tasks (it answered 500), so 250 are read"
     context.store.update_project(3, pages=said)
     assert not _pages(context).well and said in _pages(context).found and _pages(context).remedy
-    assert said in _view(Services.create(context.settings, context.store), context.project)["notes"]
+    assert (
+        said
+        in _view(Services.create(context.settings, context.store), context.load_project())["notes"]
+    )
 
 
 def test_why_a_model_has_no_figure_is_told_as_it_is():

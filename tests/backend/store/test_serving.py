@@ -74,14 +74,14 @@ def test_a_model_of_other_labels_does_not_stand_in(context):
 
 def test_after_a_rollback_newer_models_do_not_stand_in(context):
     context.store.update_project(7, serving="v2", model="v2", pinned="v2")
-    assert models.stand_ins(context.store, context.project, "v2") == ["v2", "v1"]
+    assert models.stand_ins(context.store, context.load_project(), "v2") == ["v2", "v1"]
     damage(context, "v2")
     assert load_serving(context, LABELS).version == "v1"
 
 
 def test_a_promoted_model_comes_first(context):
     context.store.update_project(7, promoted="v1")
-    assert models.serving_model(context.project) == "v1"
+    assert models.serving_model(context.load_project()) == "v1"
     assert load_serving(context, LABELS).version == "v1"
     damage(context, "v1")
     assert load_serving(context, LABELS).version == "v3"  # what serves until then
