@@ -222,8 +222,8 @@ def promote(version: str, project: ProjectOption = 0) -> None:
         model = versions_.promote(context, version)
         served = context.load_project().state["serving"]
         console.print(
-            f"Project {context.project_id}: model {model} is promoted; {served} serves until the worker"
-            " has scored the pool with it."
+            f"Project {context.project_id}: model {model} is promoted; {served} serves until the"
+            " worker has scored the pool with it."
         )
         if not context.store.worker_alive():
             console.print("No worker runs now: start one (`python -m backend worker`).")
