@@ -54,7 +54,7 @@ def test_a_store_that_is_busy_is_no_5xx_for_labels_but_one_for_start_training(
     def busy(*_):
         raise OperationalError("BEGIN", {}, Exception("database is locked"))
 
-    monkeypatch.setattr(store, "ring", busy)
+    monkeypatch.setattr(store, "record_event", busy)
     assert (
         client.post("/webhook?project=7", json={"action": "ANNOTATION_CREATED"}).status_code == 202
     )
