@@ -1,10 +1,9 @@
-"""`taudis_cover` against Algorithm 1's lines 4-6 and a cover by images, in plain Python."""
+"""`taudis_cover` against an oracle in plain Python, by hand, and by what greedy cover promises."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -16,120 +15,10 @@ from taudis.selection.algorithm1 import taudis
 from taudis.selection.graph import sample_universe
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.selection.taudis_cover import taudis_cover
-from taudis.selection.vote import seeded_hash
+from tests.taudis.selection.taudis_cover_oracle import cover_by_images, estimates
 
 SEED_SET = Labelled(mean_instances=2.0)
 REMAINDERS = ("layers", "uncertainty", "none")
-
-
-def counted(number, noun):
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-@dataclass
-class Expected:
-    """What the oracle says; instances are (uncertainty, image id, box corner, embedding)."""
-
-    order: list
-    reasons: list
-    candidates: list
-    chosen: list
-    gains: list  # of each chosen instance, of the columns
-    layers: list
-    image_gains: list  # of each picked image
-    first_picks: int
-    coverable: int
-    sets: dict  # image id -> columns it covers, the best image first
-    edges: int
-
-
-def estimates(counts, layers, scale):
-    """Whole numbers whose sums over a layer are the rounded sums."""
-    sums, found = defaultdict(int), []
-    for count, layer in zip(counts, layers, strict=True):
-        before = sums[layer]
-        sums[layer] += count
-        found.append(round(sums[layer] * scale) - round(before * scale))
-    return found
-
-
-def cover_by_images(build, content, budget, alpha, sigma, remainder, seed, columns=None):
-    """The strategy in plain Python; `columns` are the instances to be covered (None: all)."""
-    budget = min(budget, len(content))
-    found = [(u, key, x, e) for key, rows in content.items() for u, x, e in rows]
-    found.sort(key=lambda t: (-t[0], t[1], t[2], np.array(t[3], np.float32).tobytes()))
-    candidates = found[: math.ceil(round(alpha * budget, 9))]
-    universe = range(len(found)) if columns is None else columns
-    covers = [
-        {j for j in universe if i == j or build.similar(a[3], found[j][3], sigma)}
-        for i, a in enumerate(candidates)
-    ]
-    unsure, held = defaultdict(float), defaultdict(list)
-    for row, (u, key, *_) in enumerate(candidates):
-        unsure[key] += u
-        held[key].append(row)
-
-    def place(key):
-        mine = [u for u, _, _ in content[key]]
-        tie = int(seeded_hash(np.array([key]), seed)[0])
-        if key in held:
-            return (0, -unsure[key], tie)
-        return (1, -sum(mine) / len(mine), tie) if mine else (2, 0, tie)
-
-    ranked = sorted(content, key=place)
-    keys = [key for key in ranked if key in held]
-    sets = {key: set().union(*(covers[row] for row in held[key])) for key in keys}
-    picks, gains, layers = build.greedy_by_sets(list(sets.values()), budget, remainder)
-
-    chosen, new, of_layer = [], [], []
-    covered, current = set(), 0
-    for pick, layer in zip(picks, layers, strict=True):
-        if layer != current:
-            current = layer
-            covered = covered if remainder == "uncertainty" else set()
-        for row in held[keys[pick]]:
-            chosen.append(found[row])
-            new.append(len(covers[row] - covered))
-            of_layer.append(layer)
-            covered |= covers[row]
-
-    def sentence(key):
-        tier = place(key)[0]
-        if tier == 0:
-            whose = counted(len(held[key]), "uncertain instance")
-            return f"not picked; summed uncertainty {unsure[key] / 16:.3f} of its {whose}"
-        if tier == 2:
-            return "no detections; seeded random place"
-        mean = sum(u for u, _, _ in content[key]) / len(content[key]) / 16
-        whose = counted(len(content[key]), "detection")
-        return f"not picked and no uncertain instance; mean uncertainty {mean:.3f} of its {whose}"
-
-    scale = len(found) / len(universe) if columns is not None else 1
-    reasons = []
-    for pick, gain, layer in zip(picks, estimates(gains, layers, scale), layers, strict=True):
-        mine = len(held[keys[pick]])
-        whose = f"its {counted(mine, 'uncertain instance')}"
-        if layer:
-            reasons.append(f"{whose}: picked after the cover was complete")
-        else:
-            verb = "covers" if mine == 1 else "cover"
-            news = counted(gain, "pool instance")
-            reasons.append(f"{whose} {verb} {news} that no image before covered")
-    head = [keys[pick] for pick in picks]
-    tail = [key for key in ranked if key not in head]
-    return Expected(
-        order=head + tail,
-        reasons=reasons + [sentence(key) for key in tail],
-        candidates=candidates,
-        chosen=chosen,
-        gains=new,
-        layers=of_layer,
-        image_gains=gains,
-        first_picks=layers.count(0),
-        coverable=len(set().union(*covers)),
-        sets=sets,
-        edges=sum(map(len, covers)),
-    )
 
 
 def described(pool, rows):
