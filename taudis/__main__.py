@@ -1,7 +1,7 @@
-"""The library on the command line, over COCO files: python -m taudis COMMAND --help.
+"""The library on the command line, for COCO files: python -m taudis COMMAND --help.
 
-torch is imported by the commands that use a model, inside them: it takes hundreds of MB, which
-`select` has better use for.
+Commands that use a model import torch inside their function. torch takes hundreds of MB, and
+`select` needs that memory for the pool.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
-from taudis.cli.options import Coco, Images, Model, Out, Seed, bars, say
+from taudis.cli.options import Coco, Images, Model, Out, Seed, progress_bars, write_result
 from taudis.cli.select import parameters, select, strategies, why
 from taudis.errors import TaudisError
 
 if TYPE_CHECKING:
+    from taudis.data.coco.checked import Checked
+    from taudis.detector.mask_rcnn import Detector
+    from taudis.training.recipes import Recipe
     from taudis.types import Embedding
 
 WITHOUT_MODEL = ("select", "strategies", "parameters", "check")
+"""Commands that do not import torch."""
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -34,13 +38,12 @@ def main(
     threads: Annotated[
         int,
         typer.Option(
-            help="CPU threads of the model; more than one hurts shared cores. The selection "
-            "(select, why) uses every core: set the environment variable OMP_NUM_THREADS to limit "
-            "it."
+            help="CPU threads of the model; more than one is slower on shared cores. The selection "
+            "(select, why) uses every core; the environment variable OMP_NUM_THREADS limits it."
         ),
     ] = 1,
 ) -> None:
-    """TAUDIS on COCO files: train, judge, predict, score a pool, select what to label next."""
+    """TAUDIS on COCO files: train, evaluate, predict, score a pool, select what to label next."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     if context.invoked_subcommand not in WITHOUT_MODEL:
         import torch
@@ -65,48 +68,57 @@ def train(
     crowds: CrowdsOption = "ask",
     skip_bad: SkipBad = False,
 ) -> None:
-    """Train on every image of a COCO file and write a checkpoint; an interrupted run goes on.
+    """Train on every image of a COCO file and write a checkpoint.
 
-    The file is checked first, as by `check`: nothing in it can end the training later.
+    The same command continues a run that was interrupted. The file is checked first, as `check`
+    does, so that nothing in it can end the training later.
     """
     import torch
 
     from taudis.cli.coco_check import open_labelled
     from taudis.detector.checkpoint import save_checkpoint
     from taudis.training.recipes import choose
-    from taudis.training.train import Progress
-    from taudis.training.train import train as train_detector
     from taudis.training.training_state import clear_states
 
     checked = open_labelled(coco, images, crowds, skip_bad)
-    labels, samples = checked.label_map, checked.samples
+    samples, resume = checked.samples, out.with_name(f"{out.name}.resume")
     gpu = torch.cuda.is_available()
     chosen = choose(recipe, samples.statistics(), gpu=gpu, weights=weights, backbone=backbone)
     if steps is not None:
         chosen = dataclasses.replace(chosen, steps=steps)
-    with bars() as bar:
-        task = bar.add_task("training", total=chosen.steps)
-
-        def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.step, description=f"loss {progress.loss:.2f}")
-
-        detector = train_detector(
-            samples,
-            labels,
-            chosen,
-            seed=seed,
-            weights=weights,
-            resume_dir=out.with_name(f"{out.name}.resume"),
-            progress=show,
-        )
+    detector = _train_with_bar(checked, chosen, seed=seed, weights=weights, resume_dir=resume)
     card = {
         "recipe": dataclasses.asdict(chosen), "seed": seed, "images": len(samples),
         "coco": checked.to_dict(),
     }  # fmt: skip
     save_checkpoint(out, detector, card=card)
-    clear_states(out.with_name(f"{out.name}.resume"))
-    told = {"checkpoint": str(out), "steps": chosen.steps, "images": len(samples)}
-    say({**told, "coco": checked.to_dict()})
+    clear_states(resume)
+    result = {"checkpoint": str(out), "steps": chosen.steps, "images": len(samples)}
+    write_result({**result, "coco": checked.to_dict()})
+
+
+def _train_with_bar(
+    checked: Checked, recipe: Recipe, *, seed: int, weights: str, resume_dir: Path
+) -> Detector:
+    """Train on a checked COCO file, with a bar of steps and loss on standard error."""
+    from taudis.training.train import Progress
+    from taudis.training.train import train as train_detector
+
+    with progress_bars() as bar:
+        task = bar.add_task("training", total=recipe.steps)
+
+        def show(progress: Progress) -> None:
+            bar.update(task, completed=progress.step, description=f"loss {progress.loss:.2f}")
+
+        return train_detector(
+            checked.samples,
+            checked.label_map,
+            recipe,
+            seed=seed,
+            weights=weights,
+            resume_dir=resume_dir,
+            progress=show,
+        )
 
 
 @app.command()
@@ -118,19 +130,20 @@ def evaluate(
     crowds: CrowdsOption = "ask",
     skip_bad: SkipBad = False,
 ) -> None:
-    """Print the mask mAP50 and mAP of a checkpoint on a labelled COCO file, checked first.
+    """Print the mask mAP50 and mAP of a checkpoint on a labelled COCO file.
 
-    Categories are matched with the checkpoint's labels by name.
+    The file is checked first, as `check` does. Categories are matched with the checkpoint's labels
+    by name.
     """
     from taudis.cli.coco_check import for_model, open_labelled
     from taudis.detector.checkpoint import load_checkpoint
-    from taudis.evaluation.metrics import evaluate as judge_detector
+    from taudis.evaluation.metrics import evaluate as evaluate_detector
 
     checked = open_labelled(coco, images, crowds, skip_bad)
     detector, _ = load_checkpoint(model)
     samples = for_model(checked, detector.label_map)
-    found = judge_detector(detector, samples, seed=seed).to_dict()
-    say({**found, "coco": checked.to_dict()})
+    metrics = evaluate_detector(detector, samples, seed=seed).to_dict()
+    write_result({**metrics, "coco": checked.to_dict()})
 
 
 @app.command()
@@ -142,29 +155,29 @@ def predict(
     segmentation: SegmentationOption = "rle",
     skip_bad: SkipBad = False,
 ) -> None:
-    """Write COCO results (boxes, masks, scores) of every image of a COCO file.
+    """Write COCO results (boxes, masks, scores) for every image of a COCO file.
 
-    Categories are the file's, matched with the checkpoint's labels by name; 1, 2, ... in the
-    checkpoint's order where the file has none.
+    The file's categories are matched with the checkpoint's labels by name. If the file has none,
+    they are 1, 2, ... in the checkpoint's order.
     """
-    from taudis.cli.coco_check import categories_of, for_model, open_pictures
+    from taudis.cli.coco_check import categories_of, for_model, open_images
     from taudis.data.coco.write import coco_results, form_of
     from taudis.detector.checkpoint import load_checkpoint
     from taudis.detector.pasting import pasted_masks
 
     form = form_of(segmentation)
-    checked = open_pictures(coco, images, skip_bad)
+    checked = open_images(coco, images, skip_bad)
     detector, _ = load_checkpoint(model)
     samples = for_model(checked, detector.label_map)
     categories = categories_of(checked, detector.label_map)
-    found: list[dict[str, object]] = []
+    results: list[dict[str, object]] = []
     for row, number in enumerate(samples.image_ids):
         detection = detector.detect([samples.image(row)])[0]
         masks = pasted_masks(detection)
-        found += coco_results(number, detection, masks, categories, form)
-    out.write_text(json.dumps(found), encoding="utf-8")
-    told = {"results": str(out), "images": len(samples), "instances": len(found)}
-    say({**told, "coco": checked.to_dict()})
+        results += coco_results(number, detection, masks, categories, form)
+    out.write_text(json.dumps(results), encoding="utf-8")
+    result = {"results": str(out), "images": len(samples), "instances": len(results)}
+    write_result({**result, "coco": checked.to_dict()})
 
 
 @app.command()
@@ -180,21 +193,22 @@ def score(
 ) -> None:
     """Run the model over a COCO file's images and write the pool that `select` reads.
 
-    The file grows image by image, whatever its size, and has its name only when all is written.
+    The pool is written image by image and never held in memory. The file gets its name when it is
+    complete.
     """
-    from taudis.cli.coco_check import for_model, open_pictures
+    from taudis.cli.coco_check import for_model, open_images
     from taudis.data.pool_writer import check_pool_path
     from taudis.detector.checkpoint import load_checkpoint
     from taudis.scoring import score_to_file
 
     check_pool_path(out)
-    checked = open_pictures(coco, images, skip_bad)
+    checked = open_images(coco, images, skip_bad)
     detector = load_checkpoint(model)[0].fast()
     samples = for_model(checked, detector.label_map)
     pairs = ((number, samples.image(row)) for row, number in enumerate(samples.image_ids))
     embedding: Embedding = "box" if box else "mask"
     about = f"checkpoint {model.name}, {detector.config.backbone}, {embedding} embeddings"
-    with bars() as bar:
+    with progress_bars() as bar:
         task = bar.add_task("scoring", total=len(samples))
         count, instances = score_to_file(
             out,
@@ -204,8 +218,8 @@ def score(
             on_image=lambda *_: bar.advance(task),
             about=about,
         )
-    told = {"pool": str(out), "images": count, "instances": instances}
-    say({**told, "coco": checked.to_dict()})
+    result = {"pool": str(out), "images": count, "instances": instances}
+    write_result({**result, "coco": checked.to_dict()})
 
 
 @app.command()
@@ -213,16 +227,16 @@ def check(
     coco: Coco,
     images: Annotated[
         Path | None,
-        typer.Argument(help="Folder of its images; without it no picture is looked at."),
+        typer.Argument(help="Folder of its images; without it no image file is read."),
     ] = None,
     crowds: CrowdsOption = "ask",
     skip_bad: SkipBad = False,
     pictures: Annotated[
         bool,
-        typer.Option("--pictures", help="As score and predict look at it: annotations are unread."),
+        typer.Option("--pictures", help="Check as score and predict do: annotations are not read."),
     ] = False,
 ) -> None:
-    """Say what is in a COCO file, and what train (with --pictures: score) would make of it.
+    """Tell what is in a COCO file, and what train (with --pictures: score) would do with it.
 
     Exit code 0: it would be used, and what is left out is counted. 3: it would be refused.
     """
@@ -239,7 +253,7 @@ app.command()(parameters)
 
 
 def run() -> None:
-    """The entry point: an error of the library or the disk is one line on stderr, exit code 1."""
+    """The entry point. An error of the library or the disk is one line on stderr, exit code 1."""
     try:
         app()
     except (TaudisError, OSError) as error:

@@ -1,4 +1,4 @@
-"""How the commands open a COCO file: the check, what it says, and the question about crowds."""
+"""How commands open a COCO file: check it, report what the check finds, ask about crowds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import get_args
 
 import typer
 
-from taudis.cli.options import bars, say
+from taudis.cli.options import progress_bars, write_result
 from taudis.data.coco import CocoSamples
 from taudis.data.coco.check import Crowds, check_coco
 from taudis.data.coco.checked import Checked
@@ -21,43 +21,50 @@ from taudis.types import LabelMap
 REFUSED = 3
 """Exit code of `check` for a file that train (or score) would not take as it is."""
 CHECK_HINT = "`python -m taudis check` tells more; docs/coco.md says what can be done."
+"""The end of an error about a file that is refused."""
 
 
 def check_file(
     coco: Path, images: Path | None, crowds: str, *, skip_bad: bool, labels: bool
 ) -> bool:
-    """Say what the check finds, a JSON line last; whether the file would be used."""
+    """Report what the check finds, with a JSON line at the end. Returns whether to use the file.
+
+    images: folder of the images, or None to read no image file. labels: check the annotations, as
+    train does; else the images alone, as score does.
+    """
     try:
         checked = _check(coco, images, crowds, skip_bad, labels=labels)
     except DataError as error:
         sys.stdout.write(f"refused: {error}\n")
-        say({"use": False, "why": [str(error)]})
+        write_result({"use": False, "why": [str(error)]})
         return False
     refusals = _refusals(checked, skip_bad)
     for line in report(checked, refusals):
         sys.stdout.write(f"{line}\n")
-    say({"use": not refusals, "why": refusals, **checked.to_dict()})
+    write_result({"use": not refusals, "why": refusals, **checked.to_dict()})
     return not refusals
 
 
 def open_labelled(coco: Path, images: Path, crowds: str, skip_bad: bool) -> Checked:
-    """A labelled COCO file for train and evaluate, after the check; what is unusual is said.
+    """A checked COCO file with its annotations, for train and evaluate.
 
-    Raises DataError where it cannot be used as it is, before anything else is done.
+    Everything unusual is reported on standard error. If crowds are many, a person at the terminal
+    is asked what to do with them. Raises DataError for a file that cannot be used as it is.
     """
     checked = _check(coco, images, crowds, skip_bad, labels=True)
     if checked.question and sys.stdin.isatty() and sys.stderr.isatty():
         answer = _ask(checked.question)
         checked = _check(coco, images, answer, skip_bad, labels=True)
-    return _taken(coco, checked, skip_bad)
+    return _accepted(coco, checked, skip_bad)
 
 
-def open_pictures(coco: Path, images: Path, skip_bad: bool, *, ids: bool = True) -> Checked:
-    """The pictures of a COCO file for score, predict and why; its annotations are not read.
+def open_images(coco: Path, images: Path, skip_bad: bool, *, ids: bool = True) -> Checked:
+    """A checked COCO file without its annotations, for score, predict and why.
 
-    Raises DataError as `open_labelled`, and with `ids` for image ids that are no 64-bit numbers.
+    Raises DataError as `open_labelled` does, and with `ids` for image ids that are no whole numbers
+    below 2^63.
     """
-    checked = _taken(coco, _check(coco, images, "ignore", skip_bad, labels=False), skip_bad)
+    checked = _accepted(coco, _check(coco, images, "ignore", skip_bad, labels=False), skip_bad)
     if ids and not checked.numbered:
         raise DataError(
             f"{coco}: expected image ids that are whole numbers below 2^63, since the output names"
@@ -67,9 +74,10 @@ def open_pictures(coco: Path, images: Path, skip_bad: bool, *, ids: bool = True)
 
 
 def for_model(checked: Checked, model: LabelMap) -> CocoSamples:
-    """The samples with the model's labels: categories are matched by name, and it is said.
+    """The samples with the model's labels. Categories and labels are matched by name.
 
-    Raises DataError where objects are of a category that the model does not know.
+    Differences are reported on standard error. Raises DataError for objects of a category that the
+    model does not know.
     """
     samples, names = checked.samples, checked.names
     if names == model.names:
@@ -82,11 +90,11 @@ def for_model(checked: Checked, model: LabelMap) -> CocoSamples:
             f"expected objects of the model's labels {list(model.names)}, got others of"
             f" {sorted(used & set(unknown))}. Train a model for the new labels."
         )
-    _tell(f"The model's labels are {_few(model.names)}; categories are matched by name.")
+    _report_line(f"The model's labels are {_few(model.names)}; categories are matched by name.")
     if unknown:
-        _tell(f"The model does not know {len(unknown)} categories: {_few(unknown)}.")
+        _report_line(f"The model does not know {len(unknown)} categories: {_few(unknown)}.")
     if checked.labels_used and (missing := [n for n in model.names if n not in names]):
-        _tell(f"The file has no category for {len(missing)} of them: {_few(missing)}.")
+        _report_line(f"The file has no category for {len(missing)} of them: {_few(missing)}.")
     known = {
         key: model.index(names[label - 1])
         for key, label in samples.labels.items()
@@ -96,12 +104,12 @@ def for_model(checked: Checked, model: LabelMap) -> CocoSamples:
 
 
 def categories_of(checked: Checked, model: LabelMap) -> list[Key]:
-    """The category id that COCO results have for each of the model's labels 1..K.
+    """The category id in COCO results of each of the model's labels 1..K.
 
-    Raises DataError where the file has categories, but none of a label's name.
+    Raises DataError if the file has categories, but none with the name of a label.
     """
     if not checked.names:
-        _tell("The file has no categories: results count them from 1, in the model's order.")
+        _report_line("The file has no categories: results count them from 1, in the model's order.")
         return list(range(1, len(model) + 1))
     ids: dict[str, Key] = {}
     for key, label in checked.samples.labels.items():
@@ -116,26 +124,28 @@ def categories_of(checked: Checked, model: LabelMap) -> list[Key]:
 
 
 def report(checked: Checked, refusals: list[str]) -> list[str]:
-    """What the check found, a sentence a line."""
+    """The findings of the check, one sentence a line; `refusals` are the reasons not to use it."""
     lines = [_summary(checked)]
     if not checked.with_pictures:
-        lines.append("no folder of images was given: no picture was looked at.")
+        lines.append("no folder of images was given: no image file was read.")
     for effect in EFFECTS:
         lines += [f"{_word(effect)}: {line}" for line in checked.found.sentences(effect)]
     if checked.question:
         lines.append(f"question: {checked.question}")
     if checked.skipped_images or checked.ignored:
         lines.append(_skipped(checked))
-    use = "train would use this file" if checked.labels_used else "score would use these pictures"
+    use = "train would use this file" if checked.labels_used else "score would use these images"
     lines.append(f"{use}." if not refusals else f"{use.replace('use', 'refuse')} as it is.")
     return lines
 
 
 def _word(effect: Effect) -> str:
+    """The effect of a finding as the report names it."""
     return "unusable" if effect == "bad" else effect
 
 
 def _summary(checked: Checked) -> str:
+    """One sentence with the counts of what can be used."""
     images = f"{len(checked.samples):,} images"
     if not checked.labels_used:
         return f"{images} can be used."
@@ -145,6 +155,7 @@ def _summary(checked: Checked) -> str:
 
 
 def _skipped(checked: Checked) -> str:
+    """One sentence with the counts of what `--skip-bad` leaves out."""
     return (
         f"--skip-bad ignores {checked.ignored:,} unusable objects by their box and leaves out"
         f" {checked.skipped_images:,} images."
@@ -152,10 +163,12 @@ def _skipped(checked: Checked) -> str:
 
 
 def _few(names: tuple[str, ...] | list[str], count: int = 5) -> str:
+    """The first names, with dots if there are more."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def _refusals(checked: Checked, skip_bad: bool) -> list[str]:
+    """Why the file is refused, one sentence each; empty if it is used."""
     bad = [] if skip_bad else checked.found.sentences("bad")
     return [*checked.refusals, *bad]
 
@@ -163,12 +176,13 @@ def _refusals(checked: Checked, skip_bad: bool) -> list[str]:
 def _check(
     coco: Path, images: Path | None, crowds: str, skip_bad: bool, *, labels: bool
 ) -> Checked:
+    """Check the file, with a bar. Raises DataError for no COCO file and an unknown `crowds`."""
     for known in get_args(Crowds):
         if crowds == known:
-            with bars() as bar:
+            with progress_bars() as bar:
 
                 def progress(count: int) -> Callable[[], object]:
-                    task = bar.add_task("looking at the images", total=count)
+                    task = bar.add_task("reading the images", total=count)
                     return lambda: bar.advance(task)
 
                 return check_coco(
@@ -177,26 +191,28 @@ def _check(
     raise DataError(f"--crowds: expected objects, ignore or ask, got {crowds!r}.")
 
 
-def _taken(coco: Path, checked: Checked, skip_bad: bool) -> Checked:
+def _accepted(coco: Path, checked: Checked, skip_bad: bool) -> Checked:
+    """Report what is unusual and return the file. Raises DataError if it is refused."""
     refusals = _refusals(checked, skip_bad)
     if refusals:
         way = "" if skip_bad or not checked.found.of("bad") else " --skip-bad goes on without them."
         raise DataError(f"{coco}: {' '.join(refusals)}{way} {CHECK_HINT}")
     for effect in EFFECTS:
         for line in checked.found.sentences(effect):
-            _tell(f"{_word(effect)}: {line}")
+            _report_line(f"{_word(effect)}: {line}")
     if checked.skipped_images or checked.ignored:
-        _tell(_skipped(checked))
+        _report_line(_skipped(checked))
     return checked
 
 
-def _tell(line: str) -> None:
+def _report_line(line: str) -> None:
+    """Write a line to standard error."""
     sys.stderr.write(f"{line}\n")
 
 
 def _ask(question: str) -> str:
     """The answer of a person at the terminal."""
-    _tell(question)
+    _report_line(question)
     answer = str(typer.prompt("objects or ignore", err=True)).strip()
     if answer not in ("objects", "ignore"):
         raise DataError(f"expected the answer objects or ignore, got {answer!r}.")

@@ -10,23 +10,24 @@ SkipBad = Annotated[
     bool,
     typer.Option(
         "--skip-bad",
-        help="Go on without what cannot be used, counted in the output and the card: an object "
-        "with a box is ignored there, an image with another unusable object is left out.",
+        help="Leave out what cannot be used, and count it in the output and the card: the area in "
+        "the box of an unusable object is ignored; an image with an unusable object without a box "
+        "is left out.",
     ),
 ]
 CrowdsOption = Annotated[
     str,
     typer.Option(
         "--crowds",
-        help="Objects of iscrowd 1: objects (train on them), ignore (COCO's meaning), or ask where "
-        "they are many; without a terminal, ask refuses.",
+        help="What to do with objects of iscrowd 1: objects (train on them), ignore (COCO's "
+        "meaning), or ask a person if they are many; without a terminal, ask refuses the file.",
     ),
 ]
 SegmentationOption = Annotated[
     str,
     typer.Option(
         "--segmentation",
-        help="How masks are written: rle (what COCO tools read) or polygon (for labelformat, sahi, "
-        "Label Studio's importer; a hole is cut open by a bridge of no width).",
+        help="Form of masks: rle (COCO tools read it) or polygon (for labelformat, sahi and Label "
+        "Studio's importer; a bridge of no width joins a hole to the outline).",
     ),
 ]

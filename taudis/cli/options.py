@@ -1,4 +1,4 @@
-"""What the commands share: arguments and options of one name and meaning, and what they say."""
+"""Arguments and options that several commands share, their progress bars and their result."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Coco = Annotated[Path, typer.Argument(help="COCO instances file.")]
 Images = Annotated[Path, typer.Argument(help="Folder of its images.")]
 Model = Annotated[Path, typer.Argument(help="Checkpoint folder.")]
 Out = Annotated[Path, typer.Argument(help="File or folder to write.")]
-Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
-def say(value: object) -> None:
-    """One JSON line on standard output: the command's result."""
+def write_result(value: object) -> None:
+    """Write the result of a command: one JSON line on standard output."""
     sys.stdout.write(json.dumps(value) + "\n")
 
 
-def bars() -> Bars:
+def progress_bars() -> Bars:
     """Progress bars on standard error."""
     return Bars(console=Console(stderr=True))
 
 
-class Steps:
-    """A strategy's `ProgressCallback`: bars on standard error, shown from its first step on."""
+class StrategyBars:
+    """A `ProgressCallback` for strategies: bars on standard error, from the first call on."""
 
     def __init__(self) -> None:
-        self._bars = bars()
+        self._bars = progress_bars()
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> StrategyBars:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,7 +44,7 @@ class Steps:
             self._bars.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` of `what` is done."""
+        """Show that `done` of `total` steps of `what` are done."""
         if not self._tasks:
             self._bars.start()
         if what not in self._tasks:

@@ -1,4 +1,4 @@
-"""A ranking on disk: CSV for people and spreadsheets, JSON with all that explains it."""
+"""A ranking on disk: CSV with a line an image, or JSON with the reasons and parameters, too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ SUFFIXES = (".csv", ".json")
 
 
 def check_ranked_path(path: Path) -> None:
-    """Raise DataError unless a ranking can be written under this name; ask before the work."""
+    """Raise DataError unless a ranking can be written under this name.
+
+    Called before the ranking is computed, so that no work is lost.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: expected a name that ends in .csv or .json.")
     if not path.parent.is_dir():
@@ -53,19 +56,19 @@ def ranked_document(
     seed: int,
     labelled: Labelled | None = None,
 ) -> dict[str, Any]:
-    """All of a selection as JSON holds it: the ranking, its parameters, and what explains it.
+    """A selection as JSON: the ranking, its parameters and diagnostics, and the reasons.
 
-    The first B of `images` say why they are there; `chosen` has the chosen instances of all images
-    in pick order. Uncertainty is `params.uncertainty` (cm: low is unsure). Raises SelectionError
-    where `labelled` has embeddings of another width.
+    Each of the first B `images` has a `why`. `chosen` lists the chosen instances of all images in
+    pick order. The uncertainty of an instance is the one of `params.uncertainty`; low values of cm
+    are uncertain. Raises SelectionError if the embeddings of `labelled` have another width.
     """
     names, measure = header.label_names, params.uncertainty
     images = list(ranked_images(selection, pool))
     reasons = why(pool, selection, top=selection.budget, labelled=labelled, measure=measure)
-    for image, reason in zip(images, reasons, strict=False):  # the tail has no more to say
+    for image, reason in zip(images, reasons, strict=False):  # reasons are of the first B
         image["why"] = {
             "sentence": reason.sentence(names),
-            "chosen": [_told(one, header) for one in reason.chosen],
+            "chosen": [_instance_json(one, header) for one in reason.chosen],
             "neighbours": [asdict(one) for one in reason.neighbours],
         }
     return {
@@ -77,19 +80,21 @@ def ranked_document(
         "diagnostics": plain(dict(selection.diagnostics)),
         "warnings": list(selection.warnings),
         "images": images,
-        "chosen": [_told(one, header) for one in chosen_instances(pool, selection, measure)],
+        "chosen": [
+            _instance_json(one, header) for one in chosen_instances(pool, selection, measure)
+        ],
     }
 
 
-def _told(one: ChosenInstance, header: PoolHeader) -> dict[str, Any]:
-    """A chosen instance as JSON holds it: its label by name, and no row of the pool's."""
-    told = asdict(one) | {"label": header.name(one.label), "box": list(one.box)}
-    del told["row"]
-    return told
+def _instance_json(one: ChosenInstance, header: PoolHeader) -> dict[str, Any]:
+    """A chosen instance as JSON: with the name of its label, without its row in the pool."""
+    found = asdict(one) | {"label": header.name(one.label), "box": list(one.box)}
+    del found["row"]
+    return found
 
 
 def summary(selection: Selection, pool: Pool) -> dict[str, Any]:
-    """The short form: the order, reasons of the first B, warnings, diagnostics."""
+    """The short form of a selection: order, reasons of the first B, warnings, diagnostics."""
     return {
         "strategy": selection.strategy,
         "order": pool.image_ids[selection.order].tolist(),
@@ -109,11 +114,11 @@ def write_ranked(
     seed: int,
     labelled: Labelled | None = None,
 ) -> None:
-    """Write the ranking as the path's suffix says, wholly or not at all.
+    """Write the ranking, whole or not at all, in the format that the path's suffix names.
 
-    .csv: one line an image, COLUMNS; .json: `ranked_document`, with the nearest `labelled` images
-    where their embeddings are given. Raises DataError for another suffix and OSError where the disk
-    does not take it.
+    .csv: one line an image with `COLUMNS`. .json: `ranked_document`, with the nearest labelled
+    images if `labelled` has embeddings. Raises DataError for another suffix and OSError if the disk
+    cannot be written.
     """
     check_ranked_path(path)
     if path.suffix.lower() == ".csv":
@@ -139,7 +144,7 @@ def _csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON holds it: numpy's numbers as Python's, infinite ones and NaN as None."""
+    """A value for JSON: numpy's numbers become Python's, infinity and NaN become None."""
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -152,9 +157,10 @@ def plain(value: Any) -> Any:
 
 
 def read_image_ids(path: Path) -> list[int]:
-    """Image ids from a text file, one a line; blank lines are skipped, repeated ids kept once.
+    """Image ids from a text file, one a line. Blank lines and repeated ids are skipped.
 
-    Raises DataError naming the line that is no integer, for a file without ids, and for none.
+    Raises DataError for a line that is no integer, naming it, for a file without ids, and for a
+    file that cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -1,4 +1,4 @@
-"""The commands `select` and `why`, which rank a pool, and the tables of what they can be given."""
+"""The commands that rank a pool: `select`, `why`, and the tables of strategies and parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from taudis.cli.coco_options import SkipBad
-from taudis.cli.options import Coco, Images, Model, Seed, Steps, bars, say
+from taudis.cli.options import Coco, Images, Model, Seed, StrategyBars, progress_bars, write_result
 from taudis.cli.ranking_file import (
     check_ranked_path,
     read_image_ids,
@@ -21,6 +21,7 @@ from taudis.cli.ranking_file import (
 )
 from taudis.cli.selection_options import with_selection_options
 from taudis.cli.why import why as explained
+from taudis.data.coco import CocoSamples
 from taudis.data.pool_format import PoolHeader
 from taudis.data.pool_reader import load_pool, read_header
 from taudis.errors import DataError
@@ -29,13 +30,19 @@ from taudis.selection.strategies import STRATEGIES, query, strategies_table
 from taudis.types import Pool, Selection
 
 PoolFile = Annotated[
-    Path, typer.Argument(help="Pool written by `score`, or see docs/pools.md.", metavar="POOL")
+    Path,
+    typer.Argument(
+        help="Pool file that `score` wrote; docs/pools.md has the format.", metavar="POOL"
+    ),
 ]
 Budget = Annotated[int, typer.Argument(help="Images to label next, B.")]
 Strategy = Annotated[str, typer.Option(help=", ".join(STRATEGIES))]
 MeanInstances = Annotated[
     float | None,
-    typer.Option(help="Instances per labelled image; default: detections of 0.5 or more."),
+    typer.Option(
+        help="Mean number of instances a labelled image; default: of detections with a score of 0.5"
+        " or more."
+    ),
 ]
 LabelledPool = Annotated[
     Path | None, typer.Option(help="Pool of the labelled images, scored by the same model.")
@@ -58,7 +65,7 @@ def select(
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Rank the images of a pool in the order in which to label them, with reasons.
+    """Rank the images of a pool, the next to label first, with a reason for each.
 
     The last line on standard output is JSON; progress and warnings go to standard error.
     """
@@ -67,12 +74,12 @@ def select(
     ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
     chosen = ranked.selection
     if out is None:
-        say(summary(chosen, ranked.pool))
+        write_result(summary(chosen, ranked.pool))
         return
     write_ranked(
         out, chosen, ranked.pool, ranked.header, params, seed=seed, labelled=ranked.labelled
     )
-    say({
+    write_result({
         "ranked": str(out),
         "strategy": chosen.strategy,
         "images": len(ranked.pool),
@@ -99,19 +106,19 @@ def why(
     seed: Seed = 0,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Draw the first images that `select` chooses with the instances for which it does so.
+    """Draw the first images that `select` ranks, with the chosen instances outlined.
 
-    The options of the selection are those of `select`. MODEL is the one that scored POOL; it looks
-    at the images again, since a pool holds no masks. The last line on standard output is JSON.
+    It takes the options of `select`. MODEL must be the model that scored POOL: a pool holds no
+    masks, so the model detects them again. The last line on standard output is JSON.
     """
-    from taudis.cli.coco_check import for_model, open_pictures
+    from taudis.cli.coco_check import for_model, open_images
     from taudis.cli.why_picture import check_picture_path, draw, look_again
     from taudis.detector.checkpoint import load_checkpoint
 
     check_picture_path(out)
-    checked = open_pictures(coco, images, skip_bad)
+    checked = open_images(coco, images, skip_bad)
     detector = load_checkpoint(model)[0].fast()
-    labels, samples = detector.label_map, for_model(checked, detector.label_map)
+    names, samples = detector.label_map.names, for_model(checked, detector.label_map)
     ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
     reasons = explained(
         ranked.pool,
@@ -120,20 +127,25 @@ def why(
         labelled=ranked.labelled,
         measure=params.uncertainty,
     )
-    place = {number: row for row, number in enumerate(samples.image_ids)}
-    missing = [reason.image_id for reason in reasons if reason.image_id not in place]
-    if missing:
-        raise DataError(f"{coco}: expected the images that were chosen, got none of id {missing}.")
-    pictures = (samples.image(place[reason.image_id]) for reason in reasons)
-    with bars() as bar:
-        seen = look_again(reasons, detector, pictures)
-        draw(out, bar.track(seen, len(reasons), description="drawing"), labels.names)
-    say({
+    rows = _rows_of_images(coco, samples, [reason.image_id for reason in reasons])
+    with progress_bars() as bar:
+        seen = look_again(reasons, detector, (samples.image(row) for row in rows))
+        draw(out, bar.track(seen, len(reasons), description="drawing"), names)
+    write_result({
         "picture": str(out),
         "strategy": ranked.selection.strategy,
-        "why": [reason.sentence(labels.names) for reason in reasons],
+        "why": [reason.sentence(names) for reason in reasons],
         "warnings": list(ranked.selection.warnings),
     })  # fmt: skip
+
+
+def _rows_of_images(coco: Path, samples: CocoSamples, ids: list[int]) -> list[int]:
+    """The samples' rows of these image ids. Raises DataError for ids that the file lacks."""
+    place = {number: row for row, number in enumerate(samples.image_ids)}
+    missing = [number for number in ids if number not in place]
+    if missing:
+        raise DataError(f"{coco}: expected the images that were chosen, got none of id {missing}.")
+    return [place[number] for number in ids]
 
 
 def strategies() -> None:
@@ -148,10 +160,10 @@ def parameters() -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Ranked:
-    """A pool file with the order of its images, and what was known when it was made."""
+    """A pool file, the order of its images, and the labelled images that the strategy knew."""
 
     header: PoolHeader
-    pool: Pool  # the images that were asked for
+    pool: Pool  # without the images that `--only` leaves out
     labelled: Labelled
     selection: Selection
 
@@ -171,7 +183,7 @@ def _rank(
     if only is not None:
         pool = pool.subset(rows_of(pool, read_image_ids(only)))
     known = _labelled(labelled, pool, header, mean_instances)
-    with Steps() as steps:
+    with StrategyBars() as bars:
         selection = query(
             strategy,
             pool,
@@ -179,11 +191,11 @@ def _rank(
             labelled=known,
             params=params,
             seed=seed,
-            progress=steps,
+            progress=bars,
         )
     if budget > selection.budget:
-        told = f"The budget is {budget:,} images of {len(pool):,}: all are chosen."
-        selection = dataclasses.replace(selection, warnings=(told, *selection.warnings))
+        warning = f"The budget is {budget:,} images of {len(pool):,}: all are chosen."
+        selection = dataclasses.replace(selection, warnings=(warning, *selection.warnings))
     for warning in selection.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     return _Ranked(header, pool, known, selection)
@@ -192,7 +204,11 @@ def _rank(
 def _labelled(
     path: Path | None, pool: Pool, header: PoolHeader, mean_instances: float | None
 ) -> Labelled:
-    """What is labelled: from a pool file of those images, if there is one."""
+    """What the strategy may know of the labelled images.
+
+    path: pool file of the labelled images, or None. mean_instances: instances a labelled image;
+    None counts confident detections, of the unlabelled pool if there is no other.
+    """
     seen = pool if path is None else load_pool(path)
     mean = mean_instances
     if mean is None:

@@ -1,4 +1,4 @@
-"""Why this image: the chosen instances behind a rank, as data and as one sentence.
+"""Why an image has its rank: its chosen instances and its labelled neighbours, in one sentence.
 
 Letters: N instances and I images in the pool, k chosen instances, L labelled images, D' the width
 of an image embedding.
@@ -18,9 +18,9 @@ from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import IntArray, Pool, Selection
 
 NEIGHBOURS = 3
-"""Labelled images that are named, at most."""
-_BLOCK = 64  # images whose cosines with all labelled ones are held at a time
-_DIGITS = 5  # of a cosine: float32 has no more that are sure
+"""The number of labelled images that are named, at most."""
+_BLOCK = 64  # images whose cosines with all labelled images are in memory at a time
+_DIGITS = 5  # of a cosine; float32 cosines differ in later digits from one BLAS to another
 _MEASURES: dict[Measure, str] = {
     "se": "segmentation entropy",
     "ce": "classification entropy",
@@ -30,22 +30,22 @@ _MEASURES: dict[Measure, str] = {
 
 @dataclass(frozen=True)
 class ChosenInstance:
-    """An instance that the cover chose, and what for."""
+    """An instance that the cover chose, and how much it covers."""
 
     row: int  # of the pool's instances
     image_id: int
-    number: int  # of the image's own detections in the pool's row order, 0 first
+    number: int  # among the image's detections in the order of the pool's rows, from 0 on
     label: int  # 1..K
     score: float  # 0..1
     box: tuple[float, float, float, float]  # xyxy px
-    uncertainty: float  # the measure that instances were ranked by; cm is unsure when low
-    gain: int  # pool instances that it covers and nothing chosen before in its layer did
-    layer: int  # 0: the cover; from 1 on: the covers after it was complete
+    uncertainty: float  # the measure that ranked instances; low values of cm are uncertain
+    gain: int  # pool instances that it covers and that no earlier choice of its layer covers
+    layer: int  # 0 is the first cover; later layers start after it is complete
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A labelled image like this one."""
+    """A labelled image that is similar to the image."""
 
     image_id: int
     cosine: float  # of the image embeddings, -1..1
@@ -53,18 +53,18 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Why:
-    """Everything that put one image at its rank."""
+    """The reasons for the rank of one image."""
 
     rank: int  # 1 first
     image_id: int
     votes: float | None  # None for strategies without a vote
     chosen: tuple[ChosenInstance, ...]  # in pick order; empty for strategies without instances
-    neighbours: tuple[Neighbour, ...]  # the nearest labelled images; empty where none are known
+    neighbours: tuple[Neighbour, ...]  # the nearest labelled images; empty if none are known
     reason: str  # the strategy's own sentence
     measure: Measure  # of `ChosenInstance.uncertainty`
 
     def sentence(self, label_names: tuple[str, ...] = ()) -> str:
-        """All of it in one sentence; label_names: of the labels 1..K, or none for their numbers."""
+        """The reasons in one sentence. label_names: of the labels 1..K; empty to name numbers."""
         parts = [f"Image {self.image_id}, rank {self.rank}: {self.reason}"]
         gainers = [one for one in self.chosen if one.layer == 0 and one.gain]
         if gainers:
@@ -77,7 +77,7 @@ class Why:
         return "; ".join(parts) + "."
 
     def _of_the_largest(self, gainers: list[ChosenInstance], label_names: tuple[str, ...]) -> str:
-        """What the chosen instance that newly covers most is; the first one of several."""
+        """The chosen instance with the largest gain, the first one if several have it."""
         first = max(gainers, key=lambda one: one.gain)
         name = label_names[first.label - 1] if label_names else f"instance of label {first.label}"
         x, y = (first.box[0] + first.box[2]) / 2, (first.box[1] + first.box[3]) / 2
@@ -98,11 +98,11 @@ def why(
     labelled: Labelled | None = None,
     measure: Measure = "se",
 ) -> tuple[Why, ...]:
-    """The first `top` ranks of a selection of this pool, explained; all of them if there are fewer.
+    """The reasons for the first `top` ranks of a selection of this pool, or for all if fewer.
 
-    labelled: with `image_ids` and their embeddings [L,D'], the nearest labelled images are named.
-    measure: what the strategy ranked instances by. Raises SelectionError for a negative `top`, for
-    a selection of another pool, and for embeddings of another width.
+    labelled: if it has `image_ids` and embeddings [L,D'], the nearest labelled images are named.
+    measure: the uncertainty by which the strategy ranked instances. Raises SelectionError for a
+    negative `top`, a selection of another pool, and embeddings of another width.
     """
     if top < 0:
         raise SelectionError(f"top: expected a number of ranks from 0 on, got {top}.")
@@ -132,7 +132,7 @@ def chosen_instances(
 ) -> tuple[ChosenInstance, ...]:
     """All chosen instances [k] of a selection of this pool, in pick order.
 
-    Linear in the pool. Raises SelectionError for a selection of another pool.
+    The time is linear in the pool. Raises SelectionError for a selection of another pool.
     """
     _check_same_pool(pool, selection)
     found, rows = pool.instances, selection.chosen
@@ -159,7 +159,7 @@ def chosen_instances(
 
 
 def shortest(value: np.floating[Any]) -> float:
-    """The float of the fewest digits that is this number: 0.3, not 0.30000001192092896."""
+    """The float with the fewest digits that rounds to it: 0.3, not 0.30000001192092896."""
     return float(str(value))
 
 
@@ -176,20 +176,20 @@ def _check_same_pool(pool: Pool, selection: Selection) -> None:
             f"why: expected a selection of this pool's {len(pool.instances)} instances, got one"
             f" that chose row {last}."
         )
-    told = len(selection.chosen), len(selection.gains), len(selection.layers)
-    if len(set(told)) > 1:
+    counts = len(selection.chosen), len(selection.gains), len(selection.layers)
+    if len(set(counts)) > 1:
         raise SelectionError(
-            f"why: expected a gain and a layer of each chosen instance, got {told[0]} chosen,"
-            f" {told[1]} gains, {told[2]} layers."
+            f"why: expected a gain and a layer of each chosen instance, got {counts[0]}"
+            f" chosen, {counts[1]} gains, {counts[2]} layers."
         )
 
 
 def _numbers(pool: Pool, rows: IntArray) -> IntArray:
-    """The place [k] of each instance row [k] among its image's rows: one walk over the pool."""
+    """The number [k] of each instance row [k] among the rows of its image, from 0 on."""
     index = pool.instances.image_index
     wanted = np.zeros(len(pool), bool)
     wanted[index[rows]] = True
-    theirs = np.flatnonzero(wanted[index])  # rows of the images concerned, in the pool's order
+    theirs = np.flatnonzero(wanted[index])  # rows of the images that hold one of `rows`
     by_image = theirs[np.argsort(index[theirs], kind="stable")]
     images = index[by_image]
     numbers = np.arange(len(by_image)) - np.searchsorted(images, images)
@@ -201,7 +201,7 @@ def _numbers(pool: Pool, rows: IntArray) -> IntArray:
 def _neighbours(
     pool: Pool, images: IntArray, labelled: Labelled | None
 ) -> list[tuple[Neighbour, ...]]:
-    """The nearest labelled images of each of the image rows, by the cosine of the embeddings.
+    """The nearest labelled images of each image row, by the cosine of the image embeddings.
 
     The smaller image id wins a tie.
     """
@@ -219,7 +219,7 @@ def _neighbours(
     mine = UnitVectors.of(pool.image_embeddings, images)
     near: list[tuple[Neighbour, ...]] = []
     for start in range(0, len(images), _BLOCK):
-        # Rounded, so that a product that adds in another order does not break ties.
+        # BLAS sums in varying order; rounded cosines tie or differ the same way under each.
         cosines = np.clip(mine[start : start + _BLOCK] @ known.T, -1, 1).round(_DIGITS)
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
         near += [

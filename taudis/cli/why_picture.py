@@ -1,4 +1,4 @@
-"""Why these images, as a picture: the chosen instances outlined on each image, a caption below.
+"""The picture of `why`: each image with its chosen instances outlined, and a caption below.
 
 Letters: n detections of an image, H and W its height and width.
 """
@@ -32,18 +32,21 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 COLUMNS = 5  # images side by side
 PANEL_INCHES = 3.0  # width of one
 DPI = 100
-CAPTION_CHARACTERS = 52  # that fit under a panel, at CAPTION_POINTS
+CAPTION_CHARACTERS = 52  # of a line under a panel, at CAPTION_POINTS
 CAPTION_POINTS = 7.5
 SHOWN_PX = 600  # longest side of an image in the picture: more than its panel has
 TOLERANCE_PX, TOLERANCE_SHARE = 1.0, 0.02
-"""How far the second run's box may be from the pool's: px, or the share of its longer side."""
+"""Largest distance of a box from the pool's: in px, or as a share of its longer side."""
 
 Outline = FloatArray
 """A closed line [points,2], xy px of the image."""
 
 
 def check_picture_path(path: Path) -> None:
-    """Raise DataError unless a picture can be written under this name; ask before the work."""
+    """Raise DataError unless a picture can be written under this name.
+
+    Called before the model runs, so that no work is lost.
+    """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: expected a name that ends in {', '.join(SUFFIXES)}.")
     if not path.parent.is_dir():
@@ -53,9 +56,9 @@ def check_picture_path(path: Path) -> None:
 def look_again(
     reasons: Iterable[Why], model: Adapter, images: Iterable[Image]
 ) -> Iterator[tuple[Why, Image, Detection]]:
-    """Each reason with its image and what the model detects there, one by one: what `draw` takes.
+    """Each reason with its image and the model's detections, one by one, as `draw` takes them.
 
-    The masks of a pool's instances are gone, so that the model that scored it has to look again.
+    A pool holds no masks, so the model that scored it detects them again.
     """
     for why, image in zip(reasons, images, strict=True):
         yield why, image, model.detect([image], embedding="mask")[0]
@@ -64,14 +67,15 @@ def look_again(
 def matched(why: Why, detection: Detection) -> list[int]:
     """The row of each chosen instance of an image among the detections of a second run.
 
-    It is the detection of the same label whose box is nearest: a run in another batch or on another
-    machine rounds otherwise, so that numbers may swap where scores tie. Raises DataError where none
-    is within the tolerance: then another model was at work, or another image.
+    It is the row of the detection of the same label with the nearest box. The order of detections
+    may differ between runs: another batch size or machine rounds scores differently. Raises
+    DataError if no box is within the tolerance: then the model or the image is another one.
     """
     return [_row_of(one, detection) for one in why.chosen]
 
 
 def _row_of(one: ChosenInstance, detection: Detection) -> int:
+    """The row of one chosen instance; see `matched`."""
     found, box = detection.instances, np.array(one.box)
     gaps = np.abs(found.boxes - box).max(axis=1, initial=0.0)
     gaps[found.labels != one.label] = np.inf
@@ -95,13 +99,13 @@ def draw(
     seen: Iterable[tuple[Why, Image, Detection]],
     label_names: tuple[str, ...] = (),
 ) -> None:
-    """Write the picture, wholly or not at all: a panel for each image, in the order given.
+    """Write the picture, whole or not at all: a panel for each image, in the order given.
 
-    seen: the reason, the image uint8 [H,W,3] RGB, and what the model that scored the pool detects
-    in it; asked for one by one, and not kept. Chosen instances are outlined in the colour of what
-    they newly cover, dashed if the cover was complete before; the other detections thin and grey.
-    path: .png, .jpg or .jpeg. Raises DataError for another suffix, for no images, and where a
-    chosen instance is not detected again.
+    path: .png, .jpg or .jpeg. seen: reason, image uint8 [H,W,3] RGB, and the detections of the
+    model that scored the pool; taken one by one, and not kept. The colour of a chosen instance
+    stands for its gain; its outline is dashed if the cover was complete before. The other
+    detections are thin and grey. Raises DataError for another suffix, for no images, and for a
+    chosen instance that is not detected again.
     """
     check_picture_path(path)
     panels = [_panel(why, image, detection) for why, image, detection in seen]
@@ -125,6 +129,7 @@ class _Panel:
 
 
 def _panel(why: Why, image: Image, detection: Detection) -> _Panel:
+    """One image as it is drawn. Raises DataError for detections of an image of another size."""
     height, width, _ = image.shape
     if detection.size != (height, width):
         raise DataError(
@@ -144,7 +149,7 @@ def _panel(why: Why, image: Image, detection: Detection) -> _Panel:
 
 def outlines(detection: Detection, row: int) -> list[Outline]:
     """The outer outlines of a detection's mask; of its box where the mask has no pixel."""
-    # One mask at a time: those of a dense large image would take gigabytes.
+    # One mask at a time: all masks of a large image with many objects take gigabytes.
     one = replace(detection, instances=detection.instances.filter(np.array([row])))
     mask: BoolArray = pasted_masks(one)[0]
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -198,11 +203,12 @@ def _figure(panels: Sequence[_Panel], label_names: tuple[str, ...]) -> Figure:
 def _draw_panel(
     axes: Axes, panel: _Panel, colours: ScalarMappable, label_names: tuple[str, ...]
 ) -> None:
+    """Draw one image with its outlines, its rank above and its sentence below."""
     height, width = panel.size
-    # Pixel centres at integers, as the outlines have them, whatever the size shown.
+    # Outlines have pixel centres at integers, so the image has, too, at any size.
     axes.imshow(panel.image, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     axes.add_collection(LineCollection(panel.other, colors="0.6", linewidths=0.6), autolim=False)
-    # What covers most is drawn last, on top of what overlaps it.
+    # The largest gain is drawn last, on top of outlines that it overlaps.
     drawn = sorted(zip(panel.why.chosen, panel.chosen, strict=True), key=lambda pair: pair[0].gain)
     for one, lines in drawn:
         axes.add_collection(
