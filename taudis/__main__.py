@@ -51,6 +51,7 @@ def main(
         torch.set_num_threads(threads)
 
 
+# long: a third of it are arguments, the options of the command.
 @app.command()
 def train(
     coco: Coco,
@@ -107,7 +108,7 @@ def _train_with_bar(
     with progress_bars() as bar:
         task = bar.add_task("training", total=recipe.steps)
 
-        def show(progress: Progress) -> None:
+        def update_bar(progress: Progress) -> None:
             bar.update(task, completed=progress.step, description=f"loss {progress.loss:.2f}")
 
         return train_detector(
@@ -117,7 +118,7 @@ def _train_with_bar(
             seed=seed,
             weights=weights,
             resume_dir=resume_dir,
-            progress=show,
+            progress=update_bar,
         )
 
 

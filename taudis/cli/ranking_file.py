@@ -186,9 +186,9 @@ def rows_of(pool: Pool, ids: list[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
     place = {number: row for row, number in enumerate(pool.image_ids.tolist())}
     missing = [number for number in ids if number not in place]
     if missing:
-        shown = ", ".join(map(str, missing[:5]))
+        first = ", ".join(map(str, missing[:5]))
         raise DataError(
-            f"image ids: expected ids of the pool, got {len(missing)} that it lacks: {shown}"
+            f"image ids: expected ids of the pool, got {len(missing)} that it lacks: {first}"
             f"{', ...' if len(missing) > 5 else ''}. Score those images too, or leave them out."
         )
     return np.array([place[number] for number in ids], np.int64)

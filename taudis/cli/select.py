@@ -88,6 +88,7 @@ def select(
     })  # fmt: skip
 
 
+# long: a third of it are arguments, the options of the command.
 @with_selection_options
 def why(
     model: Model,

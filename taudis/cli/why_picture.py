@@ -34,7 +34,7 @@ PANEL_INCHES = 3.0  # width of one
 DPI = 100
 CAPTION_CHARACTERS = 52  # of a line under a panel, at CAPTION_POINTS
 CAPTION_POINTS = 7.5
-SHOWN_PX = 600  # longest side of an image in the picture: more than its panel has
+IMAGE_PX = 600  # longest side of an image in the picture: more than its panel has
 TOLERANCE_PX, TOLERANCE_SHARE = 1.0, 0.02
 """Largest distance of a box from the pool's: in px, or as a share of its longer side."""
 
@@ -162,7 +162,7 @@ def outlines(detection: Detection, row: int) -> list[Outline]:
 
 def _small(image: Image) -> Image:
     """The image, at most SHOWN_PX on its longer side."""
-    factor = SHOWN_PX / max(image.shape[:2])
+    factor = IMAGE_PX / max(image.shape[:2])
     if factor >= 1:
         return image
     height, width = (max(1, round(side * factor)) for side in image.shape[:2])

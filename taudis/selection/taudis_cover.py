@@ -47,7 +47,7 @@ def check_sketch(params: SelectionParams) -> None:
         )
 
 
-# One long function, so that it can be read against the lines of Algorithm 1.
+# long: the body is to be read against the lines of Algorithm 1.
 def taudis_cover(
     pool: Pool,
     *,

@@ -30,7 +30,7 @@ from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
 
-# One long function, so that it can be read against the lines of Algorithm 2.
+# long: the body is to be read against the lines of Algorithm 2.
 def taudis_img(
     pool: Pool,
     *,

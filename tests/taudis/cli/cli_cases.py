@@ -45,9 +45,9 @@ def detected(pool):
 
 def instance(gain=10, layer=0, label=1, **more):
     """A chosen instance of image 7."""
-    told = {"row": 0, "image_id": 7, "number": 0, "score": 0.5, "box": (10.0, 20.0, 30.0, 60.0),
+    usual = {"row": 0, "image_id": 7, "number": 0, "score": 0.5, "box": (10.0, 20.0, 30.0, 60.0),
             "uncertainty": 0.51234}  # fmt: skip
-    return ChosenInstance(**(told | {"gain": gain, "layer": layer, "label": label} | more))
+    return ChosenInstance(**(usual | {"gain": gain, "layer": layer, "label": label} | more))
 
 
 def reason(*chosen, neighbours=(), measure="se"):

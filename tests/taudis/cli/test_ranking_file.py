@@ -49,14 +49,14 @@ def test_json_has_everything(tmp_path, file, pool):
     assert [row["image_id"] for row in found["images"]] == pool.image_ids[wanted.order].tolist()
     assert len(found["chosen"]) == len(wanted.chosen) > 4
     instances = pool.instances
-    for told, row, gain, layer in zip(
+    for reported, row, gain, layer in zip(
         found["chosen"], wanted.chosen, wanted.gains, wanted.layers, strict=True
     ):
-        assert told["image_id"] == pool.image_ids[instances.image_index[row]]
-        assert np.allclose(told["box"], instances.boxes[row])
-        assert (told["label"], told["score"]) == ("cell", 0.5)
-        assert math.isclose(told["uncertainty"], pool.uncertainty.se[row], rel_tol=1e-6)
-        assert (told["gain"], told["layer"]) == (gain, layer)
+        assert reported["image_id"] == pool.image_ids[instances.image_index[row]]
+        assert np.allclose(reported["box"], instances.boxes[row])
+        assert (reported["label"], reported["score"]) == ("cell", 0.5)
+        assert math.isclose(reported["uncertainty"], pool.uncertainty.se[row], rel_tol=1e-6)
+        assert (reported["gain"], reported["layer"]) == (gain, layer)
 
 
 def test_strategies_without_votes_leave_them_open(tmp_path, file):

@@ -43,9 +43,9 @@ def test_the_labelled_pool_tells_embeddings_ids_and_the_mean(tmp_path, file, poo
     (tmp_path / "rest.txt").write_text("\n".join(map(str, range(6, 30))))
     options = ("--labelled", path, "--only", tmp_path / "rest.txt", "--strategy", "core_set")
     found = call("select", file, 4, *options)
-    told = Labelled(detected(labelled), labelled.image_embeddings, labelled.image_ids)
+    known = Labelled(detected(labelled), labelled.image_embeddings, labelled.image_ids)
     rest = pool.subset(np.arange(6, 30))
-    wanted = asked(rest, "core_set", labelled=told)
+    wanted = asked(rest, "core_set", labelled=known)
     assert found["order"] == rest.image_ids[wanted.order].tolist()
     bare = call("select", file, 4, *options[2:])
     assert bare["order"] != found["order"]
@@ -96,10 +96,12 @@ def test_a_wrong_budget_is_told(file, number):
 
 
 def test_progress_and_warnings_go_to_standard_error(file, pool, monkeypatch):
-    def chatty(name, scored, *, progress, **told):
+    def chatty(name, scored, *, progress, **asked_for):
         for done in (1, 2):
             progress("similarities", done, 2)
-        return replace(query(name, scored, progress=progress, **told), warnings=("be careful",))
+        return replace(
+            query(name, scored, progress=progress, **asked_for), warnings=("be careful",)
+        )
 
     monkeypatch.setattr(command, "query", chatty)
     done = run("select", file, 4)
@@ -110,8 +112,8 @@ def test_progress_and_warnings_go_to_standard_error(file, pool, monkeypatch):
 
 def test_a_budget_beyond_the_pool_is_told(file):
     done = run("select", file, 31)
-    told = "The budget is 31 images of 30: all are chosen."
-    assert told in done.stderr and told in json.loads(done.stdout)["warnings"]
+    warning = "The budget is 31 images of 30: all are chosen."
+    assert warning in done.stderr and warning in json.loads(done.stdout)["warnings"]
     assert "budget" not in run("select", file, 30).stderr
 
 

@@ -36,9 +36,9 @@ OPTIONS = [
 def test_options_reach_the_strategy(file, pool, monkeypatch, options, changed, paper):
     seen = {}
 
-    def remember(name, scored, **told):
-        seen.update(told, name=name)
-        return query(name, scored, **told)
+    def remember(name, scored, **received):
+        seen.update(received, name=name)
+        return query(name, scored, **received)
 
     monkeypatch.setattr(command, "query", remember)
     preset = ["--paper"] if paper else []
@@ -69,18 +69,18 @@ def test_every_parameter_of_the_selection_has_an_option_that_is_passed_on(name, 
     options = []
     for parameter, value in VALUES.items():
         option = "--edge-mb" if parameter == "edge_bytes" else "--" + parameter.replace("_", "-")
-        shown = 7 if parameter == "edge_bytes" else value
-        options += [option] if value is True else [option, str(shown)]
-    told = []
+        text = 7 if parameter == "edge_bytes" else value
+        options += [option] if value is True else [option, str(text)]
+    received = []
 
     def remember(paper, given):
-        told.append(params_of(paper, given))
+        received.append(params_of(paper, given))
         raise SelectionError("far enough")
 
     monkeypatch.setattr(selection_options, "params_of", remember)
     done = run(name, *GIVEN[name], *options)
     assert str(done.exception) == "far enough", done.output
-    assert told == [SelectionParams(**VALUES)]
+    assert received == [SelectionParams(**VALUES)]
 
 
 @pytest.mark.parametrize("name", GIVEN)

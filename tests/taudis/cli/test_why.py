@@ -39,11 +39,11 @@ def test_the_chosen_instances_are_the_selections_own(build, data):
     pool = build.permute(build.pool(content), rng)  # an image's instances do not stand together
     selection = asked(pool, strategy, uncertainty=measure, remainder=remainder)
     top = data.draw(st.integers(0, len(pool) + 1))
-    told = why(pool, selection, top=top, measure=measure)
-    assert [one.rank for one in told] == list(range(1, min(top, len(pool)) + 1))
+    reported = why(pool, selection, top=top, measure=measure)
+    assert [one.rank for one in reported] == list(range(1, min(top, len(pool)) + 1))
 
     found, place = pool.instances, dict(zip(selection.chosen.tolist(), range(99), strict=False))
-    for one, row in zip(told, selection.order, strict=False):
+    for one, row in zip(reported, selection.order, strict=False):
         assert one.image_id == pool.image_ids[row] and one.reason == selection.reasons[one.rank - 1]
         assert one.votes == (selection.votes[row] if strategy == "taudis" else None)
         mine = [i for i in selection.chosen.tolist() if found.image_index[i] == row]
@@ -57,7 +57,7 @@ def test_the_chosen_instances_are_the_selections_own(build, data):
             assert list(chosen.box) == found.boxes[chosen.row].tolist()
             assert (chosen.label, chosen.score) == (1, 0.5)
     if top >= len(pool):
-        listed = [chosen for one in told for chosen in one.chosen]
+        listed = [chosen for one in reported for chosen in one.chosen]
         assert set(listed) == set(chosen_instances(pool, selection, measure))
         assert len(listed) == len(selection.chosen)
 
@@ -68,11 +68,11 @@ def test_gains_and_votes_add_up_to_what_the_selection_says(build, data):
     """In every layer gains count instances once, and a vote weighs 2^-layer."""
     pool = build.pool(data.draw(build.contents()))
     selection = asked(pool, sigma_rule="flat", sigma=0.65)
-    told = why(pool, selection, top=len(pool))
-    chosen = [one for image in told for one in image.chosen]
+    reported = why(pool, selection, top=len(pool))
+    chosen = [one for image in reported for one in image.chosen]
     covered = selection.diagnostics["coverage"] * len(pool.instances)
     assert sum(one.gain for one in chosen if one.layer == 0) == pytest.approx(covered)
-    for image in told:
+    for image in reported:
         assert image.votes == sum(0.5**one.layer for one in image.chosen)
 
 
@@ -87,12 +87,12 @@ def test_numbers_are_the_shortest_floats(build):
 def test_every_strategy_says_why(build, strategy):
     pool = build.mixed_pool(12, seed=2)
     selection = asked(pool, strategy, budget=4)
-    told = why(pool, selection, top=4)
-    assert len(told) == 4
-    for one, given_ in zip(told, selection.reasons, strict=False):
+    reported = why(pool, selection, top=4)
+    assert len(reported) == 4
+    for one, given_ in zip(reported, selection.reasons, strict=False):
         assert one.sentence().startswith(f"Image {one.image_id}, rank {one.rank}: {given_}")
     if "embedding" not in STRATEGIES[strategy].detections:  # it chooses no instances
-        assert not any(one.chosen for one in told)
+        assert not any(one.chosen for one in reported)
 
 
 def test_empty_pools_and_no_ranks(build):
@@ -141,9 +141,9 @@ def test_neighbours_are_the_brute_force_nearest(build, data):
             lengths = np.linalg.norm(mine) * np.linalg.norm(other)
             cosines[number] = mine @ other / lengths if lengths else 0.0
         assert len(one.neighbours) == min(3, count)
-        told = [near.cosine for near in one.neighbours]
-        assert told == sorted(told, reverse=True)
-        assert np.allclose(told, sorted(cosines.values(), reverse=True)[:3], atol=1e-5)
+        reported = [near.cosine for near in one.neighbours]
+        assert reported == sorted(reported, reverse=True)
+        assert np.allclose(reported, sorted(cosines.values(), reverse=True)[:3], atol=1e-5)
         for near in one.neighbours:
             assert near.cosine == pytest.approx(cosines[near.image_id], abs=1e-5)
             assert -1 <= near.cosine <= 1
@@ -178,7 +178,7 @@ PLACE = "at (20, 40) with score 0.50 and segmentation entropy 0.512"
 
 
 @pytest.mark.parametrize(
-    ("told", "sentence"),
+    ("reported", "sentence"),
     [
         (reason(), f"{HEAD}."),
         (reason(instance()), f"{HEAD}; all of them by the instance of label 1 {PLACE}."),
@@ -204,13 +204,13 @@ PLACE = "at (20, 40) with score 0.50 and segmentation entropy 0.512"
         ),
     ],
 )
-def test_sentences(told, sentence):
-    assert told.sentence() == sentence
+def test_sentences(reported, sentence):
+    assert reported.sentence() == sentence
 
 
 def test_labels_are_named_where_names_are_given():
-    told = reason(instance(label=2), measure="ce").sentence(("cell", "bud"))
-    assert "by the bud at (20, 40) with score 0.50 and classification entropy 0.512." in told
+    reported = reason(instance(label=2), measure="ce").sentence(("cell", "bud"))
+    assert "by the bud at (20, 40) with score 0.50 and classification entropy 0.512." in reported
 
 
 def test_the_figures_of_the_sentence_agree_with_the_reason(build):
@@ -238,13 +238,15 @@ def test_the_ranking_says_why_for_the_budgets_images(tmp_path, build):
     assert ["why" in image for image in document["images"]] == [True] * 4 + [False] * 18
     everything = document["chosen"]
     for image in document["images"][:4]:
-        told = image["why"]
-        assert set(told) == {"sentence", "chosen", "neighbours"}
-        assert told["sentence"].startswith(f"Image {image['image_id']}, rank {image['rank']}: ")
-        assert told["chosen"] == [one for one in everything if one["image_id"] == image["image_id"]]
+        reported = image["why"]
+        assert set(reported) == {"sentence", "chosen", "neighbours"}
+        assert reported["sentence"].startswith(f"Image {image['image_id']}, rank {image['rank']}: ")
+        assert reported["chosen"] == [
+            one for one in everything if one["image_id"] == image["image_id"]
+        ]
         known = {int(number) for number in pool.image_ids[seen]}
-        assert len(told["neighbours"]) == 3
-        assert {near["image_id"] for near in told["neighbours"]} <= known
+        assert len(reported["neighbours"]) == 3
+        assert {near["image_id"] for near in reported["neighbours"]} <= known
     assert {one["label"] for one in everything} <= set(names)
     keys = {"image_id", "number", "box", "label", "score", "uncertainty", "gain", "layer"}
     assert all(set(one) == keys for one in everything)

@@ -72,7 +72,7 @@ def test_the_second_run_finds_every_instance_again(folder):
 
 
 @pytest.mark.parametrize(
-    ("options", "told", "kind", "message"),
+    ("options", "arguments", "kind", "message"),
     [
         ({"model": "other"}, (), DataError, "Draw with the model"),
         ({"out": "why.txt"}, (), DataError, "expected a name that ends in"),
@@ -82,9 +82,9 @@ def test_the_second_run_finds_every_instance_again(folder):
         ({}, ("--strategy", "best"), SelectionError, "strategy: expected one of"),
     ],
 )
-def test_the_command_refuses(folder, options, told, kind, message):
+def test_the_command_refuses(folder, options, arguments, kind, message):
     out = options.setdefault("out", "refused.png")
-    done = command(folder, *told, **options)
+    done = command(folder, *arguments, **options)
     assert done.exit_code == 1 and isinstance(done.exception, kind) and done.stdout == ""
     assert message in str(done.exception) and not (folder / out).exists()
 

@@ -37,11 +37,11 @@ BOXES = [(10.0, 10.0, 40.0, 40.0), (60.0, 70.0, 110.0, 100.0), (61.0, 72.0, 108.
 
 
 def test_instances_are_found_again_by_label_and_box():
-    told = reason(instance(box=BOXES[1]), instance(box=BOXES[0]))
-    assert matched(told, seen_once(BOXES[::-1])) == [1, 2]
+    reported = reason(instance(box=BOXES[1]), instance(box=BOXES[0]))
+    assert matched(reported, seen_once(BOXES[::-1])) == [1, 2]
     moved = [tuple(side + 0.9 for side in box) for box in BOXES]
-    assert matched(told, seen_once(moved)) == [1, 0]
-    assert matched(told, seen_once(BOXES, labels=[1, 1, 2])) == [1, 0]
+    assert matched(reported, seen_once(moved)) == [1, 0]
+    assert matched(reported, seen_once(BOXES, labels=[1, 1, 2])) == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_another_models_detections_are_refused(again, message):
 
 
 def test_a_large_box_may_be_off_by_a_share_of_its_side():
-    told = reason(instance(box=(0.0, 0.0, 1000.0, 10.0)))
-    assert matched(told, seen_once([(0.0, 0.0, 981.0, 10.0)], size=(1000, 1000))) == [0]
+    reported = reason(instance(box=(0.0, 0.0, 1000.0, 10.0)))
+    assert matched(reported, seen_once([(0.0, 0.0, 981.0, 10.0)], size=(1000, 1000))) == [0]
     with pytest.raises(DataError, match=r"21\.0 px off"):
-        matched(told, seen_once([(0.0, 0.0, 979.0, 10.0)], size=(1000, 1000)))
+        matched(reported, seen_once([(0.0, 0.0, 979.0, 10.0)], size=(1000, 1000)))
 
 
 def test_outlines_run_along_the_masks_border():
@@ -78,14 +78,14 @@ def test_outlines_run_along_the_masks_border():
     assert line.tolist() == [[10, 10], [40, 10], [40, 40], [10, 40], [10, 10]]
 
 
-def panel_pixels(path, monkeypatch, told, found, image):
+def panel_pixels(path, monkeypatch, reported, found, image):
     """The picture [h,w,3] 0..1, and where an image's px (x, y) lie in it."""
     figures = []
     made = why_picture._figure
     monkeypatch.setattr(
         why_picture, "_figure", lambda *a: figures.append(made(*a)) or figures[-1]
     )  # fmt: skip
-    draw(path, [(told, image, found)], ("cell", "bud"))
+    draw(path, [(reported, image, found)], ("cell", "bud"))
     axes = figures[0].axes[0]
     pixels = imread(path)[..., :3]
     scale = pixels.shape[1] / figures[0].bbox.width
@@ -101,9 +101,9 @@ def panel_pixels(path, monkeypatch, told, found, image):
 def test_the_outline_is_where_the_mask_is(tmp_path, monkeypatch, layer):
     """Coloured along the border of the chosen instance and nowhere else in the image."""
     image = np.full((SIDE, SIDE, 3), 60, np.uint8)
-    told = reason(instance(25, layer, box=BOXES[1]))
+    reported = reason(instance(25, layer, box=BOXES[1]))
     path = tmp_path / "why.png"
-    pixels, at = panel_pixels(path, monkeypatch, told, seen_once(BOXES[:2]), image)
+    pixels, at = panel_pixels(path, monkeypatch, reported, seen_once(BOXES[:2]), image)
     coloured = np.ptp(pixels, axis=2) > 0.3
     top, left = at(0, 0)
     bottom, right = at(SIDE - 1, SIDE - 1)
@@ -129,8 +129,8 @@ def test_the_picture_has_a_panel_for_each_image_and_is_left_whole(tmp_path):
         rng.integers(0, 255, (30, 900, 3)).astype(np.uint8),
         *rng.integers(0, 255, (6, SIDE, SIDE, 3)).astype(np.uint8),
     ]
-    told = replace(reason(), votes=None)
-    seen = [(told, image, seen_once([], size=image.shape[:2])) for image in images]
+    reported = replace(reason(), votes=None)
+    seen = [(reported, image, seen_once([], size=image.shape[:2])) for image in images]
     for name, kind in (("why.jpg", "JPEG"), ("why.png", "PNG")):
         draw(tmp_path / name, iter(seen if kind == "PNG" else seen[:1]))
         with PillowImage.open(tmp_path / name) as made:

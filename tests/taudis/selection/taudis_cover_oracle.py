@@ -82,8 +82,8 @@ class Images:
         whose = f"its {counted(mine, 'uncertain instance')}"
         if layer:
             return f"{whose}: picked after the cover was complete"
-        verb, news = "covers" if mine == 1 else "cover", counted(gain, "pool instance")
-        return f"{whose} {verb} {news} that no image before covered"
+        verb, newly = "covers" if mine == 1 else "cover", counted(gain, "pool instance")
+        return f"{whose} {verb} {newly} that no image before covered"
 
 
 def split_gains(held, covers, remainder):
@@ -122,10 +122,11 @@ def cover_by_images(build, content, budget, alpha, sigma, remainder, seed, colum
     held = [(images.held[key], layer) for key, layer in zip(head, layers, strict=True)]
     split = split_gains(held, covers, remainder)
     scale = len(found) / len(universe) if columns is not None else 1
-    told = zip(head, estimates(gains, layers, scale), layers, strict=True)
+    reported = zip(head, estimates(gains, layers, scale), layers, strict=True)
     return Expected(
         order=head + tail,
-        reasons=[images.picked(*each) for each in told] + [images.not_picked(key) for key in tail],
+        reasons=[images.picked(*each) for each in reported]
+        + [images.not_picked(key) for key in tail],
         candidates=candidates,
         chosen=[found[row] for row, _, _ in split],
         gains=[gain for _, gain, _ in split],

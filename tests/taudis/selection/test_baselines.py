@@ -167,9 +167,9 @@ def test_figures_equal_exact_arithmetic(build, figure, data):
     assert utilities(pool, got) == pytest.approx({key: float(f) for key, f in wanted.items()})
     for key, reason in zip(ids(pool, got), got.reasons, strict=True):
         count = len(scenes[key][2])
-        told = f"{figure.label} {float(sign * wanted[key]):.3f} of its {count} detection"
+        sentence = f"{figure.label} {float(sign * wanted[key]):.3f} of its {count} detection"
         assert reason == (
-            told + "s" * (count > 1) if count else "no detections; seeded random place"
+            sentence + "s" * (count > 1) if count else "no detections; seeded random place"
         )
 
 

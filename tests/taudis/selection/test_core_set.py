@@ -158,13 +158,13 @@ def test_memory_is_one_copy_and_columns():
 
 
 def test_copies_cost_no_step_each():
-    told = []
+    reported = []
     points = np.repeat(np.eye(3, dtype=np.float32), 200, axis=0)
     got = farthest_first(
-        points, points[:0], 500, progress=lambda what, done, of: told.append((what, done, of))
+        points, points[:0], 500, progress=lambda what, done, of: reported.append((what, done, of))
     )
     assert got.picks[:4].tolist() == [0, 200, 400, 1]
-    assert told == [("core-set", done, 500) for done in (1, 2, 3, 500)]
+    assert reported == [("core-set", done, 500) for done in (1, 2, 3, 500)]
 
 
 def test_embeddings_in_a_file(tmp_path):

@@ -63,17 +63,17 @@ def test_by_hand(four):
     assert ids(four, got) == [3, 2, 1, 4]
     assert got.utilities.tolist() == [2, 3, 4, 1]  # of the images 1 to 4
     assert got.diagnostics == {"turns": 3, "labels": 2}
-    told = "weighted segmentation entropy"
+    wse_name = "weighted segmentation entropy"
     assert got.reasons == (
-        f"turn of label 1: {told} 0.250 of its 1 detection of that label",
-        f"turn of label 2: {told} 0.188 of its 1 detection of that label",
-        f"turn of label 1: {told} 0.250 of its 1 detection of that label",
+        f"turn of label 1: {wse_name} 0.250 of its 1 detection of that label",
+        f"turn of label 2: {wse_name} 0.188 of its 1 detection of that label",
+        f"turn of label 1: {wse_name} 0.250 of its 1 detection of that label",
         "no detections; seeded random place",
     )
     # With one turn the rest goes by WSE: 5/16 of image 1, 3/16 of image 2.
     one = ask(four, budget=1, seed=TIE_SEED)
     assert ids(four, one) == [3, 1, 2, 4]
-    assert one.reasons[1] == f"{told} 0.312 of its 2 detections, after the labels' turns"
+    assert one.reasons[1] == f"{wse_name} 0.312 of its 2 detections, after the labels' turns"
 
 
 def test_leaves_a_label_whose_images_are_taken(build):
@@ -137,5 +137,5 @@ def test_equals_turns_in_plain_python(build, data):
     head = [key for key, _ in turns]
     tail = sorted(set(scenes) - set(head), key=lambda key: place(key, wse(scenes[key]), seed))
     assert ids(pool, got) == head + tail
-    told = [int(r.split(":")[0].split()[-1]) for r in got.reasons if r.startswith("turn")]
-    assert told == [label for _, label in turns]
+    reported = [int(r.split(":")[0].split()[-1]) for r in got.reasons if r.startswith("turn")]
+    assert reported == [label for _, label in turns]

@@ -298,10 +298,10 @@ def test_random_depends_on_seed_and_id_alone(build, pool):
 
 
 def test_progress_reaches_the_strategy(pool):
-    told = []
+    reported = []
 
     def note(what: str, done: int, of: int) -> None:
-        told.append((what, done, of))
+        reported.append((what, done, of))
 
     query(
         "core_set",
@@ -312,7 +312,7 @@ def test_progress_reaches_the_strategy(pool):
         seed=0,
         progress=note,
     )
-    assert told == [("core-set", done, 4) for done in (1, 2, 3, 4)]
+    assert reported == [("core-set", done, 4) for done in (1, 2, 3, 4)]
 
 
 def test_an_unknown_name_lists_the_known(pool):

@@ -97,16 +97,16 @@ def test_the_figures_of_the_cover(build, data):
     pool = build.pool(content)
     got, want = ask(pool, asked), cover_by_images(build, content, **asked)
     instances = len(pool.instances)
-    told = got.diagnostics
+    reported = got.diagnostics
     first = sum(want.image_gains[: want.first_picks])
-    assert told["picked"] == len(want.image_gains)
-    assert told["candidates"] == len(want.candidates)
-    assert told["coverage"] == pytest.approx(first / max(1, instances))
-    assert told["coverable"] == pytest.approx(want.coverable / max(1, instances))
+    assert reported["picked"] == len(want.image_gains)
+    assert reported["candidates"] == len(want.candidates)
+    assert reported["coverage"] == pytest.approx(first / max(1, instances))
+    assert reported["coverable"] == pytest.approx(want.coverable / max(1, instances))
     complete = want.first_picks > 0 and first == want.coverable
-    assert told["saturation_pick"] == (want.first_picks if complete else None)
+    assert reported["saturation_pick"] == (want.first_picks if complete else None)
     pairs = len(want.candidates) * instances
-    assert told["density"] == pytest.approx(want.edges / max(1, pairs))
+    assert reported["density"] == pytest.approx(want.edges / max(1, pairs))
     early = complete and want.first_picks < min(got.budget, len(want.sets))
     assert bool(got.warnings) == early
 
@@ -131,8 +131,8 @@ def test_a_sketch_covers_its_sample(build, data):
     assert got.gains.tolist() == estimates(want.gains, want.layers, scale)
     assert list(got.reasons) == want.reasons
     assert got.diagnostics["sketch_columns"] == (size if sketched else None)
-    told = f"a random sample of {size} of {total} instances"
-    assert any(told in warning for warning in got.warnings) == sketched
+    reported = f"a random sample of {size} of {total} instances"
+    assert any(reported in warning for warning in got.warnings) == sketched
 
 
 @settings(max_examples=80)
@@ -266,7 +266,7 @@ def test_budgets(build, budget):
 
 
 def test_progress_is_told(build):
-    told = []
+    reported = []
     pool = build.clustered_pool(10, 3, 4, seed=0)
     taudis_cover(
         pool,
@@ -274,6 +274,6 @@ def test_progress_is_told(build):
         labelled=SEED_SET,
         params=SelectionParams(),
         seed=0,
-        progress=lambda what, done, of: told.append((what, done, of)),
+        progress=lambda what, done, of: reported.append((what, done, of)),
     )
-    assert told[-1] == ("similarity", 30, 30)
+    assert reported[-1] == ("similarity", 30, 30)

@@ -58,14 +58,14 @@ def test_algorithm_two_by_hand(seven):
     got = ask(seven, budget=2, params=replace(FLAT, alpha_img=2.0))
     assert seven.image_ids[got.order].tolist() == [1, 4, 2, 3, 5, 6, 7]
     assert got.utilities.tolist() == [7, 5, 4, 6, 3, 2, 1]
-    told = "weighted segmentation entropy"
+    reported = "weighted segmentation entropy"
     assert got.reasons == (
-        f"covers 4 images that no pick before covered; {told} 0.750 of its 2 detections",
-        f"covers 2 images that no pick before covered; {told} 0.281 of its 1 detection",
-        f"not picked; {told} 0.625 of its 1 detection",
-        f"not picked; {told} 0.375 of its 1 detection",
-        f"not picked; {told} 0.062 of its 1 detection",
-        f"not picked; {told} 0.031 of its 1 detection",
+        f"covers 4 images that no pick before covered; {reported} 0.750 of its 2 detections",
+        f"covers 2 images that no pick before covered; {reported} 0.281 of its 1 detection",
+        f"not picked; {reported} 0.625 of its 1 detection",
+        f"not picked; {reported} 0.375 of its 1 detection",
+        f"not picked; {reported} 0.062 of its 1 detection",
+        f"not picked; {reported} 0.031 of its 1 detection",
         "no detections; seeded random place",
     )
     assert got.diagnostics == {
@@ -158,8 +158,8 @@ def test_algorithm_two_equals_brute_force(build, data):
     assert got.diagnostics["picked"] == len(gains)
     covered = sum(gain for gain, layer in zip(gains, layers, strict=True) if layer == 0)
     assert got.diagnostics["coverage"] == pytest.approx(covered / max(1, len(scenes)))
-    told = [int(r.split()[1]) for r in got.reasons if r.startswith("covers")]
-    assert told == [gain for gain, layer in zip(gains, layers, strict=True) if layer == 0]
+    reported = [int(r.split()[1]) for r in got.reasons if r.startswith("covers")]
+    assert reported == [gain for gain, layer in zip(gains, layers, strict=True) if layer == 0]
 
 
 def test_adaptive_sigma_keeps_the_cover_from_collapsing(build):
