@@ -1,1 +1,20 @@
-"""The Label Studio side: reads labels, runs rounds, orders the task queue."""
+"""The Label Studio ML backend: reads labels, runs rounds, orders the task queue.
+
+Two processes share one store. The web process answers Label Studio within a second: it reads what
+the worker published, and records events. The worker process trains, scores, selects and publishes.
+docs/architecture.md follows one round through the files. A folder imports only what stands above
+it; `web` and `worker` never import each other.
+
+    settings, moved_settings   environment variables, and those of earlier builds
+    errors, logs, process      messages, the log, priority and memory of a process
+    label_studio/  calls and formats of Label Studio: client, labelling config, regions, scores
+    images/        images of tasks: their address, the download, the cache
+    store/         the database: projects, events, rounds, versions; predictions files, tokens
+    web/           the web process: /setup, /predict, /webhook, /versions, status page, metrics
+    worker/        the worker process: triggers, then the steps of a round in their order
+    commands/      `python -m backend`: serve, doctor, versions, export
+
+Read `worker/worker` (who does what), `worker/triggers` (when a round starts), `worker/round` (its
+steps), then the steps: `sync`, `train`, `judge`, `score`, `select`, `publish`, `prune`. Then
+`web/app` and `web/predict`.
+"""

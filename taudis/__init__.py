@@ -1,9 +1,22 @@
-"""TAUDIS: two-step active learning for instance segmentation (Yu et al.), and the model it asks.
+"""TAUDIS: two-step active learning for instance segmentation (Yu et al.), and its detector.
 
-The paper in code, nothing else: no Label Studio, no web, no environment variables.
-Read the modules in the order of the paper: `instances`, `uncertainty`, `similarity`, `cover`,
-`vote`, `select`, `strategies`; then the detector: `mask_rcnn`, `scoring`, `training`,
-`evaluation`, `checkpoint`.
+Nothing here knows Label Studio, the web or environment variables. The folders, from the ground up;
+a folder imports only what stands above it, except that `selection` and `detector` do not know each
+other, and `scoring` joins them:
+
+    types, errors, files, memmap   what all others use: Pool, Selection; files written whole
+    data/         COCO files, image files, and the pool of scored instances on disk
+    selection/    sections 3.2 to 3.4 and appendix D: which images to label next; no torch
+    selection/fast/  shortcuts of the similarity step: the same edges in less time
+    detector/     section 3.1: Mask R-CNN, its checkpoints, its exports
+    training/     appendix C: recipes, training samples, the training loop
+    evaluation/   matching, mAP, comparison of two models, thresholds for pre-annotations
+    scoring       detector and images in, pool of scored instances out
+    cli/          the commands of `python -m taudis`
+
+Read selection in the order of the paper: `types`, then of `selection/` `uncertainty` (3.2),
+`similarity` and `graph` (3.3), `cover` (3.3), `vote` (3.4), `algorithm1` (all of it), `strategies`
+(its rivals). Then `detector/mask_rcnn`, `training/train`, `evaluation/metrics`, `scoring`.
 
 Axis letters, used in every shape comment:
 
