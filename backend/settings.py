@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     train_after: int | None = Field(
         None, ge=1, description="Changed tasks that start a round. Empty: the budget."
     )
-    poll_seconds: float = Field(60.0, gt=0, description="How often Label Studio is asked for news.")
+    poll_seconds: float = Field(60.0, gt=0, description="Pause between two polls of Label Studio.")
     validation_fraction: float = Field(
         0.2, ge=0, lt=1, description="Share of labelled tasks never trained on."
     )

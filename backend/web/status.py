@@ -95,8 +95,10 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
     versions = store.versions(project.id, pruned=True)
     model = str(state.get("model") or "")
     metrics = next((v.metrics for v in versions if v.version == model), {})
-    judged = (r.steps.get("evaluated", {}) for r in rounds)  # a promoted model was not served then
-    metrics = metrics or next((j["metrics"] for j in judged if j.get("version") == model), {})
+    evaluations = (
+        r.steps.get("evaluated", {}) for r in rounds
+    )  # a promoted model was not served then
+    metrics = metrics or next((j["metrics"] for j in evaluations if j.get("version") == model), {})
     return {
         "id": project.id,
         "title": str(state.get("title") or f"Project {project.id}"),

@@ -14,7 +14,7 @@ Result = dict[str, Any]
 """What a step leaves in its row: small, JSON."""
 Report = Callable[[Mapping[str, Any]], None]
 """Takes progress: {"step", "done", "total", ...}."""
-SHOWN_PROBLEMS = 20
+LISTED_PROBLEMS = 20
 
 
 def record(
@@ -36,6 +36,6 @@ def record(
     before = read_json(path) if path.exists() else {}
     write_json(path, {**before, part: [asdict(row) for row in kept]})
     newest = replace(summary, round=round_.number).to_json()
-    shown = {**(context.load_project().state.get("left_out") or {}), part: newest}
-    context.store.update_project(context.project_id, lease=context.lease, left_out=shown)
+    by_part = {**(context.load_project().state.get("left_out") or {}), part: newest}
+    context.store.update_project(context.project_id, lease=context.lease, left_out=by_part)
     return summary

@@ -207,11 +207,11 @@ def repair(context: RoundContext) -> str:
     if not armed:
         return ""
     project = context.studio.project(context.project_id)
-    news = {
+    changes = {
         key: project[key] for key in ("title", "label_config") if project[key] != state.get(key)
     }
-    if news:
-        context.store.update_project(context.project_id, **news)
+    if changes:
+        context.store.update_project(context.project_id, **changes)
     backend_url = str(armed["backend_url"])
     webhook = _one_webhook(context, backend_url, our_webhooks(context, backend_url))
     if webhook["id"] != armed.get("webhook"):

@@ -11,7 +11,7 @@ import logging
 
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.store.rounds import Round
-from backend.worker.common import SHOWN_PROBLEMS, Report, Result
+from backend.worker.common import LISTED_PROBLEMS, Report, Result
 from backend.worker.context import RoundContext, read_json, write_json
 from backend.worker.dataset import AnnotatedSamples, Snapshot, take_snapshot
 
@@ -55,7 +55,7 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
         "skipped": len(snapshot.skipped),
         "superseded": snapshot.superseded,
         "watermark": newest,
-        "problems": list(snapshot.problems[:SHOWN_PROBLEMS]),
+        "problems": list(snapshot.problems[:LISTED_PROBLEMS]),
     }
 
 

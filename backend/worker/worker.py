@@ -279,8 +279,8 @@ class _Patience:
             store.update_project(self.project, pages=pages)
         reasons = {**(known.state.get("waiting_reasons") or {}), self.who: reason}
         if reasons != (known.state.get("waiting_reasons") or {self.who: ""}):
-            shown = next((text for text in reasons.values() if text), "")
-            store.update_project(self.project, waiting_reasons=reasons, waiting_reason=shown)
+            first = next((text for text in reasons.values() if text), "")
+            store.update_project(self.project, waiting_reasons=reasons, waiting_reason=first)
 
 
 def run(settings: Settings) -> None:

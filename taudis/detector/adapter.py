@@ -58,7 +58,8 @@ class Adapter(Protocol):
         """One Detection for each image (uint8 [H,W,3] RGB, any sizes), in the order given."""
 
 
-def check_adapter(  # longer than 40 lines: the contract, one clause after another
+# long: the contract, one clause after another
+def check_adapter(
     model: Adapter,
     images: Sequence[Image],
     *,

@@ -118,7 +118,7 @@ class Detector:
         resized: Tensor = transform.resize(pixels.sub_(mean).div_(std), None)[0]
         return resized
 
-    # Longer than 40 lines: torchvision's forward pass in its own order, to be read beside it.
+    # long: torchvision forward pass in its own order, to be read beside it.
     @torch.inference_mode()
     def _forward(
         self,

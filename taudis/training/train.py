@@ -132,7 +132,8 @@ Evaluation = Callable[[Detector], float]
 """A detector's figure on the validation split; higher is better, NaN without validation images."""
 
 
-def train(  # longer than 40 lines with its docstring
+# long: with its docstring
+def train(
     samples: Samples,
     label_map: LabelMap,
     recipe: Recipe,

@@ -33,7 +33,7 @@ def burst(work):
     seconds, clicks = [], []
     gate = threading.Barrier(CALLERS + 2)
 
-    def ring():
+    def call():
         with requests.Session() as session:
             gate.wait()
             for _ in range(WEBHOOKS // CALLERS + 1):
@@ -47,7 +47,7 @@ def burst(work):
         work.start_training()
         clicks.append(1)
 
-    threads = [threading.Thread(target=ring) for _ in range(CALLERS)]
+    threads = [threading.Thread(target=call) for _ in range(CALLERS)]
     work.loop.studio.api("GET", "/api/version")  # logged in, before two threads do
     threads += [threading.Thread(target=click) for _ in range(2)]
     for thread in threads:

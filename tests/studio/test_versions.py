@@ -95,8 +95,8 @@ def test_the_table_and_the_card_say_what_a_version_is(work):
 
 def test_two_versions_are_compared_on_the_same_images(work):
     printed = cli(work, "compare", work.first, work.second)
-    judged = work.rounds()[0].steps["evaluated"]
-    for metrics in (judged["metrics"], judged["before"]):
+    evaluated = work.rounds()[0].steps["evaluated"]
+    for metrics in (evaluated["metrics"], evaluated["before"]):
         assert f"{metrics['map50']:.3f}" in printed and f"{metrics['map']:.3f}" in printed
     assert "2 validation images" in printed
     assert all(f"mAP50 of {label}" in printed for label in work.labels)

@@ -197,7 +197,7 @@ def test_the_scan_finds_renames(source, moves):
 def test_a_writer_killed_at_any_instant_leaves_a_whole_folder(tmp_path):
     folder = tmp_path / "v1"
     rng = np.random.default_rng(0)
-    looks = 0
+    readings = 0
     for _ in range(10):
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(folder)],
@@ -209,12 +209,12 @@ def test_a_writer_killed_at_any_instant_leaves_a_whole_folder(tmp_path):
         killer.start()
         while process.poll() is None:  # a reader beside the writer never sees a mixture
             verify_sealed(folder, NAMES)
-            looks += 1
+            readings += 1
         process.stdout.close()
         assert process.wait() == -signal.SIGKILL
         verify_sealed(folder, NAMES)
         assert (folder / "a.txt").read_text() == (folder / "b.txt").read_text()
-    print(f"10 kills, {looks} looks beside the writer, none in vain")
+    print(f"10 kills, {readings} readings beside the writer, none in vain")
     write_sealed(folder, both)
     assert [path.name for path in tmp_path.iterdir()] == ["v1"]  # what killed writers left is gone
 

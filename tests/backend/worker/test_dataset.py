@@ -196,10 +196,10 @@ def test_what_cannot_be_used_is_left_out_with_a_reason():
     ]
     samples = AnnotatedSamples(tasks, CONFIG, Images(broken={"/data/2"}))
     assert samples.task_ids == (1,)  # 7 too: the object that cannot be read would be background
-    told = "\n".join(map(str, samples.left_out))
+    messages = "\n".join(map(str, samples.left_out))
     for words in ("Task 2: /data/2: gone", "Task 3: ", "Task 4: ", "Task 5: it has no annotation"):
-        assert words in told
-    assert "Task 6: Region r2: Brush RLE" in told and "Task 7: Region r2: Brush RLE" in told
+        assert words in messages
+    assert "Task 6: Region r2: Brush RLE" in messages and "Task 7: Region r2: Brush RLE" in messages
     assert {(row.task, row.kind, row.effect) for row in samples.left_out} == {
         (2, "unreadable_image", "dropped"), (3, "unreadable_image", "dropped"),
         (4, "unreadable_image", "dropped"), (5, "no_annotation", "dropped"),

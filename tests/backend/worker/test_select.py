@@ -45,8 +45,8 @@ def farthest_first(points, known, count):
 
 def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_context, caplog):
     context = make_context(broken=[UNREADABLE, 5])
-    told = []
-    round_ = run(context, open_round(context), "scored", "selected", report=told.append)
+    reports = []
+    round_ = run(context, open_round(context), "scored", "selected", report=reports.append)
     folder = context.round_dir(round_)
     pool, seen = load_pool(folder / score.POOL_FILE), load_pool(folder / score.LABELLED_FILE)
 
@@ -70,8 +70,8 @@ def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_context,
     row = round_.steps["scored"]
     assert (row["images"], row["labelled"], row["labelled_seen"]) == (6, 4, 3)
     assert "labelled task 12 left out: /12: gone" in caplog.text
-    assert [each["done"] for each in told] == sorted(each["done"] for each in told)
-    assert told[-1] == {"step": "scored", "done": 11, "total": 11}
+    assert [each["done"] for each in reports] == sorted(each["done"] for each in reports)
+    assert reports[-1] == {"step": "scored", "done": 11, "total": 11}
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ class Case:
     row: bool = True  # False: squares of 16 px
 
 
-def png_cases() -> list[Case]:  # longer than 40 lines: a table of files, a line each
+# long: a table of files, a line each
+def png_cases() -> list[Case]:
     trns = "transparency on white"
     upper = "the upper byte"
     return [
@@ -121,7 +122,8 @@ def png_cases() -> list[Case]:  # longer than 40 lines: a table of files, a line
     ]  # fmt: skip
 
 
-def browser_cases() -> list[Case]:  # longer than 40 lines: a table of files, a line each
+# long: a table of files, a line each
+def browser_cases() -> list[Case]:
     """What browsers show, besides PNG."""
     ink = (200, 100, 50, 20)
     plain = tuple(round((255 - part) * (255 - 20) / 255) for part in ink[:3])
@@ -195,7 +197,8 @@ def browser_cases() -> list[Case]:  # longer than 40 lines: a table of files, a 
     ]  # fmt: skip
 
 
-def tiff_cases() -> list[Case]:  # longer than 40 lines: a table of files, a line each
+# long: a table of files, a line each
+def tiff_cases() -> list[Case]:
     """What no browser shows."""
     white = "transparency on white"
     u8, u16, u32 = (partial(np.array, dtype=kind) for kind in (np.uint8, np.uint16, np.uint32))

@@ -12,6 +12,6 @@ def test_labelled_images_are_counted():
     tally = Tally()
     for index in range(3):
         tally.add_target(Pictures(3)[index][1])
-    told = tally.statistics()
-    assert told == LabelStatistics(3, 2.0, 2, pytest.approx(24 / 64), 64.0)
+    found = tally.statistics()
+    assert found == LabelStatistics(3, 2.0, 2, pytest.approx(24 / 64), 64.0)
     assert Tally().statistics() == LabelStatistics(0, 0.0, 0, 0.0, 0.0)

@@ -162,10 +162,10 @@ def test_tiny_and_thin_images_are_trained_on(size):
 def test_crowds_are_neither_objects_nor_background():
     image, target = picture(0)
     crowd = Target(target.boxes, target.labels, target.masks, np.array([True, False]))
-    shown, left = prepare(image, crowd, TINY, 2)
+    prepared, left = prepare(image, crowd, TINY, 2)
     assert left.labels.tolist() == [2]
-    assert (shown[target.masks[0]] == MEAN_COLOUR).all()
-    assert np.array_equal(shown[~target.masks[0]], image[~target.masks[0]])
+    assert (prepared[target.masks[0]] == MEAN_COLOUR).all()
+    assert np.array_equal(prepared[~target.masks[0]], image[~target.masks[0]])
     run(Images([(image, crowd)]))
 
 
@@ -189,8 +189,8 @@ def test_large_images_are_trained_at_the_size_they_are_evaluated_at():
     masks = np.zeros((2, 300, 200), bool)
     masks[0, 100:200, 50:150] = True
     masks[1, 7, 9] = True  # gone at the working size
-    shown, left = prepare(image, Target.from_masks(masks, np.array([1, 2])), TINY, 2)
-    assert shown.shape == (96, 64, 3) and left.labels.tolist() == [1]
+    prepared, left = prepare(image, Target.from_masks(masks, np.array([1, 2])), TINY, 2)
+    assert prepared.shape == (96, 64, 3) and left.labels.tolist() == [1]
     assert np.allclose(left.boxes, np.array([[50, 100, 150, 200]]) * 0.32, atol=1)
 
 

@@ -87,9 +87,9 @@ def brute_force_curve(edges, k):
 @covering
 def test_one_pick_covers_a_pool_after_relu_and_it_is_told(name, relu_pool):
     got = ask(name, relu_pool, FLAT)
-    told = got.diagnostics
-    assert (told["density"], told["coverage"], told["coverable"]) == (1.0, 1.0, 1.0)
-    assert told["saturation_pick"] == 1
+    facts = got.diagnostics
+    assert (facts["density"], facts["coverage"], facts["coverable"]) == (1.0, 1.0, 1.0)
+    assert facts["saturation_pick"] == 1
     (warning,) = got.warnings
     assert "complete after 1 picks, fewer than the budget of 8 images, at sigma 0.8000" in warning
 
@@ -172,14 +172,14 @@ def test_the_figures_agree_with_brute_force(relu_pool, wanted):
     values = cosines(relu_pool, candidates)
     sigma = away_from(wanted, values)
     got = ask("taudis", relu_pool, replace(FLAT, sigma=sigma))
-    told, total = got.diagnostics, len(relu_pool.instances)
-    counts, reach = brute_force_curve(values >= sigma, int(told["chosen"]))
+    facts, total = got.diagnostics, len(relu_pool.instances)
+    counts, reach = brute_force_curve(values >= sigma, int(facts["chosen"]))
     assert got.candidates.tolist() == candidates.tolist()
-    assert told["density"] == pytest.approx((values >= sigma).mean())
+    assert facts["density"] == pytest.approx((values >= sigma).mean())
     assert curve(got) == counts
-    assert told["coverage"] == counts[-1] / total
-    assert told["coverable"] == reach / total
-    assert told["saturation_pick"] == (len(counts) if counts[-1] == reach else None)
+    assert facts["coverage"] == counts[-1] / total
+    assert facts["coverable"] == reach / total
+    assert facts["saturation_pick"] == (len(counts) if counts[-1] == reach else None)
     early = counts[-1] == reach and len(counts) < BUDGET
     assert bool(got.warnings) == early
 
