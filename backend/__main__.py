@@ -220,7 +220,7 @@ def promote(version: str, project: ProjectOption = 0) -> None:
     with _errors_as_messages():
         context = _context(project)
         model = versions_.promote(context, version)
-        served = context.load_project().state["serving"]
+        served = context.load_project().state.serving
         console.print(
             f"Project {context.project_id}: model {model} is promoted; {served} serves until the"
             " worker has scored the pool with it."

@@ -7,7 +7,6 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +14,7 @@ from rich.table import Table
 from backend.label_studio.client import Studio
 from backend.store.database import Store
 from backend.store.rounds import Round
+from backend.store.state import ProjectState
 from demo.annotators import Annotators
 from demo.environment import Environment
 from demo.errors import DemoError
@@ -100,7 +100,7 @@ class Progress:
         model = round_.steps["evaluated"]["version"]
         folder = self.environment.backend.data / "models" / str(self.environment.project) / model
         if not round_.steps["evaluated"]["serve"]:
-            folder = folder.parent / str(self._state("model"))
+            folder = folder.parent / self._state().model
         detector, _ = load_checkpoint(folder)
         metrics = evaluate(detector, self.held_out, bootstrap=0)
         pictures = [self.held_out.image(row) for row in self.examples]
@@ -115,9 +115,9 @@ class Progress:
             detector.detect(pictures),
         )
 
-    def _state(self, key: str) -> Any:
+    def _state(self) -> ProjectState:
         project = self.store.project(self.environment.project)
-        return None if project is None else project.state.get(key)
+        return ProjectState() if project is None else project.state
 
     # --- display ----------------------------------------------------------------------------
 

@@ -6,9 +6,8 @@ that need it are left out, so that one cause gives one line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from backend.errors import (
     BackendError,
@@ -24,6 +23,7 @@ from backend.label_studio.left_out import Summary, latest_summary
 from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings, check_bind
 from backend.store import serving as models
+from backend.store.state import ProjectState
 from backend.worker import connection
 from backend.worker.context import RoundContext
 from taudis.detector.checkpoint import read_card
@@ -130,7 +130,7 @@ def _label_config(context: RoundContext) -> Finding:
 def _our_url(context: RoundContext) -> str:
     """The backend's address as Label Studio reaches it; a guess before it is connected."""
     known = context.store.project(context.project_id)
-    armed = (known.state.get("armed") or {}) if known else {}
+    armed = (known.state.armed if known else None) or {}
     seen = [armed.get("backend_url"), *sorted(connection.our_addresses(context))]
     return next((str(url) for url in seen if url), f"http://localhost:{context.settings.port}")
 
@@ -200,15 +200,15 @@ def _sampling(context: RoundContext) -> Finding:
 def _version(context: RoundContext) -> Finding:
     """The project serves the version that this backend flipped it to."""
     known = context.store.project(context.project_id)
-    state: dict[str, Any] = dict(known.state) if known else {}
-    serving = state.get("serving") or ""
+    state = known.state if known else ProjectState()
+    serving = state.serving
     current = context.studio.project(context.project_id).get("model_version") or ""
     if not serving:
         return Finding("served order", False, "no order was published yet", "Start the worker.")
     if current != serving:
         remedy = "Settings > Annotation: choose it, or `python -m backend unpin`."
         return Finding("served order", False, f"{current!r}, ours is {serving!r}", remedy)
-    pinned = " (pinned)" if state.get("pinned") else ""
+    pinned = " (pinned)" if state.pinned else ""
     return Finding("served order", True, f"{serving}{pinned}")
 
 
@@ -216,7 +216,7 @@ def _models(context: RoundContext) -> Finding:
     """Every kept checkpoint, and the serving one, has the content that was written."""
     name = "model files"
     known = context.store.project(context.project_id)
-    serving = models.serving_model(known) if known else ""
+    serving = models.serving_model(known.state) if known else ""
     kept, damaged = models.kept_models(context.model_dir("")), []
     for version in kept if serving in {*kept, ""} else [serving, *kept]:
         try:
@@ -233,15 +233,15 @@ def _models(context: RoundContext) -> Finding:
     return Finding(name, False, "; ".join(damaged), remedy)
 
 
-def _state(context: RoundContext) -> Mapping[str, Any]:
-    """The project's state in the store; {} before it is connected."""
+def _state(context: RoundContext) -> ProjectState:
+    """The project's state in the store; the defaults before it is connected."""
     known = context.store.project(context.project_id)
-    return known.state if known else {}
+    return known.state if known else ProjectState()
 
 
 def _pages(context: RoundContext) -> Finding:
     """Label Studio answers listings with pages of the usual size."""
-    message = str(_state(context).get("pages") or "")
+    message = _state(context).pages
     if not message:
         return Finding("listings", True, "at the usual size")
     remedy = "Everything works, more slowly. Label Studio's own log has the reason."
@@ -250,7 +250,7 @@ def _pages(context: RoundContext) -> Finding:
 
 def _labels(context: RoundContext) -> Finding:
     """The last training used every labelled task."""
-    found = latest_summary(_state(context), "labels")
+    found = latest_summary(_state(context).left_out, "labels")
     if found is None:
         return Finding("labels", True, "no training has read them yet")
     used = f"round {found.round}: {found.split()}"
@@ -265,7 +265,7 @@ def _labels(context: RoundContext) -> Finding:
 
 def _images(context: RoundContext) -> Finding:
     """The last round read the image of every unlabelled task."""
-    found = latest_summary(_state(context), "unlabelled")
+    found = latest_summary(_state(context).left_out, "unlabelled")
     if found is None:
         return Finding(
             "images", True, "no round has read them yet: the round of the first model does"

@@ -73,14 +73,13 @@ def _card(context: RoundContext, version: str) -> tuple[dict[str, Any], str]:
 
 def _states(context: RoundContext, version: str, card: dict[str, Any], damage: str) -> list[str]:
     state = context.load_project().state
-    found = [
-        word
-        for word, key in (
-            ("order served", "serving"), ("pinned", "pinned"), ("model serves", "model"),
-            ("promoted", "promoted"),
-        )
-        if state.get(key) == version
-    ]  # fmt: skip
+    words = {
+        "order served": state.serving,
+        "pinned": state.pinned,
+        "model serves": state.model,
+        "promoted": state.promoted,
+    }
+    found = [word for word, named in words.items() if named == version]
     if card.get("evaluated", {}).get("serve") is False:
         found.append("evaluated, not served")
     return [*found, f"DAMAGED: {damage}"] if damage else found
@@ -200,7 +199,7 @@ def rollback(context: RoundContext, version: str = "") -> Version:
     try:
         context.studio.patch_project(context.project_id, model_version=target.version)
     except Exception:
-        pinned, promoted = before.get("pinned"), before.get("promoted")
+        pinned, promoted = before.pinned, before.promoted
         context.store.update_project(context.project_id, pinned=pinned, promoted=promoted)
         raise
     context.store.update_project(
@@ -213,7 +212,7 @@ def _rollback_target(context: RoundContext, version: str) -> Version:
     """The version to go back to. Raises RoundError unless Label Studio has its predictions."""
     published = [row for row in context.store.versions(context.project_id) if row.tasks]
     names = [row.version for row in published]
-    served = str(context.load_project().state.get("serving") or "")
+    served = context.load_project().state.serving
     if version:
         found = [row for row in published if row.version == version]
     else:

@@ -118,7 +118,7 @@ class Summary:
         return f"{self.train} to train on, {self.validation} to judge by, {self.tasks} left out"
 
 
-def latest_summary(state: Mapping[str, Any], part: Part) -> Summary | None:
-    """The newest summary of a part in a project's state; None before the first."""
-    found = (state.get("left_out") or {}).get(part)
+def latest_summary(left_out: Mapping[str, Mapping[str, Any]], part: Part) -> Summary | None:
+    """The newest summary of a part, from a project's `left_out`; None before the first."""
+    found = left_out.get(part)
     return None if found is None else Summary.from_json(found)

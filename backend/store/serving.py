@@ -1,21 +1,142 @@
-"""Which checkpoint serves, and which stands in for it when it cannot be read: names only.
+"""Which order and which model serve: the one place where that is decided.
 
-The web process needs this too, so nothing here imports torch.
+Two things serve. The *order* is a version whose predictions Label Studio serves, named by the
+project's `model_version` there and by `serving` here. The *model* is the version whose checkpoint
+scores the pool. Label Studio's `model_version` counts: a person may choose it in the settings.
+The functions are pure; callers read the state and Label Studio, and carry the decision out.
+
+The order, when a round has published a new one (`why_to_stay`); the first row that fits decides:
+
+    | pinned | serving | Label Studio's model_version   | the new order                    |
+    |--------|---------|--------------------------------|----------------------------------|
+    | set    | any     | any                            | stays out: a rollback holds      |
+    | ''     | any     | '', "None", a backend's title  | serves: nobody chose a version   |
+    | ''     | any     | the new version itself         | serves: it is there already      |
+    | ''     | any     | equal to serving               | serves: nobody changed it        |
+    | ''     | ''      | a name of our form             | serves: an earlier installation  |
+    | ''     | any     | an older version of ours       | stays out: a person chose that   |
+    | ''     | any     | any other                      | stays out: a person chose that   |
+
+The order, when the project moved while Label Studio was switched (`after_switch`):
+
+    | armed | pinned                                  | what serves now               |
+    |-------|-----------------------------------------|-------------------------------|
+    | no    | any                                     | what `disconnect` restored    |
+    | yes   | ''                                      | the new order                 |
+    | yes   | set, and served here and there already  | the pinned version, as it is  |
+    | yes   | set, and not served yet                 | the pinned version            |
+
+The order, after connecting anew (`after_connecting`):
+
+    | Label Studio's model_version | our versions it still holds | what serves              |
+    |------------------------------|-----------------------------|--------------------------|
+    | chosen by a person           | any                         | that version             |
+    | '', or a backend's title     | at least one                | the newest of them       |
+    | '', or a backend's title     | none                        | none: a new order is due |
+
+The model (`serving_model`): `promoted` if a person chose one, else `model`, else none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from backend.errors import RoundError
 from backend.store.database import Store
 from backend.store.projects import Project
+from backend.store.state import ProjectState
 from backend.store.versions import Version
 
+OURS = "taudis-"
+"""How the names of our versions begin."""
 
-def serving_model(project: Project) -> str:
-    """The version whose checkpoint scores the pool: promoted by hand, else the one that serves."""
-    return str(project.state.get("promoted") or project.state.get("model") or "")
+
+def serving_model(state: ProjectState) -> str:
+    """The version whose checkpoint scores the pool; '' before the first model."""
+    return state.promoted or state.model
+
+
+def served_version(project: Project | None) -> str:
+    """The version that /setup and /predict name to Label Studio; '' before the first order.
+
+    '' and not a text such as "not ready": Label Studio stores the answers to /predict under the
+    version that they name, lists every name in its menu of versions, and calls /predict for tasks
+    that have no prediction of the name that /setup gave.
+    """
+    return "" if project is None else project.state.serving
+
+
+def why_to_stay(
+    state: ProjectState,
+    current: str,
+    wanted: str,
+    *,
+    titles: Collection[str | None],
+    published: Collection[str],
+) -> str:
+    """Why a new order must not serve, in words; '' if it serves. See the first table.
+
+    Args:
+        state: the project's state.
+        current: Label Studio's `model_version`.
+        wanted: the version of the new order.
+        titles: the titles of the project's ML backends. Label Studio writes one of them into
+            `model_version` when a backend is connected.
+        published: the names of all versions that we have published.
+    """
+    if state.pinned:
+        return f"pinned to {state.pinned} by a rollback; `unpin` lets the order move on"
+    if current in {"", "None", wanted, state.serving} or current in titles:
+        return ""
+    if not state.serving and current.startswith(OURS):
+        return ""
+    kind = "an older version of ours" if current in published else "a version that is not ours"
+    return (
+        f"somebody chose {current!r} ({kind}) in Label Studio's settings, not {state.serving!r};"
+        " left alone. Choose ours there, or run `rollback` / `unpin`, to go on."
+    )
+
+
+def after_switch(
+    state: ProjectState, current: str
+) -> Literal["the new order", "pinned", "disconnected"]:
+    """What serves after Label Studio was switched to a new order. See the second table."""
+    if not state.armed:
+        return "disconnected"
+    if not state.pinned or state.serving == state.pinned == current:
+        return "the new order"
+    return "pinned"
+
+
+def after_connecting(
+    current: str,
+    titles: Collection[str | None],
+    versions: Sequence[Version],
+    held: Mapping[str, int],
+) -> Version | Literal["as it is"] | None:
+    """The order that serves after connecting anew. See the third table.
+
+    Args:
+        current: Label Studio's `model_version`.
+        titles: the titles of the project's ML backends.
+        versions: our versions, newest first.
+        held: version -> number of its predictions in Label Studio.
+    """
+    if current and current not in titles:
+        return "as it is"
+    return next((row for row in versions if row.tasks and held.get(row.version)), None)
+
+
+def orders_in_use(state: ProjectState, current: str) -> set[str]:
+    """Versions whose predictions serve, or would once Label Studio is put right."""
+    return {version for version in (current, state.serving, state.pinned) if version}
+
+
+def models_in_use(state: ProjectState) -> set[str]:
+    """Versions whose checkpoint serves, or serves again after `unpin`."""
+    return {version for version in (state.model, state.promoted) if version}
 
 
 def stand_ins(store: Store, project: Project, model: str) -> list[str]:
@@ -25,7 +146,7 @@ def stand_ins(store: Store, project: Project, model: str) -> list[str]:
     served order is older than one that somebody did not want. [] before the first model.
     """
     older = older_versions(store, project)
-    names = [model, str(project.state.get("model") or ""), *(row.model for row in older)]
+    names = [model, project.state.model, *(row.model for row in older)]
     return list(dict.fromkeys(name for name in names if name))
 
 
@@ -33,7 +154,7 @@ def older_versions(store: Store, project: Project) -> list[Version]:
     """Published orders older than the served one, newest first; all where none of ours serves."""
     published = [row for row in store.versions(project.id) if row.tasks]
     names = [row.version for row in published]
-    serving = str(project.state.get("serving") or "")
+    serving = project.state.serving
     return published[names.index(serving) + 1 if serving in names else 0 :]
 
 

@@ -28,9 +28,11 @@ from backend.settings import Settings
 from backend.store.database import Store
 from backend.store.projects import Project
 from backend.store.secrets import save_token, token_for
+from backend.store.serving import served_version
+from backend.store.state import ProjectChanges, ProjectState
 from backend.web import origin, status, webhook
 from backend.web.auth import refuse_strangers
-from backend.web.predict import Services, answer_tasks, serving_version, versions_of
+from backend.web.predict import Services, answer_tasks, versions_of
 from backend.web.requests import (
     MAX_PROJECTS,
     RequestRefused,
@@ -117,32 +119,34 @@ def _setup(services: Services) -> ResponseReturnValue:
         save_token(services.settings.model_dir, project, token)
     else:
         fresh = ""  # a configured token is the one that counts; no other is kept
-    state = {} if known is None else known.state
-    changed = known is None or any(state.get(key) != value for key, value in values.items())
+    state = ProjectState() if known is None else known.state
+    changed = known is None or any(getattr(state, key) != value for key, value in values.items())
     if changed:
         store.update_project(project, **values)
     # After `disconnect` only the worker's poll may find that somebody connected anew: ringing here
     # would go round in circles, since looking at the backends makes Label Studio call /setup.
-    if changed or fresh or not (state.get("armed") or state.get("disconnected")):
+    if changed or fresh or not (state.armed or state.disconnected):
         store.record_event(project, "setup")
-    return jsonify(model_version=serving_version(known))
+    return jsonify(model_version=served_version(known))
 
 
-def _values_to_keep(known: Project | None, schema: str, candidate: str) -> dict[str, Any]:
+def _values_to_keep(known: Project | None, schema: str, candidate: str) -> ProjectChanges:
     """What a /setup call says of a project: its config, Label Studio's address, and our address."""
-    values: dict[str, Any] = {}
+    values: ProjectChanges = {}
     called = request.url_root.rstrip("/")  # the address under which Label Studio calls us
-    addresses = [] if known is None else list(known.state.get("backend_urls") or [])
+    addresses = [] if known is None else list(known.state.backend_urls)
     if called not in addresses and len(addresses) < MAX_ADDRESSES:
         values["backend_urls"] = [*addresses, called]
-    values |= {"label_config": schema} if schema else {}
-    values |= {"candidate_origin": candidate} if candidate else {}
+    if schema:
+        values["label_config"] = schema
+    if candidate:
+        values["candidate_origin"] = candidate
     return values
 
 
 def _note(store: Store, known: Project | None, reason: str) -> None:
     """Keep a refusal for the status page, if the project is known."""
-    if known is not None and known.state.get("message") != reason:
+    if known is not None and known.state.message != reason:
         store.update_project(known.id, message=reason)
 
 
@@ -160,7 +164,7 @@ def _predict(services: Services) -> ResponseReturnValue:
             404, f"project: {project} is not connected here. Add this backend in its Settings."
         )
     results = answer_tasks(services, project, tasks, config)
-    return jsonify(results=results, model_version=serving_version(known))
+    return jsonify(results=results, model_version=served_version(known))
 
 
 def _tasks(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -109,10 +109,10 @@ def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> Non
     name = str(project.id)
     parts: tuple[Part, ...] = ("labels", "unlabelled")
     for part in parts:
-        found = latest_summary(project.state, part)
+        found = latest_summary(project.state.left_out, part)
         for kind, count in (found.kinds if found else {}).items():
             left_out.add_metric([name, part, kind], count)  # type: ignore[attr-defined]
-    used = latest_summary(project.state, "labels")
+    used = latest_summary(project.state.left_out, "labels")
     if used is not None:
         uses = {"train": used.train, "validation": used.validation, "left_out": used.tasks}
         for use, count in uses.items():

@@ -24,13 +24,13 @@ from typing import Any, ClassVar
 
 from label_studio_ml.model import LabelStudioMLBase
 
+from backend.store.serving import served_version
 from backend.web import webhook
 from backend.web.predict import (
     Services,
     Task,
     TaskPrediction,
     answer_tasks,
-    serving_version,
     task_prediction,
 )
 from backend.web.requests import MAX_PROJECTS, RequestRefused, project_id
@@ -94,7 +94,7 @@ class TaudisPredictions:
             return self._given_config
         found = self._project()
         known = None if found is None else self._services().store.project(found)
-        return None if known is None else known.state.get("label_config")
+        return None if known is None else known.state.label_config
 
     @label_config.setter
     def label_config(self, label_config: str | None) -> None:
@@ -105,7 +105,7 @@ class TaudisPredictions:
     def model_version(self) -> str:
         """The version that the project serves; '' before its first order."""
         found = self._project()
-        return "" if found is None else serving_version(self._services().store.project(found))
+        return "" if found is None else served_version(self._services().store.project(found))
 
     def get(self, key: str) -> Any:
         """A value of 2.x's cache. Version and labelling config come from the store instead."""

@@ -52,7 +52,7 @@ def _known(project: Project | None) -> str:
     """The confirmed address of a project, else the first it came from, else ''."""
     if project is None:
         return ""
-    found = project.origin or str(project.state.get("candidate_origin") or "")
+    found = project.origin or project.state.candidate_origin
     return _normal(found) if found else ""
 
 

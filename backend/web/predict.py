@@ -21,7 +21,7 @@ from backend.store import predictions
 from backend.store.database import Store
 from backend.store.projects import Project
 from backend.store.secrets import token_for
-from backend.store.serving import stand_ins
+from backend.store.serving import served_version, stand_ins
 from backend.web.messages import Job
 from backend.web.metrics import Metrics
 from backend.web.predictor import Predictor, PredictorUnavailable
@@ -56,16 +56,6 @@ class Services:
         return cls.create(load_settings())
 
 
-def serving_version(project: Project | None) -> str:
-    """The version whose predictions Label Studio serves; '' before the first order.
-
-    It is '' and no text such as "not ready", because Label Studio uses it as a name: it stores
-    answers to /predict under it, lists it in its version menu, and calls /predict for tasks without
-    a prediction of that name.
-    """
-    return "" if project is None else str(project.state.get("serving") or "")
-
-
 def answer_tasks(
     services: Services, project_id: int, tasks: Sequence[Task], label_config: str = ""
 ) -> list[TaskPrediction]:
@@ -76,7 +66,7 @@ def answer_tasks(
     time names no version, so that Label Studio asks again.
     """
     project = services.store.project(project_id)
-    version = serving_version(project)
+    version = served_version(project)
     behind = _behind(services.store, project_id, version)
     if project is None or not version:
         services.metrics.predictions("empty", len(tasks))
@@ -164,8 +154,8 @@ class _OnTheSpot:
     def _job(self, task: Task) -> Job | None:
         """The message to the prediction process; None if the project has no model or address."""
         state, settings = self.project.state, self.services.settings
-        model, data = str(state.get("model") or ""), task.get("data")
-        config = self.label_config or str(state.get("label_config") or "")
+        model, data = str(state.model), task.get("data")
+        config = self.label_config or str(state.label_config)
         url = settings.label_studio_url or self.project.origin
         if not (model and config and url and isinstance(data, Mapping)):
             return None

@@ -17,6 +17,7 @@ from backend.label_studio.left_out import Part, latest_summary
 from backend.store.database import Store
 from backend.store.projects import Project
 from backend.store.rounds import Round
+from backend.store.state import ProjectState
 from backend.store.versions import Version
 from backend.web.predict import Services
 
@@ -31,8 +32,6 @@ STEP_WORDS = {
     "flipped": "switching everybody over",
     "pruned": "tidying up",
 }
-NOTES = ("waiting_reason", "message", "changed_by_person", "pages", "scores_only")
-"""Keys of a project's state whose sentences people see above everything else."""
 CURVE = (320, 110)  # px of the learning curve
 MARGIN = 14
 
@@ -54,10 +53,10 @@ def not_ready(store: Store) -> list[str]:
         projects = store.projects()
     except (StoreError, SQLAlchemyError) as error:
         return [str(error) if isinstance(error, StoreError) else "The store cannot be read."]
-    projects = [p for p in projects if not p.state.get("gone")]
-    stuck = [p for p in projects if p.state.get("waiting_reason")]
+    projects = [p for p in projects if not p.state.gone]
+    stuck = [p for p in projects if p.state.waiting_reason]
     if projects and len(stuck) == len(projects):
-        reasons += [f"Project {p.id}: {p.state['waiting_reason']}" for p in stuck]
+        reasons += [f"Project {p.id}: {p.state.waiting_reason}" for p in stuck]
     return reasons
 
 
@@ -93,7 +92,7 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
     store, state = services.store, project.state
     rounds = store.rounds(project.id, ROUNDS)
     versions = store.versions(project.id, pruned=True)
-    model = str(state.get("model") or "")
+    model = state.model
     metrics = next((v.metrics for v in versions if v.version == model), {})
     evaluations = (
         r.steps.get("evaluated", {}) for r in rounds
@@ -101,22 +100,22 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
     metrics = metrics or next((j["metrics"] for j in evaluations if j.get("version") == model), {})
     return {
         "id": project.id,
-        "title": str(state.get("title") or f"Project {project.id}"),
+        "title": (state.title or f"Project {project.id}"),
         "link": _link(
             services.settings.label_studio_public_url
             or services.settings.label_studio_url
             or project.origin,
             project.id,
         ),
-        "serving": str(state.get("serving") or ""),
-        "pinned": str(state.get("pinned") or ""),
-        "promoted": str(state.get("promoted") or ""),
+        "serving": state.serving,
+        "pinned": state.pinned,
+        "promoted": state.promoted,
         "model": model,
         "quality": _quality(metrics),
         "counted": _counted(rounds, state),
         "left_out": _left_out(state),
         "progress": _progress_to_round(state, services.settings.changes_per_round),
-        "notes": [str(state[key]) for key in NOTES if state.get(key)],
+        "notes": [note for note in _notes(state) if note],
         "running": next((_running(r) for r in rounds if r.ended is None), None),
         "rounds": [_ended(r) for r in rounds if r.ended is not None],
         "curve": learning_curve(versions),
@@ -145,12 +144,23 @@ def _quality(metrics: Any) -> str:
     return f"mAP50 {map50:.3f}{between}"
 
 
-def _counted(rounds: list[Round], state: Any) -> str:
+def _notes(state: ProjectState) -> tuple[str, ...]:
+    """The sentences that people see above everything else; '' for those that do not apply."""
+    return (
+        state.waiting_reason,
+        state.message,
+        state.changed_by_person,
+        state.pages,
+        state.scores_only,
+    )
+
+
+def _counted(rounds: list[Round], state: ProjectState) -> str:
     """How many tasks the last round read, and how the last training used the labelled ones."""
     last = next((r for r in rounds if "synced" in r.steps), None)
     if last is None:
         return "not read yet"
-    found, labels = last.steps["synced"], latest_summary(state, "labels")
+    found, labels = last.steps["synced"], latest_summary(state.left_out, "labels")
     used = ""
     if labels is not None:
         when = "" if labels.round == last.number else f"in round {labels.round} "
@@ -163,10 +173,10 @@ def _counted(rounds: list[Round], state: Any) -> str:
     return ", ".join(counts)
 
 
-def _left_out(state: Any) -> list[dict[str, Any]]:
+def _left_out(state: ProjectState) -> list[dict[str, Any]]:
     """The labelled and the unlabelled tasks that were left out: counts and first reasons."""
     parts: list[tuple[Part, str]] = [("labels", "Labelled"), ("unlabelled", "Unlabelled")]
-    found = [(name, latest_summary(state, part)) for part, name in parts]
+    found = [(name, latest_summary(state.left_out, part)) for part, name in parts]
     return [
         {
             "counts": f"{summary.headline(f'{name} tasks')} ({summary.counted()})",
@@ -179,9 +189,9 @@ def _left_out(state: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _progress_to_round(state: Any, wanted: int) -> str:
+def _progress_to_round(state: ProjectState, wanted: int) -> str:
     """How many changed tasks the next round still needs."""
-    changed = int(state.get("changed") or 0)
+    changed = state.changed or 0
     left = max(0, wanted - changed)
     return f"{changed} of {wanted} changed tasks" + (f", {left} to go" if left else ": due")
 

@@ -36,6 +36,6 @@ def record(
     before = read_json(path) if path.exists() else {}
     write_json(path, {**before, part: [asdict(row) for row in kept]})
     newest = replace(summary, round=round_.number).to_json()
-    by_part = {**(context.load_project().state.get("left_out") or {}), part: newest}
+    by_part = {**context.load_project().state.left_out, part: newest}
     context.store.update_project(context.project_id, lease=context.lease, left_out=by_part)
     return summary

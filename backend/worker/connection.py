@@ -17,6 +17,8 @@ from backend.errors import RoundError
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
+from backend.store import serving
+from backend.store.state import ProjectChanges, ProjectState
 from backend.worker.context import RoundContext
 
 logger = logging.getLogger(__name__)
@@ -77,15 +79,16 @@ def _serve_again(context: RoundContext) -> None:
     """
     current = context.studio.project(context.project_id).get("model_version") or ""
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
-    if current and current not in titles:
-        return
+    versions = context.store.versions(context.project_id)
     held = context.studio.model_versions(context.project_id)
-    for row in context.store.versions(context.project_id):
-        if row.tasks and held.get(row.version):
-            context.studio.patch_project(context.project_id, model_version=row.version)
-            context.store.update_project(context.project_id, serving=row.version, model=row.model)
-            return
-    context.store.update_project(context.project_id, serving="", reorder=True)
+    order = serving.after_connecting(current, titles, versions, held)
+    if order == "as it is":
+        return
+    if order is None:
+        context.store.update_project(context.project_id, serving="", reorder=True)
+        return
+    context.studio.patch_project(context.project_id, model_version=order.version)
+    context.store.update_project(context.project_id, serving=order.version, model=order.model)
 
 
 def our_backend(context: RoundContext) -> Row:
@@ -113,7 +116,7 @@ def our_addresses(context: RoundContext) -> set[str]:
     if context.settings.backend_url:
         return {context.settings.backend_url}
     known = context.store.project(context.project_id)
-    return set(known.state.get("backend_urls") or []) if known else set()
+    return set(known.state.backend_urls) if known else set()
 
 
 def our_webhooks(context: RoundContext, backend_url: str) -> list[Row]:
@@ -125,7 +128,7 @@ def our_webhooks(context: RoundContext, backend_url: str) -> list[Row]:
 
 def _remember(context: RoundContext, project: Row, hooks: list[Row]) -> None:
     """Keep what stood in Label Studio before us, once; our own values are never 'before'."""
-    if context.load_project().state.get("before"):
+    if context.load_project().state.before:
         return
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     before = {field: project.get(field) for field in PROJECT_FIELDS}
@@ -185,7 +188,7 @@ def was_removed(context: RoundContext) -> bool:
 
     Removed and added again counts as never removed.
     """
-    known = context.load_project().state.get("backend_id")
+    known = context.load_project().state.backend_id
     rows = context.studio.ml_backends(context.project_id)
     if known is None or any(row["id"] == known for row in rows):
         return False
@@ -203,13 +206,15 @@ def repair(context: RoundContext) -> str:
     left alone. Returns what was left alone, in words, '' if nothing.
     """
     state = context.load_project().state
-    armed = state.get("armed")
+    armed = state.armed
     if not armed:
         return ""
     project = context.studio.project(context.project_id)
-    changes = {
-        key: project[key] for key in ("title", "label_config") if project[key] != state.get(key)
-    }
+    changes: ProjectChanges = {}
+    if project["title"] != state.title:
+        changes["title"] = project["title"]
+    if project["label_config"] != state.label_config:
+        changes["label_config"] = project["label_config"]
     if changes:
         context.store.update_project(context.project_id, **changes)
     backend_url = str(armed["backend_url"])
@@ -218,30 +223,28 @@ def repair(context: RoundContext) -> str:
         context.store.update_project(context.project_id, armed={**armed, "webhook": webhook["id"]})
     titles = {row.get("title") or "" for row in context.studio.ml_backends(context.project_id)}
     changed = changes_by_person(project, state, titles)
-    if changed != (state.get("changed_by_person") or ""):
+    if changed != state.changed_by_person:
         context.store.update_project(context.project_id, changed_by_person=changed)
     return changed
 
 
-def changes_by_person(
-    project: Mapping[str, Any], state: Mapping[str, Any], titles: set[str]
-) -> str:
+def changes_by_person(project: Mapping[str, Any], state: ProjectState, titles: set[str]) -> str:
     """What somebody changed in Label Studio so that our order is not served. '' if it is."""
-    serving = state.get("serving") or ""
+    served = state.serving
     found = []
     if project.get("sampling") != SAMPLING:
         found.append(
             f"task sampling is {project.get('sampling')!r}: the order is not used. Choose"
             " Uncertainty sampling in Settings > Annotation, or `disconnect`"
         )
-    if serving and project.get("model_version") != serving:
+    if served and project.get("model_version") != served:
         found.append(
-            f"the project serves {project.get('model_version')!r}, not {serving!r}. Choose it in"
+            f"the project serves {project.get('model_version')!r}, not {served!r}. Choose it in"
             " Settings > Annotation, or run `unpin`"
         )
-    if serving in titles:
+    if served in titles:
         found.append(
-            f"a backend is titled {serving!r} like the version, so the queue is random. Give it"
+            f"a backend is titled {served!r} like the version, so the queue is random. Give it"
             " another title in Settings > Model"
         )
     return "; ".join(found)
@@ -249,14 +252,11 @@ def changes_by_person(
 
 def disarm(context: RoundContext) -> Mapping[str, Any]:
     """Restore the project's sampling, version and webhooks as they were before `arm`."""
-    before: Row | None = context.load_project().state.get("before")
+    state = context.load_project().state
+    before = state.before
     if not before:
         raise RoundError(f"Project {context.project_id} was never armed: nothing to restore.")
-    armed = (
-        context.load_project().state.get("armed")
-        or context.load_project().state.get("disarming")
-        or {}
-    )
+    armed = state.armed or state.disarming or {}
     restored = _version_to_restore(context, str(before["model_version"] or ""))
     # First the store: a round or a repair under way must see it before it touches Label Studio.
     context.store.update_project(

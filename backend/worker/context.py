@@ -89,7 +89,7 @@ class RoundContext:
 
 def origin_seen(project: Project) -> str:
     """The address that a project's Label Studio gave, confirmed or not; '' while none is known."""
-    return project.origin or str(project.state.get("candidate_origin") or "")
+    return project.origin or project.state.candidate_origin
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -107,12 +107,6 @@ def remove_tree(path: Path) -> None:
     """Remove a folder if it is there."""
     if path.exists():
         shutil.rmtree(path)
-
-
-def state_of(project: Project, key: str, default: Any = None) -> Any:
-    """A value of the project's state."""
-    value = project.state.get(key)
-    return default if value is None else value
 
 
 def version_name(round_: Round, attempt: int = 1) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from backend.label_studio.left_out import FILE, LeftOut
 from backend.store.rounds import Round
 from backend.worker.common import Report, Result, record
-from backend.worker.context import RoundContext, read_json, state_of
+from backend.worker.context import RoundContext, read_json
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.serving import Serving, load_serving
 from backend.worker.sync import load_snapshot, samples_of
@@ -43,7 +43,7 @@ def judge(context: RoundContext, round_: Round, report: Report) -> Result:
     metrics, visible = _measured(new.fast(), samples, context.settings.seed)
     old = _serving_before(context, config.label_map)
     verdict = _verdict(metrics, old, samples, context.settings.seed)
-    held = state_of(context.load_project(), "promoted", "")
+    held = context.load_project().state.promoted
     if held and (old is None or old.version != held):
         logger.warning("Project %s: the promotion of %s ends: no use", context.project_id, held)
         context.store.update_project(context.project_id, lease=context.lease, promoted="")

@@ -21,7 +21,6 @@ from backend.worker.context import RoundContext, remove_tree, version_name
 
 logger = logging.getLogger(__name__)
 
-OURS = "taudis-"
 ROWS_AT_A_TIME = 40  # about 5 s
 QUIET_SECONDS = 900.0  # without a label: nobody is there to wait
 KEPT_ROUNDS = 10  # working files of rounds
@@ -67,12 +66,12 @@ def versions_to_keep(context: RoundContext) -> set[str]:
     """What Label Studio serves, what a rollback would, the pinned, the newest up to the setting."""
     state = context.load_project().state
     newest = [row.version for row in context.store.versions(context.project_id) if row.tasks]
-    served = context.studio.project(context.project_id).get("model_version")
+    served = str(context.studio.project(context.project_id).get("model_version") or "")
     before = [
         row.version for row in serving.older_versions(context.store, context.load_project())[:1]
     ]
     keep = {*newest[: context.settings.keep_versions], *before}
-    return keep | {str(v) for v in (served, state.get("serving"), state.get("pinned")) if v}
+    return keep | serving.orders_in_use(state, served)
 
 
 def plan(context: RoundContext) -> Plan:
@@ -81,9 +80,7 @@ def plan(context: RoundContext) -> Plan:
     known = {row.version: row for row in context.store.versions(context.project_id)}
     old = tuple(version for version in known if version not in keep)
     kept = [row for version, row in known.items() if version in keep]
-    state = context.load_project().state
-    wanted = {str(state.get("model") or ""), str(state.get("promoted") or "")}
-    wanted |= {row.model for row in kept}
+    wanted = serving.models_in_use(context.load_project().state) | {row.model for row in kept}
     for row in kept:  # a model that was judged worse is kept as long as its round's order
         wanted.add(str(context.store.round(row.round).steps.get("trained", {}).get("version", "")))
     recent = context.store.rounds(context.project_id, limit=KEPT_ROUNDS)
@@ -138,7 +135,7 @@ def delete_some_in_studio(context: RoundContext) -> int:
         row.version for row in context.store.versions(context.project_id)
     }
     for version, rows in sorted(there.items()):
-        mine = version.startswith(OURS) and rows > 0
+        mine = version.startswith(serving.OURS) and rows > 0
         if not mine or version in keep or (unfinished and version.startswith(unfinished)):
             continue
         if _quiet(context):
@@ -151,9 +148,9 @@ def delete_some_in_studio(context: RoundContext) -> int:
 
 
 def _quiet(context: RoundContext) -> bool:
-    """Whether no news of labels came for a while."""
+    """Whether no label and no order changed for a while."""
     state = context.load_project().state
-    last = max(float(state.get(key) or 0.0) for key in ("labelled_at", "flipped_at"))
+    last = max(state.labelled_at, state.flipped_at)
     return time.time() - last > QUIET_SECONDS
 
 

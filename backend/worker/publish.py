@@ -17,11 +17,10 @@ from pathlib import Path
 
 from backend.errors import RoundError, StudioNotFound, StudioRejected
 from backend.label_studio import queue
-from backend.store import predictions
+from backend.store import predictions, serving
 from backend.store.rounds import Round
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, version_name, write_json
-from backend.worker.prune import OURS
 from backend.worker.serving import scoring_version
 
 logger = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ HEAD = 200  # predictions that get their regions at a time, where one post could
 
 def require_armed(context: RoundContext) -> None:
     """Raise RoundError if the project was disconnected while the round ran."""
-    if not context.load_project().state.get("armed"):
+    if not context.load_project().state.armed:
         raise RoundError("The project was disconnected while the round ran; nothing is published.")
 
 
@@ -171,7 +170,7 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
             "flipped": False,
             "why": why_not_flip(context, step["version"]),
         }
-    filled = {**(context.load_project().state.get("filled") or {}), step["version"]: step["filled"]}
+    filled = {**context.load_project().state.filled, step["version"]: step["filled"]}
     context.store.update_project(
         context.project_id,
         lease=context.lease,
@@ -187,22 +186,23 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
 
 
 def _overruled(context: RoundContext) -> bool:
-    """Whether a rollback or a disconnect came between our look and our PATCH: it wins."""
+    """Whether a rollback came between our look and our PATCH. Then its version serves again.
+
+    Raises:
+        RoundError: the project was disconnected in between. Its version is put back.
+    """
     state = context.load_project().state
-    if not state.get("armed"):
-        context.studio.patch_project(
-            context.project_id, model_version=state.get("restored_version") or ""
-        )
+    decision = serving.after_switch(state, _current(context) if state.pinned else "")
+    if decision == "disconnected":
+        context.studio.patch_project(context.project_id, model_version=state.restored_version)
         raise RoundError("The project was disconnected while the order was switched; put back.")
-    pinned = str(state.get("pinned") or "")
-    if not pinned or state.get("serving") == pinned == _current(context):
+    if decision == "the new order":
         return False
-    context.studio.patch_project(context.project_id, model_version=pinned)
-    model = next(
-        (row.model for row in context.store.versions(context.project_id) if row.version == pinned),
-        "",
+    context.studio.patch_project(context.project_id, model_version=state.pinned)
+    models = {row.version: row.model for row in context.store.versions(context.project_id)}
+    context.store.update_project(
+        context.project_id, serving=state.pinned, model=models.get(state.pinned, "")
     )
-    context.store.update_project(context.project_id, serving=pinned, model=model)
     return True
 
 
@@ -212,26 +212,14 @@ def _current(context: RoundContext) -> str:
 
 
 def why_not_flip(context: RoundContext, wanted: str) -> str:
-    """Why the project must stay on its version: pinned, or chosen by a person. '' if it may move.
-
-    A title of a connected backend is what Label Studio itself writes on connecting. The wanted
-    version is there already if we were killed right after our PATCH, or if somebody chose it.
-    """
-    state = context.load_project().state
-    if state.get("pinned"):
-        return f"pinned to {state['pinned']} by a rollback; `unpin` lets the order move on"
-    current = _current(context)
+    """Why the project must stay on its version, in words; '' if it may move."""
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
-    ours = {state.get("serving") or "", *(_names_published(context))}
-    if current in titles | {"", "None", wanted} or current == (state.get("serving") or ""):
-        return ""
-    if not state.get("serving") and current.startswith(OURS):
-        return ""  # left by an earlier installation of ours
-    newest = state.get("serving") or ""
-    kind = "an older version of ours" if current in ours else "a version that is not ours"
-    return (
-        f"somebody chose {current!r} ({kind}) in Label Studio's settings, not {newest!r};"
-        " left alone. Choose ours there, or run `rollback` / `unpin`, to go on."
+    return serving.why_to_stay(
+        context.load_project().state,
+        _current(context),
+        wanted,
+        titles=titles,
+        published=_names_published(context),
     )
 
 
@@ -245,11 +233,11 @@ def extend_head(context: RoundContext) -> int:
     Only where one post could not carry the regions of every task (`Posted.filled`).
     """
     state = context.load_project().state
-    serving = str(state.get("serving") or "")
-    filled = (state.get("filled") or {}).get(serving)
-    if not serving or filled is None:
+    served = state.serving
+    filled = state.filled.get(served)
+    if not served or filled is None:
         return 0
-    path = predictions.path_of(context.data, context.project_id, serving)
+    path = predictions.path_of(context.data, context.project_id, served)
     ranks = predictions.ranks(path)
     if filled >= len(ranks):
         return 0
@@ -262,10 +250,10 @@ def extend_head(context: RoundContext) -> int:
     near = [task for task, rank in ahead.items() if filled < rank <= filled + HEAD]
     with predictions.Stored.opened(path) as stored:
         count = sum(
-            _fill(context, serving, task, json.loads(stored.result(task)))
+            _fill(context, served, task, json.loads(stored.result(task)))
             for task in sorted(near, key=ranks.__getitem__)
         )
-    now = {**(context.load_project().state.get("filled") or {}), serving: filled + HEAD}
+    now = {**context.load_project().state.filled, served: filled + HEAD}
     context.store.update_project(context.project_id, filled=now)
     return count
 

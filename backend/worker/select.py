@@ -18,7 +18,7 @@ from backend.store import predictions
 from backend.store.predictions import Place
 from backend.store.rounds import Round
 from backend.worker.common import Report, Result
-from backend.worker.context import RoundContext, read_json, state_of, version_name, write_json
+from backend.worker.context import RoundContext, read_json, version_name, write_json
 from backend.worker.score import LABELLED_FILE, POOL_FILE, UNREADABLE_FILE
 from taudis.data.pool_reader import load_pool
 from taudis.detector.integer_product import fast_integer_product
@@ -128,7 +128,7 @@ def labelled_of(
 
 def _seed_mean(context: RoundContext, round_: Round) -> float:
     """Mean instances per image of the seed set, fixed at the first training (Appendix C)."""
-    frozen = state_of(context.load_project(), "seed_mean_instances")
+    frozen = context.load_project().state.seed_mean_instances
     if frozen is None and "trained" in round_.steps:
         frozen = round_.steps["trained"]["mean_instances"]
         context.store.update_project(context.project_id, seed_mean_instances=frozen)

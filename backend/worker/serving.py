@@ -31,7 +31,7 @@ def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
     Raises:
         CheckpointError: none can; with the file that is wrong with the one that should serve.
     """
-    wanted = serving.serving_model(context.load_project())
+    wanted = serving.serving_model(context.load_project().state)
     refused: list[str] = []
     for version in serving.stand_ins(context.store, context.load_project(), wanted):
         try:
@@ -48,7 +48,7 @@ def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
 def any_fits(context: RoundContext, label_map: LabelMap) -> bool:
     """Whether `load_serving` would find a model, as far as the cards tell."""
     for version in serving.stand_ins(
-        context.store, context.load_project(), serving.serving_model(context.load_project())
+        context.store, context.load_project(), serving.serving_model(context.load_project().state)
     ):
         try:
             if tuple(read_card(context.model_dir(version))["labels"]) == label_map.names:
@@ -69,7 +69,7 @@ def scoring_version(context: RoundContext, round_: Round) -> str:
     verdict = round_.steps.get("evaluated")
     if verdict is not None and verdict["serve"]:
         return str(verdict["version"])
-    return serving.serving_model(context.load_project())
+    return serving.serving_model(context.load_project().state)
 
 
 def scoring_model(context: RoundContext, round_: Round, label_map: LabelMap) -> Serving:

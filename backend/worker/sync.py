@@ -61,7 +61,7 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
 
 def _forgotten(context: RoundContext, round_: Round) -> Result:
     """A first order looks at no image: which of them an earlier round could not read is dropped."""
-    known = dict(context.load_project().state.get("left_out") or {})
+    known = dict(context.load_project().state.left_out)
     if round_.kind != "first" or known.pop("unlabelled", None) is None:
         return {}
     return {"left_out": known}

@@ -19,7 +19,7 @@ from backend.label_studio.left_out import Summary
 from backend.settings import Settings
 from backend.store.rounds import Round
 from backend.worker.common import Report, Result, record
-from backend.worker.context import RoundContext, remove_tree, state_of, version_name
+from backend.worker.context import RoundContext, remove_tree, version_name
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.data.statistics import LabelStatistics
@@ -87,7 +87,7 @@ def _card(context: RoundContext, round_: Round, recipe: Recipe, result: Result) 
         "recipe": asdict(recipe),
         "seed": context.settings.seed,
         "initial_weights": context.settings.weights,
-        "parent": state_of(context.load_project(), "model", ""),
+        "parent": context.load_project().state.model,
         "snapshot": load_snapshot(context, round_)[0].to_json(),
         "result": result,
     }

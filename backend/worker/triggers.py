@@ -14,7 +14,7 @@ from backend.store import predictions
 from backend.store.events import Event
 from backend.store.rounds import Round, RoundKind
 from backend.worker.connection import our_backend
-from backend.worker.context import RoundContext, read_json, state_of
+from backend.worker.context import RoundContext, read_json
 from backend.worker.dataset import Snapshot, choose_annotation
 from backend.worker.serving import any_fits
 
@@ -34,12 +34,12 @@ class Call:
 def may_connect(context: RoundContext, *, asked: bool) -> bool:
     """Whether a project may be armed: not after `disconnect`, unless it was connected anew."""
     state = context.load_project().state
-    if not state.get("disconnected"):
+    if not state.disconnected:
         return True
     if not asked:
         return False
     try:
-        fresh = bool(our_backend(context)["id"] != state.get("backend_id"))
+        fresh = bool(our_backend(context)["id"] != state.backend_id)
     except RoundError:
         return False
     if fresh:
@@ -58,27 +58,27 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
         return Call("train", "Start Training")
     seen = last_training(context)
     changed = changed_tasks(context, seen, thorough=thorough)
-    if changed != context.load_project().state.get("changed"):
+    if changed != context.load_project().state.changed:
         context.store.update_project(context.project_id, changed=changed, labelled_at=time.time())
     wanted = context.settings.changes_per_round
     if changed >= wanted and not _backing_off(context, "train"):
         return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
     state = context.load_project().state
-    promoted = bool(state.get("promoted") and state.get("reorder"))
+    promoted = bool(state.promoted and state.reorder)
     return _order_due(context) if thorough or promoted else None
 
 
 def _order_due(context: RoundContext) -> Call | None:
     """A round without training for tasks that have no place, or a project connected anew."""
     placeless = tasks_without_place(context)
-    if not placeless and not context.load_project().state.get("reorder"):
+    if not placeless and not context.load_project().state.reorder:
         return None
-    promoted = context.load_project().state.get("promoted")
+    promoted = context.load_project().state.promoted
     reason = f"{promoted} was promoted" if promoted else "connected anew"
     if placeless:
         reason = f"{placeless} tasks have no place in the order yet"
     kind: RoundKind = "refresh"
-    if not state_of(context.load_project(), "model", ""):
+    if not context.load_project().state.model:
         kind = "first"
     elif not _model_fits(context):
         labelled = bool(context.studio.export_annotated(context.project_id))
@@ -90,7 +90,7 @@ def _order_due(context: RoundContext) -> Call | None:
 
 def _model_fits(context: RoundContext) -> bool:
     """Whether the serving model, or one that can stand in for it, has the config's labels."""
-    config = parse_label_config(str(context.load_project().state.get("label_config") or ""))
+    config = parse_label_config(context.load_project().state.label_config)
     return any_fits(context, config.label_map)
 
 

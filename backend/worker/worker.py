@@ -133,7 +133,7 @@ class Worker:
         """
         deleted = 0
         for project in self.store.projects():
-            if project.state.get("armed") and not self._paused("cleaner", project.id):
+            if project.state.armed and not self._paused("cleaner", project.id):
                 context = RoundContext(self.settings, self.store, lease, project.id)
                 with _Patience(self, "cleaner", project.id):
                     deleted += prune.delete_some_in_studio(context)
@@ -181,7 +181,7 @@ class Worker:
             # A train or changed event during a round stays news, and calls for one follow-up.
             if event.kind in ("setup", "config") or (event.kind == "changed" and open_ is None):
                 self.store.acknowledge(event)
-        if project.state.get("gone") and "setup" not in kinds:
+        if project.state.gone and "setup" not in kinds:
             return
         try:
             self._serve(context, project, pending, open_, due)
@@ -209,7 +209,7 @@ class Worker:
     ) -> None:
         """What a living project needs."""
         kinds = {event.kind for event in pending}
-        if "setup" in kinds or not project.state.get("armed"):
+        if "setup" in kinds or not project.state.armed:
             if not triggers.may_connect(context, asked=due or "setup" in kinds):
                 return
             connection.arm(context)
@@ -275,10 +275,10 @@ class _Patience:
         if known is None or self.who == "cleaner":
             return
         pages = shared_sizes(self.worker.settings.label_studio_url or origin_seen(known)).notice
-        if pages != (known.state.get("pages") or ""):
+        if pages != known.state.pages:
             store.update_project(self.project, pages=pages)
-        reasons = {**(known.state.get("waiting_reasons") or {}), self.who: reason}
-        if reasons != (known.state.get("waiting_reasons") or {self.who: ""}):
+        reasons = {**known.state.waiting_reasons, self.who: reason}
+        if reasons != (known.state.waiting_reasons or {self.who: ""}):
             first = next((text for text in reasons.values() if text), "")
             store.update_project(self.project, waiting_reasons=reasons, waiting_reason=first)
 

@@ -137,7 +137,7 @@ def _read(name: str, checked: Checked) -> str:
 def row(name: str, written: Written) -> str:
     """A line of the table: the exporter's file, and the objects that the check reads from it."""
     asked = check_coco(written.path, written.images)
-    said = "asks about crowds" if asked.asked else "reads"
+    said = "asks about crowds" if asked.question else "reads"
     if asked.found.of("bad"):
         said = f"refuses ({', '.join(asked.found.of('bad'))}); with --skip-bad"
     checked = check_coco(written.path, written.images, crowds="objects", skip_bad=True)
@@ -226,7 +226,7 @@ CROWDED = {"supervision": "supervision", "datumaro_masks": "datumaro (CVAT)",
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_objects_that_are_marked_as_crowds_are_asked_about_by_their_writers_name(name, files):
-    asked = check_coco(files[name].path, files[name].images).asked
+    asked = check_coco(files[name].path, files[name].images).question
     assert bool(asked) == (name in CROWDED)
     assert f"looks like {CROWDED.get(name, '')}" in asked or not asked
 

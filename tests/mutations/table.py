@@ -105,7 +105,7 @@ MUTATIONS = (
     Mutation(
         "a backend that was not added anew stays disconnected",
         "backend/worker/triggers.py",
-        'our_backend(context)["id"] != state.get("backend_id")',
+        'our_backend(context)["id"] != state.backend_id',
         "True",
         (f"{WORKER}/test_connection.py",),
     ),
@@ -139,16 +139,16 @@ MUTATIONS = (
     ),
     Mutation(
         "a version that somebody chose stays",
-        "backend/worker/publish.py",
-        'titles | {"", "None", wanted}',
-        'titles | {"", "None", wanted, current}',
+        "backend/store/serving.py",
+        'if current in {"", "None", wanted, state.serving}',
+        'if current in {"", "None", wanted, state.serving, current}',
         (f"{WORKER}/test_served_order.py",),
     ),
     Mutation(
         "a rollback between the look and the switch wins",
-        "backend/worker/publish.py",
-        "if not pinned or state.get(",
-        "if True or state.get(",
+        "backend/store/serving.py",
+        "if not state.pinned or state.serving ==",
+        "if True or state.serving ==",
         (f"{WORKER}/test_served_order.py",),
     ),
     Mutation(
@@ -197,15 +197,15 @@ MUTATIONS = (
     Mutation(
         "what stood in Label Studio before is remembered once",
         "backend/worker/connection.py",
-        '    if context.load_project().state.get("before"):\n        return\n',
+        "    if context.load_project().state.before:\n        return\n",
         "",
         (f"{WORKER}/test_connection.py",),
     ),
     Mutation(
         "the newest order that Label Studio still holds is served again",
-        "backend/worker/connection.py",
-        "if row.tasks and held.get(row.version):",
-        "if row.tasks:",
+        "backend/store/serving.py",
+        "if row.tasks and held.get(row.version))",
+        "if row.tasks)",
         (f"{WORKER}/test_connection.py",),
     ),
     Mutation(

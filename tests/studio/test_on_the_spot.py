@@ -73,7 +73,7 @@ def expected(work, pictures, row):
     """The regions of a picture, computed here from the served model's checkpoint."""
     label_map, samples = pictures
     config = parse_label_config(work.current()["label_config"])
-    model = work.loop.store.project(work.id).state["model"]
+    model = work.loop.store.project(work.id).state.model
     folder = work.loop.data / "models" / str(work.id) / model
     detector, _ = load_checkpoint(folder, label_map=label_map)
     image = read_image(samples.images_dir / samples.file_names[row])

@@ -155,21 +155,21 @@ def test_a_promoted_model_serves_and_holds_its_place(work):
     wait_for(lambda: work.version() != before, "the order of the promoted model")
     refreshed = work.wait_for_round(4)
     assert refreshed.kind == "refresh" and work.first in refreshed.reason
-    assert model_of(work, work.check_whole()) == work.first == state(work)["model"]
+    assert model_of(work, work.check_whole()) == work.first == state(work).model
     work.label_next()
 
     work.third = work.train().steps["trained"]["version"]
     kept = work.rounds()[0]
     assert kept.outcome == "kept" and f"{work.first} was promoted" in kept.message
     assert work.version() == kept.steps["published"]["version"]  # the order is fresh all the same
-    assert model_of(work, work.version()) == work.first == state(work)["model"]
+    assert model_of(work, work.version()) == work.first == state(work).model
     assert "evaluated, not served" in row_of(work, work.third)[2]
     assert "model serves, promoted" in row_of(work, work.first)[2]
 
 
 def test_a_model_that_was_not_served_can_be_promoted(work):
     cli(work, "promote", work.third)
-    wait_for(lambda: state(work)["model"] == work.third, "the promoted model")
+    wait_for(lambda: state(work).model == work.third, "the promoted model")
     assert model_of(work, work.check_whole()) == work.third
     work.label_next()
     assert "taudis-0009" in cli(work, "promote", "taudis-0009", well=False)
@@ -202,7 +202,7 @@ def test_a_damaged_model_is_named_and_an_earlier_one_goes_on_serving(work, pictu
     refreshed = work.wait_for_round(7)
     assert refreshed.outcome == "served" and named in refreshed.message
     assert f"model {work.first} stands in for {work.third}" in refreshed.message
-    assert model_of(work, work.check_whole()) == work.first == state(work)["model"]
+    assert model_of(work, work.check_whole()) == work.first == state(work).model
 
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
@@ -230,8 +230,8 @@ def test_prune_spares_what_serves_and_what_a_rollback_would(work):
     older = work.loop.store.versions(work.id)[1]
     assert older.version in cli(work, "rollback")
     # Not `check_whole`: Label Studio keeps a row of the task predicted on the spot under it.
-    assert work.version() == older.version and state(work)["model"] == work.third
-    assert not state(work)["promoted"]
+    assert work.version() == older.version and state(work).model == work.third
+    assert not state(work).promoted
     work.label_next()
     assert served in cli(work, "unpin")
     assert work.version() == served

@@ -78,7 +78,7 @@ def test_promote_refuses_what_does_not_fit(project):
     project.client.patch_project(project.id, label_config=config)
     assert "rod" in project.cli("promote", project.model, well=False)
     loop = project.loop
-    assert not loop.store.project(project.id).state.get("promoted")
+    assert not loop.store.project(project.id).state.promoted
 
 
 def test_compare_leaves_out_what_a_model_was_trained_on(project):

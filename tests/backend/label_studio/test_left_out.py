@@ -109,7 +109,9 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, r
     assert [row["task"] for row in written["unlabelled"]] == [12]
 
     state = context.load_project().state
-    assert latest_summary(state, "labels").tasks == 2 and latest_summary({}, "labels") is None
+    assert (
+        latest_summary(state.left_out, "labels").tasks == 2 and latest_summary({}, "labels") is None
+    )
     assert _counted([context.store.round(round_.id)], state) == (
         "8 labelled (3 to train on, 1 to judge by, 2 left out), 20 unlabelled"
     )

@@ -143,12 +143,12 @@ def test_a_shrunk_page_is_told_in_the_project_until_it_is_forgotten(tmp_path, mo
     sizes.shrink("tasks", 500, "it answered 500")
     with _Patience(worker, "scheduler", 1):
         pass
-    assert "250 are read at a time" in worker.store.project(1).state["pages"]
+    assert "250 are read at a time" in worker.store.project(1).state.pages
     monkeypatch.setattr(listings, "FORGET_SECONDS", 0.0)
     assert sizes.size("tasks") == 500  # the full page is tried again
     with _Patience(worker, "scheduler", 1):
         pass
-    assert worker.store.project(1).state["pages"] == ""
+    assert worker.store.project(1).state.pages == ""
 
 
 def test_two_threads_that_fail_together_halve_once():

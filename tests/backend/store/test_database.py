@@ -1,15 +1,18 @@
 """The shared store: events, lease, rounds, versions, under threads, processes and damage."""
 
+import dataclasses
 import multiprocessing
 import sqlite3
 import threading
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from backend.errors import LeaseLost, StoreError
 from backend.store.database import Store
 from backend.store.rounds import STEPS
+from backend.store.state import ProjectChanges, ProjectState
 from backend.store.transactions import SCHEMA_VERSION
 
 THREADS = 8
@@ -99,12 +102,39 @@ def test_events_of_several_processes(store):
 
 
 def test_project_state_merges_under_threads(store):
-    at_once(lambda i: store.update_project(7, **{f"key{i}": i}))
-    assert store.project(7).state == {f"key{i}": i for i in range(THREADS)}
+    names = [each.name for each in dataclasses.fields(ProjectState) if each.type == "str"]
+    assert len(names) >= THREADS
+    at_once(lambda i: store.update_project(7, **{names[i]: f"value {i}"}))
+    written = {names[i]: f"value {i}" for i in range(THREADS)}
+    assert store.project(7).state == ProjectState(**written)
     store.update_project(7, origin="http://studio.example")
-    store.update_project(7, key0=None)
+    store.update_project(7, armed={"webhook": 1})
+    assert store.project(7).state.armed == {"webhook": 1}
+    store.update_project(7, armed=None)
     assert store.project(7).origin == "http://studio.example"
-    assert store.project(7).state["key0"] is None
+    assert store.project(7).state.armed is None
+
+
+def test_a_name_that_is_no_field_of_the_state_is_refused(store):
+    with pytest.raises(TypeError, match=r"fields of ProjectState, got \['servng'\]"):
+        store.update_project(7, servng="v1")
+    assert store.project(7) is None
+
+
+def test_keys_of_a_newer_build_are_not_read_and_stay_in_the_row(store):
+    store.update_project(7, serving="v1")
+    with store.writing() as db:
+        db.execute(sa.text("""UPDATE projects SET state = json_set(state, '$.colour', 'blue')"""))
+    assert store.project(7).state == ProjectState(serving="v1")
+    store.update_project(7, serving="v2")
+    with store.reading() as db:
+        (row,) = db.execute(sa.text("SELECT json_extract(state, '$.colour') FROM projects"))
+    assert row[0] == "blue"
+
+
+def test_changes_and_state_have_the_same_fields():
+    changes = set(ProjectChanges.__annotations__)
+    assert changes == {each.name for each in dataclasses.fields(ProjectState)}
 
 
 def test_a_worker_that_lost_its_lease_cannot_say_what_serves(store):
@@ -113,7 +143,7 @@ def test_a_worker_that_lost_its_lease_cannot_say_what_serves(store):
     with pytest.raises(LeaseLost):
         store.update_project(7, lease=old, serving="v1")
     store.update_project(7, lease=new, serving="v2")
-    assert store.project(7).state == {"serving": "v2"}
+    assert store.project(7).state == ProjectState(serving="v2")
 
 
 # --- the lease ------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_after_a_rollback_newer_models_do_not_stand_in(context):
 
 def test_a_promoted_model_comes_first(context):
     context.store.update_project(7, promoted="v1")
-    assert models.serving_model(context.load_project()) == "v1"
+    assert models.serving_model(context.load_project().state) == "v1"
     assert load_serving(context, LABELS).version == "v1"
     damage(context, "v1")
     assert load_serving(context, LABELS).version == "v3"  # what serves until then

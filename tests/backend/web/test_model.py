@@ -237,7 +237,7 @@ def test_setup_of_2x_records_a_project_where_label_studio_is_configured(
     found = services.store.project(11)
     assert (found is not None) is known and len(services.store.projects()) == known
     if found is not None:
-        assert found.state["label_config"] == CONFIG
+        assert found.state.label_config == CONFIG
         assert services.store.event_counts(11) == {"setup": 1}
         monkeypatch.setattr("backend.web.model.MAX_PROJECTS", 1)
         Model2x.bound_to(services)(project_id="12")

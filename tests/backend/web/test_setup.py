@@ -20,8 +20,8 @@ def test_setup_takes_in_the_project_and_rings_until_it_is_armed(client, store, s
     for _ in range(3):
         assert client.post("/setup", json=setup_body()).json == {"model_version": ""}
     project = store.project(7)
-    assert project.state["label_config"] == CONFIG
-    assert project.state["backend_urls"] == ["http://localhost"]
+    assert project.state.label_config == CONFIG
+    assert project.state.backend_urls == ["http://localhost"]
     assert token_for(settings, 7) == CANARY
     assert store.event_counts(7) == {"setup": 3}
     store.update_project(7, armed={"webhook": 1}, serving="taudis-0001-a")
@@ -95,7 +95,7 @@ def test_with_a_configured_address_no_other_is_accepted(client, store, hostname,
     assert answer.status_code == status
     assert (store.project(7) is not None) == (status == 200)
     if status == 200:
-        assert "candidate_origin" not in store.project(7).state
+        assert store.project(7).state.candidate_origin == ""
 
 
 def test_without_a_configured_address_the_first_one_counts(tmp_path):
@@ -106,13 +106,13 @@ def test_without_a_configured_address_the_first_one_counts(tmp_path):
     assert (
         client.post("/setup", json=setup_body(hostname="http://one.example:80/")).status_code == 200
     )
-    assert store.project(7).state["candidate_origin"] == "http://one.example"
+    assert store.project(7).state.candidate_origin == "http://one.example"
     other = setup_body(hostname="http://two.example", access_token="d" * 40)
     answer = client.post("/setup", json=other)
     assert answer.status_code == 409
     assert "LABEL_STUDIO_URL" in answer.json["error"]
-    assert store.project(7).state["message"] == answer.json["error"]
-    assert store.project(7).state["candidate_origin"] == "http://one.example"
+    assert store.project(7).state.message == answer.json["error"]
+    assert store.project(7).state.candidate_origin == "http://one.example"
     assert token_for(settings, 7) == CANARY
     store.update_project(7, origin="http://three.example")  # what the worker confirmed counts
     assert client.post("/setup", json=setup_body(hostname="http://one.example")).status_code == 409

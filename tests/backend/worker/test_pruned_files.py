@@ -8,7 +8,7 @@ from backend.settings import Settings
 from backend.store import predictions
 from backend.store.database import Store
 from backend.worker import prune
-from backend.worker.context import Desk, version_name
+from backend.worker.context import RoundContext, version_name
 from tests.backend.store import prediction_cases
 
 
@@ -17,7 +17,7 @@ def context(tmp_path):
     store = Store(tmp_path)
     lease = store.acquire()
     store.update_project(7, armed=True)
-    made = Desk(Settings(model_dir=tmp_path, keep_versions=2), store, lease, 7)
+    made = RoundContext(Settings(model_dir=tmp_path, keep_versions=2), store, lease, 7)
     served = SimpleNamespace(project=lambda _: {"model_version": "someone's model!"})
     made.__dict__["studio"] = served  # in place of the cached property
     yield made

@@ -139,7 +139,7 @@ def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(contex
     context.studio.labelled[TASKS[0]] = context.studio.labelled[TASKS[2]] = True
     assert publish.extend_head(context) == 1  # ranks 3 and 4; rank 3 is labelled
     assert context.studio.patched == [(TASKS[3], {"result": REGIONS[TASKS[3]]})]
-    assert context.load_project().state["filled"] == {version: 4}
+    assert context.load_project().state.filled == {version: 4}
     context.studio.labelled[TASKS[1]] = True
     assert publish.extend_head(context) == 1
     expected = rows_of(version)
