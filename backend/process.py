@@ -1,4 +1,4 @@
-"""Limits how much memory a process takes that reads many images of different sizes.
+"""Limits the memory of a process that reads many images of different sizes.
 
 The worker and the prediction process call `limit_memory` when they start.
 """

@@ -1,4 +1,4 @@
-"""The data types that all parts of the library share: groups of arrays that are checked when made.
+"""The data types that all parts of the library share. Each holds arrays and checks them when made.
 
 `Target` holds the objects that people labelled in an image, `Detection` and `Instances` those that
 a model detected. `Pool` holds the detections of every unlabelled image. `Selection` is the order in

@@ -1,5 +1,7 @@
-"""Images of tasks: find them, fetch them, keep them, decode them.
+"""Images of tasks: their address, the download, the cache, the pixels. Start with `source`.
 
-source: from a task's address to pixels; start here · fetch: HTTP within limits · cache: files on
-disk · decode: file to pixels
+source   from a task's address to pixels
+fetch    HTTP within limits
+cache    files on disk
+decode   from a file to pixels
 """

@@ -1,7 +1,7 @@
 """Reads the XML of a labelling config the way Label Studio's editor reads it.
 
 The editor (1.23.2, `core/Tree.tsx`) ignores the case of tags and attributes. It takes values as
-they are written, blanks included. The text of an element is its value if it holds nothing but text.
+they are written, blanks included. An element that contains only text has this text as its value.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Calls to one Label Studio with one user's token: tokens, checks of answers, messages.
 
-Every call ends: attempts and bytes are bounded. A request that does no harm when it is sent twice
+Attempts, seconds and bytes of a call are limited. A request that does no harm when it is sent twice
 (GET, PATCH, DELETE) is repeated after broken connections, broken answers, 429 and 5xx. Any other
 request (POST) is repeated only if Label Studio cannot have acted on it: no connection was made, or
 it answered 429. `backend.label_studio.repetition` decides that; `backend.label_studio.answers`
-reads answers. The token goes to the one address given, never to the target of a redirect, and it
-stands in no error, log line or repr.
+reads answers. The token goes to the one address given, never to the target of a redirect. No error,
+log line or repr contains the token.
 """
 
 from __future__ import annotations

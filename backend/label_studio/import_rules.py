@@ -2,10 +2,11 @@
 
 At import the server checks every prediction with its SDK (`label_studio_sdk.label_interface`,
 2.0.18 in Label Studio 1.23.0, 2.1.2 in 1.23.1 and 1.23.2), and refuses the whole import for one
-prediction that does not fit. The SDK reads a config more strictly than the editor does: the case of
-attributes and of `Label` tags counts, toName has no default, and text is no value. Beside `Labels`
-it accepts some tools that draw, but not `MagicWand`. So people can label with a config for which
-Label Studio accepts no predictions. Then only scores are written, and `refusal` says why.
+prediction that does not fit. The SDK reads a config more strictly than the editor does. The case of
+attributes and of `Label` tags counts. toName has no default. The text between two tags is no value.
+Beside `Labels` it accepts some tools that draw, but not `MagicWand`. So people can label with a
+config for which Label Studio accepts no predictions. Then only scores are written, and `refusal`
+says why.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The record of what a round left out: regions and images, with the reason, counted by kind.
 
-The whole record is `left_out.json` beside the round's snapshot. Its summary is kept in the step's
-row, in the project's state and in the model's card, and stands in the round's message. It is here
-because its kinds are those of Label Studio's regions; worker, web and commands read it.
+The whole record is `left_out.json` beside the round's snapshot. A summary of it is kept in the
+step's row, in the project's state, in the model's card, and in the round's message. This file is in
+`label_studio` because the kinds are those of Label Studio's regions; worker, web and commands read
+the record.
 """
 
 from __future__ import annotations

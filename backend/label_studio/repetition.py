@@ -1,8 +1,8 @@
 """Which requests to Label Studio are repeated, after which pause, and for how long.
 
 urllib3's Retry repeats and pauses. Repetition adds what Retry does not know: a limit in seconds for
-all attempts together, 429 for every method, a random pause before the first repetition, and pages
-of tasks that Label Studio can only answer if they are smaller.
+all attempts together, 429 for every method, and a random pause before the first repetition. A page
+of tasks that Label Studio cannot answer is not repeated: the listing asks for half of it.
 """
 
 from __future__ import annotations

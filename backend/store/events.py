@@ -1,8 +1,8 @@
 """Events: what Label Studio's webhooks say happened, waiting for the worker.
 
-An event is a counter for each project and kind, not a row for each webhook. So thousands of
-webhooks make one row, and an event that arrives while the worker acknowledges another stays
-pending.
+An event is a counter for each project and kind, so thousands of webhooks make one row. The worker
+acknowledges the number that it has read. Webhooks that arrive meanwhile raise the counter above
+that number, and stay pending.
 """
 
 from __future__ import annotations

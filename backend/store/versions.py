@@ -1,4 +1,7 @@
-"""Versions: the orders that rounds published, each under a name of its own."""
+"""Versions: the orders that rounds published. Each has a name that Label Studio had never seen.
+
+A version also names a model if its round trained one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Decides who may call: with credentials set, whoever sends them; without, only this machine."""
+"""Decides who may call the backend.
+
+If credentials are set, everybody may call who sends them. If none are set, only this machine may.
+"""
 
 from __future__ import annotations
 

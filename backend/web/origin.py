@@ -1,7 +1,8 @@
 """Which address is Label Studio's. The access token is sent to that address alone.
 
-Label Studio names its own address in its /setup call. The named address counts only if it is the
-configured one (LABEL_STUDIO_URL) or, without a configured one, the first that the project gave.
+Label Studio names its own address in its /setup call. The named address counts if it is the
+configured one (LABEL_STUDIO_URL). If none is configured, the address of the first /setup call of
+the project counts.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The worker process: what takes minutes, in the order of a round."""
+"""The worker process: all that takes minutes. `worker` starts it, `round` lists its steps."""

@@ -1,4 +1,4 @@
-"""What every step has in common."""
+"""Types of the steps of a round, and the function that records what a step left out."""
 
 from __future__ import annotations
 

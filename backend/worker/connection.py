@@ -1,9 +1,9 @@
-"""What stands in Label Studio so that the loop runs: webhook, sampling, version; put, taken back.
+"""Connects a project: sets its webhook, sampling and version in Label Studio, and restores them.
 
-Connecting a backend on the Model page creates a webhook for all actions without credentials, and
-sets the project's version to the backend's title. `arm` turns that into: one webhook for label
-changes with our credentials and without payload, uncertainty sampling, our version. What stood
-there before is kept in the store, and `disarm` restores it.
+When a person connects a backend on the Model page, Label Studio creates a webhook for all actions
+without credentials, and sets the project's version to the backend's title. `arm` replaces both: one
+webhook for label changes with our credentials and without payload, uncertainty sampling, and our
+version. The store keeps the values from before, and `disarm` restores them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Label Studio's annotations -> training data, and the validation split that never moves.
+"""Turns Label Studio's annotations into training data, and splits off the validation images.
 
-Which annotation of a task counts: cancelled ones (skips) never; ground truth before others; then
-the latest by `updated_at`, then by id. An annotation without regions is a true negative example.
+A task goes to training or validation by its id, so it never changes sides. One annotation of a task
+counts. Cancelled ones (skips) never count. Ground truth counts before others, then the latest by
+`updated_at`, then the highest id. An annotation without regions is a true negative example.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The steps `published` and `flipped`: give Label Studio a new order, then switch the queue to it.
 
 `published` posts one prediction a task under a fresh version, which nobody is served yet. `flipped`
-changes the project's `model_version`, so that all annotators get the new order at once.
+changes the project's `model_version`, so that all annotators get the new order at once. A rollback,
+a version that a person chose, or a disconnect prevents that; `backend.store.serving` decides.
 """
 
 from __future__ import annotations

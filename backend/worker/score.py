@@ -1,7 +1,7 @@
-"""The step `scored`: run a model over the images of a round.
+"""The step `scored`: run a model over the unlabelled images of a round.
 
-Of each unlabelled image it writes the pool file, from which the step `selected` makes the order,
-and the regions that annotators will see, into the predictions file of the round.
+It writes two files. The pool file has the detections of all images; the step `selected` makes the
+order from it. The predictions file has the regions that annotators will see.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Reading the checkpoints that serve: an earlier one stands in for one that is damaged."""
+"""Loads the checkpoint that serves. An earlier checkpoint replaces a damaged one.
+
+`backend.store.serving` decides which checkpoints these are; this file reads them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What Label Studio holds that a round has not seen yet, and which round it calls for."""
+"""Decides whether a project needs a round now, and of which kind.
+
+It compares what Label Studio holds with what the last round has read: labels that changed, tasks
+that have no place in the order, and Start Training.
+"""
 
 from __future__ import annotations
 

@@ -3,8 +3,9 @@
 Three threads share one lease:
 
 - The scheduler acknowledges events and opens rounds. It also asks Label Studio for changes from
-  time to time, because a webhook may be lost. It connects projects and publishes first orders.
-- The round runner runs the open rounds, one at a time. The project that waits longest comes first.
+  time to time, because a webhook may be lost. It connects projects. It runs first rounds itself,
+  which train nothing, so that a new project gets an order while another project trains.
+- The round runner runs all other open rounds, one at a time, the oldest first.
 - The cleaner deletes old predictions in Label Studio, a few rows at a time. It also fills in
   pre-annotations that one post could not carry.
 """

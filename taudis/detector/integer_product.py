@@ -1,7 +1,7 @@
-"""The product of 8-bit whole numbers by PyTorch, which numpy has no fast one of.
+"""PyTorch's product of 8-bit whole numbers, for the shortcut `taudis.selection.fast.rounded`.
 
-A caller hands it to the selection (`taudis.selection.graph.using_integer_product`), which itself
-does without PyTorch.
+numpy has no fast one. The selection does not import PyTorch; a caller hands this product in
+(`taudis.selection.graph.using_integer_product`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which detection found which object: the matching behind every figure of an evaluated image.
 
-COCO's rule decides. Detections are taken in the order of their scores, best first. Each takes the
-object, not taken before, that its mask overlaps most, if their IoU is at least 0.5. The metrics,
-the confusion matrix and the savings of pre-annotations all use this one matching.
+COCO's rule decides. Detections are taken in the order of their scores, best first. A detection
+takes the free object with the largest IoU of masks, if that IoU is at least 0.5. The metrics, the
+confusion matrix and the savings of pre-annotations all use this one matching.
 """
 
 from __future__ import annotations

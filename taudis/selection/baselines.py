@@ -1,7 +1,8 @@
-"""Appendix D: random order, and the strategies that rank images by one figure, as a table.
+"""Appendix D: random order, and the strategies that rank images by one figure.
 
-The figure of an image is for example the mean entropy of its detections. A new entry of `FIGURES`
-is a new strategy. Core-set, round-robin and TAUDIS-IMG of appendix D have modules of their own.
+The figure of an image is for example the mean entropy of its detections. `FIGURES` lists these
+strategies; a new entry is a new strategy. Core-set, round-robin and TAUDIS-IMG of appendix D have
+modules of their own.
 
 Every strategy orders the whole pool. Ties go by a hash of seed and image id. Images without
 detections come last, in the order of that hash.

@@ -2,9 +2,9 @@
 
 The usual loop computes one column of distances for each pick, bound by memory. Here the columns of
 32 images that are likely to be picked next are computed in one matrix product and kept until they
-are needed. The product is in float32 and only narrows the choice: all images that its rounding,
-bounded below, leaves in the race are compared by float64 distances. So the picks are those of the
-plain loop in float64 and depend on no BLAS.
+are needed. The product is in float32, with a known limit of its rounding error. Images that cannot
+be the farthest by more than that limit are left out. The others are compared by float64 distances.
+So the picks are those of the plain loop in float64 and depend on no BLAS.
 """
 
 from __future__ import annotations

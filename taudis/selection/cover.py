@@ -5,7 +5,9 @@ newly covers most, again and again (`_greedy`). It covers at least 1 - 1/e of wh
 candidates cover. `taudis.selection.largest_gain` finds each pick without counting all candidates
 anew; the picks are the same as with counting.
 
-Once everything is covered, the paper is silent on the other picks. `Remainder` has three answers.
+If every instance is covered before k candidates are picked, the paper does not say how to pick the
+others. `Remainder` has three ways. With layers, the cover starts anew on all instances, and a pick
+of layer n has the weight 2^-n in the vote.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Algorithm 1 line 6 for pools of any size: sigma, the instances to cover, and the edges.
+"""Algorithm 1 line 6 for pools of any size: chooses sigma and what to cover, computes the edges.
 
 The edges of C candidates and N instances take C x N bits. Where they exceed `params.edge_bytes`,
 the candidates cover a random sample of the instances (Bateni, Esfandiari, Mirrokni, KDD 2018, the
@@ -7,8 +7,8 @@ similarity step shrinks with it. It has one of two sizes:
 
 * `fast_columns`, 2C: a heuristic. docs/selection.md has its measured loss.
 * `guaranteed_columns`: greedy covers at least (1 - 1/e - epsilon) of what the best k candidates
-  cover, with probability 0.99, if `cap_degrees` caps the edges of each instance. docs/scale.md has
-  the proof.
+  cover, with probability 0.99, if `cap_degrees` limits the number of candidates that are similar to
+  one instance. docs/scale.md has the proof.
 """
 
 from __future__ import annotations

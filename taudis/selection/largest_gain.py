@@ -1,14 +1,13 @@
 """Speed-ups of the greedy cover: which candidate newly covers most, without counting all of them.
 
-* Lazy: the gain of a candidate only falls as more is covered, so that a gain counted earlier is an
-  upper bound. Candidates stand in lists by their bounds. If a candidate of the highest bound has
-  just been counted, no other can gain more. `LargestGain` counts from the highest bound down until
-  that is so.
+* Lazy: the gain of a candidate only falls as more is covered, so a gain that was counted earlier is
+  an upper bound. `LargestGain` counts candidates from the highest bound down. It stops when a
+  counted gain is at least every bound that is left.
 * Batches: a call of numpy costs as much as counting some candidates. Each count takes twice as many
   candidates as the one before; after a pick the next takes a quarter as many.
 * Twins: of candidates with equal edges only the first can gain anything in a layer.
 
-Every pick is that of counting all candidates at every step.
+The picks are the same as if all candidates were counted at every step.
 """
 
 from __future__ import annotations

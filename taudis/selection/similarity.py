@@ -1,14 +1,16 @@
 """Algorithm 1 line 6: which instances of the pool each candidate is similar to.
 
-Two instances are similar if the cosine of their embeddings is at least sigma. The cosine is the
-float32 dot product of two vectors of length 1, whose terms are added in one fixed order.
+Two instances are similar if the cosine of their embeddings is at least sigma: `similarity_rows`.
+The cosine is the float32 dot product of two vectors of length 1, whose terms are added in one fixed
+order (the last lines of this file).
 
 A matrix product computes all cosines of a block at once, but adds their terms in an order that
 depends on the BLAS library and its threads. It differs from the dot product by less than
-`ROUNDING`. `MatrixProduct` therefore decides the pairs that are farther than that from sigma, and
-`similarity_rows` computes the dot products of the others. So the edges depend on the embeddings
-alone. A `Shortcut` (`taudis.selection.fast` has two) decides most pairs for less than the matrix
-product; the edges are the same with and without it.
+`ROUNDING`. So `MatrixProduct` decides the pairs whose product is farther than `ROUNDING` from
+sigma. For every other pair, `similarity_rows` computes the dot product. Thus the edges depend on
+the embeddings alone. A `Shortcut` (`taudis.selection.fast` has two) decides most pairs in less time
+than the matrix product; the edges are the same with and without it. `taudis.selection.graph`
+chooses sigma.
 """
 
 from __future__ import annotations

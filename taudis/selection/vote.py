@@ -2,7 +2,9 @@
 
 The paper ranks images by their number of chosen instances and stops at B. A task queue needs all
 images in order. Images with votes come first, then images with a candidate, then images with a
-detection, then images without one. A hash of seed and image id breaks the ties that are left.
+detection, then images without one. A vote counts less if the instance was chosen after the cover
+was complete (`taudis.selection.cover`). Equal votes go by the summed uncertainty of the chosen
+instances. A hash of seed and image id breaks the ties that are left.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""Regions of Label Studio to masks, and masks to regions.
+"""Regions of Label Studio to masks, and masks to regions. Start with `decode` and `encode`.
 
-decode: an annotation to the ground truth of one image · encode: a detection to a prediction's
-regions · results: which entries of a `result` list are regions · problems: what could not be used ·
-crop: a mask and its place · brush, bitmask, polygon, ellipse, rectangle, vector: one shape each
+decode     an annotation to the ground truth of one image
+encode     a detection to a prediction's regions
+results    which entries of a `result` list are regions
+problems   kinds of regions that cannot be used
+crop       a mask and its place
+brush, bitmask, polygon, ellipse, rectangle, vector   one shape each
 """
 
 from backend.label_studio.regions.decode import Decoded, decode_annotation

@@ -1,7 +1,8 @@
 """Label Studio's bitmask format: a PNG of the picture's size as a data: address.
 
 The editor (1.23.2, `regions/BitmaskRegion.jsx`) paints where the PNG's alpha is above 0, so a PNG
-without alpha paints all of it. It draws in black on nothing, in the picture's own pixels.
+without alpha paints the whole picture. The editor itself writes black pixels on a transparent
+ground, at the picture's own size.
 """
 
 from __future__ import annotations

@@ -1,12 +1,21 @@
 """Label Studio's brush format: run lengths of an RGBA image, packed bit by bit.
 
-The format is thi.ng's `rle-pack`: a 32 bit count of values, 5 bits word size - 1, four times 4 bits
-run size - 1; then runs, each one bit "repeated", two bits which run size, length - 1, and one value
-(repeated) or length values (literal). A mask pixel is four equal values, the last of them alpha.
+The format is thi.ng's `rle-pack`. It has a head and then runs:
 
-Encoding gives the bytes of `label_studio_sdk.converter.brush.mask2rle(mask * 255)`, decoding the
-pixels where its `decode_rle(...).reshape(H, W, 4)[..., 3]` is at least half of its largest value.
-Both stay at runs as long as they can: the SDK's decoder allocates what the first four bytes claim.
+    head  32 bit  number of values
+           5 bit  word size - 1, in bits
+        4 x 4 bit  four run sizes - 1, in bits
+    run    1 bit  1: repeated, 0: literal
+           2 bit  which of the four run sizes
+                  length - 1, in bits of that size
+                  one value (repeated), or `length` values (literal)
+
+A mask pixel is four equal values. The last of them is alpha.
+
+Encoding gives the bytes of `label_studio_sdk.converter.brush.mask2rle(mask * 255)`. Decoding gives
+the pixels where `decode_rle(...).reshape(H, W, 4)[..., 3]` is at least half of its largest value.
+Both work on runs, not on pixels. The SDK's decoder allocates what the first four bytes claim; this
+one does not.
 """
 
 from __future__ import annotations

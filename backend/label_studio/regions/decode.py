@@ -1,8 +1,8 @@
 """Reads the regions of one annotation as the ground truth of one image.
 
 A region whose place is known and whose label is not becomes a crowd: its pixels count neither as
-object nor as background. A region whose place is not known is reported, and the image is then left
-out of training: without that region it would teach that an object is background.
+object nor as background. A region whose place is not known is reported, and the image is left out
+of training. Otherwise the image would teach that the object in that region is background.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the shortcuts share: memory of one block, and the costs by which one of them is chosen.
 
-Costs are CPU time on one core, in dimensions of the plain matrix product: a product of vectors of
-width D costs D. They were measured by benchmarks/selection.py and do not depend on the moment.
+A cost is the CPU time on one core, in units of one dimension of the plain matrix product: the
+product of vectors of width D costs D. The costs are a fixed table; benchmarks/selection.py measured
+them.
 """
 
 from __future__ import annotations

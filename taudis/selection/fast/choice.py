@@ -1,4 +1,4 @@
-"""Which shortcut costs least, by a look at some rows of both sides."""
+"""Chooses the shortcut that costs least, from a sample of candidates and of instances."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""A shortcut for embeddings whose energy lies in few directions, as a trained network's does.
+"""A shortcut for embeddings that mostly lie in few directions, as those of trained networks do.
 
-Write unit vectors in an orthonormal basis whose first d directions hold most of the pool's energy:
-a = (p, x) and b = (q, y), where p and q have d elements. Then a.b = p.q + x.y. By Cauchy-Schwarz
-|x.y| <= |x| |y|, and |x| = sqrt(1 - |p|^2) needs no rotation of the rest. So
+Write unit vectors in an orthonormal basis whose first d directions hold most of the sum of squares
+of the pool: a = (p, x) and b = (q, y), where p and q have d elements. Then a.b = p.q + x.y. By
+Cauchy-Schwarz |x.y| <= |x| |y|, and |x| = sqrt(1 - |p|^2), so x itself is not computed. Thus
 
     p.q + |x| |y| <  sigma   no edge
     p.q - |x| |y| >= sigma   an edge
 
-and all other pairs are undecided. The upper bounds of a block are one product of d + 1 columns, of
-which the last is the length of the rest.
+and all other pairs are undecided. The upper bounds of a block are one product of d + 1 columns: the
+elements of p and q, and |x| and |y|.
 """
 
 from __future__ import annotations

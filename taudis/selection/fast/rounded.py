@@ -6,9 +6,9 @@ share the step s. Then by the triangle inequality and Cauchy-Schwarz
     |a.b - s^2 q.r| <= |e| |b| + |s q| |f| <= |e| + (1 + |e|) |f|
 
 and a pair is undecided only if s^2 q.r is nearer to sigma than that. The lengths of e and f are
-computed from the vectors, so elements that 8 bits cut off count as error, too. Unlike a prefix
-(`taudis.selection.fast.prefix`) it needs no spectrum, only cosines that spread more than the error
-(0.02 at D = 256).
+computed from the vectors, so elements that 8 bits cut off count as error, too. The embeddings need
+not lie in few directions (as for `taudis.selection.fast.prefix`). But the cosines must spread more
+than the error, which is 0.02 at D = 256.
 
 numpy has no such product. A caller that has one hands it in (`IntegerProduct`).
 """
