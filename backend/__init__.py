@@ -12,7 +12,7 @@ it; `web` and `worker` never import each other.
     store/         the database: projects, events, rounds, versions; predictions files, tokens
     web/           the web process: /setup, /predict, /webhook, /versions, status page, metrics
     worker/        the worker process: triggers, then the steps of a round in their order
-    commands/      `python -m backend`: serve, doctor, versions, export
+    commands/      `python -m backend`: serve, connect, doctor, versions, export
 
 Read `worker/worker` (who does what), `worker/triggers` (when a round starts), `worker/round` (its
 steps), then the steps: `sync`, `train`, `judge`, `score`, `select`, `publish`, `prune`. Then

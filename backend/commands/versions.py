@@ -109,8 +109,6 @@ def _map50(card: dict[str, Any]) -> str:
 
 def _recipe(card: dict[str, Any]) -> str:
     recipe = card.get("recipe") or {}
-    if isinstance(recipe, str):  # written before recipes were kept whole
-        return recipe
     return f"{recipe['name']}, {recipe['steps']} steps" if recipe else ""
 
 

@@ -19,7 +19,14 @@ import urllib3
 from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ProtocolError, ReadTimeoutError
+from urllib3.exceptions import (
+    LocationParseError,
+    ProtocolError,
+    ProxySchemeUnknown,
+    ReadTimeoutError,
+)
+
+from backend.errors import SettingsError
 
 MAX_ANSWER_BYTES = 1 << 30
 """Longest answer that is read; 10,000 tasks with all their fields are 13 MB."""
@@ -101,7 +108,15 @@ def connections(url: str) -> urllib3.PoolManager:
     options["ca_cert_dir" if Path(trusted).is_dir() else "ca_certs"] = trusted
     manager = urllib3.PoolManager(**options)
     if proxy := select_proxy(url, found["proxies"]):
+        proxy = proxy if "://" in proxy else f"http://{proxy}"
         sent = requests.adapters.HTTPAdapter().proxy_headers(proxy)
-        manager = urllib3.ProxyManager(proxy, proxy_headers=sent, **options)
+        try:
+            manager = urllib3.ProxyManager(proxy, proxy_headers=sent, **options)
+        except (ProxySchemeUnknown, LocationParseError) as error:
+            raise SettingsError(
+                f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: expected http://host:port for {url}, got a"
+                " proxy of another kind. Set one of that form, or name Label Studio's host in"
+                " NO_PROXY."
+            ) from error
     manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
     return manager

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
@@ -52,8 +54,11 @@ class Transport:
 
     def __init__(self, url: str, token: str, *, timeout: float, patience: float) -> None:
         self.url = _origin(url)
-        if not token.strip() or not token.isascii():
-            raise SettingsError("LABEL_STUDIO_API_KEY: expected an access token, got none.")
+        if not re.fullmatch(r"[!-~]+", token.strip()):
+            raise SettingsError(
+                "LABEL_STUDIO_API_KEY: expected an access token of printable ASCII characters"
+                " without blanks, got none. Copy it from Label Studio, Account & Settings."
+            )
         self.timeout, self.patience = timeout, patience
         self.personal = token.count(".") == 2
         self._token, self._access, self._renew_at = token.strip(), "", 0.0
@@ -108,10 +113,12 @@ class Transport:
         """
         target = f"{path}?{urlencode(params, doseq=True)}" if params else path
         made = self._call(method, target, what, body, timeout or self.timeout, shrinks=shrinks)
+        started = time.monotonic()
         answer = self._send(made, self.auth_headers())
         if answer.status == 401 and self.personal:  # refused, so not acted on
             self._renew_at = 0.0
-            answer = self._send(made, self.auth_headers())
+            left = max(made.patience - (time.monotonic() - started), 0.0)
+            answer = self._send(replace(made, patience=left), self.auth_headers())
         return self._checked(what, answer)
 
     def _call(
@@ -119,7 +126,10 @@ class Transport:
     ) -> Call:
         sent = b"" if body is None else body
         if not isinstance(sent, bytes):
-            sent = json.dumps(body, allow_nan=False).encode()
+            try:
+                sent = json.dumps(body, allow_nan=False).encode()
+            except ValueError as error:
+                raise StudioRejected(f"{what}: expected finite numbers, got {error}.") from error
         return Call(
             *(method, self.url + target, what, sent, seconds),
             *(max(self.patience, seconds), shrinks, self._clean),

@@ -24,9 +24,7 @@ events_table = sa.Table(
     sa.Column("project", sa.Integer, primary_key=True),
     sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("recorded", sa.Integer, nullable=False),  # how often ever
-    sa.Column(
-        "acknowledged", sa.Integer, nullable=False
-    ),  # how many of these a worker has taken in
+    sa.Column("acknowledged", sa.Integer, nullable=False),  # how many a worker has taken in
     sa.Column("since", sa.Float, nullable=False),  # of the first one not acknowledged
 )
 

@@ -211,8 +211,12 @@ def _opened(path: Path, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connectio
         raise StoreError(f"No predictions are stored at {path.name}: pruned, or never published.")
     with (
         _errors_of(path, "read" if mode == "ro" else "written"),
-        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as db,
+        # A writer that was killed leaves a journal, which only a connection that may write can roll
+        # back. So readers open the file for writing, too, and promise not to write.
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as db,
     ):
+        if mode == "ro":
+            db.execute("PRAGMA query_only = ON")
         (form,) = db.execute("PRAGMA user_version").fetchone()
         if form != FORM:
             raise StoreError(

@@ -29,8 +29,3 @@ def token_for(settings: Settings, project: int) -> str:
         return configured
     path = _path(settings.model_dir, project)
     return path.read_text() if path.exists() else ""
-
-
-def forget_token(data_dir: Path, project: int) -> None:
-    """Remove a project's token."""
-    _path(data_dir, project).unlink(missing_ok=True)

@@ -123,8 +123,8 @@ def _setup(services: Services) -> ResponseReturnValue:
     changed = known is None or any(getattr(state, key) != value for key, value in values.items())
     if changed:
         store.update_project(project, **values)
-    # After `disconnect` only the worker's poll may find that somebody connected anew: ringing here
-    # would go round in circles, since looking at the backends makes Label Studio call /setup.
+    # After `disconnect` only the worker's poll may find that somebody connected anew. An event
+    # here would repeat without end, since a look at the backends makes Label Studio call /setup.
     if changed or fresh or not (state.armed or state.disconnected):
         store.record_event(project, "setup")
     return jsonify(model_version=served_version(known))

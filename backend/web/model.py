@@ -94,7 +94,7 @@ class TaudisPredictions:
             return self._given_config
         found = self._project()
         known = None if found is None else self._services().store.project(found)
-        return None if known is None else known.state.label_config
+        return None if known is None else known.state.label_config or None
 
     @label_config.setter
     def label_config(self, label_config: str | None) -> None:

@@ -154,8 +154,8 @@ class _OnTheSpot:
     def _job(self, task: Task) -> Job | None:
         """The message to the prediction process; None if the project has no model or address."""
         state, settings = self.project.state, self.services.settings
-        model, data = str(state.model), task.get("data")
-        config = self.label_config or str(state.label_config)
+        model, data = state.model, task.get("data")
+        config = self.label_config or state.label_config
         url = settings.label_studio_url or self.project.origin
         if not (model and config and url and isinstance(data, Mapping)):
             return None

@@ -29,7 +29,7 @@ EVENTS: Mapping[str, EventKind] = {
 
 
 def project_of(body: Mapping[str, Any], query: str | None) -> int:
-    """The project that an event is about: `?project=` (ours, set when arming), else the body's.
+    """The project of an event: that of our webhook's address (`?project=`), else the body's.
 
     Raises RequestRefused (400) where neither names one.
     """
@@ -37,7 +37,7 @@ def project_of(body: Mapping[str, Any], query: str | None) -> int:
 
 
 def record(store: Store, event: str, project: int) -> Outcome:
-    """Ring for an event of a project that was set up here; anything else is only named."""
+    """Record an event of a project that was set up here. Returns what was done with it."""
     kind = EVENTS.get(event)
     if kind is None:
         return "ignored"

@@ -52,9 +52,8 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     context.store.update_project(
         context.project_id, title=project["title"], label_config=project["label_config"]
     )
-    context.store.update_project(
-        context.project_id, origin=context.studio.url
-    )  # it answered: confirmed
+    # Label Studio has answered at this address, so it is confirmed.
+    context.store.update_project(context.project_id, origin=context.studio.url)
     parse_label_config(project["label_config"])
     backend = our_backend(context)
     hooks = our_webhooks(context, backend["url"])
@@ -80,7 +79,8 @@ def _serve_again(context: RoundContext) -> None:
     current = context.studio.project(context.project_id).get("model_version") or ""
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     versions = context.store.versions(context.project_id)
-    held = context.studio.model_versions(context.project_id)
+    chosen = current and current not in titles
+    held = {} if chosen else context.studio.model_versions(context.project_id)
     order = serving.after_connecting(current, titles, versions, held)
     if order == "as it is":
         return
@@ -120,7 +120,7 @@ def our_addresses(context: RoundContext) -> set[str]:
 
 
 def our_webhooks(context: RoundContext, backend_url: str) -> list[Row]:
-    """Every webhook of the project that rings at our address, with or without ?project=."""
+    """Every webhook of the project that calls our address, with or without ?project=."""
     ours = backend_url.rstrip("/") + "/webhook"
     rows = context.studio.webhooks(context.project_id)
     return [row for row in rows if row["url"].split("?", 1)[0].rstrip("/") == ours]

@@ -85,7 +85,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a round was trained and judged on. Every counted annotation is in exactly one split."""
+    """The labels of a round. Every annotation that counts is in one split, train or validation."""
 
     project: int
     labels: tuple[str, ...]

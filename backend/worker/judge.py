@@ -56,9 +56,9 @@ def judge(context: RoundContext, round_: Round, report: Report) -> Result:
 
 def _recount(context: RoundContext, round_: Round, validation: AnnotatedSamples) -> None:
     """Record anew what is left out where an image went missing since the training looked at it."""
-    before = round_.steps["trained"].get("left_out")
-    if before is None or len(validation) == before["validation"]:
-        return  # None: trained by an earlier build, which recorded nothing
+    before = round_.steps["trained"]["left_out"]
+    if len(validation) == before["validation"]:
+        return
     held = {entry.task_id for entry in load_snapshot(context, round_)[0].of("validation")}
     path = context.round_dir(round_) / FILE
     rows = [LeftOut(**row) for row in read_json(path)["labels"] if row["task"] not in held]
@@ -103,11 +103,11 @@ def _serving_before(context: RoundContext, label_map: LabelMap) -> Serving | Non
 def _verdict(
     metrics: evaluation.Metrics, old: Serving | None, samples: AnnotatedSamples, seed: int
 ) -> Result:
-    """Whether a new model with these metrics may serve, and why, judged on the same images."""
+    """Whether a new model with these metrics may serve, and why, evaluated on the same images."""
     if old is None:
         return {"serve": True, "reason": "served: there is no model before it for these labels"}
     if metrics.images == 0:
-        reason = "served unjudged: no validation image is labelled yet"
+        reason = "served without evaluation: no validation image is labelled yet"
         return {"serve": True, "reason": reason}
     before = evaluation.evaluate(old.detector, samples, seed=seed)
     verdict = {"compared_with": old.version, "before": before.to_dict()}

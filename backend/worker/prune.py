@@ -59,9 +59,6 @@ def prune(context: RoundContext, round_: Round, report: Report) -> Result:
     return {"versions": forget_old_versions(context)}
 
 
-# --- regions that one post could not carry ------------------------------------------------------
-
-
 def versions_to_keep(context: RoundContext) -> set[str]:
     """What Label Studio serves, what a rollback would, the pinned, the newest up to the setting."""
     state = context.load_project().state
@@ -81,13 +78,12 @@ def plan(context: RoundContext) -> Plan:
     old = tuple(version for version in known if version not in keep)
     kept = [row for version, row in known.items() if version in keep]
     wanted = serving.models_in_use(context.load_project().state) | {row.model for row in kept}
-    for row in kept:  # a model that was judged worse is kept as long as its round's order
+    for row in kept:  # a model that evaluated worse is kept as long as its round's order
         wanted.add(str(context.store.round(row.round).steps.get("trained", {}).get("version", "")))
     recent = context.store.rounds(context.project_id, limit=KEPT_ROUNDS)
     making = tuple(version_name(round_) for round_ in recent if round_.ended is None)
-    training = context.store.last_training(
-        context.project_id
-    )  # its snapshot says what is new since
+    # The snapshot of the last training says which labels are new since.
+    training = context.store.last_training(context.project_id)
     folders = {f"{r.number:04d}" for r in [*recent, *([training] if training else [])]}
     orders = {first_attempt(version) for version in keep}
     paths = [

@@ -165,12 +165,9 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
         return {"version": step["version"], "flipped": False, "why": held}
     context.store.renew(context.lease)
     context.studio.patch_project(context.project_id, model_version=step["version"])
+    overruled = {"version": step["version"], "flipped": False}
     if _overruled(context):
-        return {
-            "version": step["version"],
-            "flipped": False,
-            "why": why_not_flip(context, step["version"]),
-        }
+        return {**overruled, "why": why_not_flip(context, step["version"])}
     filled = {**context.load_project().state.filled, step["version"]: step["filled"]}
     context.store.update_project(
         context.project_id,
@@ -182,7 +179,8 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
         reorder=False,
         changed_by_person="",
     )
-    _overruled(context)  # a rollback between our PATCH and our row wrote its pin first
+    if _overruled(context):  # a rollback wrote its pin between the first look and our row
+        return {**overruled, "why": why_not_flip(context, step["version"])}
     return {"version": step["version"], "flipped": True, "why": ""}
 
 
@@ -214,10 +212,13 @@ def _current(context: RoundContext) -> str:
 
 def why_not_flip(context: RoundContext, wanted: str) -> str:
     """Why the project must stay on its version, in words; '' if it may move."""
-    titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
+    state, current, titles = context.load_project().state, "", set[str | None]()
+    if not state.pinned:  # a pin decides whatever Label Studio says
+        current = _current(context)
+        titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     return serving.why_to_stay(
-        context.load_project().state,
-        _current(context),
+        state,
+        current,
         wanted,
         titles=titles,
         published=_names_published(context),

@@ -111,7 +111,7 @@ def labelled_of(
     without = f"{strategy} went without the labelled images"
     path = context.round_dir(round_) / LABELLED_FILE
     if not path.exists():
-        why = "this round was scored by an earlier version or under another STRATEGY"
+        why = "this round was scored under another STRATEGY"
         return nothing, f"{without}: {why}; the next round looks at them"
     try:
         seen = load_pool(path)

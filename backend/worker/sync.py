@@ -8,9 +8,11 @@ steps read these files, so labels that change meanwhile belong to the next round
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.store.rounds import Round
+from backend.store.state import JsonObject
 from backend.worker.common import LISTED_PROBLEMS, Report, Result
 from backend.worker.context import RoundContext, read_json, write_json
 from backend.worker.dataset import AnnotatedSamples, Snapshot, take_snapshot
@@ -43,7 +45,7 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
         label_config=project["label_config"],
         title=project["title"],
         scores_only=config.scores_only,
-        **_forgotten(context, round_),
+        left_out=_left_out(context, round_),
     )
     counts = [entry.split for entry in snapshot.entries]
     return {
@@ -59,12 +61,14 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
     }
 
 
-def _forgotten(context: RoundContext, round_: Round) -> Result:
-    """A first order looks at no image: which of them an earlier round could not read is dropped."""
-    known = dict(context.load_project().state.left_out)
-    if round_.kind != "first" or known.pop("unlabelled", None) is None:
-        return {}
-    return {"left_out": known}
+def _left_out(context: RoundContext, round_: Round) -> Mapping[str, JsonObject]:
+    """The project's summaries of what was left out. A first round reads no image: it drops that of
+    the unlabelled ones, which an earlier round wrote.
+    """
+    known = context.load_project().state.left_out
+    if round_.kind != "first":
+        return known
+    return {part: summary for part, summary in known.items() if part != "unlabelled"}
 
 
 def load_snapshot(

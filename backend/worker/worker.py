@@ -145,7 +145,7 @@ class Worker:
     # --- the scheduler --------------------------------------------------------------------------
 
     def scheduler_turn(self, lease: Lease) -> None:
-        """Answer every event, ask for news where it is time, publish first orders."""
+        """Take in every event, poll Label Studio where it is time, and run first rounds."""
         events: dict[int, list[Event]] = {}
         for event in self.store.pending_events():
             events.setdefault(event.project, []).append(event)
@@ -173,13 +173,13 @@ class Worker:
     def _look(
         self, lease: Lease, project: Project, pending: list[Event], open_: Round | None, due: bool
     ) -> None:
-        """One project's events and news."""
+        """Take in the events of one project, and do what Label Studio's answers ask for."""
         context = RoundContext(self.settings, self.store, lease, project.id)
         kinds = {event.kind for event in pending}
         if due:
             self._polled[project.id] = time.monotonic()
         for event in pending:
-            # A train or changed event during a round stays news, and calls for one follow-up.
+            # Events that arrive during a round stay pending and start one follow-up round.
             if event.kind in ("setup", "config") or (event.kind == "changed" and open_ is None):
                 self.store.acknowledge(event)
         if project.state.gone and "setup" not in kinds:

@@ -133,7 +133,9 @@ def edges_between(
 def _shortcut(candidates: UnitVectors, pool: UnitVectors, sigma: float) -> Shortcut | None:
     try:  # the folder may be deleted: it saves time alone
         from taudis.selection.fast.choice import find_shortcut
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("taudis.selection.fast"):
+            raise
         return None
     return find_shortcut(candidates, pool, sigma, _integer_product.get())
 

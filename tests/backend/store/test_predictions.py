@@ -132,7 +132,10 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path, deed):
     done = subprocess.run([sys.executable, "-c", KILLED, str(path), deed], cwd=ROOT, check=False)
     assert done.returncode == -signal.SIGKILL
     assert len(list(path.parent.iterdir())) > 1, "nothing was on disk yet: the test shows nothing"
-    # The step runs again from its start, in a worker that may write.
+    # Readers come first: /predict, and the step `publish`, which reads before it writes.
+    assert predictions.order(path) == places(3)
+    with predictions.Stored.opened(path) as stored:
+        assert stored.result(10) == b'[{"id": "1"}]'
     assert predictions.set_order(path, places(3)) == 3
     assert predictions.order(path) == places(3)
     assert predictions.read(path, [10]) == {10: Prediction(1 / 3, [{"id": "1"}])}

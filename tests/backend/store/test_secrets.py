@@ -3,19 +3,16 @@
 import stat
 
 from backend.settings import load_settings
-from backend.store.secrets import forget_token, save_token, token_for
+from backend.store.secrets import save_token, token_for
 
 
-def test_save_read_replace_forget(tmp_path):
+def test_save_read_replace(tmp_path):
     settings = load_settings(model_dir=tmp_path)
     assert token_for(settings, 7) == ""
     save_token(tmp_path, 7, "one")
     save_token(tmp_path, 8, "other")
     save_token(tmp_path, 7, "two")
     assert (token_for(settings, 7), token_for(settings, 8)) == ("two", "other")
-    forget_token(tmp_path, 7)
-    forget_token(tmp_path, 7)
-    assert (token_for(settings, 7), token_for(settings, 8)) == ("", "other")
 
 
 def test_only_we_can_read_it(tmp_path):

@@ -144,6 +144,7 @@ def test_a_rollback_in_the_middle_of_a_switch_wins(loop, moment):
     loop.turn()
     assert project.version() == first
     assert f"{first} (pinned)" in project.cli("doctor")
+    assert project.rounds[0].outcome == "kept" and "rollback" in project.rounds[0].message
     loop.turn()
     assert project.version() == first
 
