@@ -302,7 +302,7 @@ def prune(
             console.print(f"{prune_.size_of(path) / 1e6:9.1f} MB  {name}", markup=False)
         what = f"{len(plan.versions)} versions, {plan.size / 1e6:.1f} MB"
         if dry_run:
-            console.print(f"{what} would be deleted. Nothing was.")
+            console.print(f"{what} would be deleted. Nothing was deleted.")
             return
         prune_.forget(context, plan, by_hand=True)
         console.print(

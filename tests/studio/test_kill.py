@@ -140,7 +140,7 @@ def test_serve_starts_a_killed_worker_again(work):
     )
 
     def worker():
-        with loop.store._read() as db:
+        with loop.store.reading() as db:
             row = db.execute(sa.text("select owner, until from lease")).first()
         pid = int(row.owner.split("/")[1])
         return pid if loop.store.worker_alive() and psutil.pid_exists(pid) else None
