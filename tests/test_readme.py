@@ -22,6 +22,7 @@ def test_settings_table_is_the_one_that_the_code_prints() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_command_of_the_table_exists_and_every_command_is_in_the_table() -> None:
     documented = set(re.findall(r"`python -m backend (\w+)`", README))
     found = subprocess.run(

@@ -194,6 +194,7 @@ def test_the_scan_finds_renames(source, moves):
     assert bool(list(renames_in(ast.parse(source)))) == moves
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_instant_leaves_a_whole_folder(tmp_path):
     folder = tmp_path / "v1"
     rng = np.random.default_rng(0)

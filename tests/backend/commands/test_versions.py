@@ -59,6 +59,7 @@ def test_a_rollback_that_label_studio_refuses_leaves_no_pin(project):
     assert project.rounds[0].outcome == "served"
 
 
+@pytest.mark.slow
 def test_promote_holds_a_model_until_unpin(project):
     loop, best = project.loop, project.add_model("taudis-0000-best")
     assert best in project.cli("promote", best)
@@ -81,6 +82,7 @@ def test_promote_refuses_what_does_not_fit(project):
     assert not loop.store.project(project.id).state.promoted
 
 
+@pytest.mark.slow
 def test_compare_leaves_out_what_a_model_was_trained_on(project):
     """It comes into the validation split when VALIDATION_FRACTION is raised."""
     other = project.add_model("taudis-0000-other")
@@ -94,6 +96,7 @@ def test_compare_leaves_out_what_a_model_was_trained_on(project):
     assert "validation image" in project.cli("compare", project.model, other, well=False)
 
 
+@pytest.mark.slow
 def test_compare_needs_labels_of_the_validation_split(project):
     other = project.add_model("taudis-0000-other")
     assert "validation image" in project.cli("compare", project.model, other, well=False)

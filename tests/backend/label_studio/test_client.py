@@ -142,6 +142,7 @@ def test_a_broken_answer_is_asked_for_again_but_a_broken_post_is_not(deed):
         assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_silence_and_dripping_end_in_time():
     stop = threading.Event()
 

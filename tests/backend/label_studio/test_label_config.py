@@ -101,6 +101,7 @@ def test_an_alias_is_the_name_since_label_studio_writes_it():
     assert parse_label_config(xml).label_map.names == ("c",)
 
 
+@pytest.mark.slow
 def test_a_thousand_labels_are_fine():
     names = [f"label {index}" for index in range(1500)]
     assert len(parse_label_config(config(IMAGE + brush(*names))).label_map) == 1500

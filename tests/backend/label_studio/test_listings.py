@@ -70,6 +70,7 @@ def listed(studio):
     return [task["id"] for task in studio.tasks(1)]
 
 
+@pytest.mark.slow
 def test_no_page_is_above_1000_tasks():
     assert max(PAGE.values()) <= 500
     with Tasks(range(1, 5001)) as server:
@@ -81,6 +82,7 @@ def test_no_page_is_above_1000_tasks():
         assert max(server.sizes) <= 500
 
 
+@pytest.mark.slow
 def test_a_page_that_label_studio_cannot_answer_shrinks_and_loses_nothing(caplog):
     ids = range(7, 3007, 2)
     with Tasks(ids, most=130) as server:
@@ -102,6 +104,7 @@ def test_a_page_that_label_studio_cannot_answer_shrinks_and_loses_nothing(caplog
     )
 
 
+@pytest.mark.slow
 def test_shrinking_in_the_middle_goes_on_behind_the_last_task():
     def later(server):
         server.most = 60 if len(server.answered) >= 1000 else 10**9
@@ -168,6 +171,7 @@ def test_an_outage_does_not_shrink_pages(status):
         assert server.sizes[0] == 500
 
 
+@pytest.mark.slow
 def test_a_lasting_500_is_told_as_what_came_and_is_no_matter_of_size():
     with Tasks(range(1, 700), before=lambda _: 500) as server:
         studio = client(server)

@@ -64,6 +64,7 @@ def test_the_model_before_stands_in_and_the_file_is_named(context, name):
     assert not any_fits(context, LABELS)
 
 
+@pytest.mark.slow
 def test_a_model_of_other_labels_does_not_stand_in(context):
     other = LabelMap(("bar", "square"))
     save_checkpoint(context.model_dir("v2"), detector(labels=other), card={})
@@ -72,6 +73,7 @@ def test_a_model_of_other_labels_does_not_stand_in(context):
     assert load_serving(context, other).version == "v2"
 
 
+@pytest.mark.slow
 def test_after_a_rollback_newer_models_do_not_stand_in(context):
     context.store.update_project(7, serving="v2", model="v2", pinned="v2")
     assert models.stand_ins(context.store, context.load_project(), "v2") == ["v2", "v1"]
@@ -79,6 +81,7 @@ def test_after_a_rollback_newer_models_do_not_stand_in(context):
     assert load_serving(context, LABELS).version == "v1"
 
 
+@pytest.mark.slow
 def test_a_promoted_model_comes_first(context):
     context.store.update_project(7, promoted="v1")
     assert models.serving_model(context.load_project().state) == "v1"
@@ -102,6 +105,7 @@ def test_a_version_names_its_model(context):
             models.model_of(context.store, context.project_id, context.model_dir(""), name)
 
 
+@pytest.mark.slow
 def test_on_the_spot_the_first_readable_model_predicts(context, caplog):
     process = LoadedModels(context.settings)
     folders = tuple(context.model_dir(name) for name in ("v3", "v2"))

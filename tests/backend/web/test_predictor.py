@@ -91,12 +91,14 @@ def test_a_process_that_grew_is_replaced(tmp_path):
     predictor.close()
 
 
+@pytest.mark.slow
 def test_a_failure_is_no_answer(predictor):
     with pytest.raises(PredictorUnavailable, match="log"):
         predictor.predict(job("fail"), 20)
     predictor.predict(job(), 20)
 
 
+@pytest.mark.slow
 def test_the_line_is_bounded_and_everybody_gets_an_answer_or_a_reason(predictor):
     predictor.predict(job(), 20)
     start, found = threading.Barrier(MAX_WAITING + 4), []
@@ -118,6 +120,7 @@ def test_the_line_is_bounded_and_everybody_gets_an_answer_or_a_reason(predictor)
     assert len(refused) == 4 and all("waiting already" in text for text in refused)
 
 
+@pytest.mark.slow
 def test_waiting_in_line_counts_as_time(predictor):
     predictor.predict(job(), 20)
     thread = threading.Thread(target=lambda: predictor.predict(job("wait"), 20))

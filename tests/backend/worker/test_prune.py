@@ -72,6 +72,7 @@ def test_a_pinned_version_stays_however_old_it_is(project):
     assert {second, third}.isdisjoint(project.versions())
 
 
+@pytest.mark.slow
 def test_what_a_rollback_would_serve_stays(make_loop):
     """The order before the served one, where newer ones were held back."""
     project = make_loop(KEEP_VERSIONS="2").project(1)

@@ -43,6 +43,7 @@ def farthest_first(points, known, count):
 # --- the labelled images, for the strategy that starts from them ----------------------------------
 
 
+@pytest.mark.slow
 def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_context, caplog):
     context = make_context(broken=[UNREADABLE, 5])
     reports = []
@@ -74,6 +75,7 @@ def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_context,
     assert reports[-1] == {"step": "scored", "done": 11, "total": 11}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", [name for name in STRATEGIES if not STRATEGIES[name].labelled_embeddings]
 )

@@ -42,6 +42,7 @@ def command(folder, *options, model="model", budget=3, out="why.png"):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_draws_what_select_chooses(folder):
     done = command(folder, "--labelled", folder / "pool.safetensors", "--uncertainty", "ce")
     assert done.exit_code == 0, (done.output, done.exception)

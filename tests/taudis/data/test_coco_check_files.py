@@ -260,6 +260,7 @@ def test_score_leaves_out_pictures_that_cannot_be_had_when_told_to(folder):
     assert said["coco"]["bad"] == {"missing": 1} and said["images"] == 1
 
 
+@pytest.mark.slow
 def test_categories_in_another_order_are_matched_by_name_and_it_is_said(folder):
     save_checkpoint(folder / "model", detector(seed=2), card={})
     plain = run("evaluate", folder / "model", write(folder, content()), folder)[1]

@@ -38,6 +38,7 @@ def test_a_loaded_detector_sees_the_same(folder):
     assert sorted(path.name for path in folder.iterdir()) == list(FILES)
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_is_found(folder):
     rng = np.random.default_rng(0)
     for name in FILES:

@@ -114,6 +114,7 @@ def test_onnx_traced_on_an_empty_image_still_detects(tmp_path):
     assert export_onnx(ours, tmp_path / "model.onnx", images).detections > 0
 
 
+@pytest.mark.slow
 def test_onnx_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("taudis.detector.onnx_export.TOLERANCE", 0.0)
     with pytest.raises(ExportError, match="differs from torch"):

@@ -4,6 +4,7 @@ import contextlib
 import io
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
@@ -80,6 +81,7 @@ truths = st.lists(st.tuples(strips, st.integers(0, 4)), max_size=6)
 founds = st.lists(st.tuples(strips, st.sampled_from(SCORES)), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(truths, founds, st.sampled_from((1, 2, 100)))
 def test_each_detection_finds_the_object_that_pycocotools_gives_it(truth, found, limit):

@@ -150,6 +150,7 @@ def test_every_figure_has_an_oracle():
     assert sorted(ORACLES) == sorted(figure.strategy for figure in FIGURES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.strategy)
 @settings(max_examples=100)
 @given(data=st.data())

@@ -126,6 +126,7 @@ def take_turns(scenes, budget, seed):
     return taken
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(data=st.data())
 def test_equals_turns_in_plain_python(build, data):

@@ -112,6 +112,7 @@ def test_rows_of_the_pool_do_not_matter(name, pool, build):
         assert_same(pool, ask(name, pool), other, ask(name, other))
 
 
+@pytest.mark.slow
 @every_strategy
 @settings(max_examples=60)
 @given(data=st.data())
@@ -138,6 +139,7 @@ def assert_empty_last(pool, got, seed):
     )
 
 
+@pytest.mark.slow
 @every_strategy
 @settings(max_examples=40)
 @given(data=st.data())

@@ -138,6 +138,7 @@ def algorithm_two(build, scenes, budget, params, seed):
     return head + [key for key in found + empty if key not in head], candidates, gains, layers
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(data=st.data())
 def test_algorithm_two_equals_brute_force(build, data):

@@ -63,6 +63,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, precis
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_periodic_state(tmp_path):
     class Killed(BaseException):
         pass
@@ -260,6 +261,7 @@ def test_a_minute_of_training_finds_the_objects():
     assert metrics.map50 > 0.5, metrics
 
 
+@pytest.mark.slow
 def test_training_ends_early_and_the_best_look_is_the_result(tmp_path):
     recipe = dataclasses.replace(QUICK, steps=12, evaluate_every=1, patience=2)
     seen: dict[int, dict[str, torch.Tensor]] = {}

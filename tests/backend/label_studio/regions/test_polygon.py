@@ -50,6 +50,7 @@ def without_specks(mask):
     return kept if areas.size and areas.max() >= 4 else np.zeros_like(mask)
 
 
+@pytest.mark.slow
 @given(masks)
 @settings(max_examples=300, deadline=None)
 def test_unsimplified_outlines_give_the_mask_back_exactly_holes_and_parts_included(mask):

@@ -143,6 +143,7 @@ def test_brushes_are_the_exports_pixel_for_pixel(format_, drawn, shape):
     assert np.array_equal(theirs, made)
 
 
+@pytest.mark.slow
 @real
 @pytest.mark.parametrize("format_", ["BRUSH_TO_NUMPY", "BRUSH_TO_PNG"])
 def test_real_brushes_are_the_exports_pixel_for_pixel(format_):
@@ -164,6 +165,7 @@ def test_a_magic_wands_region_is_the_exports_pixel_for_pixel():
         assert np.array_equal(read([wand, labels], mask.shape, WAND).masks, [theirs])
 
 
+@pytest.mark.slow
 @real
 def test_the_brush_to_coco_export_differs_by_holes_and_hairlines_alone():
     """It keeps outer contours through pixel centres: filled with their border, the mask."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import taudis
 from taudis.selection.fast import choice
@@ -23,6 +24,7 @@ from taudis.selection.unit_vectors import UnitVectors, to_unit_length
 SELECTIONS = """
 import hashlib, json, pickle, sys
 import numpy as np
+import pytest
 from taudis.selection.graph import using_integer_product
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.selection.strategies import query
@@ -63,6 +65,7 @@ def select_with(package, pools):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_without_the_folder_every_selection_is_the_same(build, shared, tmp_path):
     pools = []
     for name in ("decaying", "spread"):
