@@ -194,9 +194,10 @@ def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
     """
     if num_labels < 1:
         raise DataError(f"num_labels: expected at least 1, got {num_labels}.")
-    anchors = AnchorGenerator(
-        tuple((size,) for size in config.anchors), ((0.5, 1.0, 2.0),) * len(config.anchors)
-    )
+    with torch.device("cpu"):  # its tensors are in no checkpoint: never on "meta" with the rest
+        anchors = AnchorGenerator(
+            tuple((size,) for size in config.anchors), ((0.5, 1.0, 2.0),) * len(config.anchors)
+        )
     model = MaskRCNN(
         _backbone(config),
         rpn_anchor_generator=anchors,

@@ -129,9 +129,10 @@ def load_checkpoint(
         )
     try:
         config = ModelConfig.from_dict(card["model"])
-        with torch.random.fork_rng(devices=[]):
+        # On "meta" no initial values are drawn: those in the file overwrite them anyway.
+        with torch.device("meta"):
             model = make_model(config, len(labels))
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        model.to_empty(device="cpu").load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (DataError, RuntimeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
     return Detector(model.to(device).eval(), config, labels, device), card
