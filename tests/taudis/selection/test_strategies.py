@@ -30,9 +30,8 @@ def ask(name, pool, *, budget=6, seed=0, params=None, labelled=None):
         known = np.array([[0, 0], [1, 2]], np.float32)
         width = pool.image_embeddings.shape[1]
         labelled = Labelled(3.0, np.pad(known, ((0, 0), (0, width - 2))))
-    return query(
-        name, pool, budget=budget, labelled=labelled, params=params or SelectionParams(), seed=seed
-    )
+    params = params or SelectionParams()
+    return query(name, pool, budget=budget, labelled=labelled, params=params, seed=seed)
 
 
 def ids(pool, selection):
