@@ -1,25 +1,34 @@
-"""Measures the mAP of a recipe from scratch on a COCO data set, by training time and seed.
+"""Measures the mAP50 of the training on COCO data sets, by weights, time, labels and seed.
 
-    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.accuracy instances.json images --minutes 2,5,10
+    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.accuracy DATA --rows ROWS
+        [--sets facades,tools_bench] [--weights none,imagenet] [--minutes 1,3,8] [--labels 16,64]
+        [--steps 300] [--seeds 3] [--change backbone_lr=0.3]
 
-Test images are those whose sha1 of the file name is 0 modulo 5, whole, never cropped to fit; the
-others are trained on. The recipe is the product's own choice for these labels
-(`taudis.training.recipes.choose`). Without --minutes its own number of steps is trained; with it,
-steps are as many as fit into so many minutes of one CPU core, by the time of the first steps of a
-short training, so that a figure on another machine is that machine's. Times are CPU seconds of
-training, decoding and augmentation included. The last line is JSON: every run, means, sample
-standard deviations and 95 % intervals of the mean over the seeds (Student's t).
+DATA has a folder of `instances.json` and `images/` for each set. A fifth of the images is never
+trained on; images of one scene (GROUPS) are all trained on or all tested on. The recipe is the
+product's own choice for the labels (`taudis.training.recipes.choose`); --change replaces a value of
+it, for a search. --minutes: as many steps as fit into so many minutes of one CPU core, by the time
+of the first steps of a short training; --steps: so many; neither: the recipe's own. CPU minutes are
+those of training, with decoding and augmentation.
+
+Each run is a line of ROWS, written when it ends; runs that are there already are not made again.
+The last line of the output is JSON: mean, sample standard deviation and 95 % interval of the mean
+(Student's t) of the runs that were asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,44 +43,93 @@ from taudis.types import LabelMap
 logger = logging.getLogger("accuracy")
 
 CALIBRATION_STEPS = 16  # of which the first 4 warm up
+GROUPS = {
+    "highway_cam": r"^([A-Za-z]+)_?(\d*)\d\d_",  # a hundred frames of a video
+    "tools_bench": r"^(\d{4}-\d\d-\d\d_\d\d-\d\d|\d{12})",  # a minute
+    "oam_buildings": r"^(.*_20_\d+)\d_(\d+)\.",  # a row of at most ten tiles
+}
+"""What images of one scene have in common: the parts of the file name in brackets."""
+SETS = ("facades", "nuclei_dsb2018", "tools_bench", "highway_cam", "oam_buildings")
 
 
-def is_test(file_name: str) -> bool:
-    """Whether an image is one of the fifth that is never trained on."""
-    return int(hashlib.sha1(file_name.encode(), usedforsecurity=False).hexdigest(), 16) % 5 == 0
+def hashed(text: str) -> int:
+    """A number that depends on the text alone."""
+    return int(hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), 16)
 
 
-def seconds_per_step(samples: CocoSamples, labels: LabelMap, recipe: Recipe) -> float:
+def split(samples: CocoSamples, name: str, labels: int | None) -> tuple[list[int], list[int]]:
+    """Rows to train on and to test on.
+
+    With `labels`, so many of the training images, in an order that depends on their names alone.
+    """
+    files = samples.file_names
+    groups = [re.search(GROUPS.get(name, "(.*)"), file) for file in files]
+    test = [
+        row
+        for row, found in enumerate(groups)
+        if hashed("/".join(found.groups()) if found else files[row]) % 5 == 0
+    ]
+    rest = sorted(set(range(len(files))) - set(test))
+    if labels is not None:
+        rest = sorted(sorted(rest, key=lambda row: hashed(files[row]))[:labels])
+    return rest, test
+
+
+def seconds_per_step(samples: CocoSamples, labels: LabelMap, recipe: Recipe, weights: str) -> float:
     """CPU seconds of a step, first reading of the images included."""
     marks: list[float] = []
     short = dataclasses.replace(recipe, steps=CALIBRATION_STEPS, evaluate_every=0)
-    train(samples, labels, short, seed=0, progress=lambda _: marks.append(time.process_time()))
+    train(
+        samples, labels, short, seed=0, weights=weights,
+        progress=lambda _: marks.append(time.process_time()),
+    )  # fmt: skip
     return (marks[-1] - marks[3]) / (len(marks) - 4)
 
 
-def run(
-    train_on: CocoSamples, test: CocoSamples, labels: LabelMap, recipe: Recipe, seed: int
-) -> dict[str, object]:
+def run(data: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Train and evaluate once."""
-    cpu, wall = time.process_time(), time.monotonic()
-    waiting: list[float] = []
-    detector = train(
-        train_on, labels, recipe, seed=seed, progress=lambda p: waiting.append(p.waiting)
+    folder = data / asked["data"]
+    labels, everything = load_coco(folder / "instances.json", folder / "images")
+    rows, test_rows = split(everything, asked["data"], asked["labels"])
+    samples, test = everything.subset(rows), everything.subset(test_rows)
+    weights = asked["weights"]
+    recipe = choose(
+        "cpu", samples.statistics(), gpu=False, weights=weights, backbone=asked["backbone"]
     )
+    recipe = changed(recipe, asked["change"])
+    steps = asked["steps"] or recipe.steps
+    if asked["minutes"]:
+        steps = max(
+            1, int(asked["minutes"] * 60 / seconds_per_step(samples, labels, recipe, weights))
+        )
+    recipe = dataclasses.replace(recipe, steps=steps, evaluate_every=0)
+    cpu, wall = time.process_time(), time.monotonic()
+    detector = train(samples, labels, recipe, seed=asked["seed"], weights=weights)
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     metrics = evaluate(detector, test, bootstrap=1)
     return {
-        "seed": seed,
-        "steps": recipe.steps,
-        "cpu_s": round(cpu, 1),
-        "wall_s": round(wall, 1),
-        "loader_share": round(waiting[-1], 4),
+        "train_images": len(samples),
+        "test_images": len(test),
+        "train_steps": steps,
+        "cpu_minutes": round(cpu / 60, 2),
+        "wall_minutes": round(wall / 60, 2),
         "map50": round(metrics.map50, 4),
         "map": round(metrics.map, 4),
         "per_label": {
             k: None if np.isnan(v) else round(v, 3) for k, v in metrics.per_label.items()
         },
     }
+
+
+def changed(recipe: Recipe, changes: str) -> Recipe:
+    """The recipe with values replaced, such as "lr=0.002,model.max_size=256"."""
+    for change in [each for each in changes.split(",") if each]:
+        name, _, text = change.partition("=")
+        value = ast.literal_eval(text)
+        if name.startswith("model."):
+            name, value = "model", dataclasses.replace(recipe.model, **{name[6:]: value})
+        recipe = dataclasses.replace(recipe, **{name: value})
+    return recipe
 
 
 def summary(values: list[float]) -> dict[str, float | None]:
@@ -84,46 +142,60 @@ def summary(values: list[float]) -> dict[str, float | None]:
     return {"mean": round(float(np.mean(values)), 4), "std": spread, "half_interval": half}
 
 
+def wanted(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The runs that the command line asks for: short ones first, seeds outermost."""
+
+    def numbers(text: str) -> list[float | None]:
+        return [float(each) for each in text.split(",") if each] or [None]
+
+    return [
+        {"data": name, "weights": weights, "minutes": minutes, "steps": options.steps,
+         "labels": None if labels is None else int(labels), "seed": seed,
+         "backbone": options.backbone, "change": options.change}
+        for seed, minutes, labels, name, weights in itertools.product(
+            range(options.first_seed, options.first_seed + options.seeds),
+            numbers(options.minutes), numbers(options.labels),
+            options.sets.split(","), options.weights.split(","),
+        )
+    ]  # fmt: skip
+
+
+def done(rows: Path) -> dict[str, dict[str, Any]]:
+    """The runs in a file of rows, by what was asked."""
+    if not rows.exists():
+        return {}
+    found = [json.loads(line) for line in rows.read_text().splitlines()]
+    return {json.dumps(each["asked"], sort_keys=True): each for each in found}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("coco", type=Path)
-    parser.add_argument("images", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--rows", type=Path, required=True)
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--weights", default="none,imagenet")
     parser.add_argument("--minutes", default="", help="CPU minutes, comma separated")
+    parser.add_argument("--labels", default="", help="training images, comma separated")
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--recipe", default="cpu")
-    parser.add_argument("--detections", type=int, help="per image, instead of the recipe's choice")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--backbone", default="")
+    parser.add_argument("--change", default="", help="values of the recipe, such as lr=0.002")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    labels, everything = load_coco(options.coco, options.images)
-    test_rows = [row for row, name in enumerate(everything.file_names) if is_test(name)]
-    test = everything.subset(test_rows)
-    train_on = everything.subset(sorted(set(range(len(everything))) - set(test_rows)))
-    recipe = choose(options.recipe, train_on.statistics(), gpu=torch.cuda.is_available())
-    if options.detections:
-        model = dataclasses.replace(recipe.model, detections_per_image=options.detections)
-        recipe = dataclasses.replace(recipe, model=model)
-    lengths: list[float | None] = [float(m) for m in options.minutes.split(",") if m] or [None]
-    per_step = seconds_per_step(train_on, labels, recipe) if lengths != [None] else 0.0
-    curve = []
-    for minutes in lengths:
-        steps = recipe.steps if minutes is None else max(1, int(minutes * 60 / per_step))
-        chosen = dataclasses.replace(recipe, steps=steps, evaluate_every=0)
-        runs = []
-        for seed in range(options.seeds):
-            runs.append(run(train_on, test, labels, chosen, seed))
-            logger.info("%s minutes: %s", minutes, runs[-1])
-        figures = summary([float(str(each["map50"])) for each in runs])
-        curve.append({"minutes": minutes, "map50": figures, "runs": runs})
-    print(
-        json.dumps({
-            "data": options.coco.parent.name,
-            "train_images": len(train_on),
-            "test_images": len(test),
-            "recipe": dataclasses.asdict(recipe),
-            "curve": curve,
-        })
-    )  # fmt: skip
+    results: dict[str, list[float]] = {}
+    for asked in wanted(options):
+        key = json.dumps(asked, sort_keys=True)
+        row = done(options.rows).get(key)
+        if row is None:
+            row = {"asked": asked, **run(options.data, asked)}
+            with options.rows.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        given = {name: value for name, value in asked.items() if value and name != "seed"}
+        logger.info("%s seed %d: %s", given, asked["seed"], row["map50"])
+        results.setdefault(json.dumps(given), []).append(row["map50"])
+    print(json.dumps([{**json.loads(k), "map50": summary(v)} for k, v in results.items()]))
 
 
 if __name__ == "__main__":
