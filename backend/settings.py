@@ -110,15 +110,20 @@ class Settings(BaseSettings):
         "auto",
         description="Training recipe. auto: small (one GPU) where there is a GPU, else cpu.",
     )
-    backbone: Literal["", "resnet18", "resnet50", "mobilenet_v3_large"] = Field(
-        "", description="Backbone instead of the recipe's. COCO weights need resnet50."
+    backbone: Literal[
+        "", "efficientnet_lite0", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large"
+    ] = Field(
+        "",
+        description="Backbone instead of the recipe's, for WEIGHTS=none or a file. COCO weights "
+        "need resnet50, imagenet efficientnet_lite0.",
     )
     max_steps: int | None = Field(
         None, ge=1, description="Cap on the training steps of a round. Empty: the recipe's own."
     )
     weights: str = Field(
-        "none",
-        description="Initial weights: none, coco (torchvision's, downloaded), or a file's path.",
+        "imagenet",
+        description="Initial weights: imagenet (of the backbone; installed, not downloaded), none, "
+        "coco (torchvision's, downloaded), or a file's path. See docs/weights.md.",
     )
     score_threshold: float | None = Field(
         None,

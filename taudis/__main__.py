@@ -61,9 +61,13 @@ def train(
         str, typer.Option(help="cpu, small (one GPU), paper, or auto: small with a GPU, else cpu.")
     ] = "auto",
     backbone: Annotated[
-        str, typer.Option(help="resnet18, resnet50, mobilenet_v3_large; default: the recipe's.")
+        str,
+        typer.Option(
+            help="efficientnet_lite0, resnet18, resnet50, mobilenet_v2 or mobilenet_v3_large;"
+            " default: the recipe's."
+        ),
     ] = "",
-    weights: Annotated[str, typer.Option(help="none, coco, or a path.")] = "none",
+    weights: Annotated[str, typer.Option(help="imagenet, none, coco, or a path.")] = "imagenet",
     steps: Annotated[int | None, typer.Option(help="Steps instead of the recipe's.")] = None,
     seed: Seed = 0,
     crowds: CrowdsOption = "ask",

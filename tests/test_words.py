@@ -59,7 +59,7 @@ KEYS = {"judged", "set_aside", "trouble", "drift", "news", "bell"}
 ALLOWED: dict[tuple[str, str], str] = {
     ("taudis/training/train.py", "_Trainer trainer"): "the trade's word for a training loop",
     ("benchmarks/gpu.py", "trainer"): "the trade's word for a training loop",
-    ("taudis/detector/architecture.py", "stage"): "the trade's word for a part of a ResNet",
+    ("taudis/detector/backbones.py", "stage"): "the trade's word for a part of a ResNet",
     ("demo/pictures.py", "_ring"): "geometry: a disc with a hole",
     ("tests/exporters/scene.py", "ring"): "geometry: the points of a closed polygon",
     ("tests/backend/label_studio/regions/test_polygon.py", "ring"): "geometry: a disc with a hole",

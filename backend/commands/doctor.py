@@ -26,9 +26,11 @@ from backend.store import serving as models
 from backend.store.state import ProjectState
 from backend.worker import connection
 from backend.worker.context import RoundContext
+from backend.worker.train import recipe_of
+from taudis.data.statistics import LabelStatistics
 from taudis.detector.checkpoint import read_card
 from taudis.detector.weights import check_weights
-from taudis.errors import CheckpointError, WeightsError
+from taudis.errors import CheckpointError, DataError, WeightsError
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,20 @@ Check = Callable[[RoundContext], Finding]
 
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
-    """Checks that need no project: the bind address and the initial weights."""
+    """Checks that need no project: the bind address, the initial weights and their recipe."""
     try:
         check_bind(settings)
         yield Finding("listen address", True, f"{settings.host}:{settings.port}")
     except SettingsError as error:
         yield Finding("listen address", False, str(error), "Set BASIC_AUTH_USER, BASIC_AUTH_PASS.")
     try:
-        yield Finding("initial weights", True, check_weights(settings.weights))
-    except WeightsError as error:
+        found = check_weights(settings.weights)
+        recipe_of(settings, LabelStatistics(0, 0.0, 0, 0.0, 0.0))  # recipe, backbone, weights agree
+        yield Finding("initial weights", True, found)
+    except (WeightsError, DataError) as error:
         remedy = (
-            "Set WEIGHTS=none (train from scratch), or WEIGHTS=<file> with weights copied to this"
-            " machine."
+            "Set WEIGHTS=imagenet (they are installed with the backend), WEIGHTS=none (train from"
+            " scratch), or WEIGHTS=<file> with weights copied to this machine."
         )
         yield Finding("initial weights", False, str(error), remedy)
 

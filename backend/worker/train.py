@@ -37,6 +37,7 @@ LOOKED_AT = 32
 """Validation images of an evaluation during training: early stopping must cost little."""
 
 
+# long: the arguments of the training, one a line.
 def train(context: RoundContext, round_: Round, report: Report) -> Result:
     """Train on the training split, from the initial weights, resuming a killed run."""
     version = version_name(round_)
@@ -61,6 +62,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
         recipe,
         seed=context.settings.seed,
         weights=context.settings.weights,
+        weights_dir=context.settings.model_dir / "weights" / "imagenet",
         resume_dir=context.round_dir(round_) / "training",
         progress=lambda progress: report(_training_progress(progress)),
         evaluate=_evaluation(validation),
@@ -68,6 +70,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     result = {
         "version": version,
         "images": len(samples),
+        "other_weights": _other_weights(context),
         "mean_instances": samples.statistics.mean_instances,
         "recipe": recipe.name,
         "left_out": left_out.to_json(),
@@ -76,6 +79,18 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     save_checkpoint(context.model_dir(version), detector, card=card)
     remove_tree(context.round_dir(round_) / "training")
     return result
+
+
+def _other_weights(context: RoundContext) -> str:
+    """A sentence where the model before this one started from other initial weights; else ''."""
+    before, now = context.load_project().state.model, context.settings.weights
+    if not before:
+        return ""
+    try:
+        was = read_card(context.model_dir(before)).get("initial_weights", now)
+    except CheckpointError:  # a damaged model is reported where it would serve
+        return ""
+    return "" if was == now else f"trained from initial weights {now!r}, the model before {was!r}"
 
 
 def _card(context: RoundContext, round_: Round, recipe: Recipe, result: Result) -> Result:

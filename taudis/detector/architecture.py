@@ -5,15 +5,13 @@ Letters: K labels, D' FPN width.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision import models
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -21,16 +19,15 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FrozenBatchNorm2d
 
+from taudis.detector.backbones import Backbone, Norm, make_backbone
 from taudis.detector.weights import load_initial
 from taudis.errors import DataError, WeightsError
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-
-
-Backbone = Literal["resnet18", "resnet50", "mobilenet_v3_large"]
+CENTRED = {"efficientnet_lite0"}
+"""Backbones whose weights were trained on pixels in -1..1."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class ModelConfig:
     """The architecture and its thresholds; `dataclasses.asdict` of it goes into JSON and back."""
 
     backbone: Backbone = "resnet18"
-    norm: Literal["group", "batch", "frozen"] = "group"  # frozen batch norm wants weights
+    norm: Norm = "group"  # frozen and folded batch norms want weights
     fpn_width: int = 64
     box_mlp: int = 256
     mask_head: tuple[int, ...] = (64, 64, 64, 64)  # widths of the 3x3 convolutions
@@ -86,6 +83,16 @@ class ModelConfig:
         except TypeError as error:
             raise DataError(f"ModelConfig: {error}; it was written by another version.") from None
 
+    @property
+    def image_mean(self) -> tuple[float, float, float]:
+        """Mean of the pixels (R, G, B; 0..1) that the backbone expects; it is subtracted."""
+        return (0.5, 0.5, 0.5) if self.backbone in CENTRED else IMAGE_MEAN
+
+    @property
+    def image_std(self) -> tuple[float, float, float]:
+        """Standard deviation (R, G, B) that the pixels are divided by."""
+        return (0.5, 0.5, 0.5) if self.backbone in CENTRED else IMAGE_STD
+
     def with_backbone(self, backbone: str) -> ModelConfig:
         """The same with another backbone. Raises DataError for an unknown one."""
         known = get_args(Backbone)
@@ -121,7 +128,10 @@ class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(
-            config.min_size or config.max_size, config.max_size, list(IMAGE_MEAN), list(IMAGE_STD)
+            config.min_size or config.max_size,
+            config.max_size,
+            list(config.image_mean),
+            list(config.image_std),
         )
         self.config = config
 
@@ -163,27 +173,9 @@ class _BoxPredictor(FastRCNNPredictor):  # type: ignore[misc]
         return scores.float(), deltas.float()
 
 
-def _norm_layer(config: ModelConfig) -> Callable[[int], nn.Module]:
-    if config.norm == "group":
-        return lambda channels: nn.GroupNorm(math.gcd(32, channels), channels)
-    return nn.BatchNorm2d if config.norm == "batch" else FrozenBatchNorm2d
-
-
 def _backbone(config: ModelConfig) -> nn.Module:
     """Four stages of strides 4, 8, 16, 32 with an FPN on top, all layers trainable."""
-    make = getattr(models, config.backbone)
-    body = make(weights=None, norm_layer=_norm_layer(config))
-    if config.backbone.startswith("mobilenet"):
-        # As torchvision's detectors cut it: a stage ends before a block that halves the resolution.
-        body = body.features
-        strided = [row for row, block in enumerate(body) if getattr(block, "_is_cn", False)]
-        ends = [*(row - 1 for row in strided[1:]), len(body) - 1]
-        layers = {str(row): str(level) for level, row in enumerate(ends)}
-        widths = [body[row].out_channels for row in ends]
-    else:
-        width = body.inplanes // 8
-        layers = {f"layer{stage}": str(stage - 1) for stage in (1, 2, 3, 4)}
-        widths = [width * 2**stage for stage in range(4)]
+    body, layers, widths = make_backbone(config.backbone, config.norm)
     return _Backbone(body, layers, widths, config.fpn_width)
 
 
@@ -222,20 +214,26 @@ def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
 
 
 def build_model(
-    config: ModelConfig, num_labels: int, *, seed: int, weights: str = "none"
+    config: ModelConfig,
+    num_labels: int,
+    *,
+    seed: int,
+    weights: str = "none",
+    weights_dir: Path | None = None,
 ) -> MaskRCNN:
-    """A model to train: initialised from `seed`, then from `weights` ('none', 'coco' or a path).
+    """A model to train: initialised from `seed`, then from `weights`.
 
+    weights: 'none', 'imagenet', 'coco' or a path; `weights_dir`: where ImageNet weights are kept.
     torch's global generator is left as it was. Raises WeightsError where the weights cannot be had
     or do not fit, or where a frozen batch norm would be trained from nothing.
     """
-    if config.norm == "frozen" and weights == "none":
+    if config.norm in ("frozen", "folded") and weights == "none":
         raise WeightsError(
-            "Weights 'none': a model with frozen batch norm cannot be trained from scratch. Give"
-            " weights 'coco' or a path, or choose a model with norm 'group'."
+            f"Weights 'none': a model with {config.norm} batch norm cannot be trained from scratch."
+            " Give weights 'imagenet', 'coco' or a path, or choose a model with norm 'group'."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make_model(config, num_labels)
-    load_initial(model, weights)
+    load_initial(model, weights, backbone=config.backbone, norm=config.norm, folder=weights_dir)
     return model

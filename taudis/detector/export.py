@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from safetensors.torch import load_file
 
-from taudis.detector import architecture
+from taudis.detector import architecture, backbones
 from taudis.detector.checkpoint import read_card
 from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
 
@@ -35,24 +36,35 @@ def load(folder: str = ".") -> MaskRCNN:
 
 
 def standalone_source() -> str:
-    """`taudis.detector.architecture` as a module that needs torch, torchvision and safetensors.
+    """The modules that build the model, as one that needs torch, torchvision and safetensors.
 
-    It is the text of that file, so that no second description of the model can differ from the
-    first. Imports of this library and `build_model`, which starts a training, are left out; `load`
-    is added.
+    It is the text of `taudis.detector.backbones` and `taudis.detector.architecture`, so that no
+    second description of the model can differ from the first. Imports of this library and
+    `build_model`, which starts a training, are left out; `load` is added.
     """
-    source = Path(architecture.__file__).read_text(encoding="utf-8")
+    parts = [_standalone(module) for module in (backbones, architecture)]
+    future = "from __future__ import annotations\n"
+    first, *others = (part.replace(future, "") for part in parts)
+    text = "\n\n".join([first, *others])
+    doc_end = ast.parse(text).body[0].end_lineno
+    lines = text.splitlines(keepends=True)
+    return "".join([*lines[:doc_end], f"\n{future}", *lines[doc_end:]]).rstrip() + "\n" + LOADER
+
+
+def _standalone(module: ModuleType) -> str:
+    """A module's text without what belongs to this library alone."""
+    source = Path(str(module.__file__)).read_text(encoding="utf-8")
     lines = source.splitlines(keepends=True)
     for node in reversed(ast.parse(source).body):
         where = slice(node.lineno - 1, node.end_lineno)
-        module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
-        if isinstance(node, ast.ImportFrom) and module == "taudis.errors":
-            lines[where] = [f"\n\nclass {name.name}(ValueError): ...\n" for name in node.names]
-        elif module.startswith("taudis.") or (
+        name = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        if isinstance(node, ast.ImportFrom) and name == "taudis.errors":
+            lines[where] = [f"\n\nclass {each.name}(ValueError): ...\n" for each in node.names]
+        elif name.startswith("taudis.") or (
             isinstance(node, ast.FunctionDef) and node.name == "build_model"
         ):
             lines[where] = []
-    return "".join(lines).rstrip() + "\n" + LOADER
+    return "".join(lines)
 
 
 def export_torchvision(checkpoint: Path, out: Path) -> None:

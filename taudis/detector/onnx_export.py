@@ -21,7 +21,7 @@ from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from taudis.detector.architecture import IMAGE_MEAN, IMAGE_STD, ModelConfig, make_model
+from taudis.detector.architecture import ModelConfig, make_model
 from taudis.detector.mask_rcnn import Detector, to_tensor
 from taudis.errors import ExportError
 from taudis.types import FloatArray, Image
@@ -105,7 +105,10 @@ class _TracedResize(GeneralizedRCNNTransform):  # type: ignore[misc]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(
-            config.min_size or config.max_size, config.max_size, list(IMAGE_MEAN), list(IMAGE_STD)
+            config.min_size or config.max_size,
+            config.max_size,
+            list(config.image_mean),
+            list(config.image_std),
         )
         self.config = config
 

@@ -1,17 +1,21 @@
-"""Initial weights of a model: none, torchvision's COCO weights, or a file that the user names.
+"""Initial weights of a model: none, ImageNet's, torchvision's COCO weights, or a file of the user.
 
 If the chosen weights are not available, training fails; other weights are never used instead.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from taudis.detector.backbones import Backbone, Norm
+from taudis.detector.imagenet import BACKBONE, PREFIX, backbone_state, is_backbone, packaged_weights
 from taudis.errors import CheckpointError, WeightsError
 from taudis.files import verify_sealed
 
@@ -20,7 +24,9 @@ CARD_FILE = "card.json"
 LABEL_DEPENDENT = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
 """Parameters whose shape and meaning depend on the labels; they always start fresh."""
 
-_REMEDY = "Give a checkpoint folder or a .safetensors file, or set the weights to 'none'."
+_REMEDY = (
+    "Give a checkpoint folder or a .safetensors file, or set the weights to 'imagenet' or 'none'."
+)
 
 
 def _coco() -> dict[str, Tensor]:
@@ -60,18 +66,66 @@ def _from_path(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def load_initial(model: nn.Module, weights: str) -> None:
-    """Put initial weights into the model: 'none', 'coco', or a path.
+Kind = Literal["none", "imagenet", "coco", "backbone", "detector"]
+"""Initial weights; "backbone" and "detector" are files."""
 
-    Backbone, FPN, RPN and heads are loaded; the predictors that depend on the labels
-    (LABEL_DEPENDENT) keep their fresh values. Raises WeightsError, which says what to do, where the
-    weights are not available or do not fit this architecture.
+
+@dataclass(frozen=True)
+class Weights:
+    """Initial weights: what they are, and the tensors of a detector or of its backbone alone."""
+
+    kind: Kind
+    state: dict[str, Tensor]
+
+    @property
+    def pretrained_backbone(self) -> bool:
+        """Whether they fill the backbone alone."""
+        return self.kind in ("imagenet", "backbone")
+
+
+def kind_of(weights: str) -> Kind:
+    """What the initial weights are; a file is read for it. Raises WeightsError."""
+    if weights in ("none", "imagenet", "coco"):
+        kind: Any = weights
+        return kind  # type: ignore[no-any-return]
+    return read_weights(weights).kind
+
+
+def read_weights(weights: str, folder: Path | None = None) -> Weights:
+    """Initial weights: 'none', 'imagenet', 'coco' or the path of a file or checkpoint.
+
+    `folder`: where the ImageNet weights are kept once converted. A file without a tensor under
+    `backbone.` is a classification model, of which the backbone is used. Raises WeightsError.
     """
     if weights == "none":
+        return Weights("none", {})
+    if weights == "imagenet":
+        return Weights("imagenet", packaged_weights(folder))
+    if weights == "coco":
+        return Weights("coco", _coco())
+    state = _from_path(Path(weights))
+    return Weights("backbone" if is_backbone(state) else "detector", state)
+
+
+def load_initial(
+    model: nn.Module, weights: str, *, backbone: Backbone, norm: Norm, folder: Path | None = None
+) -> None:
+    """Put initial weights into the model, which has this backbone and these norms.
+
+    A detector's weights fill backbone, FPN, RPN and heads; the predictors that depend on the labels
+    (LABEL_DEPENDENT) keep their fresh values. A classification model's fill the backbone. Raises
+    WeightsError, which says what to do, where the weights are not available or do not fit.
+    """
+    found = read_weights(weights, folder)
+    if found.kind == "none":
         return
-    state = _coco() if weights == "coco" else _from_path(Path(weights))
+    state, own = found.state, model.state_dict()
+    if found.kind == "backbone":
+        state = backbone_state(backbone, norm, state, weights)
+    if found.pretrained_backbone:
+        own = {name: value for name, value in own.items() if name.startswith(PREFIX)}
     kept = {k: v for k, v in state.items() if not k.startswith(LABEL_DEPENDENT)}
-    own = {k: v for k, v in model.state_dict().items() if not k.startswith(LABEL_DEPENDENT)}
+    own = {k: v for k, v in own.items() if not k.startswith(LABEL_DEPENDENT)}
     wrong = sorted(
         set(kept) ^ set(own) | {k for k in set(kept) & set(own) if kept[k].shape != own[k].shape}
     )
@@ -79,8 +133,8 @@ def load_initial(model: nn.Module, weights: str) -> None:
         raise WeightsError(
             f"Weights {weights!r}: expected the tensors of this model, but {len(wrong)} are"
             f" missing, unknown or of another shape, such as {wrong[0]}. Choose the model"
-            " configuration that these weights were made for (COCO: ModelConfig.standard())."
-            f" {_REMEDY}"
+            " configuration that these weights were made for (COCO: ModelConfig.standard();"
+            f" ImageNet: {BACKBONE}). {_REMEDY}"
         )
     model.load_state_dict(kept, strict=False)
 
@@ -91,7 +145,7 @@ def check_weights(weights: str) -> str:
     Raises:
         WeightsError: they are not available; says what to do.
     """
-    if weights == "none":
+    found = read_weights(weights)
+    if found.kind == "none":
         return "none: trained from scratch"
-    state = _coco() if weights == "coco" else _from_path(Path(weights))
-    return f"{weights}: {len(state)} tensors"
+    return f"{weights}: {len(found.state)} tensors of a {found.kind.replace('coco', 'detector')}"

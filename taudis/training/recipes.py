@@ -12,7 +12,9 @@ from typing import Literal
 
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.architecture import ModelConfig
-from taudis.errors import DataError
+from taudis.detector.imagenet import BACKBONE as PACKAGED_BACKBONE
+from taudis.detector.weights import Kind, kind_of
+from taudis.errors import DataError, WeightsError
 
 WHOLE_SIZE = 192
 """Longer side, px, of whole images that a CPU can train on in minutes."""
@@ -27,6 +29,8 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig.small)
     optimizer: Literal["adamw", "sgd"] = "adamw"  # from scratch, far ahead of SGD in few steps
     lr: float = 1e-3
+    backbone_lr: float = 1.0  # of the backbone's learning rate, over that of the rest
+    frozen_stages: int = 0  # of the backbone, 0..4 from the finest, that keep their weights
     momentum: float = 0.9  # sgd
     weight_decay: float = 0.05
     batch: int = 4
@@ -116,6 +120,27 @@ class Recipe:
         model = replace(self.model, max_size=min(self.model.max_size, WHOLE_SIZE))
         return replace(self, crop=None, turns=False, model=model)
 
+    def pretrained(self, kind: Kind, backbone: str) -> Recipe:
+        """The recipe for a backbone that starts from ImageNet weights, batch norms folded.
+
+        `kind`: "imagenet" for the packaged weights, "backbone" for a file. Raises WeightsError
+        where `backbone` is not the one of the packaged weights.
+        """
+        if kind == "imagenet" and backbone not in ("", PACKAGED_BACKBONE):
+            raise WeightsError(
+                f"Weights 'imagenet': expected the backbone {PACKAGED_BACKBONE}, got {backbone}."
+                " Leave the backbone unset, or set the weights to 'none' or to a file of that"
+                " backbone."
+            )
+        if self.name == "paper":
+            raise WeightsError(
+                "Weights 'imagenet': the paper's recipe trains a ResNet-50. Set the weights to"
+                " 'coco' or to a path, or choose the recipe cpu or small."
+            )
+        chosen = PACKAGED_BACKBONE if kind == "imagenet" else backbone or self.model.backbone
+        model = replace(self.model.with_backbone(chosen), norm="folded")
+        return replace(self, model=model, backbone_lr=0.1)
+
     def lr_at(self, step: int) -> float:
         """The learning rate of a step (0-based)."""
         if step < self.warmup:
@@ -147,7 +172,10 @@ def choose(
     if name not in presets:
         raise DataError(f"recipe: expected auto or one of {sorted(presets)}, got {name!r}.")
     recipe = presets[name]()
-    if weights == "coco":
+    kind = kind_of(weights)
+    if kind in ("imagenet", "backbone"):
+        recipe = recipe.pretrained(kind, backbone)
+    elif kind == "coco":
         recipe = replace(recipe, model=ModelConfig.standard())
     elif backbone:
         recipe = replace(recipe, model=recipe.model.with_backbone(backbone))

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from taudis.detector.architecture import build_model
+from taudis.detector.imagenet import PREFIX
 from taudis.detector.mask_rcnn import Detector, has_bf16
 from taudis.detector.memory import is_out_of_memory
 from taudis.errors import TrainingError, TrainingStopped
@@ -52,11 +54,37 @@ def uses_bf16(precision: str, device: str) -> bool:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [value for value in model.parameters() if value.requires_grad]
+    """The optimiser: one group of the backbone's parameters, one of the others, each with its rate.
+
+    A group's "scale" is its learning rate over that of the recipe.
+    """
+    named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    inside = [value for name, value in named if name.startswith(PREFIX)]
+    outside = [value for name, value in named if not name.startswith(PREFIX)]
+    groups: list[dict[str, Any]] = [
+        {"params": outside, "scale": 1.0},
+        {"params": inside, "scale": recipe.backbone_lr},
+    ]
+    if recipe.backbone_lr == 1.0:
+        groups = [{"params": [value for _, value in named], "scale": 1.0}]
+    groups = [group for group in groups if group["params"]]
     lr, decay = recipe.lr, recipe.weight_decay
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
-    return torch.optim.SGD(parameters, lr=lr, momentum=recipe.momentum, weight_decay=decay)
+        return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=True)
+    return torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, weight_decay=decay)
+
+
+def _freeze(model: nn.Module, recipe: Recipe) -> None:
+    """End the training of the backbone's finest stages, as many as the recipe says."""
+    if not recipe.frozen_stages:
+        return
+    backbone: Any = model.backbone
+    body = backbone.body
+    ends = list(body.return_layers)
+    for name, child in body.named_children():
+        child.requires_grad_(False)
+        if name == ends[recipe.frozen_stages - 1]:
+            return
 
 
 class _Trainer:
@@ -66,6 +94,7 @@ class _Trainer:
         self.detector, self.recipe, self.seed = detector, recipe, seed
         self.bf16 = uses_bf16(recipe.precision, detector.device)
         self.model: nn.Module = detector.model.to(memory_format=torch.channels_last)
+        _freeze(self.model, recipe)
         self.optimizer = _optimizer(self.model, recipe)
 
     def step(self, loader: Loader, state: TrainingState) -> float:
@@ -74,7 +103,7 @@ class _Trainer:
         images, targets = loader.batch(state.seen, state.batch)
         torch.manual_seed(int(np.random.default_rng([self.seed, state.step, 2]).integers(2**62)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.lr_at(state.step)
+            group["lr"] = group["scale"] * self.recipe.lr_at(state.step)
         self.model.train()
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
             losses = self.model(
@@ -140,6 +169,7 @@ def train(
     *,
     seed: int,
     weights: str = "none",
+    weights_dir: Path | None = None,
     resume_dir: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -162,7 +192,9 @@ def train(
     """
     _check(samples, recipe, seed)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(recipe.model, len(label_map), seed=seed, weights=weights).to(device)
+    model = build_model(
+        recipe.model, len(label_map), seed=seed, weights=weights, weights_dir=weights_dir
+    ).to(device)
     detector = Detector(model, recipe.model, label_map, device)
     gpu = device.startswith("cuda")
     stream = Stream(samples, recipe, len(label_map), seed)

@@ -53,7 +53,7 @@ def _tensors(
 ) -> dict[str, Tensor]:
     found = {f"model.{name}": value for name, value in model.state_dict().items()}
     found |= {f"best.{name}": value for name, value in best.items()}
-    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+    for index, parameter in enumerate(_parameters(optimizer)):
         for name, value in optimizer.state[parameter].items():
             if value is not None:  # SGD without momentum
                 found[f"optimizer.{index}.{name}"] = value
@@ -111,7 +111,7 @@ def _restore(
 ) -> tuple[TrainingState, dict[str, Tensor]]:
     tensors = load_file(folder / TENSORS)
     model.load_state_dict(_under("model.", tensors))
-    parameters = optimizer.param_groups[0]["params"]
+    parameters = _parameters(optimizer)
     for key, value in tensors.items():
         part, _, rest = key.partition(".")
         if part == "optimizer":
@@ -122,6 +122,11 @@ def _restore(
             optimizer.state[parameter][name] = kept
     logger.info("Training goes on from step %d.", state.step)
     return state, _under("best.", tensors)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The parameters of all groups, in their order."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

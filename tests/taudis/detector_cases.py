@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -27,6 +28,8 @@ TINY = ModelConfig(
     proposals=30,
     detections_per_image=20,
 )
+
+PRETRAINED_TINY = dataclasses.replace(TINY, backbone="efficientnet_lite0", norm="folded")
 
 
 def picture(seed: int, height: int = 64, width: int = 64) -> tuple[np.ndarray, Target]:
@@ -58,7 +61,8 @@ class Pictures:
 
 def detector(seed: int = 0, config: ModelConfig = TINY, labels: LabelMap = LABELS) -> Detector:
     """An untrained detector whose random outputs are spread out, so that much is detected."""
-    model = build_model(config, len(labels), seed=seed)
+    weights = "imagenet" if config.norm == "folded" else "none"
+    model = build_model(config, len(labels), seed=seed, weights=weights)
     with torch.no_grad():
         model.roi_heads.box_predictor.cls_score.weight.mul_(8)
         model.roi_heads.mask_predictor.mask_fcn_logits.weight.mul_(2)

@@ -17,7 +17,7 @@ from taudis.detector.export import export_torchvision
 from taudis.detector.mask_rcnn import to_tensor
 from taudis.detector.onnx_export import export_onnx
 from taudis.errors import CheckpointError, ExportError
-from tests.taudis.detector_cases import TINY, detector, picture
+from tests.taudis.detector_cases import PRETRAINED_TINY, TINY, detector, picture
 
 SIZES = [(64, 64), (50, 90), (120, 200), (7, 300), (96, 33)]
 STANDARD = dataclasses.replace(
@@ -49,7 +49,9 @@ def pictures():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [TINY, STANDARD], ids=["small", "standard"])
+@pytest.mark.parametrize(
+    "config", [TINY, PRETRAINED_TINY, STANDARD], ids=["small", "pretrained", "standard"]
+)
 def test_another_python_with_torchvision_alone_sees_the_same(config, tmp_path):
     ours = detector(seed=3, config=config)
     save_checkpoint(tmp_path / "v1", ours, card={"recipe": "none"})
@@ -95,7 +97,9 @@ def test_onnx_without_its_packages_says_what_to_install(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [TINY, STANDARD], ids=["small", "standard"])
+@pytest.mark.parametrize(
+    "config", [TINY, PRETRAINED_TINY, STANDARD], ids=["small", "pretrained", "standard"]
+)
 @pytest.mark.parametrize("threshold", [0.05, 0.6, 0.9999])  # all, some, no detections
 def test_onnx_sees_what_torch_sees(config, threshold, tmp_path):
     ours = detector(seed=1, config=dataclasses.replace(config, score_threshold=threshold))

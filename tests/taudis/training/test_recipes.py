@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torchvision import models
 
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.architecture import ModelConfig
-from taudis.errors import DataError
+from taudis.errors import DataError, WeightsError
 from taudis.training import recipes
 from taudis.training.train import Recipe
 
@@ -45,3 +47,27 @@ def test_weights_and_backbone_decide_the_architecture():
     assert other.model.backbone == "mobilenet_v3_large"
     with pytest.raises(DataError, match="resnet18, resnet50"):
         recipes.choose("cpu", found(), gpu=False, backbone="vgg")
+
+
+def test_imagenet_weights_bring_their_backbone_and_its_learning_rate(tmp_path):
+    chosen = recipes.choose("cpu", found(), gpu=False, weights="imagenet")
+    assert (chosen.model.backbone, chosen.model.norm) == ("efficientnet_lite0", "folded")
+    assert chosen.backbone_lr < 1.0
+    named = recipes.choose(
+        "cpu", found(), gpu=False, weights="imagenet", backbone="efficientnet_lite0"
+    )
+    assert named == chosen
+    with pytest.raises(
+        WeightsError, match="expected the backbone efficientnet_lite0, got resnet18"
+    ):
+        recipes.choose("cpu", found(), gpu=False, weights="imagenet", backbone="resnet18")
+    with pytest.raises(WeightsError, match="the paper's recipe trains a ResNet-50"):
+        recipes.choose("paper", found(), gpu=False, weights="imagenet")
+    control = recipes.choose("cpu", found(), gpu=False, backbone="efficientnet_lite0")
+    assert (control.model.norm, control.backbone_lr) == ("group", 1.0)
+    torch.save(models.mobilenet_v2(weights=None).state_dict(), tmp_path / "own.pth")
+    own = recipes.choose(
+        "cpu", found(), gpu=False, weights=str(tmp_path / "own.pth"), backbone="mobilenet_v2"
+    )
+    assert (own.model.backbone, own.model.norm) == ("mobilenet_v2", "folded")
+    assert own.backbone_lr == chosen.backbone_lr

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from taudis.detector.imagenet import PREFIX, packaged_weights
 from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation.metrics import evaluate
 from taudis.training import train as training
@@ -16,7 +18,7 @@ from taudis.training.samples import MEAN_COLOUR, example, prepare
 from taudis.training.train import Progress, Recipe, train, uses_bf16
 from taudis.training.training_state import clear_states
 from taudis.types import Target
-from tests.taudis.detector_cases import LABELS, TINY, Pictures, picture
+from tests.taudis.detector_cases import LABELS, PRETRAINED_TINY, TINY, Pictures, picture
 
 QUICK = Recipe(name="quick", steps=4, model=TINY, batch=2, crop=48, warmup=1, checkpoint_every=2)
 
@@ -42,19 +44,25 @@ def run(samples=None, recipe=QUICK, seed=1, **options):
 
 
 @pytest.mark.parametrize(
-    ("precision", "optimizer"),
-    [pytest.param("fp32", "sgd", marks=pytest.mark.slow), ("bf16", "adamw")],
+    ("changes", "start"),
+    [
+        pytest.param({"precision": "fp32", "optimizer": "sgd"}, "none", marks=pytest.mark.slow),
+        pytest.param({"precision": "bf16"}, "none", marks=pytest.mark.slow),
+        ({"precision": "bf16", "model": PRETRAINED_TINY, "backbone_lr": 0.1}, "imagenet"),
+    ],
+    ids=["fp32-sgd", "bf16-adamw", "two learning rates"],
 )
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, precision, optimizer):
-    recipe = dataclasses.replace(QUICK, precision=precision, optimizer=optimizer)
-    whole = weights(run(recipe=recipe))
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, changes, start):
+    recipe = dataclasses.replace(QUICK, **changes)
+    train_it = partial(run, weights=start)
+    whole = weights(train_it(recipe=recipe))
     for at in (1, 3):
         asked = iter([False] * at + [True])
         with pytest.raises(TrainingStopped, match=f"step {at} of 4"):
-            run(recipe=recipe, resume_dir=tmp_path, stop=lambda asked=asked: next(asked))
+            train_it(recipe=recipe, resume_dir=tmp_path, stop=lambda asked=asked: next(asked))
         steps: list[int] = []
         torch.rand(at)  # the global generator may stand anywhere
-        resumed = run(
+        resumed = train_it(
             recipe=recipe, resume_dir=tmp_path, progress=lambda p, steps=steps: steps.append(p.step)
         )
         assert steps == list(range(at + 1, 5))
@@ -231,6 +239,20 @@ def test_what_cannot_be_trained_is_refused():
         run(Images([(image, dataclasses.replace(target, labels=np.array([1, 3])))]))
     with pytest.raises(DataError, match="image's size"):
         run(Images([(image[:50], target)]))
+
+
+def test_frozen_stages_keep_their_weights_and_the_backbone_moves_less():
+    recipe = dataclasses.replace(
+        QUICK, model=PRETRAINED_TINY, backbone_lr=0.1, frozen_stages=2, weight_decay=0.0
+    )
+    start, end = packaged_weights(), weights(run(recipe=recipe, weights="imagenet"))
+    moved = {name for name, value in start.items() if not torch.equal(value, end[name])}
+    frozen = tuple(f"{PREFIX}{child}." for child in range(6))  # up to the end of stride 8
+    assert {name for name in start if not name.startswith(frozen)} == moved
+    # AdamW moves a value by at most its learning rate a step, sign and all.
+    far = max(float((start[name] - end[name]).abs().max()) for name in moved)
+    limit = recipe.backbone_lr * sum(recipe.lr_at(step) for step in range(recipe.steps))
+    assert 0 < far <= 1.1 * limit
 
 
 def test_the_learning_rate_follows_the_recipe():

