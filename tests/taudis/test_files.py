@@ -48,6 +48,7 @@ def both(draft):
         (draft / name).write_text("first")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "json", "folder", "sealed"])
 def test_a_write_killed_at_any_line_leaves_the_old_content_or_the_new(tmp_path, kind):
     place = tmp_path / "v1"

@@ -147,6 +147,7 @@ def test_a_failed_scoring_leaves_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_joined_pools_keep_rows_and_places():
     pool = score_pool(detector(seed=2), pictures())
     halves = [pool.subset(np.arange(2)), pool.subset(np.arange(2, 5))]

@@ -91,6 +91,7 @@ def test_a_config_without_masks(loop):
     assert "BrushLabels" in found and "Labeling Interface" in remedy
 
 
+@pytest.mark.slow
 def test_a_damaged_model_that_serves(project):
     model = project.give_model()
     assert "1 kept, all whole" in project.cli("doctor")

@@ -14,6 +14,7 @@ def project(make_loop):
     return made
 
 
+@pytest.mark.slow
 def test_every_image_with_what_the_model_sees(project, tmp_path):
     with project.loop.studio.records.lock:
         gone = next(iter(project.loop.studio.records.uploads))
@@ -36,6 +37,7 @@ def test_every_image_with_what_the_model_sees(project, tmp_path):
     assert "new or empty folder" in project.cli("export", project.model, str(out), well=False)
 
 
+@pytest.mark.slow
 def test_the_validation_split_with_its_truth(project, tmp_path):
     project.label_some(2)
     project.cli("export", project.model, str(tmp_path / "out"), "--segmentation", "polygon")

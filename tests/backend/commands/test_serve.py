@@ -78,6 +78,7 @@ def test_given_settings_reach_the_children(tmp_path):
     assert "p" not in web_command(settings)
 
 
+@pytest.mark.slow
 def test_a_killed_child_starts_again_and_all_end_together():
     one, two = (Child(name, SLEEPER, dict(os.environ)) for name in ("one", "two"))
     over = threading.Event()

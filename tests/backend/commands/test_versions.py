@@ -48,6 +48,7 @@ def test_rollback_by_name_by_default_and_to_nothing(project):
     assert "pinned" not in line(project, project.model)
 
 
+@pytest.mark.slow
 def test_a_rollback_that_label_studio_refuses_leaves_no_pin(project):
     path = f"/api/projects/{project.id}/"
     project.loop.studio.fault("PATCH", path, status=400, detail="not today")

@@ -115,6 +115,7 @@ def test_shrinking_in_the_middle_goes_on_behind_the_last_task():
         assert server.sizes[:2] == [500, 500] and 31 in server.sizes
 
 
+@pytest.mark.slow
 def test_pages_with_labels_shrink_by_themselves():
     with Tasks(range(1, 401), most=50) as server:
         studio = client(server)
@@ -210,6 +211,7 @@ def test_a_gateway_that_waits_less_than_the_page_takes_shrinks_it():
         assert server.sizes[0] == 250
 
 
+@pytest.mark.slow
 def test_a_page_that_takes_too_long_is_smaller_at_the_next_look():
     stop = threading.Event()
 

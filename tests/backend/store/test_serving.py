@@ -90,6 +90,7 @@ def test_a_promoted_model_comes_first(context):
     assert load_serving(context, LABELS).version == "v3"  # what serves until then
 
 
+@pytest.mark.slow
 def test_a_version_names_its_model(context):
     assert models.kept_models(context.model_dir("")) == ["v3", "v2", "v1"]
     round_ = context.store.open_round(context.lease, 7, "refresh", "test", [])

@@ -65,6 +65,7 @@ def test_ready_names_the_missing_worker_and_a_project_that_waits(client, store):
     assert answer.json["reasons"] == ["Project 7: Label Studio does not answer at studio.example"]
 
 
+@pytest.mark.slow
 def test_ready_says_that_the_store_cannot_be_written(client, store, monkeypatch):
     import sqlite3
 

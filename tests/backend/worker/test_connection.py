@@ -146,6 +146,7 @@ def test_connecting_again_serves_the_newest_order_again(connected):
     assert connected.current()["sampling"] == "Uncertainty sampling"
 
 
+@pytest.mark.slow
 def test_an_order_whose_rows_are_gone_is_made_anew(connected):
     loop, version = connected.loop, connected.version()
     connected.cli("disconnect")

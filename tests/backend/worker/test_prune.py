@@ -29,6 +29,7 @@ def project(make_loop):
     return make_loop(KEEP_VERSIONS="2").project(1)
 
 
+@pytest.mark.slow
 def test_the_newest_versions_stay_and_the_others_go_little_by_little(project):
     first = project.version()
     second, third, fourth = orders(project, 3)
@@ -43,6 +44,7 @@ def test_the_newest_versions_stay_and_the_others_go_little_by_little(project):
     assert project.version() == fourth
 
 
+@pytest.mark.slow
 def test_when_nobody_has_labelled_for_a_while_a_version_goes_in_one_call(project, monkeypatch):
     first = project.version()
     orders(project, 2)
@@ -59,6 +61,7 @@ def test_when_nobody_has_labelled_for_a_while_a_version_goes_in_one_call(project
     assert project.version() == fourth
 
 
+@pytest.mark.slow
 def test_a_pinned_version_stays_however_old_it_is(project):
     first = project.version()
     (second,) = orders(project, 1)
@@ -111,6 +114,7 @@ def test_rows_of_others_and_of_the_open_round_are_left_alone(project):
     assert project.versions() == {first: 1, "theirs": 1, posted[0]: 2}
 
 
+@pytest.mark.slow
 def test_models_go_with_the_orders_that_they_made(project):
     """A promoted model and the one that serves stay; a stranger's folder goes."""
     served = project.give_model()

@@ -88,6 +88,7 @@ def finish_by_hand(project, round_):
     loop.store.end_round(loop.lease, round_.id, "kept", "")
 
 
+@pytest.mark.slow
 def test_after_a_failed_training_the_next_waits_but_start_training_never(make_loop, later):
     loop = make_loop(TRAIN_AFTER="1")
     project = loop.project()
@@ -125,6 +126,7 @@ def test_tasks_that_are_imported_later_get_a_place(loop):
     assert len(project.rounds) == 2
 
 
+@pytest.mark.slow
 def test_with_a_model_they_are_scored_by_it(loop):
     project = loop.project(2)
     project.give_model()
@@ -148,6 +150,7 @@ def test_a_task_that_loses_its_label_gets_a_place_again(loop):
     assert sorted(project.order()) == [task["id"] for task in project.tasks()]
 
 
+@pytest.mark.slow
 def test_a_promotion_is_noticed_at_once(make_loop):
     loop = make_loop(POLL_SECONDS=HOUR)
     project = loop.project(2)

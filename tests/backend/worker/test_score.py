@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from backend.label_studio.label_config import parse_label_config
@@ -17,6 +18,7 @@ from tests.backend.worker.round_cases import BUDGET, CONFIG, POOL, open_round, r
 from tests.taudis.detector_cases import LABELS, detector
 
 
+@pytest.mark.slow
 def test_the_strategies_that_start_from_labelled_images_are_those_that_look_at_them(make_context):
     context = make_context()
     folder = context.round_dir(run(context, open_round(context), "scored"))
@@ -33,6 +35,7 @@ def test_the_strategies_that_start_from_labelled_images_are_those_that_look_at_t
     assert look == {name for name in STRATEGIES if STRATEGIES[name].labelled_embeddings}
 
 
+@pytest.mark.slow
 def test_what_a_killed_attempt_saw_does_not_outlive_a_change_of_strategy(make_context):
     context = make_context()
     round_ = open_round(context)

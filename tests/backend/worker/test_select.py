@@ -89,6 +89,7 @@ def test_no_other_strategy_pays_for_looking_at_labelled_images(make_context, str
     assert "labelled_missing" not in round_.steps["selected"]["diagnostics"]
 
 
+@pytest.mark.slow
 def test_an_empty_pool_needs_no_look_at_labelled_images(make_context):
     context = make_context()
     round_ = run(context, open_round(context, pool=()), "scored", "selected")
@@ -156,6 +157,7 @@ def check_fallback(context, round_, caplog, reason):
     assert missing in written["warnings"]
 
 
+@pytest.mark.slow
 def test_a_round_scored_by_an_earlier_version_or_for_another_strategy_goes_on(make_context, caplog):
     round_ = run(make_context(strategy="taudis"), open_round(make_context()), "scored")
     context = make_context()
@@ -163,6 +165,7 @@ def test_a_round_scored_by_an_earlier_version_or_for_another_strategy_goes_on(ma
     check_fallback(context, run(context, round_, "selected"), caplog, reason)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_labelled_images_does_not_fail_the_round(make_context, caplog):
     context = make_context()
     round_ = run(context, open_round(context), "scored")
@@ -171,12 +174,14 @@ def test_a_damaged_file_of_labelled_images_does_not_fail_the_round(make_context,
     check_fallback(context, run(context, round_, "selected"), caplog, "the file is cut")
 
 
+@pytest.mark.slow
 def test_labelled_images_that_cannot_be_read_at_all_are_told(make_context, caplog):
     context = make_context(broken=LABELLED)
     round_ = run(context, open_round(context), "scored", "selected")
     check_fallback(context, round_, caplog, "none of the 4 can be read")
 
 
+@pytest.mark.slow
 def test_a_project_without_labels_has_nothing_to_complain_of(make_context):
     context = make_context()
     round_ = run(context, open_round(context, labelled=()), "scored", "selected")
@@ -187,6 +192,7 @@ def test_a_project_without_labels_has_nothing_to_complain_of(make_context):
 # --- settings, and what people see ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_hyper_parameters_of_the_settings_reach_the_strategy(
     make_context, tmp_path, monkeypatch
 ):
@@ -205,6 +211,7 @@ def test_the_hyper_parameters_of_the_settings_reach_the_strategy(
     assert seen == [("taudis", expected)]
 
 
+@pytest.mark.slow
 def test_the_warning_of_a_sketch_is_in_the_rounds_message_and_on_the_status_page(
     make_context, tmp_path
 ):

@@ -117,6 +117,7 @@ def test_a_version_that_somebody_chose_stays(loop):
     assert new_order(project).outcome == "served"
 
 
+@pytest.mark.slow
 def test_a_rollback_stays_until_unpin(loop):
     project = loop.project(3)
     first = project.version()

@@ -115,6 +115,7 @@ def test_a_hidden_project_comes_back_when_it_is_connected_again(loop):
     assert loop.studio.asked("GET", path) > 0
 
 
+@pytest.mark.slow
 def test_trouble_is_told_and_ends_when_label_studio_answers_again(loop):
     project, other = loop.project(title="One"), loop.project(title="Two")
     loop.turn()

@@ -123,6 +123,7 @@ def test_the_outline_is_where_the_mask_is(tmp_path, monkeypatch, layer):
     assert np.allclose(pixels[at(90, 30)], 60 / 255, atol=0.02)
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_panel_for_each_image_and_is_left_whole(tmp_path):
     rng = np.random.default_rng(0)
     images = [

@@ -51,6 +51,7 @@ def test_polygons_are_rasterised_as_in_pycocotools(parts):
     assert np.array_equal(decode(parts, 30, 40), wanted)
 
 
+@pytest.mark.slow
 @given(masks)
 @settings(max_examples=300)
 def test_polygons_give_the_mask_back_in_pycocotools(mask):

@@ -236,6 +236,7 @@ def test_lvis_files_have_no_file_name_and_no_iscrowd(folder):
     assert checked.to_dict()["read"] == {"elsewhere": 2, "federated": 2} and checked.objects == 4
 
 
+@pytest.mark.slow
 def test_a_file_without_annotations_is_for_score_alone(folder):
     value = {"images": content()["images"]}
     path = write(folder, value)

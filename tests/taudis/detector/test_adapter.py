@@ -261,6 +261,7 @@ def noisy(size):
     return rows(embeddings=lambda a: a + rng.normal(0, size, a.shape).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_randomness_and_company_are_told():
     with pytest.raises(DataError, match=r"image 0: expected the same in two calls .*embeddings"):
         check_adapter(Broken(noisy(1)), IMAGES)

@@ -77,6 +77,7 @@ def test_other_labels_are_refused(folder):
             load_checkpoint(folder, label_map=LabelMap(names))
 
 
+@pytest.mark.slow
 def test_the_card_of_another_model_is_refused(folder):
     """Put there as it is, it does not fit the sums; sealed anew, it does not fit the weights."""
     other = folder.with_name("v2")
@@ -96,6 +97,7 @@ def test_the_card_of_another_model_is_refused(folder):
         load_checkpoint(folder.with_name("v3"), label_map=LABELS)
 
 
+@pytest.mark.slow
 def test_a_second_write_replaces_the_first_and_leaves_nothing_beside(folder):
     save_checkpoint(folder, detector(seed=6), card={"recipe": "second"})
     assert read_card(folder)["recipe"] == "second"
@@ -119,6 +121,7 @@ def test_a_card_that_is_no_json_is_refused(tmp_path):
             save_checkpoint(tmp_path / "v1", detector(), card=card)
 
 
+@pytest.mark.slow
 def test_an_amended_card_holds_both_and_the_weights_stay(folder):
     weights = (folder / "weights.safetensors").read_bytes()
     before = read_card(folder)
@@ -171,6 +174,7 @@ def test_a_damaged_checkpoint_is_not_amended(folder):
     assert read_card(folder)["steps"] == 3
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gives_initial_weights(folder):
     loaded = build_model(TINY, 7, seed=1, weights=str(folder)).state_dict()
     source = detector(seed=5).model.state_dict()

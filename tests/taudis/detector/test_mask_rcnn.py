@@ -232,6 +232,7 @@ def test_weights_from_a_file_fill_all_but_the_label_predictors(tmp_path):
         assert torch.equal(value, origin.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_had_are_told_never_replaced(tmp_path):
     other = dataclasses.replace(TINY, fpn_width=8)
     torch.save(build_model(other, 2, seed=0).state_dict(), tmp_path / "other.pt")
@@ -273,6 +274,7 @@ def test_every_backbone_gives_the_levels_that_the_anchors_expect(backbone, fines
     assert len(found.instances.boxes) <= config.detections_per_image
 
 
+@pytest.mark.slow
 def test_bfloat16_moves_no_box_by_much_and_leaves_the_detector_as_it_is():
     exact = detector()
     before = {name: value.clone() for name, value in exact.model.state_dict().items()}

@@ -129,6 +129,7 @@ def test_no_truth_no_verdict():
     assert isinstance(compare_images([], [], ONE), Comparison)
 
 
+@pytest.mark.slow
 def test_compare_gives_the_metrics_that_evaluate_gives():
     a, b = detector(seed=1), detector(seed=2)
     found = compare(a, b, Pictures(3), bootstrap=20)

@@ -94,6 +94,7 @@ def test_algorithm_one_equals_brute_force(build, bits_to_sets, data):
     assert got.diagnostics["density"] == pytest.approx(sum(map(len, sets)) / max(1, pairs))
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(st.data())
 def test_any_permutation_of_the_pool_gives_the_same_order(build, data):

@@ -38,6 +38,7 @@ def naive(points, known, count, order):
     return picks, reached, [near(row) if centres else 0 for row in range(len(points))]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.data())
 def test_equals_naive_farthest_first(data):

@@ -111,6 +111,7 @@ def test_the_figures_of_the_cover(build, data):
     assert bool(got.warnings) == early
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(data=st.data())
 def test_a_sketch_covers_its_sample(build, data):

@@ -132,6 +132,7 @@ def test_one_seed_gives_one_result_and_another_another():
     )
 
 
+@pytest.mark.slow
 def test_progress_tells_steps_loss_speed_and_time_left():
     seen: list[Progress] = []
     run(progress=seen.append)
@@ -161,6 +162,7 @@ def test_images_without_instances_are_true_negatives():
     run(mixed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (30, 20)])
 def test_tiny_and_thin_images_are_trained_on(size):
     image = np.full((*size, 3), 77, np.uint8)
@@ -168,6 +170,7 @@ def test_tiny_and_thin_images_are_trained_on(size):
     run(Images([(image, target), picture(0)]))
 
 
+@pytest.mark.slow
 def test_crowds_are_neither_objects_nor_background():
     image, target = picture(0)
     crowd = Target(target.boxes, target.labels, target.masks, np.array([True, False]))
@@ -203,6 +206,7 @@ def test_large_images_are_trained_at_the_size_they_are_evaluated_at():
     assert np.allclose(left.boxes, np.array([[50, 100, 150, 200]]) * 0.32, atol=1)
 
 
+@pytest.mark.slow
 def test_short_memory_halves_the_batch_and_at_one_image_gives_up(monkeypatch, caplog):
     step, batches, room = training._Trainer.step, [], 1
 
@@ -321,6 +325,7 @@ def test_a_resumed_run_remembers_the_best_look(tmp_path):
     assert_same(whole, weights(resumed))
 
 
+@pytest.mark.slow
 def test_without_a_validation_split_nothing_ends_early():
     recipe = dataclasses.replace(QUICK, evaluate_every=1, patience=1)
     steps: list[int] = []

@@ -39,6 +39,7 @@ def blobs(height, width, seed):
     return mask
 
 
+@pytest.mark.slow
 @given(masks)
 @settings(max_examples=300, deadline=None)
 def test_encoder_and_decoder_are_the_sdks_bit_for_bit(mask):

@@ -167,6 +167,7 @@ def real_masks(name, limit):
         yield coco_mask.decode(shape).astype(bool)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 @pytest.mark.skipif(not DATA.exists(), reason="../shared/data is not there")
 @pytest.mark.parametrize("name", ["coco_cc", "facades", "nuclei_dsb2018", "oam_buildings"])

@@ -66,6 +66,7 @@ def mutated(value, random):
     return [*value[:-1], random.choice([value[-1], *JUNK])]
 
 
+@pytest.mark.slow
 def test_no_result_of_any_form_raises():
     random = Random(9)
     rows = [row for case in CASES for row in case.rows]

@@ -153,6 +153,7 @@ def test_real_brushes_are_the_exports_pixel_for_pixel(format_):
         assert np.array_equal(read([painted(mask)], mask.shape).masks[0], theirs)
 
 
+@pytest.mark.slow
 @real
 def test_a_magic_wands_region_is_the_exports_pixel_for_pixel():
     for mask in real_masks(2):
