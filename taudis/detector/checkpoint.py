@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision.models.detection import MaskRCNN
 
 from taudis.detector.architecture import ModelConfig, make_model
 from taudis.detector.mask_rcnn import Detector
@@ -136,3 +137,25 @@ def load_checkpoint(
     except (DataError, RuntimeError) as error:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
     return Detector(model.to(device).eval(), config, labels, device), card
+
+
+def model_of_checkpoint(folder: Path, config: ModelConfig, label_map: LabelMap) -> MaskRCNN:
+    """The model in `folder` with the thresholds of `config`, to be trained on.
+
+    Raises CheckpointError naming the file: damaged, for other labels, or of an architecture that
+    `config` does not have.
+    """
+    before, _ = load_checkpoint(folder, label_map=label_map)
+    architecture = ("backbone", "norm", "anchors")
+    for name in architecture:
+        was, wanted = getattr(before.config, name), getattr(config, name)
+        if was != wanted:
+            raise CheckpointError(
+                f"{folder / CARD_FILE}: expected a model of {name} {wanted}, got {was}."
+            )
+    model = make_model(config, len(label_map))
+    try:
+        model.load_state_dict(before.model.state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: another architecture: {error}") from error
+    return model

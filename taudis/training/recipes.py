@@ -19,6 +19,9 @@ from taudis.errors import DataError, WeightsError
 WHOLE_SIZE = 192
 """Longer side, px, of whole images that a CPU can train on in minutes."""
 
+WARM_STEPS = 0.5
+"""Steps of a training that goes on from the serving model, over those of one from the start."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -140,6 +143,11 @@ class Recipe:
         chosen = PACKAGED_BACKBONE if kind == "imagenet" else backbone or self.model.backbone
         model = replace(self.model.with_backbone(chosen), norm="folded")
         return replace(self, model=model, backbone_lr=0.1)
+
+    def warm(self, share: float = WARM_STEPS) -> Recipe:
+        """The recipe for a training that goes on from a trained model: a share of the steps."""
+        every = round(share * self.evaluate_every) if self.evaluate_every else 0
+        return replace(self, steps=max(1, round(share * self.steps)), evaluate_every=every)
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step (0-based)."""

@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from taudis.detector.architecture import build_model
+from taudis.detector.checkpoint import model_of_checkpoint
 from taudis.detector.imagenet import PREFIX
 from taudis.detector.mask_rcnn import Detector, has_bf16
 from taudis.detector.memory import is_out_of_memory
 from taudis.errors import TrainingError, TrainingStopped
+from taudis.files import SUMS, sha256_of
 from taudis.training.recipes import Recipe
 from taudis.training.samples import Loader, Samples, Stream
 from taudis.training.training_state import TrainingState, identity_of, load_state, save_state
@@ -170,6 +172,7 @@ def train(
     seed: int,
     weights: str = "none",
     weights_dir: Path | None = None,
+    start: Path | None = None,
     resume_dir: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -181,20 +184,26 @@ def train(
     With `resume_dir`, the state is kept there every `checkpoint_every` steps and a run of the same
     seed, recipe, labels, weights and sample count goes on from it. It stays when training ends, so
     that a run killed before its detector was saved need not start anew: `clear_states` removes it.
-    `progress` is called after each step. When `stop` answers True the state is kept and
-    TrainingStopped is raised. With `evaluate` and a recipe with `evaluate_every`, the detector is
-    evaluated from the middle of the training on. Training ends early after `patience` evaluations
-    without a better figure, and the best detector is the result. `device`: None takes a GPU where
-    there is one.
+    With `start`, the training goes on from that checkpoint's model, label predictors included, in
+    place of initial weights. `progress` is called after each step. When `stop` answers True the
+    state is kept and TrainingStopped is raised. With `evaluate` and a recipe with `evaluate_every`,
+    the detector is evaluated from the middle of the training on. Training ends early after
+    `patience` evaluations without a better figure, and the best detector is the result. `device`:
+    None takes a GPU where there is one.
 
     Raises TrainingError without samples, on a loss that is not finite, or when memory is short at
-    batch 1; DataError for a broken sample; WeightsError for initial weights.
+    batch 1; DataError for a broken sample; WeightsError for initial weights; CheckpointError for a
+    `start` that is damaged or of another architecture or other labels.
     """
     _check(samples, recipe, seed)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(
-        recipe.model, len(label_map), seed=seed, weights=weights, weights_dir=weights_dir
-    ).to(device)
+    if start is None:
+        model = build_model(
+            recipe.model, len(label_map), seed=seed, weights=weights, weights_dir=weights_dir
+        ).to(device)
+    else:
+        weights = f"{start.name}:{sha256_of(start / SUMS)}"
+        model = model_of_checkpoint(start, recipe.model, label_map).to(device)
     detector = Detector(model, recipe.model, label_map, device)
     gpu = device.startswith("cuda")
     stream = Stream(samples, recipe, len(label_map), seed)

@@ -10,17 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from taudis.detector.imagenet import PREFIX, packaged_weights
 from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation.metrics import evaluate
 from taudis.training import train as training
 from taudis.training.samples import MEAN_COLOUR, example, prepare
-from taudis.training.train import Progress, Recipe, train, uses_bf16
+from taudis.training.train import Progress, Recipe, uses_bf16
 from taudis.training.training_state import clear_states
 from taudis.types import Target
-from tests.taudis.detector_cases import LABELS, PRETRAINED_TINY, TINY, Pictures, picture
-
-QUICK = Recipe(name="quick", steps=4, model=TINY, batch=2, crop=48, warmup=1, checkpoint_every=2)
+from tests.taudis.detector_cases import PRETRAINED_TINY, TINY, Pictures, picture
+from tests.taudis.training.training_cases import QUICK, assert_same, run, weights
 
 
 def empty(height=64, width=64):
@@ -29,18 +27,6 @@ def empty(height=64, width=64):
 
 class Images(list):
     """A list of (image, target) pairs."""
-
-
-def weights(detector):
-    return detector.model.state_dict()
-
-
-def assert_same(left, right):
-    assert all(torch.equal(left[name], right[name]) for name in left)
-
-
-def run(samples=None, recipe=QUICK, seed=1, **options):
-    return train(Pictures(3) if samples is None else samples, LABELS, recipe, seed=seed, **options)
 
 
 @pytest.mark.parametrize(
@@ -243,20 +229,6 @@ def test_what_cannot_be_trained_is_refused():
         run(Images([(image, dataclasses.replace(target, labels=np.array([1, 3])))]))
     with pytest.raises(DataError, match="image's size"):
         run(Images([(image[:50], target)]))
-
-
-def test_frozen_stages_keep_their_weights_and_the_backbone_moves_less():
-    recipe = dataclasses.replace(
-        QUICK, model=PRETRAINED_TINY, backbone_lr=0.1, frozen_stages=2, weight_decay=0.0
-    )
-    start, end = packaged_weights(), weights(run(recipe=recipe, weights="imagenet"))
-    moved = {name for name, value in start.items() if not torch.equal(value, end[name])}
-    frozen = tuple(f"{PREFIX}{child}." for child in range(6))  # up to the end of stride 8
-    assert {name for name in start if not name.startswith(frozen)} == moved
-    # AdamW moves a value by at most its learning rate a step, sign and all.
-    far = max(float((start[name] - end[name]).abs().max()) for name in moved)
-    limit = recipe.backbone_lr * sum(recipe.lr_at(step) for step in range(recipe.steps))
-    assert 0 < far <= 1.1 * limit
 
 
 def test_the_learning_rate_follows_the_recipe():
