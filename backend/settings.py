@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         description="Initial weights: imagenet (of the backbone; installed, not downloaded), none, "
         "coco (torchvision's, downloaded), or a file's path. See docs/weights.md.",
     )
+    warm_start: bool = Field(
+        False,
+        description="Train on from the serving model, in fewer steps, instead of from WEIGHTS. "
+        "The paper resets the weights each time. See docs/accuracy.md.",
+    )
     score_threshold: float | None = Field(
         None,
         ge=0,

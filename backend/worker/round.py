@@ -105,7 +105,7 @@ def _close(context: RoundContext, round_: Round) -> Round:
     flip = round_.steps["flipped"]
     stand_in = str(round_.steps.get("scored", {}).get("stand_in") or "")
     parts = [str(verdict.get("reason") or ""), stand_in, str(flip["why"])]
-    parts.append(str(round_.steps.get("trained", {}).get("other_weights") or ""))
+    parts.append(str(round_.steps.get("trained", {}).get("started_from") or ""))
     parts.append(str(round_.steps.get("synced", {}).get("scores_only") or ""))
     chosen = round_.steps["selected"]
     parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"]), *_left_out(round_)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -18,17 +19,19 @@ from backend.errors import RoundError
 from backend.label_studio.left_out import Summary
 from backend.settings import Settings
 from backend.store.rounds import Round
+from backend.store.serving import serving_model
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, remove_tree, version_name
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.data.statistics import LabelStatistics
-from taudis.detector.checkpoint import read_card, save_checkpoint
+from taudis.detector.checkpoint import model_of_checkpoint, read_card, save_checkpoint
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
 from taudis.training.recipes import choose
 from taudis.training.train import Evaluation, Progress, Recipe
 from taudis.training.train import train as train_detector
+from taudis.types import LabelMap
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,8 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     )
     _check_usable(round_, samples, left_out)
     recipe = recipe_of(context.settings, samples.statistics)
+    start, reset_because = _start(context, config.label_map, recipe)
+    recipe = recipe.warm() if start else recipe
     detector = train_detector(
         samples,
         config.label_map,
@@ -63,6 +68,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
         seed=context.settings.seed,
         weights=context.settings.weights,
         weights_dir=context.settings.model_dir / "weights" / "imagenet",
+        start=start,
         resume_dir=context.round_dir(round_) / "training",
         progress=lambda progress: report(_training_progress(progress)),
         evaluate=_evaluation(validation),
@@ -70,7 +76,8 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     result = {
         "version": version,
         "images": len(samples),
-        "other_weights": _other_weights(context),
+        "start": start.name if start else "",
+        "started_from": reset_because or _other_weights(context),
         "mean_instances": samples.statistics.mean_instances,
         "recipe": recipe.name,
         "left_out": left_out.to_json(),
@@ -79,6 +86,23 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     save_checkpoint(context.model_dir(version), detector, card=card)
     remove_tree(context.round_dir(round_) / "training")
     return result
+
+
+def _start(context: RoundContext, labels: LabelMap, recipe: Recipe) -> tuple[Path | None, str]:
+    """The checkpoint that the training goes on from, where WARM_START is set.
+
+    None where there is no model yet, or where it cannot be used; then the reason in words.
+    """
+    version = serving_model(context.load_project().state)
+    if not context.settings.warm_start or not version:
+        return None, ""
+    folder = context.model_dir(version)
+    try:
+        model_of_checkpoint(folder, recipe.model, labels)
+    except CheckpointError as error:
+        logger.warning("Project %s: no warm start: %s", context.project_id, error)
+        return None, f"trained from the initial weights, not from model {version}: {error}"
+    return folder, ""
 
 
 def _other_weights(context: RoundContext) -> str:
@@ -102,6 +126,7 @@ def _card(context: RoundContext, round_: Round, recipe: Recipe, result: Result) 
         "recipe": asdict(recipe),
         "seed": context.settings.seed,
         "initial_weights": context.settings.weights,
+        "start": result["start"],
         "parent": context.load_project().state.model,
         "snapshot": load_snapshot(context, round_)[0].to_json(),
         "result": result,
