@@ -25,7 +25,7 @@ from tests.mutations.table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("backend", "taudis", "demo", "tests", "pyproject.toml")
-FAST = "not slow and not studio and not browser and not exporters"
+LOCAL = "not studio and not browser and not exporters"
 
 
 def main() -> int:
@@ -106,7 +106,7 @@ def _tests(copy: Path, tests: tuple[str, ...], log: Path) -> None:
     sys.path[:] = [str(copy), *(each for each in sys.path if Path(each or ".").resolve() != ROOT)]
     import pytest
 
-    status = pytest.main([*tests, "-x", "-q", "-m", FAST, "--tb=line", "-p", "no:cacheprovider"])
+    status = pytest.main([*tests, "-x", "-q", "-m", LOCAL, "--tb=line", "-p", "no:cacheprovider"])
     os._exit(int(status))
 
 
