@@ -15,6 +15,7 @@ python3 -m venv venv
 venv/bin/pip install --quiet --disable-pip-version-check torch==2.15.0 numpy==2.4.6
 venv/bin/python - <<'PYTHON'
 import sys
+from importlib.metadata import version
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ found = {}
 for bias in (False, True):
     folded = fuse_conv_bn_eval(nn.Conv2d(3, 4, 3, bias=bias).eval(), nn.BatchNorm2d(4).eval())
     found[bias] = (folded.weight.requires_grad, folded.bias.requires_grad)
-print("torch", torch.__version__)
+print("torch", version("torch"))
 print("convolution without a bias: weight, bias trainable:", *found[False])
 print("convolution with a bias:    weight, bias trainable:", *found[True])
 if found != {False: (True, False), True: (True, True)}:
