@@ -6,8 +6,10 @@ import json
 import math
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +23,12 @@ from demo.errors import DemoError
 from demo.options import Options
 from demo.report import RoundRecord
 from taudis.detector.checkpoint import load_checkpoint
-from taudis.evaluation.metrics import evaluate
+from taudis.detector.mask_rcnn import Detector
+from taudis.evaluation.matching import EvaluatedImage
+from taudis.evaluation.metrics import Metrics, evaluate
+from taudis.evaluation.thresholds import Savings, with_visible_masks
+from taudis.evaluation.visible import CARD_KEY, thresholds_for
+from taudis.types import Detection, Target
 
 EXAMPLES = 2
 """Held-out pictures whose pre-annotations the summary draws."""
@@ -101,8 +108,8 @@ class Progress:
         folder = self.environment.backend.data / "models" / str(self.environment.project) / model
         if not round_.steps["evaluated"]["serve"]:
             folder = folder.parent / self._state().model
-        detector, _ = load_checkpoint(folder)
-        metrics = evaluate(detector, self.held_out, bootstrap=0)
+        detector, card = load_checkpoint(folder)
+        metrics, cost = self._evaluate(detector, card.get(CARD_KEY, {}))
         pictures = [self.held_out.image(row) for row in self.examples]
         version = round_.steps["published"]["version"]
         return RoundRecord(
@@ -113,7 +120,26 @@ class Progress:
             self._ordered(version),
             self.annotators.labelled,
             detector.detect(pictures),
+            cost,
         )
+
+    def _evaluate(
+        self, detector: Detector, thresholds: Mapping[str, float]
+    ) -> tuple[Metrics, tuple[float, float]]:
+        """Metrics on the held-out pictures, and drawings a picture: corrected, and by hand.
+
+        `thresholds` are the model's, by label name: what annotators are shown.
+        """
+        seen: list[EvaluatedImage] = []
+
+        def keep(target: Target, detection: Detection) -> None:
+            seen.append(with_visible_masks(target, detection))
+
+        metrics = evaluate(detector, self.held_out, bootstrap=0, on_image=keep)
+        labels = detector.label_map
+        savings = Savings.of(seen, len(labels))
+        nothing = np.full(len(labels), np.inf)
+        return metrics, (savings.cost(thresholds_for(labels, thresholds)), savings.cost(nothing))
 
     def _state(self) -> ProjectState:
         project = self.store.project(self.environment.project)

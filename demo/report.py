@@ -35,6 +35,7 @@ class RoundRecord:
     order: list[int]  # task ids, first-served first
     already_labelled: set[int] = field(default_factory=set)  # task ids
     pre_annotations: list[Detection] = field(default_factory=list)  # of the example pictures
+    cost: tuple[float, float] | None = None  # held-out pictures: drawings corrected, and by hand
 
 
 def draw(

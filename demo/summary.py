@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backend.label_studio.client import Studio
+from backend.store.first_useful import FirstUseful, first_useful
 from demo import report
 from demo.options import Options
 from demo.order_check import MEANING, CheckedTask, OrderCheck, Verdict
@@ -35,6 +36,8 @@ def summarise(progress: Progress) -> dict[str, Any]:
         "map50": [round(float(row.map50 or 0), 4) for row in rounds],
         "labels": [row.labels for row in rounds],
         "round_seconds": [round(row.seconds, 1) for row in rounds],
+        "first_useful": first_useful(progress.store, environment.project).to_json(),
+        "held_out_cost": [[round(cost, 4) for cost in row.cost or ()] for row in rounds],
         "served": counts["in_order"] + sum(counts[key] for key in DEFECTS),
         "served_in_order": counts["in_order"],
         "served_by": dict(Counter(one.served.annotator for one in checked)),
@@ -105,10 +108,14 @@ def in_a_sentence(summary: dict[str, Any]) -> str:
     """The result of a run that kept all promises."""
     first, last = summary["map50"][0], summary["map50"][-1]
     apart = sum(summary["apart"].values())
+    useful = FirstUseful.from_json(summary["first_useful"]).in_words()
+    corrected, by_hand = summary["held_out_cost"][-1]
     return (
         f"{summary['served_in_order']} of {summary['served']} tasks were the best of the published"
         f" order ({apart} not counted: the order or a better task changed during the request);"
         f" {summary['annotations_in_last_snapshot']} of {summary['annotations']} annotations are in"
         f" the last snapshot; mAP50 {'rose' if last > first else 'did not rise'}: {first:.2f} with"
         f" {summary['labels'][0]} labels, {last:.2f} with {summary['labels'][-1]}."
+        f" First useful pre-annotations: {useful}. On the held-out pictures, correcting the last"
+        f" model's costs {corrected:.2f} drawings a picture, drawing everything {by_hand:.2f}."
     )

@@ -175,6 +175,26 @@ class Rounds(Transactions):
             found = None if key is None else _round(db, key)
         return None if found is None else (found, found.steps[step])
 
+    def first_started(self, project: int) -> float | None:
+        """When the project's first round began, seconds since 1970; None before it."""
+        with self.reading() as db:
+            query = sa.select(sa.func.min(rounds_table.c.started)).filter_by(project=project)
+            return cast("float | None", db.execute(query).scalar())
+
+    def first_useful_round(self, project: int) -> Round | None:
+        """The first served round whose pre-annotations cost less to correct than to draw."""
+        useful = _cost("corrected") < _cost("by_hand")
+        return self._first_of(_evaluated_rounds(project).where(useful).order_by(rounds_table.c.id))
+
+    def latest_evaluated_round(self, project: int) -> Round | None:
+        """The newest served round that recorded what correcting costs."""
+        return self._first_of(_evaluated_rounds(project).order_by(rounds_table.c.id.desc()))
+
+    def _first_of(self, query: sa.Select[int]) -> Round | None:
+        with self.reading() as db:
+            key = db.execute(query.limit(1)).scalar()
+            return None if key is None else _round(db, key)
+
     def finish_step(
         self, lease: Lease, round_id: int, step: str, result: Mapping[str, Any]
     ) -> Round:
@@ -209,6 +229,26 @@ class Rounds(Transactions):
                 .values(ended=time.time(), outcome=outcome, message=message)
             )
             return _round(db, round_id)
+
+
+def _cost(name: str) -> sa.ColumnElement[float]:
+    """A cost that the step `judge` recorded, NULL where it recorded none."""
+    return sa.func.json_extract(steps_table.c.result, f"$.correction.{name}", type_=sa.Float)
+
+
+def _evaluated_rounds(project: int) -> sa.Select[int]:
+    """Ids of the rounds that were served and recorded what correcting costs."""
+    return (
+        sa.select(rounds_table.c.id)
+        .join(steps_table, rounds_table.c.id == steps_table.c.round)
+        .where(
+            rounds_table.c.project == project,
+            rounds_table.c.outcome == "served",
+            steps_table.c.step == "evaluated",
+            _cost("corrected").is_not(None),
+            _cost("by_hand").is_not(None),
+        )
+    )
 
 
 def _round(db: sa.Connection, round_id: int) -> Round:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.label_studio.left_out import Part, latest_summary
 from backend.store.database import Store
+from backend.store.first_useful import RoundCost, first_useful
 from backend.store.projects import Project
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class _StoreFigures:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Rounds by outcome, events ever recorded and waiting, each by project."""
+        """Rounds by outcome, events, labels and costs of correcting, each by project."""
         rounds = GaugeMetricFamily(
             "taudis_rounds", "The last 200 rounds of a project", labels=["project", "outcome"]
         )
@@ -83,11 +84,14 @@ class _StoreFigures:
             "Labelled tasks of the last training: train, validation, left_out",
             labels=["project", "use"],
         )
+        correction = _correction_metrics()
         try:
             self._read(rounds, pending, recorded, left_out, labelled)
+            for project in self._store.projects():
+                _add_correction(self._store, project.id, correction)
         except SQLAlchemyError:
             logger.warning("The store could not be read for /metrics", exc_info=True)
-        yield from (rounds, pending, recorded, left_out, labelled)
+        yield from (rounds, pending, recorded, left_out, labelled, *correction)
 
     def _read(
         self, rounds: Metric, pending: Metric, recorded: Metric, left_out: Metric, labelled: Metric
@@ -117,3 +121,42 @@ def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> Non
         uses = {"train": used.train, "validation": used.validation, "left_out": used.tasks}
         for use, count in uses.items():
             labelled.add_metric([name, use], count)  # type: ignore[attr-defined]
+
+
+def _correction_metrics() -> tuple[Metric, Metric]:
+    """The costs of correcting, and the first round where it pays; both still empty."""
+    drawings = GaugeMetricFamily(
+        "taudis_correction_drawings",
+        "Cost of a validation image in drawings, by the newest served model: corrected, by_hand",
+        labels=["project", "way"],
+    )
+    first = GaugeMetricFamily(
+        "taudis_first_useful",
+        "The first served round whose correction cost less than drawing everything: its number,"
+        " labelled images and objects, seconds since the project was connected; none before it",
+        labels=["project", "figure"],
+    )
+    return drawings, first
+
+
+def _add_correction(store: Store, project: int, metrics: tuple[Metric, Metric]) -> None:
+    """Add what a project's rounds recorded."""
+    drawings, first = metrics
+    found = first_useful(store, project)
+    if found.latest is not None:
+        for way, cost in (
+            ("corrected", found.latest.corrected),
+            ("by_hand", found.latest.by_hand),
+        ):
+            drawings.add_metric([str(project), way], cost)  # type: ignore[attr-defined]
+    for figure, value in _figures(found.first):
+        first.add_metric([str(project), figure], value)  # type: ignore[attr-defined]
+
+
+def _figures(cost: RoundCost | None) -> list[tuple[str, float]]:
+    """The figures of the first useful round that are known."""
+    if cost is None:
+        return []
+    names = ("round", "images", "objects", "seconds")
+    values = [(name, getattr(cost, name)) for name in names]
+    return [(name, value) for name, value in values if value is not None]

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.errors import StoreError
 from backend.label_studio.left_out import Part, latest_summary
 from backend.store.database import Store
+from backend.store.first_useful import first_useful
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.state import ProjectState
@@ -112,6 +113,7 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
         "promoted": state.promoted,
         "model": model,
         "quality": _quality(metrics),
+        "first_useful": first_useful(store, project.id).in_words(),
         "counted": _counted(rounds, state),
         "left_out": _left_out(state),
         "progress": _progress_to_round(state, services.settings.changes_per_round),

@@ -10,10 +10,15 @@ from demo.options import Options
 from demo.summary import in_a_sentence, shortcomings
 
 OPTIONS = Options(auto=True, folder=Path(), data=None, images=None)
+SECOND = {
+    "round": 2, "images": 24, "objects": 80, "seconds": 95.4, "corrected": 2.5, "by_hand": 3.5
+}  # fmt: skip
 GOOD = {
     "served": 40, "served_in_order": 40, "annotations": 36, "annotations_in_last_snapshot": 36,
     "map50": [0.29, 0.44, 0.61], "labels": [12, 24, 36],
     "apart": {"double": 2, "changed_meanwhile": 1},
+    "first_useful": {"first": SECOND, "latest": SECOND},
+    "held_out_cost": [[4.0, 4.0], [3.25, 4.0], [2.5, 4.0]],
 }  # fmt: skip
 
 
@@ -22,6 +27,14 @@ def test_a_good_run_is_described_in_a_sentence():
     text = in_a_sentence(GOOD)
     assert "40 of 40 tasks" in text and "36 of 36 annotations" in text
     assert "rose: 0.29 with 12 labels, 0.61 with 36" in text and "(3 not counted" in text
+    assert (
+        "First useful pre-annotations: round 2, with 24 labelled images (80 objects), 95 s after"
+        " the project was connected: correcting costs 2.50 drawings an image, drawing everything"
+        " 3.50. On the held-out pictures, correcting the last model's costs 2.50 drawings a"
+        " picture, drawing everything 4.00."
+    ) in text
+    none = {"first": None, "latest": {**SECOND, "corrected": 3.5}}
+    assert "not yet: after round 2" in in_a_sentence(GOOD | {"first_useful": none})
     assert "did not rise" in in_a_sentence(GOOD | {"map50": [0.6, 0.5]})
 
 

@@ -134,6 +134,34 @@ def test_page_shows_a_project_and_escapes_what_came_from_outside(client, setting
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
+def test_page_and_figures_say_when_pre_annotations_became_useful(client, settings, store):
+    client.post("/setup", json=setup_body())
+    publish(settings, store)
+    assert "not yet: no model was judged and served" in client.get("/").text
+    assert "taudis_first_useful{" not in client.get("/metrics").text
+    lease = store.acquire()
+    for corrected in (3.5, 2.25, 1.75):
+        round_ = store.open_round(lease, 7, "train", "test", [])
+        store.finish_step(lease, round_.id, "trained", {"images": 10, "mean_instances": 3.5})
+        metrics = {"images": 3, "instances": 9}
+        correction = {"corrected": corrected, "by_hand": 3.5}
+        evaluated = {"version": "m", "metrics": metrics, "correction": correction}
+        store.finish_step(lease, round_.id, "evaluated", evaluated)
+        store.end_round(lease, round_.id, "served", "")
+    page, figures = client.get("/").text, client.get("/metrics").text
+    assert "round 3, with 13 labelled images (44 objects), 0 s after the project" in page
+    assert "correcting costs 2.25 drawings an image, drawing everything 3.50. Round 4" in page
+    for expected in (
+        'taudis_correction_drawings{project="7",way="corrected"} 1.75',
+        'taudis_correction_drawings{project="7",way="by_hand"} 3.5',
+        'taudis_first_useful{figure="round",project="7"} 3.0',
+        'taudis_first_useful{figure="images",project="7"} 13.0',
+        'taudis_first_useful{figure="objects",project="7"} 44.0',
+        'taudis_first_useful{figure="seconds",project="7"} 0.',
+    ):
+        assert expected in figures, expected
+
+
 def test_page_without_projects_says_how_to_connect(client):
     assert "Connect Model" in client.get("/").text
 

@@ -2,6 +2,9 @@
 
 import json
 
+from backend.store.first_useful import first_useful
+from tests.backend.local_loop import truth
+
 
 def snapshot(project, round_):
     """Annotation id -> split, as a round froze it."""
@@ -44,6 +47,12 @@ def test_labels_become_a_model_and_its_order_is_served(loop):
 
     page = loop.app.test_client().get("/", auth=("label-studio", "a password")).text
     assert version in page and "A project" in page
+    cost = round_.steps["evaluated"]["correction"]
+    found = first_useful(loop.store, project.id)
+    assert (found.latest.corrected, found.latest.by_hand) == (cost["corrected"], cost["by_hand"])
+    assert found.latest.images == 5
+    objects = sum(len(truth(task)) for task in project.tasks()[:5])
+    assert found.latest.objects == objects and f"5 labelled images ({objects} objects)" in page
     splits = list(snapshot(project, round_).values())
     card = json.loads(project.cli("versions", version))
     assert card["snapshot"]["train"] == splits.count("train")
