@@ -28,6 +28,7 @@ from backend.worker import connection
 from backend.worker.context import RoundContext
 from backend.worker.train import recipe_of
 from taudis.data.statistics import LabelStatistics
+from taudis.detector.architecture import build_model
 from taudis.detector.checkpoint import read_card
 from taudis.detector.weights import check_weights
 from taudis.errors import CheckpointError, DataError, WeightsError
@@ -55,7 +56,8 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
         yield Finding("listen address", False, str(error), "Set BASIC_AUTH_USER, BASIC_AUTH_PASS.")
     try:
         found = check_weights(settings.weights)
-        recipe_of(settings, LabelStatistics(0, 0.0, 0, 0.0, 0.0))  # recipe, backbone, weights agree
+        recipe = recipe_of(settings, LabelStatistics(0, 0.0, 0, 0.0, 0.0))
+        build_model(recipe.model, 1, seed=settings.seed, weights=settings.weights)  # they fit it
         yield Finding("initial weights", True, found)
     except (WeightsError, DataError) as error:
         remedy = (

@@ -5,6 +5,7 @@ If the chosen weights are not available, training fails; other weights are never
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,14 +57,49 @@ def _from_path(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             tensors: dict[str, Tensor] = load_file(path)
             return tensors
+        _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, CheckpointError) as error:
         raise WeightsError(f"Weights {path}: cannot be read: {error} {_REMEDY}") from error
+    except WeightsError:
+        raise
     except Exception as error:  # torch.load raises nearly anything on a damaged or foreign file
         raise WeightsError(f"Weights {path}: no torch state file: {error} {_REMEDY}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError(f"Weights {path}: expected a dictionary of tensors. {_REMEDY}")
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """Compare the parts of a torch file with their CRC-32, which torch.load does not look at.
+
+    torch.save has made zip archives since PyTorch 1.6; an older file has no check sums. Raises
+    WeightsError for a part that was changed.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            changed = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise WeightsError(f"Weights {path}: cut or changed: {error}. {_REMEDY}") from error
+    if changed is not None:
+        raise WeightsError(
+            f"Weights {path}: {changed} was changed: it does not fit its CRC-32. Copy the file"
+            f" again. {_REMEDY}"
+        )
+
+
+def _check_finite(state: dict[str, Tensor], weights: str) -> None:
+    """Raise WeightsError for a tensor with NaN or infinity, which no training could mend."""
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise WeightsError(
+                f"Weights {weights!r}: {name} holds numbers that are not finite: the file was"
+                f" changed, or saved after a training that diverged. {_REMEDY}"
+            )
 
 
 Kind = Literal["none", "imagenet", "coco", "backbone", "detector"]
@@ -104,6 +140,7 @@ def read_weights(weights: str, folder: Path | None = None) -> Weights:
     if weights == "coco":
         return Weights("coco", _coco())
     state = _from_path(Path(weights))
+    _check_finite(state, weights)
     return Weights("backbone" if is_backbone(state) else "detector", state)
 
 

@@ -237,9 +237,18 @@ def test_weights_that_cannot_be_had_are_told_never_replaced(tmp_path):
     other = dataclasses.replace(TINY, fpn_width=8)
     torch.save(build_model(other, 2, seed=0).state_dict(), tmp_path / "other.pt")
     torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({1: torch.zeros(2)}, tmp_path / "numbered.pt")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0")
     (tmp_path / "junk.pt").write_bytes(b"no weights at all")
-    for name in ("other.pt", "list.pt", "cut.safetensors", "junk.pt", "missing.pt", "."):
+    for name in (
+        "other.pt",
+        "list.pt",
+        "numbered.pt",
+        "cut.safetensors",
+        "junk.pt",
+        "missing.pt",
+        ".",
+    ):
         with pytest.raises(WeightsError, match="'none'"):
             build_model(TINY, 2, seed=0, weights=str(tmp_path / name))
 
