@@ -85,6 +85,13 @@ class Settings(BaseSettings):
         None, ge=1, description="Changed tasks that start a round. Empty: the budget."
     )
     poll_seconds: float = Field(60.0, gt=0, description="Pause between two polls of Label Studio.")
+    score_seconds: float | None = Field(
+        300.0,
+        gt=0,
+        description="Time a round spends on scoring before it publishes, seconds. Images that it"
+        " did not get to keep their old order behind; the next round goes on with them."
+        " Empty: no limit.",
+    )
     validation_fraction: float = Field(
         0.2, ge=0, lt=1, description="Share of labelled tasks never trained on."
     )
@@ -190,7 +197,12 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "train_after", "max_steps", "score_threshold", "local_files_root", mode="before"
+        "train_after",
+        "max_steps",
+        "score_threshold",
+        "score_seconds",
+        "local_files_root",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:

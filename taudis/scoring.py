@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,6 +117,7 @@ def score_to_file(
     model: Adapter,
     images: Iterable[tuple[int, Image]],
     *,
+    before: Iterable[Pool] = (),
     embedding: Embedding = "mask",
     on_image: OnImage | None = None,
     batch: int = 4,
@@ -124,6 +126,7 @@ def score_to_file(
 ) -> tuple[int, int]:
     """`score_pool` into a pool file, in memory that does not grow with the pool.
 
+    before: pools that the same model scored earlier; the file begins with them.
     about: free text on the model, kept in the file. Returns (images, instances). Raises what
     `score_pool` and PoolWriter raise; then no file is there, or the one of before.
     """
@@ -131,7 +134,8 @@ def score_to_file(
     with PoolWriter(
         path, label_names=names, model=about, embedding_dtype=embedding_dtype
     ) as writer:
-        writer.append(empty_pool(model, embedding))
+        for part in chain([empty_pool(model, embedding)], before):
+            writer.append(part)
         for part, detection in score_images(model, images, embedding=embedding, batch=batch):
             writer.append(part)
             if on_image is not None:

@@ -151,7 +151,8 @@ def _validation(context: RoundContext, card: dict[str, Any]) -> _Source:
 def _every(context: RoundContext) -> _Source:
     """Every task of the project whose image can be read."""
     config = parse_label_config(context.studio.project(context.project_id)["label_config"])
-    tasks = {int(task["id"]): task["data"] for task in context.studio.tasks(context.project_id)}
+    listed = context.studio.tasks(context.project_id)
+    tasks = {int(task["id"]): task["data"] for task in sorted(listed, key=lambda task: task["id"])}
     unreadable: dict[int, str] = {}
 
     def walk() -> Truth:

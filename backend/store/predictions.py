@@ -85,8 +85,10 @@ def path_of(data_dir: Path, project: int, version: str) -> Path:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Callable[[int, list[Region]], None]]:
+def writing(path: Path) -> Iterator[Callable[[int, list[Region] | bytes], None]]:
     """Write a new file: call the function with each task id and its regions, [] for none.
+
+    Regions may also come as the JSON that `Stored.result` gave.
 
     The file appears when the block ends well. Until then, and after a failure, the previous file
     stays. Regions go to disk at once, because those of a large pool do not fit in memory. A task
@@ -105,8 +107,8 @@ def writing(path: Path) -> Iterator[Callable[[int, list[Region]], None]]:
     ):
         db.executescript(_SCHEMA)
 
-        def add(task: int, regions: list[Region]) -> None:
-            text = _json_of(task, regions)
+        def add(task: int, regions: list[Region] | bytes) -> None:
+            text = regions if isinstance(regions, bytes) else _json_of(task, regions)
             row = (task, len(text), zlib.compress(text, 1))
             db.execute("INSERT INTO regions VALUES (?, ?, ?)", row)
 

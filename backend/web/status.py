@@ -168,11 +168,19 @@ def _counted(rounds: list[Round], state: ProjectState) -> str:
         when = "" if labels.round == last.number else f"in round {labels.round} "
         used = f" ({when}{labels.split()})"
     counts = [f"{found.get('labelled', 0)} labelled{used}", f"{found.get('pool', 0)} unlabelled"]
+    counts += _not_scored(rounds, state)
     if found.get("skipped"):
         counts.append(f"{found['skipped']} skipped")
     if found.get("superseded"):
         counts.append(f"annotations not used, their task has a newer one: {found['superseded']}")
     return ", ".join(counts)
+
+
+def _not_scored(rounds: list[Round], state: ProjectState) -> list[str]:
+    """How many images of the served order are not scored yet, for lack of time; [] if none."""
+    made = (r for r in rounds if r.steps.get("published", {}).get("version") == state.serving)
+    rest = next((r.steps.get("scored", {}).get("rest", 0) for r in made), 0)
+    return [f"{rest} of them not scored yet"] if rest else []
 
 
 def _left_out(state: ProjectState) -> list[dict[str, Any]]:

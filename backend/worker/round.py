@@ -29,6 +29,7 @@ from backend.label_studio.left_out import Summary
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.rounds import Round
+from backend.worker.anytime import in_words
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext
 from backend.worker.judge import judge
@@ -107,6 +108,7 @@ def _close(context: RoundContext, round_: Round) -> Round:
     parts = [str(verdict.get("reason") or ""), stand_in, str(flip["why"])]
     parts.append(str(round_.steps.get("trained", {}).get("started_from") or ""))
     parts.append(str(round_.steps.get("synced", {}).get("scores_only") or ""))
+    parts.append(in_words(round_))
     chosen = round_.steps["selected"]
     parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"]), *_left_out(round_)]
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"

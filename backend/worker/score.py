@@ -1,15 +1,15 @@
 """The step `scored`: run a model over the unlabelled images of a round.
 
-It writes two files. The pool file has the detections of all images; the step `selected` makes the
-order from it. The predictions file has the regions that annotators will see.
+It writes two files. The pool file has the detections of the images; the step `selected` makes the
+order from it. The predictions file has the regions that annotators will see. Where the time is up
+before all images are scored, a third file names the others (`backend.worker.anytime`).
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -22,6 +22,17 @@ from backend.label_studio.left_out import of_task
 from backend.label_studio.regions import encode_prediction
 from backend.store import predictions
 from backend.store.rounds import Round
+from backend.worker.anytime import (
+    MADE_BY_FILE,
+    POOL_FILE,
+    REST_FILE,
+    UNREADABLE_FILE,
+    ScoredBefore,
+    TimeLimit,
+    made_by,
+    scored_before,
+    scoring_order,
+)
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, read_json, version_name, write_json
 from backend.worker.serving import Serving, scoring_model
@@ -36,36 +47,40 @@ from taudis.types import Detection, FloatArray, Pool
 
 logger = logging.getLogger(__name__)
 
-POOL_FILE = "pool.safetensors"
-"""The unlabelled images: the scores and embeddings of everything that the model found there."""
 LABELLED_FILE = "labelled.safetensors"
 """The labelled images: a pool file without instances, for strategies that start from them."""
-UNREADABLE_FILE = "unreadable.json"
-"""Task id -> the reason why its image cannot be read."""
 
 READ_AHEAD = 4  # images that are fetched and decoded while the model works on another one
 READ_AHEAD_BYTES = 64_000_000  # limits it for large images: one image of 4,000 x 3,000 px
 
 
 def score(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Run the model over the unlabelled images; also over the labelled ones for some strategies."""
+    """Run the model over the unlabelled images, until the time for it is up.
+
+    Some strategies also need the labelled images, which are all looked at.
+    """
     folder = context.round_dir(round_)
     _, annotated, config = load_snapshot(context, round_)
     tasks = {int(task): data for task, data in read_json(folder / "pool.json").items()}
     serving = scoring_model(context, round_, config.label_map)
     wanted = bool(tasks) and STRATEGIES[context.settings.strategy].labelled_embeddings
     labelled = {int(task["id"]): task["data"] for task in annotated} if wanted else {}
-    total = len(tasks) + len(labelled)
+    made = made_by(context, serving.version, read_json(folder / "config.json"))
+    before = scored_before(context, round_, tasks, made)
+    order = scoring_order(context, tasks.keys() - before.tasks, last=before.unreadable)
+    todo = {task: tasks[task] for task in order}
+    total = len(todo) + len(labelled)
 
     def tell(images: int) -> None:
         report({"step": "scored", "done": images, "total": total})
 
-    found = _score_pool(context, round_, serving, config, tasks, tell)
+    found = _score_pool(context, round_, serving, config, todo, before, tell)
+    write_json(folder / MADE_BY_FILE, made)
     # A killed attempt may have left the file of another model. It goes even if none replaces it.
     (folder / LABELLED_FILE).unlink(missing_ok=True)
     if wanted:
         seen = look_at_labelled(
-            context, serving.detector, config, labelled, lambda images: tell(len(tasks) + images)
+            context, serving.detector, config, labelled, lambda images: tell(len(todo) + images)
         )
         names = serving.detector.label_map.names
         save_pool(folder / LABELLED_FILE, seen, label_names=names, model=serving.version)
@@ -79,38 +94,66 @@ def _score_pool(
     serving: Serving,
     config: LabelConfig,
     tasks: Mapping[int, Mapping[str, Any]],
+    before: ScoredBefore,
     tell: Callable[[int], None],
 ) -> Result:
-    """Write the pool file and the regions of every unlabelled image. Returns the counts.
+    """Write the pool file and the regions of the unlabelled images. Returns the counts.
 
-    `tell` gets the number of images done.
+    `tasks` are scored in their order, and `before` is copied. `tell` gets the number of images
+    done.
     """
     thresholds = _thresholds(context, serving, config)
-    unreadable: dict[int, str] = {}
-    done = itertools.count(1)
+    unreadable, scored = dict[int, str](), set[int]()
+    limit = TimeLimit(context.settings.score_seconds)
 
     def keep(task: int, detection: Detection) -> None:
         add(task, encode_prediction(detection, config, threshold=thresholds))
-        tell(next(done) + len(unreadable))
+        scored.add(task)
+        tell(len(scored) + len(unreadable))
 
     # Each image goes to the files at once. Small objects that stay in memory between the large
     # blocks of each image would keep the heap from giving these back.
     path = predictions.path_of(context.data, context.project_id, version_name(round_))
     with predictions.writing(path) as add:
+        before.copy_regions(add)
         images, instances = scoring.score_to_file(
             context.round_dir(round_) / POOL_FILE,
             serving.detector,
-            read_images(context, config, tasks, unreadable),
+            read_images(context, config, tasks, unreadable, stop=limit.is_up),
+            before=before.parts(),
             embedding=context.settings.embedding,
             on_image=keep,
             about=serving.version,
             embedding_dtype="float32",
         )
-    write_json(context.round_dir(round_) / UNREADABLE_FILE, unreadable)
-    rows = [of_task(task, why) for task, why in unreadable.items()]
+    counts = {"images": images, "instances": instances}
+    return {**counts, **_note_the_others(context, round_, tasks, scored, unreadable, before)}
+
+
+def _note_the_others(
+    context: RoundContext,
+    round_: Round,
+    tasks: Iterable[int],
+    scored: set[int],
+    unreadable: Mapping[int, str],
+    before: ScoredBefore,
+) -> Result:
+    """Write which images could not be read, and which ones the time did not suffice for.
+
+    An image that an earlier round could not read, and that this one had no time to try again, is
+    unreadable still: as a part of the rest it would call for one round after the other.
+    """
+    known = {task: why for task, why in before.unreadable.items() if task not in scored}
+    known |= unreadable
+    rest = [task for task in tasks if task not in scored and task not in known]
+    write_json(context.round_dir(round_) / UNREADABLE_FILE, known)
+    write_json(context.round_dir(round_) / REST_FILE, rest)
+    rows = [of_task(task, why) for task, why in known.items()]
     left_out = record(context, round_, "unlabelled", rows).to_json()
-    counts = {"images": images, "instances": instances, "unreadable": len(unreadable)}
-    return {**counts, "left_out": left_out}
+    counts: Result = {"unreadable": len(known), "left_out": left_out}
+    if rest or before.rows:  # a pool that is scored as a whole has neither count
+        counts |= {"rest": len(rest), "taken_over": len(before.rows)}
+    return counts
 
 
 def _thresholds(context: RoundContext, serving: Serving, config: LabelConfig) -> FloatArray:
@@ -133,7 +176,7 @@ def look_at_labelled(
     embedding, unreadable = context.settings.embedding, dict[int, str]()
     bare = scoring.empty_pool(detector, embedding)
     seen = [bare]
-    images = read_images(context, config, tasks, unreadable)
+    images = read_images(context, config, dict(sorted(tasks.items())), unreadable)
     for part, _ in scoring.score_images(detector, images, embedding=embedding):
         image = {name: getattr(part, name) for name in ("image_ids", "sizes", "image_embeddings")}
         seen.append(replace(bare, **image))  # the instances are many times larger
@@ -148,11 +191,14 @@ def read_images(
     config: LabelConfig,
     tasks: Mapping[int, Mapping[str, Any]],
     unreadable: dict[int, str],
+    *,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, Pixels]]:
-    """Task ids and decoded images in the order of ids, with a few images read ahead.
+    """Task ids and decoded images in the order of `tasks`, with a few images read ahead.
 
     The reason why an image cannot be read goes to `unreadable`, by task id. Images that are read
-    ahead take at most READ_AHEAD_BYTES, by the size of the largest image so far.
+    ahead take at most READ_AHEAD_BYTES, by the size of the largest image so far. No further image
+    follows once `stop` says so.
     """
 
     def load(task: int) -> Pixels | str:
@@ -161,13 +207,13 @@ def read_images(
         except ImageError as error:
             return str(error)
 
-    todo, largest = iter(sorted(tasks)), 0
+    todo, largest = iter(tasks), 0
     ahead: deque[tuple[int, Future[Pixels | str]]] = deque()
     with ThreadPoolExecutor(max_workers=READ_AHEAD) as threads:
         while True:
             more = islice(todo, max(0, _room(largest) - len(ahead)))
             ahead.extend((task, threads.submit(load, task)) for task in more)
-            if not ahead:
+            if not ahead or stop():
                 return
             task, image = ahead[0][0], ahead.popleft()[1].result()
             if isinstance(image, str):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -17,23 +16,32 @@ from backend.label_studio.queue import score_of
 from backend.store import predictions
 from backend.store.predictions import Place
 from backend.store.rounds import Round
+from backend.worker.anytime import (
+    POOL_FILE,
+    UNREADABLE_FILE,
+    empty_pool,
+    ranks_unseen,
+    rest_of,
+)
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, version_name, write_json
-from backend.worker.score import LABELLED_FILE, POOL_FILE, UNREADABLE_FILE
+from backend.worker.score import LABELLED_FILE
 from taudis.data.pool_reader import load_pool
 from taudis.detector.integer_product import fast_integer_product
 from taudis.errors import DataError
 from taudis.selection.graph import using_integer_product
 from taudis.selection.params import Labelled
 from taudis.selection.strategies import STRATEGIES, query
-from taudis.types import Instances, Pool, Selection, Uncertainty
+from taudis.types import Pool, Selection
 
 logger = logging.getLogger(__name__)
+
+NOT_SCORED = "not scored yet: behind the scored images, in the order of before"
 
 
 def select(context: RoundContext, round_: Round, report: Report) -> Result:
     """Rank the whole pool by the query strategy and write the order."""
-    pool, unreadable, strategy = _pool_of(context, round_)
+    pool, unreadable, rest, strategy = _pool_of(context, round_)
     known, missing = labelled_of(context, round_, strategy, pool)
     with using_integer_product(fast_integer_product()):  # the worker has loaded PyTorch anyway
         selection = query(
@@ -56,7 +64,8 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
     if round_.kind == "first":  # no model has made a file with regions
         with predictions.writing(path):
             pass
-    count = predictions.set_order(path, places(selection, pool.image_ids.tolist(), unreadable))
+    ranked = places(selection, pool.image_ids.tolist(), unreadable, rest)
+    count = predictions.set_order(path, ranked)
     write_json(context.round_dir(round_) / "selection.json", describe(selection, pool))
     return {
         "version": version,
@@ -64,38 +73,49 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
         "strategy": selection.strategy,
         "warnings": list(selection.warnings),
         "diagnostics": dict(selection.diagnostics),
+        **({"behind": len(rest)} if rest_of(context, round_) else {}),
     }
 
 
 def places(
-    selection: Selection, task_ids: Sequence[int], unreadable: Mapping[int, str]
+    selection: Selection,
+    task_ids: Sequence[int],
+    unreadable: Mapping[int, str],
+    rest: Sequence[int] = (),
 ) -> Iterator[Place]:
-    """The place of every task: the order of the selection, then unreadable images by task id.
+    """The place of every task: the selection's order, the rest, unreadable images by task id.
 
     Args:
         selection: an order of the rows of the pool.
         task_ids: [I] task id of each row.
         unreadable: task id -> the reason why its image could not be read.
+        rest: task ids that are not scored yet, in their old order.
     """
-    total = len(task_ids) + len(unreadable)
+    total = len(task_ids) + len(rest) + len(unreadable)
     rank = 0
     for rank, (row, reason) in enumerate(zip(selection, selection.reasons, strict=True), start=1):
         yield Place(int(task_ids[row]), rank, score_of(rank, total), reason)
-    for last, task in enumerate(sorted(unreadable), start=rank + 1):
-        yield Place(task, last, score_of(last, total), f"unreadable image: {unreadable[task]}")
+    behind = [(task, NOT_SCORED) for task in rest]
+    behind += [(task, f"unreadable image: {unreadable[task]}") for task in sorted(unreadable)]
+    for last, (task, reason) in enumerate(behind, start=rank + 1):
+        yield Place(task, last, score_of(last, total), reason)
 
 
-def _pool_of(context: RoundContext, round_: Round) -> tuple[Pool, dict[int, str], str]:
-    """The scored pool, the unreadable images, and the query strategy.
+def _pool_of(context: RoundContext, round_: Round) -> tuple[Pool, dict[int, str], list[int], str]:
+    """The pool to rank, the unreadable images, the tasks behind them, and the query strategy.
 
-    Before the first model the pool has task ids alone, and the order is random.
+    Before the first model the pool has task ids alone, and the order is random. So has the pool of
+    a strategy that reads nothing of the images, if some are not scored yet: it ranks them as well.
     """
-    folder = context.round_dir(round_)
+    folder, strategy = context.round_dir(round_), context.settings.strategy
     if round_.kind == "first":
         tasks = np.array(sorted(map(int, read_json(folder / "pool.json"))), np.int64)
-        return empty_pool(tasks), {}, "random"
+        return empty_pool(tasks), {}, [], "random"
     unreadable = {int(task): why for task, why in read_json(folder / UNREADABLE_FILE).items()}
-    return load_pool(folder / POOL_FILE), unreadable, context.settings.strategy
+    pool, rest = load_pool(folder / POOL_FILE), rest_of(context, round_)
+    if rest and ranks_unseen(strategy):
+        return empty_pool(np.array([*pool.image_ids, *rest], np.int64)), unreadable, [], strategy
+    return pool, unreadable, rest, strategy
 
 
 def labelled_of(
@@ -148,20 +168,3 @@ def describe(selection: Selection, pool: Pool) -> Result:
         "diagnostics": dict(selection.diagnostics),
         "warnings": list(selection.warnings),
     }
-
-
-def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
-    """A pool of images that no model has scored."""
-    none = np.zeros(0, np.float32)
-    instances = Instances(
-        np.zeros(0, np.int64), np.zeros((0, 4), np.float32), none, np.zeros(0, np.int64),
-        np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32),
-    )  # fmt: skip
-    return Pool(
-        task_ids,
-        np.zeros((len(task_ids), 2), np.int64),
-        instances,
-        Uncertainty(none, none, none),
-        none,
-        np.zeros((len(task_ids), 1), np.float32),
-    )

@@ -17,6 +17,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.store import predictions
 from backend.store.events import Event
 from backend.store.rounds import Round, RoundKind
+from backend.worker.anytime import unscored
 from backend.worker.connection import our_backend
 from backend.worker.context import RoundContext, read_json
 from backend.worker.dataset import Snapshot, choose_annotation
@@ -73,12 +74,15 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
 
 
 def _order_due(context: RoundContext) -> Call | None:
-    """A round without training for tasks that have no place, or a project connected anew."""
-    placeless = tasks_without_place(context)
-    if not placeless and not context.load_project().state.reorder:
+    """A round without training: for tasks without a place or a score, or a new connection."""
+    placeless, rest = tasks_without_place(context), unscored(context)
+    reorder = context.load_project().state.reorder
+    if not (placeless or rest or reorder):
         return None
     promoted = context.load_project().state.promoted
     reason = f"{promoted} was promoted" if promoted else "connected anew"
+    if rest and not reorder:
+        reason = f"{rest} images are not scored yet"
     if placeless:
         reason = f"{placeless} tasks have no place in the order yet"
     kind: RoundKind = "refresh"

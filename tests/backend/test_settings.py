@@ -47,7 +47,14 @@ def test_known_names(monkeypatch, name):
 
 
 def test_empty_values_mean_unset(monkeypatch):
-    for name in ("SELECTION", "TRAIN_AFTER", "LOCAL_FILES_ROOT", "LABEL_STUDIO_URL", *MOVED):
+    for name in (
+        "SELECTION",
+        "TRAIN_AFTER",
+        "SCORE_SECONDS",
+        "LOCAL_FILES_ROOT",
+        "LABEL_STUDIO_URL",
+        *MOVED,
+    ):
         monkeypatch.setenv(name, "")
     settings = load_settings()
     assert settings.train_after is settings.local_files_root is None

@@ -1,0 +1,262 @@
+"""Which part of the pool a round scores: the order of its images, the time for it, and the rest.
+
+A large pool takes longer to score than annotators should wait for a new order. So a round scores
+for SCORE_SECONDS at most, from the head of the served order on. It publishes the scored images
+first, and the rest behind them in their old order. The next round takes over what the same model
+has scored, and goes on with the rest. docs/decisions/0021-anytime-rounds.md says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+import taudis
+from backend.errors import StoreError
+from backend.settings import Settings
+from backend.store import predictions
+from backend.store.rounds import Round
+from backend.worker.context import RoundContext, read_json, version_name
+from taudis.data.pool_reader import load_pool
+from taudis.errors import DataError
+from taudis.selection.params import Labelled
+from taudis.selection.strategies import STRATEGIES, query
+from taudis.types import Instances, Pool, Uncertainty
+
+logger = logging.getLogger(__name__)
+
+POOL_FILE = "pool.safetensors"
+"""The unlabelled images: the scores and embeddings of everything that the model found there."""
+UNREADABLE_FILE = "unreadable.json"
+"""Task id -> the reason why its image cannot be read."""
+REST_FILE = "rest.json"
+"""Task ids that the time did not suffice for, in their old order."""
+MADE_BY_FILE = "made_by.json"
+"""What the scores depend on besides the image (`made_by`)."""
+IMAGES_AT_A_TIME = 512  # images of an earlier pool file that are in memory together
+
+
+# --- the order and the time -----------------------------------------------------------------------
+
+
+def scoring_order(
+    context: RoundContext, tasks: Iterable[int], last: Container[int] = ()
+) -> list[int]:
+    """The unlabelled tasks as a round scores them: the head of the served order first.
+
+    Tasks without a place in the served order come behind, by id; those of `last` behind all. A
+    strategy that reads nothing of the images ranks them before they are scored; then its own order
+    decides.
+    """
+    ids = sorted(tasks)
+    settings = context.settings
+    if ranks_unseen(settings.strategy):
+        ranks = {task: rank for rank, task in enumerate(unseen_order(settings, ids))}
+    else:
+        ranks = served_ranks(context)
+    return sorted(ids, key=lambda task: (task in last, ranks.get(task, len(ranks) + 1), task))
+
+
+def ranks_unseen(strategy: str) -> bool:
+    """Whether a strategy orders images without anything that a model finds in them."""
+    found = STRATEGIES[strategy]
+    return not (found.detections or found.image_embeddings or found.labelled_embeddings)
+
+
+def unseen_order(settings: Settings, ids: Sequence[int]) -> list[int]:
+    """The order of a strategy that reads nothing of the images."""
+    found = query(
+        settings.strategy,
+        empty_pool(np.array(ids, np.int64)),
+        budget=settings.budget,
+        labelled=Labelled(mean_instances=1.0),
+        params=settings.selection_params,
+        seed=settings.seed,
+    )
+    return [ids[row] for row in found]
+
+
+def served_ranks(context: RoundContext) -> dict[int, int]:
+    """Task id -> rank in the served order; {} where there is none, or it cannot be read."""
+    served = context.load_project().state.serving
+    if not served:
+        return {}
+    try:
+        return predictions.ranks(predictions.path_of(context.data, context.project_id, served))
+    except StoreError as error:
+        logger.warning("Project %s: images are scored by id: %s", context.project_id, error)
+        return {}
+
+
+class TimeLimit:
+    """Says when the time for scoring is up. It begins at the first question; None: no limit."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._begun: float | None = None
+
+    def is_up(self) -> bool:
+        """Whether the time is up; never at the first question, so each round scores an image."""
+        if self._begun is None:
+            self._begun = monotonic()
+            return False
+        return self._seconds is not None and monotonic() - self._begun >= self._seconds
+
+
+# --- what an earlier round has scored -------------------------------------------------------------
+
+
+def made_by(context: RoundContext, model: str, label_config: str) -> dict[str, Any]:
+    """What the scores and regions of an image depend on besides the image itself."""
+    return {
+        "model": model,
+        "labels": label_config,
+        "embedding": context.settings.embedding,
+        "threshold": context.settings.score_threshold,
+        "release": taudis.__version__,
+    }
+
+
+@dataclass(frozen=True)
+class ScoredBefore:
+    """The images that an earlier round has scored and that are unlabelled still."""
+
+    pool: Pool | None = None
+    rows: tuple[int, ...] = ()  # of the pool
+    regions: Path | None = None  # the predictions file
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    """Task id -> why that round could not read its image. It is tried again, after all others."""
+
+    @property
+    def tasks(self) -> list[int]:
+        """Their task ids, in the order of `rows`."""
+        return [] if self.pool is None else self.pool.image_ids[list(self.rows)].tolist()
+
+    def parts(self) -> Iterator[Pool]:
+        """Their rows of the pool, a bounded number of images at a time."""
+        if self.pool is not None:
+            for first in range(0, len(self.rows), IMAGES_AT_A_TIME):
+                rows = self.rows[first : first + IMAGES_AT_A_TIME]
+                yield self.pool.subset(np.array(rows, np.int64))
+
+    def copy_regions(self, add: Callable[[int, bytes], None]) -> None:
+        """Give `add` each task id with its regions as JSON."""
+        if self.regions is not None:
+            with predictions.Stored.opened(self.regions) as stored:
+                for task in self.tasks:
+                    add(task, stored.result(task))
+
+
+def scored_before(
+    context: RoundContext, round_: Round, tasks: Mapping[int, Any], made: Mapping[str, Any]
+) -> ScoredBefore:
+    """What the newest earlier round with the same `made_by` leaves to this one.
+
+    Nothing, if that round scored the whole pool in less than half of the time: then there is no
+    need, and small pools are scored as a whole. `tasks` maps the unlabelled tasks to their data.
+    """
+    for earlier in context.store.rounds(context.project_id, limit=10):
+        if earlier.id == round_.id or "scored" not in earlier.steps:
+            continue
+        folder = context.round_dir(earlier)
+        try:
+            if read_json(folder / MADE_BY_FILE) != made:
+                continue
+            if not _is_large(earlier.steps["scored"], context.settings.score_seconds):
+                return ScoredBefore()
+            return _usable(context, earlier, folder, tasks)
+        except (OSError, ValueError, DataError, StoreError) as error:
+            logger.warning(
+                "Project %s: nothing is taken over from round %s: %s",
+                context.project_id, earlier.number, error,
+            )  # fmt: skip
+    return ScoredBefore()
+
+
+def _is_large(scored: Mapping[str, Any], limit: float | None) -> bool:
+    """Whether a pool that was scored like this needs more than one round, or nearly."""
+    if scored.get("rest") or scored.get("taken_over"):
+        return True
+    return limit is not None and 2 * float(scored.get("seconds", 0.0)) > limit
+
+
+def _usable(
+    context: RoundContext, earlier: Round, folder: Path, tasks: Mapping[int, Any]
+) -> ScoredBefore:
+    """The rows of an earlier round whose task is unlabelled still and has the same data.
+
+    Raises:
+        OSError, ValueError, DataError, StoreError: a file of that round cannot be read.
+    """
+    version = version_name(earlier)
+    regions = predictions.path_of(context.data, context.project_id, version)
+    with predictions.Stored.opened(regions):
+        pass  # it is there, in a form that can be read
+    pool = load_pool(folder / POOL_FILE)
+    seen = read_json(folder / "pool.json")
+    same = {task for task, data in tasks.items() if seen.get(str(task)) == data}
+    rows = tuple(row for row, task in enumerate(pool.image_ids.tolist()) if task in same)
+    tried = {int(task): why for task, why in read_json(folder / UNREADABLE_FILE).items()}
+    unreadable = {task: why for task, why in tried.items() if task in same}
+    return ScoredBefore(pool, rows, regions, unreadable)
+
+
+def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
+    """A pool of images that no model has scored."""
+    none = np.zeros(0, np.float32)
+    instances = Instances(
+        np.zeros(0, np.int64), np.zeros((0, 4), np.float32), none, np.zeros(0, np.int64),
+        np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32),
+    )  # fmt: skip
+    return Pool(
+        task_ids,
+        np.zeros((len(task_ids), 2), np.int64),
+        instances,
+        Uncertainty(none, none, none),
+        none,
+        np.zeros((len(task_ids), 1), np.float32),
+    )
+
+
+# --- the rest -------------------------------------------------------------------------------------
+
+
+def rest_of(context: RoundContext, round_: Round) -> list[int]:
+    """The tasks that a round did not get to, in their old order."""
+    path = context.round_dir(round_) / REST_FILE
+    return [int(task) for task in read_json(path)] if path.exists() else []
+
+
+def unscored(context: RoundContext) -> int:
+    """The images of the served order that its model has not scored for lack of time.
+
+    0 while another order is served than the newest: a rollback or a person's choice holds it, and
+    nobody would be served what a further round finds.
+    """
+    newest = next(iter(context.store.versions(context.project_id)), None)
+    if newest is None or newest.version != context.load_project().state.serving:
+        return 0
+    return int(context.store.round(newest.round).steps.get("scored", {}).get("rest", 0))
+
+
+def in_words(round_: Round) -> str:
+    """How much of the pool a round has scored, for people; '' where it is the whole pool."""
+    scored = round_.steps.get("scored", {})
+    rest, before = scored.get("rest", 0), scored.get("taken_over", 0)
+    done = scored.get("images", 0) + scored.get("unreadable", 0)
+    taken = f" ({before} of them by the same model in an earlier round)" if before else ""
+    if not rest:
+        return f"all {done} images are scored{taken}" if before else ""
+    place = "keep their old order behind these"
+    if not round_.steps.get("selected", {}).get("behind", rest):
+        place = "have their places by the same strategy, which reads no scores"
+    return (
+        f"{done} of {done + rest} images are scored{taken}; {rest} {place}, without"
+        " pre-annotations, until the next round goes on with them"
+    )
