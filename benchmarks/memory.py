@@ -93,6 +93,7 @@ def settings_of(folder: Path) -> Settings:
         label_studio_url="http://127.0.0.1:9",
         label_studio_api_key="none",
         score_threshold=0.3,
+        score_seconds=None,  # all images, however long they take
     )
 
 

@@ -236,6 +236,7 @@ def run(options: Options, console: Console) -> dict[str, Any]:
             "LOG_LEVEL": "DEBUG",
             "MAX_STEPS": str(options.steps),
             "KEEP_VERSIONS": "2",
+            "SCORE_SECONDS": "",  # the whole pool in one round, as the table has it
             "NICE": str(options.nice),
             "TRAIN_AFTER": "1000000",  # only Start Training starts a round
         }

@@ -1,4 +1,4 @@
-"""The loop goes on after a later import, after deleted tasks, and with personal tokens."""
+"""The loop goes on after later imports and deleted tasks, with personal tokens, and in parts."""
 
 import pytest
 
@@ -94,21 +94,47 @@ def test_tasks_deleted_under_way_do_not_fail_the_round(work):
     work.label_next()
 
 
-def test_a_whole_round_with_a_personal_access_token(pictures, tmp_path):
-    """With legacy tokens off, as in a fresh Label Studio, /setup sends no token."""
+def check_parts(work):
+    """Wait until the pool is scored, one image a round; check each order that is kept still."""
+
+    def rounds():
+        found = [row for row in reversed(work.rounds()) if "scored" in row.steps]
+        done = found and found[-1].ended and not found[-1].steps["scored"]["rest"]
+        return found if done else None
+
+    parts = wait_for(rounds, "the last part")
+    assert [part.kind for part in parts] == ["train", *["refresh"] * (len(parts) - 1)]
+    assert all(part.outcome == "served" for part in parts)
+    pool = parts[0].steps["synced"]["pool"]
+    counts = [(part.steps["scored"]["images"], part.steps["scored"]["rest"]) for part in parts]
+    assert counts == [(number, pool - number) for number in range(1, pool + 1)]
+    assert f"2 of {pool} images are scored (1 of them by the same model" in parts[1].message
+    before, last = (part.steps["published"]["version"] for part in parts[-2:])
+    assert work.version() == work.check_whole() == last
+    assert sorted(work.order(before)) == sorted(work.order(last))  # whole, though not scored yet
+    left = [row for row in work.rows(before) if row["score"] == 1.0]
+    assert [row["result"] for row in left] == [[]]
+
+
+def test_rounds_in_parts_with_a_personal_access_token(pictures, tmp_path):
+    """With legacy tokens off, as in a fresh Label Studio, /setup sends no token.
+
+    The time for scoring is up after the first image of each round.
+    """
     with LabelStudio(
         EXECUTABLE, template=TEMPLATE, legacy_tokens=False, log=tmp_path / "studio.log"
     ) as studio:
         studio.allow_legacy_tokens(False)
         token = studio.personal_token(ADMIN)
-        loop = Loop(studio, tmp_path / "data", LABEL_STUDIO_API_KEY=token)
+        settings = {"LABEL_STUDIO_API_KEY": token, "SCORE_SECONDS": "0.000001"}
+        loop = Loop(studio, tmp_path / "data", **settings)
         try:
             loop.start_web()
             loop.start_worker()
             work = make_project(loop, pictures, "Personal", token=token, part=8)
             work.label_some(4)
             assert work.train().outcome == "served"
-            work.check_whole()
+            check_parts(work)
             work.label_next()
             assert list((tmp_path / "data").glob("secrets/*")) == []
             for log in ("web.log", "worker.log"):
