@@ -8,16 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.architecture import ModelConfig
+from taudis.detector.checkpoint import read_card
 from taudis.detector.imagenet import BACKBONE as PACKAGED_BACKBONE
 from taudis.detector.weights import Kind, kind_of
 from taudis.errors import DataError, WeightsError
 
 WHOLE_SIZE = 192
 """Longer side, px, of whole images that a CPU can train on in minutes."""
+
+ARCHITECTURE = (
+    "backbone", "norm", "fpn_width", "box_mlp", "mask_head", "mask_deconv", "anchors"
+)  # fmt: skip
+"""Fields of a ModelConfig that decide which weights fit, and what they mean."""
 
 WARM_STEPS = 0.5
 """Steps of a training that goes on from the serving model, over those of one from the start."""
@@ -149,6 +156,20 @@ class Recipe:
         every = round(share * self.evaluate_every) if self.evaluate_every else 0
         return replace(self, steps=max(1, round(share * self.steps)), evaluate_every=every)
 
+    def for_checkpoint(self, folder: Path, backbone: str) -> Recipe:
+        """The recipe with the architecture of the checkpoint in `folder`, by its card.
+
+        Raises CheckpointError for a damaged one; WeightsError where `backbone` is another one.
+        """
+        made = ModelConfig.from_dict(read_card(folder)["model"])
+        if backbone not in ("", made.backbone):
+            raise WeightsError(
+                f"Weights '{folder}': expected the backbone {made.backbone}, got {backbone}. Leave"
+                " the backbone unset."
+            )
+        model = replace(self.model, **{name: getattr(made, name) for name in ARCHITECTURE})
+        return replace(self, model=model, backbone_lr=0.1 if made.norm == "folded" else 1.0)
+
     def lr_at(self, step: int) -> float:
         """The learning rate of a step (0-based)."""
         if step < self.warmup:
@@ -164,11 +185,11 @@ def choose(
 ) -> Recipe:
     """The recipe called `name`, made to fit the labelled images and the initial weights.
 
-    'auto' takes `small` with a GPU and `cpu` without. COCO weights fit one architecture only, so
-    they decide it; otherwise `backbone` replaces that of the recipe. The limit of detections per
-    image is raised above the number in the densest labelled image. Where crops would cut typical
-    objects, the recipe trains on whole images. Raises DataError
-    for another name or backbone.
+    'auto' takes `small` with a GPU and `cpu` without. COCO weights and a checkpoint folder fit one
+    architecture only, so they decide it; otherwise `backbone` replaces that of the recipe. The
+    limit of detections per image is raised above the number in the densest labelled image. Where
+    crops would cut typical objects, the recipe trains on whole images. Raises DataError for another
+    name or backbone, WeightsError or CheckpointError for weights that cannot be read.
     """
     if name == "auto":
         name = "small" if gpu else "cpu"
@@ -181,7 +202,9 @@ def choose(
         raise DataError(f"recipe: expected auto or one of {sorted(presets)}, got {name!r}.")
     recipe = presets[name]()
     kind = kind_of(weights)
-    if kind in ("imagenet", "backbone"):
+    if kind == "detector" and Path(weights).is_dir():
+        recipe = recipe.for_checkpoint(Path(weights), backbone)
+    elif kind in ("imagenet", "backbone"):
         recipe = recipe.pretrained(kind, backbone)
     elif kind == "coco":
         recipe = replace(recipe, model=ModelConfig.standard())

@@ -7,10 +7,13 @@ import torch
 from torchvision import models
 
 from taudis.data.statistics import LabelStatistics
-from taudis.detector.architecture import ModelConfig
+from taudis.detector.architecture import ModelConfig, build_model, make_model
+from taudis.detector.checkpoint import save_checkpoint
+from taudis.detector.mask_rcnn import Detector
 from taudis.errors import DataError, WeightsError
 from taudis.training import recipes
 from taudis.training.train import Recipe
+from taudis.types import LabelMap
 
 
 def test_whole_images_where_a_crop_would_cut_typical_objects():
@@ -71,3 +74,24 @@ def test_imagenet_weights_bring_their_backbone_and_its_learning_rate(tmp_path):
     )
     assert (own.model.backbone, own.model.norm) == ("mobilenet_v2", "folded")
     assert own.backbone_lr == chosen.backbone_lr
+
+
+def test_a_checkpoint_brings_its_architecture(tmp_path):
+    made = ModelConfig(backbone="mobilenet_v2", norm="folded", fpn_width=16, box_mlp=16,
+                       mask_head=(16,), mask_deconv=8, anchors=(4, 8, 16, 32, 64),
+                       max_size=64)  # fmt: skip
+    model = make_model(made, 2)
+    labels = LabelMap(("square", "bar"))
+    save_checkpoint(tmp_path / "own", Detector(model.eval(), made, labels, "cpu"), card={})
+    folder = str(tmp_path / "own")
+    chosen = recipes.choose("cpu", found(), gpu=False, weights=folder)
+    built = build_model(chosen.model, 5, seed=0, weights=folder).state_dict()  # other labels
+    for name, value in model.state_dict().items():
+        if "predictor" not in name:  # they belong to the labels
+            assert torch.equal(built[name], value), name
+    assert chosen.model.anchors == made.anchors
+    plain = recipes.choose("cpu", found(), gpu=False)
+    assert chosen.model.max_size == plain.model.max_size  # the labels decide it, not the checkpoint
+    assert chosen.backbone_lr == 0.1
+    with pytest.raises(WeightsError, match="expected the backbone mobilenet_v2, got resnet18"):
+        recipes.choose("cpu", found(), gpu=False, weights=folder, backbone="resnet18")
