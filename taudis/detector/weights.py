@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from taudis.detector.backbones import Backbone, Norm
 from taudis.detector.imagenet import BACKBONE, PREFIX, backbone_state, is_backbone, packaged_weights
 from taudis.errors import CheckpointError, WeightsError
-from taudis.files import verify_sealed
+from taudis.files import sha256_of, verify_sealed
 
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
@@ -35,6 +35,7 @@ def _coco() -> dict[str, Tensor]:
     from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
     entry = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
+    _check_cached(Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rsplit("/", 1)[-1])
     try:
         state: dict[str, Tensor] = entry.get_state_dict(
             progress=False, check_hash=True, weights_only=True
@@ -43,9 +44,26 @@ def _coco() -> dict[str, Tensor]:
         name = entry.url.rsplit("/", 1)[-1]
         raise WeightsError(
             f"The COCO weights could not be downloaded ({error}). Put {name} into torch's cache"
-            f" ($TORCH_HOME/hub/checkpoints) or give its path as the weights. {_REMEDY}"
+            f" ($TORCH_HOME/hub/checkpoints). {_REMEDY}"
         ) from error
     return state
+
+
+def _check_cached(path: Path) -> None:
+    """Compare a file of torch's cache with the SHA-256 digits in its name; torch does not.
+
+    torch.hub compares them at the download alone. Raises WeightsError; no file is well.
+    """
+    if not path.exists():
+        return
+    wanted = path.stem.rpartition("-")[2]
+    found = sha256_of(path)
+    if not found.startswith(wanted):
+        raise WeightsError(
+            f"Weights 'coco': {path}: expected a SHA-256 that begins with {wanted}, got {found}:"
+            " the file was cut or changed. Delete it, so that it is downloaded again, or copy it"
+            f" again. {_REMEDY}"
+        )
 
 
 def _from_path(path: Path) -> dict[str, Tensor]:

@@ -138,6 +138,9 @@ def test_a_round_starts_from_a_classification_model_of_ones_own(make_loop, tmp_p
     assert any(not torch.equal(trained[name], folded[name]) for name in folded)
     for name, value in folded.items():  # one step at a tenth of the first rate
         assert torch.allclose(trained[name], value, atol=1e-4), name
+    folder = str(loop.data / "models" / str(project.id) / project.version())
+    printed = findings(project.cli("doctor", WEIGHTS=folder, BACKBONE=""))["initial weights"]
+    assert printed[0] and "tensors of a detector" in printed[1]  # its card says the architecture
 
 
 def encoded(image):
