@@ -238,6 +238,22 @@ class Pool:
         if n and not (index.min() >= 0 and index.max() < images):
             raise DataError(f"Pool.instances.image_index: expected 0..{images - 1}.")
 
+    @classmethod
+    def without_detections(cls, image_ids: IntArray, image_embeddings: FloatArray) -> Pool:
+        """A pool of images [I] that no detector has seen; their sizes are given as 0."""
+        empty, none = np.zeros(0, np.float32), np.zeros(0, np.int64)
+        return cls(
+            image_ids=image_ids,
+            sizes=np.zeros((len(image_ids), 2), np.int64),
+            instances=Instances(
+                none, np.zeros((0, 4), np.float32), empty, none,
+                np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32),
+            ),
+            uncertainty=Uncertainty(empty, empty, empty),
+            mask_areas=empty,
+            image_embeddings=image_embeddings,
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.image_ids)
 
