@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     embedding: Literal["mask", "box"] = Field(
         "mask", description="Branch of Mask R-CNN whose features are the embeddings."
     )
+    first_order: Literal["random", "core_set"] = Field(
+        "random",
+        description="Order before the first model: random (the paper's seed set), or core_set"
+        " (images that differ, by an ImageNet backbone that looks at all). See docs/selection.md.",
+    )
     seed: int = Field(0, ge=0, description="Seed of everything random.")
 
     # --- the model --------------------------------------------------------------------------

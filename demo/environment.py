@@ -105,4 +105,4 @@ def _wait_for_first_order(environment: Environment) -> None:
     def published() -> bool:
         return str(environment.current()["model_version"]).startswith("taudis-")
 
-    wait_for(published, 90, "the first order")
+    wait_for(published, 300, "the first order")

@@ -155,7 +155,7 @@ class Progress:
             table.add_column(name)
         for number, row in enumerate(self.records):
             map50 = "" if row.map50 is None else f"{row.map50:.3f}"
-            state = "first order, seeded random" if row.map50 is None else f"{row.seconds:.0f} s"
+            state = "first order" if row.map50 is None else f"{row.seconds:.0f} s"
             table.add_row(str(number), str(row.labels), map50, state)
         for open_ in self.store.open_rounds():
             table.add_row(str(len(self.records)), "", "", in_words(open_))

@@ -22,7 +22,7 @@ from backend.store.transactions import META, Transactions
 
 RoundKind = Literal["first", "train", "refresh"]
 STEPS: dict[RoundKind, tuple[str, ...]] = {
-    "first": ("synced", "selected", "published", "flipped", "pruned"),
+    "first": ("synced", "embedded", "selected", "published", "flipped", "pruned"),
     "train": (
         "synced", "trained", "evaluated", "scored", "selected", "published", "flipped", "pruned",
     ),

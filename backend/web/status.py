@@ -25,6 +25,7 @@ from backend.web.predict import Services
 ROUNDS = 8  # shown a project
 STEP_WORDS = {
     "synced": "reading labels",
+    "embedded": "looking at the images for a first order",
     "trained": "training",
     "evaluated": "judging the new model",
     "scored": "looking at the unlabelled images",

@@ -27,7 +27,7 @@ from taudis.data.pool_reader import load_pool
 from taudis.errors import DataError
 from taudis.selection.params import Labelled
 from taudis.selection.strategies import STRATEGIES, query
-from taudis.types import Instances, Pool, Uncertainty
+from taudis.types import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -208,20 +208,8 @@ def _usable(
 
 
 def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
-    """A pool of images that no model has scored."""
-    none = np.zeros(0, np.float32)
-    instances = Instances(
-        np.zeros(0, np.int64), np.zeros((0, 4), np.float32), none, np.zeros(0, np.int64),
-        np.zeros((0, 2), np.float32), np.zeros((0, 1), np.float32),
-    )  # fmt: skip
-    return Pool(
-        task_ids,
-        np.zeros((len(task_ids), 2), np.int64),
-        instances,
-        Uncertainty(none, none, none),
-        none,
-        np.zeros((len(task_ids), 1), np.float32),
-    )
+    """A pool of images that nothing has looked at."""
+    return Pool.without_detections(task_ids, np.zeros((len(task_ids), 1), np.float32))
 
 
 # --- the rest -------------------------------------------------------------------------------------

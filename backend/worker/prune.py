@@ -18,6 +18,7 @@ from backend.store.predictions import first_attempt
 from backend.store.rounds import Round
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, remove_tree, version_name
+from backend.worker.embeddings import FILE as EMBEDDINGS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ def plan(context: RoundContext) -> Plan:
     # The snapshot of the last training says which labels are new since.
     training = context.store.last_training(context.project_id)
     folders = {f"{r.number:04d}" for r in [*recent, *([training] if training else [])]}
+    if not context.load_project().state.model:
+        folders.add(EMBEDDINGS_FILE.partition(".")[0])
     orders = {first_attempt(version) for version in keep}
     paths = [
         *_others(context.data / "predictions" / str(context.project_id), orders, making),

@@ -2,6 +2,8 @@
 
     sync → train → judge → score → select → publish → flip → prune
 
+Before the first model, `embed` stands in the place of train, judge and score.
+
 A step takes the context, the round and a progress callback. It writes its files and returns a small
 JSON result, which this module records as the step's row. A step can be run again from its start. A
 worker that is killed at any instant finds the round open and goes on at the first step without a
@@ -32,6 +34,7 @@ from backend.store.rounds import Round
 from backend.worker.anytime import in_words
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext
+from backend.worker.embed import embed
 from backend.worker.judge import judge
 from backend.worker.prune import prune
 from backend.worker.publish import flip, publish
@@ -46,6 +49,7 @@ logger = logging.getLogger(__name__)
 Step = Callable[[RoundContext, Round, Report], Result]
 STEP_FUNCTIONS: Mapping[str, Step] = {
     "synced": sync,
+    "embedded": embed,
     "trained": train,
     "evaluated": judge,
     "scored": score,
@@ -109,6 +113,7 @@ def _close(context: RoundContext, round_: Round) -> Round:
     parts.append(str(round_.steps.get("trained", {}).get("started_from") or ""))
     parts.append(str(round_.steps.get("synced", {}).get("scores_only") or ""))
     parts.append(in_words(round_))
+    parts.append(str(round_.steps.get("embedded", {}).get("why") or ""))
     chosen = round_.steps["selected"]
     parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"]), *_left_out(round_)]
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
@@ -119,9 +124,10 @@ def _close(context: RoundContext, round_: Round) -> Round:
 def _left_out(round_: Round) -> list[str]:
     """What the round left out, in words: of the labelled tasks, of the unlabelled ones."""
     said = []
-    for step, tasks in (("trained", "Labelled tasks"), ("scored", "Unlabelled tasks")):
+    names = {"trained": "Labelled", "embedded": "Unlabelled", "scored": "Unlabelled"}
+    for step, name in names.items():
         found = round_.steps.get(step, {}).get("left_out")
-        said.append(Summary.from_json(found).in_words(tasks) if found else "")
+        said.append(Summary.from_json(found).in_words(f"{name} tasks") if found else "")
     return said
 
 

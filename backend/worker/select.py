@@ -36,7 +36,9 @@ from taudis.types import Pool, Selection
 
 logger = logging.getLogger(__name__)
 
+FIRST_PICKS = 2_000
 NOT_SCORED = "not scored yet: behind the scored images, in the order of before"
+NOT_LOOKED_AT = "not looked at yet; seeded random place"
 
 
 def select(context: RoundContext, round_: Round, report: Report) -> Result:
@@ -47,7 +49,7 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
         selection = query(
             strategy,
             pool,
-            budget=context.settings.budget,
+            budget=_budget(context, round_, pool),
             labelled=known,
             params=context.settings.selection_params,
             seed=context.settings.seed,
@@ -64,7 +66,8 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
     if round_.kind == "first":  # no model has made a file with regions
         with predictions.writing(path):
             pass
-    ranked = places(selection, pool.image_ids.tolist(), unreadable, rest)
+    why = NOT_LOOKED_AT if round_.kind == "first" else NOT_SCORED
+    ranked = places(selection, pool.image_ids.tolist(), unreadable, rest, why)
     count = predictions.set_order(path, ranked)
     write_json(context.round_dir(round_) / "selection.json", describe(selection, pool))
     return {
@@ -77,11 +80,22 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
     }
 
 
+def _budget(context: RoundContext, round_: Round, pool: Pool) -> int:
+    """How many images the strategy picks.
+
+    Before the first model, nobody knows how many are labelled until a model orders the others.
+    """
+    if round_.kind == "first":
+        return max(context.settings.budget, min(len(pool), FIRST_PICKS))
+    return context.settings.budget
+
+
 def places(
     selection: Selection,
     task_ids: Sequence[int],
     unreadable: Mapping[int, str],
     rest: Sequence[int] = (),
+    why: str = NOT_SCORED,
 ) -> Iterator[Place]:
     """The place of every task: the selection's order, the rest, unreadable images by task id.
 
@@ -89,13 +103,14 @@ def places(
         selection: an order of the rows of the pool.
         task_ids: [I] task id of each row.
         unreadable: task id -> the reason why its image could not be read.
-        rest: task ids that are not scored yet, in their old order.
+        rest: task ids that are not scored yet, in the order of their places.
+        why: the reason of these places.
     """
     total = len(task_ids) + len(rest) + len(unreadable)
     rank = 0
     for rank, (row, reason) in enumerate(zip(selection, selection.reasons, strict=True), start=1):
         yield Place(int(task_ids[row]), rank, score_of(rank, total), reason)
-    behind = [(task, NOT_SCORED) for task in rest]
+    behind = [(task, why) for task in rest]
     behind += [(task, f"unreadable image: {unreadable[task]}") for task in sorted(unreadable)]
     for last, (task, reason) in enumerate(behind, start=rank + 1):
         yield Place(task, last, score_of(last, total), reason)
@@ -104,13 +119,16 @@ def places(
 def _pool_of(context: RoundContext, round_: Round) -> tuple[Pool, dict[int, str], list[int], str]:
     """The pool to rank, the unreadable images, the tasks behind them, and the query strategy.
 
-    Before the first model the pool has task ids alone, and the order is random. So has the pool of
-    a strategy that reads nothing of the images, if some are not scored yet: it ranks them as well.
+    Before the first model the pool has image embeddings alone, or task ids for a random order. So
+    has the pool of a strategy that reads nothing of the images, if some are not scored yet: it
+    ranks them as well.
     """
     folder, strategy = context.round_dir(round_), context.settings.strategy
     if round_.kind == "first":
-        tasks = np.array(sorted(map(int, read_json(folder / "pool.json"))), np.int64)
-        return empty_pool(tasks), {}, [], "random"
+        strategy = str(round_.steps["embedded"]["strategy"])
+        if strategy == "random":
+            tasks = np.array(sorted(map(int, read_json(folder / "pool.json"))), np.int64)
+            return empty_pool(tasks), {}, [], strategy
     unreadable = {int(task): why for task, why in read_json(folder / UNREADABLE_FILE).items()}
     pool, rest = load_pool(folder / POOL_FILE), rest_of(context, round_)
     if rest and ranks_unseen(strategy):
@@ -137,7 +155,8 @@ def labelled_of(
         seen = load_pool(path)
     except DataError as error:
         return nothing, f"{without}: {error}"
-    count = int(round_.steps["scored"].get("labelled", 0))
+    looked = "embedded" if round_.kind == "first" else "scored"
+    count = int(round_.steps[looked].get("labelled", 0))
     if count and not len(seen):
         return nothing, f"{without}: none of the {count} can be read; the worker's log tells why"
     known = replace(nothing, image_embeddings=seen.image_embeddings, image_ids=seen.image_ids)

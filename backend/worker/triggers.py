@@ -66,7 +66,7 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
     if changed != context.load_project().state.changed:
         context.store.update_project(context.project_id, changed=changed, labelled_at=time.time())
     wanted = context.settings.changes_per_round
-    if changed >= wanted and not _backing_off(context, "train"):
+    if changed >= wanted and not backing_off(context, "train"):
         return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
     state = context.load_project().state
     promoted = bool(state.promoted and state.reorder)
@@ -91,9 +91,9 @@ def _order_due(context: RoundContext) -> Call | None:
     elif not _model_fits(context):
         labelled = bool(context.studio.export_annotated(context.project_id))
         # While a training of these labels has just failed, new tasks get their places without one.
-        kind = "train" if labelled and not _backing_off(context, "train") else "first"
+        kind = "train" if labelled and not backing_off(context, "train") else "first"
         reason = f"{reason}; no model can be read that has the labels of the config"
-    return None if _backing_off(context, kind) else Call(kind, reason)
+    return None if backing_off(context, kind) else Call(kind, reason)
 
 
 def _model_fits(context: RoundContext) -> bool:
@@ -173,7 +173,7 @@ def tasks_without_place(context: RoundContext) -> int:
     return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 
-def _backing_off(context: RoundContext, kind: RoundKind) -> bool:
+def backing_off(context: RoundContext, kind: RoundKind) -> bool:
     """Whether rounds of a kind failed so lately that the next waits; Start Training never does."""
     failed, ended = 0, 0.0
     for round_ in context.store.rounds(context.project_id, limit=20):

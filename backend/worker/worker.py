@@ -1,10 +1,11 @@
 """The worker process: it does everything that takes longer than a web request may.
 
-Three threads share one lease:
+Four threads share one lease:
 
 - The scheduler acknowledges events and opens rounds. It also asks Label Studio for changes from
-  time to time, because a webhook may be lost. It connects projects. It runs first rounds itself,
-  which train nothing, so that a new project gets an order while another project trains.
+  time to time, because a webhook may be lost. It connects projects.
+- The first runner runs first rounds, which train nothing, so that a new project gets an order while
+  another project trains. They look at every image, so the scheduler cannot wait for them.
 - The round runner runs all other open rounds, one at a time, the oldest first.
 - The cleaner deletes old predictions in Label Studio, a few rows at a time. It also fills in
   pre-annotations that one post could not carry.
@@ -92,7 +93,11 @@ class Worker:
                     self.stop.wait(RETRY_SECONDS[0])
                 self.stop.wait(TICK_SECONDS)
 
-        turns = {"round_runner": self.runner_turn, "cleaner": self.cleaner_turn}
+        turns = {
+            "first_runner": self.first_turn,
+            "round_runner": self.runner_turn,
+            "cleaner": self.cleaner_turn,
+        }
         others = [
             threading.Thread(target=loop, args=(turn,), name=name, daemon=True)
             for name, turn in turns.items()
@@ -104,7 +109,13 @@ class Worker:
         for thread in others:
             thread.join()
 
-    # --- the round runner ------------------------------------------------------------------------
+    # --- the two runners -------------------------------------------------------------------------
+
+    def first_turn(self, lease: Lease) -> None:
+        """Run the open first rounds of projects that are not paused."""
+        for round_ in self.store.open_rounds():
+            if round_.kind == "first" and not self._paused("first_runner", round_.project):
+                self._run("first_runner", lease, round_)
 
     def runner_turn(self, lease: Lease) -> None:
         """Run the oldest open round whose project is not paused."""
@@ -145,7 +156,7 @@ class Worker:
     # --- the scheduler --------------------------------------------------------------------------
 
     def scheduler_turn(self, lease: Lease) -> None:
-        """Take in every event, poll Label Studio where it is time, and run first rounds."""
+        """Take in every event, and poll Label Studio where it is time."""
         events: dict[int, list[Event]] = {}
         for event in self.store.pending_events():
             events.setdefault(event.project, []).append(event)
@@ -158,9 +169,6 @@ class Worker:
             if pending or due:
                 with _Patience(self, "scheduler", project.id):
                     self._look(lease, project, pending, busy.get(project.id), due)
-        for round_ in self.store.open_rounds():
-            if round_.kind == "first" and not self._paused("scheduler", round_.project):
-                self._run("scheduler", lease, round_)
 
     def _by_waiting(self, events: dict[int, list[Event]]) -> list[Project]:
         """Projects, the one whose oldest event waits longest first."""

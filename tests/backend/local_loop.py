@@ -101,13 +101,14 @@ class LocalLoop:
         self.worker = Worker(self.settings(**changes), self.store)
 
     def turn(self):
-        """One turn of the scheduler and of the round runner."""
-        self.worker.scheduler_turn(self.lease)
+        """One turn of the scheduler and of both runners."""
+        self.schedule()
         self.worker.runner_turn(self.lease)
 
     def schedule(self):
-        """One turn of the scheduler: events, polls, first orders, and rounds that it opens."""
+        """One turn of the scheduler (events, polls, rounds that it opens), and first orders."""
         self.worker.scheduler_turn(self.lease)
+        self.worker.first_turn(self.lease)
 
     def clean(self):
         """One turn of the cleaner."""

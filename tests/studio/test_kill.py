@@ -38,7 +38,9 @@ AGAIN = (
 
 @pytest.fixture(scope="module")
 def loop(studio, tmp_path_factory):
-    made = Loop(studio, tmp_path_factory.mktemp("kill"), KEEP_VERSIONS="2", SCORE_THRESHOLD="0.3")
+    made = Loop(studio, tmp_path_factory.mktemp("kill"), KEEP_VERSIONS="2", SCORE_THRESHOLD="0.3",
+        FIRST_ORDER="core_set",
+    )  # fmt: skip
     made.start_web()
     made.workers = Workers(made.environment, made.data / "worker.log")
     yield made
@@ -48,16 +50,22 @@ def loop(studio, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def work(loop, tmp_path_factory):
-    """A project with a first order; the worker that posted it first was killed in mid-post."""
+    """A project with a first order. One worker was killed after it had looked at the images,
+    another in mid-post.
+    """
     pictures = make_pictures(tmp_path_factory.mktemp("pictures"), 40, size=64)
-    loop.workers.start("published", "half")
+    loop.workers.start("embedded", "after")
     made = make_project(loop, pictures, "Killed", connect=False)
     connect_backend(made)
+    loop.workers.killed()
+    loop.workers.start("published", "half")
     loop.workers.killed()
     assert not made.version().startswith("taudis-")
     loop.workers.start()
     made.wait_for_round(1)
-    assert made.check_whole() == made.rounds()[0].steps["published"]["version"]
+    first = made.rounds()[0]
+    assert made.check_whole() == first.steps["published"]["version"]
+    assert first.steps["embedded"]["images"] == 40 and "order by core_set" in first.message
     loop.workers.stop()
     made.acknowledged = [row["id"] for row in made.label_some(14)]
     return made

@@ -99,7 +99,7 @@ def test_an_empty_pool_needs_no_look_at_labelled_images(make_context):
 
 def test_before_the_first_model_the_order_is_random_without_complaint(make_context):
     context = make_context()
-    round_ = run(context, open_round(context, kind="first"), "selected")
+    round_ = run(context, open_round(context, kind="first"), "embedded", "selected")
     chosen = round_.steps["selected"]
     assert (chosen["strategy"], chosen["warnings"]) == ("random", [])
     assert context.images.loads == [] and sorted(order(context, round_)) == list(POOL)
