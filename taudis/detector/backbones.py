@@ -69,7 +69,7 @@ class MBConv(nn.Module):
             y = layer(y)
         if y.requires_grad and y.device.type == "cpu":
             # Training on a CPU: oneDNN computes the gradient of a depthwise convolution 5 to 10
-            # times faster in float32 than in bfloat16 (PyTorch 2.15, AVX-512 bfloat16).
+            # times faster in float32 than in bfloat16 (PyTorch 2.15, an Intel Xeon with AMX).
             with torch.autocast("cpu", enabled=False):
                 y = depthwise(y.float())
         else:
@@ -137,7 +137,7 @@ def fold_batch_norms(module: nn.Module) -> None:
     """Replace each convolution and the batch norm registered after it by one convolution.
 
     The module computes the same as before in evaluation, in two thirds of the time
-    (docs/accuracy.md). It has no statistics left, which a batch of four images could not give.
+    (decision 22). It has no statistics left, which a batch of four images could not give.
     """
     module.eval()
     before: tuple[str, nn.Module] = ("", module)
