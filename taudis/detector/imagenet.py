@@ -104,10 +104,7 @@ def backbone_state(
         for key, value in _with_values(state).items()
         if not key.startswith(behind)
     }
-    shared = set(known) & set(given)
-    wrong = sorted(
-        set(known) ^ set(given) | {key for key in shared if known[key].shape != given[key].shape}
-    )
+    wrong = mismatched(given, known)
     if wrong:
         raise WeightsError(
             f"Weights {where!r}: expected the tensors of {name}, but {len(wrong)} are missing,"
@@ -120,6 +117,13 @@ def backbone_state(
     return {f"{PREFIX}{key}": value.detach() for key, value in body.state_dict().items()}
 
 
+def mismatched(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """The names, sorted, that only one of two states has, or both with another shape."""
+    shared = given.keys() & expected.keys()
+    other = {name for name in shared if given[name].shape != expected[name].shape}
+    return sorted((given.keys() ^ expected.keys()) | other)
+
+
 def _with_values(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without the counters of batches, which some files have and others do not."""
     return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -129,9 +133,11 @@ def _renamed(name: Backbone, key: str) -> str:
     """A tensor's name in `make_backbone`, from its name in the classification model."""
     if name != "efficientnet_lite0":
         return key.removeprefix("features.")
-    key = key.replace("_conv_stem.", "0.0.").replace("_bn0.", "0.1.", key.startswith("_bn0."))
+    for stem, place in (("_conv_stem.", "0.0."), ("_bn0.", "0.1.")):
+        if key.startswith(stem):
+            return place + key.removeprefix(stem)
     block = re.match(r"_blocks\.(\d+)\._(\w+?)(?:_conv)?\.(.+)", key)
-    if block is None:
+    if block is None or block[2] not in PLACES:  # of another network: reported by its own name
         return key
     number, layer, rest = int(block[1]), block[2], block[3]
     # Where there is no expansion, the depthwise convolution is the first layer.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +16,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from taudis.detector.backbones import Backbone, Norm
-from taudis.detector.imagenet import BACKBONE, PREFIX, backbone_state, is_backbone, packaged_weights
+from taudis.detector.imagenet import (
+    BACKBONE,
+    PREFIX,
+    backbone_state,
+    is_backbone,
+    mismatched,
+    packaged_weights,
+)
 from taudis.errors import CheckpointError, WeightsError
 from taudis.files import sha256_of, verify_sealed
 
@@ -101,6 +108,8 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             changed = archive.testzip()
+    # What zipfile raises of a cut or changed archive: a changed byte may name a compression method
+    # that does not exist (NotImplementedError).
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise WeightsError(f"Weights {path}: cut or changed: {error}. {_REMEDY}") from error
     if changed is not None:
@@ -139,10 +148,8 @@ class Weights:
 
 def kind_of(weights: str) -> Kind:
     """What the initial weights are; a file is read for it. Raises WeightsError."""
-    if weights in ("none", "imagenet", "coco"):
-        kind: Any = weights
-        return kind  # type: ignore[no-any-return]
-    return read_weights(weights).kind
+    named: dict[str, Kind] = {"none": "none", "imagenet": "imagenet", "coco": "coco"}
+    return named[weights] if weights in named else read_weights(weights).kind
 
 
 def read_weights(weights: str, folder: Path | None = None) -> Weights:
@@ -181,9 +188,7 @@ def load_initial(
         own = {name: value for name, value in own.items() if name.startswith(PREFIX)}
     kept = {k: v for k, v in state.items() if not k.startswith(LABEL_DEPENDENT)}
     own = {k: v for k, v in own.items() if not k.startswith(LABEL_DEPENDENT)}
-    wrong = sorted(
-        set(kept) ^ set(own) | {k for k in set(kept) & set(own) if kept[k].shape != own[k].shape}
-    )
+    wrong = mismatched(kept, own)
     if wrong:
         raise WeightsError(
             f"Weights {weights!r}: expected the tensors of this model, but {len(wrong)} are"

@@ -171,9 +171,13 @@ def test_a_classification_model_of_ones_own_fills_the_backbone(tmp_path, name):
     [
         (lambda state: state.pop("_blocks.3._expand_conv.weight"), "4.layers.0.0.weight"),
         (lambda state: state.update(stranger=torch.zeros(1)), "stranger"),
+        (
+            lambda state: state.update({"_blocks.0._se_reduce.weight": torch.zeros(8, 32, 1, 1)}),
+            "_blocks.0._se_reduce.weight",
+        ),
         (lambda state: state.update({"_conv_stem.weight": torch.zeros(32, 4, 3, 3)}), "0.0.weight"),
     ],
-    ids=["a tensor less", "a tensor more", "four channels"],
+    ids=["a tensor less", "a tensor more", "another EfficientNet", "four channels"],
 )
 def test_weights_of_another_layout_are_refused_by_the_tensors_name(change, named):
     state = torch.load(packaged_file(), weights_only=True)
