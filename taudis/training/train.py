@@ -67,9 +67,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": outside, "scale": 1.0},
         {"params": inside, "scale": recipe.backbone_lr},
     ]
-    if recipe.backbone_lr == 1.0:
-        groups = [{"params": [value for _, value in named], "scale": 1.0}]
-    groups = [group for group in groups if group["params"]]
+    groups = [group for group in groups if group["params"]]  # all of the backbone may be frozen
     lr, decay = recipe.lr, recipe.weight_decay
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=True)
