@@ -86,6 +86,11 @@ class RoundContext:
         """The checkpoint folder of a version."""
         return self.data / "models" / str(self.project_id) / version
 
+    @property
+    def imagenet_dir(self) -> Path:
+        """Where the ImageNet weights are kept once converted, for all projects."""
+        return self.data / "weights" / "imagenet"
+
 
 def origin_seen(project: Project) -> str:
     """The address that a project's Label Studio gave, confirmed or not; '' while none is known."""

@@ -51,7 +51,7 @@ def embed(context: RoundContext, round_: Round, report: Report) -> Result:
     if strategy == "random":
         return {"strategy": strategy}
     try:
-        embedder = ImageEmbedder.packaged(context.data / "weights" / "imagenet")
+        embedder = ImageEmbedder.packaged(context.imagenet_dir)
     except WeightsError as error:
         logger.warning("Project %s: the first order is random: %s", round_.project, error)
         return {"strategy": "random", "why": f"FIRST_ORDER={strategy} could not be used: {error}"}

@@ -25,7 +25,7 @@ from backend.worker.context import RoundContext, remove_tree, version_name
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.data.statistics import LabelStatistics
-from taudis.detector.checkpoint import model_of_checkpoint, read_card, save_checkpoint
+from taudis.detector.checkpoint import check_start, read_card, save_checkpoint
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
 from taudis.training.recipes import choose
@@ -67,7 +67,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
         recipe,
         seed=context.settings.seed,
         weights=context.settings.weights,
-        weights_dir=context.settings.model_dir / "weights" / "imagenet",
+        weights_dir=context.imagenet_dir,
         start=start,
         resume_dir=context.round_dir(round_) / "training",
         progress=lambda progress: report(_training_progress(progress)),
@@ -98,7 +98,7 @@ def _start(context: RoundContext, labels: LabelMap, recipe: Recipe) -> tuple[Pat
         return None, ""
     folder = context.model_dir(version)
     try:
-        model_of_checkpoint(folder, recipe.model, labels)
+        check_start(folder, recipe.model, labels)
     except CheckpointError as error:
         logger.warning("Project %s: no warm start: %s", context.project_id, error)
         return None, f"trained from the initial weights, not from model {version}: {error}"

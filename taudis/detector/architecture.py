@@ -29,6 +29,11 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 CENTRED = {"efficientnet_lite0"}
 """Backbones whose weights were trained on pixels in -1..1."""
 
+ARCHITECTURE = (
+    "backbone", "norm", "fpn_width", "box_mlp", "mask_head", "mask_deconv", "anchors"
+)  # fmt: skip
+"""Fields of a ModelConfig that decide which weights fit, and what they mean."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -186,7 +191,8 @@ def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
     """
     if num_labels < 1:
         raise DataError(f"num_labels: expected at least 1, got {num_labels}.")
-    with torch.device("cpu"):  # its tensors are in no checkpoint: never on "meta" with the rest
+    # A checkpoint holds no anchors, so loading one could not fill anchors that are on "meta".
+    with torch.device("cpu"):
         anchors = AnchorGenerator(
             tuple((size,) for size in config.anchors), ((0.5, 1.0, 2.0),) * len(config.anchors)
         )

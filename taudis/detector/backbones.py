@@ -22,11 +22,11 @@ Backbone = Literal[
     "efficientnet_lite0", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large"
 ]
 Norm = Literal["group", "batch", "frozen", "folded"]
-"""Normalisation layers of a backbone; "folded": batch norms that are part of the convolutions."""
+"""The normalisation layers of a backbone. "folded": each convolution includes its batch norm."""
 NormLayer = Callable[[int], nn.Module]
 
 EPSILON = {"efficientnet_lite0": 1e-3, "mobilenet_v3_large": 1e-3}
-"""Epsilon of the batch norms where it is not PyTorch's 1e-5: TensorFlow's."""
+"""Backbones that TensorFlow trained, with its epsilon of batch norms; PyTorch's is 1e-5."""
 
 LITE0 = (
     (1, 3, 1, 16, 1),

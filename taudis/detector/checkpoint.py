@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models.detection import MaskRCNN
 
-from taudis.detector.architecture import ModelConfig, make_model
+from taudis.detector.architecture import ARCHITECTURE, ModelConfig, make_model
 from taudis.detector.mask_rcnn import Detector
 from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
 from taudis.errors import CheckpointError, DataError
@@ -113,6 +113,60 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def check_start(folder: Path, config: ModelConfig, label_map: LabelMap) -> None:
+    """Whether a model of `config` can go on from the checkpoint in `folder`, by its card.
+
+    Raises CheckpointError naming the file: damaged, for other labels, or of another architecture.
+    """
+    card = read_card(folder)
+    _check_labels(folder, card, label_map)
+    made = _config_of(folder, card)
+    for name in ARCHITECTURE:
+        was, wanted = getattr(made, name), getattr(config, name)
+        if was != wanted:
+            raise CheckpointError(
+                f"{folder / CARD_FILE}: another architecture: expected a model of {name} {wanted},"
+                f" got {was}."
+            )
+
+
+def model_of_checkpoint(folder: Path, config: ModelConfig, label_map: LabelMap) -> MaskRCNN:
+    """The model in `folder` with the thresholds of `config`, to be trained on.
+
+    Raises what `check_start` raises.
+    """
+    check_start(folder, config, label_map)
+    return _with_weights(folder, config, len(label_map))
+
+
+def _check_labels(folder: Path, card: dict[str, Any], label_map: LabelMap) -> None:
+    """Raise CheckpointError unless the card is of a model for these labels, in this order."""
+    if tuple(card["labels"]) != label_map.names:
+        raise CheckpointError(
+            f"{folder / CARD_FILE}: expected a model for the labels {list(label_map.names)}, got"
+            f" one for {card['labels']}. Train a model for the new labels."
+        )
+
+
+def _config_of(folder: Path, card: dict[str, Any]) -> ModelConfig:
+    try:
+        return ModelConfig.from_dict(card["model"])
+    except DataError as error:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
+
+
+def _with_weights(folder: Path, config: ModelConfig, labels: int) -> MaskRCNN:
+    """A model of `config` with the weights in `folder`, on the CPU."""
+    try:
+        # On "meta" no initial values are drawn: those in the file overwrite them anyway.
+        with torch.device("meta"):
+            model = make_model(config, labels)
+        model.to_empty(device="cpu").load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (DataError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
+    return model
+
+
 def load_checkpoint(
     folder: Path, *, label_map: LabelMap | None = None, device: str = "cpu"
 ) -> tuple[Detector, dict[str, Any]]:
@@ -123,39 +177,8 @@ def load_checkpoint(
     """
     card = read_card(folder)
     labels = LabelMap(tuple(card["labels"]))
-    if label_map is not None and label_map != labels:
-        raise CheckpointError(
-            f"{folder / CARD_FILE}: expected a model for the labels {list(label_map.names)}, got"
-            f" one for {list(labels.names)}. Train a model for the new labels."
-        )
-    try:
-        config = ModelConfig.from_dict(card["model"])
-        # On "meta" no initial values are drawn: those in the file overwrite them anyway.
-        with torch.device("meta"):
-            model = make_model(config, len(labels))
-        model.to_empty(device="cpu").load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (DataError, RuntimeError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
+    if label_map is not None:
+        _check_labels(folder, card, label_map)
+    config = _config_of(folder, card)
+    model = _with_weights(folder, config, len(labels))
     return Detector(model.to(device).eval(), config, labels, device), card
-
-
-def model_of_checkpoint(folder: Path, config: ModelConfig, label_map: LabelMap) -> MaskRCNN:
-    """The model in `folder` with the thresholds of `config`, to be trained on.
-
-    Raises CheckpointError naming the file: damaged, for other labels, or of an architecture that
-    `config` does not have.
-    """
-    before, _ = load_checkpoint(folder, label_map=label_map)
-    architecture = ("backbone", "norm", "anchors")
-    for name in architecture:
-        was, wanted = getattr(before.config, name), getattr(config, name)
-        if was != wanted:
-            raise CheckpointError(
-                f"{folder / CARD_FILE}: expected a model of {name} {wanted}, got {was}."
-            )
-    model = make_model(config, len(label_map))
-    try:
-        model.load_state_dict(before.model.state_dict())
-    except RuntimeError as error:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: another architecture: {error}") from error
-    return model

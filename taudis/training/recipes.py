@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from taudis.data.statistics import LabelStatistics
-from taudis.detector.architecture import ModelConfig
+from taudis.detector.architecture import ARCHITECTURE, ModelConfig
 from taudis.detector.checkpoint import read_card
 from taudis.detector.imagenet import BACKBONE as PACKAGED_BACKBONE
 from taudis.detector.weights import Kind, kind_of
@@ -21,13 +21,8 @@ from taudis.errors import DataError, WeightsError
 WHOLE_SIZE = 192
 """Longer side, px, of whole images that a CPU can train on in minutes."""
 
-ARCHITECTURE = (
-    "backbone", "norm", "fpn_width", "box_mlp", "mask_head", "mask_deconv", "anchors"
-)  # fmt: skip
-"""Fields of a ModelConfig that decide which weights fit, and what they mean."""
-
 WARM_STEPS = 0.5
-"""Steps of a training that goes on from the serving model, over those of one from the start."""
+"""Steps of a warm start, as a share of the steps of a training from initial weights."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,8 @@ class Recipe:
 
     def warm(self, share: float = WARM_STEPS) -> Recipe:
         """The recipe for a training that goes on from a trained model: a share of the steps."""
-        every = round(share * self.evaluate_every) if self.evaluate_every else 0
+        # 0 stands for no evaluation, so that rounding must not reach it.
+        every = max(1, round(share * self.evaluate_every)) if self.evaluate_every else 0
         return replace(self, steps=max(1, round(share * self.steps)), evaluate_every=every)
 
     def for_checkpoint(self, folder: Path, backbone: str) -> Recipe:

@@ -95,3 +95,11 @@ def test_a_checkpoint_brings_its_architecture(tmp_path):
     assert chosen.backbone_lr == 0.1
     with pytest.raises(WeightsError, match="expected the backbone mobilenet_v2, got resnet18"):
         recipes.choose("cpu", found(), gpu=False, weights=folder, backbone="resnet18")
+
+
+def test_a_warm_start_takes_a_share_of_the_steps_and_is_evaluated_still():
+    recipe = recipes.Recipe(name="short", steps=5).evaluated(5)
+    assert recipe.evaluate_every == 1
+    warm = recipe.warm(0.4)
+    assert (warm.steps, warm.evaluate_every) == (2, 1)
+    assert Recipe.paper().warm().evaluate_every == 0  # none is asked for
