@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     warm_start: bool = Field(
         False,
         description="Train on from the serving model, in fewer steps, instead of from WEIGHTS. "
-        "The paper resets the weights each time. See docs/accuracy.md.",
+        "The paper resets the weights each time. See docs/weights.md.",
     )
     score_threshold: float | None = Field(
         None,

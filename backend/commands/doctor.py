@@ -57,7 +57,8 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
     try:
         found = check_weights(settings.weights)
         recipe = recipe_of(settings, LabelStatistics(0, 0.0, 0, 0.0, 0.0))
-        build_model(recipe.model, 1, seed=settings.seed, weights=settings.weights)  # they fit it
+        # Building the model shows whether the weights fit its backbone.
+        build_model(recipe.model, 1, seed=settings.seed, weights=settings.weights)
         yield Finding("initial weights", True, found)
     except (WeightsError, DataError) as error:
         remedy = (

@@ -155,11 +155,8 @@ class Rounds(Transactions):
                 sa.func.coalesce(rounds_table.c.outcome, "") != "failed",
             )
             .order_by(rounds_table.c.id.desc())
-            .limit(1)
         )
-        with self.reading() as db:
-            key = db.execute(query).scalar()
-            return None if key is None else _round(db, key)
+        return self._first_of(query)
 
     def last_step(self, project: int, step: str) -> tuple[Round, Mapping[str, Any]] | None:
         """The newest finished `step` of any round of a project, with its result."""
@@ -168,11 +165,8 @@ class Rounds(Transactions):
             .join(rounds_table, rounds_table.c.id == steps_table.c.round)
             .where(rounds_table.c.project == project, steps_table.c.step == step)
             .order_by(steps_table.c.round.desc())
-            .limit(1)
         )
-        with self.reading() as db:
-            key = db.execute(query).scalar()
-            found = None if key is None else _round(db, key)
+        found = self._first_of(query)
         return None if found is None else (found, found.steps[step])
 
     def first_started(self, project: int) -> float | None:
@@ -191,6 +185,7 @@ class Rounds(Transactions):
         return self._first_of(_evaluated_rounds(project).order_by(rounds_table.c.id.desc()))
 
     def _first_of(self, query: sa.Select[int]) -> Round | None:
+        """The round whose id a query gives first; None where it gives none."""
         with self.reading() as db:
             key = db.execute(query.limit(1)).scalar()
             return None if key is None else _round(db, key)

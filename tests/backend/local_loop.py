@@ -25,6 +25,7 @@ from backend.store.database import Store
 from backend.web.app import create_app
 from backend.worker.worker import Worker
 from demo.studio import ADMIN
+from taudis.detector.checkpoint import read_card
 from tests.backend.worker.round_cases import CONFIG
 from tests.fake_label_studio import FakeLabelStudio
 from tests.taudis.detector_cases import LABELS, picture
@@ -256,6 +257,10 @@ class LocalProject:
         self.cli("unpin")
         assert self.version() == name
         return name
+
+    def card(self, version):
+        """The card of a version's model."""
+        return read_card(self.loop.data / "models" / str(self.id) / version)
 
     def train(self):
         """Start Training, and the round that comes of it."""

@@ -1,14 +1,11 @@
 """WARM_START: a round trains on from the serving model, or says why it does not."""
 
-import json
-
 import pytest
 
 
 def card(project, round_):
     """The card of the model that a round trained."""
-    folder = project.loop.data / "models" / str(project.id) / round_.steps["trained"]["version"]
-    return json.loads((folder / "card.json").read_text())
+    return project.card(round_.steps["trained"]["version"])
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision import models
 
-from taudis.detector.checkpoint import load_checkpoint, read_card
+from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.imagenet import PREFIX, backbone_state, packaged_weights
 from tests.backend.commands.test_doctor import findings
 from tests.backend.local_loop import PASSWORD, USER
@@ -19,10 +19,6 @@ from tests.taudis.detector_cases import picture
 
 AUTH = (USER, PASSWORD)
 CHANGED = "trained from initial weights 'imagenet', the model before 'none'"
-
-
-def card(project, version):
-    return read_card(project.loop.data / "models" / str(project.id) / version)
 
 
 def backbone_of(project, version):
@@ -41,7 +37,7 @@ def test_another_setting_counts_from_the_next_training_and_the_message_says_so(m
     one = project.train()
     first = project.version()
     assert one.outcome == "served" and "initial weights" not in one.message
-    assert card(project, first)["initial_weights"] == "none"
+    assert project.card(first)["initial_weights"] == "none"
     assert not packaged_weights().keys() <= backbone_of(project, first).keys()
 
     loop.start_worker(WEIGHTS="imagenet")
@@ -60,7 +56,7 @@ def test_another_setting_counts_from_the_next_training_and_the_message_says_so(m
     second = project.version()
     assert two.outcome == "served" and CHANGED in two.message
     assert CHANGED in html.unescape(loop.app.test_client().get("/", auth=AUTH).text)
-    assert card(project, second)["initial_weights"] == "imagenet"
+    assert project.card(second)["initial_weights"] == "imagenet"
     trained = backbone_of(project, second)
     for name, value in packaged_weights().items():  # one step at a tenth of the first rate
         assert torch.allclose(trained[name], value, atol=1e-4), name
@@ -129,7 +125,7 @@ def test_a_round_starts_from_a_classification_model_of_ones_own(make_loop, tmp_p
     project.label_some(2)
     round_ = project.train()
     assert round_.outcome == "served", round_.message
-    model = card(project, project.version())
+    model = project.card(project.version())
     assert model["initial_weights"] == settings["WEIGHTS"]
     assert (model["model"]["backbone"], model["model"]["norm"]) == ("resnet18", "folded")
     trained = backbone_of(project, project.version())
