@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from taudis.data.coco import coco_of
 from taudis.detector.architecture import ModelConfig, build_model
@@ -67,6 +68,17 @@ def detector(seed: int = 0, config: ModelConfig = TINY, labels: LabelMap = LABEL
         model.roi_heads.box_predictor.cls_score.weight.mul_(8)
         model.roi_heads.mask_predictor.mask_fcn_logits.weight.mul_(2)
     return Detector(model, config, labels)
+
+
+def varied(module):
+    """Batch norms whose statistics and factors are not those of a new module."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for value in (layer.running_mean, layer.bias.data):
+                value.normal_(0, 0.2)
+            for value in (layer.running_var, layer.weight.data):
+                value.uniform_(0.5, 1.5)
+    return module.eval()
 
 
 def save_coco(

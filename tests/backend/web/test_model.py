@@ -7,7 +7,6 @@ real 2.x by tests/contract/label_studio_ml_2.sh, the stand-in's own included.
 
 import inspect
 import json
-import warnings
 from typing import ClassVar
 
 import pytest
@@ -17,13 +16,11 @@ from backend.settings import load_settings
 from backend.store import predictions
 from backend.web.model import TaudisModel, TaudisPredictions
 from backend.web.predict import Services
+from tests.backend.sdk import sdk
 from tests.backend.store import prediction_cases
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # the SDK's, about pydantic
-    from label_studio_sdk._extensions.label_studio_tools.core.label_config import parse_config
-    from label_studio_sdk.label_interface import LabelInterface
-
+pytestmark = pytest.mark.slow  # the whole SDK
+PARSER = "_extensions.label_studio_tools.core.label_config"
 BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><View>&b;</View>'
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
@@ -53,10 +50,10 @@ class Base2x:
         """For a subclass to fill."""
 
     def use_label_config(self, label_config):
-        self.label_interface = LabelInterface(config=label_config)
+        self.label_interface = sdk("label_interface").LabelInterface(config=label_config)
         if self.get("label_config") != label_config:
             self.set("label_config", label_config)
-            self.set("parsed_label_config", json.dumps(parse_config(label_config)))
+            self.set("parsed_label_config", json.dumps(sdk(PARSER).parse_config(label_config)))
 
     def get(self, key):
         return self.kept.get((self.project_id, key))

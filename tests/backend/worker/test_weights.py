@@ -14,8 +14,7 @@ from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.imagenet import PREFIX, backbone_state, packaged_weights
 from tests.backend.commands.test_doctor import findings
 from tests.backend.local_loop import PASSWORD, USER
-from tests.taudis.detector.test_backbones import varied
-from tests.taudis.detector_cases import picture
+from tests.taudis.detector_cases import picture, varied
 
 AUTH = (USER, PASSWORD)
 CHANGED = "trained from initial weights 'imagenet', the model before 'none'"

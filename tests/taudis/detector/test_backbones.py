@@ -8,7 +8,6 @@ from importlib import metadata
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_sample_images
 from torch import nn
 from torch.nn import functional
 from torchvision import models
@@ -19,21 +18,10 @@ from taudis.detector.backbones import fold_batch_norms, make_backbone
 from taudis.detector.imagenet import PREFIX, backbone_state, packaged_file, packaged_weights
 from taudis.detector.weights import check_weights
 from taudis.errors import WeightsError
-from tests.taudis.detector_cases import PRETRAINED_TINY
+from tests.taudis.detector_cases import PRETRAINED_TINY, varied
 
 PALACE, DAISY = 698, 985
 """ImageNet's numbers of what scikit-learn's two sample photographs show: china.jpg, flower.jpg."""
-
-
-def varied(module):
-    """Batch norms whose statistics and factors are not those of a new module."""
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            for value in (layer.running_mean, layer.bias.data):
-                value.normal_(0, 0.2)
-            for value in (layer.running_var, layer.weight.data):
-                value.uniform_(0.5, 1.5)
-    return module.eval()
 
 
 @pytest.mark.parametrize(
@@ -84,6 +72,8 @@ def top(image, count):
 
 
 def test_the_packaged_weights_name_what_photographs_show():
+    from sklearn.datasets import load_sample_images  # takes seconds to import
+
     china, flower = load_sample_images().images
     assert top(china, 1) == [PALACE]
     assert top(flower, 1) == [DAISY]

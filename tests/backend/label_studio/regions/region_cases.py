@@ -8,7 +8,6 @@ known without any code of ours: rows 15..44 and columns 20..59 of 60 x 80 px.
 
 import base64
 import io
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,9 @@ import numpy as np
 from PIL import Image
 
 from tests.backend.label_studio.config_cases import IMAGE, tag, view
+from tests.backend.sdk import sdk_brush
 
-with warnings.catch_warnings():  # the SDK still uses pydantic's old validators
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from label_studio_sdk.converter.brush import mask2rle
-
+mask2rle = sdk_brush().mask2rle
 HEIGHT, WIDTH = 60, 80
 SQUARE = np.zeros((HEIGHT, WIDTH), bool)
 SQUARE[15:45, 20:60] = True

@@ -1,5 +1,3 @@
-import warnings
-
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -9,11 +7,9 @@ from hypothesis import strategies as st
 from backend.errors import RegionError
 from backend.label_studio.regions.brush import decode_rle, encode_rle, encode_rles
 from backend.label_studio.regions.crop import Crop
+from tests.backend.sdk import sdk_brush
 
-with warnings.catch_warnings():  # the SDK still uses pydantic's old validators
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from label_studio_sdk.converter import brush as sdk
-
+sdk = sdk_brush()
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
 

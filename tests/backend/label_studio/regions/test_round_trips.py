@@ -6,7 +6,6 @@ rectangles to COCO), and the masks of that export are compared with `decode_anno
 
 import json
 import tempfile
-import warnings
 from pathlib import Path
 
 import cv2
@@ -27,11 +26,9 @@ from backend.label_studio.regions.ellipse import mask_to_ellipse
 from backend.label_studio.regions.polygon import mask_to_polygons
 from backend.label_studio.regions.rectangle import box_to_value
 from taudis.data.coco import decode as decode_coco
+from tests.backend.sdk import sdk
 
-with warnings.catch_warnings():  # the SDK still uses pydantic's old validators
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from label_studio_sdk.converter import Converter
-
+pytestmark = pytest.mark.slow  # the whole SDK
 DATA = Path(__file__).resolve().parents[4] / "../shared/data"
 XML = """<View><Image name="img" value="$image"/>
 <BrushLabels name="brush" toName="img"><Label value="cat"/></BrushLabels>
@@ -81,7 +78,7 @@ def exported(result, format_, xml=XML):
         folder = Path(name)
         (folder / "tasks.json").write_text(json.dumps([task]))
         (folder / "out").mkdir()
-        converter = Converter(xml, name, download_resources=False)
+        converter = sdk("converter").Converter(xml, name, download_resources=False)
         converter.convert(str(folder / "tasks.json"), str(folder / "out"), format_, is_dir=False)
         yield folder / "out"
 
@@ -143,7 +140,6 @@ def test_brushes_are_the_exports_pixel_for_pixel(format_, drawn, shape):
     assert np.array_equal(theirs, made)
 
 
-@pytest.mark.slow
 @real
 @pytest.mark.parametrize("format_", ["BRUSH_TO_NUMPY", "BRUSH_TO_PNG"])
 def test_real_brushes_are_the_exports_pixel_for_pixel(format_):
@@ -153,7 +149,6 @@ def test_real_brushes_are_the_exports_pixel_for_pixel(format_):
         assert np.array_equal(read([painted(mask)], mask.shape).masks[0], theirs)
 
 
-@pytest.mark.slow
 @real
 def test_a_magic_wands_region_is_the_exports_pixel_for_pixel():
     for mask in real_masks(2):
@@ -166,7 +161,6 @@ def test_a_magic_wands_region_is_the_exports_pixel_for_pixel():
         assert np.array_equal(read([wand, labels], mask.shape, WAND).masks, [theirs])
 
 
-@pytest.mark.slow
 @real
 def test_the_brush_to_coco_export_differs_by_holes_and_hairlines_alone():
     """It keeps outer contours through pixel centres: filled with their border, the mask."""
@@ -204,7 +198,6 @@ def test_polygons_differ_from_the_coco_export_beside_the_outline_alone(mask):
     assert not ((ours[0] ^ theirs) & ~edge(ours[0])).any()
 
 
-@pytest.mark.slow
 @real
 def test_real_polygons_differ_from_the_coco_export_beside_the_outline_alone():
     differ = pixels = 0
@@ -251,7 +244,6 @@ def test_the_export_boxes_a_turned_rectangle_within_a_pixel_on_square_images(tur
 # --- ellipse: the converter has none ------------------------------------------------------------
 
 
-@pytest.mark.slow
 @real
 def test_real_masks_as_ellipses_keep_their_area_and_place():
     """The SDK exports no ellipse; test_ellipse.py holds the brute-force oracle."""
