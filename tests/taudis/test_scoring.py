@@ -106,6 +106,7 @@ def test_short_memory_halves_the_batch(monkeypatch, caplog):
     assert "Out of memory" in caplog.text
 
 
+@pytest.mark.slow
 def test_other_errors_and_bad_input_are_raised():
     with pytest.raises(DataError, match="batch"):
         score_pool(detector(), [], batch=0)

@@ -29,6 +29,7 @@ def project(loop):
     return loop.project(2)
 
 
+@pytest.mark.slow
 def test_a_project_that_is_well(project):
     found = findings(project.cli("doctor"))
     assert all(well for well, _, _ in found.values())
@@ -39,6 +40,7 @@ def test_a_project_that_is_well(project):
     assert found["task sampling"][1] == "Uncertainty sampling"
 
 
+@pytest.mark.slow
 def test_no_webhook_a_bare_one_and_two(project):
     (hook,) = project.hooks()
     project.client.create_webhook(project.id, url=f"{project.loop.url}/webhook")
@@ -52,6 +54,7 @@ def test_no_webhook_a_bare_one_and_two(project):
     assert "no webhook" in found and "worker" in remedy
 
 
+@pytest.mark.slow
 def test_a_title_like_a_version_another_sampling_another_version(project):
     ours = project.version()
     row = {"task": project.tasks()[0]["id"], "result": [], "score": 1.0, "model_version": "theirs"}
@@ -67,6 +70,7 @@ def test_a_title_like_a_version_another_sampling_another_version(project):
     assert found["served order"][0] == f"'theirs', ours is '{ours}'"
 
 
+@pytest.mark.slow
 def test_a_label_studio_that_refuses_private_addresses(project):
     before = len(project.hooks())
     project.loop.studio.refuses_private_addresses = True
@@ -76,6 +80,7 @@ def test_a_label_studio_that_refuses_private_addresses(project):
     assert len(project.hooks()) == before  # asking made nothing
 
 
+@pytest.mark.slow
 def test_nothing_is_connected(loop):
     project = loop.project(1, connect=False)
     found = failures(project)
@@ -84,6 +89,7 @@ def test_nothing_is_connected(loop):
     assert "no order was published" in found["served order"][0]
 
 
+@pytest.mark.slow
 def test_a_config_without_masks(loop):
     config = '<View><Image name="image" value="$image"/><KeyPointLabels name="k" toName="image">'
     project = loop.project(1, config + '<Label value="a"/></KeyPointLabels></View>', connect=False)
@@ -105,6 +111,7 @@ def test_a_damaged_model_that_serves(project):
     assert "DAMAGED" in project.cli("versions")
 
 
+@pytest.mark.slow
 def test_tokens_and_addresses_that_are_wrong(project):
     found = failures(project, LABEL_STUDIO_API_KEY="0" * 40)
     assert list(found) == ["access token"]  # one cause, one line

@@ -50,6 +50,7 @@ def test_the_validation_split_with_its_truth(project, tmp_path):
     assert all(isinstance(row["segmentation"], list) for row in truth["annotations"])
 
 
+@pytest.mark.slow
 def test_a_failed_export_leaves_nothing(project, tmp_path):
     listing = "/api/tasks"
     project.loop.studio.fault("GET", listing, status=403, detail="no")

@@ -22,6 +22,7 @@ def line(project, version):
     return next(row for row in rows if row.removeprefix("│ ").startswith(version))
 
 
+@pytest.mark.slow
 def test_the_table_and_the_card(project):
     assert "order served, model serves" in line(project, project.model)
     assert "none yet" in line(project, project.first)
@@ -32,6 +33,7 @@ def test_the_table_and_the_card(project):
     assert "taudis-1234-none" in refused and project.model in refused
 
 
+@pytest.mark.slow
 def test_rollback_by_name_by_default_and_to_nothing(project):
     assert project.first in project.cli("rollback")
     assert project.version() == project.first

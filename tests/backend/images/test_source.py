@@ -177,6 +177,7 @@ def test_label_studio_that_is_not_there_is_unreachable(source):
         source(url, timeout_s=0.5).load("/data/upload/1/red.png")
 
 
+@pytest.mark.slow
 def test_a_hiccup_is_retried(studio, source):
     answers = [send(b"", 503), send(RED)]
     studio.routes["/data/upload/1/hic.png"] = lambda handler: answers.pop(0)(handler)

@@ -96,6 +96,7 @@ def test_a_post_that_was_turned_away_is_sent_again():
         assert client(server).import_predictions(1, [{"task": 1}, {"task": 2}]) == 2
 
 
+@pytest.mark.slow
 def test_retry_after_is_obeyed_but_not_beyond_patience():
     with Script((429, {}, {"Retry-After": "1"}), OK) as server:
         began = time.monotonic()

@@ -126,6 +126,7 @@ with predictions.writing(path) as add:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deed", ["order", "regions"])
 def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path, deed):
     path = file_of(tmp_path, 3)

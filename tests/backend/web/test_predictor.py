@@ -49,6 +49,7 @@ def predictor(tmp_path):
     predictor.close()
 
 
+@pytest.mark.slow
 def test_it_starts_when_needed_stays_and_ends(predictor):
     assert predictor.pid is None
     first = predictor.predict(job(), 20)

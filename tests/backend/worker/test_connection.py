@@ -158,6 +158,7 @@ def test_an_order_whose_rows_are_gone_is_made_anew(connected):
     assert len(connected.order()) == 3
 
 
+@pytest.mark.slow
 def test_a_backend_that_was_removed_is_disconnected_and_added_again_connected(connected):
     loop = connected.loop
     version = connected.version()

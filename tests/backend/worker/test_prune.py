@@ -96,6 +96,7 @@ def test_what_a_rollback_would_serve_stays(make_loop):
     assert project.version() == first and second not in project.versions()
 
 
+@pytest.mark.slow
 def test_rows_of_others_and_of_the_open_round_are_left_alone(project):
     first = project.version()
     row = {"task": project.tasks()[0]["id"], "result": [], "score": 0.1}
@@ -128,6 +129,7 @@ def test_models_go_with_the_orders_that_they_made(project):
     assert stray not in project.cli("versions")
 
 
+@pytest.mark.slow
 def test_prune_by_hand_says_what_would_go_first(make_loop):
     """KEEP_VERSIONS is smaller now than when the rounds ran."""
     project = make_loop(KEEP_VERSIONS="5").project(1)
@@ -142,6 +144,7 @@ def test_prune_by_hand_says_what_would_go_first(make_loop):
     assert first not in project.cli("versions")
 
 
+@pytest.mark.slow
 def test_the_cleaner_pauses_for_a_project_that_label_studio_refuses(project):
     first = project.version()
     orders(project, 2)

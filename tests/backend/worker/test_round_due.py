@@ -113,6 +113,7 @@ def test_after_a_failed_training_the_next_waits_but_start_training_never(make_lo
     assert len(project.rounds) == 5
 
 
+@pytest.mark.slow
 def test_tasks_that_are_imported_later_get_a_place(loop):
     project = loop.project(3)
     loop.turn()
@@ -139,6 +140,7 @@ def test_with_a_model_they_are_scored_by_it(loop):
     assert scored["instances"] > 0
 
 
+@pytest.mark.slow
 def test_a_task_that_loses_its_label_gets_a_place_again(loop):
     project = loop.project(3)
     made = project.client.create_annotation(project.order()[0], [])
@@ -164,6 +166,7 @@ def test_a_promotion_is_noticed_at_once(make_loop):
     assert project.rounds[0].steps["scored"]["model"] == model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labelled", "kind"), [(0, "first"), (1, "train")])
 def test_a_model_with_other_labels_than_the_config_scores_nothing(loop, labelled, kind):
     """With annotations the next round trains; without one there is nothing to train on."""

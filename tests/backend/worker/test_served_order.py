@@ -100,6 +100,7 @@ def new_order(project):
     return project.rounds[0]
 
 
+@pytest.mark.slow
 def test_a_version_that_somebody_chose_stays(loop):
     project = loop.project(3)
     ours = project.version()

@@ -67,6 +67,7 @@ def test_an_event_during_a_round_starts_one_round_after_it(make_loop):
     assert len(project.rounds) == 3
 
 
+@pytest.mark.slow
 def test_start_training_is_for_one_project_and_the_longest_waiting_goes_first(make_loop):
     loop = make_loop(POLL_SECONDS=HOUR)
     one, two = loop.project(title="One"), loop.project(title="Two")
@@ -83,6 +84,7 @@ def test_start_training_is_for_one_project_and_the_longest_waiting_goes_first(ma
     assert [len(each.rounds) for each in (one, two)] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_project_that_is_deleted_is_left_alone(loop):
     project, other = loop.project(title="Deleted"), loop.project(title="Still there")
     loop.studio.api("DELETE", f"/api/projects/{project.id}/")

@@ -61,6 +61,7 @@ def test_the_command_draws_what_select_chooses(folder):
     assert len(fewer["why"]) == 2 and fewer["strategy"] == "wse"
 
 
+@pytest.mark.slow
 def test_the_second_run_finds_every_instance_again(folder):
     pool = load_pool(folder / "pool.safetensors")
     reasons = why(pool, asked(pool, budget=6, labelled=Labelled(2.0)), top=6)

@@ -225,6 +225,7 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, m
         read_image(tmp_path / "x.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "images", "instances", "labels", "crowds"),
     [("fruits_nuts", 18, 165, 3, 0), ("coco_cc", 155, 1386, 74, 17)],

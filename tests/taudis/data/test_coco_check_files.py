@@ -250,6 +250,7 @@ def test_a_file_without_annotations_is_for_score_alone(folder):
     assert load_pool(folder / "p.safetensors").image_ids.tolist() == [7, 8]
 
 
+@pytest.mark.slow
 def test_score_leaves_out_pictures_that_cannot_be_had_when_told_to(folder):
     path = write(folder, content())
     (folder / "1.png").unlink()

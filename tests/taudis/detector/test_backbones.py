@@ -71,6 +71,7 @@ def top(image, count):
     return scores[0].topk(count).indices.tolist()
 
 
+@pytest.mark.slow
 def test_the_packaged_weights_name_what_photographs_show():
     from sklearn.datasets import load_sample_images  # takes seconds to import
 
@@ -138,6 +139,7 @@ def test_a_missing_package_is_named_never_replaced(monkeypatch):
         build_model(PRETRAINED_TINY, 2, seed=0, weights="imagenet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "mobilenet_v3_large"])
 def test_a_classification_model_of_ones_own_fills_the_backbone(tmp_path, name):
     torch.manual_seed(3)

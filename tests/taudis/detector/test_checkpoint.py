@@ -104,6 +104,7 @@ def test_a_second_write_replaces_the_first_and_leaves_nothing_beside(folder):
     assert [path.name for path in folder.parent.iterdir()] == ["v1"]
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_leaves_the_old_one(folder, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")

@@ -221,6 +221,7 @@ def test_the_working_size_is_never_empty_never_enlarged_never_beyond_its_limit(h
         assert size == (height, width)
 
 
+@pytest.mark.slow
 def test_weights_from_a_file_fill_all_but_the_label_predictors(tmp_path):
     source, fresh = build_model(TINY, 5, seed=1), build_model(TINY, 2, seed=2)
     path = tmp_path / "state.pt"
@@ -253,6 +254,7 @@ def test_weights_that_cannot_be_had_are_told_never_replaced(tmp_path):
             build_model(TINY, 2, seed=0, weights=str(tmp_path / name))
 
 
+@pytest.mark.slow
 def test_coco_weights_that_cannot_be_downloaded_are_told(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError("no route to host")
@@ -268,6 +270,7 @@ def test_a_frozen_norm_is_not_trained_from_nothing():
         build_model(ModelConfig.standard(), 2, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "finest"), [("resnet18", 4), ("resnet50", 4), ("mobilenet_v3_large", 4)]
 )

@@ -97,6 +97,7 @@ corner = st.tuples(side, side, st.integers(12, 90), st.integers(12, 55))
 drawn = st.lists(st.tuples(corner, st.integers(1, 2), st.integers(0, 9)), max_size=7)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(drawn, st.integers(0, 5))
 def test_equals_greedy_suppression_of_pasted_masks(drawn, shift):

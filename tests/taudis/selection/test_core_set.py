@@ -63,6 +63,7 @@ def test_equals_naive_farthest_first(data):
     assert got.distances.tolist() == (np.sqrt(wanted) * scale).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["normal", "clusters", "far from zero"])
 def test_equals_the_usual_loop_over_pairwise_distances(kind, dtype):

@@ -136,6 +136,7 @@ def test_presets_by_name():
     assert read_params("paper") == SelectionParams.paper()
 
 
+@pytest.mark.slow
 @given(names=st.sets(st.sampled_from(sorted(CHANGED))))
 def test_a_file_changes_what_it_names_and_nothing_else(tmp_path_factory, names):
     given_ = {name: CHANGED[name] for name in names}

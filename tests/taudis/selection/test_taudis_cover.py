@@ -73,6 +73,7 @@ def ask(pool, asked, **changed):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(data=st.data())
 def test_equals_brute_force(build, data):
@@ -90,6 +91,7 @@ def test_equals_brute_force(build, data):
     assert got.utilities.tolist() == (len(pool) - places).tolist()
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(data=st.data())
 def test_the_figures_of_the_cover(build, data):
@@ -136,6 +138,7 @@ def test_a_sketch_covers_its_sample(build, data):
     assert any(reported in warning for warning in got.warnings) == sketched
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(data=st.data())
 def test_covers_what_the_theory_promises(build, data):
@@ -151,6 +154,7 @@ def test_covers_what_the_theory_promises(build, data):
     assert got.gains.sum() >= (1 - 1 / math.e) * best
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(data=st.data())
 def test_any_permutation_of_the_pool_gives_the_same(build, data):

@@ -14,6 +14,7 @@ from tests.taudis.detector_cases import PRETRAINED_TINY, TINY, Pictures
 from tests.taudis.training.training_cases import QUICK, assert_same, run, weights
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_a_trained_model(tmp_path):
     first = run(seed=1)
     save_checkpoint(tmp_path / "v1", first, card={})
@@ -34,6 +35,7 @@ def test_a_training_goes_on_from_a_trained_model(tmp_path):
         train(Pictures(3), LabelMap(("a", "b")), QUICK, seed=1, start=tmp_path / "v1")
 
 
+@pytest.mark.slow
 def test_a_resumed_training_from_a_model_wants_the_same_model(tmp_path, caplog):
     for name, seed in (("v1", 1), ("v2", 2)):
         save_checkpoint(tmp_path / name, run(seed=seed), card={})
@@ -47,6 +49,7 @@ def test_a_resumed_training_from_a_model_wants_the_same_model(tmp_path, caplog):
     assert steps[0] == 1 and "another run" in caplog.text
 
 
+@pytest.mark.slow
 def test_frozen_stages_keep_their_weights_and_the_backbone_moves_less():
     recipe = dataclasses.replace(
         QUICK, model=PRETRAINED_TINY, backbone_lr=0.1, frozen_stages=2, weight_decay=0.0

@@ -110,6 +110,7 @@ def test_a_state_of_another_run_or_a_damaged_one_is_not_used(tmp_path, change, c
     assert "not used" in caplog.text
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_and_another_another():
     first, second, other = weights(run()), weights(run()), weights(run(seed=2))
     assert_same(first, second)

@@ -19,6 +19,7 @@ def address(image, format="PNG", **options):
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
+@pytest.mark.slow
 @given(masks)
 @settings(max_examples=100, deadline=None)
 def test_a_mask_comes_back(mask):

@@ -89,6 +89,7 @@ def test_long_and_short_runs_of_several_masks_keep_apart():
     assert encode_rles(crops, 300, 500) == [sdk_encode(mask) for mask in whole]
 
 
+@pytest.mark.slow
 @given(
     hnp.arrays(np.uint8, st.tuples(st.integers(1, 8), st.integers(1, 8), st.just(4))),
     st.sampled_from([[3, 4, 8, 16], [1, 2, 3, 4]]),

@@ -126,6 +126,7 @@ def edge(mask):
 # --- brush: no pixel differs --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["BRUSH_TO_NUMPY", "BRUSH_TO_PNG"])
 @given(drawn=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3), shape=st.data())
 @settings(max_examples=25, deadline=None)
@@ -140,6 +141,7 @@ def test_brushes_are_the_exports_pixel_for_pixel(format_, drawn, shape):
     assert np.array_equal(theirs, made)
 
 
+@pytest.mark.slow
 @real
 @pytest.mark.parametrize("format_", ["BRUSH_TO_NUMPY", "BRUSH_TO_PNG"])
 def test_real_brushes_are_the_exports_pixel_for_pixel(format_):
@@ -149,6 +151,7 @@ def test_real_brushes_are_the_exports_pixel_for_pixel(format_):
         assert np.array_equal(read([painted(mask)], mask.shape).masks[0], theirs)
 
 
+@pytest.mark.slow
 @real
 def test_a_magic_wands_region_is_the_exports_pixel_for_pixel():
     for mask in real_masks(2):
@@ -161,6 +164,7 @@ def test_a_magic_wands_region_is_the_exports_pixel_for_pixel():
         assert np.array_equal(read([wand, labels], mask.shape, WAND).masks, [theirs])
 
 
+@pytest.mark.slow
 @real
 def test_the_brush_to_coco_export_differs_by_holes_and_hairlines_alone():
     """It keeps outer contours through pixel centres: filled with their border, the mask."""
@@ -198,6 +202,7 @@ def test_polygons_differ_from_the_coco_export_beside_the_outline_alone(mask):
     assert not ((ours[0] ^ theirs) & ~edge(ours[0])).any()
 
 
+@pytest.mark.slow
 @real
 def test_real_polygons_differ_from_the_coco_export_beside_the_outline_alone():
     differ = pixels = 0
@@ -244,6 +249,7 @@ def test_the_export_boxes_a_turned_rectangle_within_a_pixel_on_square_images(tur
 # --- ellipse: the converter has none ------------------------------------------------------------
 
 
+@pytest.mark.slow
 @real
 def test_real_masks_as_ellipses_keep_their_area_and_place():
     """The SDK exports no ellipse; test_ellipse.py holds the brute-force oracle."""
