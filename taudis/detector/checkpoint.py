@@ -114,7 +114,9 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def check_start(folder: Path, config: ModelConfig, label_map: LabelMap) -> None:
-    """Whether a model of `config` can go on from the checkpoint in `folder`, by its card.
+    """Check that a model of `config` can be trained on from the checkpoint in `folder`.
+
+    Labels and architecture are those of its card.
 
     Raises CheckpointError naming the file: damaged, for other labels, or of another architecture.
     """

@@ -108,8 +108,8 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             changed = archive.testzip()
-    # What zipfile raises of a cut or changed archive: a changed byte may name a compression method
-    # that does not exist (NotImplementedError).
+    # zipfile raises these for a cut or changed archive. NotImplementedError is among them, since
+    # a changed byte can name a compression method that zipfile does not have.
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise WeightsError(f"Weights {path}: cut or changed: {error}. {_REMEDY}") from error
     if changed is not None:
