@@ -9,7 +9,7 @@ side, D embedding width, D' FPN width.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
@@ -24,6 +24,7 @@ from torchvision.models.detection.roi_heads import maskrcnn_inference
 from torchvision.ops import boxes as box_ops
 
 from taudis.detector.architecture import ModelConfig
+from taudis.detector.fast import Engine, can_run
 from taudis.types import Detection, Embedding, FloatArray, Image, Instances, LabelMap, check_image
 
 _PROPOSALS, _DETECTIONS = 64, 16  # a fast detector pads their numbers to multiples of these
@@ -47,18 +48,26 @@ class Detector:
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
     few_shapes: bool = False  # proposals and detections are padded to multiples of a number
+    engine: Engine | None = None  # runs the model's parts in less time
 
     def fast(self) -> Detector:
         """A copy for many images: bfloat16 where the hardware has it, and few tensor shapes.
 
         oneDNN compiles and keeps kernels for each number of detections that it meets; padded ones
         are few, so that a process of a thousand images stays as large as after a hundred.
-        What is loaded equals the stock model bit for bit; padding changes fp32 by its rounding, and
-        bfloat16 more: benchmarks/detector.py prints the speed and the change of mAP50. Never save
-        a fast detector: its weights are rounded.
+        On a CPU, `taudis.detector.fast` runs the model (decision 22). What is loaded equals the
+        stock model bit for bit; a fast detector changes fp32 by its rounding, and bfloat16 more:
+        benchmarks/scoring.py prints the speed and the change of mAP50. Never save a fast detector:
+        its weights are rounded.
         """
         few = replace(self, few_shapes=True)
-        if self.precision == "bf16" or not has_bf16(self.device):
+        if self.few_shapes:
+            return self
+        bf16 = self.precision == "bf16" or has_bf16(self.device)
+        if self.device == "cpu" and can_run(self.model):
+            engine = Engine(self.model, torch.bfloat16 if bf16 else torch.float32)
+            return replace(few, engine=engine, precision="bf16" if bf16 else "fp32")
+        if self.precision == "bf16" or not bf16:
             return few
         # Weights that autocast would round anew at every call are rounded once.
         rounded = copy.deepcopy(self.model).to(torch.bfloat16, memory_format=torch.channels_last)
@@ -95,8 +104,13 @@ class Detector:
         found: dict[int, Detection] = {}
         self.model.eval()
         for rows in groups.values():
-            batch = [self._at_working_size(images[row]) for row in rows]
             height, width, _ = images[rows[0]].shape
+            if self.engine is not None:
+                batch = [self._resized(images[row]) for row in rows]
+                detections = self._run(self.engine, batch, (height, width), embedding, before_relu)
+                found.update(zip(rows, detections, strict=True))
+                continue
+            batch = [self._at_working_size(images[row]) for row in rows]
             with torch.autocast(
                 self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16"
             ):
@@ -118,6 +132,17 @@ class Detector:
         resized: Tensor = transform.resize(pixels.sub_(mean).div_(std), None)[0]
         return resized
 
+    @torch.inference_mode()
+    def _resized(self, image: Image) -> Tensor:
+        """`_at_working_size` up to rounding: resized first, then normalised, in fewer copies."""
+        transform = self.model.transform
+        pixels = torch.from_numpy(image).permute(2, 0, 1).float()
+        mean, std = (
+            pixels.new_tensor(v)[:, None, None] for v in (transform.image_mean, transform.image_std)
+        )
+        resized: Tensor = transform.resize(pixels, None)[0]
+        return (resized - 255 * mean).div_(255 * std)
+
     # long: torchvision forward pass in its own order, to be read beside it.
     @torch.inference_mode()
     def _forward(
@@ -126,7 +151,7 @@ class Detector:
         size: tuple[int, int],
         embedding: Embedding,
         before_relu: bool,
-    ) -> Iterable[Detection]:
+    ) -> list[Detection]:
         """The forward pass of torchvision (GeneralizedRCNN, RoIHeads), which keeps p_n and r_n.
 
         `images` [3,h,w] are at the working size; `size` (height, width) px is their own.
@@ -175,35 +200,75 @@ class Detector:
             for level, size in zip(features["0"], batch.image_sizes, strict=True)
         ]
 
-        # Boxes back to the px of the original images
-        results = [{"boxes": pick.boxes} for pick in chosen]
-        boxes = model.transform.postprocess(results, batch.image_sizes, original)
-        per_image = zip(
-            boxes,
-            chosen,
-            torch.split(class_probs, counts),
-            torch.split(vectors, counts),
-            mask_probs,
-            whole,
-            original,
-            strict=True,
+        return self._detections(
+            chosen, class_probs, vectors, mask_probs, whole, batch.image_sizes, original
         )
+
+    @torch.inference_mode()
+    def _run(
+        self,
+        engine: Engine,
+        images: list[Tensor],
+        size: tuple[int, int],
+        embedding: Embedding,
+        before_relu: bool,
+    ) -> list[Detection]:
+        """`_forward` with the parts of a fast engine."""
+        transform = self.model.transform
+        pixels = transform.batch_images(images, transform.size_divisible)
+        padded, own = pixels.shape[-2:], (images[0].shape[1], images[0].shape[2])
+
+        levels = engine.features(pixels)
+        proposals = engine.proposals(levels, own, padded)
+        box = engine.boxes(levels, proposals)
+        chosen = self._select(box.logits, box.deltas, proposals, [own] * len(images))
+        rows = torch.cat([pick.rows for pick in chosen])
+        masks = engine.masks(
+            levels,
+            [pick.boxes for pick in chosen],
+            torch.cat([pick.labels for pick in chosen]),
+            before_relu=before_relu,
+        )
+        vectors = box.hidden[rows] if embedding == "box" else masks.embeddings
+        whole = [_mean_over_image(level.float(), padded, own) for level in levels[0]]
+        probs = functional.softmax(box.logits, -1)[rows]
+        each = torch.split(masks.probs[:, None], [len(pick.labels) for pick in chosen])
+        sizes = [own] * len(images), [size] * len(images)
+        return self._detections(chosen, probs, vectors, each, whole, *sizes)
+
+    def _detections(
+        self,
+        chosen: list[_Chosen],
+        class_probs: Tensor,
+        vectors: Tensor,
+        mask_probs: Sequence[Tensor],
+        whole: list[Tensor],
+        sizes: list[tuple[int, int]],
+        original: list[tuple[int, int]],
+    ) -> list[Detection]:
+        """The detections of each image, their boxes in px of the original images.
+
+        `class_probs` [n,K+1] and `vectors` [n,D] are those of all images, `mask_probs` [n,1,M,M]
+        and `whole` [D'] of each.
+        """
+        results = [{"boxes": pick.boxes} for pick in chosen]
+        boxes = self.model.transform.postprocess(results, sizes, original)
+        counts = [len(pick.labels) for pick in chosen]
+        rows = zip(
+            boxes, chosen, torch.split(class_probs, counts), torch.split(vectors, counts),
+            mask_probs, whole, original, strict=True,
+        )  # fmt: skip
         return [
             Detection(
                 Instances(
-                    np.zeros(len(pick.labels), np.int64),
-                    _numpy(box["boxes"]),
-                    _numpy(pick.scores),
-                    pick.labels.cpu().numpy(),
-                    _numpy(probs),
-                    _numpy(vector),
-                    _numpy(masks[:, 0]),
+                    np.zeros(len(pick.labels), np.int64), _numpy(box["boxes"]),
+                    _numpy(pick.scores), pick.labels.cpu().numpy(),
+                    _numpy(probs), _numpy(vector), _numpy(masks[:, 0]),
                 ),
-                _numpy(image_vector),
-                size,
+                _numpy(image_vector), size,
             )
-            for box, pick, probs, vector, masks, image_vector, size in per_image
-        ]
+            for box, pick, probs, vector, masks, image_vector, size in rows
+        ]  # fmt: skip
 
     def _padded(self, rois: Tensor, multiple: int) -> Tensor:
         """Rows of zeros [n',C,h,w] below the RoIs [n,C,h,w] where few shapes are wanted."""

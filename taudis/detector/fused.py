@@ -1,0 +1,100 @@
+"""Convolutions with their ReLU in one call of oneDNN, for inference on a CPU.
+
+`torch.ops.mkldnn._convolution_pointwise` is what PyTorch's compiler calls (measured with 2.15).
+Its name is private, so a build without it gets two calls instead, which give the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops.misc import Conv2dNormActivation
+
+_KINDS: dict[type[nn.Module], tuple[str, list[float]]] = {
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+}
+
+
+def own(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """A constant copy of weights."""
+    return values.detach().to(dtype).contiguous()
+
+
+def prepared(module: nn.Module, dtype: torch.dtype) -> Any:
+    """A copy in which each convolution with its ReLU is one call."""
+    made: Any = copy.deepcopy(module)
+    made = made.to(dtype=dtype, memory_format=torch.channels_last)
+    made.requires_grad_(False)
+    _fuse(made)
+    return made
+
+
+def _fuse(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        parts = list(child) if isinstance(child, Conv2dNormActivation) else []
+        kinds = [type(part) for part in parts if not isinstance(part, nn.Identity)]
+        if kinds == [nn.Conv2d] or (len(kinds) == 2 and kinds[1] in _KINDS):
+            kind = kinds[1] if len(kinds) == 2 else None
+            setattr(module, name, Fused(parts[0], kind, parts[0].weight.dtype))
+        else:
+            _fuse(child)
+
+
+def joined(*convolutions: nn.Conv2d) -> nn.Module:
+    """One 1x1 convolution that gives the channels of several."""
+    first = convolutions[0]
+    made: Any = nn.Conv2d(first.in_channels, sum(each.out_channels for each in convolutions), 1)
+    made.weight.data = torch.cat([each.weight.detach() for each in convolutions])
+    made.bias.data = torch.cat(
+        [each.bias.detach() for each in convolutions if each.bias is not None]
+    )
+    return Fused(made, None, first.weight.dtype)
+
+
+class Fused(nn.Module):
+    """A convolution and its ReLU in one call of oneDNN."""
+
+    def __init__(
+        self,
+        convolution: nn.Conv2d,
+        kind: type[nn.Module] | None,
+        dtype: torch.dtype,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """`kind`: nn.ReLU, nn.ReLU6 or none; `shape`: a typical input's, for the layout."""
+        super().__init__()
+        conv = convolution
+        self.bias = None if conv.bias is None else own(conv.bias, dtype)
+        self.weight = own(conv.weight, dtype).to(memory_format=torch.channels_last)
+        self.sizes: tuple[Any, ...] = (
+            list(conv.padding),
+            list(conv.stride),
+            list(conv.dilation),
+            conv.groups,
+        )
+        self.name, self.scalars = _KINDS[kind] if kind else ("none", [])
+        self.kind = kind
+        self.call: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+        if self.call is not None:
+            self.call = self.call.default
+            shape = shape or (4, conv.in_channels, 48, 48)
+            self.weight = torch.ops.mkldnn._reorder_convolution_weight(
+                self.weight.contiguous(), *self.sizes, list(shape)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,h,w] to [B,C',h',w']."""
+        padding, stride, dilation, groups = self.sizes
+        if self.call is not None:
+            found: Tensor = self.call(
+                x, self.weight, self.bias, padding, stride, dilation, groups, self.name,
+                self.scalars, "",
+            )  # fmt: skip
+            return found
+        y = functional.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        return y if self.kind is None else self.kind(inplace=True)(y)
