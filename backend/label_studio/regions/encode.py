@@ -168,7 +168,8 @@ def _regions(
     size: tuple[int, int],
 ) -> list[Region]:
     height, width = size
-    instance = _identity(row, control.name, label, instances.boxes[row].tobytes(), values)
+    written = [_content(value) for value in values]
+    instance = _identity(row, control.name, label, instances.boxes[row].tobytes(), written)
     regions: list[Region] = []
     for part, value in enumerate(values):
         region: Region = {
@@ -189,6 +190,20 @@ def _regions(
             regions.append(region | drawn | {"value": value})
         regions.append(region)
     return regions
+
+
+def _content(value: Region) -> bytes:
+    """A digest of a shape: writing its many numbers out in decimals would take longer."""
+    digest = hashlib.sha256()
+    for name, part in sorted(value.items()):
+        digest.update(f"{name}:".encode())
+        if name == "points":
+            digest.update(np.asarray(part, np.float64).tobytes())
+        elif name == "rle":
+            digest.update(bytes(part))
+        else:
+            digest.update(repr(part).encode())
+    return digest.digest()
 
 
 def _identity(*what: Any) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from backend.errors import RegionError
 from backend.label_studio.regions.crop import Crop, tight
-from taudis.data.outlines import Points, area, bridge, oriented, parts_of
+from taudis.data.outlines import Points, area, bridge, following, oriented, parts_of
 from taudis.types import BoolArray, IntArray
 
 SIMPLIFY_PX = 0.5
@@ -101,12 +101,12 @@ def _without_stairs(corners: Points) -> Points:
     """Stairs as slopes: a corner between a run of 1 px and one of at most _STAIR px gives way to
     the middles of both runs. For a run of n that moves the outline by n / (2 n + 2) px at most.
     """
-    following = np.roll(corners, -1, axis=0)
-    length = np.abs(following - corners).sum(axis=1)
-    before = np.roll(length, 1)
+    after = following(corners)
+    length = np.abs(after - corners).sum(axis=1)
+    before = np.concatenate((length[-1:], length[:-1]))
     cut = (np.minimum(length, before) == 1) & (np.maximum(length, before) <= _STAIR)
-    middle = cut | np.roll(cut, -1)  # of the run that starts at the corner
-    both = np.stack([corners, (corners + following) / 2], axis=1)
+    middle = cut | following(cut)  # of the run that starts at the corner
+    both = np.stack([corners, (corners + after) / 2], axis=1)
     return np.asarray(both[np.stack([~cut, middle], axis=1)], np.float64)
 
 
