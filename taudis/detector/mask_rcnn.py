@@ -55,7 +55,7 @@ class Detector:
 
         oneDNN compiles and keeps kernels for each number of detections that it meets; padded ones
         are few, so that a process of a thousand images stays as large as after a hundred.
-        On a CPU, `taudis.detector.fast` runs the model (decision 22). What is loaded equals the
+        On a CPU, `taudis.detector.fast` runs the model (decision 23). What is loaded equals the
         stock model bit for bit; a fast detector changes fp32 by its rounding, and bfloat16 more:
         benchmarks/scoring.py prints the speed and the change of mAP50. Never save a fast detector:
         its weights are rounded.
