@@ -26,16 +26,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops import boxes as box_ops
-from torchvision.ops.poolers import LevelMapper
 
 from taudis.detector.fused import Fused, joined, own, prepared
+from taudis.detector.roi_align import STRIDES, RoITable, can_read
 
 PIXELS = 200_000
 """Of the images that go through the backbone together: one of 512 x 384, five of 192 x 192."""
 BOX_ROIS, MASK_ROIS = 256, 64  # that go through a head together
 _BOX_MULTIPLE, _MASK_MULTIPLE = 128, 32  # the last ones are padded to a multiple of these
-STRIDES = (4, 8, 16, 32)  # of the feature maps that RoIs are read from
-SAMPLES = 2  # a side of each cell of RoI align, as in torchvision's detectors
 
 
 class Boxes(NamedTuple):
@@ -173,64 +171,6 @@ def _in_parts(
         )
 
 
-# --- RoI align ------------------------------------------------------------------------------------
-
-
-class RoITable:
-    """The cells of all feature maps of a batch as rows of one table, to read RoIs from."""
-
-    def __init__(self, levels: Sequence[Tensor]) -> None:
-        """`levels` [B,C,h,w], finest first, of the strides STRIDES."""
-        rows = [level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]) for level in levels]
-        self.table = torch.cat(rows)
-        self.heights = torch.tensor([level.shape[2] for level in levels])
-        self.widths = torch.tensor([level.shape[3] for level in levels])
-        counts = torch.tensor([0, *(len(each) for each in rows[:-1])])
-        self.first = counts.cumsum(0)
-        finest = STRIDES[0].bit_length() - 1
-        self.level_of = LevelMapper(finest, finest + len(levels) - 1)
-
-    def pooled(self, rois: Tensor, image: Tensor, cells: int) -> Tensor:
-        """RoI align of `rois` [R,4] px in the images [R]: rows [R*cells*cells, C], x fastest.
-
-        torchvision's MultiScaleRoIAlign with `aligned=False`, up to rounding.
-        """
-        level = self.level_of([rois])
-        height, width = self.heights[level], self.widths[level]
-        scaled = rois / rois.new_tensor(STRIDES)[level, None]
-        x1, y1, x2, y2 = scaled.unbind(1)
-        rows, row_weights = _samples(y1, y2, height, cells)
-        columns, column_weights = _samples(x1, x2, width, cells)
-        start = self.first[level] + image * height * width
-        rows = start[:, None, None] + rows * width[:, None, None]
-        at = rows[:, :, None, :, None] + columns[:, None, :, None, :]  # [R,P,P,4,4]
-        weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-        bag = 4 * SAMPLES * SAMPLES
-        return functional.embedding_bag(
-            at.reshape(-1, bag).int(),
-            self.table,
-            mode="sum",
-            per_sample_weights=weights.reshape(-1, bag).to(self.table.dtype),
-        )
-
-
-def _samples(low: Tensor, high: Tensor, count: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """Rows (or columns) that each cell of RoI align reads, and their weights: [R,cells,4].
-
-    low, high: borders of the RoIs [R] in cells of the feature map, which has `count` [R] of them.
-    """
-    step = (high - low).clamp(min=1) / (cells * SAMPLES)
-    at = low[:, None] + (torch.arange(cells * SAMPLES) + 0.5) * step[:, None]
-    last = (count - 1)[:, None]
-    inside = (at >= -1) & (at <= last + 1)
-    at = at.clamp(min=0)
-    below = at.long().minimum(last)
-    share = torch.where(below < last, at - below, 0)
-    weights = torch.stack((1 - share, share), -1) * (inside / SAMPLES)[..., None]
-    rows = torch.stack((below, (below + 1).minimum(last)), -1)
-    return rows.view(len(low), cells, -1), weights.view(len(low), cells, -1)
-
-
 # --- the heads ------------------------------------------------------------------------------------
 
 
@@ -297,5 +237,4 @@ class _MaskHead:
 def can_run(model: MaskRCNN) -> bool:
     """Whether `Engine` fits: a CPU's model, whose parts have the usual sizes."""
     pools = model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool
-    usual = [(pool.output_size[0], pool.sampling_ratio, len(pool.featmap_names)) for pool in pools]
-    return usual == [(7, SAMPLES, len(STRIDES)), (14, SAMPLES, len(STRIDES))]
+    return [pool.output_size[0] for pool in pools] == [7, 14] and all(map(can_read, pools))

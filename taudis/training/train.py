@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from taudis.detector.checkpoint import model_of_checkpoint
 from taudis.detector.imagenet import PREFIX
 from taudis.detector.mask_rcnn import Detector, has_bf16
 from taudis.detector.memory import is_out_of_memory
+from taudis.detector.roi_align import read_by_table
 from taudis.errors import TrainingError, TrainingStopped
 from taudis.files import SUMS, sha256_of
 from taudis.training.recipes import Recipe
@@ -105,7 +107,8 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["scale"] * self.recipe.lr_at(state.step)
         self.model.train()
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
+        reading = read_by_table(self.model) if device == "cpu" else nullcontext()
+        with reading, torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
             losses = self.model(
                 [self._there(image) for image in images],
                 [{name: self._there(value) for name, value in t.items()} for t in targets],

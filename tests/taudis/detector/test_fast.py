@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.misc import Conv2dNormActivation
 
-from taudis.detector.fast import Engine, RoITable, can_run
+from taudis.detector.fast import Engine, can_run
 from taudis.detector.fused import Fused, prepared
 from tests.taudis.detector_cases import PRETRAINED_TINY, TINY, detector, picture
 
@@ -61,26 +61,6 @@ def test_no_detection_has_the_shapes_of_many():
     rows = exact_engine(quiet).detect([picture(0)[0]])[0].instances
     assert rows.mask_probs.shape == (0, 28, 28) and rows.embeddings.shape == (0, 16)
     assert rows.class_probs.shape == (0, 3) and rows.boxes.shape == (0, 4)
-
-
-@pytest.mark.parametrize("cells", [7, 14])
-def test_rois_are_read_as_torchvision_reads_them(cells):
-    """Of all levels; on the border, beyond it, and without area."""
-    generator = torch.Generator().manual_seed(0)
-    levels = [torch.randn(2, 8, 320 // s, 416 // s, generator=generator) for s in (4, 8, 16, 32)]
-    corners = torch.rand(60, 2, generator=generator) * torch.tensor([416.0, 320.0])
-    sides = 2 ** (torch.rand(60, 2, generator=generator) * 9)
-    boxes = torch.cat([corners, corners + sides], 1)
-    boxes[:20] = boxes[:20].clamp(max=319)
-    boxes[20] = torch.tensor([5.0, 5.0, 5.0, 5.0])
-    boxes[21] = torch.tensor([-30.0, -30.0, 700.0, 700.0])
-    pool = MultiScaleRoIAlign(["0", "1", "2", "3"], cells, 2)
-    named = {str(row): level for row, level in enumerate(levels)}
-    wanted = pool(named, [boxes[:25], boxes[25:]], [(320, 416)] * 2)
-    image = torch.tensor([0] * 25 + [1] * 35)
-    table = RoITable([level.to(memory_format=torch.channels_last) for level in levels])
-    found = table.pooled(boxes, image, cells).view(60, cells, cells, 8).permute(0, 3, 1, 2)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.ReLU6, None, nn.Hardswish])
