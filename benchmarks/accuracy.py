@@ -7,9 +7,10 @@
 DATA has a folder of `instances.json` and `images/` for each set. A fifth of the images is never
 trained on; images of one scene (GROUPS) are all trained on or all tested on. The recipe is the
 product's own choice for the labels (`taudis.training.recipes.choose`); --change replaces a value of
-it, for a search. --minutes: as many steps as fit into so many minutes of one CPU core, by the time
-of the first steps of a short training; --steps: so many; neither: the recipe's own. CPU minutes are
-those of training, with decoding and augmentation.
+it, for a search. --minutes: as many steps as fit into so many minutes of one CPU core, by the
+longest run in ROWS of the same data, weights and recipe, or else by a short training; --steps: so
+many; neither: the recipe's own. CPU minutes are those of training, with decoding and augmentation;
+each row says those that were used. Images are judged with the detector that serves.
 
 Each run is a line of ROWS, written when it ends; runs that are there already are not made again.
 The last line of the output is JSON: mean, sample standard deviation and 95 % interval of the mean
@@ -42,7 +43,7 @@ from taudis.types import LabelMap
 
 logger = logging.getLogger("accuracy")
 
-CALIBRATION_STEPS = 16  # of which the first 4 warm up
+CALIBRATION_STEPS = 50
 GROUPS = {
     "highway_cam": r"^([A-Za-z]+)_?(\d*)\d\d_",  # a hundred frames of a video
     "tools_bench": r"^(\d{4}-\d\d-\d\d_\d\d-\d\d|\d{12})",  # a minute
@@ -76,18 +77,25 @@ def split(samples: CocoSamples, name: str, labels: int | None) -> tuple[list[int
 
 
 def seconds_per_step(samples: CocoSamples, labels: LabelMap, recipe: Recipe, weights: str) -> float:
-    """CPU seconds of a step, first reading of the images included."""
-    marks: list[float] = []
+    """CPU seconds of a step of a short training, first reading of the images included."""
     short = dataclasses.replace(recipe, steps=CALIBRATION_STEPS, evaluate_every=0)
-    train(
-        samples, labels, short, seed=0, weights=weights,
-        progress=lambda _: marks.append(time.process_time()),
-    )  # fmt: skip
-    return (marks[-1] - marks[3]) / (len(marks) - 4)
+    began = time.process_time()
+    train(samples, labels, short, seed=0, weights=weights)
+    return (time.process_time() - began) / CALIBRATION_STEPS
 
 
-def run(data: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Train and evaluate once."""
+def measured(asked: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
+    """CPU seconds of a step in the longest of `rows` that differs in seed and time alone."""
+    same = ("data", "weights", "labels", "backbone", "change")
+    alike = [row for row in rows if all(row["asked"][key] == asked[key] for key in same)]
+    if not alike:
+        return None
+    longest = max(alike, key=lambda row: row["train_steps"])
+    return 60 * float(longest["cpu_minutes"]) / int(longest["train_steps"])
+
+
+def run(data: Path, asked: dict[str, Any], pace: float | None) -> dict[str, Any]:
+    """Train and evaluate once; `pace`: CPU seconds of a step, None to measure them."""
     folder = data / asked["data"]
     labels, everything = load_coco(folder / "instances.json", folder / "images")
     rows, test_rows = split(everything, asked["data"], asked["labels"])
@@ -99,14 +107,13 @@ def run(data: Path, asked: dict[str, Any]) -> dict[str, Any]:
     recipe = changed(recipe, asked["change"])
     steps = asked["steps"] or recipe.steps
     if asked["minutes"]:
-        steps = max(
-            1, int(asked["minutes"] * 60 / seconds_per_step(samples, labels, recipe, weights))
-        )
+        pace = pace or seconds_per_step(samples, labels, recipe, weights)
+        steps = max(1, int(asked["minutes"] * 60 / pace))
     recipe = dataclasses.replace(recipe, steps=steps, evaluate_every=0)
     cpu, wall = time.process_time(), time.monotonic()
     detector = train(samples, labels, recipe, seed=asked["seed"], weights=weights)
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-    metrics = evaluate(detector, test, bootstrap=1)
+    metrics = evaluate(detector.fast(), test, bootstrap=1)
     return {
         "train_images": len(samples),
         "test_images": len(test),
@@ -132,14 +139,20 @@ def changed(recipe: Recipe, changes: str) -> Recipe:
     return recipe
 
 
-def summary(values: list[float]) -> dict[str, float | None]:
-    """Mean, sample standard deviation, and half the 95 % interval of the mean."""
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """mAP50 with mean, sample standard deviation and half the 95 % interval; mean CPU minutes."""
+    values = [row["map50"] for row in rows]
     count, spread = len(values), float(np.std(values, ddof=1)) if len(values) > 1 else None
     half = None
     if spread is not None:
         half = round(float(student.ppf(0.975, count - 1)) * spread / count**0.5, 4)
         spread = round(spread, 4)
-    return {"mean": round(float(np.mean(values)), 4), "std": spread, "half_interval": half}
+    map50 = {"mean": round(float(np.mean(values)), 4), "std": spread, "half_interval": half}
+    return {
+        "map50": map50,
+        "cpu_minutes": round(float(np.mean([row["cpu_minutes"] for row in rows])), 2),
+        "train_steps": round(float(np.mean([row["train_steps"] for row in rows]))),
+    }
 
 
 def wanted(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -184,18 +197,20 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    results: dict[str, list[float]] = {}
+    results: dict[str, list[dict[str, Any]]] = {}
     for asked in wanted(options):
         key = json.dumps(asked, sort_keys=True)
-        row = done(options.rows).get(key)
+        finished = done(options.rows)
+        row = finished.get(key)
         if row is None:
-            row = {"asked": asked, **run(options.data, asked)}
+            pace = measured(asked, list(finished.values()))
+            row = {"asked": asked, **run(options.data, asked, pace)}
             with options.rows.open("a") as file:
                 file.write(json.dumps(row) + "\n")
         given = {name: value for name, value in asked.items() if value and name != "seed"}
         logger.info("%s seed %d: %s", given, asked["seed"], row["map50"])
-        results.setdefault(json.dumps(given), []).append(row["map50"])
-    print(json.dumps([{**json.loads(k), "map50": summary(v)} for k, v in results.items()]))
+        results.setdefault(json.dumps(given), []).append(row)
+    print(json.dumps([{**json.loads(k), **summary(v)} for k, v in results.items()]))
 
 
 if __name__ == "__main__":
