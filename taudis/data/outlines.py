@@ -21,7 +21,7 @@ def parts_of(mask: BoolArray) -> list[Part]:
     """The 8-connected parts of a mask [H,W], each with its holes, in the order of cv2."""
     # Doubled, every corner of the mask has a contour pixel of its own, whose centre maps to it.
     doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return []
     corners = [(contour[:, 0, :].astype(np.int64) + 1) // 2 for contour in contours]
@@ -33,9 +33,8 @@ def parts_of(mask: BoolArray) -> list[Part]:
 
 
 def area(points: IntArray | Points) -> float:
-    """Signed area, px, by the shoelace formula."""
-    x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
-    return float(np.dot(x, following(y)) - np.dot(y, following(x))) / 2
+    """Signed area, px, of a ring of points that are whole or halves; 0 for fewer than three."""
+    return float(cv2.contourArea(points.astype(np.float32), oriented=True))
 
 
 def following(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -2,7 +2,7 @@
 
 Four things differ from torchvision's pass, in speed and rounding only:
 
-- A convolution and its ReLU are one call of oneDNN, with weights in oneDNN's own layout. The call
+- A layer and its ReLU are one call of oneDNN, with weights in oneDNN's own layout. The call
   is the one that PyTorch's compiler makes on CPUs; where a build of PyTorch lacks it, the two are
   called one after the other.
 - Anchors and boxes are computed for the best scores of a level alone, not for all anchors.
@@ -27,7 +27,7 @@ from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops import boxes as box_ops
 
-from taudis.detector.fused import Fused, joined, own, prepared
+from taudis.detector.fused import Fused, joined, linear_relu, own, prepared
 from taudis.detector.roi_align import STRIDES, RoITable, can_read
 
 PIXELS = 200_000
@@ -193,7 +193,7 @@ class _BoxHead:
     def __call__(self, pooled: Tensor) -> Boxes:
         hidden = pooled.view(-1, self.layers[0][0].shape[1])
         for weight, bias in self.layers:
-            hidden = functional.linear(hidden, weight, bias).relu_()
+            hidden = linear_relu(hidden, weight, bias)
         out = functional.linear(hidden, self.weight, self.bias).float()
         return Boxes(out[:, : self.classes], out[:, self.classes :], hidden)
 
@@ -226,7 +226,7 @@ class _MaskHead:
         x = x.relu_()
         vectors = x.float().mean((2, 3)) if before is None else before
         rows = x.permute(0, 2, 3, 1).reshape(count * cells * cells, -1)
-        hidden = functional.linear(rows, self.up, self.up_bias).relu_()
+        hidden = linear_relu(rows, self.up, self.up_bias)
         hidden = hidden.view(count, -1, self.width)  # [R,14*14*2*2,C'']
         logits = torch.bmm(hidden, self.weight[labels][:, :, None]).float()
         logits = logits[..., 0] + self.bias[labels][:, None]

@@ -1,7 +1,8 @@
-"""Convolutions with their ReLU in one call of oneDNN, for inference on a CPU.
+"""Layers with their ReLU in one call of oneDNN, for inference on a CPU.
 
-`torch.ops.mkldnn._convolution_pointwise` is what PyTorch's compiler calls (measured with 2.15).
-Its name is private, so a build without it gets two calls instead, which give the same.
+`torch.ops.mkldnn._convolution_pointwise` and `_linear_pointwise` are what PyTorch's compiler calls
+(measured with 2.15). Their names are private, so a build without them gets two calls instead, which
+give the same.
 """
 
 from __future__ import annotations
@@ -54,6 +55,15 @@ def joined(*convolutions: nn.Conv2d) -> nn.Module:
         [each.bias.detach() for each in convolutions if each.bias is not None]
     )
     return Fused(made, None, first.weight.dtype)
+
+
+def linear_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A fully connected layer and its ReLU: rows [n,C] by weights [D,C] and bias [D] to [n,D]."""
+    call: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if call is None:
+        return functional.linear(x, weight, bias).relu_()
+    found: Tensor = call.default(x, weight, bias, "relu", [], "")
+    return found
 
 
 class Fused(nn.Module):

@@ -30,10 +30,11 @@ class RoITable:
         """`levels` [B,C,h,w], finest first, of the strides STRIDES."""
         rows = [level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]) for level in levels]
         self.table = torch.cat(rows)
-        self.heights = torch.tensor([level.shape[2] for level in levels])
-        self.widths = torch.tensor([level.shape[3] for level in levels])
+        # int32: the rows that RoIs read are many, and their numbers are written three times.
+        self.heights = torch.tensor([level.shape[2] for level in levels], dtype=torch.int32)
+        self.widths = torch.tensor([level.shape[3] for level in levels], dtype=torch.int32)
         counts = torch.tensor([0, *(len(each) for each in rows[:-1])])
-        self.first = counts.cumsum(0)
+        self.first = counts.cumsum(0).int()
         finest = STRIDES[0].bit_length() - 1
         self.level_of = LevelMapper(finest, finest + len(levels) - 1)
 
@@ -48,13 +49,13 @@ class RoITable:
         x1, y1, x2, y2 = scaled.unbind(1)
         rows, row_weights = _samples(y1, y2, height, cells)
         columns, column_weights = _samples(x1, x2, width, cells)
-        start = self.first[level] + image * height * width
+        start = self.first[level] + image.int() * height * width
         rows = start[:, None, None] + rows * width[:, None, None]
         at = rows[:, :, None, :, None] + columns[:, None, :, None, :]  # [R,P,P,4,4]
         weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
         bag = 4 * SAMPLES * SAMPLES
         return functional.embedding_bag(
-            at.reshape(-1, bag).int(),
+            at.reshape(-1, bag),
             self.table,
             mode="sum",
             per_sample_weights=weights.reshape(-1, bag).to(self.table.dtype),
@@ -71,7 +72,7 @@ def _samples(low: Tensor, high: Tensor, count: Tensor, cells: int) -> tuple[Tens
     last = (count - 1)[:, None]
     inside = (at >= -1) & (at <= last + 1)
     at = at.clamp(min=0)
-    below = at.long().minimum(last)
+    below = at.int().minimum(last)
     share = torch.where(below < last, at - below, 0)
     weights = torch.stack((1 - share, share), -1) * (inside / SAMPLES)[..., None]
     rows = torch.stack((below, (below + 1).minimum(last)), -1)

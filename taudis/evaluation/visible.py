@@ -32,6 +32,7 @@ MASK_THRESHOLD = 0.5
 CARD_KEY = "score_thresholds"
 """Key of a checkpoint's card for the chosen thresholds, by label name."""
 GRID = 48  # sample points a side where two masks are compared: IoU to about 0.02
+_CENTRES = (np.arange(GRID) + 0.5) / GRID  # of the sample points, as shares of the side
 
 
 def thresholds_for(
@@ -123,9 +124,10 @@ def _candidates(rows: Instances, areas: FloatArray) -> IntArray:
 
 def _mask_areas(rows: Instances) -> FloatArray:
     """The masks' areas [n] px, from the same sample points as the overlaps."""
-    pairs = zip(_masks_of(rows), rows.boxes, strict=True)
-    share = [_inside(probs, box, box).mean() for probs, box in pairs]
-    return np.array(share, np.float64).reshape(-1) * _areas(rows.boxes)
+    probs = _masks_of(rows)
+    weights = _weights(_CENTRES, probs.shape[-1])
+    inside = weights @ probs @ weights.T >= MASK_THRESHOLD
+    return np.asarray(inside.mean((1, 2), dtype=np.float64) * _areas(rows.boxes))
 
 
 def _overlap(probs: FloatArray, boxes: FloatArray) -> float:
@@ -136,16 +138,20 @@ def _overlap(probs: FloatArray, boxes: FloatArray) -> float:
 
 
 def _inside(probs: FloatArray, box: FloatArray, window: FloatArray) -> BoolArray:
-    """Which of the GRID x GRID points of a window (xyxy px) a mask [M,M] in its box covers.
-
-    Samples the mask at those points alone, bilinear with zeros around it.
-    """
-    at = (np.arange(GRID, dtype=np.float32) + 0.5) / GRID
+    """Which of the GRID x GRID points of a window (xyxy px) a mask [M,M] in its box covers."""
     sides, spans = np.maximum(box[2:] - box[:2], 1e-6), window[2:] - window[:2]
-    x, y = ((window[:2] - box[:2] + at[:, None] * spans) / sides * probs.shape[-1] - 0.5).T
-    columns, rows = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    values = cv2.remap(probs.astype(np.float32), columns, rows, cv2.INTER_LINEAR)
-    return np.asarray(values >= MASK_THRESHOLD)
+    x, y = ((window[:2] - box[:2] + _CENTRES[:, None] * spans) / sides).T
+    rows, columns = _weights(y, probs.shape[-1]), _weights(x, probs.shape[-1])
+    return np.asarray(rows @ probs @ columns.T >= MASK_THRESHOLD)
+
+
+def _weights(at: FloatArray, cells: int) -> FloatArray:
+    """The weights [p,cells] of bilinear samples at places [p] of a mask's side, 0..1.
+
+    Around the mask are zeros. Matrices sample any number of masks in one call.
+    """
+    away = np.abs(at[:, None] * cells - 0.5 - np.arange(cells))
+    return np.asarray(np.clip(1 - away, 0, None), np.float32)
 
 
 def _areas(boxes: FloatArray) -> FloatArray:

@@ -33,6 +33,7 @@ MAX_CROSSINGS = 50_000_000
 _CHUNK = 1_000_000
 _STAIR, _CUT = 4, 0.4  # px, and what cutting the corners of such stairs may move: 4 / (2 * 4 + 2)
 
+_Halves = npt.NDArray[np.int32]  # points [n,2] in halves of a px
 _Part = tuple[float, IntArray, list[IntArray]]  # area in px, outline and holes at pixel corners
 
 
@@ -82,32 +83,31 @@ def _with_holes(outer: IntArray, holes: list[IntArray], simplify_px: float) -> P
 
 def _simplified(points: IntArray, tolerance: float) -> Points:
     """Fewer points, whose outline stays within `tolerance` px of the given one at pixel corners."""
-    fewest = _douglas_peucker(points, max(tolerance, 0.0))
+    halves = (2 * points).astype(np.int32)
+    fewest = _douglas_peucker(halves, max(tolerance, 0.0))
     if tolerance > _CUT:
-        slopes = _without_stairs(_douglas_peucker(points, 0.0))
+        slopes = _without_stairs(_douglas_peucker(halves, 0.0))
         fewest = min(fewest, _douglas_peucker(slopes, tolerance - _CUT), key=len)
-    return fewest
+    return np.asarray(fewest / 2, np.float64)
 
 
-def _douglas_peucker(points: IntArray | Points, tolerance: float) -> Points:
-    """Points in halves of a px, thinned; as they are where less than a triangle would be left."""
-    halves = np.rint(points * 2).astype(np.int32)
-    simple = cv2.approxPolyDP(halves[:, None], 2 * tolerance, True)[:, 0]
-    kept = simple if len(simple) >= 3 and area(simple.astype(np.int64)) != 0 else halves
-    return np.asarray(kept, np.float64) / 2
+def _douglas_peucker(halves: _Halves, tolerance: float) -> _Halves:
+    """Points thinned by `tolerance` px; as they are where less than a triangle would be left."""
+    simple = cv2.approxPolyDP(halves, 2 * tolerance, True)[:, 0]
+    return np.asarray(simple if area(simple) != 0 else halves, np.int32)
 
 
-def _without_stairs(corners: Points) -> Points:
+def _without_stairs(corners: _Halves) -> _Halves:
     """Stairs as slopes: a corner between a run of 1 px and one of at most _STAIR px gives way to
     the middles of both runs. For a run of n that moves the outline by n / (2 n + 2) px at most.
     """
     after = following(corners)
-    length = np.abs(after - corners).sum(axis=1)
+    length = np.abs(after - corners).sum(axis=1)  # halves of a px
     before = np.concatenate((length[-1:], length[:-1]))
-    cut = (np.minimum(length, before) == 1) & (np.maximum(length, before) <= _STAIR)
+    cut = (np.minimum(length, before) == 2) & (np.maximum(length, before) <= 2 * _STAIR)
     middle = cut | following(cut)  # of the run that starts at the corner
-    both = np.stack([corners, (corners + after) / 2], axis=1)
-    return np.asarray(both[np.stack([~cut, middle], axis=1)], np.float64)
+    both = np.stack([corners, (corners + after) // 2], axis=1)
+    return np.asarray(both[np.stack([~cut, middle], axis=1)], np.int32)
 
 
 def polygon_to_crop(points: Any, height: int, width: int) -> Crop:
