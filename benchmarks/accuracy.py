@@ -139,19 +139,23 @@ def changed(recipe: Recipe, changes: str) -> Recipe:
     return recipe
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """mAP50 with mean, sample standard deviation and half the 95 % interval; mean CPU minutes."""
-    values = [row["map50"] for row in rows]
+def summary(values: list[float]) -> dict[str, float | None]:
+    """Mean, sample standard deviation, and half the 95 % interval of the mean."""
     count, spread = len(values), float(np.std(values, ddof=1)) if len(values) > 1 else None
     half = None
     if spread is not None:
         half = round(float(student.ppf(0.975, count - 1)) * spread / count**0.5, 4)
         spread = round(spread, 4)
-    map50 = {"mean": round(float(np.mean(values)), 4), "std": spread, "half_interval": half}
+    return {"mean": round(float(np.mean(values)), 4), "std": spread, "half_interval": half}
+
+
+def of_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """mAP50 of runs that differ in seed alone, with the mean CPU minutes and steps."""
+    minutes, steps = ([row[key] for row in rows] for key in ("cpu_minutes", "train_steps"))
     return {
-        "map50": map50,
-        "cpu_minutes": round(float(np.mean([row["cpu_minutes"] for row in rows])), 2),
-        "train_steps": round(float(np.mean([row["train_steps"] for row in rows]))),
+        "map50": summary([row["map50"] for row in rows]),
+        "cpu_minutes": round(float(np.mean(minutes)), 2),
+        "train_steps": round(float(np.mean(steps))),
     }
 
 
@@ -210,7 +214,7 @@ def main() -> None:
         given = {name: value for name, value in asked.items() if value and name != "seed"}
         logger.info("%s seed %d: %s", given, asked["seed"], row["map50"])
         results.setdefault(json.dumps(given), []).append(row)
-    print(json.dumps([{**json.loads(k), **summary(v)} for k, v in results.items()]))
+    print(json.dumps([{**json.loads(k), **of_seeds(v)} for k, v in results.items()]))
 
 
 if __name__ == "__main__":
