@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from taudis.detector.architecture import build_model
 from taudis.detector.checkpoint import model_of_checkpoint
+from taudis.detector.gradients import fast_gradients
 from taudis.detector.imagenet import PREFIX
 from taudis.detector.mask_rcnn import Detector, has_bf16
 from taudis.detector.memory import is_out_of_memory
-from taudis.detector.roi_align import read_by_table
 from taudis.errors import TrainingError, TrainingStopped
 from taudis.files import SUMS, sha256_of
 from taudis.training.recipes import Recipe
@@ -107,8 +107,8 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["scale"] * self.recipe.lr_at(state.step)
         self.model.train()
-        reading = read_by_table(self.model) if device == "cpu" else nullcontext()
-        with reading, torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
+        forms = fast_gradients(self.model) if device == "cpu" else nullcontext()
+        with forms, torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
             losses = self.model(
                 [self._there(image) for image in images],
                 [{name: self._there(value) for name, value in t.items()} for t in targets],
