@@ -1,0 +1,163 @@
+"""Writes the tables of docs/accuracy.md from the rows of benchmarks/accuracy.py.
+
+    .venv/bin/python -m benchmarks.accuracy_tables [ROWS] [--write]
+
+Prints the tables as Markdown. --write puts them into docs/accuracy.md, between the comments that
+begin and end them; tests/benchmarks/test_accuracy_tables.py holds the page to the rows. Intervals
+are 95 % of the mean (Student's t); with one seed there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy import done, of_seeds, summary
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = ROOT / "benchmarks" / "rows" / "accuracy.jsonl"
+PAGE = ROOT / "docs" / "accuracy.md"
+WEIGHTS = ("none", "imagenet")
+
+Row = dict[str, Any]
+
+
+def with_interval(figures: dict[str, float | None]) -> str:
+    """Mean and half the interval, such as "0.206 ± 0.012"; the mean alone for one seed."""
+    half = figures["half_interval"]
+    return f"{figures['mean']:.3f}" + ("" if half is None else f" ± {half:.3f}")
+
+
+def by_time(rows: Iterable[Row]) -> str:
+    """The table of sets and CPU minutes: both weights, and their difference by seed."""
+    kept = [
+        row
+        for row in rows
+        if row["asked"]["minutes"] and row["asked"]["labels"] is None and not _changed(row)
+    ]
+    lines = [
+        "| data | CPU minutes asked | random weights, ResNet-18 | minutes used, steps "
+        "| ImageNet, EfficientNet-lite0 | minutes used, steps | difference by seed | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    keys = sorted({(row["asked"]["data"], row["asked"]["minutes"]) for row in kept})
+    for data, minutes in keys:
+        runs = [_seeds(kept, weights=weights, data=data, minutes=minutes) for weights in WEIGHTS]
+        cells = [cell for each in runs for cell in (_map50(each), _time(each))]
+        lines.append(
+            f"| {data} | {minutes:g} | {' | '.join(cells)} | {_difference(*runs)}"
+            f" | {', '.join(str(len(each)) for each in runs)} |"
+        )
+    return "\n".join(lines)
+
+
+def by_labels(rows: Iterable[Row]) -> str:
+    """The table of sets and labelled images, under equal steps."""
+    kept = [row for row in rows if row["asked"]["steps"] and not _changed(row)]
+    lines = [
+        "| data | labelled images | steps | random weights, ResNet-18 "
+        "| ImageNet, EfficientNet-lite0 | seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    keys = sorted({(r["asked"]["data"], r["asked"]["steps"], r["train_images"]) for r in kept})
+    for data, steps, images in keys:
+        same = [row for row in kept if row["train_images"] == images]
+        runs = [_seeds(same, weights=weights, data=data, steps=steps) for weights in WEIGHTS]
+        counts = ", ".join(str(len(each)) for each in runs)
+        cells = " | ".join(map(_map50, runs))
+        lines.append(f"| {data} | {images} | {steps} | {cells} | {counts} |")
+    return "\n".join(lines)
+
+
+def variants(rows: Iterable[Row]) -> str:
+    """The table of runs of a changed recipe, each beside the same run without the change."""
+    rows = list(rows)
+    lines = [
+        "| data | labelled images | asked | weights | change | mAP50 | steps | without the change "
+        "| steps | seeds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    fields = ("data", "labels", "minutes", "steps", "weights", "backbone", "change")
+    keys = {tuple(row["asked"][field] for field in fields) for row in rows if _changed(row)}
+    for key in sorted(keys, key=str):
+        asked = dict(zip(fields, key, strict=True))
+        runs = _seeds(rows, **asked)
+        plain = _seeds(rows, **{**asked, "change": "", "backbone": ""})
+        time = f"{asked['minutes']:g} min" if asked["minutes"] else f"{asked['steps']} steps"
+        change = ", ".join(each for each in (asked["backbone"], asked["change"]) if each)
+        lines.append(
+            f"| {asked['data']} | {asked['labels'] or 'all'} | {time} | {asked['weights']}"
+            f" | {change} | {_map50(runs)} | {_steps(runs)} | {_map50(plain)} | {_steps(plain)}"
+            f" | {len(runs)}, {len(plain)} |"
+        )
+    return "\n".join(lines)
+
+
+def _changed(row: Row) -> bool:
+    """Whether a run is of another recipe than the product's."""
+    return bool(row["asked"]["change"] or row["asked"]["backbone"])
+
+
+def _seeds(rows: Iterable[Row], **asked: Any) -> dict[int, Row]:
+    """The runs for which all this was asked, by seed."""
+    return {
+        row["asked"]["seed"]: row
+        for row in rows
+        if all(row["asked"][key] == value for key, value in asked.items())
+    }
+
+
+def _map50(runs: dict[int, Row]) -> str:
+    return with_interval(of_seeds(list(runs.values()))["map50"]) if runs else "not measured"
+
+
+def _steps(runs: dict[int, Row]) -> str:
+    return str(of_seeds(list(runs.values()))["train_steps"]) if runs else ""
+
+
+def _time(runs: dict[int, Row]) -> str:
+    return f"{of_seeds(list(runs.values()))['cpu_minutes']:.1f}, {_steps(runs)}" if runs else ""
+
+
+def _difference(before: dict[int, Row], after: dict[int, Row]) -> str:
+    """The mean difference of the seeds that both have."""
+    pairs = [after[seed]["map50"] - before[seed]["map50"] for seed in before if seed in after]
+    return with_interval(summary(pairs)) if pairs else ""
+
+
+TABLES: dict[str, Callable[[Iterable[Row]], str]] = {
+    "by time": by_time,
+    "by labels": by_labels,
+    "variants": variants,
+}
+
+
+def written(page: str, rows: list[Row]) -> str:
+    """The page with each table between its comments."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", page, re.S)
+        if not found:
+            raise SystemExit(f"Expected {begin.strip()} and {end.strip()} in {PAGE.name}.")
+        page = page[: found.start()] + begin + table(rows) + end + page[found.end() :]
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=Path, nargs="?", default=ROWS)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/accuracy.md")
+    given = parser.parse_args()
+    rows = list(done(given.rows).values())
+    if given.write:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+        return
+    for name, table in TABLES.items():
+        print(f"{name}:\n{table(rows)}\n")
+
+
+if __name__ == "__main__":
+    main()
