@@ -13,9 +13,12 @@ import re
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+import numpy as np
 
 from backend.errors import RegionError, StudioError, StudioUnreachable
 from backend.label_studio.client import Studio
@@ -27,6 +30,7 @@ from backend.label_studio.regions.polygon import mask_to_polygons
 from backend.label_studio.regions.rectangle import box_to_value
 from demo.errors import DemoError
 from demo.order_check import Done, Served
+from demo.pre_annotations import PreAnnotation, compare
 from taudis.data.coco import CocoSamples
 from taudis.types import BoolArray, LabelMap, Target
 
@@ -56,13 +60,37 @@ class Truth:
         Raises:
             DemoError: the task's picture is not in the data set.
         """
+        target = self._target(data)
+        drawn = [self._draw(target, index) for index in range(len(target.labels))]
+        return [region for regions in drawn for region in regions]
+
+    def compare(self, task: Mapping[str, Any], version: str) -> PreAnnotation:
+        """What an annotator sees on a served task, compared with the truth.
+
+        Args:
+            task: Label Studio's answer of `next`; its first prediction is what the page shows.
+            version: the project's model version, for a task without a prediction.
+
+        Raises:
+            DemoError: the task's picture is not in the data set.
+        """
+        nothing: Region = {"model_version": version, "result": []}
+        visible = next(iter(task.get("predictions", [])), nothing)
+        target = self._target(task["data"])
+        names = [self._label_map.name(label) for label in target.labels.tolist()]
+        labels = [self._config.label_map.index(name) for name in names]
+        target = replace(target, labels=np.array(labels, np.int64))
+        return compare(
+            task["id"], visible["model_version"], visible["result"], target, self._config
+        )
+
+    def _target(self, data: Mapping[str, Any]) -> Target:
+        """The objects of a task's picture. Raises DemoError for one that is not in the data set."""
         name = unquote(self._config.image.address(data).rpartition("/")[2])
         row = self._rows.get(UPLOADED.sub("", name), self._rows.get(name))
         if row is None:
             raise DemoError(f"No truth is known for {name}; import the pictures of the data set.")
-        target = self._samples.target(row)
-        drawn = [self._draw(target, index) for index in range(len(target.labels))]
-        return [region for regions in drawn for region in regions]
+        return self._samples.target(row)
 
     def _draw(self, target: Target, index: int) -> list[Region]:
         """The regions of one object: several for a polygon in parts, none for a crowd."""
@@ -146,6 +174,7 @@ class Annotator:
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._served: list[Served] = []
         self._done: list[Done] = []
+        self._seen: list[PreAnnotation] = []
         self._me: int | None = None
         self._thread = threading.Thread(target=self._work, name=f"annotator {name}", daemon=True)
 
@@ -160,6 +189,12 @@ class Annotator:
         """Every submit and skip, in order; a copy."""
         with self._lock:
             return list(self._done)
+
+    @property
+    def seen(self) -> list[PreAnnotation]:
+        """What each served task showed, compared with the truth, in order; a copy."""
+        with self._lock:
+            return list(self._seen)
 
     @property
     def working(self) -> bool:
@@ -233,14 +268,16 @@ class Annotator:
         served = Served(self.name, asked, answered, task["id"], before, self._version())
         with self._lock:
             self._served.append(served)
+        seen = self._truth.compare(task, served.version_after)  # after the request: it takes time
+        with self._lock:
+            self._seen.append(seen)
         predictions = [
             {"id": p["id"], "model_version": p["model_version"], "score": p["score"],
              "regions": len(p["result"])}
             for p in task.get("predictions", [])
         ]  # fmt: skip
-        self._log_event(
-            "served", **{**vars(served), "predictions": predictions, "queue": task.get("queue")}
-        )
+        facts = {"predictions": predictions, "queue": task.get("queue"), "seen": vars(seen)}
+        self._log_event("served", **vars(served), **facts)
         return task
 
     def _version(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from demo.annotator import Annotator
 from demo.errors import DemoError
 from demo.order_check import Done, Served
+from demo.pre_annotations import PreAnnotation
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Annotators:
     def done(self) -> list[Done]:
         """Every submit and skip."""
         return [act for member in self.members for act in member.done]
+
+    @property
+    def seen(self) -> list[PreAnnotation]:
+        """What every served task showed, compared with the truth."""
+        return [one for member in self.members for one in member.seen]
 
     @property
     def labelled(self) -> set[int]:

@@ -14,10 +14,13 @@ from backend.store.first_useful import FirstUseful, first_useful
 from demo import report
 from demo.options import Options
 from demo.order_check import MEANING, CheckedTask, OrderCheck, Verdict
+from demo.pre_annotations import PreAnnotation, Total, by_round, in_words
 from demo.progress import Progress
 
 THRESHOLD = 0.5
 """The picture draws instances from this score on; the backend's default, too."""
+SECOND = 2
+"""The training round from which on the summary judges what annotators were shown."""
 DEFECTS: tuple[Verdict, ...] = ("out_of_order", "unranked")
 NOT_COUNTED: tuple[Verdict, ...] = ("changed_meanwhile", "locked_before_flip", "double")
 """Verdicts of tasks whose order or state changed during the request."""
@@ -29,6 +32,7 @@ def summarise(progress: Progress) -> dict[str, Any]:
     checked = OrderCheck(annotators.served, annotators.done, progress.orders).checked()
     counts = Counter(one.verdict for one in checked)
     rounds = [row for row in progress.records if row.map50 is not None]
+    versions = [row.version for row in progress.records]
     _print(progress, checked)
     progress.console.print(f"Picture: {draw(progress)}")
     return {
@@ -38,6 +42,7 @@ def summarise(progress: Progress) -> dict[str, Any]:
         "round_seconds": [round(row.seconds, 1) for row in rounds],
         "first_useful": first_useful(progress.store, environment.project).to_json(),
         "held_out_cost": [[round(cost, 4) for cost in row.cost or ()] for row in rounds],
+        **visible_regions(annotators.seen, versions),
         "served": counts["in_order"] + sum(counts[key] for key in DEFECTS),
         "served_in_order": counts["in_order"],
         "served_by": dict(Counter(one.served.annotator for one in checked)),
@@ -48,6 +53,21 @@ def summarise(progress: Progress) -> dict[str, Any]:
         "control": environment.control,
         "data": environment.dataset.name,
         "seconds": round(time.monotonic() - progress.started, 1),
+    }
+
+
+def visible_regions(seen: list[PreAnnotation], versions: list[str]) -> dict[str, Any]:
+    """What annotators were shown, by round (0 is the order before any model), for the JSON line.
+
+    Args:
+        seen: the served tasks, compared with the truth.
+        versions: the version of the first order, then of each training round.
+    """
+    rounds = by_round(seen, versions)
+    later = [one for number, ones in rounds.items() if number >= SECOND for one in ones]
+    return {
+        "shown": {str(number): Total.of(ones).to_json() for number, ones in rounds.items()},
+        "shown_from_second_round": Total.of(later).to_json(),
     }
 
 
@@ -116,6 +136,7 @@ def in_a_sentence(summary: dict[str, Any]) -> str:
         f" {summary['annotations_in_last_snapshot']} of {summary['annotations']} annotations are in"
         f" the last snapshot; mAP50 {'rose' if last > first else 'did not rise'}: {first:.2f} with"
         f" {summary['labels'][0]} labels, {last:.2f} with {summary['labels'][-1]}."
+        f" {in_words(summary['shown_from_second_round'])}"
         f" First useful pre-annotations: {useful}. On the held-out pictures, correcting the last"
         f" model's costs {corrected:.2f} drawings a picture, drawing everything {by_hand:.2f}."
     )

@@ -8,6 +8,7 @@ from backend.label_studio.regions.decode import decode_annotation
 from demo.annotator import Annotator, Truth
 from demo.errors import DemoError
 from demo.pictures import KINDS, generate
+from demo.pre_annotations import PreAnnotation
 from taudis.data.coco import load_coco
 
 
@@ -46,6 +47,22 @@ def test_truth_drawn_and_read_back_is_the_truth(samples, tag):
             assert np.allclose(read.target.boxes, target.boxes)
     with pytest.raises(DemoError, match="No truth"):
         truth.regions({"image": "/data/upload/7/unknown.jpg"})
+
+
+@pytest.mark.parametrize("tag", ["BrushLabels", "PolygonLabels", "RectangleLabels"])
+def test_the_truth_as_pre_annotation_matches_every_object(samples, tag):
+    label_map, pictures = samples
+    truth = Truth(pictures, label_map, parse_label_config(config_of(tag)))
+    for row, name in enumerate(pictures.file_names):
+        data, objects = {"image": f"/data/upload/7/0123abcd-{name}"}, len(pictures.target(row))
+        prediction = {"model_version": "v1", "result": truth.regions(data)}
+        older = {"model_version": "v0", "result": []}
+        task = {"id": row, "data": data, "predictions": [prediction, older]}
+        every = PreAnnotation(row, "v1", objects, 0, objects, objects)
+        assert truth.compare(task, "v1") == every
+        assert truth.compare({"id": row, "data": data}, "v2") == PreAnnotation(
+            row, "v2", 0, 0, 0, objects
+        )
 
 
 def test_skips_follow_from_seed_name_and_task():

@@ -7,18 +7,27 @@ from pathlib import Path
 import pytest
 
 from demo.options import Options
-from demo.summary import in_a_sentence, shortcomings
+from demo.pre_annotations import PreAnnotation
+from demo.summary import in_a_sentence, shortcomings, visible_regions
 
 OPTIONS = Options(auto=True, folder=Path(), data=None, images=None)
 SECOND = {
     "round": 2, "images": 24, "objects": 80, "seconds": 95.4, "corrected": 2.5, "by_hand": 3.5
 }  # fmt: skip
+VERSIONS = ["taudis-0001-a", "taudis-0002-b", "taudis-0003-c", "taudis-0004-d"]
+SEEN = [
+    PreAnnotation(1, VERSIONS[0], 0, 0, 0, 4),
+    PreAnnotation(2, VERSIONS[1], 6, 0, 1, 4),
+    PreAnnotation(3, VERSIONS[2], 3, 0, 2, 4),
+    PreAnnotation(4, VERSIONS[3], 2, 0, 2, 2),
+]
 GOOD = {
     "served": 40, "served_in_order": 40, "annotations": 36, "annotations_in_last_snapshot": 36,
     "map50": [0.29, 0.44, 0.61], "labels": [12, 24, 36],
     "apart": {"double": 2, "changed_meanwhile": 1},
     "first_useful": {"first": SECOND, "latest": SECOND},
     "held_out_cost": [[4.0, 4.0], [3.25, 4.0], [2.5, 4.0]],
+    **visible_regions(SEEN, VERSIONS),
 }  # fmt: skip
 
 
@@ -35,6 +44,10 @@ def test_a_good_run_is_described_in_a_sentence():
     ) in text
     none = {"first": None, "latest": {**SECOND, "corrected": 3.5}}
     assert "not yet: after round 2" in in_a_sentence(GOOD | {"first_useful": none})
+    assert (
+        "0.61 with 36. Of 5 regions that annotators were shown from the second model on, 4 (80 %)"
+        " matched an object at IoU 0.5; 4 of 6 objects (67 %) were found. First useful"
+    ) in text
     assert "did not rise" in in_a_sentence(GOOD | {"map50": [0.6, 0.5]})
 
 

@@ -30,33 +30,24 @@ def samples(tmp_path_factory):
     return load_coco(generate(folder, 12, seed=2), folder / "images")
 
 
-def publish_order(admin, project):
-    """Give the tasks an order other than that of their ids; task id -> score."""
-    tasks = [task["id"] for task in admin.tasks(project)]
-    order = {task: (7 * i % 12) / 12 for i, task in enumerate(tasks)}
-    rows = [{"task": t, "result": [], "score": s, "model_version": "v1"} for t, s in order.items()]
+def publish_order(admin, project, truth):
+    """Give the tasks an order other than that of their ids, and the truth as pre-annotations.
+
+    Task id -> score.
+    """
+    drawn = {task["id"]: truth.regions(task["data"]) for task in admin.tasks(project)}
+    order = {task: (7 * i % 12) / 12 for i, task in enumerate(drawn)}
+    rows = [
+        {"task": task, "result": drawn[task], "score": score, "model_version": "v1"}
+        for task, score in order.items()
+    ]
     admin.import_predictions(project, rows)
     admin.patch_project(project, sampling="Uncertainty sampling", model_version="v1")
     return order
 
 
-def test_two_annotators_label_everything_in_order(studio, new_project, samples, tmp_path):
-    label_map, pictures = samples
-    project = new_project(config_of("BrushLabels"))
-    studio.upload(project, [pictures.images_dir / name for name in pictures.file_names])
-    admin = Studio(studio.url, ADMIN.token)
-    order = publish_order(admin, project)
-    truth = Truth(pictures, label_map, parse_label_config(config_of("BrushLabels")))
-    log = tmp_path / "answers.jsonl"
-    people = []
-    for name in ("ann", "ben"):
-        login = studio.create_user(f"{name}@annotator.example")
-        skip = 0.25 if name == "ben" else 0.0
-        people.append(
-            Annotator(
-                studio.url, login.token, project, truth, name, pause=0.2, skip_part=skip, log=log
-            )
-        )
+def label_everything(people):
+    """Run the annotators until no task is left for any of them."""
     for person in people:
         person.start()
     finished = threading.Event()
@@ -69,6 +60,26 @@ def test_two_annotators_label_everything_in_order(studio, new_project, samples, 
         person.stop()
         assert not person.working
         assert person.failure == ""
+
+
+def test_two_annotators_label_everything_in_order(studio, new_project, samples, tmp_path):
+    label_map, pictures = samples
+    project = new_project(config_of("BrushLabels"))
+    studio.upload(project, [pictures.images_dir / name for name in pictures.file_names])
+    admin = Studio(studio.url, ADMIN.token)
+    truth = Truth(pictures, label_map, parse_label_config(config_of("BrushLabels")))
+    order = publish_order(admin, project, truth)
+    log = tmp_path / "answers.jsonl"
+    people = []
+    for name in ("ann", "ben"):
+        login = studio.create_user(f"{name}@annotator.example")
+        skip = 0.25 if name == "ben" else 0.0
+        people.append(
+            Annotator(
+                studio.url, login.token, project, truth, name, pause=0.2, skip_part=skip, log=log
+            )
+        )
+    label_everything(people)
     served = [s for person in people for s in person.served]
     done = [d for person in people for d in person.done]
     assert {d.task for d in done if not d.skipped} == set(order)
@@ -80,6 +91,14 @@ def test_two_annotators_label_everything_in_order(studio, new_project, samples, 
     first = next(line for line in lines if line["event"] == "served")
     assert first["predictions"][0]["model_version"] == "v1"
     assert len([line for line in lines if line["event"] == "done"]) == len(done)
+    seen = [one for person in people for one in person.seen]
+    logged = [line["seen"] for line in lines if line["event"] == "served"]
+    assert sorted(map(str, logged)) == sorted(str(vars(one)) for one in seen)
+    assert sorted(one.task for one in seen) == sorted(one.task for one in served)
+    assert {one.version for one in seen} == {"v1"}
+    assert all(one.regions == one.matched == one.objects for one in seen)
+    objects = sum(len(pictures.target(row)) for row in range(len(pictures)))
+    assert sum({one.task: one.objects for one in seen}.values()) == objects
 
 
 def test_an_annotator_without_truth_or_rights_gives_up_and_says_why(studio, new_project, samples):
