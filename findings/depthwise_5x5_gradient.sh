@@ -30,15 +30,14 @@ from pathlib import Path
 # Lines: ...,exec,cpu,convolution,KERNEL:ISA,DIRECTION,...,SHAPES,MILLISECONDS
 found = {}
 for line in Path("calls.txt").read_text().splitlines():
-    call = re.search(r"exec,cpu,convolution,(\w+):\w+,(\w+),.*_kh(\d)", line)
+    call = re.search(r"exec,cpu,convolution,(\w+):\w+,(\w+),.*?oh\d+kh(\d)", line)
     if call:
         kernel, direction, side = call.groups()
         found[direction, int(side)] = kernel
 print("torch", version("torch"))
 for (direction, side), kernel in sorted(found.items()):
     print(f"{side} x {side} {direction}: kernel {kernel}")
-weights = found["backward_weights", 3], found["backward_weights", 5]
-others = {k for (direction, _), k in found.items() if direction != "backward_weights"}
-if weights[0] != "jit_dw" or weights[1] == "jit_dw" or others != {"jit_dw"}:
+special = {call for call, kernel in found.items() if kernel.endswith("_dw")}
+if len(found) != 6 or special != set(found) - {("backward_weights", 5)}:
     sys.exit("Changed: expected a depthwise kernel for all but the weight gradient of 5 x 5.")
 PYTHON
