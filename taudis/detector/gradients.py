@@ -128,14 +128,15 @@ class _ByMatrix(nn.Module):
         (convolution,) = self.convolution
         weight, bias = convolution.weight, convolution.bias
         count, channels, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        outside = weight.shape[1]
+        rows = x.permute(0, 2, 3, 1).reshape(count * height * width, channels)
         cells = functional.linear(
             rows,
-            weight.permute(2, 3, 1, 0).reshape(-1, channels),
+            weight.permute(2, 3, 1, 0).reshape(4 * outside, channels),
             None if bias is None else bias.repeat(4),
         )
-        cells = cells.view(count, height, width, 2, 2, -1).permute(0, 1, 3, 2, 4, 5)
-        return cells.reshape(count, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+        cells = cells.view(count, height, width, 2, 2, outside).permute(0, 1, 3, 2, 4, 5)
+        return cells.reshape(count, 2 * height, 2 * width, outside).permute(0, 3, 1, 2)
 
 
 @contextmanager

@@ -64,7 +64,8 @@ def test_other_layers_stay(layer):
     assert swapped(layer) is layer
 
 
-def test_the_mask_head_in_training_has_the_gradients_of_the_stock_one():
+@pytest.mark.parametrize("rois", [3, 0])  # none, where no proposal lies on an object
+def test_the_mask_head_in_training_has_the_gradients_of_the_stock_one(rois):
     torch.manual_seed(0)
     model = detector().model
     predictor = model.roi_heads.mask_predictor
@@ -75,5 +76,5 @@ def test_the_mask_head_in_training_has_the_gradients_of_the_stock_one():
         assert other is not layer
     assert predictor.conv5_mask is layer
     assert list(model.state_dict()) == names
-    stock, ours = both(layer, other, torch.randn(3, layer.in_channels, 14, 14))
+    stock, ours = both(layer, other, torch.randn(rois, layer.in_channels, 14, 14))
     torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4)
