@@ -33,8 +33,8 @@ BUDGET = 12
 QUICK = {
     "BUDGET": str(BUDGET),
     "POLL_SECONDS": "2",
-    "MAX_STEPS": "80",
-    # A model of 80 steps gives low scores. With a lower threshold, dozens of masks slow the page.
+    "MAX_STEPS": "120",
+    # So short a training gives low scores. With a lower threshold, dozens of masks slow the page.
     "SCORE_THRESHOLD": "0.2",
     "OMP_NUM_THREADS": "1",
     "NICE": "0",
