@@ -118,6 +118,12 @@ class Detector:
             found.update(zip(rows, detections, strict=True))
         return [found[row] for row in range(len(images))]
 
+    def _mean_and_deviation(self, pixels: Tensor) -> list[Tensor]:
+        """Those of the model's pixels, 0..1, each [3,1,1], where and of what type `pixels` are."""
+        transform = self.model.transform
+        pair = transform.image_mean, transform.image_std
+        return [pixels.new_tensor(values)[:, None, None] for values in pair]
+
     @torch.inference_mode()
     def _at_working_size(self, image: Image) -> Tensor:
         """An image [H,W,3] as the model takes it [3,h,w]: the stock transform, without its copies.
@@ -126,9 +132,7 @@ class Detector:
         """
         transform = self.model.transform
         pixels = to_tensor(image).to(self.device)
-        mean, std = (
-            pixels.new_tensor(v)[:, None, None] for v in (transform.image_mean, transform.image_std)
-        )
+        mean, std = self._mean_and_deviation(pixels)
         resized: Tensor = transform.resize(pixels.sub_(mean).div_(std), None)[0]
         return resized
 
@@ -137,9 +141,7 @@ class Detector:
         """`_at_working_size` up to rounding: resized first, then normalised, in fewer copies."""
         transform = self.model.transform
         pixels = torch.from_numpy(image).permute(2, 0, 1).float()
-        mean, std = (
-            pixels.new_tensor(v)[:, None, None] for v in (transform.image_mean, transform.image_std)
-        )
+        mean, std = self._mean_and_deviation(pixels)
         resized: Tensor = transform.resize(pixels, None)[0]
         return (resized - 255 * mean).div_(255 * std)
 
