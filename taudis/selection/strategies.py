@@ -17,6 +17,7 @@ from taudis.errors import SelectionError
 from taudis.selection.algorithm1 import taudis
 from taudis.selection.baselines import FIGURES, Figure, random
 from taudis.selection.core_set import core_set
+from taudis.selection.foreground_random import foreground_random
 from taudis.selection.params import Labelled, ProgressCallback, SelectionParams
 from taudis.selection.round_robin import round_robin
 from taudis.selection.taudis_cover import check_sketch, taudis_cover
@@ -133,6 +134,16 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "section 4",
             "Every other strategy has to beat it. It is also the unbiased choice for a validation"
             " set.",
+            independent=True,
+            seed="everything",
+        ),
+        "foreground_random": Strategy(
+            foreground_random,
+            "a seeded draw, in proportion to the expected objects (the sum of 1 - p_background)",
+            "beyond the paper",
+            "Like `random`, but images with many predicted objects come early more often. Compare"
+            " uncertainty with it: uncertain images are crowded ones.",
+            detections="class probabilities",
             independent=True,
             seed="everything",
         ),
