@@ -12,6 +12,7 @@ other, and `scoring` joins them:
     training/     appendix C: recipes, training samples, the training loop
     evaluation/   matching, mAP, comparison of two models, thresholds for pre-annotations
     scoring       detector and images in, pool of scored instances out
+    simulation/   section 4: simulated rounds of active learning, and their comparison
     cli/          the commands of `python -m taudis`
 
 Read selection in the order of the paper: `types`, then of `selection/` `uncertainty` (3.2),

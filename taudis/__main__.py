@@ -18,6 +18,7 @@ import typer
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
 from taudis.cli.options import Coco, Images, Model, Out, Seed, progress_bars, write_result
 from taudis.cli.select import parameters, select, strategies, why
+from taudis.cli.simulate import simulate
 from taudis.errors import TaudisError
 
 if TYPE_CHECKING:
@@ -255,6 +256,7 @@ app.command()(select)
 app.command()(why)
 app.command()(strategies)
 app.command()(parameters)
+app.command()(simulate)
 
 
 def run() -> None:

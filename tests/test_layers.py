@@ -30,6 +30,8 @@ RULES = {
     "taudis.training": DETECTOR,
     "taudis.evaluation": DETECTOR | {"taudis.training"},
     "taudis.scoring": DETECTOR | {"taudis.selection"},
+    "taudis.simulation": DETECTOR
+    | {"taudis.selection", "taudis.training", "taudis.evaluation", "taudis.scoring"},
     "taudis.cli": {"taudis"},
     "taudis.__main__": {"taudis"},
     "backend": BACKEND,
@@ -124,6 +126,8 @@ def test_every_import_follows_the_folder_rules() -> None:
         ("taudis.detector.adapter", "taudis.selection.cover"),
         ("taudis.detector.adapter", "taudis.training.train"),
         ("taudis.training.train", "taudis.evaluation.metrics"),
+        ("taudis.evaluation.metrics", "taudis.simulation.run"),
+        ("taudis.simulation.run", "taudis.cli.simulate"),
         ("taudis.types", "taudis.data.images"),
         ("taudis.scoring", "backend.errors"),
         ("backend.store.database", "backend.label_studio.client"),

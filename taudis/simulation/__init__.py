@@ -1,0 +1,7 @@
+"""Section 4 of the paper on a labelled data set: simulated rounds of active learning.
+
+`split` divides the images, `presets` are the strategies with their settings, `jobs` and `grid` what
+is to be done, `image_cache`, `data_set` and `model_store` what is shared, `choosing` and `make_row`
+one row, `claims` and `row_log` how processes share a run, `run` the run itself, `rerun` one row
+again, `gate` the signal gate and the costs.
+"""

@@ -1,0 +1,131 @@
+"""The choice of a round: which images a strategy adds, by the model of the round before."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from taudis.data.pool_reader import load_pool
+from taudis.selection.params import Labelled
+from taudis.simulation.corrections import corrections
+from taudis.simulation.model_store import Model, ModelStore
+from taudis.simulation.presets import Preset
+from taudis.simulation.split import derived_seed
+from taudis.types import Pool, Selection, Uncertainty
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a strategy chose, as its row holds it."""
+
+    chosen: list[int]  # image ids, best first
+    selection: dict[str, Any]
+    corrections: dict[str, int]
+    cpu_seconds: dict[str, float]
+    pool: str | None  # the pool that was read: what shares it, shares its seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """The choice as JSON holds it."""
+        return {
+            "chosen": self.chosen,
+            "selection": self.selection,
+            "corrections": self.corrections,
+            "cpu_seconds": self.cpu_seconds,
+            "pool": self.pool,
+        }
+
+
+def selection_seed(seed: int, number: int) -> int:
+    """The seed of the strategies at a seed and round; the same for all of them."""
+    return derived_seed("select", seed, number)
+
+
+def choose_images(store: ModelStore, model: Model, preset: Preset, number: int) -> Choice:
+    """The images that a strategy adds in round `number` to those of `model`.
+
+    Raises BusyError, and SelectionError for parameters that the strategy cannot work with.
+    """
+    pool, scored = _pool(store, model, preset)
+    known = _labelled(store, model, preset)
+    began = time.process_time()
+    selection = preset.query(
+        pool,
+        budget=store.grid.budget,
+        labelled=known,
+        params=preset.params,
+        seed=selection_seed(model.seed, number),
+    )
+    selected = time.process_time() - began
+    chosen = pool.image_ids[selection.order[: selection.budget]].tolist()
+
+    detector, began = store.detector(model), time.process_time()
+    found = corrections(
+        (target, detector.detect([image])[0])
+        for image, target in (store.data.pairs(chosen)[row] for row in range(len(chosen)))
+    )
+    return Choice(
+        chosen=chosen,
+        selection=_described(selection, pool),
+        corrections=found,
+        cpu_seconds={
+            "score": scored,
+            "select": selected,
+            "correct": time.process_time() - began,
+        },
+        pool=f"{model.key}/{preset.embedding}" if preset.reads_pool else None,
+    )
+
+
+def _pool(store: ModelStore, model: Model, preset: Preset) -> tuple[Pool, float]:
+    """The pool as the strategy sees it, and the CPU seconds of its scoring."""
+    if not preset.reads_pool:
+        ids = np.array([n for n in store.data.train_ids if n not in model.labelled], np.int64)
+        blank = Pool.without_detections(ids, np.zeros((len(ids), 1), np.float32))
+        return blank, 0.0
+    path, seconds = store.pool(model, preset.embedding)
+    return without_low_scores(load_pool(path), preset.score_threshold), seconds
+
+
+def without_low_scores(pool: Pool, threshold: float) -> Pool:
+    """The pool with the detections of a score of `threshold` or more; no image is left out."""
+    if threshold <= 0:
+        return pool
+    rows = np.flatnonzero(pool.instances.scores >= threshold)
+    measures = pool.uncertainty
+    return replace(
+        pool,
+        instances=pool.instances.filter(rows),
+        uncertainty=Uncertainty(measures.cm[rows], measures.ce[rows], measures.se[rows]),
+        mask_areas=pool.mask_areas[rows],
+    )
+
+
+def _labelled(store: ModelStore, model: Model, preset: Preset) -> Labelled:
+    """What the strategy may know of the labelled images.
+
+    The mean number of objects is that of the seed set (appendix C), in every round.
+    """
+    ids = store.seed_set(model.seed)
+    mean = store.data.objects(ids) / len(ids)
+    if not preset.query.labelled_embeddings:
+        return Labelled(mean)
+    path, _ = store.pool(model, preset.embedding, labelled=True)
+    known = load_pool(path)
+    vectors = np.asarray(known.image_embeddings, np.float32)
+    return Labelled(mean, image_embeddings=vectors, image_ids=known.image_ids)
+
+
+def _described(selection: Selection, pool: Pool) -> dict[str, Any]:
+    """What a selection tells of itself."""
+    images = np.unique(pool.instances.image_index[selection.candidates])
+    return {
+        "pool_images": len(pool),
+        "pool_detections": len(pool.instances),
+        "candidates": len(selection.candidates),
+        "images_with_candidates": len(images),
+        **selection.diagnostics,
+        "warnings": list(selection.warnings),
+    }

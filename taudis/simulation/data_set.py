@@ -1,0 +1,90 @@
+"""The data set of a run: its training and test images, decoded once, by image id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from taudis.data.coco import CocoSamples
+from taudis.detector.architecture import ModelConfig
+from taudis.errors import DataError
+from taudis.files import sha256_of
+from taudis.simulation.image_cache import EvaluationImages, ImageCache, TrainingImages
+from taudis.simulation.split import split
+from taudis.types import Image, LabelMap
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """The images of a checked COCO file, divided for training and test."""
+
+    label_map: LabelMap
+    samples: CocoSamples
+    train_ids: tuple[int, ...]  # ascending rows of the file
+    test_rows: tuple[int, ...]
+    cache: ImageCache
+    row_of: dict[int, int]  # image id -> row
+
+    def objects(self, ids: Iterable[int]) -> int:
+        """Labelled objects in these images, crowds not counted."""
+        return sum(len(self.samples.labels_at(self.row_of[number])) for number in ids)
+
+    def image(self, number: int) -> Image:
+        """The image of an id."""
+        return self.cache.image(self.row_of[number])
+
+    def training_images(self, ids: Iterable[int]) -> TrainingImages:
+        """Labelled images to train on, in the order of the file: not in that of their choice."""
+        return TrainingImages(self.cache, sorted(self.row_of[number] for number in ids))
+
+    def pairs(self, ids: Iterable[int]) -> EvaluationImages:
+        """These images with their ground truth, in the order given."""
+        return EvaluationImages(self.cache, [self.row_of[number] for number in ids])
+
+    @property
+    def test(self) -> EvaluationImages:
+        """The test images with their ground truth."""
+        return EvaluationImages(self.cache, self.test_rows)
+
+
+def divided(
+    samples: CocoSamples, *, share: float, seed: int, group: str
+) -> tuple[list[int], list[int]]:
+    """Rows to train on and to test on; see `split`.
+
+    Raises DataError also where the test images hold no object, since mAP would mean nothing.
+    """
+    train, test = split(samples.file_names, share=share, seed=seed, group=group)
+    if not any(len(samples.labels_at(row)) for row in test):
+        raise DataError(
+            f"expected labelled objects in the {len(test)} test images, got none. Change"
+            " --split-seed, --test-share or --group."
+        )
+    return train, test
+
+
+def data_set(
+    label_map: LabelMap,
+    samples: CocoSamples,
+    rows: tuple[Sequence[int], Sequence[int]],
+    config: ModelConfig,
+) -> DataSet:
+    """The data set with these rows for training and test; `config`: of the model."""
+    train, test = rows
+    return DataSet(
+        label_map=label_map,
+        samples=samples,
+        train_ids=tuple(samples.image_ids[row] for row in train),
+        test_rows=tuple(test),
+        cache=ImageCache(samples, len(label_map), config),
+        row_of={number: row for row, number in enumerate(samples.image_ids)},
+    )
+
+
+def pictures_sha256(samples: CocoSamples) -> str:
+    """A SHA-256 over the names and contents of all image files. Raises OSError."""
+    found = hashlib.sha256()
+    for name, path in sorted(zip(samples.file_names, samples.paths, strict=True)):
+        found.update(f"{sha256_of(path)}  {name}\n".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()

@@ -1,0 +1,96 @@
+"""The signal gate and the costs of a run, from its rows.
+
+A comparison of strategies means something only where labels matter: a model of all labels must be
+better than one of the seed set by more than SPREADS standard deviations over seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+SPREADS = 2.0
+"""Standard deviations by which all labels must be better than the seed set."""
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+def signal(rows: Rows) -> dict[str, Any]:
+    """The gate: mean and sample standard deviation of mAP50 over seeds, and whether it passes.
+
+    The larger of both deviations counts. `passes` is None where one of both has no row, or where
+    neither has two.
+    """
+    found = {kind: _of_kind(rows, kind) for kind in ("seed_set", "all")}
+    low, high = found["seed_set"]["mean"], found["all"]["mean"]
+    spreads = [each["sd"] for each in found.values() if each["sd"] is not None]
+    passes = None
+    if low is not None and high is not None and spreads:
+        passes = bool(high - low > SPREADS * max(spreads))
+    return {**found, "passes": passes}
+
+
+def _of_kind(rows: Rows, kind: str) -> dict[str, float | int | None]:
+    values = [row["map50"] for row in rows if row["kind"] == kind]
+    return {
+        "mean": float(np.mean(values)) if values else None,
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "seeds": len(values),
+    }
+
+
+def sentence(gate: Mapping[str, Any]) -> str:
+    """What the gate says, for a person; empty where it passes."""
+    if gate["passes"]:
+        return ""
+    if gate["passes"] is None:
+        return (
+            "The signal gate was not run: nothing shows that labels matter here. Give --all-labels"
+            " and at least two seeds before strategies are compared."
+        )
+    low, high = gate["seed_set"], gate["all"]
+    return (
+        f"The signal gate FAILED: mAP50 is {high['mean']:.3f} with all labels and"
+        f" {low['mean']:.3f} with the seed set, less than {SPREADS:g} standard deviations over"
+        f" seeds ({_spread(high)} and {_spread(low)}) apart. Do not compare strategies on these"
+        " rows: give a smaller seed set, more --steps, or pretrained --weights."
+    )
+
+
+def _spread(each: Mapping[str, float | int | None]) -> str:
+    return "unknown" if each["sd"] is None else f"{each['sd']:.3f}"
+
+
+def cost(rows: Rows) -> dict[str, float | None]:
+    """CPU seconds of the rounds: what they take in a shared run, and one strategy at a time.
+
+    `shared`: each model and each pool once. `alone`: every strategy and seed by itself, with its
+    own seed set and all parts of its rounds. `ratio` is None without rounds. Models of all labels
+    count in neither.
+    """
+    every = [row for row in rows if row["kind"] != "all"]
+    seed_sets = {row["seed"]: sum(_once(row).values()) for row in every if not row["strategy"]}
+    rounds = [row for row in every if row["strategy"]]
+    alone = sum(
+        seed_sets.get(seed, 0.0) for _, seed in {(r["strategy"], r["seed"]) for r in rounds}
+    )
+    alone += sum(sum(_once(row).values()) for row in rounds)
+    parts: dict[object, float] = {}
+    for row in every:
+        for what, seconds in _once(row).items():
+            parts.setdefault(what, seconds)
+    shared = sum(parts.values())
+    ratio = shared / alone if rounds and alone else None
+    return {"shared_cpu_seconds": shared, "alone_cpu_seconds": alone, "ratio": ratio}
+
+
+def _once(row: Mapping[str, Any]) -> dict[object, float]:
+    """The CPU seconds of each part of a row, by what is done once however many rows share it."""
+    spent = row["cpu_seconds"]
+    return {
+        ("model", row["model"]): spent["train"] + spent["evaluate"],
+        ("pool", row.get("pool")): spent["score"],
+        ("row", row["strategy"], row["seed"], row["round"]): spent["select"] + spent["correct"],
+    }

@@ -1,0 +1,209 @@
+"""The grid of a run: what all its rows share, and what was asked for so far.
+
+The file `grid.json` in the folder of a run holds it. A command that differs in what the rows share
+is refused, with what differs. More strategies, seeds and the models of all labels may be asked for
+later: what the rows share stays the same, and rows that exist stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taudis.data.statistics import LabelStatistics
+from taudis.detector.architecture import ModelConfig
+from taudis.errors import DataError
+from taudis.files import SUMS, remove_drafts, sha256_of, write_json
+from taudis.simulation.claims import Lock
+from taudis.simulation.jobs import Job, jobs_of
+from taudis.simulation.presets import Preset
+from taudis.training.recipes import Recipe, choose
+from taudis.training.train import uses_bf16
+
+FORMAT = 1
+"""Version of rows and of grid.json."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What all rows of a run share."""
+
+    data: str  # name of the data set
+    coco_sha256: str
+    images_sha256: str
+    test_share: float
+    split_seed: int
+    group: str  # regular expression of a scene, or ""
+    crowds: str
+    skip_bad: bool
+    recipe: Recipe
+    weights: str
+    weights_sha256: str  # of a file or a checkpoint's sums; "" for weights by name
+    device: str  # cpu or cuda
+    budget: int
+    seed_images: int
+    rounds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The grid as JSON holds it."""
+        found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return found
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Grid:
+        """The inverse of `to_dict`. Raises DataError for anything else."""
+        try:
+            recipe = dict(found["recipe"])
+            recipe["model"] = ModelConfig.from_dict(recipe["model"])
+            recipe["milestones"] = tuple(recipe["milestones"])
+            return cls(**{**found, "recipe": Recipe(**recipe)})
+        except (KeyError, TypeError) as error:
+            raise DataError(f"expected the grid of a run: {error}.") from error
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits that differ between grids; the name of the data does not count."""
+        found = {key: value for key, value in self.to_dict().items() if key != "data"}
+        return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def recipe_of_grid(
+    name: str,
+    found: LabelStatistics,
+    *,
+    largest: int,
+    steps: int | None,
+    weights: str,
+    backbone: str = "",
+    device: str,
+) -> Recipe:
+    """The one recipe of all models of a grid: the product's choice for the largest labelled set.
+
+    The paper keeps all hyper-parameters constant over a data set (appendix C). Steps that grew with
+    the labels would mix what labels bring with what training brings; with the steps of the seed
+    set, later rounds would be limited by training. So the recipe is chosen for `largest` images,
+    those of the last round, with the object sizes and density of all training images. It has no
+    evaluation on a validation split: every model is trained for all its steps. The precision is
+    that of this machine, stated, so that a machine with another one is refused.
+
+    Raises DataError, WeightsError and CheckpointError as `choose` does.
+    """
+    gpu = device == "cuda"
+    counted = dataclasses.replace(found, images=largest)
+    recipe = choose(name, counted, gpu=gpu, weights=weights, backbone=backbone)
+    if steps is not None:
+        if steps < 1:
+            raise DataError(f"--steps: expected 1 or more, got {steps}.")
+        recipe = dataclasses.replace(recipe, steps=steps)
+    bf16 = uses_bf16(recipe.precision, device)
+    return dataclasses.replace(recipe, evaluate_every=0, precision="bf16" if bf16 else "fp32")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The rows that a command asked for."""
+
+    strategies: tuple[str, ...]
+    seeds: tuple[int, ...]
+    all_labels: bool
+
+    def jobs(self, rounds: int) -> list[Job]:
+        """Its jobs, in their order."""
+        return jobs_of(self.strategies, self.seeds, rounds, all_labels=self.all_labels)
+
+
+@dataclass(frozen=True)
+class GridFile:
+    """The grid of a folder with its strategies and everything that was asked for."""
+
+    grid: Grid
+    presets: Mapping[str, Preset]
+    asked: tuple[Asked, ...]
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job that any command asked for, once."""
+        seen: dict[Job, None] = {}
+        for asked in self.asked:
+            seen |= dict.fromkeys(asked.jobs(self.grid.rounds))
+        yield from seen
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return {
+            "format": FORMAT,
+            "grid": self.grid.hash,
+            "shared": self.grid.to_dict(),
+            "strategies": {name: preset.to_dict() for name, preset in self.presets.items()},
+            "asked": [dataclasses.asdict(asked) for asked in self.asked],
+        }
+
+
+def read_grid(path: Path) -> GridFile:
+    """The grid in a file. Raises DataError naming it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] != FORMAT:
+            raise DataError(f"expected format {FORMAT}, got {found['format']!r}.")
+        return GridFile(
+            Grid.from_dict(found["shared"]),
+            {name: Preset.from_dict(name, each) for name, each in found["strategies"].items()},
+            tuple(
+                Asked(tuple(each["strategies"]), tuple(each["seeds"]), bool(each["all_labels"]))
+                for each in found["asked"]
+            ),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: expected the grid of a run: {error}") from error
+
+
+def join(path: Path, lock: Lock, grid: Grid, presets: Sequence[Preset], asked: Asked) -> None:
+    """Write the grid of a new run, or add what is asked to that of an old one.
+
+    Raises DataError that says what differs, for another grid and for a strategy that has other
+    settings under the same name.
+    """
+    with lock.held():
+        known = read_grid(path) if path.exists() else GridFile(grid, {}, ())
+        differences = _differences(known.grid.to_dict(), grid.to_dict())
+        for preset in presets:
+            if preset.name in known.presets:
+                old = known.presets[preset.name].to_dict()
+                differences += _differences(old, preset.to_dict(), f"{preset.name}: ")
+        if differences:
+            raise DataError(
+                f"{path}: expected the options that began this run, got others (there, here):"
+                f" {'; '.join(differences)}. Give the same options, or another --out."
+            )
+        merged = {**known.presets, **{preset.name: preset for preset in presets}}
+        every = known.asked if asked in known.asked else (*known.asked, asked)
+        new = GridFile(known.grid, merged, every)
+        if not path.exists() or new.to_dict() != known.to_dict():
+            remove_drafts(path)
+            write_json(path, new.to_dict())
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """Each value that differs: its name, the old and the new value."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in dict.fromkeys((*old, *new)):
+            inner = f"{name}{key}." if isinstance(old.get(key), dict) else f"{name}{key}"
+            found += _differences(old.get(key), new.get(key), inner)
+        return found
+    return [] if old == new else [f"{name.removesuffix('.')}: {old!r}, {new!r}"]
+
+
+def weights_sha256(weights: str) -> str:
+    """What tells initial weights by a path from others: of the file, or of a checkpoint's sums.
+
+    "" for weights that are known by their name.
+    """
+    path = Path(weights)
+    if path.is_dir():
+        return sha256_of(path / SUMS)
+    return sha256_of(path) if path.is_file() else ""

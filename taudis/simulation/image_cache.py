@@ -1,0 +1,107 @@
+"""Decoded images, and training examples at the working size, in memory for all models of a run.
+
+Without it every model decodes its images anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from taudis.data.coco import CocoSamples
+from taudis.detector.architecture import ModelConfig
+from taudis.training.samples import prepare
+from taudis.types import Image, IntArray, Target
+
+CACHE_BYTES = 1_000_000_000
+"""Memory for decoded images and masks; the least recently used ones go first. (A training keeps up
+to 512 MB of its own; those are the same arrays.)"""
+
+Entry = Image | tuple[Image, Target]
+
+
+class ImageCache:
+    """The images of a data set: decoded once, resized for training once; safe for threads."""
+
+    def __init__(
+        self, samples: CocoSamples, labels: int, config: ModelConfig, limit: int = CACHE_BYTES
+    ) -> None:
+        self.samples, self.labels, self.config, self.limit = samples, labels, config, limit
+        self.bytes = 0
+        self._entries: OrderedDict[tuple[str, int], tuple[Entry, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def image(self, row: int) -> Image:
+        """The image uint8 [H,W,3] at its own size. Raises DataError for a broken one."""
+        found = self._find("image", row)
+        if found is not None and not isinstance(found, tuple):
+            return found
+        image = self.samples.image(row)
+        self._keep("image", row, image, image.nbytes)
+        return image
+
+    def training_pair(self, row: int) -> tuple[Image, Target]:
+        """Image and target as a training step reads them before its own augmentation.
+
+        At the working size, crowds hidden. `prepare` leaves such a pair as it is; where it would
+        not (a size that rounds differently the second time), the pair is at its own size.
+        """
+        found = self._find("pair", row)
+        if isinstance(found, tuple):
+            return found
+        image, target = self.image(row), self.samples.target(row)
+        pair = prepare(image, target, self.config, self.labels)
+        size = pair[0].shape[:2]
+        if self.config.working_size(*size) != size:
+            pair = image, target
+        self._keep("pair", row, pair, pair[0].nbytes + pair[1].masks.nbytes)
+        return pair
+
+    def _find(self, kind: str, row: int) -> Entry | None:
+        with self._lock:
+            if (kind, row) not in self._entries:
+                return None
+            self._entries.move_to_end((kind, row))
+            return self._entries[kind, row][0]
+
+    def _keep(self, kind: str, row: int, entry: Entry, size: int) -> None:
+        with self._lock:
+            if (kind, row) in self._entries or size > self.limit:
+                return
+            self._entries[kind, row] = entry, size
+            self.bytes += size
+            while self.bytes > self.limit:
+                _, (_, freed) = self._entries.popitem(last=False)
+                self.bytes -= freed
+
+
+class TrainingImages:
+    """Some images of a cache as `taudis.training.samples.Samples`, in the order given."""
+
+    def __init__(self, cache: ImageCache, rows: Sequence[int]) -> None:
+        self.cache, self.rows = cache, list(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int, /) -> tuple[Image, Target]:
+        return self.cache.training_pair(self.rows[index])
+
+    def labels_at(self, index: int) -> IntArray:
+        """The labels [n] of an image's instances, without decoding it."""
+        return self.cache.samples.labels_at(self.rows[index])
+
+
+class EvaluationImages:
+    """Some images of a cache with their ground truth at their own size."""
+
+    def __init__(self, cache: ImageCache, rows: Sequence[int]) -> None:
+        self.cache, self.rows = cache, list(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int, /) -> tuple[Image, Target]:
+        row = self.rows[index]
+        return self.cache.image(row), self.cache.samples.target(row)

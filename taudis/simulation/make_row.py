@@ -1,0 +1,98 @@
+"""Makes the row of a job: chooses, trains and evaluates, and records all that is needed to repeat.
+
+The format of a row is described in docs/experiments.md.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from taudis.detector.checkpoint import code_version
+from taudis.simulation.choosing import selection_seed
+from taudis.simulation.grid import FORMAT
+from taudis.simulation.jobs import Job
+from taudis.simulation.model_store import Model, ModelStore
+from taudis.simulation.presets import Preset
+from taudis.simulation.row_log import Row
+
+VERSIONS = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless")
+"""Packages whose versions a row records, besides this one's."""
+
+
+def make_row(
+    job: Job,
+    store: ModelStore,
+    preset: Preset | None,
+    before: Row | None,
+    choice: dict[str, Any] | None,
+) -> Row:
+    """The row of a job.
+
+    preset: of its strategy. before: the row that it follows on. choice: its choice of images
+    (`choose_images`), which is made before. All three are None for kinds without rounds. Raises
+    BusyError where another process makes the model.
+    """
+    chosen: list[int] = choice["chosen"] if choice else []
+    labelled = [*(before["labelled"] if before else _first_images(job, store)), *chosen]
+    model = Model.of(job, labelled)
+    evaluation = store.evaluation(model)
+    unspent = {"score": 0.0, "select": 0.0, "correct": 0.0}
+    evaluation["cpu_seconds"] = unspent | evaluation["cpu_seconds"]
+    row: Row = {
+        "format": FORMAT,
+        "grid": store.grid.hash,
+        "data": store.grid.data,
+        "kind": job.kind,
+        "strategy": job.strategy,
+        "seed": job.seed,
+        "round": job.round,
+        "labelled_images": len(labelled),
+        "labelled_objects": store.data.objects(labelled),
+        **evaluation,
+        "steps": store.grid.recipe.steps,
+    }
+    if choice is not None:
+        row["cpu_seconds"] |= choice["cpu_seconds"]
+        row |= {key: choice[key] for key in ("chosen", "corrections", "selection", "pool")}
+        row["chosen_objects"] = store.data.objects(chosen)
+    record = record_of(job, store, preset, model)
+    return {**row, "labelled": labelled, "model": model.key, "record": record}
+
+
+def _first_images(job: Job, store: ModelStore) -> list[int]:
+    """The images of a job that follows on no other."""
+    return list(store.data.train_ids) if job.kind == "all" else store.seed_set(job.seed)
+
+
+def record_of(job: Job, store: ModelStore, preset: Preset | None, model: Model) -> dict[str, Any]:
+    """All that is needed to run the row again, besides the images themselves."""
+    selected_with = None if job.round is None else selection_seed(job.seed, job.round)
+    return {
+        "shared": store.grid.to_dict(),
+        "strategy": preset.to_dict() if preset else None,
+        "training_seed": model.training_seed,
+        "selection_seed": selected_with,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        "versions": {
+            "taudis": code_version(),
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in VERSIONS},
+        },
+    }
+
+
+def finite(value: Any) -> Any:
+    """What JSON can hold: numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [finite(each) for each in value]
+    if hasattr(value, "item"):  # a number of numpy
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

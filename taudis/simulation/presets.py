@@ -1,0 +1,187 @@
+"""The strategies of a grid: a query strategy with its settings under a name.
+
+The grammar of one entry; entries are separated by commas:
+
+    [NAME:]STRATEGY[@KEY=VALUE]...
+
+    taudis                                   the strategy, under its own name
+    taudis@T_F=0.3@alpha=5                   with settings, under this whole text as its name
+    sure:taudis@T_F=0.3                      the same under the name `sure`
+    taudis_paper                             a name of PRESETS
+
+KEY is a hyper-parameter (`python -m taudis parameters`), or one of SETTINGS: T_F, the lowest score
+of a detection that takes part in the selection, and embedding, the branch of r_n (mask or box).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from taudis.errors import DataError, SelectionError
+from taudis.selection.parameter import Parameter
+from taudis.selection.params import PARAMETERS, SelectionParams, read_params
+from taudis.selection.strategies import Strategy, find
+from taudis.types import Embedding
+
+SETTINGS = ("T_F", "embedding")
+"""Keys of an entry that are no hyper-parameters of a query strategy."""
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
+WORDS: Mapping[str, object] = MappingProxyType({"true": True, "false": False, "none": None})
+
+PRESETS: Mapping[str, str] = MappingProxyType(
+    {
+        "taudis_paper": "taudis@sigma_rule=flat@remainder=uncertainty",
+        "taudis_flat": "taudis@sigma_rule=flat",
+        "taudis_ce": "taudis@uncertainty=ce",
+        "taudis_cm": "taudis@uncertainty=cm",
+        "taudis_none": "taudis@remainder=none",
+        "taudis_uncertainty": "taudis@remainder=uncertainty",
+        "taudis_box": "taudis@embedding=box",
+        "taudis_standardised": "taudis@standardise=true",
+        "taudis_t03": "taudis@T_F=0.3",
+        "taudis_t05": "taudis@T_F=0.5",
+        "taudis_guaranteed": "taudis@sketch=guaranteed",
+    }
+)
+"""The ablations of `taudis` by name, each in the grammar above."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A query strategy with its settings. Raises SelectionError for settings it cannot take."""
+
+    name: str
+    strategy: str
+    params: SelectionParams
+    score_threshold: float = 0.0  # T_F, 0..1
+    embedding: Embedding = "mask"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_threshold < 1:
+            raise SelectionError(
+                f"{self.name}: expected T_F from 0 to below 1, got {self.score_threshold}."
+            )
+        self.query.check(self.params)
+
+    @property
+    def query(self) -> Strategy:
+        """The query strategy."""
+        return find(self.strategy)
+
+    @property
+    def reads_pool(self) -> bool:
+        """Whether it reads anything of the pool but the image ids."""
+        return bool(self.query.detections) or self.query.image_embeddings
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings, for JSON."""
+        return {
+            "strategy": self.strategy,
+            "params": dataclasses.asdict(self.params),
+            "T_F": self.score_threshold,
+            "embedding": self.embedding,
+        }
+
+    @classmethod
+    def from_dict(cls, name: str, found: Mapping[str, Any]) -> Preset:
+        """The inverse of `to_dict`. Raises DataError for anything else."""
+        try:
+            return cls(
+                name,
+                found["strategy"],
+                SelectionParams(**found["params"]),
+                float(found["T_F"]),
+                _embedding(name, found["embedding"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{name}: expected the settings of a strategy: {error}.") from error
+
+
+def read_presets(text: str, base: SelectionParams) -> tuple[Preset, ...]:
+    """The entries of a comma-separated list; `base` holds what an entry does not set.
+
+    Raises SelectionError for a wrong entry, and for a name that stands twice.
+    """
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    found = tuple(_preset(entry, base) for entry in entries)
+    names = [preset.name for preset in found]
+    again = sorted({name for name in names if names.count(name) > 1})
+    if again or not found:
+        got = f"{', '.join(again)} twice" if again else "none"
+        raise SelectionError(f"--strategies: expected different strategies, got {got}.")
+    return found
+
+
+def base_params(source: str) -> SelectionParams:
+    """Hyper-parameters from KEY=VALUE,..., or from what `read_params` takes.
+
+    Raises SelectionError.
+    """
+    if "=" not in source:
+        return read_params(source)
+    pairs = (_pair(each, source) for each in source.split(",") if each)
+    return dataclasses.replace(SelectionParams(), **{k: _value(k, v) for k, v in pairs})
+
+
+def _preset(entry: str, base: SelectionParams) -> Preset:
+    """The preset of one entry. Raises SelectionError."""
+    head, *settings = entry.split("@")
+    name, colon, strategy = head.rpartition(":")
+    if colon and not NAME.fullmatch(name):
+        raise SelectionError(
+            f"{entry}: expected NAME:STRATEGY@KEY=VALUE with a name of letters, digits and _.+-,"
+            f" got the name {name!r}."
+        )
+    if strategy in PRESETS:  # settings of the entry come after its own
+        name = name or entry
+        strategy, *own = PRESETS[strategy].split("@")
+        settings = [*own, *settings]
+    find(strategy)
+    pairs = dict(_pair(each, entry) for each in settings)
+    threshold, embedding = pairs.pop("T_F", "0"), pairs.pop("embedding", "mask")
+    try:
+        lowest = float(threshold)
+    except ValueError:
+        raise SelectionError(f"{entry}: expected T_F as a number, got {threshold!r}.") from None
+    params = dataclasses.replace(base, **{key: _value(key, text) for key, text in pairs.items()})
+    return Preset(name or entry, strategy, params, lowest, _embedding(entry, embedding))
+
+
+def _embedding(entry: str, text: str) -> Embedding:
+    """The branch of the embedding. Raises SelectionError for another word."""
+    if text == "mask":
+        return "mask"
+    if text == "box":
+        return "box"
+    raise SelectionError(f"{entry}: expected embedding=mask or embedding=box, got {text!r}.")
+
+
+def _pair(text: str, entry: str) -> tuple[str, str]:
+    """(key, value) of KEY=VALUE. Raises SelectionError."""
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise SelectionError(f"{entry}: expected KEY=VALUE, got {text!r}.")
+    return key.strip(), value.strip()
+
+
+def _value(key: str, text: str) -> Any:
+    """The value of a hyper-parameter. Raises SelectionError for an unknown key or no number.
+
+    The type and the range are checked by `SelectionParams`.
+    """
+    known: dict[str, Parameter] = {each.name: each for each in PARAMETERS}
+    if key not in known:
+        raise SelectionError(f"expected one of {', '.join((*known, *SETTINGS))}, got {key!r}.")
+    if known[key].kind is str:
+        return text
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    try:
+        return int(text) if known[key].kind is int else float(text)
+    except ValueError:
+        raise SelectionError(f"{key}: expected {known[key].expected}, got {text!r}.") from None

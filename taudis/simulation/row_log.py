@@ -1,0 +1,77 @@
+"""The rows of a run: one JSON file of lines, to which all processes append under a lock.
+
+One file for all processes, and not one for each: under the lock a process sees all rows that exist,
+so that no row can be written twice, whatever happened to the claims. A line is written by one
+call and flushed to the disk. A process that is killed in that call leaves a part of a line without
+an end; the next writer removes it (or ends it, if nothing but the end is missing).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from taudis.errors import DataError
+from taudis.simulation.claims import Lock
+from taudis.simulation.jobs import Job
+
+Row = dict[str, Any]
+
+
+class RowLog:
+    """The rows in a file, one for each job."""
+
+    def __init__(self, path: Path, lock: Lock) -> None:
+        self.path, self.lock = path, lock
+
+    def read(self) -> dict[Job, Row]:
+        """The whole rows. A last line without an end is left out: it is being written.
+
+        Raises DataError naming a line that is no row, and OSError.
+        """
+        rows: dict[Job, Row] = {}
+        for number, line in enumerate(self._lines(), start=1):
+            try:
+                row = json.loads(line)
+                rows[Job.of_row(row)] = row
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{self.path}, line {number}: expected a row: {error}. Delete the line: its"
+                    " row is made again."
+                ) from error
+        return rows
+
+    def append(self, row: Row) -> bool:
+        """Write a row; False, and nothing is written, where its job has one. Raises OSError."""
+        with self.lock.held():
+            self._repair()
+            if Job.of_row(row) in self.read():
+                return False
+            line = json.dumps(row, allow_nan=False).encode() + b"\n"
+            with self.path.open("ab", buffering=0) as file:
+                if file.write(line) != len(line):
+                    raise OSError(f"{self.path}: the disk did not take the whole row.")
+                os.fsync(file.fileno())
+        return True
+
+    def _lines(self) -> list[bytes]:
+        """The lines that have an end."""
+        if not self.path.exists():
+            return []
+        return self.path.read_bytes().split(b"\n")[:-1]
+
+    def _repair(self) -> None:
+        """Remove a half-written last line, or give a whole one its end. Hold the lock."""
+        data = self.path.read_bytes() if self.path.exists() else b""
+        last = data.rpartition(b"\n")[2]
+        if not last:
+            return
+        try:
+            Job.of_row(json.loads(last))
+        except (ValueError, KeyError, TypeError):
+            os.truncate(self.path, len(data) - len(last))
+            return
+        with self.path.open("ab") as file:
+            file.write(b"\n")

@@ -1,0 +1,215 @@
+"""Runs the jobs of a grid that have no row yet, beside other processes that do the same.
+
+Everything that a row is made of is kept on disk as soon as it is complete, each file written whole:
+the choice of images, the trained model, its figures, its pool. A run that was killed goes on from
+there; only a training goes on from its last saved state instead.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from taudis.errors import TaudisError
+from taudis.files import remove_drafts, write_json
+from taudis.simulation import gate
+from taudis.simulation.choosing import choose_images
+from taudis.simulation.claims import Claims, Lock
+from taudis.simulation.data_set import DataSet
+from taudis.simulation.grid import Asked, Grid, join, read_grid
+from taudis.simulation.jobs import Job
+from taudis.simulation.make_row import finite, make_row
+from taudis.simulation.model_store import BusyError, Model, ModelStore
+from taudis.simulation.presets import Preset
+from taudis.simulation.row_log import Row, RowLog
+
+logger = logging.getLogger(__name__)
+
+ROWS_FILE, GRID_FILE, LOCK_FILE = "rows.jsonl", "grid.json", "lock"
+WAIT = 1.0
+"""Seconds between two looks for work while other processes make all that is left."""
+
+
+class Watcher(Protocol):
+    """Shows the progress of a run."""
+
+    def started(self, job: Job) -> None:
+        """A row is being made by this process."""
+
+    def step(self, done: int, steps: int) -> None:
+        """A training step of that row is done."""
+
+    def rows(self, done: int, job: Job | None, row: Row | None) -> None:
+        """So many rows exist; this process finished `job`, or waits for others (None)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did."""
+
+    rows: Mapping[Job, Row]  # of all jobs that were asked for
+    made: int  # by this process
+
+
+class Folder:
+    """The folder of a run."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.lock = Lock(path / LOCK_FILE)
+        self.log = RowLog(path / ROWS_FILE, self.lock)
+
+    @property
+    def grid_file(self) -> Path:
+        """What all rows share, and what was asked for."""
+        return self.path / GRID_FILE
+
+    def choice_file(self, job: Job) -> Path:
+        """The images that a job chose, until its row is written."""
+        return self.path / "choices" / f"{quote(job.name, safe='@=+')}.json"
+
+
+class Run:
+    """A process's part of a run."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        grid: Grid,
+        data: DataSet,
+        presets: Mapping[str, Preset],
+        asked: Asked,
+        claims: Claims,
+    ) -> None:
+        self.folder, self.grid, self.presets, self.claims = folder, grid, presets, claims
+        self.jobs = asked.jobs(grid.rounds)
+        self.gate = [job for job in self.jobs if job.kind != "round"] if asked.all_labels else []
+        self.store = ModelStore(folder.path / "models", claims, grid, data)
+        self.made = 0
+        (folder.path / "choices").mkdir(exist_ok=True)
+
+    def finish(self, watcher: Watcher) -> Outcome:
+        """Make every row that is missing, or wait for those that others make."""
+        self.store.on_step = watcher.step
+        while True:
+            rows = self.folder.log.read()
+            left = [job for job in self.jobs if job not in rows]
+            watcher.rows(len(self.jobs) - len(left), None, None)
+            if not left:
+                self._clear(rows)
+                return Outcome({job: rows[job] for job in self.jobs}, self.made)
+            if not any(self._tried(job, rows, watcher) for job in left):
+                time.sleep(WAIT)
+
+    def _tried(self, job: Job, rows: Mapping[Job, Row], watcher: Watcher) -> bool:
+        """Make the row of a job if that is possible now. Returns whether it was."""
+        before = rows.get(job.before) if job.before else None
+        if (job.before and before is None) or not self.claims.take(job.name):
+            return False
+        try:
+            watcher.started(job)
+            row = self._row(job, before)
+        except BusyError:
+            return False
+        except TaudisError as error:
+            error.add_note(f"This happened in the row {job.name}.")
+            raise
+        finally:
+            self.claims.release(job.name)
+        if row is None:
+            return True
+        rows = self.folder.log.read()
+        watcher.rows(sum(each in rows for each in self.jobs), job, row)
+        if job in self.gate and all(each in rows for each in self.gate):
+            self._report_signal([rows[each] for each in self.gate])
+        self._clear(rows)
+        return True
+
+    def _report_signal(self, rows: list[Row]) -> None:
+        """Warn before any strategy runs where labels do not matter."""
+        if sentence := gate.sentence(gate.signal(rows)):
+            logger.warning("%s", sentence)
+
+    def _row(self, job: Job, before: Row | None) -> Row | None:
+        """Make and write the row of a claimed job; None where it was written meanwhile."""
+        if job in self.folder.log.read():
+            return None
+        preset = self.presets[job.strategy] if job.strategy else None
+        choice = self._choice(job, preset, before) if preset and before else None
+        row = make_row(job, self.store, preset, before, choice)
+        written = self.folder.log.append(row)
+        self.folder.choice_file(job).unlink(missing_ok=True)
+        self.made += written
+        return row if written else None
+
+    def _choice(self, job: Job, preset: Preset, before: Row) -> dict[str, Any]:
+        """The images that the job adds: chosen once, then read."""
+        path = self.folder.choice_file(job)
+        if not path.exists():
+            model = Model.of(job.before or job, before["labelled"])
+            found = choose_images(self.store, model, preset, job.round or 0).to_dict()
+            remove_drafts(path)
+            write_json(path, finite(found))
+        choice: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return choice
+
+    def _clear(self, rows: Mapping[Job, Row]) -> None:
+        """Remove checkpoints and pools that no row needs any more."""
+        with self.folder.lock.held():  # so that no process adds rows to the grid meanwhile
+            known = read_grid(self.folder.grid_file)
+            wanted = list(known.jobs())
+            for job in wanted:
+                if job in rows and is_finished(job, rows, wanted):
+                    self.store.clear(rows[job]["model"])
+
+
+def is_finished(job: Job, rows: Mapping[Job, Row], wanted: list[Job]) -> bool:
+    """Whether no row needs the model of a job's row any more.
+
+    A model is needed for the next round of every strategy that has it. Strategies whose row of the
+    same round is missing may choose the same images and have it, too.
+    """
+    if job.kind == "all":
+        return True
+    here = job.round or 0
+    peers = [each for each in wanted if each.seed == job.seed and each.kind == "round"]
+    last = max((each.round or 0 for each in peers), default=0)
+    if here == last:
+        return True
+    key = rows[job]["model"]
+    for each in peers:
+        if each.round != here + 1 or each in rows:
+            continue
+        before = rows.get(each.before) if each.before else None
+        if before is None or before["model"] == key:
+            return False
+    return True
+
+
+# long: with its docstring
+def start(
+    path: Path,
+    grid: Grid,
+    data: DataSet,
+    presets: tuple[Preset, ...],
+    asked: Asked,
+    watcher: Watcher,
+    *,
+    claims: Callable[[Path, Lock], Claims] = Claims,
+) -> Outcome:
+    """Run a grid in a folder, from its start or from where it stopped.
+
+    Raises DataError where the folder holds another grid, and what training raises.
+    """
+    folder = Folder(path)
+    join(folder.grid_file, folder.lock, grid, presets, asked)
+    with claims(path / "claims", folder.lock) as own:
+        named = {preset.name: preset for preset in presets}
+        return Run(folder, grid, data, named, asked, own).finish(watcher)

@@ -1,0 +1,90 @@
+"""The grammar of strategies with settings."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from taudis.errors import DataError, SelectionError
+from taudis.selection.params import SelectionParams
+from taudis.simulation.presets import PRESETS, Preset, base_params, read_presets
+
+USUAL = SelectionParams()
+
+
+def one(text, base=USUAL):
+    (found,) = read_presets(text, base)
+    return found
+
+
+def test_names_settings_and_named_settings():
+    plain, cut, sure = read_presets("random, taudis@T_F=0.3@alpha=5,sure:wse@embedding=box", USUAL)
+    assert (plain.name, plain.strategy, plain.params) == ("random", "random", USUAL)
+    assert (cut.name, cut.strategy) == ("taudis@T_F=0.3@alpha=5", "taudis")
+    assert (cut.score_threshold, cut.params) == (0.3, SelectionParams(alpha=5.0))
+    assert (sure.name, sure.strategy, sure.embedding) == ("sure", "wse", "box")
+
+
+def test_values_have_the_type_of_their_parameter():
+    found = one("taudis@uncertainty=ce@centre=true@alpha=none@edge_bytes=2000000@sigma=0.9").params
+    assert found == SelectionParams(
+        uncertainty="ce", centre=True, alpha=None, edge_bytes=2_000_000, sigma=0.9
+    )
+
+
+def test_a_base_holds_what_an_entry_does_not_set(tmp_path):
+    file = tmp_path / "params.json"
+    file.write_text('{"sigma": 0.7, "remainder": "none"}')
+    for source in (str(file), "sigma=0.7,remainder=none"):
+        base = base_params(source)
+        assert one("taudis@sigma=0.9", base).params == SelectionParams(sigma=0.9, remainder="none")
+        assert one("taudis", base).params == base
+    assert base_params("paper") == SelectionParams.paper()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_an_entry_that_can_be_changed(name):
+    found, changed = one(name), one(f"{name}@sigma=0.65")
+    assert found.name == name and found.strategy == "taudis"
+    assert found != one("taudis") and changed.params.sigma == 0.65
+    assert changed.score_threshold == found.score_threshold
+
+
+def test_the_preset_of_the_paper_is_the_papers():
+    assert one("taudis_paper").params == SelectionParams.paper()
+
+
+def test_json_and_back():
+    for preset in read_presets("taudis_box,core_set,taudis@T_F=0.25@alpha=7", USUAL):
+        kept = json.loads(json.dumps(preset.to_dict()))
+        assert Preset.from_dict(preset.name, kept) == preset
+    with pytest.raises(DataError, match="expected the settings of a strategy"):
+        Preset.from_dict("x", {"strategy": "taudis"})
+
+
+@pytest.mark.parametrize("name", ["random", "wse", "core_set", "taudis_img", "taudis"])
+def test_only_random_reads_no_pool(name):
+    assert one(name).reads_pool == (name != "random")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected different strategies, got none"),
+        ("taudis,wse,taudis", "got taudis twice"),
+        ("best", "strategy: expected one of"),
+        ("taudis@T_F", "expected KEY=VALUE, got 'T_F'"),
+        ("taudis@T_F=high", "expected T_F as a number, got 'high'"),
+        ("taudis@T_F=1", "expected T_F from 0 to below 1, got 1.0"),
+        ("taudis@speed=2", "expected one of .*, T_F, embedding, got 'speed'"),
+        ("taudis@alpha=much", "alpha: expected a number above 1 or None, got 'much'"),
+        ("taudis@sigma=2", "sigma: expected a number with 0 < sigma < 1"),
+        ("taudis@embedding=pixel", "expected embedding=mask or embedding=box, got 'pixel'"),
+        ("a/b:taudis", "got the name 'a/b'"),
+        ("taudis_cover@sketch=guaranteed", "sketch"),
+    ],
+)
+def test_a_wrong_entry_is_named(text, message):
+    with pytest.raises(SelectionError, match=message):
+        read_presets(text, USUAL)
