@@ -174,6 +174,7 @@ def _new_grid(options: Options) -> tuple[Grid, DataSet]:
     from taudis.simulation.data_set import data_set, divided, pictures_sha256
     from taudis.simulation.grid import Grid, recipe_of_grid, weights_sha256
 
+    # How crowds were read stands in the grid, not the option: a person may have answered.
     checked = _opened(options, options.crowds, skip_bad=options.skip_bad)
     samples, device = checked.samples, "cuda" if torch.cuda.is_available() else "cpu"
     share, split_seed, group = options.test_share, options.split_seed, options.group
@@ -195,7 +196,7 @@ def _new_grid(options: Options) -> tuple[Grid, DataSet]:
         coco_sha256=sha256_of(options.data),
         images_sha256=pictures_sha256(samples),
         test_share=share, split_seed=split_seed, group=group,
-        crowds=options.crowds, skip_bad=options.skip_bad,
+        crowds="ignore" if checked.crowds else "objects", skip_bad=options.skip_bad,
         recipe=recipe, weights=options.weights, weights_sha256=weights_sha256(options.weights),
         device=device, budget=budget, seed_images=first, rounds=rounds,
     )  # fmt: skip

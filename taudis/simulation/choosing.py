@@ -49,7 +49,7 @@ def choose_images(store: ModelStore, model: Model, preset: Preset, number: int) 
     Raises BusyError, and SelectionError for parameters that the strategy cannot work with.
     """
     pool, scored = _pool(store, model, preset)
-    known = _labelled(store, model, preset)
+    known, scored_labelled = _labelled(store, model, preset)
     began = time.process_time()
     selection = preset.query(
         pool,
@@ -72,6 +72,7 @@ def choose_images(store: ModelStore, model: Model, preset: Preset, number: int) 
         corrections=found,
         cpu_seconds={
             "score": scored,
+            "score_labelled": scored_labelled,
             "select": selected,
             "correct": time.process_time() - began,
         },
@@ -103,19 +104,19 @@ def without_low_scores(pool: Pool, threshold: float) -> Pool:
     )
 
 
-def _labelled(store: ModelStore, model: Model, preset: Preset) -> Labelled:
-    """What the strategy may know of the labelled images.
+def _labelled(store: ModelStore, model: Model, preset: Preset) -> tuple[Labelled, float]:
+    """What the strategy may know of the labelled images, and the CPU seconds of their scoring.
 
     The mean number of objects is that of the seed set (appendix C), in every round.
     """
     ids = store.seed_set(model.seed)
     mean = store.data.objects(ids) / len(ids)
     if not preset.query.labelled_embeddings:
-        return Labelled(mean)
-    path, _ = store.pool(model, preset.embedding, labelled=True)
+        return Labelled(mean), 0.0
+    path, seconds = store.pool(model, preset.embedding, labelled=True)
     known = load_pool(path)
     vectors = np.asarray(known.image_embeddings, np.float32)
-    return Labelled(mean, image_embeddings=vectors, image_ids=known.image_ids)
+    return Labelled(mean, image_embeddings=vectors, image_ids=known.image_ids), seconds
 
 
 def _described(selection: Selection, pool: Pool) -> dict[str, Any]:

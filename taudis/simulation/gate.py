@@ -53,9 +53,9 @@ def sentence(gate: Mapping[str, Any]) -> str:
     low, high = gate["seed_set"], gate["all"]
     return (
         f"The signal gate FAILED: mAP50 is {high['mean']:.3f} with all labels and"
-        f" {low['mean']:.3f} with the seed set, less than {SPREADS:g} standard deviations over"
-        f" seeds ({_spread(high)} and {_spread(low)}) apart. Do not compare strategies on these"
-        " rows: give a smaller seed set, more --steps, or pretrained --weights."
+        f" {low['mean']:.3f} with the seed set, not above it by more than {SPREADS:g} standard"
+        f" deviations over seeds ({_spread(high)} and {_spread(low)}). Do not compare strategies on"
+        " these rows: give a smaller seed set, more --steps, or pretrained --weights."
     )
 
 
@@ -64,33 +64,48 @@ def _spread(each: Mapping[str, float | int | None]) -> str:
 
 
 def cost(rows: Rows) -> dict[str, float | None]:
-    """CPU seconds of the rounds: what they take in a shared run, and one strategy at a time.
+    """CPU seconds of the rounds: in a shared run, and run one by one in two meanings.
 
-    `shared`: each model and each pool once. `alone`: every strategy and seed by itself, with its
-    own seed set and all parts of its rounds. `ratio` is None without rounds. Models of all labels
-    count in neither.
+    `shared`: each model and each pool once. `strategies_alone`: each strategy and seed by itself,
+    with its own seed set and all parts of its rounds. `rows_alone`: each row of a round by itself,
+    as --rerun does, with the training of the model that chose. The ratios are those of the shared
+    run over each; None without rounds. Models of all labels count nowhere.
     """
     every = [row for row in rows if row["kind"] != "all"]
-    seed_sets = {row["seed"]: sum(_once(row).values()) for row in every if not row["strategy"]}
-    rounds = [row for row in every if row["strategy"]]
-    alone = sum(
-        seed_sets.get(seed, 0.0) for _, seed in {(r["strategy"], r["seed"]) for r in rounds}
-    )
-    alone += sum(sum(_once(row).values()) for row in rounds)
-    parts: dict[object, float] = {}
+    known = {(row["strategy"], row["seed"], row["round"]): row for row in every}
+    rounds = [row for row in every if row["kind"] == "round"]
+    by_itself = sum(sum(_parts(row).values()) for row in rounds)
+
+    starts = [known[None, seed, None] for _, seed in {(r["strategy"], r["seed"]) for r in rounds}]
+    strategies = by_itself + sum(sum(_parts(row).values()) for row in starts)
+    before = [
+        known[row["strategy"], row["seed"], row["round"] - 1]
+        if row["round"] > 1
+        else known[None, row["seed"], None]
+        for row in rounds
+    ]
+    alone = by_itself + sum(row["cpu_seconds"]["train"] for row in before)
+    once: dict[object, float] = {}
     for row in every:
-        for what, seconds in _once(row).items():
-            parts.setdefault(what, seconds)
-    shared = sum(parts.values())
-    ratio = shared / alone if rounds and alone else None
-    return {"shared_cpu_seconds": shared, "alone_cpu_seconds": alone, "ratio": ratio}
+        for part, seconds in _parts(row).items():
+            once.setdefault(part, seconds)
+    shared = sum(once.values())
+    return {
+        "shared_cpu_seconds": shared,
+        "strategies_alone_cpu_seconds": strategies,
+        "rows_alone_cpu_seconds": alone,
+        "ratio_to_strategies_alone": shared / strategies if strategies else None,
+        "ratio_to_rows_alone": shared / alone if alone else None,
+    }
 
 
-def _once(row: Mapping[str, Any]) -> dict[object, float]:
+def _parts(row: Mapping[str, Any]) -> dict[object, float]:
     """The CPU seconds of each part of a row, by what is done once however many rows share it."""
     spent = row["cpu_seconds"]
+    pool = row.get("pool")
     return {
         ("model", row["model"]): spent["train"] + spent["evaluate"],
-        ("pool", row.get("pool")): spent["score"],
+        ("pool", pool): spent["score"],
+        ("labelled", pool, spent["score_labelled"] > 0): spent["score_labelled"],
         ("row", row["strategy"], row["seed"], row["round"]): spent["select"] + spent["correct"],
     }

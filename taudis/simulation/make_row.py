@@ -23,6 +23,9 @@ from taudis.simulation.row_log import Row
 VERSIONS = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless")
 """Packages whose versions a row records, besides this one's."""
 
+PARTS = ("train", "evaluate", "score", "score_labelled", "select", "correct")
+"""What a row's CPU seconds are spent on."""
+
 
 def make_row(
     job: Job,
@@ -41,8 +44,7 @@ def make_row(
     labelled = [*(before["labelled"] if before else _first_images(job, store)), *chosen]
     model = Model.of(job, labelled)
     evaluation = store.evaluation(model)
-    unspent = {"score": 0.0, "select": 0.0, "correct": 0.0}
-    evaluation["cpu_seconds"] = unspent | evaluation["cpu_seconds"]
+    evaluation["cpu_seconds"] = dict.fromkeys(PARTS, 0.0) | evaluation["cpu_seconds"]
     row: Row = {
         "format": FORMAT,
         "grid": store.grid.hash,

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from taudis.errors import DataError, SelectionError
 from taudis.selection.parameter import Parameter
@@ -31,6 +32,8 @@ from taudis.types import Embedding
 SETTINGS = ("T_F", "embedding")
 """Keys of an entry that are no hyper-parameters of a query strategy."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
+NAME_BYTES = 200
+"""Length of a name as part of a file's, which takes 255 bytes."""
 WORDS: Mapping[str, object] = MappingProxyType({"true": True, "false": False, "none": None})
 
 PRESETS: Mapping[str, str] = MappingProxyType(
@@ -62,6 +65,11 @@ class Preset:
     embedding: Embedding = "mask"
 
     def __post_init__(self) -> None:
+        if len(quote(self.name, safe="@=+")) > NAME_BYTES:
+            raise SelectionError(
+                f"{self.name}: expected a name of at most {NAME_BYTES} bytes. Put a short one in"
+                " front: NAME:STRATEGY@KEY=VALUE."
+            )
         if not 0 <= self.score_threshold < 1:
             raise SelectionError(
                 f"{self.name}: expected T_F from 0 to below 1, got {self.score_threshold}."
