@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
+from taudis.cli.compare import compare
 from taudis.cli.options import Coco, Images, Model, Out, Seed, progress_bars, write_result
 from taudis.cli.select import parameters, select, strategies, why
 from taudis.cli.simulate import simulate
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from taudis.training.recipes import Recipe
     from taudis.types import Embedding
 
-WITHOUT_MODEL = ("select", "strategies", "parameters", "check")
+WITHOUT_MODEL = ("select", "strategies", "parameters", "check", "compare")
 """Commands that do not import torch."""
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -257,6 +258,7 @@ app.command()(why)
 app.command()(strategies)
 app.command()(parameters)
 app.command()(simulate)
+app.command()(compare)
 
 
 def run() -> None:

@@ -1,0 +1,200 @@
+"""Intervals over seeds, paired tests, Holm's correction, and the signal gate.
+
+docs/comparing.md says why these, and measures how often the intervals cover. n: number of seeds.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from taudis.types import FloatArray
+
+LEVEL = 0.95
+RESAMPLES = 9_999
+SEED = 0
+"""Of the resamples: the same rows always give the same interval."""
+_UNKNOWN = -1e12
+"""Stands for a value without a lower bound among the numbers that are resampled."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with the 95 % interval around it; None where the rows do not tell."""
+
+    low: float | None
+    middle: float | None
+    high: float | None
+
+    def to_list(self) -> list[float | None]:
+        """The three numbers, rounded to 4 decimals."""
+        return [
+            None if each is None else round(each, 4) for each in (self.low, self.middle, self.high)
+        ]
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """The mean of one value a seed, with a BCa interval at the level that fits so few seeds.
+
+    Plain bootstrap intervals of a mean are too narrow for few seeds (five: 83 % instead of 95 %).
+    The quantiles are therefore those of Hesterberg (2015)'s expanded interval.
+    One seed: no interval.
+    """
+    found = np.asarray(values, np.float64)
+    middle = float(found.mean())
+    if len(found) < 2:
+        return Interval(None, middle, None)
+    low, high = _bootstrap(found, np.mean, "BCa", _expanded_level(len(found)))
+    return Interval(low, middle, high)
+
+
+def median_interval(values: Sequence[float], at_most: Sequence[bool]) -> Interval:
+    """The median of one value a seed, with a percentile interval over seeds.
+
+    at_most: which values are only known to be at most so high (censored). An end of the interval,
+    or the median, is None where it rests on such a value from above only; `high` is then an upper
+    bound. BCa does not apply: its acceleration is a jackknife, which fails for a median. One seed:
+    no interval.
+    """
+    highest = np.asarray(values, np.float64)
+    lowest = np.where(np.asarray(at_most, bool), _UNKNOWN, highest)
+    middle = _known(float(np.median(lowest)))
+    if len(highest) < 2:
+        return Interval(None, middle, None)
+    low, _ = _bootstrap(lowest, np.median, "percentile", LEVEL)
+    _, high = _bootstrap(highest, np.median, "percentile", LEVEL)
+    return Interval(_known(low), middle, high)
+
+
+def median_at_most(values: Sequence[float]) -> float:
+    """The highest that the median can be, with each censored value at its bound."""
+    return float(np.median(np.asarray(values, np.float64)))
+
+
+def _known(value: float) -> float | None:
+    """None for a number that rests on a value without a lower bound."""
+    return None if value < _UNKNOWN / 1e6 else value
+
+
+def _expanded_level(n: int) -> float:
+    """The level whose normal quantiles are as far out as Student's t on n seeds.
+
+    Hesterberg (2015): tails of Phi(-sqrt(n / (n - 1)) * t(0.975, n - 1)), here at least as large as
+    the resamples can tell (below 4 seeds they cannot: the interval is the range of the seeds).
+    """
+    reach = math.sqrt(n / (n - 1)) * float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
+    return 1 - max(2 * float(stats.norm.cdf(-reach)), 1 / RESAMPLES)
+
+
+def _bootstrap(
+    values: FloatArray, statistic: Any, method: Any, level: float
+) -> tuple[float, float]:
+    """The ends of a bootstrap interval; equal values give an interval of no width."""
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    with warnings.catch_warnings():
+        # Too few different values for BCa: scipy warns and returns NaN.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (values,),
+            statistic,
+            n_resamples=RESAMPLES,
+            confidence_level=level,
+            method=method,
+            random_state=np.random.default_rng(SEED),
+        ).confidence_interval
+    low, high = float(found.low), float(found.high)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return _bootstrap(values, statistic, "percentile", level)
+    return low, high
+
+
+def paired_p(differences: Sequence[float]) -> float:
+    """The two-sided p of paired differences by a sign-flip test of their mean.
+
+    Every pattern of signs is tried up to 13 seeds, 9,999 random ones beyond.
+    """
+    found = np.asarray(differences, np.float64)
+    if not found.any():
+        return 1.0
+    test = stats.permutation_test(
+        (found,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        random_state=np.random.default_rng(SEED),
+    )
+    return float(test.pvalue)
+
+
+def smallest_p(n: int, tests: int = 1) -> float:
+    """The smallest p that `paired_p` can give for n seeds, after Holm's correction for `tests`."""
+    return min(1.0, tests * max(2.0 ** (1 - n), 2 / (RESAMPLES + 1)))
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction of the p of several tests, by name (Holm 1979).
+
+    The k-th smallest of m is multiplied by m - k + 1; no corrected p is below one before it.
+    """
+    corrected: dict[str, float] = {}
+    highest = 0.0
+    for place, name in enumerate(sorted(p, key=lambda each: p[each])):
+        highest = max(highest, min(1.0, (len(p) - place) * p[name]))
+        corrected[name] = highest
+    return corrected
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Whether labels matter under this recipe: all labels against the seed set.
+
+    `passed` is None where one of both was not run, or on one seed only.
+    """
+
+    passed: bool | None
+    seed_set: float | None  # mean mAP50
+    all_labels: float | None  # mean mAP50
+    sd: float | None  # the larger sample standard deviation over seeds of both
+    seeds: tuple[int, int]  # with a seed set, with all labels
+
+    def to_dict(self) -> dict[str, object]:
+        """The signal as JSON, numbers rounded to 4 decimals."""
+        return {
+            "passed": self.passed,
+            "seed_set": _rounded(self.seed_set),
+            "all": _rounded(self.all_labels),
+            "sd": _rounded(self.sd),
+            "seeds": list(self.seeds),
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+SIGNAL_SDS = 2.0
+"""All labels must be above the seed set by more than this many standard deviations."""
+
+
+def signal(seed_set: Sequence[float], all_labels: Sequence[float]) -> Signal:
+    """The signal gate of mAP50 with the seed set and with all labels, one value a seed each.
+
+    The standard deviation is the larger of both over their seeds. A kind of model that was trained
+    on one seed has none; then the other's counts.
+    """
+    spreads = [float(np.std(each, ddof=1)) for each in (seed_set, all_labels) if len(each) > 1]
+    means = [float(np.mean(each)) if len(each) else None for each in (seed_set, all_labels)]
+    low, high = means
+    sd = max(spreads, default=None)
+    passed = None
+    if low is not None and high is not None and sd is not None:
+        passed = high - low > SIGNAL_SDS * sd
+    return Signal(passed, low, high, sd, (len(seed_set), len(all_labels)))
