@@ -62,7 +62,7 @@ def compare(
     """
     # scipy.stats takes a second to import, so other commands do not.
     from taudis.simulation.comparison import compare as compare_strategies
-    from taudis.simulation.data_sets import Choice, data_sets
+    from taudis.simulation.paired_curves import Choice, paired_curves
     from taudis.simulation.report import markdown, to_dict
     from taudis.simulation.result_rows import read_results
 
@@ -74,7 +74,7 @@ def compare(
     chosen = tuple(name.strip() for name in strategies.split(",") if name.strip())
     files = read_results(results)
     choice = Choice(reference, chosen, finished_only, seconds)
-    comparisons = [compare_strategies(data) for data in data_sets(files.rows, choice)]
+    comparisons = [compare_strategies(data) for data in paired_curves(files.rows, choice)]
     text = markdown(comparisons, files.half_written)
     if out is not None:
         _write(out, comparisons, text)

@@ -5,6 +5,6 @@ is to be done, `image_cache`, `data_set` and `model_store` what is shared, `choo
 one row, `claims` and `row_log` how processes share a run, `run` the run itself, `rerun` one row
 again, `gate` the signal gate and the costs.
 
-`result_rows`, `costs`, `curves`, `data_sets`, `statistics`, `comparison`, `report` and
+`result_rows`, `costs`, `curves`, `paired_curves`, `statistics`, `comparison`, `report` and
 `curve_picture` are the steps of `python -m taudis compare`, in that order; they need no torch.
 """

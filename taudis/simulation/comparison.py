@@ -2,9 +2,12 @@
 
 Everything is paired by seed: a strategy and the reference start from the same seed set. The rules:
 
-    target        the reference's mAP50 after its last round, on the same seed
-    labels saved  1 - labels that the strategy needs / labels that the reference needs
-    area          of both curves, up to the labels that both have reached on that seed
+    target        the reference's mAP50 after its last round
+    labels saved  1 - labels that the strategy needs / labels that the reference needs, both read
+                  off the mean curves of the seeds; beside it, read off each seed's own curves
+    area          of both curves of a seed, up to the labels that both have reached
+
+n: number of seeds; P: points of a curve; R: resamples.
 """
 
 from __future__ import annotations
@@ -12,19 +15,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from taudis.simulation.curves import AXES, Curve
-from taudis.simulation.data_sets import DataSet
+import numpy as np
+
+from taudis.simulation.curves import AXES, Curve, first_crossing
+from taudis.simulation.paired_curves import PairedCurves
 from taudis.simulation.statistics import (
     Interval,
     Signal,
     holm,
     mean_interval,
-    median_at_most,
     median_interval,
     paired_p,
+    resampled_interval,
     signal,
     smallest_p,
 )
+from taudis.types import BoolArray, FloatArray, IntArray
 
 FEW_SEEDS = 5
 """Below, the range of the seeds itself covers a median in less than 90 % of all cases."""
@@ -32,12 +38,15 @@ FEW_SEEDS = 5
 
 @dataclass(frozen=True)
 class Saved:
-    """The share of the reference's labels that a strategy saves, in one axis."""
+    """The share of the reference's labels that a strategy saves, in one axis.
 
-    interval: Interval  # of the median over seeds; negative: it needs more
-    at_most: float  # the highest that the median can be, if seeds are censored
+    Negative: it needs more. None in an interval: the target is not reached, so it is not known.
+    """
+
+    interval: Interval  # of the mean curves
+    at_most: float  # the most that the mean curves can save, where the target is not reached
+    by_seed: Interval  # of the median over seeds
     not_reached: int  # seeds on which the strategy never reaches the target: censored
-    of_mean_curve: float | None  # read off the mean curves; None: the target is not reached
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class StrategyResult:
 class Comparison:
     """All strategies of one data set against the reference."""
 
-    data: DataSet
+    data: PairedCurves
     signal: Signal
     reference_final: Interval
     reference_labels: dict[str, float]
@@ -86,7 +95,7 @@ class Comparison:
         return smallest_p(self.seeds, len(self.strategies))
 
 
-def compare(data: DataSet) -> Comparison:
+def compare(data: PairedCurves) -> Comparison:
     """Compare every strategy of a data set with its reference."""
     reference = _curves(data, data.reference)
     names = [name for name in data.curves if name != data.reference]
@@ -97,7 +106,7 @@ def compare(data: DataSet) -> Comparison:
             name=name,
             final=_final(_curves(data, name)),
             labels=_labels(_curves(data, name)),
-            saved={axis: _saved(_curves(data, name), reference, axis) for axis in AXES},
+            saved={axis: labels_saved(_curves(data, name), reference, axis) for axis in AXES},
             area={
                 axis: _area(_curves(data, name), reference, axis, p[axis][name], p_holm[axis][name])
                 for axis in AXES
@@ -116,7 +125,7 @@ def compare(data: DataSet) -> Comparison:
     )
 
 
-def _curves(data: DataSet, name: str) -> list[Curve]:
+def _curves(data: PairedCurves, name: str) -> list[Curve]:
     """The curves of a strategy, in the order of the seeds."""
     return [data.curves[name][seed] for seed in data.seeds]
 
@@ -143,7 +152,7 @@ def _own_areas(curves: Sequence[Curve], axis: str) -> list[float]:
 
 
 def share_saved(curve: Curve, reference: Curve, axis: str) -> tuple[float, bool]:
-    """The share of the reference's labels that a curve saves on one seed, and if it is censored.
+    """The share of the reference's labels that one curve saves, and if it is censored.
 
     Censored: the curve never reaches the target; the share is at most the number that is returned,
     which counts all labels of the curve.
@@ -158,18 +167,48 @@ def share_saved(curve: Curve, reference: Curve, axis: str) -> tuple[float, bool]
     return 1 - needed / full, False
 
 
-def _saved(curves: Sequence[Curve], reference: Sequence[Curve], axis: str) -> Saved:
-    """Labels saved over all seeds."""
-    shares = [share_saved(*pair, axis) for pair in zip(curves, reference, strict=True)]
-    values = [share for share, _ in shares]
-    censored = [is_censored for _, is_censored in shares]
-    mean, never = share_saved(Curve.mean(curves), Curve.mean(reference), axis)
+def labels_saved(curves: Sequence[Curve], reference: Sequence[Curve], axis: str) -> Saved:
+    """The share of the reference's labels that a strategy saves. Curves in the order of seeds."""
+
+    def lowest(rows: IntArray) -> FloatArray:
+        shares, censored = _shares_of_means(curves, reference, axis, rows)
+        return np.where(censored, -np.inf, shares)
+
+    def highest(rows: IntArray) -> FloatArray:
+        return _shares_of_means(curves, reference, axis, rows)[0]
+
+    by_seed = [share_saved(*pair, axis) for pair in zip(curves, reference, strict=True)]
+    censored = [is_censored for _, is_censored in by_seed]
     return Saved(
-        interval=median_interval(values, censored),
-        at_most=median_at_most(values),
+        interval=resampled_interval(len(curves), lowest, highest),
+        at_most=float(highest(np.arange(len(curves))[None])[0]),
+        by_seed=median_interval([share for share, _ in by_seed], censored),
         not_reached=sum(censored),
-        of_mean_curve=None if never else mean,
     )
+
+
+def _shares_of_means(
+    curves: Sequence[Curve], reference: Sequence[Curve], axis: str, rows: IntArray
+) -> tuple[FloatArray, BoolArray]:
+    """What the mean curves of resamples save [R], and which are censored [R]; see `share_saved`.
+
+    rows: seeds of each resample [R,n]; a seed's two curves stay together.
+    """
+    labels, map50 = _means(curves, axis, rows)
+    other_labels, other_map50 = _means(reference, axis, rows)
+    target = other_map50[:, -1]
+    full = first_crossing(other_labels, other_map50, target)
+    needed = first_crossing(labels, map50, target)
+    censored = np.isinf(needed) & (full > 0)
+    spent = np.where(censored, labels[:, -1], needed)
+    return np.where(full > 0, 1 - spent / np.where(full > 0, full, 1), 0.0), censored
+
+
+def _means(curves: Sequence[Curve], axis: str, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Labels and mAP50 [R,P] of the mean curves of resamples [R,n]."""
+    labels = np.stack([curve.labels[axis] for curve in curves])  # [n,P]
+    map50 = np.stack([curve.map50 for curve in curves])
+    return labels[rows].mean(axis=1), map50[rows].mean(axis=1)
 
 
 def _most_to_save(reference: Sequence[Curve], axis: str) -> float:
@@ -193,7 +232,7 @@ def _pair_areas(
     return areas, more
 
 
-def _area_p(data: DataSet, name: str, axis: str) -> float:
+def _area_p(data: PairedCurves, name: str, axis: str) -> float:
     """The p of a strategy's gain in area."""
     return paired_p(_pair_areas(_curves(data, name), _curves(data, data.reference), axis)[1])
 

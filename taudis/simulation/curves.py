@@ -1,13 +1,12 @@
 """A learning curve: mAP50 over labelled images, labelled objects and annotation seconds.
 
-Letters: P points of a curve, one for the seed set and one for each round.
+Letters: P points of a curve, one for the seed set and one for each round; R curves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from taudis.types import FloatArray
 
 AXES = ("images", "objects", "seconds")
 """What labels are counted in."""
+EQUAL = 1e-9
+"""An mAP50 so little below a target is equal to it: means of the same numbers are rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +55,8 @@ class Curve:
         It is the first crossing, so a curve counts as if it never fell again. An equal mAP50
         reaches the target.
         """
-        labels = self.labels[axis]
-        if self.map50[0] >= target:
-            return float(labels[0])
-        points = zip(labels.tolist(), self.map50.tolist(), strict=True)
-        for (before, low), (after, high) in pairwise(points):
-            if high >= target:
-                return float(before + (after - before) * (target - low) / (high - low))
-        return None
+        found = first_crossing(self.labels[axis][None], self.map50[None], np.array([target]))[0]
+        return float(found) if np.isfinite(found) else None
 
     def area(self, axis: str, until: float) -> float:
         """The mean height of the curve, 0..1, from its first point to `until` labels.
@@ -87,3 +82,18 @@ def _height_at(labels: FloatArray, height: FloatArray, at: float) -> float:
     if labels[row] == at:
         return float(height[row])
     return float(np.interp(at, labels[row - 1 : row + 1], height[row - 1 : row + 1]))
+
+
+def first_crossing(labels: FloatArray, map50: FloatArray, target: FloatArray) -> FloatArray:
+    """The fewest labels [R] at which curves reach their targets [R]; inf where one never does.
+
+    labels, map50: [R,P], labels never falling.
+    """
+    reached = map50 >= target[:, None] - EQUAL  # [R,P]
+    found = np.where(reached[:, 0], labels[:, 0], np.inf)
+    rows = np.flatnonzero(reached.any(axis=1) & ~reached[:, 0])
+    after = reached[rows].argmax(axis=1)
+    low, high = map50[rows, after - 1], map50[rows, after]
+    start, end = labels[rows, after - 1], labels[rows, after]
+    found[rows] = start + (end - start) * (np.minimum(target[rows], high) - low) / (high - low)
+    return found

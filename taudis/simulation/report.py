@@ -89,17 +89,17 @@ def _saved_table(found: Comparison) -> list[str]:
     data = found.data
     lines = [
         "| strategy | final mAP50 | images saved | objects saved | seconds saved"
-        " | seeds that never reach it | images saved, mean curve |",
+        " | images saved, median of seeds | seeds that never reach it |",
         "|---|---|---|---|---|---|---|",
         f"| {_cell(data.reference)} (reference) | {_number(found.reference_final)} | | | | | |",
     ]
     for each in found.strategies:
         cells = [_share(each.saved[axis]) for axis in AXES]
-        mean = each.saved["images"].of_mean_curve
+        by_seed = each.saved["images"].by_seed
         lines.append(
             f"| {_cell(each.name)} | {_number(each.final)} | {' | '.join(cells)}"
-            f" | {each.saved['images'].not_reached} of {found.seeds}"
-            f" | {'not reached' if mean is None else _percent(mean)} |"
+            f" | {'not reached' if by_seed.middle is None else _interval(by_seed)}"
+            f" | {each.saved['images'].not_reached} of {found.seeds} |"
         )
     return lines
 
@@ -132,9 +132,9 @@ def _notes(found: Comparison) -> list[str]:
     """How to read the tables."""
     most = ", ".join(f"{_percent(found.most_to_save[axis])} of the {axis}" for axis in AXES)
     lines = [
-        "Saved: median over seeds (95 % interval) of 1 - labels needed / labels that"
-        f" {_cell(found.data.reference)} needs, at the mAP50 that it ends with on the same seed."
-        f" Below 0: more were needed. At most {most} could be saved: the seed set counts.",
+        f"Saved: 1 - labels needed / labels that {_cell(found.data.reference)} needs, at the mAP50"
+        " that it ends with, read off the mean curves (95 % interval over seeds). Below 0: more"
+        f" were needed. At most {most} could be saved: the seed set counts.",
         "Area: mean over seeds (95 % interval) of the curve's mean height, up to the labels that"
         " both have. p: sign-flip test of the differences over images, objects, seconds, in"
         f" brackets corrected for {len(found.strategies)} strategies.",
@@ -166,13 +166,21 @@ def _percent(value: float) -> str:
 
 
 def _share(found: Saved) -> str:
-    """A share saved: `40 % (30 to 52)`; `at most 0 %` where half of the seeds are censored."""
-    interval = found.interval
-    low = "unknown" if interval.low is None else f"{100 * interval.low:.0f}"
-    around = "" if interval.high is None else f" ({low} to {100 * interval.high:.0f})"
-    if interval.middle is None:
-        return f"at most {_percent(found.at_most)}{around}"
-    return f"{_percent(interval.middle)}{around}"
+    """A share saved: `40 % (30 to 52)`; `at most 0 % (unknown to 0)`."""
+    if found.interval.middle is None:
+        return f"at most {_percent(found.at_most)}{_around(found.interval)}"
+    return _interval(found.interval)
+
+
+def _interval(found: Interval) -> str:
+    """A share with its interval, in percent."""
+    return "" if found.middle is None else f"{_percent(found.middle)}{_around(found)}"
+
+
+def _around(found: Interval) -> str:
+    """The ends of an interval in percent; nothing for one seed."""
+    low = "unknown" if found.low is None else f"{100 * found.low:.0f}"
+    return "" if found.high is None else f" ({low} to {100 * found.high:.0f})"
 
 
 def _number(found: Interval, *, signed: bool = False) -> str:
@@ -250,8 +258,8 @@ def _saved_dict(found: Comparison) -> dict[str, Any]:
             name: {axis: _censored_dict(by_axis[axis]) for axis in AXES}
             for name, by_axis in saved.items()
         },
-        "labels_saved_of_mean_curve": {
-            name: {axis: _rounded(by_axis[axis].of_mean_curve) for axis in AXES}
+        "labels_saved_median_of_seeds": {
+            name: {axis: by_axis[axis].by_seed.to_list() for axis in AXES}
             for name, by_axis in saved.items()
         },
         "most_to_save": {axis: round(found.most_to_save[axis], 4) for axis in AXES},
@@ -259,8 +267,8 @@ def _saved_dict(found: Comparison) -> dict[str, Any]:
 
 
 def _censored_dict(found: Saved) -> dict[str, object]:
-    """Seeds that never reach the target, and the most that the median can be."""
-    return {"seeds": found.not_reached, "median_at_most": round(found.at_most, 4)}
+    """Seeds that never reach the target, and the most that the mean curves can save."""
+    return {"seeds": found.not_reached, "at_most": round(found.at_most, 4)}
 
 
 def _area_dict(found: StrategyResult, axis: str) -> dict[str, object]:
@@ -272,7 +280,3 @@ def _area_dict(found: StrategyResult, axis: str) -> dict[str, object]:
 def _test_dict(found: StrategyResult, axis: str) -> dict[str, float]:
     """The p of a strategy's gain in area, plain and corrected."""
     return {"p": found.area[axis].p, "p_holm": found.area[axis].p_holm}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

@@ -1,7 +1,7 @@
 """Reads the rows that `simulate` writes: one JSON object a line, format 1.
 
 Only what a comparison needs is kept; a key that is not known here is no error. Every row is checked
-by itself. `data_sets` checks that rows fit each other.
+by itself. `paired_curves` checks that rows fit each other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from taudis.errors import DataError
 FORMAT = 1
 KINDS = ("seed_set", "round", "all")
 """A model of the seed set (round 0 of every strategy), of a round, of all training images."""
+MOST = 10**12
+"""The largest number of anything in a row; a larger one would not be exact as a float sum."""
 CORRECTIONS = ("accepted", "reshaped", "added", "removed")
 
 
@@ -151,7 +153,7 @@ class _Fields:
     def count(self, name: str, *, least: int = 0) -> int:
         """A whole number, at least `least`."""
         value = self.found.get(name)
-        if type(value) is not int or value < least:
+        if type(value) is not int or not least <= value <= MOST:
             raise self.wrong(name, f"a whole number from {least} on", value)
         return value
 

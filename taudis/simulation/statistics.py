@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from taudis.types import FloatArray
+from taudis.types import FloatArray, IntArray
 
 LEVEL = 0.95
 RESAMPLES = 9_999
@@ -22,6 +22,8 @@ SEED = 0
 """Of the resamples: the same rows always give the same interval."""
 _UNKNOWN = -1e12
 """Stands for a value without a lower bound among the numbers that are resampled."""
+OfSeeds = Callable[[IntArray], FloatArray]
+"""A statistic of resamples: rows of seeds [R,n] to [R]."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,27 @@ def median_interval(values: Sequence[float], at_most: Sequence[bool]) -> Interva
     return Interval(_known(low), middle, high)
 
 
-def median_at_most(values: Sequence[float]) -> float:
-    """The highest that the median can be, with each censored value at its bound."""
-    return float(np.median(np.asarray(values, np.float64)))
+def resampled_interval(seeds: int, lowest: OfSeeds, highest: OfSeeds) -> Interval:
+    """A statistic of all seeds together, with an expanded percentile interval over seeds.
+
+    lowest, highest: the statistic of resamples, rows of seeds [R,n] to [R]; they differ where it is
+    only known to be at most `highest` (censored: `lowest` is -inf). The middle and the low end are
+    None where they are not known; `high` is then an upper bound. BCa does not apply: a jackknife
+    value that is not known has no acceleration. One seed: no interval.
+    """
+    middle = _known(float(_finite(lowest, np.arange(seeds))))
+    if seeds < 2:
+        return Interval(None, middle, None)
+    rows, level = np.arange(seeds), _expanded_level(seeds)
+    low, _ = _ends(rows, lambda each, axis: _finite(lowest, each), "percentile", level)
+    _, high = _ends(rows, lambda each, axis: _finite(highest, each), "percentile", level)
+    return Interval(_known(low), middle, high)
+
+
+def _finite(statistic: OfSeeds, rows: IntArray) -> FloatArray:
+    """The statistic of resamples [...,n], a finite number also where it is not known."""
+    flat = statistic(rows.reshape(-1, rows.shape[-1]))
+    return np.maximum(flat, _UNKNOWN).reshape(rows.shape[:-1])
 
 
 def _known(value: float) -> float | None:
@@ -98,21 +118,26 @@ def _bootstrap(
     """The ends of a bootstrap interval; equal values give an interval of no width."""
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
+    low, high = _ends(values, statistic, method, level)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return _ends(values, statistic, "percentile", level)
+    return low, high
+
+
+def _ends(data: Any, statistic: Any, method: Any, level: float) -> tuple[float, float]:
+    """The ends of scipy's bootstrap interval; NaN where BCa has too few different values."""
     with warnings.catch_warnings():
-        # Too few different values for BCa: scipy warns and returns NaN.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
-            (values,),
+            (data,),
             statistic,
             n_resamples=RESAMPLES,
+            vectorized=True,
             confidence_level=level,
             method=method,
             random_state=np.random.default_rng(SEED),
         ).confidence_interval
-    low, high = float(found.low), float(found.high)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return _bootstrap(values, statistic, "percentile", level)
-    return low, high
+    return float(found.low), float(found.high)
 
 
 def paired_p(differences: Sequence[float]) -> float:

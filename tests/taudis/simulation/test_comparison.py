@@ -7,7 +7,7 @@ import pytest
 from taudis.simulation.comparison import compare
 from taudis.simulation.costs import Seconds
 from taudis.simulation.curves import AXES
-from taudis.simulation.data_sets import Choice, data_sets
+from taudis.simulation.paired_curves import Choice, paired_curves
 from taudis.simulation.result_rows import read_results
 from taudis.simulation.statistics import Interval
 from tests.taudis.simulation.result_cases import RANDOM, TWICE, on_seeds, result_rows, save_rows
@@ -19,7 +19,7 @@ FLAT = (0.1, 0.1, 0.1, 0.1)
 def compared(tmp_path):
     def run(rounds, *, choice=None, **more):
         path = save_rows(tmp_path / "rows.jsonl", result_rows(rounds, **more))
-        return compare(data_sets(read_results([path]).rows, choice or Choice())[0])
+        return compare(paired_curves(read_results([path]).rows, choice or Choice())[0])
 
     return run
 
@@ -28,13 +28,13 @@ def test_half_of_the_labels_on_every_seed_is_half_saved_without_doubt(compared):
     found = compared(on_seeds(5, random=RANDOM, taudis=TWICE)).strategies[0]
     saved = found.saved["images"]
     assert saved.interval.to_list() == [0.5, 0.5, 0.5]
-    assert saved.not_reached == 0 and saved.of_mean_curve == pytest.approx(0.5)
+    assert saved.not_reached == 0 and saved.by_seed.to_list() == [0.5, 0.5, 0.5]
 
 
 def test_an_identical_strategy_saves_nothing(compared):
     found = compared(on_seeds(5, random=RANDOM, same=RANDOM)).strategies[0]
     for axis in AXES:
-        assert found.saved[axis].interval == Interval(0.0, 0.0, 0.0)
+        assert found.saved[axis].interval == found.saved[axis].by_seed == Interval(0.0, 0.0, 0.0)
         assert found.area[axis].more == Interval(0.0, 0.0, 0.0)
         assert found.area[axis].p == found.area[axis].p_holm == 1.0
 
@@ -43,15 +43,39 @@ def test_a_strategy_that_never_gets_there_is_censored_not_dropped(compared):
     found = compared(on_seeds(5, random=RANDOM, wse=FLAT)).strategies[0]
     saved = found.saved["images"]
     assert saved.interval == Interval(None, None, 0.0)
-    assert (saved.at_most, saved.not_reached, saved.of_mean_curve) == (0.0, 5, None)
+    assert saved.by_seed == saved.interval
+    assert (saved.at_most, saved.not_reached) == (0.0, 5)
 
 
 def test_one_censored_seed_counts_as_the_lowest(compared):
+    """The mean of four TWICE and a FLAT: 0.1, 0.34, 0.5 at 30 images.
+
+    A resample with the flat seed three times or more (probability 0.058) ends at 0.38.
+    """
     rounds = on_seeds(5, random=RANDOM, taudis=TWICE)
     rounds["taudis"][3] = FLAT
     saved = compared(rounds).strategies[0].saved["images"]
     assert saved.interval.low is None and saved.not_reached == 1
-    assert (saved.interval.middle, saved.interval.high) == pytest.approx((0.5, 0.5))
+    assert (saved.interval.middle, saved.interval.high) == pytest.approx((0.4, 0.5))
+    assert saved.by_seed.low is None
+    assert (saved.by_seed.middle, saved.by_seed.high) == pytest.approx((0.5, 0.5))
+
+
+def test_the_share_is_read_off_the_mean_curves(compared):
+    """random: means .15 .3 .35 .5 (of two seeds); late: .1 .4 .6: reaches .5 at 35 images.
+
+    By seed the targets differ: seed 0 is reached at 40 of 50 images, seed 1 at 33.3 of 50.
+    """
+    rounds = {
+        "random": {0: (0.1, 0.2, 0.3, 0.6), 1: (0.2, 0.4, 0.4, 0.4)},
+        "late": {0: (0.1, 0.3, 0.6, 0.6), 1: (0.1, 0.3, 0.6, 0.6)},
+    }
+    saved = compared(rounds).strategies[0].saved["images"]
+    assert saved.interval.middle == pytest.approx(1 - (30 + 10 * 0.2 / 0.3) / 50)
+    shares = sorted([1 - 40 / 50, 1 - (30 + 10 / 3) / 30])  # seed 1 has its 0.4 at 30 images
+    assert saved.by_seed.to_list() == pytest.approx(
+        [shares[0], sum(shares) / 2, shares[1]], abs=1e-4
+    )
 
 
 def test_twice_the_objects_cost_the_advantage(compared):

@@ -29,6 +29,10 @@ def test_a_target_above_the_curve_is_never_reached():
     assert LINE.needed("images", 0.41) is None
 
 
+def test_a_point_that_misses_the_target_by_rounding_reaches_it():
+    assert curve([10, 20], [0.1, 0.3]).needed("images", 0.1 + 0.2) == 20  # 0.30000000000000004
+
+
 def test_the_first_crossing_counts():
     falls = curve([10, 20, 30, 40], [0.1, 0.5, 0.2, 0.5])
     assert falls.needed("images", 0.5) == 20

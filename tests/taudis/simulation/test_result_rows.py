@@ -81,6 +81,7 @@ def test_an_unknown_format_is_refused(tmp_path, line, got):
         ("data", None, "a text, got None"),
         ("strategy", None, "a text, got None"),
         ("seed", -1, "a whole number from 0 on, got -1"),
+        ("labelled_objects", 10**400, "a whole number from 0 on, got 1000"),
         ("seed", True, "a whole number from 0 on, got True"),
         ("round", 0, "a whole number from 1 on, got 0"),
         ("labelled_images", 12.0, "a whole number from 1 on, got 12.0"),

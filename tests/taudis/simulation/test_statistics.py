@@ -11,9 +11,9 @@ from taudis.simulation.statistics import (
     Interval,
     holm,
     mean_interval,
-    median_at_most,
     median_interval,
     paired_p,
+    resampled_interval,
     signal,
     smallest_p,
 )
@@ -50,7 +50,6 @@ def test_censored_seeds_are_lower_than_their_bound(censored, expected):
     values = [0.1, 0.2, 0.3, 0.4, 0.6]
     found = median_interval(values, [seed in censored for seed in range(5)])
     assert (found.low, found.middle, found.high) == expected
-    assert median_at_most(values) == 0.3
 
 
 def test_an_even_number_of_seeds_needs_both_in_the_middle():
@@ -71,6 +70,35 @@ def test_the_interval_of_a_mean_lies_around_it_within_the_range():
 def test_two_different_values_have_an_interval():
     found = mean_interval([0.2, 0.4])
     assert (found.low, found.middle, found.high) == pytest.approx((0.2, 0.3, 0.4))
+
+
+def mean_of(values, at_most=None):
+    """The mean of resamples, -inf with a value that is only known to be at most so high."""
+    found = np.array(values)
+    lowest = np.where(np.array(at_most or [False] * len(values)), -np.inf, found)
+    return lambda rows: lowest[rows].mean(axis=1), lambda rows: found[rows].mean(axis=1)
+
+
+def test_resamples_of_seeds_have_the_quantiles_of_all_resamples():
+    """All 3,125 resamples of five: t(0.975, 4) * sqrt(5 / 4) = 3.104, Phi(-3.104) = 0.00095."""
+    values = [0.1, 0.25, 0.3, 0.32, 0.6]
+    all_means = np.mean(list(product(values, repeat=5)), axis=1)
+    low, high = np.quantile(all_means, [0.00095, 1 - 0.00095])
+    found = resampled_interval(5, *mean_of(values))
+    assert found.middle == pytest.approx(np.mean(values))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
+
+
+def test_resamples_of_a_censored_seed_have_no_low_end():
+    values = [0.1, 0.25, 0.3, 0.32, 0.6]
+    found = resampled_interval(5, *mean_of(values, [True, False, False, False, False]))
+    assert (found.low, found.middle) == (None, None)
+    assert found.high == resampled_interval(5, *mean_of(values)).high
+
+
+def test_resamples_of_one_seed_have_no_interval():
+    assert resampled_interval(1, *mean_of([0.3])) == Interval(None, 0.3, None)
+    assert resampled_interval(1, *mean_of([0.3], [True])) == Interval(None, None, None)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from taudis.simulation.result_rows import ResultRow
 
 
 @dataclass(frozen=True)
-class DataSet:
+class PairedCurves:
     """The learning curves of one data set under one grid."""
 
     name: str
@@ -44,13 +44,13 @@ class Choice:
     seconds: Seconds = field(default_factory=Seconds)
 
 
-def data_sets(rows: Sequence[ResultRow], choice: Choice) -> list[DataSet]:
+def paired_curves(rows: Sequence[ResultRow], choice: Choice) -> list[PairedCurves]:
     """The data sets of the rows, by name. Raises DataError for rows that do not fit each other."""
     _check_no_row_twice(rows)
     names = sorted({row.data for row in rows})
     if not names:
         raise DataError("results: expected rows of `simulate`, got none. Run `simulate` first.")
-    return [_data_set(name, [row for row in rows if row.data == name], choice) for name in names]
+    return [_one_set(name, [row for row in rows if row.data == name], choice) for name in names]
 
 
 def _check_no_row_twice(rows: Sequence[ResultRow]) -> None:
@@ -74,8 +74,8 @@ def _title(row: ResultRow) -> str:
     return f"the {'seed set' if row.kind == 'seed_set' else 'model of all labels'}, seed {row.seed}"
 
 
-def _data_set(name: str, rows: Sequence[ResultRow], choice: Choice) -> DataSet:
-    """One data set; see `data_sets`."""
+def _one_set(name: str, rows: Sequence[ResultRow], choice: Choice) -> PairedCurves:
+    """One data set; see `paired_curves`."""
     _check_one_grid(name, rows)
     seed_sets = {row.seed: row for row in rows if row.kind == "seed_set"}
     rounds = _rounds_by_strategy(name, rows, choice)
@@ -93,7 +93,7 @@ def _data_set(name: str, rows: Sequence[ResultRow], choice: Choice) -> DataSet:
     corrected = sum(row.corrections is not None for row in used)
     corrected = 0 if choice.seconds.by_hand else corrected
     left_out = {each: tuple(sorted(set(found) - set(seeds))) for each, found in rounds.items()}
-    return DataSet(
+    return PairedCurves(
         name=name,
         grid=rows[0].grid,
         reference=choice.reference,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taudis.errors import DataError
-from taudis.simulation.data_sets import Choice, data_sets
+from taudis.simulation.paired_curves import Choice, paired_curves
 from taudis.simulation.result_rows import read_results
 from tests.taudis.simulation.result_cases import RANDOM, TWICE, on_seeds, result_rows, save_rows
 
@@ -14,7 +14,7 @@ from tests.taudis.simulation.result_cases import RANDOM, TWICE, on_seeds, result
 def sets(tmp_path):
     def run(rows, choice=None):
         path = save_rows(tmp_path / "rows.jsonl", rows)
-        return data_sets(read_results([path]).rows, choice or Choice())
+        return paired_curves(read_results([path]).rows, choice or Choice())
 
     return run
 
@@ -62,7 +62,7 @@ def test_a_row_twice_is_refused_with_both_places(sets):
 def test_a_file_named_twice_is_refused(tmp_path):
     path = save_rows(tmp_path / "rows.jsonl", result_rows(BOTH))
     with pytest.raises(DataError, match=r"the seed set, seed 0 again, .*the same.*Name each file"):
-        data_sets(read_results([path, path]).rows, Choice())
+        paired_curves(read_results([path, path]).rows, Choice())
 
 
 def test_missing_seeds_are_named(sets):
