@@ -163,12 +163,21 @@ def test_no_circle_of_imports() -> None:
     assert not circles
 
 
+def packages_reached(name: str) -> set[str]:
+    """The packages, others' too, that a module imports through every chain of our files."""
+    modules = reachable(name, packages=True)
+    return {part.split(".")[0] for module in modules for part in imports(MODULES[module])}
+
+
 @pytest.mark.parametrize("name", [n for n in MODULES if n.startswith("taudis.selection")])
 def test_selection_reaches_numpy_and_scipy_alone(name: str) -> None:
-    reached = {
-        part for module in reachable(name, packages=True) for part in imports(MODULES[module])
-    }
-    assert not {part.split(".")[0] for part in reached} & {"torch", "torchvision", *WEB}
+    assert not packages_reached(name) & {"torch", "torchvision", *WEB}
+
+
+def test_comparing_strategies_reaches_no_torch() -> None:
+    """Whoever reads rows that another machine made needs no model."""
+    assert not packages_reached("taudis.cli.compare") & {"torch", "torchvision", *WEB}
+    assert "torch" in packages_reached("taudis.simulation.run")
 
 
 def test_reading_a_coco_file_imports_no_torch() -> None:

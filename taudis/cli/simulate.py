@@ -131,7 +131,8 @@ def simulate(
 def _run(options: Options) -> None:
     """Start or continue a run, and write what it holds."""
     from taudis.cli.simulate_progress import progress
-    from taudis.simulation import gate
+    from taudis.simulation.cpu_cost import cost
+    from taudis.simulation.gate import signal_of_rows
     from taudis.simulation.grid import Asked
     from taudis.simulation.jobs import read_seeds
     from taudis.simulation.presets import base_params, read_presets
@@ -145,17 +146,17 @@ def _run(options: Options) -> None:
     with progress(len(asked.jobs(grid.rounds))) as watcher:
         outcome = start(options.out, grid, data, presets, asked, watcher)
     rows = list(outcome.rows.values())
-    signal = gate.signal(rows)
-    if sentence := gate.sentence(signal):
-        sys.stderr.write(f"warning: {sentence}\n")
+    signal = signal_of_rows(rows)
+    if signal.warning:
+        sys.stderr.write(f"warning: {signal.warning}\n")
     write_result({
         "rows": str(options.out / ROWS_FILE),
         "rows_done": len(rows),
         "rows_made": outcome.made,
         "seconds": round(time.monotonic() - began, 1),
         "grid": grid.hash,
-        "signal": signal,
-        "cost": gate.cost(rows),
+        "signal": signal.to_dict(),
+        "cost": cost(rows),
     })  # fmt: skip
 
 

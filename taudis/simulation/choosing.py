@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from taudis.selection.params import Labelled
 from taudis.simulation.corrections import corrections
 from taudis.simulation.model_store import Model, ModelStore
 from taudis.simulation.presets import Preset
+from taudis.simulation.row_format import Corrections
 from taudis.simulation.split import derived_seed
 from taudis.types import Pool, Selection, Uncertainty
 
@@ -23,7 +24,7 @@ class Choice:
 
     chosen: list[int]  # image ids, best first
     selection: dict[str, Any]
-    corrections: dict[str, int]
+    corrections: Corrections
     cpu_seconds: dict[str, float]
     pool: str | None  # the pool that was read: what shares it, shares its seconds
 
@@ -32,7 +33,7 @@ class Choice:
         return {
             "chosen": self.chosen,
             "selection": self.selection,
-            "corrections": self.corrections,
+            "corrections": asdict(self.corrections),
             "cpu_seconds": self.cpu_seconds,
             "pool": self.pool,
         }

@@ -18,16 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from taudis.simulation.curves import AXES, Curve, first_crossing
+from taudis.simulation.gate import Signal, signal
 from taudis.simulation.paired_curves import PairedCurves
 from taudis.simulation.statistics import (
     Interval,
-    Signal,
     holm,
     mean_interval,
     median_interval,
     paired_p,
     resampled_interval,
-    signal,
     smallest_p,
 )
 from taudis.types import BoolArray, FloatArray, IntArray

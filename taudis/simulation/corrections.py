@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,14 +9,14 @@ import numpy as np
 
 from taudis.evaluation.matching import NONE, EvaluatedImage, match
 from taudis.evaluation.visible import DEFAULT_THRESHOLD, visible
+from taudis.simulation.row_format import Corrections
 from taudis.types import Detection, Target
 
 ACCEPTED_IOU = 0.85
 """Mask IoU from which on a region stays as it is. A choice: people do not correct every pixel."""
-KEYS = ("accepted", "reshaped", "added", "removed")
 
 
-def corrections(seen: Iterable[tuple[Target, Detection]]) -> dict[str, int]:
+def corrections(seen: Iterable[tuple[Target, Detection]]) -> Corrections:
     """The regions of all images by what happens to them.
 
     Visible are detections from a score of 0.5 on (a simulation has no validation images to choose
@@ -25,7 +24,7 @@ def corrections(seen: Iterable[tuple[Target, Detection]]) -> dict[str, int]:
     at least 0.5) is accepted or reshaped. An object that no region fits is added, a region that
     fits none is removed, both where the label alone is wrong. Crowd regions count nowhere.
     """
-    counts = Counter(dict.fromkeys(KEYS, 0))
+    accepted = reshaped = added = removed = 0
     for target, detection in seen:
         labels = detection.instances.class_probs.shape[1] - 1
         regions = visible(detection.instances, np.full(labels, DEFAULT_THRESHOLD))
@@ -34,10 +33,10 @@ def corrections(seen: Iterable[tuple[Target, Detection]]) -> dict[str, int]:
         for label in np.unique(image.labels):
             matching = match(image, label=int(label))
             found = matching.objects != NONE
-            accepted = int((matching.ious >= ACCEPTED_IOU).sum())
-            counts["accepted"] += accepted
-            counts["reshaped"] += int(found.sum()) - accepted
-            counts["removed"] += int((~found & ~matching.in_crowd).sum())
+            good = int((matching.ious >= ACCEPTED_IOU).sum())
+            accepted += good
+            reshaped += int(found.sum()) - good
+            removed += int((~found & ~matching.in_crowd).sum())
             objects -= int(found.sum())
-        counts["added"] += objects
-    return dict(counts)
+        added += objects
+    return Corrections(accepted, reshaped, added, removed)

@@ -1,12 +1,13 @@
-"""The signal gate and the costs of a run, from its rows.
+"""The signal gate: whether labels matter on a data set under a recipe.
 
-A comparison of strategies means something only where labels matter: a model of all labels must be
-better than one of the seed set by more than SPREADS standard deviations over seeds.
+A comparison of strategies means something only where a model of all labels is better than one of
+the seed set by more than SPREADS standard deviations over seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,98 +15,91 @@ import numpy as np
 SPREADS = 2.0
 """Standard deviations by which all labels must be better than the seed set."""
 
-Rows = Iterable[Mapping[str, Any]]
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """mAP50 of one kind of model over its seeds."""
+
+    mean: float | None  # None without a seed
+    sd: float | None  # sample standard deviation; None below two seeds
+    seeds: int
+
+    @classmethod
+    def of(cls, map50: Sequence[float]) -> OverSeeds:
+        """Of one value a seed."""
+        mean = float(np.mean(map50)) if map50 else None
+        sd = float(np.std(map50, ddof=1)) if len(map50) > 1 else None
+        return cls(mean, sd, len(map50))
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """The figures as JSON, rounded to 4 decimals."""
+        mean, sd = (None if each is None else round(each, 4) for each in (self.mean, self.sd))
+        return {"mean": mean, "sd": sd, "seeds": self.seeds}
+
+    def __str__(self) -> str:
+        """The mean with its deviation, for a person; of one seed at least."""
+        sd = "unknown" if self.sd is None else f"{self.sd:.3f}"
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        return f"{self.mean:.3f} (standard deviation {sd}, {seeds})"
 
 
-def signal(rows: Rows) -> dict[str, Any]:
-    """The gate: mean and sample standard deviation of mAP50 over seeds, and whether it passes.
+@dataclass(frozen=True)
+class Signal:
+    """The models of the seed set and of all labels, and what the gate says of them."""
 
-    The larger of both deviations counts. `passes` is None where one of both has no row, or where
-    neither has two.
-    """
-    found = {kind: _of_kind(rows, kind) for kind in ("seed_set", "all")}
-    low, high = found["seed_set"]["mean"], found["all"]["mean"]
-    spreads = [each["sd"] for each in found.values() if each["sd"] is not None]
-    passes = None
-    if low is not None and high is not None and spreads:
-        passes = bool(high - low > SPREADS * max(spreads))
-    return {**found, "passes": passes}
+    seed_set: OverSeeds
+    all_labels: OverSeeds
 
+    @property
+    def passed(self) -> bool | None:
+        """Whether labels matter, by the larger of both deviations.
 
-def _of_kind(rows: Rows, kind: str) -> dict[str, float | int | None]:
-    values = [row["map50"] for row in rows if row["kind"] == kind]
-    return {
-        "mean": float(np.mean(values)) if values else None,
-        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "seeds": len(values),
-    }
+        None where a kind of model has no seed, or neither has two.
+        """
+        low, high = self.seed_set.mean, self.all_labels.mean
+        spreads = [each.sd for each in (self.seed_set, self.all_labels) if each.sd is not None]
+        if low is None or high is None or not spreads:
+            return None
+        return high - low > SPREADS * max(spreads)
 
+    @property
+    def figures(self) -> str:
+        """Both figures, for a person; where the gate was run."""
+        return f"mAP50 {self.seed_set} with the seed set, {self.all_labels} with all labels"
 
-def sentence(gate: Mapping[str, Any]) -> str:
-    """What the gate says, for a person; empty where it passes."""
-    if gate["passes"]:
-        return ""
-    if gate["passes"] is None:
+    @property
+    def warning(self) -> str:
+        """What a reader must know before the rows are compared; empty where the gate passed."""
+        if self.passed:
+            return ""
+        if self.passed is None:
+            return (
+                "the signal gate was not run, so nothing shows that labels matter here. Let"
+                " `simulate` run --all-labels on at least two seeds."
+            )
         return (
-            "The signal gate was not run: nothing shows that labels matter here. Give --all-labels"
-            " and at least two seeds before strategies are compared."
+            f"the signal gate failed: {self.figures}, which is not above by more than {SPREADS:g}"
+            " of the larger standard deviation. Rows of this grid say nothing about strategies: run"
+            " one with fewer --seed-images, more --steps or pretrained --weights."
         )
-    low, high = gate["seed_set"], gate["all"]
-    return (
-        f"The signal gate FAILED: mAP50 is {high['mean']:.3f} with all labels and"
-        f" {low['mean']:.3f} with the seed set, not above it by more than {SPREADS:g} standard"
-        f" deviations over seeds ({_spread(high)} and {_spread(low)}). Do not compare strategies on"
-        " these rows: give a smaller seed set, more --steps, or pretrained --weights."
-    )
+
+    def to_dict(self) -> dict[str, object]:
+        """The gate as JSON."""
+        return {
+            "passed": self.passed,
+            "seed_set": self.seed_set.to_dict(),
+            "all": self.all_labels.to_dict(),
+        }
 
 
-def _spread(each: Mapping[str, float | int | None]) -> str:
-    return "unknown" if each["sd"] is None else f"{each['sd']:.3f}"
+def signal(seed_set: Sequence[float], all_labels: Sequence[float]) -> Signal:
+    """The gate of mAP50 with the seed set and with all labels, one value a seed each."""
+    return Signal(OverSeeds.of(seed_set), OverSeeds.of(all_labels))
 
 
-def cost(rows: Rows) -> dict[str, float | None]:
-    """CPU seconds of the rounds: in a shared run, and run one by one in two meanings.
-
-    `shared`: each model and each pool once. `strategies_alone`: each strategy and seed by itself,
-    with its own seed set and all parts of its rounds. `rows_alone`: each row of a round by itself,
-    as --rerun does, with the training of the model that chose. The ratios are those of the shared
-    run over each; None without rounds. Models of all labels count nowhere.
-    """
-    every = [row for row in rows if row["kind"] != "all"]
-    known = {(row["strategy"], row["seed"], row["round"]): row for row in every}
-    rounds = [row for row in every if row["kind"] == "round"]
-    by_itself = sum(sum(_parts(row).values()) for row in rounds)
-
-    starts = [known[None, seed, None] for _, seed in {(r["strategy"], r["seed"]) for r in rounds}]
-    strategies = by_itself + sum(sum(_parts(row).values()) for row in starts)
-    before = [
-        known[row["strategy"], row["seed"], row["round"] - 1]
-        if row["round"] > 1
-        else known[None, row["seed"], None]
-        for row in rounds
-    ]
-    alone = by_itself + sum(row["cpu_seconds"]["train"] for row in before)
-    once: dict[object, float] = {}
-    for row in every:
-        for part, seconds in _parts(row).items():
-            once.setdefault(part, seconds)
-    shared = sum(once.values())
-    return {
-        "shared_cpu_seconds": shared,
-        "strategies_alone_cpu_seconds": strategies,
-        "rows_alone_cpu_seconds": alone,
-        "ratio_to_strategies_alone": shared / strategies if strategies else None,
-        "ratio_to_rows_alone": shared / alone if alone else None,
-    }
-
-
-def _parts(row: Mapping[str, Any]) -> dict[object, float]:
-    """The CPU seconds of each part of a row, by what is done once however many rows share it."""
-    spent = row["cpu_seconds"]
-    pool = row.get("pool")
-    return {
-        ("model", row["model"]): spent["train"] + spent["evaluate"],
-        ("pool", pool): spent["score"],
-        ("labelled", pool, spent["score_labelled"] > 0): spent["score_labelled"],
-        ("row", row["strategy"], row["seed"], row["round"]): spent["select"] + spent["correct"],
-    }
+def signal_of_rows(rows: Iterable[Mapping[str, Any]]) -> Signal:
+    """The gate of the rows of a run; rows of rounds do not count."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row["kind"], []).append(row["map50"])
+    return signal(found.get("seed_set", []), found.get("all", []))

@@ -22,11 +22,9 @@ from taudis.files import SUMS, remove_drafts, sha256_of, write_json
 from taudis.simulation.claims import Lock
 from taudis.simulation.jobs import Job, jobs_of
 from taudis.simulation.presets import Preset
+from taudis.simulation.row_format import FORMAT
 from taudis.training.recipes import Recipe, choose
 from taudis.training.train import uses_bf16
-
-FORMAT = 1
-"""Version of rows and of grid.json."""
 
 
 @dataclass(frozen=True)

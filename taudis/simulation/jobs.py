@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from taudis.errors import DataError
-
-Kind = Literal["seed_set", "round", "all"]
+from taudis.simulation.row_format import KINDS, Kind
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Job:
     def of_row(cls, row: Mapping[str, Any]) -> Job:
         """The job of a row. Raises KeyError, TypeError or ValueError for what is no row."""
         kind = row["kind"]
-        if kind not in ("seed_set", "round", "all"):
+        if kind not in KINDS:
             raise ValueError(f"kind {kind!r}")
         if kind == "round":
             return cls(kind, int(row["seed"]), str(row["strategy"]), int(row["round"]))

@@ -14,10 +14,10 @@ import torch
 
 from taudis.detector.checkpoint import code_version
 from taudis.simulation.choosing import selection_seed
-from taudis.simulation.grid import FORMAT
 from taudis.simulation.jobs import Job
 from taudis.simulation.model_store import Model, ModelStore
 from taudis.simulation.presets import Preset
+from taudis.simulation.row_format import FORMAT
 from taudis.simulation.row_log import Row
 
 VERSIONS = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless")

@@ -7,7 +7,7 @@ from typing import Any
 
 from taudis.simulation.comparison import FEW_SEEDS, Comparison, Saved, StrategyResult
 from taudis.simulation.curves import AXES
-from taudis.simulation.statistics import SIGNAL_SDS, Interval, smallest_p
+from taudis.simulation.statistics import Interval, smallest_p
 
 SIGNIFICANT = 0.05
 
@@ -48,27 +48,13 @@ def _signal_line(found: Comparison) -> str:
     gate = found.signal
     if gate.passed is None:
         return "Signal gate: not run."
-    verdict = "passed" if gate.passed else "failed"
-    return (
-        f"Signal gate: {verdict}; mAP50 {gate.seed_set:.3f} with the seed set,"
-        f" {gate.all_labels:.3f} with all labels, standard deviation over seeds {gate.sd:.3f}."
-    )
+    return f"Signal gate: {'passed' if gate.passed else 'failed'}; {gate.figures}."
 
 
 def warnings_of(found: Comparison) -> list[str]:
     """What a reader must know before the tables."""
-    texts, data, gate = [], found.data, found.signal
-    if gate.passed is None:
-        texts.append(
-            "the signal gate was not run: it takes models of all labels and of the seed set, one of"
-            " both on two seeds or more. It is not known whether labels matter here."
-        )
-    elif not gate.passed:
-        texts.append(
-            f"the signal gate failed: all labels are not {SIGNAL_SDS:g} standard deviations above"
-            " the seed set. This comparison says nothing about the strategies; change the recipe,"
-            " the seed set or the steps."
-        )
+    data = found.data
+    texts = [found.signal.warning] if found.signal.warning else []
     if found.seeds < FEW_SEEDS:
         texts.append(f"{found.seeds} seed(s) give no interval of 95 %; take at least {FEW_SEEDS}.")
     for strategy, seeds in data.left_out.items():

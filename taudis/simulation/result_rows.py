@@ -8,28 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from taudis.errors import DataError
+from taudis.simulation.row_format import FORMAT, KINDS, Corrections
 
-FORMAT = 1
-KINDS = ("seed_set", "round", "all")
-"""A model of the seed set (round 0 of every strategy), of a round, of all training images."""
 MOST = 10**12
 """The largest number of anything in a row; a larger one would not be exact as a float sum."""
-CORRECTIONS = ("accepted", "reshaped", "added", "removed")
-
-
-@dataclass(frozen=True)
-class Corrections:
-    """What a person who corrects pre-annotations does with their regions in the chosen images."""
-
-    accepted: int  # left as they are
-    reshaped: int
-    added: int  # drawn, since no region fits
-    removed: int
 
 
 @dataclass(frozen=True)
@@ -176,7 +163,8 @@ class _Fields:
         value = self.found.get("corrections")
         if value is None:
             return None
+        names = [each.name for each in fields(Corrections)]
         if not isinstance(value, dict):
-            raise self.wrong("corrections", f"null or an object of {', '.join(CORRECTIONS)}", value)
+            raise self.wrong("corrections", f"null or an object of {', '.join(names)}", value)
         inner = _Fields(value, f"{self.where}, corrections")
-        return Corrections(**{name: inner.count(name) for name in CORRECTIONS})
+        return Corrections(**{name: inner.count(name) for name in names})

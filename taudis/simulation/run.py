@@ -18,10 +18,10 @@ from urllib.parse import quote
 
 from taudis.errors import TaudisError
 from taudis.files import remove_drafts, write_json
-from taudis.simulation import gate
 from taudis.simulation.choosing import choose_images
 from taudis.simulation.claims import Claims, Lock
 from taudis.simulation.data_set import DataSet
+from taudis.simulation.gate import signal_of_rows
 from taudis.simulation.grid import Asked, Grid, join, read_grid
 from taudis.simulation.jobs import Job
 from taudis.simulation.make_row import finite, make_row
@@ -134,8 +134,8 @@ class Run:
 
     def _report_signal(self, rows: list[Row]) -> None:
         """Warn before any strategy runs where labels do not matter."""
-        if sentence := gate.sentence(gate.signal(rows)):
-            logger.warning("%s", sentence)
+        if warning := signal_of_rows(rows).warning:
+            logger.warning("%s", warning)
 
     def _row(self, job: Job, before: Row | None) -> Row | None:
         """Make and write the row of a claimed job; None where it was written meanwhile."""

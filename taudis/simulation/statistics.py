@@ -1,4 +1,4 @@
-"""Intervals over seeds, paired tests, Holm's correction, and the signal gate.
+"""Intervals over seeds, paired tests and Holm's correction.
 
 docs/comparing.md says why these, and measures how often the intervals cover. n: number of seeds.
 """
@@ -175,51 +175,3 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, (len(p) - place) * p[name]))
         corrected[name] = highest
     return corrected
-
-
-@dataclass(frozen=True)
-class Signal:
-    """Whether labels matter under this recipe: all labels against the seed set.
-
-    `passed` is None where one of both was not run, or on one seed only.
-    """
-
-    passed: bool | None
-    seed_set: float | None  # mean mAP50
-    all_labels: float | None  # mean mAP50
-    sd: float | None  # the larger sample standard deviation over seeds of both
-    seeds: tuple[int, int]  # with a seed set, with all labels
-
-    def to_dict(self) -> dict[str, object]:
-        """The signal as JSON, numbers rounded to 4 decimals."""
-        return {
-            "passed": self.passed,
-            "seed_set": _rounded(self.seed_set),
-            "all": _rounded(self.all_labels),
-            "sd": _rounded(self.sd),
-            "seeds": list(self.seeds),
-        }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
-SIGNAL_SDS = 2.0
-"""All labels must be above the seed set by more than this many standard deviations."""
-
-
-def signal(seed_set: Sequence[float], all_labels: Sequence[float]) -> Signal:
-    """The signal gate of mAP50 with the seed set and with all labels, one value a seed each.
-
-    The standard deviation is the larger of both over their seeds. A kind of model that was trained
-    on one seed has none; then the other's counts.
-    """
-    spreads = [float(np.std(each, ddof=1)) for each in (seed_set, all_labels) if len(each) > 1]
-    means = [float(np.mean(each)) if len(each) else None for each in (seed_set, all_labels)]
-    low, high = means
-    sd = max(spreads, default=None)
-    passed = None
-    if low is not None and high is not None and sd is not None:
-        passed = high - low > SIGNAL_SDS * sd
-    return Signal(passed, low, high, sd, (len(seed_set), len(all_labels)))

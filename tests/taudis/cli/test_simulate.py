@@ -35,7 +35,7 @@ def test_a_run_ends_with_its_figures_and_a_row_can_be_run_again(data, tmp_path):
     assert done.exit_code == 0, (done.output, done.exception)
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["rows_done"], last["rows_made"]) == (4, 4)
-    assert last["signal"]["passes"] is None and "was not run" in done.stderr
+    assert last["signal"]["passed"] is None and "was not run" in done.stderr
     assert 0 < last["cost"]["ratio_to_strategies_alone"] <= 1
     assert "[4/4, 0:00:00 left] taudis@T_F=0.1/0/1: mAP50" in done.stderr
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 
 from taudis.simulation.corrections import corrections
+from taudis.simulation.row_format import Corrections
 from taudis.types import Detection, Instances, Target
 
 SCALE, SIDE = 4, 160
@@ -42,7 +45,7 @@ def detection(*found):
 
 
 def counts(*seen):
-    return tuple(corrections(seen).values())
+    return astuple(corrections(seen))
 
 
 def test_every_kind_once():
@@ -59,9 +62,7 @@ def test_every_kind_once():
         ((22, 22, 30, 30), 1, 0.7),  # in the crowd
         ((0, 20, 10, 30), 2, 0.49),  # right, but invisible
     )
-    assert corrections([(truth, found)]) == {
-        "accepted": 1, "reshaped": 1, "added": 1, "removed": 1,
-    }  # fmt: skip
+    assert corrections([(truth, found)]) == Corrections(1, 1, 1, 1)
 
 
 def test_a_wrong_label_is_removed_and_drawn():

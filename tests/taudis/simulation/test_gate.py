@@ -1,72 +1,50 @@
-"""The signal gate and the cost ratio, against numbers made by hand."""
+"""The signal gate, against numbers made by hand."""
 
 from __future__ import annotations
 
 import pytest
 
-from taudis.simulation.gate import cost, sentence, signal
-
-
-def rows(kind, *values):
-    return [{"kind": kind, "map50": value} for value in values]
+from taudis.simulation.gate import signal, signal_of_rows
 
 
 def test_the_gate_by_hand():
     """Seed set 0.1, 0.2, 0.3: mean 0.2, sd 0.1. All 0.45, 0.45, 0.45: mean 0.45, sd 0."""
-    low = rows("seed_set", 0.1, 0.2, 0.3)
-    found = signal([*low, *rows("all", 0.45, 0.45, 0.45), {"kind": "round", "map50": 0.9}])
-    assert found["seed_set"] == pytest.approx({"mean": 0.2, "sd": 0.1, "seeds": 3})
-    assert found["all"] == pytest.approx({"mean": 0.45, "sd": 0.0, "seeds": 3})
-    assert found["passes"] is True and sentence(found) == ""
-    near = signal([*low, *rows("all", 0.39, 0.39, 0.39)])
-    assert near["passes"] is False
-    assert "FAILED: mAP50 is 0.390 with all labels and 0.200 with the seed set" in sentence(near)
-    assert "(0.000 and 0.100)" in sentence(near)
+    found = signal([0.1, 0.2, 0.3], [0.45, 0.45, 0.45])
+    assert found.to_dict() == {
+        "passed": True,
+        "seed_set": {"mean": 0.2, "sd": 0.1, "seeds": 3},
+        "all": {"mean": 0.45, "sd": 0.0, "seeds": 3},
+    }
+    assert found.passed is True and found.warning == ""
+    near = signal([0.1, 0.2, 0.3], [0.39, 0.39, 0.39])
+    assert near.passed is False
+    assert (
+        "failed: mAP50 0.200 (standard deviation 0.100, 3 seeds) with the seed set,"
+        " 0.390 (standard deviation 0.000, 3 seeds) with all labels" in near.warning
+    )
 
 
 def test_the_larger_deviation_counts_and_worse_with_all_labels_fails():
-    wide = rows("all", 0.2, 0.5, 0.8)  # sd 0.3
-    assert signal([*rows("seed_set", 0.0, 0.0), *wide])["passes"] is False
-    assert signal([*rows("seed_set", 0.9, 0.9), *rows("all", 0.1, 0.1)])["passes"] is False
+    assert signal([0.0, 0.0], [0.2, 0.5, 0.8]).passed is False  # sd 0.3
+    assert signal([0.2, 0.5, 0.8], [1.0, 1.0]).passed is False
+    assert signal([0.9, 0.9], [0.1, 0.1]).passed is False
 
 
 @pytest.mark.parametrize(
-    "found", [[], rows("seed_set", 0.1, 0.2), rows("seed_set", 0.1) + rows("all", 0.9)]
+    ("seed_set", "all_labels"), [([], []), ([0.1, 0.2], []), ([], [0.1, 0.2]), ([0.1], [0.9])]
 )
-def test_without_both_kinds_or_two_seeds_nothing_is_known(found):
-    gate = signal(found)
-    assert gate["passes"] is None and "was not run" in sentence(gate)
+def test_without_both_kinds_or_two_seeds_nothing_is_known(seed_set, all_labels):
+    gate = signal(seed_set, all_labels)
+    assert gate.passed is None and "was not run" in gate.warning
 
 
-def made(kind, model, *, strategy=None, number=None, pool=None, train=100.0, score=0.0, known=0.0):
-    return {
-        "kind": kind, "strategy": strategy, "seed": 0, "round": number, "model": model,
-        "pool": pool,
-        "cpu_seconds": {"train": train, "evaluate": 10.0, "score": score, "select": 1.0,
-                        "score_labelled": known, "correct": 1.0},
-    }  # fmt: skip
+def test_one_kind_on_one_seed_has_the_deviation_of_the_other():
+    gate = signal([0.1, 0.12], [0.5])
+    assert gate.passed is True and gate.to_dict()["all"] == {"mean": 0.5, "sd": None, "seeds": 1}
+    assert "0.100 (standard deviation unknown, 1 seed)" in signal([0.1, 0.12], [0.1]).warning
 
 
-def test_the_cost_ratios_by_hand():
-    """Two strategies of one seed; their first rounds chose the same images from one pool."""
-    found = [
-        made("seed_set", "s", train=90.0),  # 100 + 2
-        made("round", "m", strategy="a", number=1, pool="s/mask", score=20.0),  # 110 + 20 + 2
-        made("round", "m", strategy="b", number=1, pool="s/mask", score=20.0, known=3.0),
-        made("round", "n", strategy="a", number=2, pool="m/mask", score=18.0),  # 110 + 18 + 2
-        made("round", "o", strategy="b", number=2, pool=None),  # 110 + 2
-        made("all", "x", train=9e9),
-    ]
-    by_itself = 132 + 135 + 130 + 112
-    shared = (100 + 3 * 110) + (20 + 18) + 3 + 5 * 2
-    strategies, rows_alone = by_itself + 2 * 102, by_itself + 90 + 90 + 100 + 100
-    assert cost(found) == pytest.approx(
-        {
-            "shared_cpu_seconds": shared,
-            "strategies_alone_cpu_seconds": strategies,
-            "rows_alone_cpu_seconds": rows_alone,
-            "ratio_to_strategies_alone": shared / strategies,
-            "ratio_to_rows_alone": shared / rows_alone,
-        }
-    )
-    assert cost(found[:1])["ratio_to_rows_alone"] is None
+def test_rows_of_rounds_do_not_count():
+    rows = [{"kind": "seed_set", "map50": value} for value in (0.1, 0.2)]
+    rows += [{"kind": "round", "map50": 0.9}, {"kind": "all", "map50": 0.5}]
+    assert signal_of_rows(rows) == signal([0.1, 0.2], [0.5])

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from taudis.errors import DataError
-from taudis.simulation.result_rows import Corrections, read_results
+from taudis.simulation.result_rows import read_results
+from taudis.simulation.row_format import Corrections
 from tests.taudis.simulation.result_cases import RANDOM, on_seeds, result_rows, row, save_rows
 
 

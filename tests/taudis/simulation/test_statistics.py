@@ -1,4 +1,4 @@
-"""Intervals over seeds, tests, Holm's correction, the signal gate."""
+"""Intervals over seeds, paired tests and Holm's correction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from taudis.simulation.statistics import (
     median_interval,
     paired_p,
     resampled_interval,
-    signal,
     smallest_p,
 )
 
@@ -145,19 +144,3 @@ def test_holm_against_a_calculation_by_hand():
     assert found == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02})
     assert holm({"a": 0.5, "b": 0.7}) == {"a": 1.0, "b": 1.0}
     assert holm({"a": 0.25}) == {"a": 0.25} and holm({}) == {}
-
-
-def test_the_signal_gate_takes_two_standard_deviations_of_the_larger_spread():
-    seed_set, all_labels = [0.1, 0.2], [0.3, 0.35]  # means 0.15 and 0.325, sd 0.0707 and 0.0354
-    found = signal(seed_set, all_labels)
-    assert found.sd == pytest.approx(0.1 / 2**0.5) and found.passed is True
-    assert signal(seed_set, [0.28, 0.3]).passed is False  # 0.14 < 2 * 0.0707
-    assert signal(all_labels, seed_set).passed is False
-
-
-@pytest.mark.parametrize(
-    ("seed_set", "all_labels", "passed"),
-    [([], [], None), ([0.1, 0.2], [], None), ([0.1], [0.5], None), ([0.1, 0.12], [0.5], True)],
-)
-def test_the_signal_gate_needs_both_and_a_spread(seed_set, all_labels, passed):
-    assert signal(seed_set, all_labels).passed is passed
