@@ -78,9 +78,10 @@ class Signal:
                 " `simulate` run --all-labels on at least two seeds."
             )
         return (
-            f"the signal gate failed: {self.figures}, which is not above by more than {SPREADS:g}"
-            " of the larger standard deviation. Rows of this grid say nothing about strategies: run"
-            " one with fewer --seed-images, more --steps or pretrained --weights."
+            f"the signal gate failed: {self.figures}. Labels matter where the second is above the"
+            f" first by more than {SPREADS:g} of the larger standard deviation. Rows of this grid"
+            " say nothing about strategies: run one with fewer --seed-images, more --steps or"
+            " pretrained --weights."
         )
 
     def to_dict(self) -> dict[str, object]:

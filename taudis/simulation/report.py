@@ -29,8 +29,8 @@ def _section(found: Comparison) -> list[str]:
     return [
         f"## {_cell(data.name)}",
         "",
-        f"{len(found.strategies)} strategies against {_cell(data.reference)},"
-        f" {found.seeds} paired seeds ({seeds}), {data.rounds} rounds, grid {_cell(data.grid)}.",
+        f"Reference: {_cell(data.reference)}. Paired seeds: {seeds}. Rounds: {data.rounds}."
+        f" Grid: {_cell(data.grid)}.",
         _signal_line(found),
         "",
         *(line for text in warnings_of(found) for line in (f"**Warning:** {text}", "")),
@@ -46,9 +46,9 @@ def _section(found: Comparison) -> list[str]:
 def _signal_line(found: Comparison) -> str:
     """What the signal gate says."""
     gate = found.signal
-    if gate.passed is None:
-        return "Signal gate: not run."
-    return f"Signal gate: {'passed' if gate.passed else 'failed'}; {gate.figures}."
+    if gate.passed:
+        return f"Signal gate: passed; {gate.figures}."
+    return f"Signal gate: {'not run' if gate.passed is None else 'failed'}."
 
 
 def warnings_of(found: Comparison) -> list[str]:
@@ -56,7 +56,7 @@ def warnings_of(found: Comparison) -> list[str]:
     data = found.data
     texts = [found.signal.warning] if found.signal.warning else []
     if found.seeds < FEW_SEEDS:
-        texts.append(f"{found.seeds} seed(s) give no interval of 95 %; take at least {FEW_SEEDS}.")
+        texts.append(f"an interval of 95 % takes {FEW_SEEDS} seeds or more, got {found.seeds}.")
     for strategy, seeds in data.left_out.items():
         names = ", ".join(str(seed) for seed in seeds)
         texts.append(
@@ -123,7 +123,7 @@ def _notes(found: Comparison) -> list[str]:
         f" were needed. At most {most} could be saved: the seed set counts.",
         "Area: mean over seeds (95 % interval) of the curve's mean height, up to the labels that"
         " both have. p: sign-flip test of the differences over images, objects, seconds, in"
-        f" brackets corrected for {len(found.strategies)} strategies.",
+        f" brackets corrected for the number of strategies, {len(found.strategies)}.",
         _smallest_p_line(found),
     ]
     return [line for text in lines for line in (text, "")][:-1]

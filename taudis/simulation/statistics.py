@@ -143,10 +143,11 @@ def _ends(data: Any, statistic: Any, method: Any, level: float) -> tuple[float, 
 def paired_p(differences: Sequence[float]) -> float:
     """The two-sided p of paired differences by a sign-flip test of their mean.
 
-    Every pattern of signs is tried up to 13 seeds, 9,999 random ones beyond.
+    Every pattern of signs is tried up to 13 seeds, 9,999 random ones beyond. One seed: 1, since
+    both of its patterns are as far from 0.
     """
     found = np.asarray(differences, np.float64)
-    if not found.any():
+    if len(found) < 2 or not found.any():
         return 1.0
     test = stats.permutation_test(
         (found,),

@@ -87,7 +87,15 @@ def test_left_out_seeds_half_written_lines_and_few_seeds_are_warnings(tmp_path):
     text = call(path, "--finished-only")
     assert "1 half-written last line(s) left out" in text
     assert "left out of random: seed 3, not finished by all strategies" in text
-    assert "4 seed(s) give no interval of 95 %" in text
+    assert "an interval of 95 % takes 5 seeds or more, got 4" in text
+
+
+def test_one_seed_has_estimates_without_intervals_and_no_test(tmp_path):
+    path = save_rows(tmp_path / "rows.jsonl", result_rows(on_seeds(1, random=RANDOM, taudis=TWICE)))
+    found = json.loads(call(path, "--json").splitlines()[-1])
+    assert found["labels_saved"]["taudis"]["images"] == [None, 0.5, None]
+    assert found["auc"]["taudis"]["images"]["more_than_reference"] == [None, 0.2375, None]
+    assert found["tests"]["taudis"]["images"] == {"p": 1.0, "p_holm": 1.0}
 
 
 def test_mixed_ways_of_labelling_are_a_warning(tmp_path):
