@@ -43,6 +43,7 @@ def successive_draws(weights, order):
     return chance
 
 
+@pytest.mark.slow
 def test_orders_are_as_frequent_as_successive_weighted_draws_make_them(build):
     weights = [0.5, 1.0, 2.5]
     pool = pool_of(build, [[0.5], [0.5, 0.5], [0.5] * 5])
