@@ -21,6 +21,8 @@ from tests.browser.conftest import BUDGET
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 ROUND = 240.0
+PATIENCE = 5
+"""Pictures, best-ranked first, of which the first model must find something in one."""
 DRAWN = 0.85
 """Least IoU of the drawn and the published masks; below 1 because the page smooths masks."""
 
@@ -100,18 +102,33 @@ def check_pre_annotation(pages, site, task, version):
     (prediction,) = task["predictions"]
     assert prediction["model_version"] == version
     published = masks(prediction["result"])
-    assert published, "the first-ranked picture has nothing above SCORE_THRESHOLD"
     assert pages.regions() == list(published)
     labels = [region["value"]["brushlabels"][0] for region in prediction["result"]]
     listed = pages.listed_labels()
-    assert listed and listed == labels[: len(listed)]
-    drawn, bare = drawn_on(pages)
+    assert bool(listed) == bool(labels) and listed == labels[: len(listed)]
+    drawn, bare = drawn_on(pages) if published else (None, pages.picture(192, 192))
     assert nearest_picture(site, bare) == name_of(task)
-    wanted = reduce(np.logical_or, published.values())
-    overlap = (drawn & wanted).sum() / (drawn | wanted).sum()
-    print(f"task {task['id']}: {len(published)} regions, drawn as published by IoU {overlap:.3f}")
-    assert overlap >= DRAWN
+    if published:
+        wanted = reduce(np.logical_or, published.values())
+        overlap = (drawn & wanted).sum() / (drawn | wanted).sum()
+        print(f"task {task['id']}: {len(published)} regions, drawn by IoU {overlap:.3f}")
+        assert overlap >= DRAWN
     return prediction, published
+
+
+def to_first_with_regions(pages, site, order, version):
+    """Open tasks in `order` until one has regions; what has none is submitted as empty.
+
+    So short a training may find nothing in some pictures. Checks the page of each.
+    """
+    task = pages.label_all_tasks()
+    for place in range(PATIENCE):
+        assert task["id"] == order[place]
+        prediction, published = check_pre_annotation(pages, site, task, version)
+        if published:
+            return task, prediction, published, order[place + 1]
+        _, task = pages.submit()
+    raise AssertionError(f"the {PATIENCE} first-ranked pictures have no region at all")
 
 
 # long: one visit to the pages, from connecting to the new order; each step needs those before it
@@ -147,11 +164,9 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     order = free_in_order(site, trained)
     assert len(order) == len(site.dataset.pool) - BUDGET
 
-    # The new first, with its pre-annotation drawn; a person takes one region out.
-    task = pages.label_all_tasks()
-    assert task["id"] == order[0]
+    # The new first, as published, with its pre-annotation drawn; a person takes one region out.
+    task, prediction, published, following = to_first_with_regions(pages, site, order, trained)
     pages.keep("05-pre-annotated")
-    prediction, published = check_pre_annotation(pages, site, task, trained)
     gone = pages.delete_first_region()
     pages.keep("06-corrected")
     annotation, held = pages.submit()
@@ -160,7 +175,7 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     kept = masks(stored["result"])
     assert kept.keys() == published.keys() - {gone}
     assert all((kept[each] == published[each]).all() for each in kept)
-    assert held["id"] == order[1]
+    assert held["id"] == following
     pages.keep("07-next-task")
 
     # Start Training in another tab, while the next task stays open.
