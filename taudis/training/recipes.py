@@ -18,8 +18,11 @@ from taudis.detector.imagenet import BACKBONE as PACKAGED_BACKBONE
 from taudis.detector.weights import Kind, kind_of
 from taudis.errors import DataError, WeightsError
 
-WHOLE_SIZE = 192
-"""Longer side, px, of whole images that a CPU can train on in minutes."""
+WHOLE_SIZES = (192, 256)
+"""Least and largest longer side, px, of whole images that a CPU trains on in minutes."""
+
+SIZE_STEP = 32
+"""Working sizes of whole images are multiples of it, px: the stride of the coarsest features."""
 
 WARM_STEPS = 0.5
 """Steps of a warm start, as a share of the steps of a training from initial weights."""
@@ -109,21 +112,25 @@ class Recipe:
         return replace(self, evaluate_every=max(1, self.steps // times))
 
     def for_objects(self, share: float, side: float) -> Recipe:
-        """Whole images, at WHOLE_SIZE px at most, where a crop would cut typical objects.
+        """Whole images where a crop would cut typical objects, at a size that fits the objects.
+
+        At the working size, the typical object of the largest label is as long as the crop was.
+        The longer side stays within WHOLE_SIZES.
 
         Args:
             share: longer side of an object over that of its image, for the label whose typical
                 (median) object is largest; 0..1.
             side: longer side of a typical image, px.
 
-        On facades (512 px; a "facade" fills the image), 60 labelled images, 400 steps: crops
-        of 128 px at full size reached 0.001 mAP50, whole images at 192 px 0.108 (one seed). What
-        fills an image was photographed upright, so that quarter turns end.
+        Facades (512 px; a "facade" fills the image; 192 px): crops of 128 px at full size reached
+        0.001 mAP50, whole images 0.108. Tools_bench (a hand is half as long as its image; 256 px):
+        docs/accuracy.md. What fills an image was photographed upright, so that quarter turns end.
         """
         if self.crop is None or share * min(side, self.model.max_size) <= self.crop:
             return self
-        model = replace(self.model, max_size=min(self.model.max_size, WHOLE_SIZE))
-        return replace(self, crop=None, turns=False, model=model)
+        fitting = int(self.crop / share) // SIZE_STEP * SIZE_STEP
+        size = min(max(fitting, WHOLE_SIZES[0]), WHOLE_SIZES[1], self.model.max_size)
+        return replace(self, crop=None, turns=False, model=replace(self.model, max_size=size))
 
     def pretrained(self, kind: Kind, backbone: str) -> Recipe:
         """The recipe for a backbone that starts from ImageNet weights, batch norms folded.

@@ -21,8 +21,18 @@ def test_whole_images_where_a_crop_would_cut_typical_objects():
     assert small.for_objects(share=0.3, side=192) is small  # 58 px fit a crop of 128
     assert small.for_objects(share=0.9, side=120) is small
     whole = small.for_objects(share=0.95, side=512)
-    assert (whole.crop, whole.model.max_size) == (None, recipes.WHOLE_SIZE)
+    assert (whole.crop, whole.turns, whole.model.max_size) == (None, False, 192)
     assert Recipe.paper().for_objects(share=1.0, side=2000) == Recipe.paper()
+
+
+@pytest.mark.parametrize(
+    ("share", "size"),
+    [(1.0, 192), (0.66, 192), (0.58, 192), (0.56, 224), (0.48, 256), (0.26, 256)],
+)
+def test_the_size_of_whole_images_follows_the_objects(share, size):
+    """An object as long as the crop: 128 px over its share of the image, in steps of 32 px."""
+    whole = Recipe.cpu(60).for_objects(share=share, side=512)
+    assert (whole.crop, whole.model.max_size) == (None, size)
 
 
 def found(images=60, densest=5, share=0.1, side=192.0):
