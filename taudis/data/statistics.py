@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,31 @@ class LabelStatistics:
     densest: int  # instances of the densest image
     object_share: float  # longer side of an object over its image's, median, of the largest label
     image_side: float  # longer side of the median image, px; 0 without images
+    upright: float = 0.0  # how much a quarter turn changes the objects' shapes, see `uprightness`
+
+
+BOX_NOISE = 0.1
+"""Standard deviation of log(width / height) that the drawing of a box alone adds."""
+
+
+def uprightness(shapes: Mapping[int, Sequence[float]]) -> float:
+    """How much a quarter turn would change what objects look like: 0 not at all, about 1 much.
+
+    A quarter turn changes the sign of log(width / height). The result is the squared effect size of
+    the mean against zero, (mean / standard deviation)^2, less what chance gives n objects (1 / n);
+    mean over the labels, weighted by their objects. It may be slightly below 0.
+
+    Args:
+        shapes: log(width / height) of the objects of each label. A label with one object is left
+            out, since one object has no spread.
+    """
+    effects, weights = [], []
+    for values in map(np.asarray, shapes.values()):
+        if len(values) > 1:
+            spread = values.var(ddof=1) + BOX_NOISE**2
+            effects.append(values.mean() ** 2 / spread - 1 / len(values))
+            weights.append(len(values))
+    return float(np.average(effects, weights=weights)) if effects else 0.0
 
 
 class Tally:
@@ -27,15 +53,18 @@ class Tally:
         self._sides: list[int] = []
         self._counts: list[int] = []
         self._shares: dict[int, list[float]] = {}
+        self._shapes: dict[int, list[float]] = {}
 
     def add(self, size: tuple[int, int], boxes: FloatArray, labels: IntArray) -> None:
         """One image of `size` (height, width) px with boxes [n,4] xyxy px and labels [n]."""
         side = max(size)
         self._sides.append(side)
         self._counts.append(len(labels))
-        longer = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0) / side
-        for label, share in zip(labels.tolist(), longer.tolist(), strict=True):
-            self._shares.setdefault(label, []).append(share)
+        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)
+        longer, shapes = sides.max(axis=1, initial=0.0) / side, np.log(sides[:, 0] / sides[:, 1])
+        for label, share, shape in zip(labels.tolist(), longer, shapes, strict=True):
+            self._shares.setdefault(label, []).append(float(share))
+            self._shapes.setdefault(label, []).append(float(shape))
 
     def add_target(self, target: Target) -> None:
         """One image's ground truth; crowds are not instances."""
@@ -51,4 +80,5 @@ class Tally:
             densest=max(self._counts, default=0),
             object_share=max((float(np.median(v)) for v in self._shares.values()), default=0.0),
             image_side=float(np.median(self._sides)) if self._sides else 0.0,
+            upright=uprightness(self._shapes),
         )

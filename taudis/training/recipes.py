@@ -24,6 +24,19 @@ WHOLE_SIZES = (192, 256)
 SIZE_STEP = 32
 """Working sizes of whole images are multiples of it, px: the stride of the coarsest features."""
 
+UPRIGHT = 0.1
+"""Uprightness (`taudis.data.statistics`) from which on training images are not turned.
+
+Overhead pictures, nuclei and fruits on a table have 0.00 to 0.02, street scenes, highway cameras
+and COCO photographs 0.45 to 6.2. Sixteen images tell the two apart in at least 99 of 100 draws.
+"""
+
+PRETRAINED_STEPS = 240
+"""Least steps of the `cpu` recipe from ImageNet weights.
+
+Eleven images of tools_bench: 0.040 mAP50 after 95 steps, 0.083 after 240 (one seed).
+"""
+
 WARM_STEPS = 0.5
 """Steps of a warm start, as a share of the steps of a training from initial weights."""
 
@@ -132,6 +145,14 @@ class Recipe:
         size = min(max(fitting, WHOLE_SIZES[0]), WHOLE_SIZES[1], self.model.max_size)
         return replace(self, crop=None, turns=False, model=replace(self.model, max_size=size))
 
+    def for_orientation(self, upright: float) -> Recipe:
+        """No quarter turns where they would show objects as no picture does.
+
+        `upright`: how much a turn changes the objects, by `taudis.data.statistics.uprightness`.
+        Highway_cam, 300 steps: 0.064 mAP50 with quarter turns, 0.236 without (one seed).
+        """
+        return replace(self, turns=False) if upright > UPRIGHT else self
+
     def pretrained(self, kind: Kind, backbone: str) -> Recipe:
         """The recipe for a backbone that starts from ImageNet weights, batch norms folded.
 
@@ -151,7 +172,10 @@ class Recipe:
             )
         chosen = PACKAGED_BACKBONE if kind == "imagenet" else backbone or self.model.backbone
         model = replace(self.model.with_backbone(chosen), norm="folded")
-        return replace(self, model=model, backbone_lr=0.1)
+        recipe = replace(self, model=model, backbone_lr=0.1)
+        if self.name != "cpu" or self.steps >= PRETRAINED_STEPS:
+            return recipe
+        return replace(recipe, steps=PRETRAINED_STEPS).evaluated(5)
 
     def warm(self, share: float = WARM_STEPS) -> Recipe:
         """The recipe for a training that goes on from a trained model: a share of the steps."""
@@ -191,7 +215,8 @@ def choose(
     'auto' takes `small` with a GPU and `cpu` without. COCO weights and a checkpoint folder fit one
     architecture only, so they decide it; otherwise `backbone` replaces that of the recipe. The
     limit of detections per image is raised above the number in the densest labelled image. Where
-    crops would cut typical objects, the recipe trains on whole images. Raises DataError for another
+    crops would cut typical objects, the recipe trains on whole images. Where objects stand upright,
+    it does not turn images. Raises DataError for another
     name or backbone, WeightsError or CheckpointError for weights that cannot be read.
     """
     if name == "auto":
@@ -214,4 +239,5 @@ def choose(
     elif backbone:
         recipe = replace(recipe, model=recipe.model.with_backbone(backbone))
     recipe = recipe.for_objects(found.object_share, found.image_side)
+    recipe = recipe.for_orientation(found.upright)
     return replace(recipe, model=recipe.model.for_densest(found.densest))

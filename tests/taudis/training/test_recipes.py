@@ -35,8 +35,25 @@ def test_the_size_of_whole_images_follows_the_objects(share, size):
     assert (whole.crop, whole.model.max_size) == (None, size)
 
 
-def found(images=60, densest=5, share=0.1, side=192.0):
-    return LabelStatistics(images, 2.0, densest, share, side)
+def found(images=60, densest=5, share=0.1, side=192.0, upright=0.0):
+    return LabelStatistics(images, 2.0, densest, share, side, upright)
+
+
+def test_images_whose_objects_stand_upright_are_not_turned():
+    overhead, street = (recipes.choose("cpu", found(upright=n), gpu=False) for n in (0.02, 0.45))
+    assert overhead.turns and not street.turns
+    assert not recipes.choose("small", found(upright=0.45), gpu=True).turns
+
+
+def test_few_images_train_for_longer_from_imagenet_weights():
+    steps = [
+        recipes.choose("cpu", found(images=n), gpu=False, weights=weights).steps
+        for weights in ("none", "imagenet")
+        for n in (11, 100)
+    ]
+    assert steps == [95, 324, 240, 324]
+    few = recipes.choose("cpu", found(images=11), gpu=False, weights="imagenet")
+    assert few.evaluate_every == 48  # still five evaluations
 
 
 def test_the_recipe_is_chosen_by_the_machine_and_the_labels():
