@@ -31,6 +31,13 @@ Overhead pictures, nuclei and fruits on a table have 0.00 to 0.02, street scenes
 and COCO photographs 0.45 to 6.2. Sixteen images tell the two apart in at least 99 of 100 draws.
 """
 
+PRETRAINED_CROP = 192
+"""Side, px, of the `cpu` recipe's crops from ImageNet weights; from random weights, 128 will do.
+
+300 steps, one seed, mAP50 with 128 and 192 px: oam_buildings 0.258 and 0.303, highway_cam 0.236 and
+0.423, nuclei 0.791 and 0.800, in 1.2 to 1.6 times the CPU time.
+"""
+
 PRETRAINED_STEPS = 240
 """Least steps of the `cpu` recipe from ImageNet weights.
 
@@ -172,10 +179,15 @@ class Recipe:
             )
         chosen = PACKAGED_BACKBONE if kind == "imagenet" else backbone or self.model.backbone
         model = replace(self.model.with_backbone(chosen), norm="folded")
-        recipe = replace(self, model=model, backbone_lr=0.1)
-        if self.name != "cpu" or self.steps >= PRETRAINED_STEPS:
+        return replace(self, model=model)._for_learnt_backbone()
+
+    def _for_learnt_backbone(self) -> Recipe:
+        """For a backbone that ImageNet taught: a lower rate, larger crops, more steps."""
+        recipe = replace(self, backbone_lr=0.1)
+        if self.name != "cpu":
             return recipe
-        return replace(recipe, steps=PRETRAINED_STEPS).evaluated(5)
+        steps = max(self.steps, PRETRAINED_STEPS)
+        return replace(recipe, crop=PRETRAINED_CROP, steps=steps).evaluated(5)
 
     def warm(self, share: float = WARM_STEPS) -> Recipe:
         """The recipe for a training that goes on from a trained model: a share of the steps."""
@@ -195,7 +207,8 @@ class Recipe:
                 " the backbone unset."
             )
         model = replace(self.model, **{name: getattr(made, name) for name in ARCHITECTURE})
-        return replace(self, model=model, backbone_lr=0.1 if made.norm == "folded" else 1.0)
+        recipe = replace(self, model=model)
+        return recipe._for_learnt_backbone() if made.norm == "folded" else recipe
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step (0-based)."""

@@ -53,7 +53,7 @@ def test_few_images_train_for_longer_from_imagenet_weights():
     ]
     assert steps == [95, 324, 240, 324]
     few = recipes.choose("cpu", found(images=11), gpu=False, weights="imagenet")
-    assert few.evaluate_every == 48  # still five evaluations
+    assert (few.evaluate_every, few.crop) == (48, 192)  # still five evaluations
 
 
 def test_the_recipe_is_chosen_by_the_machine_and_the_labels():
