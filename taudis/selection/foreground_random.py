@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from taudis.memmap import blocks
 from taudis.selection.baselines import figure_reasons, order_by, sum_by_group
+from taudis.selection.candidates import object_probability
 from taudis.selection.params import Labelled, ProgressCallback, SelectionParams, check_budget
 from taudis.selection.vote import seeded_hash
 from taudis.types import FloatArray, Pool, Selection
@@ -25,10 +25,7 @@ def expected_objects(pool: Pool) -> FloatArray:
     object of any label. (The score would be the probability of one label alone, so that an object
     between two labels would count half.)
     """
-    parts = [
-        1 - np.asarray(rows[:, 0], np.float64) for _, rows in blocks(pool.instances.class_probs)
-    ]
-    objects = np.concatenate([np.zeros(0), *parts]).clip(0, 1)
+    objects = object_probability(pool, "foreground")
     return sum_by_group(pool.instances.image_index, objects, len(pool))
 
 

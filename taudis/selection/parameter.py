@@ -59,6 +59,8 @@ class Parameter:
         above, least, below = self.meaning.above, self.meaning.least, self.meaning.below
         if above is not None and below is not None:
             values = f"{number} with {above:g} < {self.name} < {below:g}"
+        elif least is not None and below is not None:
+            values = f"{number} with {least:g} <= {self.name} < {below:g}"
         elif above is not None:
             values = f"{number} above {above:g}"
         else:

@@ -18,6 +18,8 @@ from taudis.selection.parameter import Meaning, parameters_of
 from taudis.types import FloatArray, IntArray, Pool
 
 Measure = Literal["se", "ce", "cm"]
+AlphaRule = Literal["labelled", "detections"]
+Weighting = Literal["none", "score", "foreground"]
 SigmaRule = Literal["adaptive", "flat"]
 Sketch = Literal["auto", "never", "always", "guaranteed"]
 
@@ -36,17 +38,21 @@ class Labelled:
     image_embeddings: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     # [L,D'] of every labelled image, or empty
     image_ids: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [L], or empty
+    instance_embeddings: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    # [M,D] of the objects that the model finds in labelled images, or empty
+    images: int = 0  # labelled images; 0: not known
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.mean_instances) and self.mean_instances >= 0):
             raise SelectionError(
                 f"Labelled.mean_instances: expected a number from 0 on, got {self.mean_instances}."
             )
-        if self.image_embeddings.ndim != 2:
-            raise SelectionError(
-                "Labelled.image_embeddings: expected [L, D'], "
-                f"got shape {list(self.image_embeddings.shape)}."
-            )
+        for name, axes in (("image_embeddings", "L, D'"), ("instance_embeddings", "M, D")):
+            shape = getattr(self, name).shape
+            if len(shape) != 2:
+                raise SelectionError(
+                    f"Labelled.{name}: expected [{axes}], got shape {list(shape)}."
+                )
         if len(self.image_ids) not in (0, len(self.image_embeddings)):
             raise SelectionError(
                 f"Labelled.image_ids: expected {len(self.image_embeddings)}, one an embedding, or"
@@ -68,11 +74,27 @@ class SelectionParams:
             " classification entropy (ce) or classification margin (cm)."
         ),
     ] = "se"  # section 4.1 of the paper chooses SE
+    weighting: Annotated[
+        Weighting,
+        Meaning(
+            "Factor of the uncertainty: 1 (none), the score, or 1 - p_background, the probability"
+            " that the detection is an object of any label (foreground)."
+        ),
+    ] = "none"
+    least_score: Annotated[
+        float,
+        Meaning(
+            "T_F, under every strategy: detections of a lower score take no part, as if the model"
+            " had not made them.",
+            least=0,
+            below=1,
+        ),
+    ] = 0.0
     alpha: Annotated[
         float | None,
         Meaning(
             "Candidates for each image of the budget, C = alpha B. None: 2.5 times the mean number"
-            " of labelled instances an image.",
+            " of instances an image, by alpha_rule.",
             above=1,
         ),
     ] = None
@@ -80,10 +102,25 @@ class SelectionParams:
         float | None,
         Meaning(
             "Chosen instances for each image of the budget, k = beta B; smaller than alpha. None:"
-            " 1.5 times the mean number of labelled instances an image.",
+            " 1.5 times the mean number of instances an image, by alpha_rule.",
             above=1,
         ),
     ] = None
+    alpha_rule: Annotated[
+        AlphaRule,
+        Meaning(
+            "Instances an image that alpha and beta go by: those of labelled images (labelled), as"
+            " in the paper, or the detections of the pool that take part (detections)."
+        ),
+    ] = "labelled"
+    candidates_per_image: Annotated[
+        int | None,
+        Meaning("Candidates that an image may have, its most uncertain ones. None: any.", least=1),
+    ] = None
+    balanced: Annotated[
+        bool,
+        Meaning("Predicted labels take turns in naming candidates, so that their shares are even."),
+    ] = False
     sigma: Annotated[
         float, Meaning("Cosine from which on two embeddings are similar.", above=0, below=1)
     ] = 0.8
@@ -160,12 +197,15 @@ class SelectionParams:
         alpha, beta = PAPER_MULTIPLIERS[dataset] if dataset else (None, None)
         return cls(alpha=alpha, beta=beta, sigma_rule="flat", remainder="uncertainty")
 
-    def multipliers(self, labelled: Labelled) -> tuple[float, float]:
+    def multipliers(self, labelled: Labelled, detections: float = 0.0) -> tuple[float, float]:
         """(alpha, beta) with alpha > beta > 1: the given values, or the rule of Appendix C.
 
-        If only one is given and the other's rule would break alpha > beta, the rule gives way.
+        detections: an image of the pool, the mean, which the rule goes by under `alpha_rule`
+        detections. If only one is given and the other's rule would break alpha > beta, the rule
+        gives way.
         """
-        mean = max(labelled.mean_instances, 1.0)
+        counted = detections if self.alpha_rule == "detections" else labelled.mean_instances
+        mean = max(counted, 1.0)
         alpha, beta = ALPHA_PER_INSTANCE * mean, BETA_PER_INSTANCE * mean
         if self.alpha is not None:
             alpha = self.alpha

@@ -18,6 +18,7 @@ from taudis.selection.algorithm1 import taudis
 from taudis.selection.baselines import FIGURES, Figure, random
 from taudis.selection.core_set import core_set
 from taudis.selection.foreground_random import foreground_random
+from taudis.selection.least_score import of_whole_pool, without_low_scores
 from taudis.selection.params import Labelled, ProgressCallback, SelectionParams
 from taudis.selection.round_robin import round_robin
 from taudis.selection.taudis_cover import check_sketch, taudis_cover
@@ -76,10 +77,17 @@ class Strategy:
         seed: int,
         progress: ProgressCallback | None = None,
     ) -> Selection:
-        """Order the pool's images; see `QueryStrategy`."""
-        return self.run(
-            pool, budget=budget, labelled=labelled, params=params, seed=seed, progress=progress
+        """Order the pool's images; see `QueryStrategy`.
+
+        Detections below `params.least_score` are left out before the strategy runs, unless it
+        reads none.
+        """
+        least = params.least_score if self.detections else 0.0
+        part, rows = without_low_scores(pool, least)
+        found = self.run(
+            part, budget=budget, labelled=labelled, params=params, seed=seed, progress=progress
         )
+        return of_whole_pool(found, rows, pool, least) if least else found
 
 
 def by_figure(figure: Figure) -> Strategy:

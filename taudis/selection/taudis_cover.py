@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from taudis.errors import SelectionError
-from taudis.selection.algorithm1 import acquisition, priority_order
 from taudis.selection.baselines import by_place
+from taudis.selection.candidates import InstanceOrder, order_instances
 from taudis.selection.cover import Cover, greedy_cover, scaled_counts
 from taudis.selection.graph import similarity_graph
 from taudis.selection.params import (
@@ -23,7 +23,6 @@ from taudis.selection.params import (
     ProgressCallback,
     SelectionParams,
     check_budget,
-    multiple,
 )
 from taudis.selection.reasons import (
     coverage,
@@ -35,7 +34,7 @@ from taudis.selection.sigma import SAMPLE_COLUMNS, SAMPLE_ROWS, effective_sigma,
 from taudis.selection.similarity import BitRows
 from taudis.selection.unit_vectors import UnitVectors
 from taudis.selection.vote import Ranking, rank_images
-from taudis.types import Float32, FloatArray, IntArray, Pool, Selection
+from taudis.types import Float32, IntArray, Pool, Selection
 
 
 def check_sketch(params: SelectionParams) -> None:
@@ -67,17 +66,14 @@ def taudis_cover(
     """
     images = check_budget(budget, pool)
     check_sketch(params)
-    alpha, _ = params.multipliers(labelled)
 
     # Lines 4 and 5: instances in priority order; the first ones are the candidates.
-    by_row = acquisition(pool, params.uncertainty)
-    rows = priority_order(pool, by_row)
-    uncertainty, image = by_row[rows], pool.instances.image_index[rows]
-    candidates = min(len(rows), multiple(alpha, images))
-    owner = image[:candidates]  # image row of each candidate
+    instances = order_instances(pool, images, labelled, params)
+    rows, image, candidates = instances.rows, instances.image, instances.candidates
+    owner = instances.owner  # image row of each candidate
 
     # The order of images without a vote breaks ties of the cover, and ends the order.
-    ranking = _rank_without_votes(pool, image, uncertainty, candidates, seed)
+    ranking = _rank_without_votes(pool, instances, seed)
     sets = ranking.order[np.isin(ranking.order, owner)]  # images that hold a candidate
 
     # Line 6: the similarity graph between candidates and all instances.
@@ -118,35 +114,30 @@ def taudis_cover(
         diagnostics={
             "sigma": params.sigma,
             **graph.describe(),
-            "alpha": alpha,
+            "alpha": instances.alpha,
             "uncertainty": params.uncertainty,
             "remainder": params.remainder,
-            "instances": len(rows),
-            "candidates": candidates,
+            **instances.describe(),
             "picked": len(picked),
             **coverage(scaled, len(rows)),
         },
         warnings=(
+            *instances.warnings,
             *graph.warnings,
             *saturation_warning(cover, images, len(sets), sigma, sample),
         ),
     )
 
 
-def _rank_without_votes(
-    pool: Pool, image: IntArray, uncertainty: FloatArray, candidates: int, seed: int
-) -> Ranking:
-    """The ranking of Algorithm 1 for images that no chosen instance votes for.
-
-    image, uncertainty: [N] of each instance, candidates first. candidates: C.
-    """
+def _rank_without_votes(pool: Pool, instances: InstanceOrder, seed: int) -> Ranking:
+    """The ranking of Algorithm 1 for images that no chosen instance votes for."""
     return rank_images(
         np.asarray(pool.image_ids),
-        image,
-        uncertainty,
+        instances.image,
+        instances.uncertainty,
         chosen=np.zeros(0, np.int64),
         weights=np.zeros(0),
-        candidates=np.arange(candidates),
+        candidates=np.arange(instances.candidates),
         seed=seed,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from taudis.simulation.model_store import Model, ModelStore
 from taudis.simulation.presets import Preset
 from taudis.simulation.row_format import Corrections
 from taudis.simulation.split import derived_seed
-from taudis.types import Pool, Selection, Uncertainty
+from taudis.types import Pool, Selection
 
 
 @dataclass(frozen=True)
@@ -82,27 +82,13 @@ def choose_images(store: ModelStore, model: Model, preset: Preset, number: int) 
 
 
 def _pool(store: ModelStore, model: Model, preset: Preset) -> tuple[Pool, float]:
-    """The pool as the strategy sees it, and the CPU seconds of its scoring."""
+    """The pool that the strategy reads, and the CPU seconds of its scoring."""
     if not preset.reads_pool:
         ids = np.array([n for n in store.data.train_ids if n not in model.labelled], np.int64)
         blank = Pool.without_detections(ids, np.zeros((len(ids), 1), np.float32))
         return blank, 0.0
     path, seconds = store.pool(model, preset.embedding)
-    return without_low_scores(load_pool(path), preset.score_threshold), seconds
-
-
-def without_low_scores(pool: Pool, threshold: float) -> Pool:
-    """The pool with the detections of a score of `threshold` or more; no image is left out."""
-    if threshold <= 0:
-        return pool
-    rows = np.flatnonzero(pool.instances.scores >= threshold)
-    measures = pool.uncertainty
-    return replace(
-        pool,
-        instances=pool.instances.filter(rows),
-        uncertainty=Uncertainty(measures.cm[rows], measures.ce[rows], measures.se[rows]),
-        mask_areas=pool.mask_areas[rows],
-    )
+    return load_pool(path), seconds
 
 
 def _labelled(store: ModelStore, model: Model, preset: Preset) -> tuple[Labelled, float]:
@@ -123,9 +109,10 @@ def _labelled(store: ModelStore, model: Model, preset: Preset) -> tuple[Labelled
 def _described(selection: Selection, pool: Pool) -> dict[str, Any]:
     """What a selection tells of itself."""
     images = np.unique(pool.instances.image_index[selection.candidates])
+    below = int(selection.diagnostics.get("detections_below") or 0)
     return {
         "pool_images": len(pool),
-        "pool_detections": len(pool.instances),
+        "pool_detections": len(pool.instances) - below,
         "candidates": len(selection.candidates),
         "images_with_candidates": len(images),
         **selection.diagnostics,

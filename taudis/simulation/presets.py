@@ -9,8 +9,8 @@ The grammar of one entry; entries are separated by commas:
     sure:taudis@T_F=0.3                      the same under the name `sure`
     taudis_paper                             a name of PRESETS
 
-KEY is a hyper-parameter (`python -m taudis parameters`), or one of SETTINGS: T_F, the lowest score
-of a detection that takes part in the selection, and embedding, the branch of r_n (mask or box).
+KEY is a hyper-parameter (`python -m taudis parameters`), T_F, which is the paper's word for
+least_score, or embedding, the branch of r_n (mask or box).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from taudis.selection.strategies import Strategy, find
 from taudis.types import Embedding
 
 SETTINGS = ("T_F", "embedding")
-"""Keys of an entry that are no hyper-parameters of a query strategy."""
+"""Keys of an entry besides the names of the hyper-parameters."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
 NAME_BYTES = 200
 """Length of a name as part of a file's, which takes 255 bytes."""
@@ -49,9 +49,19 @@ PRESETS: Mapping[str, str] = MappingProxyType(
         "taudis_t03": "taudis@T_F=0.3",
         "taudis_t05": "taudis@T_F=0.5",
         "taudis_guaranteed": "taudis@sketch=guaranteed",
+        "taudis_scale": "taudis@alpha_rule=detections",
+        "taudis_scale_t03": "taudis@alpha_rule=detections@T_F=0.3",
+        "taudis_one": "taudis@candidates_per_image=1",
+        "taudis_three": "taudis@candidates_per_image=3",
+        "taudis_objects": "taudis@weighting=score",
+        "taudis_foreground": "taudis@weighting=foreground",
+        "taudis_balanced": "taudis@balanced=true",
+        "cover_scale": "taudis_cover@alpha_rule=detections",
+        "cover_objects": "taudis_cover@alpha_rule=detections@weighting=score",
+        "cover_balanced": "taudis_cover@alpha_rule=detections@balanced=true",
     }
 )
-"""The ablations of `taudis` by name, each in the grammar above."""
+"""The ablations of `taudis`, and variants of our own, by name, each in the grammar above."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,6 @@ class Preset:
     name: str
     strategy: str
     params: SelectionParams
-    score_threshold: float = 0.0  # T_F, 0..1
     embedding: Embedding = "mask"
 
     def __post_init__(self) -> None:
@@ -69,10 +78,6 @@ class Preset:
             raise SelectionError(
                 f"{self.name}: expected a name of at most {NAME_BYTES} bytes. Put a short one in"
                 " front: NAME:STRATEGY@KEY=VALUE."
-            )
-        if not 0 <= self.score_threshold < 1:
-            raise SelectionError(
-                f"{self.name}: expected T_F from 0 to below 1, got {self.score_threshold}."
             )
         self.query.check(self.params)
 
@@ -91,21 +96,20 @@ class Preset:
         return {
             "strategy": self.strategy,
             "params": dataclasses.asdict(self.params),
-            "T_F": self.score_threshold,
             "embedding": self.embedding,
         }
 
     @classmethod
     def from_dict(cls, name: str, found: Mapping[str, Any]) -> Preset:
-        """The inverse of `to_dict`. Raises DataError for anything else."""
+        """The inverse of `to_dict`. Raises DataError for anything else.
+
+        Runs of before have T_F beside the hyper-parameters.
+        """
         try:
-            return cls(
-                name,
-                found["strategy"],
-                SelectionParams(**found["params"]),
-                float(found["T_F"]),
-                _embedding(name, found["embedding"]),
-            )
+            params = dict(found["params"])
+            params.setdefault("least_score", found.get("T_F", 0.0))
+            embedding = _embedding(name, found["embedding"])
+            return cls(name, found["strategy"], SelectionParams(**params), embedding)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{name}: expected the settings of a strategy: {error}.") from error
 
@@ -151,13 +155,9 @@ def _preset(entry: str, base: SelectionParams) -> Preset:
         settings = [*own, *settings]
     find(strategy)
     pairs = dict(_pair(each, entry) for each in settings)
-    threshold, embedding = pairs.pop("T_F", "0"), pairs.pop("embedding", "mask")
-    try:
-        lowest = float(threshold)
-    except ValueError:
-        raise SelectionError(f"{entry}: expected T_F as a number, got {threshold!r}.") from None
+    embedding = pairs.pop("embedding", "mask")
     params = dataclasses.replace(base, **{key: _value(key, text) for key, text in pairs.items()})
-    return Preset(name or entry, strategy, params, lowest, _embedding(entry, embedding))
+    return Preset(name or entry, strategy, params, _embedding(entry, embedding))
 
 
 def _embedding(entry: str, text: str) -> Embedding:
@@ -174,7 +174,8 @@ def _pair(text: str, entry: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals and value):
         raise SelectionError(f"{entry}: expected KEY=VALUE, got {text!r}.")
-    return key.strip(), value.strip()
+    key = key.strip()
+    return "least_score" if key == "T_F" else key, value.strip()
 
 
 def _value(key: str, text: str) -> Any:

@@ -28,7 +28,9 @@ NUMBERS = [each for each in PARAMETERS if not each.choices and each.kind is not 
 # A value of each hyper-parameter that is not its default, and that goes with the others.
 CHANGED = {
     "uncertainty": "cm", "alpha": 9.0, "beta": 4.0, "sigma": 0.7, "sigma_rule": "flat",
-    "remainder": "none", "centre": True, "standardise": True, "alpha_img": 5.0,
+    "weighting": "score", "least_score": 0.3, "alpha_rule": "detections",
+    "candidates_per_image": 2, "balanced": True, "remainder": "none", "centre": True,
+    "standardise": True, "alpha_img": 5.0,
     "sketch": "guaranteed", "epsilon": 0.3, "edge_bytes": 7_000_000,
 }  # fmt: skip
 
@@ -78,7 +80,9 @@ def test_the_table_has_a_row_for_each():
         *[(each.name, value) for each in PARAMETERS if each.choices for value in (None, 0, "", [])],
         *[(each.name, None) for each in NUMBERS if not each.optional],
         ("alpha", 1), ("beta", 1.0), ("sigma", 0), ("sigma", 1), ("sigma", -0.5), ("epsilon", 0.0),
-        ("epsilon", 1), ("alpha_img", 0.99), ("edge_bytes", 999_999), ("edge_bytes", 1e9),
+        ("epsilon", 1), ("least_score", -0.1), ("least_score", 1), ("candidates_per_image", 0),
+        ("candidates_per_image", 1.5), ("alpha_img", 0.99),
+        ("edge_bytes", 999_999), ("edge_bytes", 1e9),
     ],
 )  # fmt: skip
 def test_a_wrong_type_or_range_is_refused_with_what_was_expected(name, value):
@@ -107,6 +111,8 @@ def test_the_ends_of_the_ranges_and_numpys_numbers_are_taken(values):
         ("uncertainty", "one of se, ce, cm"),
         ("alpha", "a number above 1 or None"),
         ("sigma", "a number with 0 < sigma < 1"),
+        ("least_score", "a number with 0 <= least_score < 1"),
+        ("candidates_per_image", "a whole number of 1 or more or None"),
         ("centre", "true or false"),
         ("alpha_img", "a number of 1 or more"),
         ("edge_bytes", "a whole number of 1,000,000 or more"),
@@ -160,7 +166,10 @@ def test_whole_numbers_null_and_a_byte_order_mark_are_taken(file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"sgima": 0.9, "x": 1}', "expected keys among uncertainty, alpha, .*, got 'sgima', 'x'"),
+        (
+            '{"sgima": 0.9, "x": 1}',
+            "expected keys among uncertainty, weighting, .*, got 'sgima', 'x'",
+        ),
         ('{"ALPHA": 9}', "got 'ALPHA'"),
         ('{"sigma": "0.9"}', "sigma: expected a number with 0 < sigma < 1, got '0.9'"),
         ('{"sigma": 2}', "sigma: expected a number with 0 < sigma < 1, got 2"),

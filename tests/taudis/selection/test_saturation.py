@@ -220,7 +220,7 @@ def test_a_threshold_that_fits_is_left_alone_and_not_warned_of(build):
 
 
 def test_the_warning_of_a_cover_by_images_counts_images(build):
-    """Fewer images than the budget hold a candidate: all of them are picked, nothing is wrong."""
+    """Fewer images than the budget hold a candidate: that is told, not a complete cover."""
     pool = build.clustered_pool(3, 4, 3, seed=1)
     unsure = np.full(12, 0.1)
     unsure[:4] = 0.6  # the candidates of B = 1 lie in image 0
@@ -228,4 +228,8 @@ def test_the_warning_of_a_cover_by_images_counts_images(build):
     params = SelectionParams(alpha=2.0, beta=1.5, sigma_rule="flat")
     got = ask("taudis_cover", pool, params, budget=2)
     assert got.diagnostics["picked"] == got.diagnostics["saturation_pick"] == 1
-    assert got.warnings == ()
+    assert got.warnings == (
+        "The 4 candidates lie in 1 image, expected 3 or more (all that have detections): the cover"
+        " has hardly any images to choose from. Set candidates_per_image to 1 or alpha to 4.5"
+        " (now 2).",
+    )

@@ -100,7 +100,9 @@ def test_another_grid_is_refused_with_what_differs(place):
 
 def test_another_meaning_of_a_name_is_refused(place):
     ask(place, "sure:taudis@T_F=0.3")
-    with pytest.raises(DataError, match=r"sure: params.sigma: 0.8, 0.9; sure: T_F: 0.3, 0.5"):
+    with pytest.raises(
+        DataError, match=r"sure: params.least_score: 0.3, 0.5; sure: params.sigma: 0.8, 0.9"
+    ):
         ask(place, "sure:taudis@T_F=0.5@sigma=0.9")
 
 

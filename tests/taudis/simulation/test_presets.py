@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -22,7 +23,8 @@ def test_names_settings_and_named_settings():
     plain, cut, sure = read_presets("random, taudis@T_F=0.3@alpha=5,sure:wse@embedding=box", USUAL)
     assert (plain.name, plain.strategy, plain.params) == ("random", "random", USUAL)
     assert (cut.name, cut.strategy) == ("taudis@T_F=0.3@alpha=5", "taudis")
-    assert (cut.score_threshold, cut.params) == (0.3, SelectionParams(alpha=5.0))
+    assert cut.params == SelectionParams(least_score=0.3, alpha=5.0)
+    assert one("taudis@T_F=0.3").params == one("taudis@least_score=0.3").params
     assert (sure.name, sure.strategy, sure.embedding) == ("sure", "wse", "box")
 
 
@@ -46,9 +48,9 @@ def test_a_base_holds_what_an_entry_does_not_set(tmp_path):
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_an_entry_that_can_be_changed(name):
     found, changed = one(name), one(f"{name}@sigma=0.65")
-    assert found.name == name and found.strategy == "taudis"
-    assert found != one("taudis") and changed.params.sigma == 0.65
-    assert changed.score_threshold == found.score_threshold
+    assert found.name == name and found.strategy == PRESETS[name].split("@")[0]
+    assert (found.params, found.embedding) != (USUAL, "mask") or found.strategy != "taudis"
+    assert changed.params == replace(found.params, sigma=0.65)
 
 
 def test_the_preset_of_the_paper_is_the_papers():
@@ -63,6 +65,13 @@ def test_json_and_back():
         Preset.from_dict("x", {"strategy": "taudis"})
 
 
+def test_a_run_of_before_has_its_threshold_beside_the_parameters():
+    old = {"strategy": "wse", "params": {"sigma": 0.9}, "T_F": 0.3, "embedding": "box"}
+    found = Preset.from_dict("x", old)
+    assert found == Preset("x", "wse", SelectionParams(sigma=0.9, least_score=0.3), "box")
+    assert "T_F" not in found.to_dict()
+
+
 @pytest.mark.parametrize("name", ["random", "wse", "core_set", "taudis_img", "taudis"])
 def test_only_random_reads_no_pool(name):
     assert one(name).reads_pool == (name != "random")
@@ -75,8 +84,8 @@ def test_only_random_reads_no_pool(name):
         ("taudis,wse,taudis", "got taudis twice"),
         ("best", "strategy: expected one of"),
         ("taudis@T_F", "expected KEY=VALUE, got 'T_F'"),
-        ("taudis@T_F=high", "expected T_F as a number, got 'high'"),
-        ("taudis@T_F=1", "expected T_F from 0 to below 1, got 1.0"),
+        ("taudis@T_F=high", "expected a number with 0 <= least_score < 1, got 'high'"),
+        ("taudis@T_F=1", "expected a number with 0 <= least_score < 1, got 1.0"),
         ("taudis@speed=2", "expected one of .*, T_F, embedding, got 'speed'"),
         ("taudis@alpha=much", "alpha: expected a number above 1 or None, got 'much'"),
         ("taudis@sigma=2", "sigma: expected a number with 0 < sigma < 1"),
