@@ -15,9 +15,10 @@ other, and `scoring` joins them:
     simulation/   section 4: simulated rounds of active learning, and their comparison
     cli/          the commands of `python -m taudis`
 
-Read selection in the order of the paper: `types`, then of `selection/` `uncertainty` (3.2),
-`similarity` and `graph` (3.3), `cover` (3.3), `vote` (3.4), `algorithm1` (all of it), `strategies`
-(its rivals). Then `detector/mask_rcnn`, `training/train`, `evaluation/metrics`, `scoring`.
+Read selection in the order of the paper: `types`, then of `selection/` `uncertainty` and
+`candidates` (3.2), `similarity` and `graph` (3.3), `cover` (3.3), `vote` (3.4), `algorithm1` (all
+of it), `strategies` (its rivals). Then `detector/mask_rcnn`, `training/train`,
+`evaluation/metrics`, `scoring`.
 
 Axis letters, used in every shape comment:
 

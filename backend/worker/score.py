@@ -42,13 +42,18 @@ from taudis.data.pool_reader import save_pool
 from taudis.detector.checkpoint import read_card
 from taudis.detector.mask_rcnn import Detector
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
+from taudis.selection.least_score import without_low_scores
 from taudis.selection.strategies import STRATEGIES
+from taudis.selection.variants import OBJECT_SCORE
 from taudis.types import Detection, FloatArray, Pool
 
 logger = logging.getLogger(__name__)
 
 LABELLED_FILE = "labelled.safetensors"
-"""The labelled images: a pool file without instances, for strategies that start from them."""
+"""The labelled images: a pool file for strategies that start from them.
+
+Its instances are the objects that the model finds there, if the strategy reads them.
+"""
 
 READ_AHEAD = 4  # images that are fetched and decoded while the model works on another one
 READ_AHEAD_BYTES = 64_000_000  # limits it for large images: one image of 4,000 x 3,000 px
@@ -63,7 +68,8 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
     _, annotated, config = load_snapshot(context, round_)
     tasks = {int(task): data for task, data in read_json(folder / "pool.json").items()}
     serving = scoring_model(context, round_, config.label_map)
-    wanted = bool(tasks) and STRATEGIES[context.settings.strategy].labelled_embeddings
+    strategy = STRATEGIES[context.settings.strategy]
+    wanted = bool(tasks) and strategy.reads_labelled
     labelled = {int(task["id"]): task["data"] for task in annotated} if wanted else {}
     made = made_by(context, serving.version, read_json(folder / "config.json"))
     before = scored_before(context, round_, tasks, made)
@@ -80,7 +86,12 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
     (folder / LABELLED_FILE).unlink(missing_ok=True)
     if wanted:
         seen = look_at_labelled(
-            context, serving.detector, config, labelled, lambda images: tell(len(todo) + images)
+            context,
+            serving.detector,
+            config,
+            labelled,
+            lambda images: tell(len(todo) + images),
+            objects=strategy.labelled_instances,
         )
         names = serving.detector.label_map.names
         save_pool(folder / LABELLED_FILE, seen, label_names=names, model=serving.version)
@@ -168,10 +179,13 @@ def look_at_labelled(
     config: LabelConfig,
     tasks: Mapping[int, Mapping[str, Any]],
     tell: Callable[[int], None],
+    *,
+    objects: bool = False,
 ) -> Pool:
-    """The labelled images as a pool without instances: ids, sizes, image embeddings [L,D'].
+    """The labelled images as a pool: ids, sizes, image embeddings [L,D'], no instances.
 
-    Images that cannot be read are left out and logged. `tell` gets the number of images done.
+    objects: with the instances that stand for their objects. Images that cannot be read are left
+    out and logged. `tell` gets the number of images done.
     """
     embedding, unreadable = context.settings.embedding, dict[int, str]()
     bare = scoring.empty_pool(detector, embedding)
@@ -179,7 +193,9 @@ def look_at_labelled(
     images = read_images(context, config, dict(sorted(tasks.items())), unreadable)
     for part, _ in scoring.score_images(detector, images, embedding=embedding):
         image = {name: getattr(part, name) for name in ("image_ids", "sizes", "image_embeddings")}
-        seen.append(replace(bare, **image))  # the instances are many times larger
+        # All instances would be many times larger.
+        kept = without_low_scores(part, OBJECT_SCORE)[0] if objects else replace(bare, **image)
+        seen.append(kept)
         tell(len(seen) - 1 + len(unreadable))
     for task, why in unreadable.items():
         logger.warning("Project %s: labelled task %s left out: %s", context.project_id, task, why)

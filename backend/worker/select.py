@@ -26,12 +26,14 @@ from backend.worker.anytime import (
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, version_name, write_json
 from backend.worker.score import LABELLED_FILE
+from backend.worker.sync import load_snapshot
 from taudis.data.pool_reader import load_pool
 from taudis.detector.integer_product import fast_integer_product
 from taudis.errors import DataError
 from taudis.selection.graph import using_integer_product
 from taudis.selection.params import Labelled
 from taudis.selection.strategies import STRATEGIES, query
+from taudis.selection.variants import OBJECT_SCORE, embeddings_of_objects
 from taudis.types import Pool, Selection
 
 logger = logging.getLogger(__name__)
@@ -144,7 +146,10 @@ def labelled_of(
     The warning is '' if nothing is missing.
     """
     nothing = Labelled(mean_instances=_seed_mean(context, round_))
-    if not STRATEGIES[strategy].labelled_embeddings or not len(pool):
+    if STRATEGIES[strategy].labelled_count:
+        _, annotated, _ = load_snapshot(context, round_)
+        nothing = replace(nothing, images=len(annotated))
+    if not STRATEGIES[strategy].reads_labelled or not len(pool):
         return nothing, ""
     without = f"{strategy} went without the labelled images"
     path = context.round_dir(round_) / LABELLED_FILE
@@ -159,7 +164,15 @@ def labelled_of(
     count = int(round_.steps[looked].get("labelled", 0))
     if count and not len(seen):
         return nothing, f"{without}: none of the {count} can be read; the worker's log tells why"
-    known = replace(nothing, image_embeddings=seen.image_embeddings, image_ids=seen.image_ids)
+    known = replace(
+        nothing,
+        image_embeddings=seen.image_embeddings,
+        image_ids=seen.image_ids,
+        instance_embeddings=embeddings_of_objects(seen),
+    )
+    if STRATEGIES[strategy].labelled_instances and count and not len(known.instance_embeddings):
+        why = f"no object of a score of {OBJECT_SCORE:g} or more was found in them"
+        return known, f"{without}: {why}"
     missing = max(0, count - len(seen))
     why = f"{strategy} went without {missing} of {count} labelled images, which cannot be read"
     return known, why if missing else ""

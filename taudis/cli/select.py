@@ -27,6 +27,7 @@ from taudis.data.pool_reader import load_pool, read_header
 from taudis.errors import DataError
 from taudis.selection.params import Labelled, SelectionParams, parameters_table
 from taudis.selection.strategies import STRATEGIES, query, strategies_table
+from taudis.selection.variants import embeddings_of_objects
 from taudis.types import Pool, Selection
 
 PoolFile = Annotated[
@@ -227,4 +228,5 @@ def _labelled(
     if theirs != header:
         sys.stderr.write(f"warning: {path} was scored by another model or for other labels.\n")
     vectors = np.asarray(seen.image_embeddings, np.float32)
-    return Labelled(float(mean), image_embeddings=vectors, image_ids=seen.image_ids)
+    objects = embeddings_of_objects(seen)
+    return Labelled(float(mean), vectors, seen.image_ids, objects, images=len(seen))

@@ -21,10 +21,9 @@ from taudis.selection.params import (
 from taudis.selection.reasons import coverage, explain, saturation_warning
 from taudis.selection.unit_vectors import UnitVectors
 from taudis.selection.vote import rank_images
-from taudis.types import Pool, Selection
+from taudis.types import FloatArray, Pool, Selection
 
 
-# long: the lines of Algorithm 1, one paragraph each, to be read in order
 def taudis(
     pool: Pool,
     *,
@@ -40,6 +39,25 @@ def taudis(
     The result depends on the pool's content, not on the order of its rows.
     Raises SelectionError for parameters out of range.
     """
+    return algorithm_1(pool, "taudis", None, budget, labelled, params, seed, progress)
+
+
+# long: the lines of Algorithm 1, one paragraph each, to be read in order
+def algorithm_1(
+    pool: Pool,
+    strategy: str,
+    known: FloatArray | None,
+    budget: int,
+    labelled: Labelled,
+    params: SelectionParams,
+    seed: int,
+    progress: ProgressCallback | None,
+) -> Selection:
+    """Algorithm 1 lines 4-8 under the name of a strategy; other arguments as of `taudis`.
+
+    known: [M,D] embeddings of labelled instances, which enter the universe as covered; the paper
+    has none.
+    """
     images = check_budget(budget, pool)
 
     # Lines 4 and 5: uncertainty of each instance; the alpha * B most uncertain ones are the
@@ -54,7 +72,7 @@ def taudis(
         pool.instances.embeddings, rows, centre=params.centre, standardise=params.standardise
     )
     graph = similarity_graph(
-        units, candidates, picks=k, params=params, seed=seed, progress=progress
+        units, candidates, picks=k, params=params, seed=seed, known=known, progress=progress
     )
 
     # Line 7: the beta * B candidates that cover most of it.
@@ -72,7 +90,7 @@ def taudis(
         seed=seed,
     )
     return Selection(
-        strategy="taudis",
+        strategy=strategy,
         order=ranking.order,
         utilities=ranking.votes,
         reasons=explain(ranking, cover, image, candidates),

@@ -166,12 +166,12 @@ def few_images_warning(
     become candidates. candidates: how many did, C. A pool in which fewer than 2 B images have
     detections cannot have candidates in more, so that many are enough.
     """
-    detected = len(np.unique(image))
+    detected = int(np.count_nonzero(np.bincount(image)))
     expected = min(LEAST_IMAGES * budget, detected)
-    firsts = np.sort(np.unique(image[places], return_index=True)[1])
-    held = int(np.searchsorted(firsts, candidates))
+    held = len(np.unique(image[places[:candidates]]))
     if held >= expected:
         return ()
+    firsts = np.sort(np.unique(image[places], return_index=True)[1])
     needed = int(firsts[expected - 1]) + 1  # candidates that lie in so many images
     settings = [f"alpha to {math.ceil(10 * needed / budget) / 10:.10g} (now {alpha:.4g})"]
     if candidates >= expected:  # so many an image at most leave no way to lie in fewer images

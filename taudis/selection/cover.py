@@ -12,6 +12,8 @@ of layer n has the weight 2^-n in the vote.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -19,8 +21,9 @@ import numpy as np
 
 from taudis.errors import DataError, SelectionError
 from taudis.selection.largest_gain import Candidates, LargestGain, Words, as_words
+from taudis.selection.largest_ratio import LargestRatio
 from taudis.selection.similarity import BitRows
-from taudis.types import FloatArray, IntArray
+from taudis.types import BoolArray, FloatArray, IntArray
 
 Remainder = Literal["layers", "uncertainty", "none"]
 """Where the picks come from once everything that can be covered is covered."""
@@ -79,6 +82,7 @@ def scaled_counts(counts: IntArray, layers: IntArray, factor: float) -> IntArray
     return scaled
 
 
+# long: most of it says what each argument does
 def greedy_cover(
     rows: BitRows,
     k: int,
@@ -86,6 +90,7 @@ def greedy_cover(
     priority: IntArray | None = None,
     remainder: Remainder = "layers",
     sizes: IntArray | None = None,
+    costs: FloatArray | None = None,
 ) -> Cover:
     """Choose up to k candidates by greedy maximum cover (Algorithm 1 line 7).
 
@@ -96,14 +101,16 @@ def greedy_cover(
     the vote of the one before; `uncertainty` takes the rest in the order of `priority`; `none`
     stops.
     sizes: [C] edges of each candidate, if known (`row_sizes`).
+    costs: [C] above 0: pick the largest gain for its cost instead of the largest gain.
     Raises DataError for arrays and SelectionError for k or remainder that do not fit.
     """
     order = _checked_priority(rows, k, priority, remainder)
     words = as_words(rows)
     reach: Words = np.bitwise_or.reduce(words, axis=0)
-    candidates = Candidates(words, row_sizes(rows) if sizes is None else sizes, order)
+    sizes = row_sizes(rows) if sizes is None else sizes
+    search = _search(words, sizes, order, costs)
     left = np.ones(len(rows), bool)
-    layers = [_greedy(candidates.search(left), words, reach, k)]
+    layers = [_greedy(search(left), words, reach, k)]
     picked = len(layers[0])
     left[[row for row, _ in layers[0]]] = False
     if remainder == "uncertainty":
@@ -112,14 +119,28 @@ def greedy_cover(
         layers.append([(row, 0) for row in rest.tolist()])
     elif remainder == "layers":
         while layers[-1] and picked < k and len(layers) <= LAST_LAYER:
-            layers.append(_greedy(candidates.search(left), words, reach, k - picked))
+            layers.append(_greedy(search(left), words, reach, k - picked))
             picked += len(layers[-1])
             left[[row for row, _ in layers[-1]]] = False
     coverable = int(np.bitwise_count(reach).sum(dtype=np.int64))
     return _assemble(layers, coverable, halving=remainder == "layers")
 
 
-def _greedy(search: LargestGain, words: Words, reach: Words, k: int) -> list[Pick]:
+Search = LargestGain | LargestRatio
+
+
+def _search(
+    words: Words, sizes: IntArray, order: IntArray, costs: FloatArray | None
+) -> Callable[[BoolArray], Search]:
+    """The search among the candidates that are left [C]. Raises DataError for wrong costs."""
+    if costs is None:
+        return Candidates(words, sizes, order).search
+    if costs.shape != (len(words),) or not (np.isfinite(costs) & (costs > 0)).all():
+        raise DataError(f"costs: expected {len(words)} finite numbers above 0, one a row.")
+    return functools.partial(LargestRatio, words, sizes, order, costs)
+
+
+def _greedy(search: Search, words: Words, reach: Words, k: int) -> list[Pick]:
     """Cover `reach` from nothing: up to k picks that each gain something.
 
     words: [C, W] edges of all candidates; `search` knows which of them may be picked.

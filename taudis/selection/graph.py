@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaln
@@ -34,6 +34,7 @@ from taudis.types import Float32, FloatArray, IntArray, IntegerProduct
 FAST_COLUMNS = 2  # times C
 FAILURE = 0.01  # probability that the guarantee does not hold
 LOOK = 256  # candidates whose cover of all instances bounds the best cover from below
+KNOWN = 1024  # labelled instances whose edges are in memory at a time
 _UNIVERSE = 0x5851F42D4C957F2D  # keeps the sample to cover independent of the one that sets sigma
 
 _integer_product: ContextVar[IntegerProduct | None] = ContextVar("integer_product", default=None)
@@ -64,6 +65,7 @@ class Graph:
     sigma: float  # cosine from which on two instances are similar
     sample: Callable[[], Float32]  # [S] cosines of sampled pairs
     warnings: tuple[str, ...]
+    covered: int = 0  # columns that labelled instances cover, to which no edge leads
 
     @property
     def scale(self) -> float:
@@ -76,9 +78,11 @@ class Graph:
             "sigma_eff": self.sigma,
             "density": self.density,
             "sketch_columns": self.columns if self.columns < self.instances else None,
+            **({"covered_by_labelled": self.covered / self.columns} if self.covered else {}),
         }
 
 
+# long: each step of line 6 follows on the one before, and half of it are arguments
 def similarity_graph(
     units: UnitVectors,
     candidates: int,
@@ -86,11 +90,14 @@ def similarity_graph(
     picks: int,
     params: SelectionParams,
     seed: int,
+    known: FloatArray | None = None,
     progress: ProgressCallback | None = None,
 ) -> Graph:
     """The graph between the first `candidates` rows of `units` [N,D] and all of them.
 
     picks: k. Under `sigma_rule` adaptive sigma is raised if it leaves a density above 2/k.
+    known: [M,D] embeddings of labelled instances. No edge leads to the instances that are similar
+    to one of them: they enter the universe as covered. The density counts these edges.
     """
     head, own = units.head(candidates), np.arange(candidates)
     sample = functools.cache(lambda: sample_similarities(head, units, own=own, seed=seed))
@@ -100,9 +107,10 @@ def similarity_graph(
     size = _columns(units, candidates, picks, params, sigma, seed)
     universe = sample_universe(len(units), size, seed)
     sampled = size < len(units)
+    columns = units.pick(universe) if sampled else units
     edges = edges_between(
         head,
-        units.pick(universe) if sampled else units,
+        columns,
         sigma,
         own=places_in(own, universe) if sampled else own,
         progress=(lambda done, of: progress("similarity", done, of)) if progress else None,
@@ -113,7 +121,29 @@ def similarity_graph(
         edges = cap_degrees(edges, degree_cap(params.epsilon, picks, candidates))
         sizes = row_sizes(edges)
     warnings = (_sample_warning(params, candidates, len(units), size),) if sampled else ()
-    return Graph(edges, sizes, density, len(units), size, sigma, sample, warnings)
+    graph = Graph(edges, sizes, density, len(units), size, sigma, sample, warnings)
+    if known is None or not len(known):
+        return graph
+    return _without_covered(graph, replace(units, embeddings=known, rows=None), columns)
+
+
+def _without_covered(graph: Graph, known: UnitVectors, columns: UnitVectors) -> Graph:
+    """The graph without edges to the columns [n] that labelled instances [M] are similar to."""
+    covered = np.zeros(graph.edges.shape[1], np.uint8)
+    for start in range(0, len(known), KNOWN):
+        some = known.pick(np.arange(start, min(start + KNOWN, len(known))))
+        covered |= np.bitwise_or.reduce(edges_between(some, columns, graph.sigma), axis=0)
+    edges = graph.edges & ~covered
+    count = int(np.bitwise_count(covered).sum(dtype=np.int64))
+    found = replace(graph, edges=edges, sizes=row_sizes(edges), covered=count)
+    if found.sizes.any() or not graph.sizes.any():
+        return found
+    warning = (
+        f"Labelled instances resemble all that the candidates do, at sigma {graph.sigma:.4f}:"
+        " nothing is left to cover, and the order goes by uncertainty. Raise sigma, or take the"
+        " strategy without labelled instances."
+    )
+    return replace(found, warnings=(*graph.warnings, warning))
 
 
 def edges_between(

@@ -143,6 +143,14 @@ class SelectionParams:
         bool,
         Meaning("Centre the embeddings, and divide each dimension by its standard deviation."),
     ] = False
+    look_cost: Annotated[
+        float,
+        Meaning(
+            "`taudis_cover_cost`: the time to look at an image over the time to draw an object;"
+            " 7.8 s over 79.2 s by the figures in docs/comparing.md.",
+            above=0,
+        ),
+    ] = 0.1
     alpha_img: Annotated[
         float, Meaning("`taudis_img`: candidate images for each image of the budget.", least=1)
     ] = 3.0  # the paper names no value

@@ -1,10 +1,13 @@
-"""Appendix D, round-robin [48]: the labels take turns, so that rare labels get images too."""
+"""Appendix D, round-robin [48]: the labels take turns, so that rare labels get images too.
+
+`clasp_se`, beyond the paper, draws the image of a turn with noise that decays.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,9 +21,10 @@ from taudis.selection.baselines import (
     weighted_by_image,
 )
 from taudis.selection.params import Labelled, ProgressCallback, SelectionParams, check_budget
+from taudis.selection.power_noise import noised, scheduled_power
 from taudis.selection.reasons import counted
 from taudis.selection.vote import seeded_hash
-from taudis.types import IntArray, Pool, Selection
+from taudis.types import FloatArray, IntArray, Pool, Selection
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,48 @@ def round_robin(
     """
     images = check_budget(budget, pool)
     head = _take_turns(_queues(pool, seed), images)
-    taken = [turn.row for turn in head]
     figure = weighted_by_image(pool, pool.uncertainty.se)
     tail = order_by(pool, figure, seed)
-    tail = tail[~np.isin(tail, taken)]
+    return _selection("round_robin", pool, images, head, tail, figure)
+
+
+def clasp_se(
+    pool: Pool,
+    *,
+    budget: int,
+    labelled: Labelled,
+    params: SelectionParams,
+    seed: int,
+    progress: ProgressCallback | None = None,
+) -> Selection:
+    """Labels 1..K in turn draw an image, with probabilities proportional to WSE(c_k)^beta.
+
+    After ClaSP PE (arXiv 2601.13677): class-stratified, with power noise that decays
+    (`taudis.selection.power_noise`). Beta is 1 at first and grows with `labelled.images`. The
+    images after the first B are drawn by their WSE. Utilities are I for the first image down to 1.
+    `params` is not read. Raises SelectionError like `round_robin`.
+    """
+    images = check_budget(budget, pool)
+    power = scheduled_power(labelled.images, images)
+    head = _take_turns(_queues(pool, seed, power), images)
+    figure = weighted_by_image(pool, pool.uncertainty.se)
+    tail = order_by(pool, noised(figure, pool.image_ids, seed, power), seed)
+    found = _selection("clasp_se", pool, images, head, tail, figure)
+    return replace(found, diagnostics={**found.diagnostics, "power": power})
+
+
+def _selection(
+    name: str, pool: Pool, images: int, head: list[_Turn], rest: IntArray, figure: FloatArray
+) -> Selection:
+    """The images that labels took, and behind them the others in the order `rest` [I] of all.
+
+    figure: [I] WSE of each image row.
+    """
+    taken = [turn.row for turn in head]
+    tail = rest[~np.isin(rest, taken)]
     order = np.concatenate([np.array(taken, np.int64), tail])
     return Selection(
-        strategy="round_robin",
+        strategy=name,
         order=order,
         utilities=by_place(order),
         reasons=(
@@ -69,15 +108,20 @@ def round_robin(
     )
 
 
-def _queues(pool: Pool, seed: int) -> list[Iterator[_Turn]]:
-    """One queue for each detected label, in the order of the label map: its images, best first."""
+def _queues(pool: Pool, seed: int, power: float | None = None) -> list[Iterator[_Turn]]:
+    """One queue for each detected label, in the order of the label map: its images, best first.
+
+    power: draw the images of a label by their WSE(c_k) to this power instead.
+    """
     images = max(1, len(pool))
     keys = pool.instances.labels.astype(np.int64) * images + pool.instances.image_index
     pairs, pair = np.unique(keys, return_inverse=True)
     labels, rows = np.divmod(pairs, images)
     entropy = sum_by_group(pair, size_weighted(pool, pool.uncertainty.se), len(pairs))
     detections = np.bincount(pair, minlength=len(pairs))
-    best = np.lexsort((seeded_hash(pool.image_ids[rows], seed), -entropy, labels))
+    ids = pool.image_ids[rows]
+    figure = entropy if power is None else _drawn(entropy, ids, labels, seed, power)
+    best = np.lexsort((seeded_hash(ids, seed), -figure, labels))
 
     def queue(places: IntArray) -> Iterator[_Turn]:
         for i in places:  # a generator, since few images of a large pool get a turn
@@ -85,6 +129,17 @@ def _queues(pool: Pool, seed: int) -> list[Iterator[_Turn]]:
 
     ends = np.flatnonzero(np.diff(labels[best])) + 1
     return [queue(places) for places in np.split(best, ends)]
+
+
+def _drawn(
+    entropy: FloatArray, ids: IntArray, labels: IntArray, seed: int, power: float
+) -> FloatArray:
+    """`noised` entropies [n] of images `ids` under `labels`; each label draws for itself."""
+    figure = np.empty(len(entropy))
+    for label in np.unique(labels).tolist():
+        own, its_seed = labels == label, int(seeded_hash(np.array([label]), seed)[0])
+        figure[own] = noised(entropy[own], ids[own], its_seed, power)
+    return figure
 
 
 def _take_turns(queues: list[Iterator[_Turn]], count: int) -> list[_Turn]:

@@ -20,9 +20,15 @@ from taudis.selection.core_set import core_set
 from taudis.selection.foreground_random import foreground_random
 from taudis.selection.least_score import of_whole_pool, without_low_scores
 from taudis.selection.params import Labelled, ProgressCallback, SelectionParams
-from taudis.selection.round_robin import round_robin
+from taudis.selection.round_robin import clasp_se, round_robin
 from taudis.selection.taudis_cover import check_sketch, taudis_cover
 from taudis.selection.taudis_img import taudis_img
+from taudis.selection.variants import (
+    check_uncovered,
+    taudis_cover_cost,
+    taudis_cover_uncovered,
+    taudis_uncovered,
+)
 from taudis.types import Pool, Selection
 
 
@@ -62,10 +68,17 @@ class Strategy:
     detections: str = ""  # what it reads of the detections; empty: nothing
     image_embeddings: bool = False  # whether it reads them
     labelled_embeddings: bool = False  # whether it reads the image embeddings of labelled images
+    labelled_instances: bool = False  # whether it reads the embeddings of labelled instances
+    labelled_count: bool = False  # whether it reads how many images are labelled
     independent: bool = False  # whether other images leave the order of two images as it is
     seed: str = "ties, images without detections"  # what the seed decides
     check: Callable[[SelectionParams], None] = accept_all
     """Raises SelectionError for parameters that the strategy cannot work with."""
+
+    @property
+    def reads_labelled(self) -> bool:
+        """Whether it reads anything that a model finds in labelled images."""
+        return self.labelled_embeddings or self.labelled_instances
 
     def __call__(
         self,
@@ -126,6 +139,37 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             seed=SEED_OF_COVERS,
             check=check_sketch,
         ),
+        "taudis_uncovered": Strategy(
+            taudis_uncovered,
+            "votes of uncertain instances that together cover what no labelled instance resembles",
+            "beyond the paper",
+            "What is labelled already needs no second cover. It may help in later rounds, and where"
+            " images repeat; not yet measured.",
+            detections="uncertainty, embedding; embedding and score in labelled images",
+            labelled_instances=True,
+            seed=SEED_OF_COVERS,
+            check=check_uncovered,
+        ),
+        "taudis_cover_uncovered": Strategy(
+            taudis_cover_uncovered,
+            "images whose uncertain instances together cover what no labelled instance resembles",
+            "beyond the paper",
+            "It is `taudis_cover` on the universe of `taudis_uncovered`; not yet measured.",
+            detections="uncertainty, embedding; embedding and score in labelled images",
+            labelled_instances=True,
+            seed=SEED_OF_COVERS,
+            check=check_sketch,
+        ),
+        "taudis_cover_cost": Strategy(
+            taudis_cover_cost,
+            "newly covered instances over the expected objects and the look at the image",
+            "beyond the paper",
+            "A crowded image has to cover as much more as it costs more to label. It may help where"
+            " the objects of an image vary much in number; not yet measured.",
+            detections="uncertainty, embedding, class probabilities",
+            seed=SEED_OF_COVERS,
+            check=check_sketch,
+        ),
         "taudis_img": Strategy(
             taudis_img,
             "uncertain images (WSE) that together cover the pool's images",
@@ -173,6 +217,16 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "Use it where rare labels must not be forgotten: each label gets its turn, however few"
             " objects it has.",
             detections="SE, mask area, label",
+        ),
+        "clasp_se": Strategy(
+            clasp_se,
+            "labels in turn draw an image, with probabilities proportional to WSE^beta; beta grows",
+            "beyond the paper, after ClaSP PE",
+            "Nearly random in the first rounds, nearly by uncertainty later, and rare labels get"
+            " their turn. It may help where uncertain images are all alike; not yet measured.",
+            detections="SE, mask area, label",
+            labelled_count=True,
+            seed="everything",
         ),
     }
 )

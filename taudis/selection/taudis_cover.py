@@ -34,7 +34,7 @@ from taudis.selection.sigma import SAMPLE_COLUMNS, SAMPLE_ROWS, effective_sigma,
 from taudis.selection.similarity import BitRows
 from taudis.selection.unit_vectors import UnitVectors
 from taudis.selection.vote import Ranking, rank_images
-from taudis.types import Float32, IntArray, Pool, Selection
+from taudis.types import Float32, FloatArray, IntArray, Pool, Selection
 
 
 def check_sketch(params: SelectionParams) -> None:
@@ -46,7 +46,6 @@ def check_sketch(params: SelectionParams) -> None:
         )
 
 
-# long: the body is to be read against the lines of Algorithm 1.
 def taudis_cover(
     pool: Pool,
     *,
@@ -63,6 +62,28 @@ def taudis_cover(
     no candidate before it. Under the adaptive `sigma_rule`, sigma is raised if an image covers more
     than 1/B of the pool. Utilities are I for the first image down to 1. Arguments, errors and
     invariances are those of `taudis`, and `check_sketch`.
+    """
+    return cover_by_images(
+        pool, "taudis_cover", None, None, budget, labelled, params, seed, progress
+    )
+
+
+# long: the body is to be read against the lines of Algorithm 1.
+def cover_by_images(
+    pool: Pool,
+    strategy: str,
+    known: FloatArray | None,
+    costs: FloatArray | None,
+    budget: int,
+    labelled: Labelled,
+    params: SelectionParams,
+    seed: int,
+    progress: ProgressCallback | None,
+) -> Selection:
+    """The cover by images under the name of a strategy; other arguments as of `taudis_cover`.
+
+    known: [M,D] embeddings of labelled instances, which enter the universe as covered. costs: [I]
+    above 0: images are picked by their gain for their cost.
     """
     images = check_budget(budget, pool)
     check_sketch(params)
@@ -86,11 +107,22 @@ def taudis_cover(
         sigma = effective_sigma(sigma, sample(), 1 / max(images, 1))
     flat = replace(params, sigma=sigma, sigma_rule="flat")
     graph = similarity_graph(
-        units, candidates, picks=images, params=flat, seed=seed, progress=progress
+        units,
+        candidates,
+        picks=images,
+        params=flat,
+        seed=seed,
+        known=known,
+        progress=progress,
     )
 
     # Instead of lines 7 and 8: the B images that cover most of it.
-    cover = greedy_cover(_joined(graph.edges, owner, sets), images, remainder=params.remainder)
+    cover = greedy_cover(
+        _joined(graph.edges, owner, sets),
+        images,
+        remainder=params.remainder,
+        costs=None if costs is None else costs[sets],
+    )
     chosen, gains, layers = _instances(
         cover, graph.edges, owner, sets, restarts=params.remainder == "layers"
     )
@@ -99,7 +131,7 @@ def taudis_cover(
     order = np.concatenate([picked, rest])
     scaled = cover.scaled(graph.scale)
     return Selection(
-        strategy="taudis_cover",
+        strategy=strategy,
         order=order,
         utilities=by_place(order),
         reasons=(

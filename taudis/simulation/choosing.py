@@ -10,6 +10,7 @@ import numpy as np
 
 from taudis.data.pool_reader import load_pool
 from taudis.selection.params import Labelled
+from taudis.selection.variants import embeddings_of_objects
 from taudis.simulation.corrections import corrections
 from taudis.simulation.model_store import Model, ModelStore
 from taudis.simulation.presets import Preset
@@ -98,12 +99,14 @@ def _labelled(store: ModelStore, model: Model, preset: Preset) -> tuple[Labelled
     """
     ids = store.seed_set(model.seed)
     mean = store.data.objects(ids) / len(ids)
-    if not preset.query.labelled_embeddings:
-        return Labelled(mean), 0.0
+    count = len(model.labelled)
+    if not preset.query.reads_labelled:
+        return Labelled(mean, images=count), 0.0
     path, seconds = store.pool(model, preset.embedding, labelled=True)
     known = load_pool(path)
     vectors = np.asarray(known.image_embeddings, np.float32)
-    return Labelled(mean, image_embeddings=vectors, image_ids=known.image_ids), seconds
+    objects = embeddings_of_objects(known)
+    return Labelled(mean, vectors, known.image_ids, objects, count), seconds
 
 
 def _described(selection: Selection, pool: Pool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ The grammar of one entry; entries are separated by commas:
     taudis@T_F=0.3@alpha=5                   with settings, under this whole text as its name
     sure:taudis@T_F=0.3                      the same under the name `sure`
     taudis_paper                             a name of PRESETS
+    screening                                every strategy and every preset
 
 KEY is a hyper-parameter (`python -m taudis parameters`), T_F, which is the paper's word for
 least_score, or embedding, the branch of r_n (mask or box).
@@ -26,7 +27,7 @@ from urllib.parse import quote
 from taudis.errors import DataError, SelectionError
 from taudis.selection.parameter import Parameter
 from taudis.selection.params import PARAMETERS, SelectionParams, read_params
-from taudis.selection.strategies import Strategy, find
+from taudis.selection.strategies import STRATEGIES, Strategy, find
 from taudis.types import Embedding
 
 SETTINGS = ("T_F", "embedding")
@@ -56,12 +57,21 @@ PRESETS: Mapping[str, str] = MappingProxyType(
         "taudis_objects": "taudis@weighting=score",
         "taudis_foreground": "taudis@weighting=foreground",
         "taudis_balanced": "taudis@balanced=true",
+        "wse_t03": "wse@T_F=0.3",
+        "cover_t03": "taudis_cover@T_F=0.3",
+        "cover_one": "taudis_cover@candidates_per_image=1",
         "cover_scale": "taudis_cover@alpha_rule=detections",
         "cover_objects": "taudis_cover@alpha_rule=detections@weighting=score",
         "cover_balanced": "taudis_cover@alpha_rule=detections@balanced=true",
+        "uncovered_scale": "taudis_uncovered@alpha_rule=detections",
+        "cover_uncovered_scale": "taudis_cover_uncovered@alpha_rule=detections",
+        "cost_scale": "taudis_cover_cost@alpha_rule=detections",
+        "cost_objects": "taudis_cover_cost@alpha_rule=detections@weighting=score",
     }
 )
 """The ablations of `taudis`, and variants of our own, by name, each in the grammar above."""
+SCREENING = "screening"
+"""The entry that stands for every strategy and every preset."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,9 @@ def read_presets(text: str, base: SelectionParams) -> tuple[Preset, ...]:
 
     Raises SelectionError for a wrong entry, and for a name that stands twice.
     """
-    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    named = [entry.strip() for entry in text.split(",") if entry.strip()]
+    every = (*STRATEGIES, *PRESETS)
+    entries = [each for entry in named for each in (every if entry == SCREENING else (entry,))]
     found = tuple(_preset(entry, base) for entry in entries)
     names = [preset.name for preset in found]
     again = sorted({name for name in names if names.count(name) > 1})

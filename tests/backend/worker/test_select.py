@@ -13,6 +13,7 @@ from backend.worker import score, select
 from backend.worker.context import version_name
 from taudis.data.pool_reader import load_pool, read_header
 from taudis.detector.checkpoint import load_checkpoint
+from taudis.selection import variants
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.selection.strategies import STRATEGIES, query
 from tests.backend.worker.round_cases import (
@@ -77,7 +78,7 @@ def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_context,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "strategy", [name for name in STRATEGIES if not STRATEGIES[name].labelled_embeddings]
+    "strategy", [name for name in STRATEGIES if not STRATEGIES[name].reads_labelled]
 )
 def test_no_other_strategy_pays_for_looking_at_labelled_images(make_context, strategy):
     context = make_context(strategy=strategy)
@@ -87,6 +88,47 @@ def test_no_other_strategy_pays_for_looking_at_labelled_images(make_context, str
     assert sorted(order(context, round_)) == list(POOL)
     assert round_.steps["selected"]["strategy"] == strategy
     assert "labelled_missing" not in round_.steps["selected"]["diagnostics"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("least", [0.0, 1.0])
+def test_objects_of_labelled_images_reach_the_strategy_that_counts_them_as_covered(
+    make_context, monkeypatch, least
+):
+    monkeypatch.setattr(score, "OBJECT_SCORE", least)  # the untrained model is never sure
+    monkeypatch.setattr(variants, "OBJECT_SCORE", least)
+    asked = []
+    monkeypatch.setattr(
+        select, "query", lambda name, pool, **more: asked.append(more) or query(name, pool, **more)
+    )
+    context = make_context(strategy="taudis_uncovered")
+    round_ = run(context, open_round(context), "scored", "selected")
+    seen = load_pool(context.round_dir(round_) / score.LABELLED_FILE)
+    pool = load_pool(context.round_dir(round_) / score.POOL_FILE)
+    given = asked[-1]["labelled"].instance_embeddings
+    missing = [each for each in round_.steps["selected"]["warnings"] if "went without" in each]
+    assert np.array_equal(given, seen.instances.embeddings) and len(seen) == 4
+    assert (len(given) > 0) == (least == 0.0)
+    assert bool(missing) == (least == 1.0)
+    if least == 0.0:
+        assert given.shape[1] == pool.instances.embeddings.shape[1]
+    else:
+        assert missing == [
+            "taudis_uncovered went without the labelled images: no object of a score of 0.5 or more"
+            " was found in them"
+        ]
+
+
+@pytest.mark.slow
+def test_a_strategy_that_counts_labelled_images_is_told_their_number(make_context, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        select, "query", lambda name, pool, **more: asked.append(more) or query(name, pool, **more)
+    )
+    context = make_context(strategy="clasp_se")
+    round_ = run(context, open_round(context), "scored", "selected")
+    assert asked[-1]["labelled"].images == len(LABELLED)
+    assert round_.steps["selected"]["diagnostics"]["power"] == len(LABELLED) / BUDGET
 
 
 @pytest.mark.slow
@@ -213,25 +255,25 @@ def test_the_hyper_parameters_of_the_settings_reach_the_strategy(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("selection", "told"),
+    ("selection", "sentence"),
     [
         ('{"sketch": "always", "alpha": 1.5, "beta": 1.2}', "The cover is of a random sample of"),
         ('{"alpha": 1.5, "beta": 1.2}', "expected 7 or more (all that have detections)"),
     ],
 )
 def test_warnings_of_the_strategy_are_in_the_rounds_message_and_on_the_status_page(
-    make_context, tmp_path, selection, told
+    make_context, tmp_path, selection, sentence
 ):
     path = tmp_path / "selection.json"
     path.write_text(selection)
     context = make_context(strategy="taudis", selection=str(path))
     round_ = run(context, open_round(context), "scored", "selected")
     warnings = round_.steps["selected"]["warnings"]
-    assert any(told in text for text in warnings)
+    assert any(sentence in text for text in warnings)
     rest = {"published": {}, "flipped": {"flipped": True, "why": ""}, "pruned": {}}
     for step, result in rest.items():
         round_ = context.store.finish_step(context.lease, round_.id, step, result)
     round_ = rounds.run_round(context, round_)
     assert all(text in round_.message for text in warnings)
     page = status.render(SimpleNamespace(store=context.store, settings=context.settings))
-    assert told in page
+    assert sentence in page

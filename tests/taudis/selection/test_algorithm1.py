@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -14,44 +13,9 @@ from taudis.selection.candidates import acquisition
 from taudis.selection.cover import greedy_cover
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.selection.similarity import similarity_rows
-from taudis.selection.vote import seeded_hash
+from tests.taudis.selection.algorithm1_oracle import algorithm_one
 
 SEED_SET = Labelled(mean_instances=2.0)
-
-
-def algorithm_one(build, content, budget, alpha, beta, sigma, remainder, seed):
-    """Algorithm 1 lines 4-8 in plain Python: ids in order, and the instances it chose.
-
-    An instance is (uncertainty, image id, box corner, embedding).
-    """
-    budget = min(budget, len(content))
-    found = [(u, key, x, e) for key, rows in content.items() for u, x, e in rows]
-    found.sort(key=lambda t: (-t[0], t[1], t[2], np.array(t[3], np.float32).tobytes()))
-    candidates = found[: math.ceil(round(alpha * budget, 9))]
-    sets = [
-        {j for j, b in enumerate(found) if i == j or build.similar(a[3], b[3], sigma)}
-        for i, a in enumerate(candidates)
-    ]
-    k = min(len(candidates), math.ceil(round(beta * budget, 9)))
-    picks, gains, layers = build.greedy_by_sets(sets, k, remainder)
-    votes, chosen_sum, candidate_sum = (defaultdict(float) for _ in range(3))
-    for row, layer in zip(picks, layers, strict=True):
-        votes[found[row][1]] += 0.5**layer if remainder == "layers" else 1
-        chosen_sum[found[row][1]] += found[row][0]
-    for u, key, *_ in candidates:
-        candidate_sum[key] += u
-
-    def place(key):
-        mine = [u for u, _, _ in content[key]]
-        tie = int(seeded_hash(np.array([key]), seed)[0])
-        if key in votes:
-            return (0, -votes[key], -chosen_sum[key], tie)
-        if key in candidate_sum:
-            return (1, -candidate_sum[key], 0, tie)
-        return (2, -sum(mine) / len(mine), 0, tie) if mine else (3, 0, 0, tie)
-
-    chosen = [found[row] for row in picks]
-    return sorted(content, key=place), candidates, sets, chosen, gains, dict(votes)
 
 
 def described(pool, rows):

@@ -155,7 +155,7 @@ def test_uncertainty_times_the_probability_of_an_object(build):
 # --- the warning ------------------------------------------------------------------------------
 
 
-def test_candidates_in_few_images_are_told_with_what_to_set(build):
+def test_candidates_in_few_images_are_named_with_what_to_set(build):
     got = order_instances(crowded(build), 1, SEED_SET, SelectionParams(alpha=5, beta=2))
     assert got.warnings == (
         "The 5 candidates lie in 1 image, expected 2 or more (twice the budget of 1): the cover"
@@ -188,11 +188,11 @@ def test_what_the_warning_says_to_set_ends_it(build, name, setting, balanced):
         pool = replace(pool, uncertainty=replace(pool.uncertainty, se=crowd))
         params = SelectionParams(balanced=balanced)
         asked = {"budget": 8, "labelled": Labelled(1.3), "seed": 0}
-        told = [w for w in query(name, pool, params=params, **asked).warnings if " lie in " in w]
-        if not told:
+        found = [w for w in query(name, pool, params=params, **asked).warnings if " lie in " in w]
+        if not found:
             continue
         warned += 1
-        value = float(told[0].split(f"{setting} to ")[1].split()[0].rstrip("."))
+        value = float(found[0].split(f"{setting} to ")[1].split()[0].rstrip("."))
         value = int(value) if setting == "candidates_per_image" else value
         got = query(name, pool, params=replace(params, **{setting: value}), **asked)
         assert not any(" lie in " in each for each in got.warnings)

@@ -30,7 +30,7 @@ CHANGED = {
     "uncertainty": "cm", "alpha": 9.0, "beta": 4.0, "sigma": 0.7, "sigma_rule": "flat",
     "weighting": "score", "least_score": 0.3, "alpha_rule": "detections",
     "candidates_per_image": 2, "balanced": True, "remainder": "none", "centre": True,
-    "standardise": True, "alpha_img": 5.0,
+    "standardise": True, "look_cost": 0.5, "alpha_img": 5.0,
     "sketch": "guaranteed", "epsilon": 0.3, "edge_bytes": 7_000_000,
 }  # fmt: skip
 
@@ -82,7 +82,7 @@ def test_the_table_has_a_row_for_each():
         ("alpha", 1), ("beta", 1.0), ("sigma", 0), ("sigma", 1), ("sigma", -0.5), ("epsilon", 0.0),
         ("epsilon", 1), ("least_score", -0.1), ("least_score", 1), ("candidates_per_image", 0),
         ("candidates_per_image", 1.5), ("alpha_img", 0.99),
-        ("edge_bytes", 999_999), ("edge_bytes", 1e9),
+        ("edge_bytes", 999_999), ("edge_bytes", 1e9), ("look_cost", 0),
     ],
 )  # fmt: skip
 def test_a_wrong_type_or_range_is_refused_with_what_was_expected(name, value):

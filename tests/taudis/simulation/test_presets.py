@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from taudis.errors import DataError, SelectionError
 from taudis.selection.params import SelectionParams
+from taudis.selection.strategies import STRATEGIES
 from taudis.simulation.presets import PRESETS, Preset, base_params, read_presets
 
+ROOT = Path(__file__).resolve().parents[3]
 USUAL = SelectionParams()
 
 
@@ -51,6 +55,36 @@ def test_every_preset_is_an_entry_that_can_be_changed(name):
     assert found.name == name and found.strategy == PRESETS[name].split("@")[0]
     assert (found.params, found.embedding) != (USUAL, "mask") or found.strategy != "taudis"
     assert changed.params == replace(found.params, sigma=0.65)
+
+
+def test_the_screening_is_every_strategy_and_every_preset_once_each_different():
+    found = read_presets("screening", USUAL)
+    assert [each.name for each in found] == [*STRATEGIES, *PRESETS]
+    settings = [json.dumps(each.to_dict(), sort_keys=True) for each in found]
+    assert len(set(settings)) == len(found)
+    with pytest.raises(SelectionError, match="got wse twice"):
+        read_presets("wse,screening", USUAL)
+
+
+@pytest.mark.parametrize(
+    "key", ["weighting", "least_score", "alpha_rule", "candidates_per_image", "balanced"]
+)
+def test_the_screening_tries_every_rule_of_the_candidates(key):
+    usual = getattr(USUAL, key)
+    assert any(getattr(each.params, key) != usual for each in read_presets("screening", USUAL))
+
+
+def test_the_commands_of_the_page_screen_all_on_the_two_sets_of_the_choice():
+    page = (ROOT / "docs/experiments.md").read_text().split("### A screening of all")[1]
+    commands = page.split("```")[1].split(".venv/bin/python -m taudis ")[1:]
+    asked = [shlex.split(each) for each in commands]
+    assert [words[0] for words in asked] == ["simulate", "simulate", "compare"]
+    for words, name in zip(asked[:2], ("nuclei_dsb2018", "tools_bench"), strict=True):
+        assert words[words.index("--data") + 1] == f"../shared/data/{name}/instances.json"
+        entries = read_presets(words[words.index("--strategies") + 1], USUAL)
+        assert {"random", "foreground_random", "clasp_se"} <= {each.name for each in entries}
+    scenes = asked[1][asked[1].index("--group") + 1]
+    assert f'"tools_bench": r"{scenes}"' in (ROOT / "benchmarks/accuracy.py").read_text()
 
 
 def test_the_preset_of_the_paper_is_the_papers():

@@ -1,0 +1,110 @@
+"""Variants of TAUDIS beyond the paper: what is labelled counts as covered; gain for its cost.
+
+No experiment with labels has been made with them yet (docs/strategies.md).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from taudis.errors import SelectionError
+from taudis.memmap import take
+from taudis.selection.algorithm1 import algorithm_1
+from taudis.selection.foreground_random import expected_objects
+from taudis.selection.params import Labelled, ProgressCallback, SelectionParams
+from taudis.selection.taudis_cover import cover_by_images
+from taudis.types import FloatArray, Pool, Selection
+
+OBJECT_SCORE = 0.5
+"""Detections of labelled images from this score on stand for the objects that people labelled."""
+
+
+def embeddings_of_objects(pool: Pool) -> FloatArray:
+    """The embeddings [M,D] of the objects in labelled images, for `Labelled.instance_embeddings`.
+
+    pool: the labelled images as the model scores them. The model was trained on their objects, so
+    it finds most of them again. An object that it does not find stays uncovered.
+    """
+    rows = np.flatnonzero(pool.instances.scores >= OBJECT_SCORE)
+    return take(pool.instances.embeddings, rows)
+
+
+def check_uncovered(params: SelectionParams) -> None:
+    """Raise SelectionError for `sketch="guaranteed"`, whose proof has no covered instances."""
+    if params.sketch == "guaranteed":
+        raise SelectionError(
+            "sketch: expected auto, never or always for taudis_uncovered, got 'guaranteed': the"
+            " proof is for a universe of which nothing is covered yet."
+        )
+
+
+def taudis_uncovered(
+    pool: Pool,
+    *,
+    budget: int,
+    labelled: Labelled,
+    params: SelectionParams,
+    seed: int,
+    progress: ProgressCallback | None = None,
+) -> Selection:
+    """Algorithm 1, in which a pool instance that resembles a labelled one is covered already.
+
+    The universe is the instances of a cosine below sigma to all of `labelled.instance_embeddings`.
+    Sigma is that of `taudis`. Without labelled instances the order is that of `taudis`. Errors and
+    invariances are those of `taudis`, and `check_uncovered`.
+    """
+    check_uncovered(params)
+    known = known_instances(pool, labelled)
+    return algorithm_1(pool, "taudis_uncovered", known, budget, labelled, params, seed, progress)
+
+
+def taudis_cover_uncovered(
+    pool: Pool,
+    *,
+    budget: int,
+    labelled: Labelled,
+    params: SelectionParams,
+    seed: int,
+    progress: ProgressCallback | None = None,
+) -> Selection:
+    """`taudis_cover`, in which a pool instance that resembles a labelled one is covered already.
+
+    The universe is that of `taudis_uncovered`. Errors are those of `taudis_cover`.
+    """
+    known = known_instances(pool, labelled)
+    return cover_by_images(
+        pool, "taudis_cover_uncovered", known, None, budget, labelled, params, seed, progress
+    )
+
+
+def taudis_cover_cost(
+    pool: Pool,
+    *,
+    budget: int,
+    labelled: Labelled,
+    params: SelectionParams,
+    seed: int,
+    progress: ProgressCallback | None = None,
+) -> Selection:
+    """`taudis_cover`, in which each pick has the largest gain for its cost.
+
+    The gain is the number of instances that the image newly covers. The cost of an image is
+    `params.look_cost` + its expected objects (`expected_objects`), in the time to draw one object.
+    Under a budget of cost, greedy by ratio is the rule of Khuller, Moss and Naor 1999. Errors are
+    those of `taudis_cover`.
+    """
+    costs = params.look_cost + expected_objects(pool)
+    return cover_by_images(
+        pool, "taudis_cover_cost", None, costs, budget, labelled, params, seed, progress
+    )
+
+
+def known_instances(pool: Pool, labelled: Labelled) -> FloatArray:
+    """The labelled instances' embeddings [M,D]. Raises SelectionError if they do not fit."""
+    known, width = labelled.instance_embeddings, pool.instances.embeddings.shape[1]
+    if len(known) and len(pool.instances) and known.shape[1] != width:
+        raise SelectionError(
+            f"Labelled.instance_embeddings: expected the pool's width {width}, got"
+            f" {known.shape[1]}; score labelled and unlabelled images with one model."
+        )
+    return known if len(pool.instances) else known[:0]
