@@ -90,8 +90,8 @@ def taudis_cover_cost(
 
     The gain is the number of instances that the image newly covers. The cost of an image is
     `params.look_cost` + its expected objects (`expected_objects`), in the time to draw one object.
-    Under a budget of cost, greedy by ratio is the rule of Khuller, Moss and Naor 1999. Errors are
-    those of `taudis_cover`.
+    Greedy by ratio is the heart of the method of Khuller, Moss and Naor 1999 for a budget of cost.
+    Errors are those of `taudis_cover`.
     """
     costs = params.look_cost + expected_objects(pool)
     return cover_by_images(
