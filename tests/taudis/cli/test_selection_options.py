@@ -28,6 +28,9 @@ OPTIONS = [
     (("--sketch", "never", "--edge-mb", 7), {"sketch": "never", "edge_bytes": 7_000_000}),
     (("--sketch", "guaranteed", "--epsilon", 0.3), {"sketch": "guaranteed", "epsilon": 0.3}),
     (("--alpha-img", 5), {"alpha_img": 5.0}),
+    (("--candidates-per-image", 2, "--balanced"), {"candidates_per_image": 2, "balanced": True}),
+    (("--alpha-rule", "detections"), {"alpha_rule": "detections"}),
+    (("--weighting", "score", "--least-score", 0.3), {"weighting": "score", "least_score": 0.3}),
 ]
 
 
@@ -56,8 +59,10 @@ GIVEN = {
 }
 # A value of each hyper-parameter that is not its default, as an option and as a field has it.
 VALUES = {
-    "uncertainty": "cm", "alpha": 9.0, "beta": 3.0, "sigma": 0.9, "sigma_rule": "flat",
-    "remainder": "none", "centre": True, "standardise": True, "alpha_img": 5.0,
+    "uncertainty": "cm", "weighting": "score", "least_score": 0.3, "alpha": 9.0, "beta": 3.0,
+    "alpha_rule": "detections", "candidates_per_image": 2, "balanced": True, "look_cost": 0.5,
+    "sigma": 0.9, "sigma_rule": "flat", "remainder": "none", "centre": True,
+    "standardise": True, "alpha_img": 5.0,
     "sketch": "guaranteed", "epsilon": 0.3, "edge_bytes": 7_000_000,
 }  # fmt: skip
 
