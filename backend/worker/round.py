@@ -115,7 +115,8 @@ def _close(context: RoundContext, round_: Round) -> Round:
     parts.append(in_words(round_))
     parts.append(str(round_.steps.get("embedded", {}).get("why") or ""))
     chosen = round_.steps["selected"]
-    parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"]), *_left_out(round_)]
+    parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"])]
+    parts += [str(chosen.get("hint") or ""), *_left_out(round_)]
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
     message = "; ".join(part for part in parts if part)
     return context.store.end_round(context.lease, round_.id, outcome, message)

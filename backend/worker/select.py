@@ -39,6 +39,8 @@ from taudis.types import Pool, Selection
 logger = logging.getLogger(__name__)
 
 FIRST_PICKS = 2_000
+HYPER_PARAMETERS = "hyper-parameters are set in the file that SELECTION names"
+"""What a person needs to know to do what a warning of a strategy says."""
 NOT_SCORED = "not scored yet: behind the scored images, in the order of before"
 NOT_LOOKED_AT = "not looked at yet; seeded random place"
 
@@ -56,6 +58,7 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
             params=context.settings.selection_params,
             seed=context.settings.seed,
         )
+    hint = HYPER_PARAMETERS if selection.warnings else ""
     if missing:
         logger.warning("Project %s, round %s: %s", context.project_id, round_.number, missing)
         selection = replace(
@@ -77,6 +80,7 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
         "tasks": count,
         "strategy": selection.strategy,
         "warnings": list(selection.warnings),
+        "hint": hint,
         "diagnostics": dict(selection.diagnostics),
         **({"behind": len(rest)} if rest_of(context, round_) else {}),
     }

@@ -72,20 +72,30 @@ def algorithm_1(
         pool.instances.embeddings, rows, centre=params.centre, standardise=params.standardise
     )
     graph = similarity_graph(
-        units, candidates, picks=k, params=params, seed=seed, known=known, progress=progress
+        units,
+        candidates,
+        picks=k,
+        budget=images,
+        params=params,
+        seed=seed,
+        known=known,
+        progress=progress,
     )
 
     # Line 7: the beta * B candidates that cover most of it.
     cover = greedy_cover(graph.edges, k, remainder=params.remainder, sizes=graph.sizes)
     cover = cover.scaled(graph.scale)
 
-    # Line 8: their images by majority vote.
+    # Line 8: their images by majority vote; beyond the paper, by the sum of their uncertainties.
+    weights = cover.weights
+    if params.vote == "uncertainty":
+        weights = weights * order.uncertainty[cover.picks]
     ranking = rank_images(
         np.asarray(pool.image_ids),
         image,
         order.uncertainty,
         chosen=cover.picks,
-        weights=cover.weights,
+        weights=weights,
         candidates=np.arange(candidates),
         seed=seed,
     )

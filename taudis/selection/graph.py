@@ -88,6 +88,7 @@ def similarity_graph(
     candidates: int,
     *,
     picks: int,
+    budget: int,
     params: SelectionParams,
     seed: int,
     known: FloatArray | None = None,
@@ -95,15 +96,17 @@ def similarity_graph(
 ) -> Graph:
     """The graph between the first `candidates` rows of `units` [N,D] and all of them.
 
-    picks: k. Under `sigma_rule` adaptive sigma is raised if it leaves a density above 2/k.
+    picks: k. Sigma is raised if it leaves a density above 2/k under the `sigma_rule` adaptive, or
+    above 1/B under budget.
     known: [M,D] embeddings of labelled instances. No edge leads to the instances that are similar
     to one of them: they enter the universe as covered. The density counts these edges.
     """
     head, own = units.head(candidates), np.arange(candidates)
     sample = functools.cache(lambda: sample_similarities(head, units, own=own, seed=seed))
     sigma = params.sigma
-    if params.sigma_rule == "adaptive":
-        sigma = effective_sigma(sigma, sample(), min(1.0, 2 / max(picks, 1)))
+    if params.sigma_rule != "flat":
+        density = 2 / max(picks, 1) if params.sigma_rule == "adaptive" else 1 / max(budget, 1)
+        sigma = effective_sigma(sigma, sample(), min(1.0, density))
     size = _columns(units, candidates, picks, params, sigma, seed)
     universe = sample_universe(len(units), size, seed)
     sampled = size < len(units)

@@ -20,7 +20,8 @@ from taudis.types import FloatArray, IntArray, Pool
 Measure = Literal["se", "ce", "cm"]
 AlphaRule = Literal["labelled", "detections"]
 Weighting = Literal["none", "score", "foreground"]
-SigmaRule = Literal["adaptive", "flat"]
+SigmaRule = Literal["adaptive", "budget", "flat"]
+Vote = Literal["count", "uncertainty"]
 Sketch = Literal["auto", "never", "always", "guaranteed"]
 
 ProgressCallback = Callable[[str, int, int], None]
@@ -127,8 +128,8 @@ class SelectionParams:
     sigma_rule: Annotated[
         SigmaRule,
         Meaning(
-            "adaptive: raise sigma for a pool in which too many pairs are similar. flat: keep"
-            " sigma, as the paper does."
+            "Raise sigma for a pool in which too many pairs are similar: more than 2/k (adaptive)"
+            " or 1/B (budget) of them. flat: keep sigma, as the paper does."
         ),
     ] = "adaptive"
     remainder: Annotated[
@@ -138,6 +139,13 @@ class SelectionParams:
             " (layers), the most uncertain candidates (uncertainty), or none."
         ),
     ] = "layers"
+    vote: Annotated[
+        Vote,
+        Meaning(
+            "`taudis`: a chosen instance counts 1, as in the paper (count), or its uncertainty, for"
+            " its image."
+        ),
+    ] = "count"
     centre: Annotated[bool, Meaning("Subtract the pool's mean from the embeddings.")] = False
     standardise: Annotated[
         bool,

@@ -59,7 +59,7 @@ def taudis_cover(
 
     The order starts with the picked images in pick order. The other images follow as in `taudis`.
     `chosen` holds all candidates of the picked images, each with the instances that it covers and
-    no candidate before it. Under the adaptive `sigma_rule`, sigma is raised if an image covers more
+    no candidate before it. Unless `sigma_rule` is flat, sigma is raised if an image covers more
     than 1/B of the pool. Utilities are I for the first image down to 1. Arguments, errors and
     invariances are those of `taudis`, and `check_sketch`.
     """
@@ -103,13 +103,14 @@ def cover_by_images(
     )
     sample = functools.cache(lambda: _sample(units, owner, sets, seed))
     sigma = params.sigma
-    if params.sigma_rule == "adaptive":  # at a density of 1/B, B images hardly cover everything
+    if params.sigma_rule != "flat":  # at a density of 1/B, B images hardly cover everything
         sigma = effective_sigma(sigma, sample(), 1 / max(images, 1))
     flat = replace(params, sigma=sigma, sigma_rule="flat")
     graph = similarity_graph(
         units,
         candidates,
         picks=images,
+        budget=images,
         params=flat,
         seed=seed,
         known=known,

@@ -65,7 +65,13 @@ def taudis_img(
         pool.image_embeddings, rows, centre=params.centre, standardise=params.standardise
     )
     graph = similarity_graph(
-        embeddings, len(candidates), picks=k, params=params, seed=seed, progress=progress
+        embeddings,
+        len(candidates),
+        picks=k,
+        budget=images,
+        params=params,
+        seed=seed,
+        progress=progress,
     )
 
     # Line 6: the B candidates that cover most of it. All other images follow, beyond the paper.

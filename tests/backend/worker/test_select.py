@@ -275,5 +275,6 @@ def test_warnings_of_the_strategy_are_in_the_rounds_message_and_on_the_status_pa
         round_ = context.store.finish_step(context.lease, round_.id, step, result)
     round_ = rounds.run_round(context, round_)
     assert all(text in round_.message for text in warnings)
+    assert "; hyper-parameters are set in the file that SELECTION names" in round_.message
     page = status.render(SimpleNamespace(store=context.store, settings=context.settings))
     assert sentence in page

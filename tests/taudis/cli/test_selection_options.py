@@ -61,7 +61,7 @@ GIVEN = {
 VALUES = {
     "uncertainty": "cm", "weighting": "score", "least_score": 0.3, "alpha": 9.0, "beta": 3.0,
     "alpha_rule": "detections", "candidates_per_image": 2, "balanced": True, "look_cost": 0.5,
-    "sigma": 0.9, "sigma_rule": "flat", "remainder": "none", "centre": True,
+    "vote": "uncertainty", "sigma": 0.9, "sigma_rule": "flat", "remainder": "none", "centre": True,
     "standardise": True, "alpha_img": 5.0,
     "sketch": "guaranteed", "epsilon": 0.3, "edge_bytes": 7_000_000,
 }  # fmt: skip

@@ -10,7 +10,10 @@ import numpy as np
 from taudis.selection.vote import seeded_hash
 
 
-def algorithm_one(build, content, budget, alpha, beta, sigma, remainder, seed, known=()):
+# long: the lines of Algorithm 1 in their order
+def algorithm_one(
+    build, content, budget, alpha, beta, sigma, remainder, seed, known=(), vote="count"
+):
     """Algorithm 1 lines 4-8 in plain Python: ids in order, and the instances it chose.
 
     An instance is (uncertainty, image id, box corner, embedding). known: embeddings of labelled
@@ -29,7 +32,8 @@ def algorithm_one(build, content, budget, alpha, beta, sigma, remainder, seed, k
     picks, gains, layers = build.greedy_by_sets(sets, k, remainder)
     votes, chosen_sum, candidate_sum = (defaultdict(float) for _ in range(3))
     for row, layer in zip(picks, layers, strict=True):
-        votes[found[row][1]] += 0.5**layer if remainder == "layers" else 1
+        weight = 0.5**layer if remainder == "layers" else 1
+        votes[found[row][1]] += weight * (found[row][0] / 16 if vote == "uncertainty" else 1)
         chosen_sum[found[row][1]] += found[row][0]
     for u, key, *_ in candidates:
         candidate_sum[key] += u
@@ -37,11 +41,18 @@ def algorithm_one(build, content, budget, alpha, beta, sigma, remainder, seed, k
     def place(key):
         mine = [u for u, _, _ in content[key]]
         tie = int(seeded_hash(np.array([key]), seed)[0])
-        if key in votes:
+        if votes.get(key):
             return (0, -votes[key], -chosen_sum[key], tie)
         if key in candidate_sum:
             return (1, -candidate_sum[key], 0, tie)
         return (2, -sum(mine) / len(mine), 0, tie) if mine else (3, 0, 0, tie)
 
     chosen = [found[row] for row in picks]
-    return sorted(content, key=place), candidates, sets, chosen, gains, dict(votes)
+    return (
+        sorted(content, key=place),
+        candidates,
+        sets,
+        chosen,
+        gains,
+        {key: value for key, value in votes.items() if value},
+    )

@@ -42,13 +42,14 @@ def test_algorithm_one_equals_brute_force(build, bits_to_sets, data):
     sigma = data.draw(st.sampled_from(build.sigmas))
     remainder = data.draw(st.sampled_from(("layers", "uncertainty", "none")))
     seed = data.draw(st.integers(0, 99))
+    vote = data.draw(st.sampled_from(("count", "uncertainty")))
     pool = build.pool(content)
     params = SelectionParams(
-        alpha=alpha, beta=beta, sigma=sigma, sigma_rule="flat", remainder=remainder
+        alpha=alpha, beta=beta, sigma=sigma, sigma_rule="flat", remainder=remainder, vote=vote
     )
     got = taudis(pool, budget=budget, labelled=SEED_SET, params=params, seed=seed)
     order, candidates, sets, chosen, gains, votes = algorithm_one(
-        build, content, budget, alpha, beta, sigma, remainder, seed
+        build, content, budget, alpha, beta, sigma, remainder, seed, vote=vote
     )
     assert described(pool, got.candidates) == candidates
     assert described(pool, got.chosen) == chosen
@@ -139,6 +140,35 @@ def test_adaptive_sigma_keeps_the_cover_from_collapsing(build):
         seed=0,
     )
     assert again.warnings == ()
+
+
+def test_the_rule_of_the_budget_leaves_a_density_of_one_over_b(build):
+    pool = build.clustered_pool(80, 8, 60, seed=1)
+    pool.instances.embeddings[:] += 4
+    sigmas = []
+    for rule in ("adaptive", "budget"):
+        params = SelectionParams(sigma_rule=rule)
+        got = taudis(pool, budget=10, labelled=Labelled(8.0), params=params, seed=0)
+        units = pool.instances.embeddings / np.linalg.norm(
+            pool.instances.embeddings, axis=1, keepdims=True
+        )
+        sigmas.append(got.diagnostics["sigma_eff"])
+        share = (units[got.candidates] @ units.T >= sigmas[-1]).mean()
+        assert share == pytest.approx({"adaptive": 2 / 120, "budget": 1 / 10}[rule], rel=0.2)
+    assert 0.8 < sigmas[1] < sigmas[0]
+
+
+def test_an_image_of_one_very_uncertain_instance_before_one_of_two_sure_ones(build):
+    a, b, c = (1, 0, 0), (0, 1, 0), (0, 0, 1)
+    pool = build.pool({1: [(9, 0, a)], 2: [(4, 0, b), (3, 1, c)]})
+    for vote, order, votes in (
+        ("count", [2, 1], [1, 2]),
+        ("uncertainty", [1, 2], [9 / 16, 7 / 16]),
+    ):
+        params = SelectionParams(alpha=4, beta=3, sigma_rule="flat", remainder="none", vote=vote)
+        got = taudis(pool, budget=1, labelled=SEED_SET, params=params, seed=0)
+        assert pool.image_ids[got.order].tolist() == order
+        assert got.votes.tolist() == votes
 
 
 def test_sigma_stays_where_it_fits(build):
@@ -256,7 +286,7 @@ def test_the_papers_presets():
         ({"beta": math.inf}, "beta: expected a number above 1"),
         ({"alpha": 2.0, "beta": 2.0}, "alpha > beta > 1"),
         ({"uncertainty": "entropy"}, "one of se, ce, cm, got 'entropy'"),
-        ({"sigma_rule": "auto"}, "one of adaptive, flat"),
+        ({"sigma_rule": "auto"}, "one of adaptive, budget, flat"),
         ({"remainder": "random"}, "one of layers, uncertainty, none"),
     ],
 )

@@ -41,7 +41,7 @@ def expected_candidates(images, labels, wanted, per_image, balanced):
     return sorted(chosen)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_equals_plain_python(build, data):
     pool = build.scene_pool(data.draw(build.scenes()))

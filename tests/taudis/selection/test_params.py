@@ -30,7 +30,7 @@ CHANGED = {
     "uncertainty": "cm", "alpha": 9.0, "beta": 4.0, "sigma": 0.7, "sigma_rule": "flat",
     "weighting": "score", "least_score": 0.3, "alpha_rule": "detections",
     "candidates_per_image": 2, "balanced": True, "remainder": "none", "centre": True,
-    "standardise": True, "look_cost": 0.5, "alpha_img": 5.0,
+    "standardise": True, "look_cost": 0.5, "vote": "uncertainty", "alpha_img": 5.0,
     "sketch": "guaranteed", "epsilon": 0.3, "edge_bytes": 7_000_000,
 }  # fmt: skip
 

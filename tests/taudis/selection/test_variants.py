@@ -60,7 +60,7 @@ def ask(name, pool, asked, known=(), **changed):
 # --- what is labelled is covered ------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_algorithm_one_on_what_no_labelled_instance_resembles(build, data):
     content, known, asked = data.draw(questions(build))
@@ -78,7 +78,7 @@ def test_algorithm_one_on_what_no_labelled_instance_resembles(build, data):
     assert warned == (bool(sets) and not any(sets))
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_cover_by_images_of_what_no_labelled_instance_resembles(build, data):
     content, known, asked = data.draw(questions(build))
