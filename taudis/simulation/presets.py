@@ -69,6 +69,7 @@ PRESETS: Mapping[str, str] = MappingProxyType(
         "uncovered_scale": "taudis_uncovered@alpha_rule=detections",
         "cover_uncovered_scale": "taudis_cover_uncovered@alpha_rule=detections",
         "cost_scale": "taudis_cover_cost@alpha_rule=detections",
+        "cost_scale_t03": "taudis_cover_cost@alpha_rule=detections@T_F=0.3",
         "cost_objects": "taudis_cover_cost@alpha_rule=detections@weighting=score",
     }
 )
