@@ -33,7 +33,7 @@ from taudis.errors import DataError
 from taudis.selection.graph import using_integer_product
 from taudis.selection.params import Labelled
 from taudis.selection.strategies import STRATEGIES, query
-from taudis.selection.variants import OBJECT_SCORE, embeddings_of_objects
+from taudis.selection.variants import embeddings_of_objects
 from taudis.types import Pool, Selection
 
 logger = logging.getLogger(__name__)
@@ -174,9 +174,6 @@ def labelled_of(
         image_ids=seen.image_ids,
         instance_embeddings=embeddings_of_objects(seen),
     )
-    if STRATEGIES[strategy].labelled_instances and count and not len(known.instance_embeddings):
-        why = f"no object of a score of {OBJECT_SCORE:g} or more was found in them"
-        return known, f"{without}: {why}"
     missing = max(0, count - len(seen))
     why = f"{strategy} went without {missing} of {count} labelled images, which cannot be read"
     return known, why if missing else ""

@@ -5,6 +5,8 @@ No experiment with labels has been made with them yet (docs/strategies.md).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from taudis.errors import SelectionError
@@ -55,7 +57,10 @@ def taudis_uncovered(
     """
     check_uncovered(params)
     known = known_instances(pool, labelled)
-    return algorithm_1(pool, "taudis_uncovered", known, budget, labelled, params, seed, progress)
+    return _warned(
+        algorithm_1(pool, "taudis_uncovered", known, budget, labelled, params, seed, progress),
+        known,
+    )
 
 
 def taudis_cover_uncovered(
@@ -71,9 +76,9 @@ def taudis_cover_uncovered(
 
     The universe is that of `taudis_uncovered`. Errors are those of `taudis_cover`.
     """
-    known = known_instances(pool, labelled)
-    return cover_by_images(
-        pool, "taudis_cover_uncovered", known, None, budget, labelled, params, seed, progress
+    known, name = known_instances(pool, labelled), "taudis_cover_uncovered"
+    return _warned(
+        cover_by_images(pool, name, known, None, budget, labelled, params, seed, progress), known
     )
 
 
@@ -108,3 +113,16 @@ def known_instances(pool: Pool, labelled: Labelled) -> FloatArray:
             f" {known.shape[1]}; score labelled and unlabelled images with one model."
         )
     return known if len(pool.instances) else known[:0]
+
+
+def _warned(selection: Selection, known: FloatArray) -> Selection:
+    """The selection with a warning if no labelled instance [M,D] is known."""
+    if len(known) or not len(selection.candidates):
+        return selection
+    plain = selection.strategy.removesuffix("_uncovered")
+    warning = (
+        f"No labelled instance is known: expected detections of a score of {OBJECT_SCORE:g} or more"
+        " in labelled images, got none. Nothing counts as covered, so the order is that of"
+        f" {plain}."
+    )
+    return replace(selection, warnings=(warning, *selection.warnings))

@@ -106,17 +106,11 @@ def test_objects_of_labelled_images_reach_the_strategy_that_counts_them_as_cover
     seen = load_pool(context.round_dir(round_) / score.LABELLED_FILE)
     pool = load_pool(context.round_dir(round_) / score.POOL_FILE)
     given = asked[-1]["labelled"].instance_embeddings
-    missing = [each for each in round_.steps["selected"]["warnings"] if "went without" in each]
+    warnings = round_.steps["selected"]["warnings"]
     assert np.array_equal(given, seen.instances.embeddings) and len(seen) == 4
     assert (len(given) > 0) == (least == 0.0)
-    assert bool(missing) == (least == 1.0)
-    if least == 0.0:
-        assert given.shape[1] == pool.instances.embeddings.shape[1]
-    else:
-        assert missing == [
-            "taudis_uncovered went without the labelled images: no object of a score of 0.5 or more"
-            " was found in them"
-        ]
+    assert any("No labelled instance is known" in each for each in warnings) == (least == 1.0)
+    assert not len(given) or given.shape[1] == pool.instances.embeddings.shape[1]
 
 
 @pytest.mark.slow

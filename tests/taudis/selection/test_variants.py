@@ -113,6 +113,22 @@ def test_by_hand_a_kind_that_is_labelled_is_not_sought_again(build):
         assert got.diagnostics["coverable"] == 0.25
 
 
+def test_without_labelled_instances_the_order_is_the_plain_one_and_that_is_said(build):
+    pool = build.mixed_pool(20, seed=4)
+    for plain in ("taudis", "taudis_cover"):
+        one, two = (
+            query(name, pool, budget=4, labelled=Labelled(2.0), params=SelectionParams(), seed=0)
+            for name in (plain, f"{plain}_uncovered")
+        )
+        assert one.order.tolist() == two.order.tolist()
+        assert two.warnings == (
+            "No labelled instance is known: expected detections of a score of 0.5 or more in"
+            " labelled images, got none. Nothing counts as covered, so the order is that of"
+            f" {plain}.",
+            *one.warnings,
+        )
+
+
 def test_labelled_instances_are_centred_as_the_pool_is(build):
     pool = build.clustered_pool(30, 4, 12, seed=3)
     pool.instances.embeddings[:] += 5
