@@ -114,6 +114,7 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
         "promoted": state.promoted,
         "model": model,
         "quality": _quality(metrics),
+        "undecided": _undecided(rounds),
         "first_useful": first_useful(store, project.id).in_words(),
         "counted": _counted(rounds, state),
         "left_out": _left_out(state),
@@ -141,10 +142,19 @@ def _quality(metrics: Any) -> str:
     interval = metrics.get("interval")
     between = (
         f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f}"
-        if isinstance(interval, (list, tuple)) and len(interval) == 2
+        if isinstance(interval, (list, tuple)) and None not in interval and len(interval) == 2
         else ""
     )
     return f"mAP50 {map50:.3f}{between}"
+
+
+def _undecided(rounds: list[Round]) -> str:
+    """That the validation images did not decide between the last two models; '' where they did.
+
+    Rounds of earlier versions of this program do not tell.
+    """
+    found = next((r.steps["evaluated"] for r in rounds if "evaluated" in r.steps), {})
+    return str(found.get("undecided") or "")
 
 
 def _notes(state: ProjectState) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ go to the checkpoint's card and to the round's row "evaluated".
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from taudis.detector.checkpoint import amend_card, load_checkpoint
 from taudis.detector.mask_rcnn import Detector
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
+from taudis.evaluation.comparison import Comparison, paired
 from taudis.evaluation.matching import EvaluatedImage
+from taudis.evaluation.resampling import ENOUGH
 from taudis.evaluation.thresholds import Savings, choose_thresholds, with_visible_masks
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.types import Detection, LabelMap, Target
@@ -32,17 +35,19 @@ logger = logging.getLogger(__name__)
 def judge(context: RoundContext, round_: Round, report: Report) -> Result:
     """Measure the new model on the frozen validation split; decide whether it may serve.
 
-    The first model always serves. A later one is kept but not served if its mAP50 lies below the
-    serving model's 95 % interval, both measured on this round's validation images, or while a
-    model that a person promoted holds the place. The model's card tells.
+    The first model always serves. A later one is kept but not served if its mAP50 is lower beyond
+    the 95 % interval of the difference, both measured on this round's validation images, or while
+    a model that a person promoted holds the place. The model's card tells. Where the images are
+    too few to decide, the reason says so.
     """
     version = round_.steps["trained"]["version"]
     samples, config = samples_of(context, round_, "validation")
     _recount(context, round_, samples)
     new, _ = load_checkpoint(context.model_dir(version), label_map=config.label_map)
-    metrics, visible = _measured(new.fast(), samples, context.settings.seed)
+    serving = new.fast()
+    metrics, images, visible = _measured(serving, samples, context.settings.seed)
     old = _serving_before(context, config.label_map)
-    verdict = _verdict(metrics, old, samples, context.settings.seed)
+    verdict = _verdict(metrics, images, serving, old, samples, context.settings.seed)
     held = context.load_project().state.promoted
     if held and (old is None or old.version != held):
         logger.warning("Project %s: the promotion of %s ends: no use", context.project_id, held)
@@ -69,10 +74,10 @@ def _recount(context: RoundContext, round_: Round, validation: AnnotatedSamples)
 
 def _measured(
     detector: Detector, samples: AnnotatedSamples, seed: int
-) -> tuple[evaluation.Metrics, Result]:
-    """The metrics of a detector, and which of its detections are worth showing, in one pass.
+) -> tuple[evaluation.Metrics, list[EvaluatedImage], Result]:
+    """The metrics of a detector, the evaluated images, and which detections are worth showing.
 
-    The second are the score thresholds by label, and what correcting what they show costs beside
+    The last are the score thresholds by label, and what correcting what they show costs beside
     drawing everything, both in drawings an image (`taudis.evaluation.thresholds`).
     """
     seen: list[EvaluatedImage] = []
@@ -80,7 +85,9 @@ def _measured(
     def keep(target: Target, detection: Detection) -> None:
         seen.append(with_visible_masks(target, detection))
 
-    metrics = evaluation.evaluate(detector, samples, seed=seed, on_image=keep)
+    images = evaluation.evaluated_images(detector, samples, on_image=keep)
+    limit = evaluation.detection_limit(detector)
+    metrics = evaluation.metrics_of(images, detector.label_map, limit=limit, seed=seed)
     found, labels = Savings.of(seen, len(detector.label_map)), detector.label_map
     chosen = choose_thresholds(found, labels)
     nothing = np.full(len(labels), np.inf)
@@ -88,7 +95,7 @@ def _measured(
         "corrected": found.cost(thresholds_for(labels, chosen)),
         "by_hand": found.cost(nothing),
     }
-    return metrics, {CARD_KEY: chosen, "correction": cost}
+    return metrics, images, {CARD_KEY: chosen, "correction": cost}
 
 
 def _serving_before(context: RoundContext, label_map: LabelMap) -> Serving | None:
@@ -101,7 +108,12 @@ def _serving_before(context: RoundContext, label_map: LabelMap) -> Serving | Non
 
 
 def _verdict(
-    metrics: evaluation.Metrics, old: Serving | None, samples: AnnotatedSamples, seed: int
+    metrics: evaluation.Metrics,
+    images: list[EvaluatedImage],
+    new: Detector,
+    old: Serving | None,
+    samples: AnnotatedSamples,
+    seed: int,
 ) -> Result:
     """Whether a new model with these metrics may serve, and why, evaluated on the same images."""
     if old is None:
@@ -109,14 +121,38 @@ def _verdict(
     if metrics.images == 0:
         reason = "served without evaluation: no validation image is labelled yet"
         return {"serve": True, "reason": reason}
-    before = evaluation.evaluate(old.detector, samples, seed=seed)
-    verdict = {"compared_with": old.version, "before": before.to_dict()}
-    if evaluation.worse_beyond_interval(metrics, before):
-        reason = (
-            f"not served: mAP50 {metrics.map50:.3f} is below the serving model's 95 % interval"
-            f" {before.interval[0]:.3f}-{before.interval[1]:.3f} on the same"
-            f" {metrics.images} validation images"
+    seen = evaluation.evaluated_images(old.detector, samples)
+    labels = new.label_map
+    limit = evaluation.detection_limit(old.detector)
+    before = evaluation.metrics_of(seen, labels, limit=limit, seed=seed)
+    limit = evaluation.detection_limit(old.detector, new)
+    found = paired(before, metrics, (seen, images), labels, limit=limit, seed=seed)
+    return {
+        "compared_with": old.version,
+        "before": before.to_dict(),
+        "difference": found.to_dict(),
+        "undecided": _undecided(found),
+        "serve": found.winner != "a",
+        "reason": _reason(found, len(labels)),
+    }
+
+
+def _reason(found: Comparison, labels: int) -> str:
+    """Why the new model serves or not, in words; the serving model is A of the comparison."""
+    if math.isnan(found.difference):
+        return "served without evaluation: no validation image shows an object"
+    figures = f"mAP50 {found.b.map50:.3f}, before {found.a.map50:.3f}"
+    low, high = found.interval
+    if found.winner == "a":
+        return (
+            f"not served: {figures} on the same {found.a.images} validation images; the difference"
+            f" is {low:+.3f} to {high:+.3f} (95 % interval, over the {found.labels} of {labels}"
+            f" labels that {ENOUGH} or more of them show)"
         )
-        return {**verdict, "serve": False, "reason": reason}
-    reason = f"mAP50 {metrics.map50:.3f}, before {before.map50:.3f}"
-    return {**verdict, "serve": True, "reason": reason}
+    return "; ".join(part for part in (figures, _undecided(found)) if part)
+
+
+def _undecided(found: Comparison) -> str:
+    """That the validation images are too few to decide, and what to do; '' where they decide."""
+    few = "" if math.isnan(found.difference) else found.too_few
+    return f"{few}: label more images, or raise VALIDATION_FRACTION" if few else ""

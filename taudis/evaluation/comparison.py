@@ -2,7 +2,7 @@
 
 Each resample of the images is used for both detectors (a paired bootstrap). Images that are hard
 for both then change both figures alike, so the interval of the difference is narrower than the
-intervals of the two figures.
+intervals of the two figures. docs/evaluation.md says how often it is right.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from taudis.detector.mask_rcnn import Detector
 from taudis.errors import DataError
 from taudis.evaluation.matching import EvaluatedImage
-from taudis.evaluation.metrics import (
-    COCO_DETECTIONS,
-    Metrics,
+from taudis.evaluation.metrics import COCO_DETECTIONS, Metrics, detection_limit, metrics_of
+from taudis.evaluation.resampling import (
+    ENOUGH,
+    comparable_labels,
+    difference_interval,
     label_matches,
-    metrics_of,
-    weighted_map50,
 )
 from taudis.training.samples import Samples
-from taudis.types import FloatArray, LabelMap
+from taudis.types import LabelMap
 
 RESAMPLES = 1000
+DROP = 0.1
+"""A drop in mAP50 that a validation set should tell from chance."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,55 @@ class Comparison:
     a: Metrics
     b: Metrics
     difference: float  # map50 of B minus that of A, -1..1; NaN where there is no truth
-    interval: tuple[float, float]  # paired bootstrap 95 % of the difference over images
+    interval: tuple[float, float]  # 95 % of the difference over images; NaN where not known
+    labels: int  # the interval is over so many labels: those that ENOUGH images show
 
     @property
     def winner(self) -> str:
         """'a' or 'b' where the interval excludes zero, else ''."""
         low, high = self.interval
         return "b" if low > 0 else "a" if high < 0 else ""
+
+    @property
+    def images_wanted(self) -> int:
+        """About how many images would tell a drop of DROP, where these do not; 0 where they do.
+
+        Also 0 where one model is better beyond the interval: nothing more is needed. Where no
+        interval is known, the fewest images that could give one.
+        """
+        low, high = self.interval
+        if math.isnan(low):
+            return max(ENOUGH, self.a.images + 1)
+        reach = (high - low) / 2
+        if self.winner or reach <= DROP:
+            return 0
+        return math.ceil(self.a.images * (reach / DROP) ** 2)
+
+    @property
+    def too_few(self) -> str:
+        """Why the images do not decide, in words; '' where they decide."""
+        wanted = self.images_wanted
+        if not wanted:
+            return ""
+        low, high = self.interval
+        if math.isnan(low):
+            expected, tell = f"a label that {ENOUGH} images show", "no label is shown so often"
+        else:
+            expected = f"about {wanted}, which tell a drop of {DROP:.2f} mAP50 from chance"
+            tell = f"they tell one of {(high - low) / 2:.2f}"
+        return (
+            "too few validation images to decide which model is better: expected"
+            f" {expected}, got {self.a.images} ({tell})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The difference as JSON can hold it, without the metrics of the two: NaN becomes None."""
+        return {
+            "map50": _number(self.difference),
+            "interval": [_number(end) for end in self.interval],
+            "labels": self.labels,
+            "images_wanted": self.images_wanted,
+        }
 
     def verdict(self, a: str, b: str) -> str:
         """What the figures say of the two, in a sentence; `a` and `b` are their names."""
@@ -51,11 +94,18 @@ class Comparison:
         low, high = self.interval
         seen = f"{self.a.images} validation image{'' if self.a.images == 1 else 's'}"
         figures = f"mAP50 {self.difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
+        if math.isnan(low):
+            return f"{a} and {b} differ by {self.difference:+.3f} in mAP50: {self.too_few}."
         if not self.winner:
-            return f"{seen} show no difference between {a} and {b} ({figures})."
+            few = f" There are {self.too_few}." if self.too_few else ""
+            return f"{seen} show no difference between {a} and {b} ({figures}).{few}"
         return (
             f"{b} is {'better' if self.winner == 'b' else 'worse'} than {a} on {seen}: {figures}."
         )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def compare(
@@ -72,7 +122,7 @@ def compare(
         image, target = samples[row]  # each is read once
         for detector, images in zip((a, b), both, strict=True):
             images.append(EvaluatedImage.of(target, detector.detect([image])[0]))
-    limit = max(COCO_DETECTIONS, *(d.config.detections_per_image for d in (a, b)))
+    limit = detection_limit(a, b)
     return compare_images(*both, a.label_map, limit=limit, seed=seed, bootstrap=bootstrap)
 
 
@@ -87,19 +137,22 @@ def compare_images(
 ) -> Comparison:
     """The comparison of the same images, in the same order, with the detections of A and of B."""
     of_a, of_b = (metrics_of(one, label_map, limit=limit, seed=seed) for one in (a, b))
-    if not of_a.instances:
-        return Comparison(of_a, of_b, math.nan, (math.nan, math.nan))
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=bootstrap)
-    weights = draws.astype(np.float64)
-    gains = _resampled(b, label_map, limit, weights) - _resampled(a, label_map, limit, weights)
-    low, high = np.nanquantile(gains, [0.025, 0.975])
-    return Comparison(of_a, of_b, of_b.map50 - of_a.map50, (float(low), float(high)))
+    return paired(of_a, of_b, (a, b), label_map, limit=limit, seed=seed, bootstrap=bootstrap)
 
 
-def _resampled(
-    images: Sequence[EvaluatedImage], label_map: LabelMap, limit: int, draws: FloatArray
-) -> FloatArray:
-    """map50 under each row of image weights `draws` [resamples,I]."""
-    matches = label_matches(images, label_map, limit)
-    return np.array([weighted_map50(matches, draw) for draw in draws])
+def paired(
+    a: Metrics,
+    b: Metrics,
+    images: tuple[Sequence[EvaluatedImage], Sequence[EvaluatedImage]],
+    label_map: LabelMap,
+    *,
+    limit: int = COCO_DETECTIONS,
+    seed: int = 0,
+    bootstrap: int = RESAMPLES,
+) -> Comparison:
+    """The comparison where the metrics of both are known; `images` as in `compare_images`."""
+    if not a.instances:
+        return Comparison(a, b, math.nan, (math.nan, math.nan), 0)
+    of_a, of_b = (label_matches(one, label_map, limit) for one in images)
+    interval = difference_interval(of_a, of_b, seed, bootstrap)
+    return Comparison(a, b, b.map50 - a.map50, interval, int(comparable_labels(of_a).sum()))

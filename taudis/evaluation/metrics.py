@@ -1,8 +1,7 @@
 """How good a detector is: mAP50, mAP and the confusion matrix of masks on labelled images.
 
 mAP50 and mAP follow the COCO protocol; faster-coco-eval computes them, and the tests compare them
-with pycocotools. The interval of mAP50 comes from resampling the images (bootstrap): each image is
-matched once, and a resample only gives the images other weights.
+with pycocotools. The interval of mAP50 comes from resampling the images (`resampling`).
 """
 
 from __future__ import annotations
@@ -20,16 +19,17 @@ from faster_coco_eval import mask as rle_tools
 from taudis.detector.mask_rcnn import Detector
 from taudis.errors import DataError
 from taudis.evaluation.matching import NONE, EvaluatedImage, match
+from taudis.evaluation.resampling import RECALLS, label_matches, map50_interval
 from taudis.training.samples import Samples
-from taudis.types import BoolArray, Detection, FloatArray, IntArray, LabelMap, Target
+from taudis.types import Detection, FloatArray, IntArray, LabelMap, Target
 
 logger = logging.getLogger(__name__)
 
-RECALLS = np.linspace(0.0, 1.0, 101)
-"""Recall thresholds of COCO's interpolated precision."""
 COCO_DETECTIONS = 100
 """Detections of an image that COCO counts for each label. A model that is set to give more is
 evaluated with its own number."""
+RESAMPLES = 200
+"""Resamples of the images for the interval. Its standard deviation is known to 5 % with so many."""
 CONFIDENT = 0.5
 """Lowest score of a detection in the confusion matrix: with a lower one it is rarely visible."""
 
@@ -41,7 +41,7 @@ class Metrics:
     map50: float  # mean over labels of the average precision at mask IoU 0.5
     map: float  # the same, averaged over IoU 0.5, 0.55 .. 0.95
     per_label: dict[str, float]  # map50 of each label, NaN for one without instances
-    interval: tuple[float, float]  # bootstrap 95 % of map50 over images
+    interval: tuple[float, float]  # 95 % of map50 over images, by bootstrap; NaN where not made
     images: int
     instances: int  # crowds not counted
     confusion: tuple[tuple[int, ...], ...] = ()  # [K+1,K+1] see `confusion`; () without truth
@@ -80,20 +80,12 @@ def _with_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def worse_beyond_interval(new: Metrics, old: Metrics) -> bool:
-    """Whether the new detector's map50 lies under the old one's bootstrap interval.
-
-    False where either is NaN: without a validation set nothing is known to be worse.
-    """
-    return new.map50 < old.interval[0]
-
-
 def evaluate(
     detector: Detector,
     samples: Samples,
     *,
     seed: int = 0,
-    bootstrap: int = 100,
+    bootstrap: int = RESAMPLES,
     on_image: Callable[[Target, Detection], None] | None = None,
 ) -> Metrics:
     """Evaluate a detector on labelled images. No images give NaN figures and images = 0.
@@ -101,6 +93,18 @@ def evaluate(
     `bootstrap` resamples of the images make the interval; `seed` draws them; `on_image` gets
     each image's truth and detections as they pass. Raises DataError for a broken sample.
     """
+    images = evaluated_images(detector, samples, on_image=on_image)
+    limit = detection_limit(detector)
+    return metrics_of(images, detector.label_map, limit=limit, seed=seed, bootstrap=bootstrap)
+
+
+def evaluated_images(
+    detector: Detector,
+    samples: Samples,
+    *,
+    on_image: Callable[[Target, Detection], None] | None = None,
+) -> list[EvaluatedImage]:
+    """Truth and detections of each image. Raises DataError for a broken sample."""
     images = []
     for row in range(len(samples)):
         image, target = samples[row]
@@ -108,8 +112,12 @@ def evaluate(
         images.append(EvaluatedImage.of(target, detection))
         if on_image is not None:
             on_image(target, detection)
-    limit = max(COCO_DETECTIONS, detector.config.detections_per_image)
-    return metrics_of(images, detector.label_map, limit=limit, seed=seed, bootstrap=bootstrap)
+    return images
+
+
+def detection_limit(*detectors: Detector) -> int:
+    """Detections of a label that count in an image: COCO's, or more if a detector gives more."""
+    return max(COCO_DETECTIONS, *(each.config.detections_per_image for each in detectors))
 
 
 def metrics_of(
@@ -118,7 +126,7 @@ def metrics_of(
     *,
     limit: int = COCO_DETECTIONS,
     seed: int = 0,
-    bootstrap: int = 100,
+    bootstrap: int = RESAMPLES,
 ) -> Metrics:
     """The metrics of evaluated images; at most `limit` detections of a label count in an image."""
     instances = sum(int((~image.iscrowd).sum()) for image in images)
@@ -132,7 +140,7 @@ def metrics_of(
         map50=float(np.nanmean(per_label)),
         map=float(np.nanmean(_mean_of_known(precision, axis=(0, 1)))),
         per_label=dict(zip(label_map.names, per_label.tolist(), strict=True)),
-        interval=_interval(matches, len(images), seed, bootstrap),
+        interval=map50_interval(matches, seed, bootstrap),
         images=len(images),
         instances=instances,
         confusion=tuple(map(tuple, confusion(images, len(label_map)).tolist())),
@@ -195,55 +203,6 @@ def coco_precision(images: Sequence[EvaluatedImage], labels: int, limit: int) ->
     return precision
 
 
-@dataclass(frozen=True, eq=False)
-class LabelMatches:
-    """The counted detections of one label in all images, best score first."""
-
-    image: IntArray  # [n] row of the image
-    hit: BoolArray  # [n] whether the detection found an object
-    objects: IntArray  # [I] objects in each image, crowd regions not counted
-
-
-def label_matches(
-    images: Sequence[EvaluatedImage], label_map: LabelMap, limit: int
-) -> list[LabelMatches]:
-    """The matches of each label 1..K, with at most `limit` detections of a label in an image."""
-    return [_matches_of(images, label, limit) for label in range(1, len(label_map) + 1)]
-
-
-def _matches_of(images: Sequence[EvaluatedImage], label: int, limit: int) -> LabelMatches:
-    rows, scores, hits = [], [], []
-    objects = np.zeros(len(images), np.int64)
-    for row, image in enumerate(images):
-        matching = match(image, label=label, limit=limit)
-        counted = ~matching.in_crowd
-        objects[row] = ((image.true_labels == label) & ~image.iscrowd).sum()
-        rows.append(np.full(int(counted.sum()), row))
-        scores.append(image.scores[matching.found][counted])
-        hits.append(matching.objects[counted] != NONE)
-    best = np.argsort(-np.concatenate(scores), kind="stable")
-    return LabelMatches(np.concatenate(rows)[best], np.concatenate(hits)[best], objects)
-
-
-def _average_precision(label: LabelMatches, weights: FloatArray) -> float:
-    """COCO's 101-point average precision with image weights [I]; NaN without instances."""
-    wanted = float(label.objects @ weights)
-    if wanted == 0:
-        return math.nan
-    weight = weights[label.image]
-    hits, seen = np.cumsum(label.hit * weight), np.cumsum(weight)
-    precision = hits / np.maximum(seen, np.spacing(1.0))
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(hits / wanted, RECALLS, side="left")
-    return float(np.append(precision, 0.0)[at].mean())
-
-
-def weighted_map50(labels: Iterable[LabelMatches], weights: FloatArray) -> float:
-    """map50 where each image counts as often as its weight [I]; NaN without any object."""
-    values = np.array([_average_precision(label, weights) for label in labels])
-    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
-
-
 def confusion(
     images: Iterable[EvaluatedImage], labels: int, *, score: float = CONFIDENT
 ) -> IntArray:
@@ -265,16 +224,3 @@ def confusion(
         missed[matching.objects[hit]] = False
         counts[:, 0] += np.bincount(image.true_labels[missed], minlength=labels + 1)
     return counts
-
-
-def _interval(
-    labels: list[LabelMatches], images: int, seed: int, bootstrap: int
-) -> tuple[float, float]:
-    """The 2.5 and 97.5 % quantiles of map50 when the images are drawn anew, with replacement."""
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(images, np.full(images, 1 / images), size=bootstrap)
-    values = np.array([weighted_map50(labels, draw.astype(np.float64)) for draw in draws])
-    if not np.isfinite(values).any():
-        return math.nan, math.nan
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)

@@ -134,6 +134,23 @@ def test_page_shows_a_project_and_escapes_what_came_from_outside(client, setting
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
+def test_page_says_when_the_validation_images_do_not_decide(client, settings, store):
+    client.post("/setup", json=setup_body())
+    publish(settings, store)
+    lease, few = store.acquire(), "too few validation images to decide: got 20"
+    for undecided, expected in (
+        ({}, False),
+        ({"undecided": few}, True),
+        ({"undecided": ""}, False),
+    ):
+        round_ = store.open_round(lease, 7, "train", "test", [])
+        evaluated = {"version": "m", "metrics": {}, "serve": True, "reason": "", **undecided}
+        store.finish_step(lease, round_.id, "evaluated", evaluated)  # {}: an earlier build's row
+        store.end_round(lease, round_.id, "served", "")
+        page = client.get("/").text
+        assert ("<dt>Validation</dt>" in page, few in page) == (expected, expected)
+
+
 def test_page_and_figures_say_when_pre_annotations_became_useful(client, settings, store):
     client.post("/setup", json=setup_body())
     publish(settings, store)

@@ -1,5 +1,6 @@
 """Paired comparison: exact figures, an interval that covers, and a verdict that follows it."""
 
+import json
 import math
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from taudis.errors import DataError
 from taudis.evaluation.comparison import Comparison, compare, compare_images
 from taudis.evaluation.matching import EvaluatedImage
-from taudis.evaluation.metrics import evaluate, label_matches, metrics_of, weighted_map50
+from taudis.evaluation.metrics import Metrics, evaluate, metrics_of
+from taudis.evaluation.resampling import label_matches, weighted_map50
 from taudis.types import Detection, Instances, LabelMap, Target
 from tests.taudis.detector_cases import LABELS, Pictures, detector
 
@@ -119,6 +121,27 @@ def test_the_interval_covers_the_truth():
     )
     print(f"{called} of 30 comparisons of equals call a winner")
     assert called <= 5  # binomial(30, 0.05): more has a chance of 0.3 %
+
+
+@pytest.mark.parametrize(("reach", "wanted"), [(0.1, 0), (0.2, 80), (0.15, 45)])
+def test_too_few_images_are_said_with_how_many_it_takes(reach, wanted):
+    """The width falls with the square root of the images: twice the reach takes four times them."""
+    metrics = Metrics(0.5, 0.5, {}, (0.4, 0.6), 20, 40)
+    found = Comparison(metrics, metrics, 0.0, (-reach, reach), 1)
+    assert found.images_wanted == wanted and bool(found.too_few) == bool(wanted)
+    if wanted:
+        assert f"expected about {wanted}," in found.too_few and "got 20" in found.too_few
+        assert found.too_few in found.verdict("A", "B")
+    assert Comparison(metrics, metrics, 0.3, (0.1, 0.1 + 2 * reach), 1).too_few == ""  # decided
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_labels_on_two_images_are_too_few():
+    a, b = images(2, 0.4, seed=2), images(2, 0.9, seed=2)
+    found = compare_images(a, b, ONE)
+    assert math.isnan(found.interval[0]) and found.labels == 0 and found.winner == ""
+    assert "a label that 3 images show, got 2" in found.verdict("A", "B")
+    assert found.to_dict()["interval"] == [None, None]
 
 
 def test_no_truth_no_verdict():

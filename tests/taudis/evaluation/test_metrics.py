@@ -16,14 +16,8 @@ from pycocotools.cocoeval import COCOeval
 from taudis.data.coco import coco_of, encode, load_coco
 from taudis.errors import DataError
 from taudis.evaluation.matching import EvaluatedImage
-from taudis.evaluation.metrics import (
-    Metrics,
-    evaluate,
-    label_matches,
-    metrics_of,
-    weighted_map50,
-    worse_beyond_interval,
-)
+from taudis.evaluation.metrics import Metrics, evaluate, metrics_of
+from taudis.evaluation.resampling import label_matches, weighted_map50
 from taudis.types import LabelMap
 from tests.taudis.detector_cases import LABELS, Pictures, detector, picture
 
@@ -134,7 +128,6 @@ def test_the_interval_holds_the_figure_and_narrows_with_images():
 def test_an_empty_validation_set_is_no_crash():
     metrics = evaluate(detector(), Pictures(0))
     assert math.isnan(metrics.map50) and metrics.images == metrics.instances == 0
-    assert not worse_beyond_interval(metrics, metrics)
 
 
 def test_no_detection_at_all_is_zero_and_no_truth_is_nan():
@@ -163,16 +156,6 @@ def test_metrics_survive_json():
     assert back == metrics
     with pytest.raises(DataError, match="Metrics"):
         Metrics.from_dict({"map50": 1})
-
-
-def test_worse_means_below_the_old_interval():
-    def at(value, low):
-        return Metrics(value, value, {}, (low, 1.0), 5, 5)
-
-    assert worse_beyond_interval(at(0.3, 0.2), at(0.5, 0.31))
-    assert not worse_beyond_interval(at(0.32, 0.2), at(0.5, 0.31))
-    assert not worse_beyond_interval(at(math.nan, 0.2), at(0.5, 0.31))
-    assert not worse_beyond_interval(at(0.1, 0.2), at(0.5, math.nan))
 
 
 @pytest.mark.parametrize("ids", [[0, 1], [None, None], [5, 5]])
