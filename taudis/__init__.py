@@ -10,7 +10,7 @@ other, and `scoring` joins them:
     selection/fast/  shortcuts of the similarity step: the same edges in less time
     detector/     section 3.1: Mask R-CNN, its checkpoints, its exports
     training/     appendix C: recipes, training samples, the training loop
-    evaluation/   matching, mAP, comparison of two models, thresholds for pre-annotations
+    evaluation/   matching, mAP, its interval, comparison of models, thresholds of pre-annotations
     scoring       detector and images in, pool of scored instances out
     simulation/   section 4: simulated rounds of active learning, and their comparison
     cli/          the commands of `python -m taudis`

@@ -26,8 +26,9 @@ from taudis.training.samples import Samples
 from taudis.types import LabelMap
 
 RESAMPLES = 1000
-DROP = 0.1
-"""A drop in mAP50 that a validation set should tell from chance."""
+DROP, SHARE = 0.1, 0.25
+"""A drop in mAP50 that validation images should tell from chance: DROP, or this share of the
+mAP50 of detector A if that is less."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,13 @@ class Comparison:
         return "b" if low > 0 else "a" if high < 0 else ""
 
     @property
+    def drop(self) -> float:
+        """The drop in mAP50 that the images should tell from chance, at least 0.01."""
+        return max(0.01, min(DROP, SHARE * self.a.map50))
+
+    @property
     def images_wanted(self) -> int:
-        """About how many images would tell a drop of DROP, where these do not; 0 where they do.
+        """About how many images would tell such a drop, where these do not; 0 where they do.
 
         Also 0 where one model is better beyond the interval: nothing more is needed. Where no
         interval is known, the fewest images that could give one.
@@ -57,9 +63,9 @@ class Comparison:
         if math.isnan(low):
             return max(ENOUGH, self.a.images + 1)
         reach = (high - low) / 2
-        if self.winner or reach <= DROP:
+        if self.winner or reach <= self.drop:
             return 0
-        return math.ceil(self.a.images * (reach / DROP) ** 2)
+        return math.ceil(self.a.images * (reach / self.drop) ** 2)
 
     @property
     def too_few(self) -> str:
@@ -71,7 +77,7 @@ class Comparison:
         if math.isnan(low):
             expected, tell = f"a label that {ENOUGH} images show", "no label is shown so often"
         else:
-            expected = f"about {wanted}, which tell a drop of {DROP:.2f} mAP50 from chance"
+            expected = f"about {wanted}, which tell a drop of {self.drop:.2f} mAP50 from chance"
             tell = f"they tell one of {(high - low) / 2:.2f}"
         return (
             "too few validation images to decide which model is better: expected"
@@ -93,9 +99,8 @@ class Comparison:
             return f"{a} and {b} cannot be compared: no validation image shows an object."
         low, high = self.interval
         seen = f"{self.a.images} validation image{'' if self.a.images == 1 else 's'}"
-        figures = f"mAP50 {self.difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
-        if math.isnan(low):
-            return f"{a} and {b} differ by {self.difference:+.3f} in mAP50: {self.too_few}."
+        known = "no interval" if math.isnan(low) else f"95 % interval {low:+.3f} to {high:+.3f}"
+        figures = f"mAP50 {self.difference:+.3f}, {known}"
         if not self.winner:
             few = f" There are {self.too_few}." if self.too_few else ""
             return f"{seen} show no difference between {a} and {b} ({figures}).{few}"

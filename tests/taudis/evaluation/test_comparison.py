@@ -123,10 +123,13 @@ def test_the_interval_covers_the_truth():
     assert called <= 5  # binomial(30, 0.05): more has a chance of 0.3 %
 
 
-@pytest.mark.parametrize(("reach", "wanted"), [(0.1, 0), (0.2, 80), (0.15, 45)])
-def test_too_few_images_are_said_with_how_many_it_takes(reach, wanted):
+@pytest.mark.parametrize(
+    ("map50", "reach", "wanted"),
+    [(0.5, 0.1, 0), (0.5, 0.2, 80), (0.5, 0.15, 45), (0.2, 0.1, 80), (0.2, 0.05, 0)],
+)
+def test_too_few_images_are_said_with_how_many_it_takes(map50, reach, wanted):
     """The width falls with the square root of the images: twice the reach takes four times them."""
-    metrics = Metrics(0.5, 0.5, {}, (0.4, 0.6), 20, 40)
+    metrics = Metrics(map50, map50, {}, (0.0, 1.0), 20, 40)
     found = Comparison(metrics, metrics, 0.0, (-reach, reach), 1)
     assert found.images_wanted == wanted and bool(found.too_few) == bool(wanted)
     if wanted:

@@ -1,0 +1,149 @@
+"""Writes the tables of docs/evaluation.md from the rows of benchmarks/interval_coverage.py.
+
+    .venv/bin/python -m benchmarks.interval_tables [ROWS] [--write]
+
+Prints the tables as Markdown. --write puts them into docs/evaluation.md, between the comments that
+begin and end them; tests/benchmarks/test_interval_coverage.py holds the page to the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.interval_coverage import ROWS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "evaluation.md"
+
+Row = dict[str, Any]
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _cells(rows: list[Row], kind: str) -> dict[tuple[str, int, int], dict[str, Row]]:
+    """(set, labels, images) -> rule -> row, in the order of the rows."""
+    found: dict[tuple[str, int, int], dict[str, Row]] = {}
+    for row in rows:
+        if row["kind"] == kind:
+            found.setdefault((row["set"], row["labels"], row["images"]), {})[row["rule"]] = row
+    return found
+
+
+def coverage(rows: list[Row]) -> str:
+    """The interval before and now, by set, labels and images."""
+    lines = [
+        "| set | labels | images | true mAP50 | mean mAP50 | holds the truth: before | now "
+        "| truth below it: before | now | width: before | now | mAP50 at: before | now |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (name, labels, images), by in _cells(rows, "coverage").items():
+        old, new = by["before"], by["now"]
+        pairs = [
+            f"{old[key]:.2f} | {new[key]:.2f}"
+            for key in ("holds", "truth_below", "width", "point_share")
+        ]
+        lines.append(
+            f"| {name} | {labels} | {images} | {new['truth']:.3f} | {new['point']:.3f}"
+            f" | {' | '.join(pairs)} |"
+        )
+    return "\n".join(lines)
+
+
+def rules(rows: list[Row]) -> str:
+    """Every rule that was tried: means over the cells of the table above, by number of images."""
+    cells = _cells(rows, "coverage")
+    sizes = sorted({images for _, _, images in cells})
+    lines = [
+        f"| rule | holds the truth, {', '.join(map(str, sizes))} images | lowest | truth below it "
+        "| truth above it | width | mAP50 at |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for rule in next(iter(cells.values())):
+        mine = [by[rule] for by in cells.values()]
+        by_size = [
+            f"{np.mean([row['holds'] for row in mine if row['images'] == size]):.2f}"
+            for size in sizes
+        ]
+        means = [
+            f"{np.mean([row[key] for row in mine]):.2f}"
+            for key in ("truth_below", "truth_above", "width", "point_share")
+        ]
+        lowest = min(row["holds"] for row in mine)
+        lines.append(f"| {rule} | {', '.join(by_size)} | {lowest:.2f} | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
+def gates(rows: list[Row]) -> str:
+    """Both gates' errors, and the drop that the images tell, by set, labels and images."""
+    lines = [
+        "| set | labels | images | serving, worse: true mAP50 | equal model refused: before | now "
+        "| worse model served: before | now | a drop is told from |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (name, labels, images), by in _cells(rows, "gate").items():
+        old, new = by["before"], by["now"]
+        lines.append(
+            f"| {name} | {labels} | {images} | {new['serving']:.2f}, {new['worse']:.2f}"
+            f" | {old['refuses_equal']:.3f} | {new['refuses_equal']:.3f}"
+            f" | {old['serves_worse']:.2f} | {new['serves_worse']:.2f} | {new['reach']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def gates_by_size(rows: list[Row]) -> str:
+    """Each gate's errors: means over the sets, by number of images."""
+    cells = _cells(rows, "gate")
+    lines = ["| images | gate | equal model refused | worse model served |", "|---|---|---|---|"]
+    for size in sorted({images for _, _, images in cells}):
+        for rule in next(iter(cells.values())):
+            mine = [by[rule] for (_, _, images), by in cells.items() if images == size]
+            refused, served = (
+                np.mean([row[key] for row in mine]) for key in ("refuses_equal", "serves_worse")
+            )
+            lines.append(f"| {size} | {rule} | {refused:.3f} | {served:.2f} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[list[Row]], str]] = {
+    "rules": rules,
+    "coverage": coverage,
+    "gates by size": gates_by_size,
+    "gates": gates,
+}
+
+
+def written(page: str, rows: list[Row]) -> str:
+    """The page with each table between its comments."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, found, rest = page.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"Expected {begin.strip()} and {end.strip()} in {PAGE.name}.")
+        page = before + begin + table(rows) + end + after
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=Path, nargs="?", default=ROWS)
+    parser.add_argument("--write", action="store_true", help="put the tables into the page")
+    given = parser.parse_args()
+    rows = read(given.rows)
+    if given.write:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+        return
+    for name, table in TABLES.items():
+        print(f"{name}:\n{table(rows)}\n")
+
+
+if __name__ == "__main__":
+    main()
