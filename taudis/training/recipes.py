@@ -79,8 +79,8 @@ class Recipe:
     def cpu(cls, labelled: int | None = None) -> Recipe:
         """The measured recipe for two shared cores; steps grow with the labelled images.
 
-        5 steps a labelled image at first, half a step from 52 on, 900 at most: 12 images train in
-        about 35 s of one core, 72 in about 115 s.
+        5 steps a labelled image at first, half a step from 52 on, 900 at most. From random weights,
+        12 images train in about 35 s of one core, 72 in about 115 s.
         """
         count = 60 if labelled is None else labelled
         steps = max(1, min(40 + 5 * count, 274 + count // 2, 900))
