@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +100,27 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     """
     with draft_file(path, private=private) as draft, draft.open("w", encoding="utf-8") as file:
         json.dump(value, file)
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file in one write, flushed to the disk; makes a missing file.
+
+    A killed process can leave a part of them. Raises OSError, also where the disk takes a part only.
+    """
+    with path.open("ab", buffering=0) as file:
+        if file.write(data) != len(data):
+            raise OSError(f"{path}: the disk did not take all of {len(data)} bytes.")
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def scratch_folder(folder: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `folder`, removed when the block ends. A killed process leaves it.
+
+    Raises OSError.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=prefix) as name:
+        yield Path(name)
 
 
 @contextmanager

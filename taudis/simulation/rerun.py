@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from taudis.files import scratch_folder
 from taudis.simulation.choosing import choose_images
 from taudis.simulation.claims import Claims, Lock
 from taudis.simulation.data_set import DataSet
@@ -40,8 +40,7 @@ def rerun(
     job = Job.of_row(row)
     settings = row["record"]["strategy"]
     preset = Preset.from_dict(str(job.strategy), settings) if settings else None
-    with tempfile.TemporaryDirectory(dir=folder, prefix="rerun-") as name:
-        here = Path(name)
+    with scratch_folder(folder, "rerun-") as here:
         with Claims(here / "claims", Lock(here / "lock")) as claims:
             store = ModelStore(here / "models", claims, grid, data)
             store.on_step = on_step

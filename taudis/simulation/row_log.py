@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from taudis.errors import DataError
+from taudis.files import append_bytes
 from taudis.simulation.claims import Lock
 from taudis.simulation.jobs import Job
 
@@ -50,10 +51,7 @@ class RowLog:
             if Job.of_row(row) in self.read():
                 return False
             line = json.dumps(row, allow_nan=False).encode() + b"\n"
-            with self.path.open("ab", buffering=0) as file:
-                if file.write(line) != len(line):
-                    raise OSError(f"{self.path}: the disk did not take the whole row.")
-                os.fsync(file.fileno())
+            append_bytes(self.path, line)
         return True
 
     def _lines(self) -> list[bytes]:

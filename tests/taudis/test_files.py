@@ -14,10 +14,12 @@ import pytest
 from taudis import files
 from taudis.errors import CheckpointError
 from taudis.files import (
+    append_bytes,
     draft_file,
     draft_folder,
     exchange,
     remove_drafts,
+    scratch_folder,
     verify_sealed,
     write_bytes,
     write_json,
@@ -126,6 +128,23 @@ def test_a_draft_has_the_suffix_of_its_place(tmp_path):
     with draft_file(tmp_path / "a.b.png") as draft:
         assert draft.suffix == ".png"
         assert draft.parent == tmp_path
+
+
+def test_bytes_are_added_or_it_is_an_error(tmp_path):
+    path = tmp_path / "rows"
+    append_bytes(path, b"one\n")
+    append_bytes(path, b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+    with pytest.raises(OSError, match=r"No space left|all of 3 bytes"):
+        append_bytes(Path("/dev/full"), b"row")
+
+
+def test_a_scratch_folder_is_gone_after_its_block(tmp_path):
+    with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path, "run-") as folder:
+        (folder / "a").touch()
+        assert folder.parent == tmp_path and folder.name.startswith("run-")
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_holds_something_is_replaced_only_if_asked(tmp_path):
