@@ -105,7 +105,7 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
 def append_bytes(path: Path, data: bytes) -> None:
     """Add bytes to the end of a file in one write, flushed to the disk; makes a missing file.
 
-    A killed process can leave a part of them. Raises OSError, also where the disk takes a part only.
+    A killed process can leave a part of them. Raises OSError, also for a part of them.
     """
     with path.open("ab", buffering=0) as file:
         if file.write(data) != len(data):

@@ -40,16 +40,18 @@ def rerun(
     job = Job.of_row(row)
     settings = row["record"]["strategy"]
     preset = Preset.from_dict(str(job.strategy), settings) if settings else None
-    with scratch_folder(folder, "rerun-") as here:
-        with Claims(here / "claims", Lock(here / "lock")) as claims:
-            store = ModelStore(here / "models", claims, grid, data)
-            store.on_step = on_step
-            on_part(f"{job.name}: the model that chose" if preset else job.name)
-            before, choice = _choice(row, job, preset, store)
-            on_part(job.name)
-            again = make_row(job, store, preset, before, choice and {**choice, **_chosen(row)})
-            model = Model.of(job, row["labelled"])
-            now = record_of(job, store, preset, model)
+    with (
+        scratch_folder(folder, "rerun-") as here,
+        Claims(here / "claims", Lock(here / "lock")) as claims,
+    ):
+        store = ModelStore(here / "models", claims, grid, data)
+        store.on_step = on_step
+        on_part(f"{job.name}: the model that chose" if preset else job.name)
+        before, choice = _choice(row, job, preset, store)
+        on_part(job.name)
+        again = make_row(job, store, preset, before, choice and {**choice, **_chosen(row)})
+        model = Model.of(job, row["labelled"])
+        now = record_of(job, store, preset, model)
     return {
         "row": job.name,
         "map50": row["map50"],
