@@ -106,6 +106,8 @@ class Run:
                 self._clear(rows)
                 return Outcome({job: rows[job] for job in self.jobs}, self.made)
             if not any(self._tried(job, rows, watcher) for job in left):
+                # Others have claimed all that can be made now. The claim of a killed process is
+                # free again, so each of these jobs ends or can be taken.
                 time.sleep(WAIT)
 
     def _tried(self, job: Job, rows: Mapping[Job, Row], watcher: Watcher) -> bool:
