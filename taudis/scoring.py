@@ -19,7 +19,7 @@ import numpy as np
 from taudis.data.pool_format import INSTANCES, MEASURES, POOL
 from taudis.data.pool_writer import PoolWriter
 from taudis.detector.adapter import Adapter
-from taudis.detector.memory import give_back_free_pages, is_out_of_memory
+from taudis.detector.memory import FreePages, is_out_of_memory
 from taudis.errors import DataError
 from taudis.selection.uncertainty import uncertainty_of
 from taudis.types import Detection, Embedding, FloatArray, Image, Instances, Pool, Uncertainty
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 64_000_000
 """Decoded images held at a time: beyond this a batch is not filled up."""
-_TIDY = 16  # images after which free memory goes back to the system
+_TIDY = 16  # images after which the size of the process is looked at
 
 OnImage = Callable[[int, Detection], None]
 
@@ -130,7 +130,7 @@ def score_to_file(
     about: free text on the model, kept in the file. Returns (images, instances). Raises what
     `score_pool` and PoolWriter raise; then no file is there, or the one of before.
     """
-    names = model.label_map.names
+    names, free_pages = model.label_map.names, FreePages()
     with PoolWriter(
         path, label_names=names, model=about, embedding_dtype=embedding_dtype
     ) as writer:
@@ -141,7 +141,7 @@ def score_to_file(
             if on_image is not None:
                 on_image(int(part.image_ids[0]), detection)
             if writer.images % _TIDY == 0:
-                give_back_free_pages()
+                free_pages.give_back_if_grown()
     return writer.images, writer.instances
 
 

@@ -30,10 +30,22 @@ from torchvision.ops import boxes as box_ops
 from taudis.detector.fused import Fused, joined, linear_relu, own, prepared
 from taudis.detector.roi_align import STRIDES, RoITable, can_read
 
-PIXELS = 200_000
-"""Of the images that go through the backbone together: one of 512 x 384, five of 192 x 192."""
-BOX_ROIS, MASK_ROIS = 256, 64  # that go through a head together
-_BOX_MULTIPLE, _MASK_MULTIPLE = 128, 32  # the last ones are padded to a multiple of these
+BOX_ROIS, MASK_ROIS = 128, 32
+"""RoIs that go through a head together, always so many: the last ones are padded with zeros.
+
+oneDNN compiles and keeps kernels for each number, and adds in another order for another one.
+"""
+
+
+class Features(NamedTuple):
+    """The finest feature map [B,C,h,w] of a batch, the maps that RoIs are read from, and the RPN.
+
+    `rpn`: class logits and box deltas [B,5A,h,w] of each level, finest first.
+    """
+
+    finest: Tensor
+    table: RoITable
+    rpn: list[Tensor]
 
 
 class Boxes(NamedTuple):
@@ -66,29 +78,36 @@ class Engine:
         self.box = _BoxHead(heads.box_head, heads.box_predictor, dtype)
         self.mask = _MaskHead(heads.mask_head, heads.mask_predictor, dtype)
 
-    def features(self, pixels: Tensor) -> list[Tensor]:
-        """The feature maps [B,C,h,w], finest first, of images [B,3,H,W]."""
+    def features(self, pixels: Tensor) -> Features:
+        """The feature maps of images [B,3,H,W], and what the RPN says of their cells.
+
+        One image at a time: oneDNN adds in another order for another batch size, and batches of
+        four are no faster.
+        """
         pixels = pixels.to(self.dtype, memory_format=torch.channels_last)
-        together = max(1, PIXELS // (pixels.shape[2] * pixels.shape[3]))
-        parts = []
-        for some in torch.split(pixels, together):
+        maps, heads = [], []
+        for image in torch.split(pixels, 1):
             with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-                levels = self.backbone.fpn(self.backbone.body(some))
-            parts.append([level.to(self.dtype) for level in levels.values()])
-        if len(parts) == 1:
-            return parts[0]
-        return [torch.cat(level) for level in zip(*parts, strict=True)]
+                found = self.backbone.fpn(self.backbone.body(image))
+            levels = [level.to(self.dtype) for level in found.values()]
+            maps.append(levels)
+            heads.append([self.rpn_out(self.rpn_conv(level)) for level in levels])
+        table = RoITable(*(levels[: len(STRIDES)] for levels in maps))
+        return Features(
+            table.maps()[0], table, [torch.cat(each) for each in zip(*heads, strict=True)]
+        )
 
     def proposals(
-        self, levels: Sequence[Tensor], size: tuple[int, int], padded: Sequence[int]
+        self, heads: Sequence[Tensor], size: tuple[int, int], padded: Sequence[int]
     ) -> list[Tensor]:
         """The proposals [R,4] of each image: xyxy px of images of `size` (height, width).
 
-        `padded`: the size of the batch's tensor, of which all strides are whole.
+        `heads`: `Features.rpn`. `padded`: the size of the batch's tensor, of which all strides are
+        whole.
         """
         rpn, found = self.rpn, list[tuple[Tensor, Tensor, Tensor]]()
-        for row, level in enumerate(levels):
-            flat = self.rpn_out(self.rpn_conv(level)).permute(0, 2, 3, 1)  # [B,h,w,5A]
+        for row, head in enumerate(heads):
+            flat = head.permute(0, 2, 3, 1)  # [B,h,w,5A]
             images, height, width, _ = flat.shape
             logits = flat[..., : self.anchors].reshape(images, -1).float()
             scores, at = logits.topk(min(rpn.pre_nms_top_n(), logits.shape[1]))
@@ -96,7 +115,7 @@ class Engine:
             chosen = flat.reshape(images, height * width, -1).gather(
                 1, cell[..., None].expand(-1, -1, flat.shape[-1])
             )[..., self.anchors :]
-            deltas = chosen.unflatten(-1, (self.anchors, 4)).gather(
+            deltas = chosen.reshape(images, -1, self.anchors, 4).gather(
                 2, kind[..., None, None].expand(-1, -1, 1, 4)
             )[:, :, 0]
             stride = cell.new_tensor((padded[1] // width, padded[0] // height) * 2)
@@ -119,18 +138,17 @@ class Engine:
         kept = box_ops.batched_nms(boxes[keep], scores[keep], level[keep], self.rpn.nms_thresh)
         return boxes[keep[kept[: self.rpn.post_nms_top_n()]]]
 
-    def boxes(self, levels: Sequence[Tensor], proposals: Sequence[Tensor]) -> Boxes:
+    def boxes(self, table: RoITable, proposals: Sequence[Tensor]) -> Boxes:
         """What the box branch says of the proposals [R,4] of each image, all images in a row."""
-        table = RoITable(levels[: len(STRIDES)])
         parts = [
             (self.box(table.pooled(rois, image, self.box.cells)), count)
-            for rois, image, count in _in_parts(proposals, BOX_ROIS, _BOX_MULTIPLE)
+            for rois, image, count in _in_parts(proposals, BOX_ROIS)
         ]
         return Boxes(*(torch.cat([each[row][:n] for each, n in parts]) for row in range(3)))
 
     def masks(
         self,
-        levels: Sequence[Tensor],
+        table: RoITable,
         boxes: Sequence[Tensor],
         labels: Tensor,
         *,
@@ -140,9 +158,8 @@ class Engine:
 
         `embeddings` are the means of the last 3x3 convolution, before its ReLU if so wanted.
         """
-        table, first = RoITable(levels[: len(STRIDES)]), 0
-        probs, vectors = [], []
-        for rois, image, count in _in_parts(boxes, MASK_ROIS, _MASK_MULTIPLE):
+        first, probs, vectors = 0, [], []
+        for rois, image, count in _in_parts(boxes, MASK_ROIS):
             wanted = functional.pad(labels[first : first + count], (0, len(rois) - count))
             some = self.mask(table.pooled(rois, image, self.mask.cells), wanted, before_relu)
             probs.append(some.probs[:count])
@@ -151,19 +168,16 @@ class Engine:
         return Masks(torch.cat(probs), torch.cat(vectors))
 
 
-def _in_parts(
-    boxes: Sequence[Tensor], most: int, multiple: int
-) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Up to `most` RoIs [R,4] at a time, the images [R] that they lie in, and how many are real.
+def _in_parts(boxes: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """`size` RoIs [R,4] at a time, the images [R] that they lie in, and how many are real.
 
-    The rest are zeros, so that few shapes are met: oneDNN compiles and keeps kernels for each. At
-    least one part, for the shapes of what is empty.
+    The rest are zeros. At least one part, for the shapes of what is empty.
     """
     rois = torch.cat(list(boxes))
     image = torch.cat([torch.full((len(each),), row) for row, each in enumerate(boxes)])
-    for start in range(0, max(1, len(rois)), most):
-        some, where = rois[start : start + most], image[start : start + most]
-        missing = -len(some) % multiple if len(some) else multiple
+    for start in range(0, max(1, len(rois)), size):
+        some, where = rois[start : start + size], image[start : start + size]
+        missing = size - len(some)
         yield (
             functional.pad(some, (0, 0, 0, missing)),
             functional.pad(where, (0, missing)),
@@ -205,9 +219,8 @@ class _MaskHead:
         self.cells = 14
         layers = list(chain.from_iterable(head))
         convolutions = [each for each in layers if isinstance(each, nn.Conv2d)]
-        shape = (MASK_ROIS, convolutions[0].in_channels, self.cells, self.cells)
-        self.blocks = [Fused(each, nn.ReLU, dtype, shape) for each in convolutions[:-1]]
-        self.last = Fused(convolutions[-1], None, dtype, shape)
+        self.blocks = [Fused(each, nn.ReLU, dtype) for each in convolutions[:-1]]
+        self.last = Fused(convolutions[-1], None, dtype)
         up, out = predictor.conv5_mask, predictor.mask_fcn_logits
         # A transposed convolution of 2x2 with stride 2 is one matrix for each of its four cells.
         self.up = own(up.weight.detach().permute(2, 3, 1, 0).flatten(0, 2), dtype)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 
-LARGE_BLOCK = 8_000_000
-"""A freed block of at least so many bytes returns to the system at once: an image of 2.7 Mpx."""
+LARGE_BLOCK = 16_000_000
+"""A freed block of at least so many bytes returns to the system at once: an image of 5.3 Mpx."""
 FREE_BLOCKS = 64_000_000
 """So many bytes of smaller free blocks stay; with none, a training step takes 10 % longer."""
+GROWTH = 64_000_000
+"""Bytes by which a process may grow before its free memory is returned to the system."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # mallopt's, from glibc's malloc.h
 
 
@@ -48,6 +52,43 @@ def give_back_free_pages() -> bool:
         return False
     trim(0)
     return True
+
+
+class FreePages:
+    """Returns free memory to the system when the process has grown, and not more often.
+
+    The system fills a page with zeros before a process gets it back. At 512 x 384 px this took 5
+    of 36 ms an image where free memory was returned every 16 images.
+    """
+
+    def __init__(self) -> None:
+        self.usual: int | None = None
+
+    def give_back_if_grown(self) -> bool:
+        """Call it at equal intervals, such as every 16 images. Returns whether memory was returned.
+
+        The first call, and the first one after memory was returned, take the resident size as the
+        usual one. Memory is returned once the size is above it by GROWTH, and at each call where
+        the system does not tell the size.
+        """
+        size = resident_bytes()
+        if size is None:
+            return give_back_free_pages()
+        if self.usual is None:
+            self.usual = size
+        if size <= self.usual + GROWTH:
+            return False
+        self.usual = None
+        return give_back_free_pages()
+
+
+def resident_bytes() -> int | None:
+    """The resident size of this process; None where there is no /proc, as outside Linux."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _of_the_c_library(name: str) -> Any:

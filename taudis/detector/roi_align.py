@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +27,30 @@ SAMPLES = 2  # a side of each cell of RoI align, as in torchvision's detectors
 class RoITable:
     """The cells of all feature maps of a batch as rows of one table, to read RoIs from."""
 
-    def __init__(self, levels: Sequence[Tensor]) -> None:
-        """`levels` [B,C,h,w], finest first, of the strides STRIDES."""
-        rows = [level.permute(0, 2, 3, 1).reshape(-1, level.shape[1]) for level in levels]
-        self.table = torch.cat(rows)
+    def __init__(self, *parts: Sequence[Tensor]) -> None:
+        """`parts` of a batch, each its maps [b,C,h,w], finest first, of the strides STRIDES."""
+        levels = list(zip(*parts, strict=True))
+        self.table = torch.cat(
+            [part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]) for part in chain(*levels)]
+        )
         # int32: the rows that RoIs read are many, and their numbers are written three times.
-        self.heights = torch.tensor([level.shape[2] for level in levels], dtype=torch.int32)
-        self.widths = torch.tensor([level.shape[3] for level in levels], dtype=torch.int32)
-        counts = torch.tensor([0, *(len(each) for each in rows[:-1])])
-        self.first = counts.cumsum(0).int()
+        self.heights, self.widths = torch.tensor(
+            [level[0].shape[2:] for level in levels], dtype=torch.int32
+        ).unbind(1)
+        self.images = sum(len(part) for part in levels[0])
+        counts = self.images * self.heights * self.widths
+        self.first = (counts.cumsum(0) - counts).int()
         finest = STRIDES[0].bit_length() - 1
         self.level_of = LevelMapper(finest, finest + len(levels) - 1)
+
+    def maps(self) -> list[Tensor]:
+        """The feature maps [B,C,h,w] of the whole batch, channels last, in the table's memory."""
+        shapes = list(zip(self.heights.tolist(), self.widths.tolist(), strict=True))
+        parts = torch.split(self.table, [self.images * height * width for height, width in shapes])
+        return [
+            rows.view(self.images, height, width, -1).permute(0, 3, 1, 2)
+            for rows, (height, width) in zip(parts, shapes, strict=True)
+        ]
 
     def pooled(self, rois: Tensor, image: Tensor, cells: int) -> Tensor:
         """RoI align of `rois` [R,4] px in the images [R]: rows [R*cells*cells, C], x fastest.

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from taudis.detector import memory
+
 PROGRAM = """
 import ctypes, sys, threading
 if "keep" in sys.argv:
@@ -35,3 +37,23 @@ def test_threads_share_one_heap():
 
     assert heaps() > 1  # what glibc does by itself
     assert heaps("keep") == 1
+
+
+def test_memory_is_returned_when_the_process_has_grown(monkeypatch):
+    sizes = iter([500, 400, 564, 565, 300, 360, 365, None])
+    returned = []
+    monkeypatch.setattr(memory, "GROWTH", 64)
+    monkeypatch.setattr(memory, "resident_bytes", lambda: next(sizes))
+    monkeypatch.setattr(memory, "give_back_free_pages", lambda: returned.append(1) is None)
+    pages = memory.FreePages()
+    outcomes = [pages.give_back_if_grown() for _ in range(8)]
+    # 565 is above 500 by more than 64; 365 above 300; the last size is not known.
+    assert outcomes == [False, False, False, True, False, False, True, True]
+    assert len(returned) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size is read from Linux's /proc")
+def test_the_resident_size_grows_with_what_is_held():
+    before = memory.resident_bytes()
+    held = b"x" * 50_000_000
+    assert memory.resident_bytes() - before > 0.8 * len(held)

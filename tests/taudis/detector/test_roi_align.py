@@ -41,6 +41,18 @@ def test_rois_are_read_as_torchvision_reads_them(cells):
     torch.testing.assert_close(found.permute(0, 3, 1, 2), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_a_batch_in_parts_has_the_table_and_the_maps_of_the_whole():
+    levels = maps()
+    parts = [[level[row : row + 1] for level in levels] for row in range(2)]
+    whole, joined = RoITable(levels), RoITable(*parts)
+    for part, level in zip(joined.maps(), levels, strict=True):
+        assert torch.equal(part, level)
+        assert part.is_contiguous(memory_format=torch.channels_last)
+    image = torch.tensor([0] * 25 + [1] * 35)
+    found, wanted = (each.pooled(torch.cat(rois()), image, 7) for each in (joined, whole))
+    assert torch.equal(found, wanted)
+
+
 @pytest.mark.parametrize("branch", ["box_roi_pool", "mask_roi_pool"])
 def test_a_model_in_training_gets_the_same_rois_and_gradients(branch):
     model = detector().model
