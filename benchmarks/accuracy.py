@@ -8,9 +8,10 @@ DATA has a folder of `instances.json` and `images/` for each set. A fifth of the
 trained on; images of one scene (GROUPS) are all trained on or all tested on. The recipe is the
 product's own choice for the labels (`taudis.training.recipes.choose`); --change replaces a value of
 it, for a search. --minutes: as many steps as fit into so many minutes of one CPU core, by the
-longest run in ROWS of the same data, weights and recipe, or else by a short training; --steps: so
-many; neither: the recipe's own. CPU minutes are those of training, with decoding and augmentation;
-each row says those that were used. Images are judged with the detector that serves.
+longest run in ROWS of the same data, weights and recipe, or else by a short training; further seeds
+make as many steps as the first one, on any machine. --steps: so many; neither: the recipe's own.
+CPU minutes are those of training, with decoding and augmentation; each row says those that were
+used. Images are judged with the detector that serves.
 
 Each run is a line of ROWS, written when it ends; runs that are there already are not made again.
 The last line of the output is JSON: mean, sample standard deviation and 95 % interval of the mean
@@ -94,12 +95,18 @@ def measured(asked: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
     return 60 * float(longest["cpu_minutes"]) / int(longest["train_steps"])
 
 
-def run(data: Path, asked: dict[str, Any], pace: float | None) -> dict[str, Any]:
-    """Train and evaluate once; `pace`: CPU seconds of a step, None to measure them."""
+def steps_of_another_seed(asked: dict[str, Any], rows: list[dict[str, Any]]) -> int | None:
+    """The steps of the first of `rows` that differs in seed alone; None where there is none."""
+    alike = [row for row in rows if {**row["asked"], "seed": asked["seed"]} == asked]
+    return int(alike[0]["train_steps"]) if alike else None
+
+
+def run(data: Path, asked: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Train and evaluate once; `rows`: runs that say how many steps fit into the minutes."""
     folder = data / asked["data"]
     labels, everything = load_coco(folder / "instances.json", folder / "images")
-    rows, test_rows = split(everything, asked["data"], asked["labels"])
-    samples, test = everything.subset(rows), everything.subset(test_rows)
+    train_on, test_on = split(everything, asked["data"], asked["labels"])
+    samples, test = everything.subset(train_on), everything.subset(test_on)
     weights = asked["weights"]
     recipe = choose(
         "cpu", samples.statistics(), gpu=False, weights=weights, backbone=asked["backbone"]
@@ -107,8 +114,11 @@ def run(data: Path, asked: dict[str, Any], pace: float | None) -> dict[str, Any]
     recipe = changed(recipe, asked["change"])
     steps = asked["steps"] or recipe.steps
     if asked["minutes"]:
-        pace = pace or seconds_per_step(samples, labels, recipe, weights)
-        steps = max(1, int(asked["minutes"] * 60 / pace))
+        found = steps_of_another_seed(asked, rows)
+        if found is None:
+            pace = measured(asked, rows) or seconds_per_step(samples, labels, recipe, weights)
+            found = max(1, int(asked["minutes"] * 60 / pace))
+        steps = found
     recipe = dataclasses.replace(recipe, steps=steps, evaluate_every=0)
     cpu, wall = time.process_time(), time.monotonic()
     detector = train(samples, labels, recipe, seed=asked["seed"], weights=weights)
@@ -207,8 +217,7 @@ def main() -> None:
         finished = done(options.rows)
         row = finished.get(key)
         if row is None:
-            pace = measured(asked, list(finished.values()))
-            row = {"asked": asked, **run(options.data, asked, pace)}
+            row = {"asked": asked, **run(options.data, asked, list(finished.values()))}
             with options.rows.open("a") as file:
                 file.write(json.dumps(row) + "\n")
         given = {name: value for name, value in asked.items() if value and name != "seed"}
