@@ -115,6 +115,13 @@ class Settings(BaseSettings):
         description="Order before the first model: random (the paper's seed set), or core_set"
         " (images that differ, by an ImageNet backbone that looks at all). See docs/selection.md.",
     )
+    control_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the queue in random order, up to 0.5, to measure whether the"
+        " strategy's order pays. See docs/control_arm.md.",
+    )
     seed: int = Field(0, ge=0, description="Seed of everything random.")
 
     # --- the model --------------------------------------------------------------------------

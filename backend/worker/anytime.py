@@ -22,6 +22,7 @@ from backend.errors import StoreError
 from backend.settings import Settings
 from backend.store import predictions
 from backend.store.rounds import Round
+from backend.worker.arms import first_at_random
 from backend.worker.context import RoundContext, read_json, version_name
 from taudis.data.pool_reader import load_pool
 from taudis.errors import DataError
@@ -52,7 +53,7 @@ def scoring_order(
 
     Tasks without a place in the served order come behind, by id; those of `last` behind all. A
     strategy that reads nothing of the images ranks them before they are scored; then its own order
-    decides.
+    decides. The head of the random arm comes first of all, where there is one.
     """
     ids = sorted(tasks)
     settings = context.settings
@@ -60,7 +61,8 @@ def scoring_order(
         ranks = {task: rank for rank, task in enumerate(unseen_order(settings, ids))}
     else:
         ranks = served_ranks(context)
-    return sorted(ids, key=lambda task: (task in last, ranks.get(task, len(ranks) + 1), task))
+    ahead, behind = first_at_random(context, ids), len(ranks) + 1
+    return sorted(ids, key=lambda t: (t in last, t not in ahead, ranks.get(t, behind), t))
 
 
 def ranks_unseen(strategy: str) -> bool:

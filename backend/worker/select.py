@@ -7,7 +7,7 @@ into the predictions file of the round.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,14 @@ from backend.worker.anytime import (
     empty_pool,
     ranks_unseen,
     rest_of,
+)
+from backend.worker.arms import (
+    Draw,
+    budget_of_strategy,
+    described,
+    divided,
+    drawn_in,
+    interleaved,
 )
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, version_name, write_json
@@ -45,15 +53,18 @@ NOT_SCORED = "not scored yet: behind the scored images, in the order of before"
 NOT_LOOKED_AT = "not looked at yet; seeded random place"
 
 
+# long: the row of the step
 def select(context: RoundContext, round_: Round, report: Report) -> Result:
     """Rank the whole pool by the query strategy and write the order."""
-    pool, unreadable, rest, strategy = _pool_of(context, round_)
+    whole, unreadable, rest, strategy = _pool_of(context, round_)
+    draw = drawn_in(context, round_)
+    pool, rest, at_random = divided(draw, whole, rest)
     known, missing = labelled_of(context, round_, strategy, pool)
     with using_integer_product(fast_integer_product()):  # the worker has loaded PyTorch anyway
         selection = query(
             strategy,
             pool,
-            budget=_budget(context, round_, pool),
+            budget=_budget(context, round_, pool, draw),
             labelled=known,
             params=context.settings.selection_params,
             seed=context.settings.seed,
@@ -72,7 +83,9 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
         with predictions.writing(path):
             pass
     why = NOT_LOOKED_AT if round_.kind == "first" else NOT_SCORED
-    ranked = places(selection, pool.image_ids.tolist(), unreadable, rest, why)
+    ranked: Iterable[Place] = places(selection, pool.image_ids.tolist(), unreadable, rest, why)
+    if draw is not None:
+        ranked = interleaved(draw, list(ranked), at_random, last=len(unreadable))
     count = predictions.set_order(path, ranked)
     write_json(context.round_dir(round_) / "selection.json", describe(selection, pool))
     return {
@@ -83,17 +96,18 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
         "hint": hint,
         "diagnostics": dict(selection.diagnostics),
         **({"behind": len(rest)} if rest_of(context, round_) else {}),
+        **described(context, draw, at_random),
     }
 
 
-def _budget(context: RoundContext, round_: Round, pool: Pool) -> int:
+def _budget(context: RoundContext, round_: Round, pool: Pool, draw: Draw | None) -> int:
     """How many images the strategy picks.
 
     Before the first model, nobody knows how many are labelled until a model orders the others.
     """
     if round_.kind == "first":
         return max(context.settings.budget, min(len(pool), FIRST_PICKS))
-    return context.settings.budget
+    return budget_of_strategy(context.settings.budget, draw)
 
 
 def places(

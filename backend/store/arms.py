@@ -1,0 +1,170 @@
+"""The arms of labelled tasks, and the comparisons of both arms.
+
+A labelled task is in an arm if it was labelled while an order with arms was served. Every other
+labelled task belongs to both: above all the seed set, which was labelled before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from backend.store.lease import Lease, check_lease
+from backend.store.transactions import META, Transactions
+
+Arm = Literal["random", "strategy"]
+ARMS: tuple[Arm, ...] = ("random", "strategy")
+Membership = Literal["random", "strategy", "both"]
+IN_A_ROW = 2
+"""So many comparisons in a row must agree. One alone is wrong too often: its interval holds the
+chance of the validation images, not that of the training."""
+
+arms_table = sa.Table(
+    "control_arms",
+    META,
+    sa.Column("project", sa.Integer, primary_key=True),
+    sa.Column("task", sa.Integer, primary_key=True),
+    sa.Column("draw", sa.Text, nullable=False),
+    sa.Column("arm", sa.Text, nullable=False),  # random | strategy | both
+)
+comparisons_table = sa.Table(
+    "control_comparisons",
+    META,
+    sa.Column("project", sa.Integer, primary_key=True),
+    sa.Column("round", sa.Integer, primary_key=True),
+    sa.Column("draw", sa.Text, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class ArmComparison:
+    """Both arms at one number of labels, by models of the same recipe and number of steps.
+
+    mAP50 is on the same validation images; None where it is not known.
+    """
+
+    round: int  # id of the round whose labels these are
+    number: int  # of that round
+    version: str  # the order that the round published
+    draw: str
+    strategy: str
+    common: int  # training images that both arms have, above all the seed set
+    images: int  # training images of each arm beside them
+    labelled: Mapping[str, int]  # arm -> training images that there are; the larger arm is cut
+    validation: int  # validation images
+    steps: int  # of each training
+    map50: Mapping[str, float | None]  # arm -> mAP50
+    intervals: Mapping[str, Sequence[float | None]]  # arm -> 95 % interval of mAP50
+    difference: float | None  # mAP50 of the strategy's arm minus that of the random arm
+    interval: Sequence[float | None]  # 95 % interval of the difference, paired by image
+
+    @property
+    def labels(self) -> int:
+        """Training images of each model."""
+        return self.common + self.images
+
+    @property
+    def better(self) -> Arm | None:
+        """The arm that is better beyond the interval of the difference; None where neither is."""
+        low, high = (math.nan if end is None else end for end in self.interval)
+        return "strategy" if low > 0 else "random" if high < 0 else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+class Arms(Transactions):
+    """Records the arms of labelled tasks and the results of comparisons."""
+
+    def record_arms(
+        self, lease: Lease, project: int, draw: str, arms: Mapping[int, Membership]
+    ) -> None:
+        """Record the arms of labelled tasks. What was recorded before stays."""
+        rows = [
+            {"project": project, "task": task, "draw": draw, "arm": arm}
+            for task, arm in arms.items()
+        ]
+        with self.writing() as db:
+            check_lease(db, lease)
+            if rows:
+                keys = ["project", "task"]
+                db.execute(insert(arms_table).on_conflict_do_nothing(index_elements=keys), rows)
+
+    def arms(self, project: int, draw: str) -> dict[int, Membership]:
+        """Task -> its arm in a draw. A task that was labelled in another draw belongs to both."""
+        query = sa.select(arms_table.c.task, arms_table.c.draw, arms_table.c.arm)
+        with self.reading() as db:
+            rows = db.execute(query.where(arms_table.c.project == project)).all()
+        return {row.task: row.arm if row.draw == draw else "both" for row in rows}
+
+    def add_comparison(self, lease: Lease, project: int, found: ArmComparison) -> None:
+        """Record a comparison. That of the same round is replaced."""
+        values = {"draw": found.draw, "result": json.dumps(found.to_json())}
+        with self.writing() as db:
+            check_lease(db, lease)
+            db.execute(
+                insert(comparisons_table)
+                .values(project=project, round=found.round, **values)
+                .on_conflict_do_update(index_elements=["project", "round"], set_=values)
+            )
+
+    def comparisons(self, project: int, draw: str = "") -> list[ArmComparison]:
+        """The comparisons of a draw, oldest first; '' takes the newest draw that has any."""
+        query = sa.select(comparisons_table).where(comparisons_table.c.project == project)
+        with self.reading() as db:
+            rows = db.execute(query.order_by(comparisons_table.c.round)).all()
+        wanted = draw or (rows[-1].draw if rows else "")
+        return [ArmComparison(**json.loads(row.result)) for row in rows if row.draw == wanted]
+
+
+def verdict(found: Sequence[ArmComparison]) -> Literal["pays", "does not pay", "cannot be told"]:
+    """What the comparisons of one draw, oldest first, say of the strategy's order."""
+    last = {one.better for one in found[-IN_A_ROW:]} if len(found) >= IN_A_ROW else {None}
+    if last == {"strategy"}:
+        return "pays"
+    return "does not pay" if last == {"random"} else "cannot be told"
+
+
+def in_words(found: Sequence[ArmComparison]) -> str:
+    """The verdict with the newest figures, for people; one sentence without its full stop."""
+    if not found:
+        return "cannot be told yet: the arms were not compared yet"
+    newest = found[-1]
+    figures = _figures(newest)
+    said = verdict(found)
+    if said == "pays":
+        return f"it pays: {figures}, and the comparison before agrees"
+    if said == "does not pay":
+        return f"it does not pay, the random arm is better: {figures}, and the one before agrees"
+    if newest.better:
+        arm = "the strategy's arm" if newest.better == "strategy" else "the random arm"
+        return (
+            f"cannot be told yet: {figures}. {arm.capitalize()} is better, in this comparison alone"
+        )
+    return f"cannot be told yet: {figures}"
+
+
+def _figures(newest: ArmComparison) -> str:
+    """mAP50 of both arms and the interval of the difference."""
+    both = f"with {newest.labels} labels each ({newest.common} of them in common)"
+    scores = [newest.map50[arm] for arm in ("strategy", "random")]
+    if None in scores:
+        return f"{both}, no validation image shows an object"
+    low, high = newest.interval
+    known = (
+        "no interval is known"
+        if low is None or high is None
+        else f"95 % interval of the difference {low:+.3f} to {high:+.3f}"
+    )
+    return (
+        f"{both}, mAP50 is {scores[0]:.3f} by {newest.strategy} and {scores[1]:.3f} at random"
+        f" ({known}, on {newest.validation} validation images)"
+    )
