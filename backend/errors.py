@@ -87,5 +87,9 @@ class LeaseLost(BackendError):
     """Another worker holds this round now; nothing more may be written for it."""
 
 
+class RoundWaits(BackendError):
+    """A round's last step gives way to another project's round. The round stays open."""
+
+
 class RoundError(BackendError):
     """A round cannot go on; the message is shown to the data lead."""

@@ -25,8 +25,9 @@ STEPS: dict[RoundKind, tuple[str, ...]] = {
     "first": ("synced", "embedded", "selected", "published", "flipped", "pruned"),
     "train": (
         "synced", "trained", "evaluated", "scored", "selected", "published", "flipped", "pruned",
+        "compared",
     ),
-    "refresh": ("synced", "scored", "selected", "published", "flipped", "pruned"),
+    "refresh": ("synced", "scored", "selected", "published", "flipped", "pruned", "compared"),
 }  # fmt: skip
 
 rounds_table = sa.Table(

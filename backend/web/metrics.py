@@ -13,6 +13,7 @@ from backend.label_studio.left_out import Part, latest_summary
 from backend.store.database import Store
 from backend.store.first_useful import RoundCost, first_useful
 from backend.store.projects import Project
+from backend.web.arms import arm_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +85,15 @@ class _StoreFigures:
             "Labelled tasks of the last training: train, validation, left_out",
             labels=["project", "use"],
         )
-        correction = _correction_metrics()
+        correction, arms = _correction_metrics(), list[Metric]()
         try:
+            arms = arm_metrics(self._store)
             self._read(rounds, pending, recorded, left_out, labelled)
             for project in self._store.projects():
                 _add_correction(self._store, project.id, correction)
         except SQLAlchemyError:
             logger.warning("The store could not be read for /metrics", exc_info=True)
-        yield from (rounds, pending, recorded, left_out, labelled, *correction)
+        yield from (rounds, pending, recorded, left_out, labelled, *correction, *arms)
 
     def _read(
         self, rounds: Metric, pending: Metric, recorded: Metric, left_out: Metric, labelled: Metric

@@ -20,6 +20,7 @@ from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.state import ProjectState
 from backend.store.versions import Version
+from backend.web.arms import arms_view
 from backend.web.predict import Services
 
 ROUNDS = 8  # shown a project
@@ -33,6 +34,7 @@ STEP_WORDS = {
     "published": "publishing the order",
     "flipped": "switching everybody over",
     "pruned": "tidying up",
+    "compared": "comparing both arms of the queue (the new order is served already)",
 }
 CURVE = (320, 110)  # px of the learning curve
 MARGIN = 14
@@ -123,6 +125,7 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
         "running": next((_running(r) for r in rounds if r.ended is None), None),
         "rounds": [_ended(r) for r in rounds if r.ended is not None],
         "curve": learning_curve(versions),
+        "arms": arms_view(store, project.id, services.settings.control_share),
     }
 
 

@@ -1,8 +1,9 @@
 """The round: a sequence of steps that a killed worker resumes.
 
-    sync → train → judge → score → select → publish → flip → prune
+    sync → train → judge → score → select → publish → flip → prune → compare
 
-Before the first model, `embed` stands in the place of train, judge and score.
+Before the first model, `embed` stands in the place of train, judge and score. The last step does
+nothing without a control arm.
 
 A step takes the context, the round and a progress callback. It writes its files and returns a small
 JSON result, which this module records as the step's row. A step can be run again from its start. A
@@ -23,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 from backend.errors import (
     BackendError,
     LeaseLost,
+    RoundWaits,
     StudioAuthError,
     StudioNotFound,
     StudioUnreachable,
@@ -33,6 +35,7 @@ from backend.store.lease import Lease
 from backend.store.rounds import Round
 from backend.worker.anytime import in_words
 from backend.worker.common import Report, Result
+from backend.worker.compare_arms import compare_arms
 from backend.worker.context import RoundContext
 from backend.worker.embed import embed
 from backend.worker.judge import judge
@@ -57,6 +60,7 @@ STEP_FUNCTIONS: Mapping[str, Step] = {
     "published": publish,
     "flipped": flip,
     "pruned": prune,
+    "compared": compare_arms,
 }
 RENEW_SECONDS = 15.0
 
@@ -64,7 +68,8 @@ RENEW_SECONDS = 15.0
 def run_round(context: RoundContext, round_: Round) -> Round:
     """Run the steps that have no row yet, and close the round.
 
-    A round that cannot go on is closed as failed, with the reason; the order before it stays.
+    A round that cannot go on is closed as failed, with the reason; the order before it stays. One
+    that gives way to another project's round is returned open.
 
     Raises:
         LeaseLost: another worker took over; nothing more was written.
@@ -77,6 +82,9 @@ def run_round(context: RoundContext, round_: Round) -> Round:
             round_ = _run_step(context, round_, step)
     except (LeaseLost, StudioUnreachable, StudioAuthError, OperationalError):
         raise  # the round stays open: it is not the round that fails
+    except RoundWaits as error:
+        logger.info("Project %s, round %s waits: %s", round_.project, round_.number, error)
+        return round_
     except StudioNotFound as error:
         return _fail(context, round_, f"Label Studio no longer has this project or task: {error}")
     except (BackendError, TaudisError) as error:
@@ -117,6 +125,7 @@ def _close(context: RoundContext, round_: Round) -> Round:
     chosen = round_.steps["selected"]
     parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"])]
     parts += [str(chosen.get("hint") or ""), *_left_out(round_)]
+    parts.append(str(round_.steps.get("compared", {}).get("words") or ""))
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
     message = "; ".join(part for part in parts if part)
     return context.store.end_round(context.lease, round_.id, outcome, message)

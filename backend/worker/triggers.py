@@ -111,7 +111,7 @@ def changed_tasks(
         return sum(choose_annotation(task) is not None for task in annotated)
     round_, snapshot = last
     seen = {entry.task_id: (entry.annotation_id, entry.updated_at) for entry in snapshot.entries}
-    moment = _just_before(round_)
+    moment = just_before(round_)
     changed = {
         int(task["id"])
         for task in context.studio.tasks_changed_since(context.project_id, moment)
@@ -127,7 +127,7 @@ def changed_tasks(
     return len(changed)
 
 
-def _just_before(round_: Round) -> str:
+def just_before(round_: Round) -> str:
     """Two seconds before the newest change that a round has read: edits may end out of order."""
     newest = str(round_.steps["synced"]["watermark"])
     if not newest:
@@ -169,7 +169,7 @@ def tasks_without_place(context: RoundContext) -> int:
     except StoreError as error:
         logger.warning("Project %s: %s", context.project_id, error)
         placed = {}
-    tasks = context.studio.tasks_touched_since(context.project_id, _just_before(last[0]))
+    tasks = context.studio.tasks_touched_since(context.project_id, just_before(last[0]))
     return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 

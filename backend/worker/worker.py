@@ -34,6 +34,7 @@ from backend.store.rounds import Round
 from backend.store.transactions import WORKER_BUSY_MS
 from backend.worker import connection, prune, publish, triggers
 from backend.worker.context import RoundContext, origin_seen
+from backend.worker.due import at_last_step
 from backend.worker.round import Heartbeat, run_round
 
 logger = logging.getLogger(__name__)
@@ -118,8 +119,8 @@ class Worker:
                 self._run("first_runner", lease, round_)
 
     def runner_turn(self, lease: Lease) -> None:
-        """Run the oldest open round whose project is not paused."""
-        for round_ in self.store.open_rounds():
+        """Run the oldest open round whose project is not paused; a mere comparison of arms last."""
+        for round_ in sorted(self.store.open_rounds(), key=at_last_step):
             if round_.kind != "first" and not self._paused("round_runner", round_.project):
                 self._run("round_runner", lease, round_)
                 return
@@ -128,13 +129,10 @@ class Worker:
         """One round as far as it goes."""
         context = RoundContext(self.settings, self.store, lease, round_.project)
         with _Patience(self, who, round_.project):
-            ended = run_round(context, round_)
+            done = run_round(context, round_)
+            state = done.outcome or "open"
             logger.info(
-                "Project %s, round %s: %s. %s",
-                ended.project,
-                ended.number,
-                ended.outcome,
-                ended.message,
+                "Project %s, round %s: %s. %s", done.project, done.number, state, done.message
             )
 
     # --- the cleaner ------------------------------------------------------------------------

@@ -1,0 +1,129 @@
+"""Trains the model of one arm of the queue, to be compared with that of the other arm."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from backend.images.decode import Pixels
+from backend.worker.common import Report
+from backend.worker.context import RoundContext, remove_tree
+from backend.worker.dataset import AnnotatedSamples
+from backend.worker.train import recipe_of
+from taudis.detector.checkpoint import load_checkpoint, read_card, save_checkpoint
+from taudis.detector.mask_rcnn import Detector
+from taudis.errors import CheckpointError
+from taudis.training.recipes import Recipe
+from taudis.training.train import Progress
+from taudis.training.train import train as train_detector
+from taudis.types import IntArray, Target
+
+logger = logging.getLogger(__name__)
+
+
+class Part:
+    """Some of the labelled images, as training samples."""
+
+    def __init__(self, samples: AnnotatedSamples, tasks: Sequence[int]) -> None:
+        wanted = set(tasks)
+        self._samples = samples
+        self._rows = [row for row, task in enumerate(samples.task_ids) if task in wanted]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, Target]:
+        """The image, RGB uint8 [H,W,3], and its target. Raises IndexError beyond the last."""
+        return self._samples[self._rows[index]]
+
+    def labels_at(self, index: int) -> IntArray:
+        """The labels [n] of an image's instances."""
+        return self._samples.labels_at(self._rows[index])
+
+
+def recipe_for(context: RoundContext, samples: AnnotatedSamples, images: int) -> Recipe:
+    """The recipe of both arms: by the statistics of all compared images, for `images` each."""
+    return recipe_of(context.settings, replace(samples.statistics, images=images))
+
+
+# long: the arguments of the training, one a line.
+def arm_model(
+    context: RoundContext,
+    folder: Path,
+    samples: AnnotatedSamples,
+    tasks: Sequence[int],
+    recipe: Recipe,
+    *,
+    stop: Callable[[], bool],
+    report: Report,
+    before: int = 0,
+) -> Detector:
+    """The model of an arm as it detects when it serves; trained unless it is in `folder` already.
+
+    It starts from the initial weights and ends after the last step. The validation images do not
+    choose the step: they could choose a luckier one for one arm.
+
+    Args:
+        context: the project's context.
+        folder: where the checkpoint goes; the training's state goes beside it.
+        samples: labelled images.
+        tasks: ids of those that the arm's model learns from.
+        recipe: the same for both arms.
+        stop: whether the training has to end now and go on later.
+        report: takes the progress of both trainings together.
+        before: models that are trained already.
+
+    Raises:
+        TrainingStopped: `stop` said so. The next call goes on from there.
+        TrainingError: the training diverged, or memory is short.
+    """
+    settings, labels = context.settings, samples.config.label_map
+    made: dict[str, Any] = {
+        "recipe": asdict(recipe),
+        "tasks": sorted(tasks),
+        "seed": settings.seed,
+        "initial_weights": settings.weights,
+    }
+    state = folder.with_name(f"{folder.name}-training")
+
+    def tell(progress: Progress) -> None:
+        left = progress.eta_s / max(1, progress.steps - progress.step) * progress.steps
+        report({
+            "step": "compared",
+            "done": before * progress.steps + progress.step,
+            "total": 2 * progress.steps,
+            "eta_s": progress.eta_s + (1 - before) * left,
+        })  # fmt: skip
+
+    if not _is_there(folder, made):
+        remove_tree(folder)
+        detector = train_detector(
+            Part(samples, tasks),
+            labels,
+            recipe,
+            seed=settings.seed,
+            weights=settings.weights,
+            weights_dir=context.imagenet_dir,
+            resume_dir=state,
+            progress=tell,
+            stop=stop,
+        )
+        save_checkpoint(folder, detector, card=made)
+        remove_tree(state)
+    return load_checkpoint(folder, label_map=labels)[0].fast()
+
+
+def _is_there(folder: Path, made: dict[str, Any]) -> bool:
+    """Whether the checkpoint of an arm is there, whole, and made as it would be made now."""
+    if not folder.exists():
+        return False
+    try:
+        card = read_card(folder)
+    except CheckpointError as error:
+        logger.warning("Training an arm again: %s", error)
+        return False
+    return all(card.get(key) == value for key, value in json.loads(json.dumps(made)).items())

@@ -1,0 +1,251 @@
+"""compared: the last step of a round with a control arm. It says what each arm's labels are worth.
+
+For each arm a model is trained on the labels that both arms have and on the arm's own, with the
+same recipe, the same number of steps and the same number of images. Both are evaluated on the same
+validation images, and neither serves. It runs after the new order is served, so nobody waits for
+it. A round that is due goes first: the step then ends, and the next round's goes on with the same
+labels.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+
+from backend.errors import (
+    BackendError,
+    LeaseLost,
+    RoundWaits,
+    StudioAuthError,
+    StudioUnreachable,
+)
+from backend.store.arms import ARMS, Arm, ArmComparison, Membership, in_words
+from backend.store.rounds import Round
+from backend.worker.arm_models import arm_model, recipe_for
+from backend.worker.arms import Draw, drawn_in
+from backend.worker.common import Report, Result
+from backend.worker.context import RoundContext, read_json, remove_tree, write_json
+from backend.worker.dataset import AnnotatedSamples, Snapshot, Task, submitted
+from backend.worker.due import RoundDue
+from backend.worker.sync import load_snapshot, samples_of
+from backend.worker.triggers import just_before
+from taudis.errors import TaudisError, TrainingStopped
+from taudis.evaluation.comparison import Comparison, compare
+from taudis.training.recipes import Recipe
+
+logger = logging.getLogger(__name__)
+
+JOB_FILE = "job.json"
+FEWEST = 5
+"""Images that each arm must have gained since the last comparison, and at least a tenth more."""
+STAYS_OPEN = (RoundWaits, LeaseLost, StudioUnreachable, StudioAuthError, OperationalError)
+"""With these the step goes on later. Any other error ends it, but never fails the round."""
+Job = dict[str, Any]
+"""What is compared: the ids of the training tasks, the round that they are of, and the draw."""
+
+
+def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result:
+    """Record the arms of the labelled tasks; compare both arms where there are enough new labels.
+
+    The order of the round is served already, so a training that fails does not fail the round.
+    """
+    draw = drawn_in(context, round_)
+    if draw is None or "control" not in round_.steps["selected"]:
+        remove_tree(_folder(context))  # of a control arm that was switched off
+        return {}
+    arms = _record(context, round_, draw)
+    done = context.store.comparisons(context.project_id, draw.name)
+    try:
+        if not any(one.round == round_.id for one in done):
+            waits = _compare(context, round_, draw, arms, report)
+            if waits:
+                return {"words": waits}
+    except STAYS_OPEN:
+        raise
+    except TrainingStopped:
+        return {"deferred": True, "words": "the comparison of the arms waits: a round is due"}
+    except Exception as error:
+        logger.exception("Project %s: the arms are not compared", context.project_id)
+        remove_tree(_folder(context))
+        known = isinstance(error, (TaudisError, BackendError))
+        why = str(error) if known else f"{type(error).__name__}; the log has the details"
+        return {"failed": why, "words": f"the arms could not be compared: {why}"}
+    found = context.store.comparisons(context.project_id, draw.name)
+    return {"compared": found[-1].number, "words": f"whether the order pays: {in_words(found)}"}
+
+
+def _folder(context: RoundContext) -> Path:
+    """Working files of the comparison that is under way, beside the folders of rounds."""
+    return context.data / "control" / str(context.project_id)
+
+
+# --- which task is in which arm -------------------------------------------------------------------
+
+
+def _record(context: RoundContext, round_: Round, draw: Draw) -> dict[int, Membership]:
+    """Record the arms of tasks that were labelled since the last time. Returns all arms.
+
+    Whatever is new was labelled while the order of before was served. If that one had the same
+    arms, the task is in its arm, else in both. The moment of the switch counts, so where the order
+    of before had others, the tasks that were labelled during this round are read once more.
+    """
+    before = str(round_.steps["selected"]["control"]["served_before"])
+    labelled = {entry.task_id for entry in load_snapshot(context, round_)[0].entries}
+    if before != draw.name:
+        touched = context.studio.tasks_touched_since(context.project_id, just_before(round_))
+        labelled |= {int(task["id"]) for task in touched if task["is_labeled"]}
+    known = context.store.arms(context.project_id, draw.name)
+    new: dict[int, Membership] = {
+        task: draw.arm(task) if before == draw.name else "both"
+        for task in sorted(labelled - known.keys())
+    }
+    context.store.record_arms(context.lease, context.project_id, draw.name, new)
+    return known | new
+
+
+# --- the comparison -------------------------------------------------------------------------------
+
+
+def _compare(
+    context: RoundContext,
+    round_: Round,
+    draw: Draw,
+    arms: Mapping[int, Membership],
+    report: Report,
+) -> str:
+    """Finish the comparison that is under way, or make a new one. Returns why not, in words."""
+    job = _job_under_way(context, round_, draw) or _new_job(context, round_, draw, arms)
+    if isinstance(job, str):
+        return job
+    validation, config = samples_of(context, round_, "validation")
+    if not len(validation):
+        remove_tree(_folder(context))
+        return "the arms are not compared yet: no validation image is labelled"
+    wanted = {task for part in ("common", *ARMS) for task in job[part]}
+    _, annotated, _ = load_snapshot(context, round_)
+    tasks = [task for task in annotated if int(task["id"]) in wanted]
+    samples = AnnotatedSamples(tasks, config, context.images)
+    if set(samples.task_ids) != wanted:
+        remove_tree(_folder(context))
+        return "the arms are not compared: images of the comparison cannot be read any more"
+    images = len(job["common"]) + len(job[ARMS[0]])
+    recipe, stop = recipe_for(context, samples, images), RoundDue(context, round_)
+    models = [
+        arm_model(
+            context, _folder(context) / arm, samples, [*job["common"], *job[arm]], recipe,
+            stop=stop, report=report, before=before,
+        )
+        for before, arm in enumerate(ARMS)
+    ]  # fmt: skip
+    if stop():
+        raise TrainingStopped("A round is due.")
+    report({"step": "compared", "done": 1, "total": 1})
+    found = compare(models[0], models[1], validation, seed=context.settings.seed)
+    row = _row(job, recipe, found)
+    context.store.add_comparison(context.lease, context.project_id, row)
+    remove_tree(_folder(context))
+    return ""
+
+
+def _row(job: Job, recipe: Recipe, found: Comparison) -> ArmComparison:
+    """The result as the store keeps it: A of the comparison is the random arm."""
+    values = dict(zip(ARMS, (found.a.to_dict(), found.b.to_dict()), strict=True))
+    difference = found.to_dict()
+    return ArmComparison(
+        **{name: job[name] for name in ("round", "number", "version", "draw", "strategy")},
+        common=len(job["common"]),
+        images=len(job[ARMS[0]]),
+        labelled=job["labelled"],
+        validation=found.a.images,
+        steps=recipe.steps,
+        map50={arm: value["map50"] for arm, value in values.items()},
+        intervals={arm: value["interval"] for arm, value in values.items()},
+        difference=difference["map50"],
+        interval=difference["interval"],
+    )
+
+
+# --- what is compared -----------------------------------------------------------------------------
+
+
+def _job_under_way(context: RoundContext, round_: Round, draw: Draw) -> Job | None:
+    """The comparison that an earlier attempt began; None where there is none, or no use in it."""
+    path = _folder(context) / JOB_FILE
+    if not path.exists():
+        remove_tree(_folder(context))
+        return None
+    job: Job = read_json(path)
+    snapshot, _, _ = load_snapshot(context, round_)
+    there = {entry.task_id for entry in snapshot.of("train")}
+    wanted = {task for part in ("common", *ARMS) for task in job[part]}
+    if job["draw"] == draw.name and job["labels"] == list(snapshot.labels) and wanted <= there:
+        return job
+    remove_tree(_folder(context))  # the settings changed, or labels were deleted
+    return None
+
+
+def _new_job(
+    context: RoundContext, round_: Round, draw: Draw, arms: Mapping[int, Membership]
+) -> Job | str:
+    """A new comparison of equally many images of each arm, or why there is none yet, in words."""
+    before = context.store.comparisons(context.project_id, draw.name)
+    last = max((one.images for one in before), default=0)
+    wanted = max(last + FEWEST, math.ceil(1.1 * last))
+    snapshot, annotated, _ = load_snapshot(context, round_)
+    parts = _parts(snapshot, annotated, arms)
+    if _fewer(parts) >= wanted:  # only then are the images read
+        usable = samples_of(context, round_, "train")[0].task_ids
+        parts = _parts(snapshot, annotated, arms, usable)
+    if _fewer(parts) < wanted:
+        return (
+            f"the arms are compared from {wanted} training images each on;"
+            f" {len(parts['random'])} were labelled in random order, {len(parts['strategy'])} in"
+            " the strategy's"
+        )
+    job: Job = {
+        "round": round_.id,
+        "number": round_.number,
+        "version": round_.steps["published"]["version"],
+        "draw": draw.name,
+        "strategy": round_.steps["selected"]["strategy"],
+        "labels": list(snapshot.labels),
+        "labelled": {arm: len(parts[arm]) for arm in ARMS},
+        "common": parts["both"],
+        **{arm: parts[arm][: _fewer(parts)] for arm in ARMS},
+    }
+    write_json(_folder(context) / JOB_FILE, job)
+    return job
+
+
+def _parts(
+    snapshot: Snapshot,
+    annotated: Sequence[Task],
+    arms: Mapping[int, Membership],
+    usable: Collection[int] | None = None,
+) -> dict[Membership, list[int]]:
+    """The training tasks of both arms and of each, by the order in which they were labelled.
+
+    Label Studio counts its annotations up, so the lowest id of a task is its first label.
+    """
+    train = {entry.task_id for entry in snapshot.of("train")}
+    train &= train if usable is None else set(usable)
+    firsts = {
+        int(task["id"]): min(int(each.get("id") or 0) for each in submitted(task))
+        for task in annotated
+        if int(task["id"]) in train
+    }
+    parts: dict[Membership, list[int]] = {"both": [], "random": [], "strategy": []}
+    for task in sorted(firsts, key=lambda task: (firsts[task], task)):
+        parts[arms.get(task, "both")].append(task)
+    return parts
+
+
+def _fewer(parts: Mapping[Membership, Sequence[int]]) -> int:
+    """Training images of the arm that has fewer."""
+    arms: tuple[Arm, ...] = ARMS
+    return min(len(parts[arm]) for arm in arms)

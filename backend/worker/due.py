@@ -1,0 +1,65 @@
+"""Whether a round is due, asked by a step that may wait: the comparison of the arms."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+from backend.errors import RoundWaits, StudioUnreachable
+from backend.store.rounds import Round
+from backend.worker.context import RoundContext
+from backend.worker.triggers import round_due
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+"""Pause between two looks at the store."""
+
+
+class RoundDue:
+    """Says whether the project of a round is due for its next one. Once due, it stays so.
+
+    Label Studio is asked when an event came in, and every POLL_SECONDS, as the scheduler does.
+    """
+
+    def __init__(self, context: RoundContext, round_: Round) -> None:
+        self._context, self._round = context, round_
+        self._next = self._polled = monotonic()
+        self._due = False
+
+    def __call__(self) -> bool:
+        """Whether a round of this project is due, or the project was disconnected.
+
+        Raises:
+            RoundWaits: a round of another project is open; this one goes on after it.
+        """
+        now = monotonic()
+        if self._due or now < self._next:
+            return self._due
+        self._next = now + LOOK_SECONDS
+        for other in self._context.store.open_rounds():
+            if other.kind != "first" and other.id != self._round.id and not at_last_step(other):
+                raise RoundWaits(f"Round {other.number} of project {other.project} goes first.")
+        self._due = self._look(now)
+        return self._due
+
+    def _look(self, now: float) -> bool:
+        """Whether a round is due, by what was recorded and what Label Studio holds."""
+        context = self._context
+        if not context.load_project().state.armed:
+            return True
+        mine = [e for e in context.store.pending_events() if e.project == context.project_id]
+        poll = now - self._polled > context.settings.poll_seconds
+        if not (mine or poll):
+            return False
+        self._polled = now if poll else self._polled
+        try:
+            return round_due(context, mine, thorough=poll) is not None
+        except StudioUnreachable as error:
+            logger.warning("Project %s: %s", context.project_id, error)
+            return False
+
+
+def at_last_step(round_: Round) -> bool:
+    """Whether a round has only the comparison of the arms left, so that others go first."""
+    return round_.next_step == "compared"

@@ -1,0 +1,233 @@
+"""The comparison of both arms: a real Label Studio loop with trainings of one step."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from backend.worker import arm_models, compare_arms, due
+from backend.worker import round as rounds
+from backend.worker.arms import Draw
+from tests.backend.local_loop import PASSWORD, USER
+
+pytestmark = pytest.mark.slow
+SHARE = "0.5"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Two images of each arm are enough, and every step of a training asks for due rounds."""
+    monkeypatch.setattr(compare_arms, "FEWEST", 2)
+    monkeypatch.setattr(due, "LOOK_SECONDS", 0.0)
+
+
+@pytest.fixture
+def project(make_loop):
+    """Four labels in the first order; a first model and its order with both arms."""
+    made = make_loop(CONTROL_SHARE=SHARE, STRATEGY="core_set").project(20)
+    label_next(made, 4)
+    first = made.train()
+    assert first.outcome == "served", first.message
+    assert (
+        "control" not in made.rounds[-1].steps["selected"]
+    )  # the first order is random as a whole
+    assert made.loop.store.comparisons(made.id) == []
+    return made
+
+
+def label_next(project, number):
+    """Label the tasks that Label Studio serves; their ids."""
+    done = []
+    for _ in range(number):
+        task = project.client.next_task(project.id)
+        project.label(task)
+        done.append(task["id"])
+    return done
+
+
+def draw(project):
+    return Draw(project.id, float(SHARE), 0)
+
+
+def page(project):
+    return project.loop.app.test_client().get("/", auth=(USER, PASSWORD)).text
+
+
+def trainings(monkeypatch):
+    """The trainings of arms from here on: the numbers of their images."""
+    found, real = [], arm_models.train_detector
+
+    def train(samples, *args, **kwargs):
+        found.append(len(samples))
+        return real(samples, *args, **kwargs)
+
+    monkeypatch.setattr(arm_models, "train_detector", train)
+    return found
+
+
+def test_both_arms_are_compared_by_equally_many_labels(project, monkeypatch):
+    store = project.loop.store
+    common = {task["id"] for task in project.tasks() if task["is_labeled"]}
+    assert store.arms(project.id, draw(project).name) == dict.fromkeys(common, "both")
+    served = label_next(project, 14)
+    wanted = [draw(project).arm(task) for task in served]
+    assert 6 <= wanted.count("random") <= 8  # the queue is interleaved
+    images = trainings(monkeypatch)
+    round_ = project.train()
+    assert round_.outcome == "served", round_.message
+    arms = store.arms(project.id, draw(project).name)
+    assert {task: arms[task] for task in served} == dict(zip(served, wanted, strict=True))
+
+    (found,) = store.comparisons(project.id)
+    train = [
+        e.task_id for e in compare_arms.load_snapshot(_context(project), round_)[0].of("train")
+    ]
+    assert found.common == len(common.intersection(train))
+    by_arm = {arm: [t for t in train if arms[t] == arm] for arm in ("random", "strategy")}
+    assert found.labelled == {arm: len(tasks) for arm, tasks in by_arm.items()}
+    assert found.images == min(found.labelled.values()) >= 2
+    assert images == [found.labels, found.labels]
+    assert found.validation == 18 - len(train) > 0
+    assert (found.number, found.version) == (round_.number, round_.steps["published"]["version"])
+    for arm in ("random", "strategy"):
+        assert 0 <= found.map50[arm] <= 1 and len(found.intervals[arm]) == 2
+    both = found.map50["strategy"] - found.map50["random"]
+    assert found.difference == pytest.approx(both)
+    assert "whether the order pays: cannot be told yet" in round_.message
+    assert not (project.loop.data / "control" / str(project.id)).exists()
+
+    text = page(project)
+    assert "Whether the order pays" in text and f"<td>{found.labels}</td>" in text
+    assert "taudis_arm_map50" in project.loop.app.test_client().get(
+        "/metrics", auth=(USER, PASSWORD)
+    ).text  # fmt: skip
+    label_next(project, 1)
+    assert "the arms are compared from" in project.train().message
+    assert len(store.comparisons(project.id)) == 1 and len(images) == 2
+
+
+def _context(project):
+    from backend.worker.context import RoundContext
+
+    loop = project.loop
+    return RoundContext(loop.worker.settings, loop.store, loop.lease, project.id)
+
+
+def test_a_killed_comparison_goes_on_and_is_recorded_once(project, monkeypatch):
+    """Killed between the two models, then after the result and before the step's row."""
+    label_next(project, 14)
+    images, loop, model = trainings(monkeypatch), project.loop, compare_arms.arm_model
+    killed = OperationalError("killed", None, Exception("killed"))
+
+    def one(*arguments, before, **more):
+        if before:
+            raise killed
+        return model(*arguments, before=before, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_arms, "arm_model", one)
+        round_ = project.train()
+    assert round_.ended is None and round_.next_step == "compared" and len(images) == 1
+    assert project.version() == round_.steps["published"]["version"]  # served already
+    real = rounds.STEP_FUNCTIONS["compared"]
+
+    def step(*arguments):
+        real(*arguments)
+        raise killed
+
+    with monkeypatch.context() as patch:
+        patch.setitem(rounds.STEP_FUNCTIONS, "compared", step)
+        loop.start_worker()
+        loop.turn()
+    (found,) = loop.store.comparisons(project.id)
+    assert project.rounds[0].ended is None and images == [found.labels, found.labels]
+    loop.start_worker()
+    loop.turn()
+    assert project.rounds[0].number == round_.number and project.rounds[0].outcome == "served"
+    assert loop.store.comparisons(project.id) == [found] and len(images) == 2
+
+
+def test_a_round_that_is_due_goes_first_and_the_next_goes_on_with_the_comparison(
+    project, monkeypatch
+):
+    label_next(project, 14)
+    images, model = trainings(monkeypatch), compare_arms.arm_model
+
+    def one(*arguments, before, **more):
+        if before and len(project.rounds) == 3:
+            project.start_training()
+        return model(*arguments, before=before, **more)
+
+    monkeypatch.setattr(compare_arms, "arm_model", one)
+    waits = project.train()
+    assert waits.outcome == "served" and waits.steps["compared"]["deferred"]
+    assert "the comparison of the arms waits: a round is due" in waits.message
+    label_next(project, 2)
+    project.loop.turn()
+    assert project.rounds[0].number == waits.number + 1
+    (found,) = project.loop.store.comparisons(project.id)
+    assert (found.number, len(images)) == (waits.number, 3)  # the first model was kept
+    assert project.rounds[0].steps["compared"]["compared"] == waits.number
+
+
+def test_a_round_of_another_project_goes_first(project, monkeypatch):
+    label_next(project, 14)
+    loop, model = project.loop, compare_arms.arm_model
+    other = loop.project(4, title="Other")
+
+    def one(*arguments, before, **more):
+        if not other.rounds[0].number > 1:
+            loop.store.open_round(loop.lease, other.id, "refresh", "a test", [])
+        return model(*arguments, before=before, **more)
+
+    monkeypatch.setattr(compare_arms, "arm_model", one)
+    project.start_training()
+    loop.turn()
+    assert project.rounds[0].ended is None and project.rounds[0].next_step == "compared"
+    loop.worker.runner_turn(loop.lease)
+    assert other.rounds[0].ended is not None and project.rounds[0].ended is None
+    loop.worker.runner_turn(loop.lease)
+    assert project.rounds[0].outcome == "served" and loop.store.comparisons(project.id)
+
+
+def test_a_training_that_fails_does_not_fail_the_round(project, monkeypatch):
+    label_next(project, 14)
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(compare_arms, "arm_model", fail)
+    round_ = project.train()
+    assert round_.outcome == "served" and "could not be compared: MemoryError" in round_.message
+    assert project.loop.store.comparisons(project.id) == []
+
+
+def test_labels_of_another_order_belong_to_both_arms(make_loop):
+    """Switched off, tasks are served by the strategy alone; a new share is a new draw."""
+    loop = make_loop(CONTROL_SHARE=SHARE, STRATEGY="core_set")
+    project, store = loop.project(9), loop.store
+    project.give_model()
+
+    def another_order(**settings):
+        """A new order, without a training, by other settings."""
+        loop.start_worker(**settings)
+        project.import_pictures(1)
+        loop.turn()
+        assert project.rounds[0].outcome == "served", project.rounds[0].message
+
+    another_order()
+    in_arms = label_next(project, 3)
+    another_order(CONTROL_SHARE="0")
+    alone = label_next(project, 2)
+    another_order()
+    arms = store.arms(project.id, draw(project).name)
+    assert arms == dict.fromkeys([*in_arms, *alone], "both")  # unseen until the switch
+    in_arms = label_next(project, 3)
+    another_order(CONTROL_SHARE="0.3")
+    other = Draw(project.id, 0.3, 0)
+    assert set(store.arms(project.id, other.name).values()) == {"both"}
+    later = label_next(project, 3)
+    another_order(CONTROL_SHARE="0.3")
+    arms = store.arms(project.id, other.name)
+    assert [arms[task] for task in later] == [other.arm(task) for task in later]
+    assert {arms[task] for task in in_arms} == {"both"}
