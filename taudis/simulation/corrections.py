@@ -7,13 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from taudis.evaluation.matching import NONE, EvaluatedImage, match
+from taudis.evaluation.changes import Changes, changes
+from taudis.evaluation.matching import EvaluatedImage
 from taudis.evaluation.visible import DEFAULT_THRESHOLD, visible
 from taudis.simulation.row_format import Corrections
 from taudis.types import Detection, Target
-
-ACCEPTED_IOU = 0.85
-"""Mask IoU from which on a region stays as it is. A choice: people do not correct every pixel."""
 
 
 def corrections(seen: Iterable[tuple[Target, Detection]]) -> Corrections:
@@ -24,19 +22,15 @@ def corrections(seen: Iterable[tuple[Target, Detection]]) -> Corrections:
     at least 0.5) is accepted or reshaped. An object that no region fits is added, a region that
     fits none is removed, both where the label alone is wrong. Crowd regions count nowhere.
     """
-    accepted = reshaped = added = removed = 0
+    total = Changes()
     for target, detection in seen:
         labels = detection.instances.class_probs.shape[1] - 1
         regions = visible(detection.instances, np.full(labels, DEFAULT_THRESHOLD))
         image = EvaluatedImage.of(target, replace(detection, instances=regions))
-        objects = int((~image.iscrowd).sum())
-        for label in np.unique(image.labels):
-            matching = match(image, label=int(label))
-            found = matching.objects != NONE
-            good = int((matching.ious >= ACCEPTED_IOU).sum())
-            accepted += good
-            reshaped += int(found.sum()) - good
-            removed += int((~found & ~matching.in_crowd).sum())
-            objects -= int(found.sum())
-        added += objects
-    return Corrections(accepted, reshaped, added, removed)
+        total = sum(changes(image).values(), total)
+    return Corrections(
+        total.accepted,
+        total.reshaped,
+        total.added + total.relabelled,
+        total.removed + total.relabelled,
+    )
