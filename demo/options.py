@@ -36,6 +36,7 @@ class Options:
     pool_size: int = 150  # pictures to label
     held_out_size: int = 60  # pictures that only measure the model
     budget: int = 16  # labels that start a round
+    blank: float = 0.0  # share of tasks without pre-annotations, 0 to 0.5
     rounds: int = 4  # training rounds of a run with simulated annotators
     studio_port: int | None = None  # None: a free port
     backend_port: int | None = None
@@ -60,8 +61,21 @@ def options_from(environment: Mapping[str, str]) -> Options:
         data=Path(data) if data else None,
         images=Path(images) if images else None,
         labels=labels,
+        blank=_blank(environment),
         **_numbers(environment),
     )
+
+
+def _blank(environment: Mapping[str, str]) -> float:
+    """DEMO_BLANK as a number."""
+    given = environment.get("DEMO_BLANK", "0")
+    try:
+        share = float(given)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 0.5:
+        raise DemoError(f"DEMO_BLANK: expected a share from 0 to 0.5, got {given!r}.")
+    return share
 
 
 def _numbers(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from backend.label_studio.client import Studio
+from backend.store import live_words
 from backend.store.first_useful import FirstUseful, first_useful
+from backend.store.live_evaluation import LiveEvaluation, live_evaluation
 from demo import report
 from demo.options import Options
 from demo.order_check import MEANING, CheckedTask, OrderCheck, Verdict
@@ -34,6 +37,9 @@ def summarise(progress: Progress) -> dict[str, Any]:
     rounds = [row for row in progress.records if row.map50 is not None]
     versions = [row.version for row in progress.records]
     _print(progress, checked)
+    live = live_evaluation(progress.store, environment.project)
+    for part in (live_table(live), *live_words.sentences(live)):
+        progress.console.print(part)
     progress.console.print(f"Picture: {draw(progress)}")
     return {
         "rounds": len(rounds),
@@ -43,6 +49,7 @@ def summarise(progress: Progress) -> dict[str, Any]:
         "first_useful": first_useful(progress.store, environment.project).to_json(),
         "held_out_cost": [[round(cost, 4) for cost in row.cost or ()] for row in rounds],
         **visible_regions(annotators.seen, versions),
+        "live": live.to_json(),
         "served": counts["in_order"] + sum(counts[key] for key in DEFECTS),
         "served_in_order": counts["in_order"],
         "served_by": dict(Counter(one.served.annotator for one in checked)),
@@ -69,6 +76,16 @@ def visible_regions(seen: list[PreAnnotation], versions: list[str]) -> dict[str,
         "shown": {str(number): Total.of(ones).to_json() for number, ones in rounds.items()},
         "shown_from_second_round": Total.of(later).to_json(),
     }
+
+
+def live_table(live: LiveEvaluation) -> Table:
+    """The live evaluation's table: what annotators did with the pre-annotations, by version."""
+    table = Table(title="Live evaluation: what annotators did with the pre-annotations")
+    for heading in live_words.HEADINGS:
+        table.add_column(heading)
+    for row in live_words.table(live):
+        table.add_row(*row)
+    return table
 
 
 def _print(progress: Progress, checked: list[CheckedTask]) -> None:
@@ -136,7 +153,19 @@ def in_a_sentence(summary: dict[str, Any]) -> str:
         f" {summary['annotations_in_last_snapshot']} of {summary['annotations']} annotations are in"
         f" the last snapshot; mAP50 {'rose' if last > first else 'did not rise'}: {first:.2f} with"
         f" {summary['labels'][0]} labels, {last:.2f} with {summary['labels'][-1]}."
-        f" {in_words(summary['shown_from_second_round'])}"
+        f" {in_words(summary['shown_from_second_round'])} {live_sentence(summary['live']['total'])}"
         f" First useful pre-annotations: {useful}. On the held-out pictures, correcting the last"
         f" model's costs {corrected:.2f} drawings a picture, drawing everything {by_hand:.2f}."
+    )
+
+
+def live_sentence(total: dict[str, Any]) -> str:
+    """A sentence of the `Total.to_json` of all versions of the live evaluation."""
+    if not total["regions"]:
+        return f"Live evaluation: no region was given in {total['annotations']} annotations."
+    return (
+        f"Live evaluation: of {total['regions']} regions that annotators were given,"
+        f" {total['accepted']} were accepted, {total['reshaped']} reshaped, {total['relabelled']}"
+        f" relabelled and {total['removed']} removed; {total['added']} of {total['objects']}"
+        " objects were added."
     )

@@ -204,6 +204,10 @@ class Studio:
         what, params = f"Reading the predictions of task {task}", {"task": task}
         return self._rows("GET", "/api/predictions/", what, params=params)
 
+    def prediction(self, prediction: int) -> Row:
+        """One prediction by its id. Raises StudioNotFound if it was deleted."""
+        return self._row("GET", f"/api/predictions/{prediction}/", "Reading a prediction")
+
     def patch_prediction(self, prediction: int, **fields: Any) -> Row:
         """Change some of a prediction's fields (result, score, ...) in place."""
         path = f"/api/predictions/{prediction}/"
@@ -215,10 +219,7 @@ class Studio:
         return self._row("GET", f"/api/projects/{project}/model-versions/", what)
 
     def delete_version(self, project: int, version: str) -> int:
-        """Delete a version's predictions in one call; how many.
-
-        On SQLite everybody else waits while it runs, about 3 s for 1,000.
-        """
+        """Delete a version's predictions in one call; how many. SQLite: all wait, 3 s for 1,000."""
         what = f"Deleting version {version} of project {project}"
         path, body = f"/api/projects/{project}/model-versions/", {"model_version": version}
         answer = self._row("DELETE", path, what, body=body, timeout=LONG_SECONDS)

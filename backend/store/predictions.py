@@ -1,8 +1,9 @@
 """The predictions of one round on disk, in one SQLite file.
 
-It has two tables: the regions of each task, as the JSON that Label Studio takes, and the order of
-the tasks. The step `score` writes the regions, the step `select` writes the order, and the step
-`publish` copies the JSON into its post, so a region is encoded once. /predict answers from the
+It has three tables: the regions of each task, as the JSON that Label Studio takes, the order of the
+tasks, and the blank tasks, whose regions nobody is given. The step `score` writes the regions, the
+step `select` writes the order and the blank tasks, and the step `publish` copies the JSON into its
+post, so a region is encoded once. /predict answers from the
 file without a model. The file is apart from the store, so that these large rows never delay a
 webhook.
 """
@@ -25,7 +26,7 @@ from taudis.files import draft_file, remove_drafts
 Region = dict[str, Any]
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LATER_ATTEMPT = re.compile(r"(taudis-\d{4,}-[0-9a-f]+)-\d+")
-FORM = 1
+FORM = 2
 """The form of the file, in its `user_version`. Raise it with each change of the tables."""
 _SCHEMA = f"""
 CREATE TABLE regions (task INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, packed BLOB NOT NULL);
@@ -33,6 +34,7 @@ CREATE TABLE places (
     rank INTEGER PRIMARY KEY, task INTEGER NOT NULL UNIQUE, score REAL NOT NULL,
     reason TEXT NOT NULL
 );
+CREATE TABLE blank (task INTEGER PRIMARY KEY);
 PRAGMA user_version = {FORM};
 """
 NO_REGIONS = b"[]"
@@ -131,6 +133,18 @@ def set_order(path: Path, places: Iterable[Place]) -> int:
     return int(count)
 
 
+def set_blank(path: Path, tasks: Iterable[int]) -> int:
+    """Replace the blank tasks of a file in one transaction. Returns their number.
+
+    Raises StoreError as `set_order` does.
+    """
+    with _opened(path, "rw") as db, db:
+        db.execute("DELETE FROM blank")
+        db.executemany("INSERT INTO blank VALUES (?)", ((task,) for task in tasks))
+        (count,) = db.execute("SELECT count(*) FROM blank").fetchone()
+    return int(count)
+
+
 def _json_of(task: int, regions: list[Region]) -> bytes:
     """Regions as the JSON that a post to Label Studio holds."""
     try:
@@ -148,10 +162,16 @@ def _json_of(task: int, regions: list[Region]) -> bytes:
 def read(path: Path, tasks: Iterable[int]) -> dict[int, Prediction]:
     """The predictions of the given tasks. Tasks without a place are left out.
 
+    A blank task has no regions.
+
     Raises:
         StoreError: there is no such file, or it cannot be read.
     """
-    query = "SELECT score, packed FROM places LEFT JOIN regions USING (task) WHERE places.task = ?"
+    query = (
+        "SELECT score, iif(blank.task IS NULL, packed, NULL) FROM places"
+        " LEFT JOIN regions ON regions.task = places.task"
+        " LEFT JOIN blank ON blank.task = places.task WHERE places.task = ?"
+    )
     found = {}
     with _opened(path, "ro") as db:
         for task in tasks:
@@ -188,17 +208,35 @@ class Stored:
             yield cls(db)
 
     def sizes(self) -> list[tuple[int, float, int]]:
-        """Task id, score, and bytes of its JSON, rank 1 first."""
+        """Task id, score, and bytes of the JSON of `result`, rank 1 first."""
+        none = len(NO_REGIONS)
         return self._db.execute(
-            "SELECT task, score, ifnull(bytes, ?) FROM places LEFT JOIN regions USING (task)"
-            " ORDER BY rank",
-            (len(NO_REGIONS),),
+            "SELECT places.task, score, iif(blank.task IS NULL, ifnull(bytes, ?), ?) FROM places"
+            " LEFT JOIN regions ON regions.task = places.task"
+            " LEFT JOIN blank ON blank.task = places.task ORDER BY rank",
+            (none, none),
         ).fetchall()
 
     def result(self, task: int) -> bytes:
-        """The regions of a task as JSON, `[]` where none were scored."""
+        """The regions that people are given, as JSON: `[]` for a blank task."""
+        return NO_REGIONS if self.is_blank(task) else self.found(task)
+
+    def found(self, task: int) -> bytes:
+        """The regions that the model found, also of a blank task. `[]` where none were scored."""
         row = self._db.execute("SELECT packed FROM regions WHERE task = ?", (task,)).fetchone()
         return _unpacked(None if row is None else row[0])
+
+    def is_blank(self, task: int) -> bool:
+        """Whether people are given no regions of a task."""
+        return self._has("blank", task)
+
+    def has_place(self, task: int) -> bool:
+        """Whether a task is in the order."""
+        return self._has("places", task)
+
+    def _has(self, table: Literal["blank", "places"], task: int) -> bool:
+        query = f"SELECT 1 FROM {table} WHERE task = ?"
+        return self._db.execute(query, (task,)).fetchone() is not None
 
 
 def _unpacked(packed: bytes | None) -> bytes:

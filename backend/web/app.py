@@ -26,6 +26,7 @@ from werkzeug.exceptions import HTTPException
 from backend.errors import StoreError
 from backend.settings import Settings
 from backend.store.database import Store
+from backend.store.live_evaluation import live_evaluation
 from backend.store.projects import Project
 from backend.store.secrets import save_token, token_for
 from backend.store.serving import served_version
@@ -77,6 +78,7 @@ def _views(services: Services) -> dict[tuple[str, tuple[str, ...]], View]:
     return {
         ("/health", ("GET",)): lambda: jsonify(status="UP", model_class="TaudisModel"),
         ("/", ("GET",)): lambda: _page(services),
+        ("/live", ("GET",)): lambda: _live(store),
         ("/ready", ("GET",)): lambda: _ready(store),
         ("/metrics", ("GET",)): lambda: Response(
             services.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
@@ -235,9 +237,20 @@ def _ready(store: Store) -> ResponseReturnValue:
     return jsonify(ready=not reasons, reasons=reasons), 503 if reasons else 200
 
 
+def _live(store: Store) -> ResponseReturnValue:
+    """The live evaluation of the project that `?project=` names, else of all, by project id."""
+    named = request.args.get("project")
+    wanted = None if named is None else project_id(named)
+    found = [p.id for p in store.projects() if wanted in (None, p.id)]
+    if wanted is not None and not found:
+        raise RequestRefused(404, f"project: {wanted} is not connected here.")
+    return jsonify(projects={str(p): live_evaluation(store, p).to_json() for p in found})
+
+
 def _page(services: Services) -> ResponseReturnValue:
-    """The status page, for people."""
-    page = Response(status.render(services), content_type="text/html; charset=utf-8")
+    """The status page, for people; `?labels=<project>` adds the labels to its live evaluation."""
+    html = status.render(services, request.args.get("labels", type=int))
+    page = Response(html, content_type="text/html; charset=utf-8")
     page.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
     )

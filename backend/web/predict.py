@@ -18,6 +18,7 @@ from backend.errors import StoreError
 from backend.label_studio.queue import score_behind
 from backend.settings import Settings, load_settings
 from backend.store import predictions
+from backend.store.blank import is_blank
 from backend.store.database import Store
 from backend.store.projects import Project
 from backend.store.secrets import token_for
@@ -125,7 +126,10 @@ class _OnTheSpot:
         self.gave_up = False
 
     def result(self, task: Task, version: str) -> TaskPrediction:
-        """A task's prediction; without regions if there is no model, no image, or no time."""
+        """A task's prediction; without regions if it is blank, or without model, image or time."""
+        settings = self.services.settings
+        if is_blank(_task_id(task), settings.blank_share, settings.seed):
+            return self._empty(version)
         job = self._job(task)
         left = self.deadline - time.monotonic()
         if job is None or self.gave_up or left <= 0:

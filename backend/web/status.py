@@ -14,8 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.errors import StoreError
 from backend.label_studio.left_out import Part, latest_summary
+from backend.store import live_words
 from backend.store.database import Store
 from backend.store.first_useful import first_useful
+from backend.store.live_evaluation import live_evaluation
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.state import ProjectState
@@ -70,14 +72,18 @@ _NO_WORKER = (
 )
 
 
-def render(services: Services) -> str:
-    """The page as HTML; every value from outside is escaped."""
+def render(services: Services, by_label: int | None = None) -> str:
+    """The page as HTML; every value from outside is escaped.
+
+    `by_label`: the project whose live evaluation has a row for each label.
+    """
     store = services.store
     return _template().render(
-        projects=[_view(services, project) for project in store.projects()],
+        projects=[_view(services, p, p.id == by_label) for p in store.projects()],
         reasons=not_ready(store),
         now=_moment(time.time()),
         size=CURVE,
+        live_headings=live_words.HEADINGS,
     )
 
 
@@ -91,9 +97,10 @@ def _template() -> Template:
     return environment.get_template("status.html")
 
 
-def _view(services: Services, project: Project) -> dict[str, Any]:
+def _view(services: Services, project: Project, by_label: bool) -> dict[str, Any]:
     """One project as the template shows it."""
     store, state = services.store, project.state
+    live = live_evaluation(store, project.id)
     rounds = store.rounds(project.id, ROUNDS)
     versions = store.versions(project.id, pruned=True)
     model = state.model
@@ -126,6 +133,8 @@ def _view(services: Services, project: Project) -> dict[str, Any]:
         "rounds": [_ended(r) for r in rounds if r.ended is not None],
         "curve": learning_curve(versions),
         "arms": arms_view(store, project.id, services.settings.control_share),
+        "live": live_words.table(live, by_label=by_label),
+        "live_words": live_words.sentences(live),
     }
 
 
@@ -182,7 +191,7 @@ def _counted(rounds: list[Round], state: ProjectState) -> str:
         when = "" if labels.round == last.number else f"in round {labels.round} "
         used = f" ({when}{labels.split()})"
     counts = [f"{found.get('labelled', 0)} labelled{used}", f"{found.get('pool', 0)} unlabelled"]
-    counts += _not_scored(rounds, state)
+    counts += _not_scored(rounds, state) + _blank(rounds, state)
     if found.get("skipped"):
         counts.append(f"{found['skipped']} skipped")
     if found.get("superseded"):
@@ -195,6 +204,13 @@ def _not_scored(rounds: list[Round], state: ProjectState) -> list[str]:
     made = (r for r in rounds if r.steps.get("published", {}).get("version") == state.serving)
     rest = next((r.steps.get("scored", {}).get("rest", 0) for r in made), 0)
     return [f"{rest} of them not scored yet"] if rest else []
+
+
+def _blank(rounds: list[Round], state: ProjectState) -> list[str]:
+    """How many tasks of the served order are without pre-annotations on purpose; [] if none."""
+    made = (r for r in rounds if r.steps.get("published", {}).get("version") == state.serving)
+    blank = next((r.steps.get("selected", {}).get("blank", 0) for r in made), 0)
+    return [f"{blank} of them without pre-annotations (BLANK_SHARE)"] if blank else []
 
 
 def _left_out(state: ProjectState) -> list[dict[str, Any]]:

@@ -152,7 +152,7 @@ class ScoredBefore:
         if self.regions is not None:
             with predictions.Stored.opened(self.regions) as stored:
                 for task in self.tasks:
-                    add(task, stored.result(task))
+                    add(task, stored.found(task))
 
 
 def scored_before(

@@ -51,10 +51,10 @@ def submitted(task: Task) -> list[dict[str, Any]]:
 
 def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, float, int]:
     when = annotation.get("updated_at") or annotation.get("created_at")
-    return bool(annotation.get("ground_truth")), _seconds(when), int(annotation.get("id") or 0)
+    return bool(annotation.get("ground_truth")), seconds_of(when), int(annotation.get("id") or 0)
 
 
-def _seconds(when: Any) -> float:
+def seconds_of(when: Any) -> float:
     """An ISO 8601 time as seconds; times without a zone are UTC, unreadable ones the earliest."""
     try:
         moment = datetime.fromisoformat(when)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from backend.label_studio.queue import score_of
 from backend.store import predictions
+from backend.store.blank import is_blank
 from backend.store.predictions import Place
 from backend.store.rounds import Round
 from backend.worker.anytime import (
@@ -86,7 +88,7 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
     ranked: Iterable[Place] = places(selection, pool.image_ids.tolist(), unreadable, rest, why)
     if draw is not None:
         ranked = interleaved(draw, list(ranked), at_random, last=len(unreadable))
-    count = predictions.set_order(path, ranked)
+    count, blank = predictions.set_order(path, ranked), _set_blank(context, round_, path)
     write_json(context.round_dir(round_) / "selection.json", describe(selection, pool))
     return {
         "version": version,
@@ -97,7 +99,17 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
         "diagnostics": dict(selection.diagnostics),
         **({"behind": len(rest)} if rest_of(context, round_) else {}),
         **described(context, draw, at_random),
+        **({"blank": blank} if blank else {}),
     }
+
+
+def _set_blank(context: RoundContext, round_: Round, path: Path) -> int:
+    """Mark the tasks of BLANK_SHARE. Returns how many: none in a first order, without regions."""
+    share, seed = context.settings.blank_share, context.settings.seed
+    if round_.kind == "first" or not share:
+        return 0
+    tasks = predictions.ranks(path)
+    return predictions.set_blank(path, (task for task in tasks if is_blank(task, share, seed)))
 
 
 def _budget(context: RoundContext, round_: Round, pool: Pool, draw: Draw | None) -> int:

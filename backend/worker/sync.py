@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.store.rounds import Round
 from backend.store.state import JsonObject
+from backend.worker import live
 from backend.worker.common import LISTED_PROBLEMS, Report, Result
 from backend.worker.context import RoundContext, read_json, write_json
 from backend.worker.dataset import AnnotatedSamples, Snapshot, take_snapshot
@@ -47,6 +48,7 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
         scores_only=config.scores_only,
         left_out=_left_out(context, round_),
     )
+    live.read_annotations(context, annotated, config)
     counts = [entry.split for entry in snapshot.entries]
     return {
         "labelled": len(counts),

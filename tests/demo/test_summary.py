@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.store.live_evaluation import Total
 from demo.options import Options
 from demo.pre_annotations import PreAnnotation
 from demo.summary import in_a_sentence, shortcomings, visible_regions
@@ -28,6 +29,7 @@ GOOD = {
     "first_useful": {"first": SECOND, "latest": SECOND},
     "held_out_cost": [[4.0, 4.0], [3.25, 4.0], [2.5, 4.0]],
     **visible_regions(SEEN, VERSIONS),
+    "live": {"total": Total(9, {"accepted": 4, "reshaped": 3, "removed": 2, "added": 1}).to_json()},
 }  # fmt: skip
 
 
@@ -46,7 +48,9 @@ def test_a_good_run_is_described_in_a_sentence():
     assert "not yet: after round 2" in in_a_sentence(GOOD | {"first_useful": none})
     assert (
         "0.61 with 36. Of 5 regions that annotators were shown from the second model on, 4 (80 %)"
-        " matched an object at IoU 0.5; 4 of 6 objects (67 %) were found. First useful"
+        " matched an object at IoU 0.5; 4 of 6 objects (67 %) were found. Live evaluation: of 9"
+        " regions that annotators were given, 4 were accepted, 3 reshaped, 0 relabelled and 2"
+        " removed; 1 of 8 objects were added. First useful"
     ) in text
     assert "did not rise" in in_a_sentence(GOOD | {"map50": [0.6, 0.5]})
 

@@ -22,6 +22,7 @@ def add_routes(route):
     route("PATCH", "/api/annotations/<int:annotation>/", patch_annotation)
     route("DELETE", "/api/annotations/<int:annotation>/", delete_annotation)
     route("GET", "/api/predictions/", list_predictions)
+    route("GET", "/api/predictions/<int:prediction>/", get_prediction)
     route("PATCH", "/api/predictions/<int:prediction>/", patch_prediction)
     route("DELETE", "/api/predictions/<int:prediction>/", delete_prediction)
     route("GET", "/api/projects/<int:project>/next/", next_task)
@@ -111,6 +112,12 @@ def list_predictions(call):
         else:
             rows = found(call.records.projects, call.query["project"], "Project").predictions
         return 200, [each.row() for each in rows]
+
+
+def get_prediction(call, prediction):
+    """GET /api/predictions/<id>/."""
+    with call.records.lock:
+        return 200, found(call.records.predictions, prediction, "Prediction").row()
 
 
 def patch_prediction(call, prediction):

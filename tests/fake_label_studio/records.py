@@ -275,6 +275,9 @@ class Records:
 
     def remove_prediction(self, prediction):
         del self.predictions[prediction.id], prediction.task.predictions[prediction.id]
+        for each in prediction.task.annotations.values():
+            if each.parent_prediction == prediction.id:
+                each.parent_prediction = None
 
     def remove_task(self, task):
         for each in list(task.predictions.values()):

@@ -73,7 +73,7 @@ def decode_annotation(
     """
     problems: list[RegionProblem] = []
     regions = regions_of(result, config)
-    size = size or next((s for each in regions if (s := _stated_size(each.first))), None)
+    size = size or _first_stated(regions)
     if size is None:
         if regions:
             reason = "No region states original_width and original_height; all skipped."
@@ -88,6 +88,15 @@ def decode_annotation(
             problems.append(_painted(region, config, size, error, unknown))
     target = _target(_merged(parts), unknown, size, problems)
     return Decoded(target, tuple(problems))
+
+
+def image_size(result: Sequence[Any], config: LabelConfig) -> Size | None:
+    """The size (H, W) px of the image as the first region states it that does; None without one."""
+    return _first_stated(regions_of(result, config))
+
+
+def _first_stated(regions: Sequence[Region]) -> Size | None:
+    return next((size for each in regions if (size := _stated_size(each.first))), None)
 
 
 def _part(region: Region, config: LabelConfig, size: Size, problems: list[RegionProblem]) -> _Part:

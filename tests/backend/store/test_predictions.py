@@ -188,7 +188,7 @@ def test_a_file_of_another_form_is_named(tmp_path):
     db.close()
     for deed in (predictions.order, predictions.ranks, lambda path: predictions.read(path, [1])):
         with pytest.raises(
-            StoreError, match=r"v\.sqlite3: expected predictions in form 1, got form 0"
+            StoreError, match=r"v\.sqlite3: expected predictions in form 2, got form 0"
         ):
             deed(path)
 

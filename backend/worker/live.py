@@ -1,0 +1,251 @@
+"""The live evaluation: compares what people were given with what they submitted, as it is read.
+
+Each submitted annotation that is new or was edited is compared once, with the regions that the
+editor began with. Label Studio keeps the id of that prediction with the annotation
+(`parent_prediction`), also where it has no region, and the prediction names its version. Where the
+id is missing (a resumed draft, a client of the API, a prediction that was deleted), region ids tell
+the version: they are made from a region's content, and the editor keeps them. An annotation with
+neither is counted as unknown. It is not compared with the version that served: somebody who began
+with an empty page would seem to have removed every region.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from backend.errors import RegionError, StoreError, StudioNotFound
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.regions import decode_annotation
+from backend.label_studio.regions.decode import image_size
+from backend.store import predictions
+from backend.store.blank import is_blank
+from backend.store.live import Counts, Kind, LiveRow
+from backend.store.versions import Version
+from backend.worker.context import RoundContext
+from backend.worker.dataset import Task, seconds_of, submitted
+from taudis.data.coco import encode
+from taudis.evaluation.changes import changes
+from taudis.evaluation.matching import EvaluatedImage
+from taudis.types import BoolArray, Target
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_A_TIME = 50  # rows that one transaction writes; a killed worker goes on behind them
+CLOCKS_APART = 3600.0  # seconds by which Label Studio's clock may differ from this machine's
+FROM_PREDICTION = ("prediction", "prediction-changed")
+"""The `origin` that the editor gives to regions of a prediction."""
+
+Regions = Sequence[Mapping[str, Any]]
+
+
+def read_annotations(context: RoundContext, annotated: Sequence[Task], config: LabelConfig) -> None:
+    """Compare annotations that are new or edited, and forget those that are gone or cancelled.
+
+    `annotated`: all tasks with an annotation. Reading the same again changes nothing.
+    """
+    known = {row.annotation: row for row in context.store.live_rows(context.project_id)}
+    reader, rows, there = _Reader(context, config), list[LiveRow](), set[int]()
+    for task in annotated:
+        for annotation in submitted(task):
+            there.add(int(annotation["id"]))
+            before = known.get(int(annotation["id"]))
+            if before is None or before.updated_at != str(annotation.get("updated_at") or ""):
+                rows.append(reader.row(int(task["id"]), annotation, before))
+            if len(rows) == ROWS_AT_A_TIME:
+                context.store.keep_live_rows(context.lease, context.project_id, rows)
+                rows = []
+    context.store.keep_live_rows(context.lease, context.project_id, rows)
+    context.store.forget_live_rows(context.lease, context.project_id, known.keys() - there)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What an annotation began with; `regions` is None where it is not known any more."""
+
+    kind: Kind
+    version: str = ""
+    regions: Regions | None = None
+
+
+class _Reader:
+    """Finds what annotations of one project began with, and compares them with it."""
+
+    def __init__(self, context: RoundContext, config: LabelConfig) -> None:
+        self._context, self._config = context, config
+        made = context.store.versions(context.project_id, pruned=True)
+        self._versions: dict[str, Version] = {row.version: row for row in made}
+        self._first = min((row.created for row in made), default=float("inf"))
+
+    def row(self, task: int, annotation: Mapping[str, Any], before: LiveRow | None) -> LiveRow:
+        """The row of an annotation; `before` is what was kept of it, if it was edited."""
+        try:
+            given = self._given(task, annotation, before)
+        except StoreError as error:
+            logger.warning("Project %s: %s", self._context.project_id, error)
+            given = _Given("unknown")
+        who, took = annotation.get("completed_by"), annotation.get("lead_time")
+        found = LiveRow(
+            annotation=int(annotation["id"]),
+            task=task,
+            updated_at=str(annotation.get("updated_at") or ""),
+            kind=given.kind,
+            version=given.version,
+            annotator=who if isinstance(who, int) else None,
+            lead_time=float(took) if isinstance(took, (int, float)) and took > 0 else None,
+        )
+        if given.regions is None:
+            counts = None if before is None or before.kind != given.kind else before.counts
+            return replace(found, counts=counts, outdated=counts is not None)
+        if given.kind == "visible" and took is None:
+            # "Create annotations from predictions" of the Data Manager: nobody has looked at it.
+            return replace(found, kind="converted")
+        try:
+            result = annotation.get("result") or []
+            return replace(found, counts=compare(given.regions, result, self._config))
+        except RegionError as error:
+            logger.info("Annotation %s is not compared: %s", annotation["id"], error)
+            return replace(found, kind="unreadable")
+
+    def _given(self, task: int, annotation: Mapping[str, Any], before: LiveRow | None) -> _Given:
+        """What an annotation began with."""
+        created = seconds_of(annotation.get("created_at"))
+        if created < self._first - CLOCKS_APART:
+            return _Given("before")
+        parent = annotation.get("parent_prediction")
+        if isinstance(parent, int):
+            try:
+                prediction = self._context.studio.prediction(parent)
+            except StudioNotFound:
+                pass
+            else:
+                version = str(prediction.get("model_version") or "")
+                return self._of_version(task, version, prediction.get("result") or [])
+        if before is not None and before.kind in ("visible", "blank"):
+            return _Given(before.kind, before.version, self._stored(task, before.version))
+        return self._by_regions(task, annotation, created)
+
+    def _of_version(self, task: int, version: str, regions: Regions) -> _Given:
+        """What a prediction that Label Studio still has gave its annotation."""
+        made = self._versions.get(version)
+        if made is None:
+            return _Given("other_model", version)
+        if not made.model or self._config.scores_only:
+            return _Given("no_model", version)
+        if regions:
+            return _Given("visible", version, regions)
+        with self._opened(version) as stored:
+            if stored is None:
+                return _Given("unknown", version)
+            if not stored.has_place(task):  # predicted on the spot
+                settings = self._context.settings
+                blank = is_blank(task, settings.blank_share, settings.seed)
+                return _Given("blank", version) if blank else _Given("visible", version, [])
+            found = json.loads(stored.found(task))
+            if stored.is_blank(task):
+                return _Given("blank", version, found)
+        # Label Studio had the score alone: one post could not carry the regions of every task.
+        return _Given("unknown", version) if found else _Given("visible", version, [])
+
+    def _by_regions(self, task: int, annotation: Mapping[str, Any], created: float) -> _Given:
+        """The version whose regions the annotation has, or whose blank task it is.
+
+        Of several versions the newest that was there when the annotation was made.
+        """
+        ids = {row.get("id") for row in annotation.get("result") or [] if isinstance(row, Mapping)}
+        served = [row for row in self._versions.values() if row.created <= created + CLOCKS_APART]
+        served.sort(key=lambda row: (row.created <= created, row.created), reverse=True)
+        for row in served:
+            with self._opened(row.version if row.model else "") as stored:
+                if stored is None or not stored.has_place(task):
+                    continue
+                found = json.loads(stored.found(task))
+                if stored.is_blank(task):
+                    return _Given("blank", row.version, found)
+                if ids & {region.get("id") for region in found}:
+                    return _Given("visible", row.version, found)
+        origins = {row.get("origin") for row in annotation.get("result") or []}
+        if not any(row.model for row in served) and not origins & set(FROM_PREDICTION):
+            return _Given("no_model")
+        return _Given("unknown")
+
+    def _stored(self, task: int, version: str) -> Regions | None:
+        """The regions of a version as they are kept here; None if they were pruned."""
+        with self._opened(version) as stored:
+            if stored is None or not stored.has_place(task):
+                return None
+            regions: Regions = json.loads(stored.found(task))
+            return regions
+
+    @contextmanager
+    def _opened(self, version: str) -> Iterator[predictions.Stored | None]:
+        """The predictions file of a version, None if it is gone."""
+        context, stored = self._context, None
+        with ExitStack() as stack:
+            with suppress(StoreError):  # it was pruned, or another release wrote it
+                path = predictions.path_of(context.data, context.project_id, version)
+                stored = stack.enter_context(predictions.Stored.opened(path))
+            yield stored
+
+
+def compare(
+    given: Regions, submitted_regions: Sequence[Any], config: LabelConfig
+) -> dict[str, Counts]:
+    """What became of the regions of a pre-annotation, by label.
+
+    Args:
+        given: the regions as Label Studio holds them, best score first.
+        submitted_regions: the `result` of the annotation.
+        config: the labelling config. Regions of ours whose label it does not have count nowhere.
+
+    Raises:
+        RegionError: a submitted region has no place that can be read.
+    """
+    size = image_size([*given, *submitted_regions], config)
+    if size is None:
+        if submitted_regions:
+            raise RegionError("no region states original_width and original_height.", "no_size")
+        return {}
+    after = decode_annotation(submitted_regions, config, size=size)
+    dropped = next((each for each in after.problems if each.effect == "dropped"), None)
+    if dropped is not None:
+        raise RegionError(dropped.reason)
+    before = decode_annotation(given, config, size=size).target
+    if before is None or after.target is None:
+        return {}
+    image = _evaluated(before, after.target, size, len(config.label_map))
+    found = changes(image)
+    return {
+        config.label_map.name(label): {key: n for key, n in asdict(counts).items() if n}
+        for label, counts in sorted(found.items())
+    }
+
+
+def _evaluated(before: Target, after: Target, size: tuple[int, int], labels: int) -> EvaluatedImage:
+    """The submitted objects as the truth, and the regions of the pre-annotation as detections.
+
+    A submitted region without a known label takes regions of every label.
+    """
+    sure, crowd = ~after.iscrowd, after.iscrowd
+    crowds = [encode(mask) for mask in after.masks[crowd]]
+    names = np.arange(1, labels + 1)
+    known = ~before.iscrowd  # crowds are regions whose label is not known
+    return EvaluatedImage(
+        size,
+        np.concatenate([after.labels[sure], np.repeat(names, len(crowds))]),
+        [*_encoded(after.masks[sure]), *crowds * labels],
+        np.concatenate([np.zeros(int(sure.sum()), bool), np.ones(len(crowds) * labels, bool)]),
+        before.labels[known],
+        -np.arange(int(known.sum()), dtype=np.float64),  # the first region has the best score
+        _encoded(before.masks[known]),
+    )
+
+
+def _encoded(masks: BoolArray) -> list[dict[str, Any]]:
+    return [encode(mask) for mask in masks]
