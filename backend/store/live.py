@@ -28,7 +28,7 @@ Kind = Literal[
 - no_model: the version was a first order, or the config takes no regions.
 - other_model: the prediction of another backend.
 - before: it is older than the first version.
-- converted: Label Studio made it from a prediction; nobody has opened it.
+- converted: all regions of a prediction, without a lead time: Label Studio made it, nobody looked.
 - unknown: Label Studio does not say which prediction it began with.
 - unreadable: it has a region that cannot be read.
 """

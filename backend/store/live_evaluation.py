@@ -27,7 +27,7 @@ KIND_WORDS: dict[Kind, str] = {
     "no_model": "made before there was a model, or where the config takes no regions",
     "other_model": "made from another model's predictions",
     "before": "older than the first order",
-    "converted": "made from a prediction by Label Studio itself, or by a client without lead time",
+    "converted": "equal to a prediction and without a lead time: Label Studio itself made them",
     "unknown": "of which Label Studio does not say what they began with",
     "unreadable": "with a region that cannot be read",
 }

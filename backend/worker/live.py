@@ -103,15 +103,15 @@ class _Reader:
         if given.regions is None:
             counts = None if before is None or before.kind != given.kind else before.counts
             return replace(found, counts=counts, outdated=counts is not None)
-        if given.kind == "visible" and took is None:
-            # "Create annotations from predictions" of the Data Manager: nobody has looked at it.
-            return replace(found, kind="converted")
         try:
-            result = annotation.get("result") or []
-            return replace(found, counts=compare(given.regions, result, self._config))
+            counts = compare(given.regions, annotation.get("result") or [], self._config)
         except RegionError as error:
             logger.info("Annotation %s is not compared: %s", annotation["id"], error)
             return replace(found, kind="unreadable")
+        if given.kind == "visible" and took is None and _untouched(counts):
+            # "Create annotations from predictions" of the Data Manager: nobody has looked at it.
+            return replace(found, kind="converted")
+        return replace(found, counts=counts)
 
     def _given(self, task: int, annotation: Mapping[str, Any], before: LiveRow | None) -> _Given:
         """What an annotation began with."""
@@ -225,6 +225,11 @@ def compare(
         config.label_map.name(label): {key: n for key, n in asdict(counts).items() if n}
         for label, counts in sorted(found.items())
     }
+
+
+def _untouched(counts: Mapping[str, Counts]) -> bool:
+    """Whether every region was accepted and none added."""
+    return not any(each.keys() - {"accepted", "unchanged"} for each in counts.values())
 
 
 def _evaluated(before: Target, after: Target, size: tuple[int, int], labels: int) -> EvaluatedImage:
