@@ -157,11 +157,7 @@ class Settings(BaseSettings):
         " label on the validation split, for the least correction; 0.5 while there is none.",
     )
     blank_share: float = Field(
-        0.0,
-        ge=0,
-        le=0.5,
-        description="Share of tasks without pre-annotations, the same tasks in every version: what"
-        " people do without suggestions, and how long it takes. See docs/live_evaluation.md.",
+        0.0, ge=0, le=0.5, description="Share of tasks without pre-annotations, the same always."
     )
     torch_threads: int = Field(1, ge=1, description="CPU threads of training and scoring.")
     nice: int = Field(10, ge=0, le=19, description="Niceness of the worker.")
