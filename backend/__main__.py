@@ -28,6 +28,7 @@ from backend.logs import setup_logging
 from backend.settings import Settings, load_settings, settings_table
 from backend.store.database import Store
 from backend.store.lease import Lease
+from backend.store.next_labels import next_labels
 from backend.worker import connection
 from backend.worker import prune as prune_
 from backend.worker import worker as worker_
@@ -162,6 +163,9 @@ def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
                 f"{row.reason}. {row.message}",
             )
         console.print(table)
+        budget = context.settings.budget
+        found = next_labels(context.store, context.project_id, budget).in_words()
+        console.print(f"Next labels: {found}.", markup=False, highlight=False)
 
 
 def _labels(synced: Mapping[str, Any], left_out: Mapping[str, Any] | None) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.label_studio.left_out import Part, latest_summary
 from backend.store.database import Store
 from backend.store.first_useful import RoundCost, first_useful
+from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.web.arms import arm_metrics
 
@@ -21,9 +22,12 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
 
 class Metrics:
-    """Counters of one web process, and a view of the store at the time of asking."""
+    """Counters of one web process, and a view of the store at the time of asking.
 
-    def __init__(self, store: Store) -> None:
+    `budget`: labelled images whose expected gain is a figure.
+    """
+
+    def __init__(self, store: Store, budget: int) -> None:
         self.registry = CollectorRegistry()
         self._seconds = Histogram(
             "taudis_request_seconds",
@@ -38,7 +42,7 @@ class Metrics:
             ["source"],
             registry=self.registry,
         )
-        self.registry.register(_StoreFigures(store))
+        self.registry.register(_StoreFigures(store, budget))
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -57,8 +61,8 @@ class Metrics:
 class _StoreFigures:
     """Reads the store whenever the figures are asked for."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, budget: int) -> None:
+        self._store, self._budget = store, budget
 
     def describe(self) -> list[Metric]:
         """Nothing: the store is not read at registration."""
@@ -85,15 +89,18 @@ class _StoreFigures:
             "Labelled tasks of the last training: train, validation, left_out",
             labels=["project", "use"],
         )
-        correction, arms = _correction_metrics(), list[Metric]()
+        correction, coming = _correction_metrics(), _next_labels_metric()
+        arms: list[Metric] = []
         try:
             arms = arm_metrics(self._store)
             self._read(rounds, pending, recorded, left_out, labelled)
             for project in self._store.projects():
                 _add_correction(self._store, project.id, correction)
+                _add_next_labels(self._store, project.id, self._budget, coming)
         except SQLAlchemyError:
             logger.warning("The store could not be read for /metrics", exc_info=True)
-        yield from (rounds, pending, recorded, left_out, labelled, *correction, *arms)
+        rest = (*correction, coming, *arms)
+        yield from (rounds, pending, recorded, left_out, labelled, *rest)
 
     def _read(
         self, rounds: Metric, pending: Metric, recorded: Metric, left_out: Metric, labelled: Metric
@@ -153,6 +160,27 @@ def _add_correction(store: Store, project: int, metrics: tuple[Metric, Metric]) 
             drawings.add_metric([str(project), way], cost)  # type: ignore[attr-defined]
     for figure, value in _figures(found.first):
         first.add_metric([str(project), figure], value)  # type: ignore[attr-defined]
+
+
+def _next_labels_metric() -> Metric:
+    """What the next labels are expected to bring; still empty."""
+    return GaugeMetricFamily(
+        "taudis_next_labels",
+        "Expected gain in mAP50 of the next BUDGET labelled images: images, gain, and the ends of"
+        " its 95 % interval, low and high; none where it cannot be told",
+        labels=["project", "figure"],
+    )
+
+
+def _add_next_labels(store: Store, project: int, budget: int, metric: Metric) -> None:
+    """Add what a project's next labels are expected to bring."""
+    found = next_labels(store, project, budget).expected
+    if found.reason:
+        return
+    low, high = found.interval
+    figures = {"images": found.more, "gain": found.gain, "low": low, "high": high}
+    for figure, value in figures.items():
+        metric.add_metric([str(project), figure], value)  # type: ignore[attr-defined]
 
 
 def _figures(cost: RoundCost | None) -> list[tuple[str, float]]:

@@ -49,7 +49,7 @@ class Services:
     def create(cls, settings: Settings, store: Store | None = None) -> Services:
         """Open the store unless it is given. The prediction process starts when it is needed."""
         opened = Store(settings.model_dir) if store is None else store
-        return cls(settings, opened, Predictor(settings), Metrics(opened))
+        return cls(settings, opened, Predictor(settings), Metrics(opened, settings.budget))
 
     @classmethod
     def from_environment(cls) -> Services:

@@ -18,6 +18,7 @@ from backend.store import live_words
 from backend.store.database import Store
 from backend.store.first_useful import first_useful
 from backend.store.live_evaluation import live_evaluation
+from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.state import ProjectState
@@ -125,6 +126,7 @@ def _view(services: Services, project: Project, by_label: bool) -> dict[str, Any
         "quality": _quality(metrics),
         "undecided": _undecided(rounds),
         "first_useful": first_useful(store, project.id).in_words(),
+        "next_labels": next_labels(store, project.id, services.settings.budget).in_words(),
         "counted": _counted(rounds, state),
         "left_out": _left_out(state),
         "progress": _progress_to_round(state, services.settings.changes_per_round),

@@ -119,7 +119,7 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, r
     assert "Labelled tasks left out: 2" in labels["counts"] and labels["more"] == 0
     assert unlabelled["first"] == ("Task 12: /data/12: gone",)
 
-    figures = Metrics(context.store).render().decode()
+    figures = Metrics(context.store, context.settings.budget).render().decode()
     for line in (
         'taudis_left_out{kind="unreadable_shape",part="labels",project="3"} 2.0',
         'taudis_left_out{kind="unreadable_image",part="unlabelled",project="3"} 1.0',

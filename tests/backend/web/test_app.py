@@ -8,6 +8,7 @@ import pytest
 from backend.label_studio.left_out import LeftOut, Summary
 from backend.settings import load_settings
 from backend.store import predictions
+from backend.store.next_labels import next_labels
 from backend.web.app import create_app
 from tests.backend.web.web_cases import (
     CANARY,
@@ -243,3 +244,29 @@ def test_is_training(client, store):
     assert client.get("/is_training?project=7").json == {"is_training": True}
     assert client.get("/is_training?project=8").json == {"is_training": False}
     assert client.get("/is_training").json == {"is_training": True}
+
+
+def test_page_and_figures_say_what_the_next_labels_are_expected_to_bring(client, settings, store):
+    client.post("/setup", json=setup_body())
+    assert "<dt>Next labels</dt><dd>cannot be told: no round has trained" in client.get("/").text
+    lease = store.acquire()
+    for row in range(8):
+        round_ = store.open_round(lease, 7, "train", "test", [])
+        store.finish_step(lease, round_.id, "trained", {"images": 12 * (row + 1)})
+        evaluated = {
+            "version": f"m{row}", "metrics": {"map50": 0.1 + 0.02 * row, "images": 4},
+            "compared_with": f"m{row - 1}" if row else "",
+            "difference": {"map50": 0.02, "interval": [0.01, 0.03]},
+        }  # fmt: skip
+        store.finish_step(lease, round_.id, "evaluated", evaluated)
+        store.end_round(lease, round_.id, "served", "")
+        if row == 1:
+            assert "got 2: 1 more round that trains will do" in client.get("/").text
+            assert "taudis_next_labels{" not in client.get("/metrics").text
+    expected = next_labels(store, 7, settings.budget)
+    assert expected.in_words() in client.get("/").text
+    assert expected.images == 100 and "by 8 trainings with up to 100" in expected.in_words()
+    figures = client.get("/metrics").text
+    assert 'taudis_next_labels{figure="images",project="7"} 16.0' in figures
+    for figure, value in zip(("low", "high"), expected.expected.interval, strict=True):
+        assert f'taudis_next_labels{{figure="{figure}",project="7"}} {value}' in figures

@@ -1,0 +1,175 @@
+"""Writes the tables of docs/when_to_stop.md from the rows of benchmarks/next_labels.py.
+
+    .venv/bin/python -m benchmarks.next_labels_tables [ROWS] [--write]
+
+Prints the tables as Markdown. --write puts them into docs/when_to_stop.md, between the comments
+that begin and end them; tests/benchmarks/test_next_labels.py holds the page to the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.next_labels import ROWS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "when_to_stop.md"
+
+Row = dict[str, Any]
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _values(rows: Iterable[Row], key: str) -> list[Any]:
+    """The different values of a key, in the order of the rows."""
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def mean(rows: Iterable[Row], key: str) -> float:
+    """The mean of a figure over rows, each with the weight of its predictions; NaN for none."""
+    known = [(row[key], row.get("answered", 1)) for row in rows if row[key] is not None]
+    weights = [weight for _, weight in known]
+    return float(np.average([value for value, _ in known], weights=weights)) if known else np.nan
+
+
+def answered(rows: list[Row]) -> float:
+    """The share of curves whose gain was answered."""
+    return sum(row["answered"] for row in rows) / sum(row["asked"] for row in rows)
+
+
+def _cell(value: float, digits: int = 2) -> str:
+    return "" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _rules(rows: list[Row]) -> str:
+    """Every rule's figures by the number of models."""
+    sizes = _values(rows, "models")
+    lines = [
+        f"| rule | answered, after {', '.join(map(str, sizes))} trainings | holds the true gain"
+        " | width | mean error | holds the next measurement |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rule in _values(rows, "rule"):
+        by = [[row for row in rows if (row["rule"], row["models"]) == (rule, n)] for n in sizes]
+        columns = [
+            ", ".join(_cell(answered(each)) for each in by),
+            *(
+                ", ".join(_cell(mean(each, key), digits) or "-" for each in by)
+                for key, digits in (("holds", 2), ("width", 3), ("error", 3), ("holds_measured", 2))
+            ),
+        ]
+        lines.append(f"| {rule} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def rules_made_up(rows: list[Row]) -> str:
+    """The rules on made-up curves."""
+    return _rules([row for row in rows if row["kind"] == "made_up"])
+
+
+def rules_real(rows: list[Row]) -> str:
+    """The rules on curves of the Learning Curve Database."""
+    return _rules([row for row in rows if row["kind"] == "real" and row["set"] == "LCDB"])
+
+
+def shapes(rows: list[Row]) -> str:
+    """The product's rule by shape and number of models; means over the kinds of noise."""
+    mine = [row for row in rows if row["kind"] == "made_up" and row["rule"] == "now"]
+    sizes = _values(mine, "models")
+    lines = [
+        f"| shape | holds the true gain, after {', '.join(map(str, sizes))} trainings | below it"
+        " | above it | bias | width |",
+        "|---|---|---|---|---|---|",
+    ]
+    for shape in _values(mine, "shape"):
+        every = [row for row in mine if row["shape"] == shape]
+        by = [_cell(mean([r for r in every if r["models"] == n], "holds")) for n in sizes]
+        rest = [_cell(mean(every, key)) for key in ("below", "above")]
+        bias, width = (f"{mean(every, key):{form}}" for key, form in
+                       (("bias", "+.3f"), ("width", ".3f")))  # fmt: skip
+        lines.append(f"| {shape} | {', '.join(by)} | {' | '.join(rest)} | {bias} | {width} |")
+    return "\n".join(lines)
+
+
+def noises(rows: list[Row]) -> str:
+    """The product's rule by the kind of noise; means over shapes and numbers of models."""
+    mine = [row for row in rows if row["kind"] == "made_up" and row["rule"] == "now"]
+    lines = [
+        "| noise | answered | holds the true gain | holds the next measurement | width"
+        " | width of the next measurement |",
+        "|---|---|---|---|---|---|",
+    ]
+    for noise in _values(mine, "noise"):
+        every = [row for row in mine if row["noise"] == noise]
+        figures = [_cell(mean(every, key)) for key in ("holds", "holds_measured")]
+        widths = [_cell(mean(every, key), 3) for key in ("width", "width_measured")]
+        lines.append(f"| {noise} | {_cell(answered(every))} | {' | '.join(figures + widths)} |")
+    return "\n".join(lines)
+
+
+def stops(rows: list[Row]) -> str:
+    """When the rules stop, by shape; means over the kinds of noise, worth 0.01."""
+    mine = [row for row in rows if row["kind"] == "stop" and row["worth"] == 0.01]
+    ways = [("last step", "gain"), ("now", "gain"), ("now", "upper")]
+    head = " | ".join(f"{rule}, {by}" for rule, by in ways)
+    lines = [
+        f"| shape | right round | too early: {head} | mAP50 lost: {head}"
+        f" | rounds too late: {head} | never: {head} |",
+        "|" + "---|" * (2 + 4 * len(ways)),
+    ]
+    for shape in _values(mine, "shape"):
+        every = [row for row in mine if row["shape"] == shape]
+        cells = [
+            _cell(mean([r for r in every if (r["rule"], r["by"]) == way], key), digits)
+            for key, digits in (("early", 2), ("lost", 3), ("late", 1), ("never", 2))
+            for way in ways
+        ]
+        right = every[0]["right"]
+        lines.append(f"| {shape} | {right} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[list[Row]], str]] = {
+    "rules on made-up curves": rules_made_up,
+    "rules on real curves": rules_real,
+    "shapes": shapes,
+    "noises": noises,
+    "stops": stops,
+}
+
+
+def written(page: str, rows: list[Row]) -> str:
+    """The page with each table between its comments."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, found, rest = page.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"Expected {begin.strip()} and {end.strip()} in {PAGE.name}.")
+        page = before + begin + table(rows) + end + after
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=Path, nargs="?", default=ROWS)
+    parser.add_argument("--write", action="store_true", help="put the tables into the page")
+    given = parser.parse_args()
+    rows = read(given.rows)
+    if given.write:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+        return
+    for name, table in TABLES.items():
+        print(f"{name}:\n{table(rows)}\n")
+
+
+if __name__ == "__main__":
+    main()
