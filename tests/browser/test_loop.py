@@ -153,7 +153,9 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     pages.draw_stroke(name, (0.3, 0.3), (0.6, 0.5))
     pages.keep("04-first-task-drawn")
     annotation, task = pages.submit()
-    (region,) = site.studio.api("GET", f"/api/annotations/{annotation['id']}/")["result"]
+    drawn = site.studio.api("GET", f"/api/annotations/{annotation['id']}/")
+    assert drawn["parent_prediction"]  # the editor names a prediction without regions, too
+    (region,) = drawn["result"]
     assert region["value"]["brushlabels"] == [name]
     assert masks([region])[region["id"]][58:96, 58:115].any()
     assert task["id"] == order[1]
@@ -197,6 +199,12 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     newest = version_after(site, trained, ROUND)
     order = [each for each in free_in_order(site, newest) if each != held["id"]]
     _, task = pages.submit()
+    live = {row.annotation: row for row in store.live_rows(site.project)}
+    assert live[drawn["id"]].kind == "no_model"
+    assert (live[stored["id"]].kind, live[stored["id"]].version) == ("visible", trained)
+    counts = live[stored["id"]].counts.values()
+    assert sum(each.get("removed", 0) for each in counts) == 1
+    assert sum(each.get("unchanged", 0) for each in counts) == len(kept)
     assert task["id"] == order[0]
     pages.keep("10-first-of-the-new-order")
     check_pre_annotation(pages, site, task, newest)
