@@ -105,6 +105,12 @@ class Arms(Transactions):
             rows = db.execute(query.where(arms_table.c.project == project)).all()
         return {row.task: row.arm if row.draw == draw else "both" for row in rows}
 
+    def random_tasks(self, project: int) -> set[int]:
+        """The labelled tasks of the random arm, of every draw: a random sample of the pool."""
+        query = sa.select(arms_table.c.task).filter_by(project=project, arm="random")
+        with self.reading() as db:
+            return set(db.execute(query).scalars())
+
     def add_comparison(self, lease: Lease, project: int, found: ArmComparison) -> None:
         """Record a comparison. That of the same round is replaced."""
         values = {"draw": found.draw, "result": json.dumps(found.to_json())}

@@ -8,6 +8,7 @@ counts alone, so that a row outlives the predictions it was compared with.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
@@ -49,6 +50,7 @@ live_table = sa.Table(
     sa.Column("lead_time", sa.Float),  # seconds
     sa.Column("counts", sa.Text, nullable=False),  # JSON: label -> Counts; null: not compared
     sa.Column("outdated", sa.Boolean, nullable=False),
+    sa.Column("written", sa.Float, nullable=False),  # seconds since 1970
 )
 
 
@@ -76,6 +78,13 @@ class LiveRows(Transactions):
         with self.reading() as db:
             return [_row(row) for row in db.execute(query)]
 
+    def live_stamp(self, project: int) -> tuple[int, float]:
+        """The number of rows and the time of the last write: one of them changes with the rows."""
+        query = sa.select(sa.func.count(), sa.func.max(live_table.c.written))
+        with self.reading() as db:
+            number, last = db.execute(query.filter_by(project=project)).one()
+        return int(number), float(last or 0.0)
+
     def keep_live_rows(self, lease: Lease, project: int, rows: Iterable[LiveRow]) -> None:
         """Write rows, in place of those of the same annotations.
 
@@ -84,7 +93,7 @@ class LiveRows(Transactions):
         with self.writing() as db:
             check_lease(db, lease)
             for row in rows:
-                values = asdict(row) | {"counts": json.dumps(row.counts)}
+                values = asdict(row) | {"counts": json.dumps(row.counts), "written": time.time()}
                 db.execute(
                     insert(live_table)
                     .values(project=project, **values)

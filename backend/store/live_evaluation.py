@@ -9,7 +9,7 @@ Lead times are compared within the versions that had blank tasks: people get fas
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -77,11 +77,17 @@ class VersionChanges:
     version: str
     total: Total
     labels: Mapping[str, Total]
+    random: Total = field(default_factory=Total)  # tasks of the control arm alone
 
     def to_json(self) -> dict[str, Any]:
-        """With a total for each label."""
+        """With a total for each label, and one for the random tasks."""
         labels = {name: each.to_json() for name, each in self.labels.items()}
-        return {"version": self.version, **self.total.to_json(), "labels": labels}
+        return {
+            "version": self.version,
+            **self.total.to_json(),
+            "labels": labels,
+            "random": self.random.to_json(),
+        }
 
 
 @dataclass(frozen=True)
@@ -151,11 +157,19 @@ class LiveEvaluation:
 def live_evaluation(store: Store, project: int) -> LiveEvaluation:
     """Read a project's live evaluation from the store."""
     names = [row.version for row in reversed(store.versions(project, pruned=True))]
-    return evaluate(store.live_rows(project), names)
+    return evaluate(store.live_rows(project), names, store.random_tasks(project))
 
 
-def evaluate(rows: Sequence[LiveRow], versions: Sequence[str]) -> LiveEvaluation:
-    """Add up the rows of a project. `versions`: the names of its versions, oldest first."""
+def evaluate(
+    rows: Sequence[LiveRow], versions: Sequence[str], random: Collection[int] = ()
+) -> LiveEvaluation:
+    """Add up the rows of a project.
+
+    Args:
+        rows: one for each annotation.
+        versions: the names of the project's versions, oldest first.
+        random: the labelled tasks of the control arm.
+    """
     visible = [row for row in rows if row.kind == "visible" and row.counts is not None]
     by_version: dict[str, list[LiveRow]] = {name: [] for name in versions}
     for row in visible:
@@ -164,7 +178,7 @@ def evaluate(rows: Sequence[LiveRow], versions: Sequence[str]) -> LiveEvaluation
     timed = [r for r in rows if r.kind in ("visible", "blank") and r.version in both]
     counted = Counter(row.kind for row in rows)
     return LiveEvaluation(
-        versions=[_changes(name, some) for name, some in by_version.items() if some],
+        versions=[_changes(name, some, random) for name, some in by_version.items() if some],
         blank=_total([r for r in rows if r.kind == "blank" and r.counts is not None]),
         times=_times([row for row in timed if row.lead_time is not None]),
         kinds={kind: counted[kind] for kind in KINDS if counted[kind]},
@@ -173,9 +187,11 @@ def evaluate(rows: Sequence[LiveRow], versions: Sequence[str]) -> LiveEvaluation
     )
 
 
-def _changes(version: str, rows: Sequence[LiveRow]) -> VersionChanges:
-    labels = sorted({label for row in rows for label in row.counts or {}})
-    return VersionChanges(version, _total(rows), {each: _total(rows, each) for each in labels})
+def _changes(version: str, rows: Sequence[LiveRow], random: Collection[int]) -> VersionChanges:
+    names = sorted({label for row in rows for label in row.counts or {}})
+    labels = {each: _total(rows, each) for each in names}
+    sample = [row for row in rows if row.task in random]
+    return VersionChanges(version, _total(rows), labels, _total(sample))
 
 
 def _total(rows: Sequence[LiveRow], label: str | None = None) -> Total:

@@ -24,14 +24,18 @@ HEADINGS = (
     "Added",
 )
 """Of the table. Shares are of the regions, in per cent; those added of the objects."""
-ALL, BLANK = "all versions", "blank tasks"
+ALL, BLANK, RANDOM = "all versions", "blank tasks", "random tasks"
 
 
 def table(evaluation: LiveEvaluation, *, by_label: bool = False) -> list[tuple[str, ...]]:
-    """The cells under HEADINGS: each version, its labels if asked for, all, and blank tasks."""
+    """The cells under HEADINGS: each version, its random tasks, its labels if asked for, the sum of
+    all versions, and the blank tasks.
+    """
     rows = list[tuple[str, ...]]()
     for each in evaluation.versions:
         rows.append(_cells(each.version, each.total))
+        if each.random.annotations:
+            rows.append(_cells(f"{each.version}: {RANDOM}", each.random))
         rows += _labels(each) if by_label else []
     if len(evaluation.versions) > 1:
         rows.append(_cells(ALL, evaluation.total))
@@ -70,6 +74,11 @@ def sentences(evaluation: LiveEvaluation) -> list[str]:
     found = [f"{evaluation.kinds.get('visible', 0)} annotations are compared with what was given."]
     if others:
         found.append(f"Annotations that are not: {', '.join(others)}.")
+    if any(each.random.annotations for each in evaluation.versions):
+        found.append(
+            f"The {RANDOM} are those of the control arm, a random sample of the pool: their shares"
+            " may be compared between versions. The other tasks were chosen by the order."
+        )
     if evaluation.blank.annotations:
         found.append(
             f"In the row {BLANK!r}, the regions that were withheld are compared with what people"

@@ -26,12 +26,11 @@ from werkzeug.exceptions import HTTPException
 from backend.errors import StoreError
 from backend.settings import Settings
 from backend.store.database import Store
-from backend.store.live_evaluation import live_evaluation
 from backend.store.projects import Project
 from backend.store.secrets import save_token, token_for
 from backend.store.serving import served_version
 from backend.store.state import ProjectChanges, ProjectState
-from backend.web import origin, status, webhook
+from backend.web import live, origin, status, webhook
 from backend.web.auth import refuse_strangers
 from backend.web.predict import Services, answer_tasks, versions_of
 from backend.web.requests import (
@@ -244,7 +243,7 @@ def _live(store: Store) -> ResponseReturnValue:
     found = [p.id for p in store.projects() if wanted in (None, p.id)]
     if wanted is not None and not found:
         raise RequestRefused(404, f"project: {wanted} is not connected here.")
-    return jsonify(projects={str(p): live_evaluation(store, p).to_json() for p in found})
+    return jsonify(projects={str(p): live.current(store, p).to_json() for p in found})
 
 
 def _page(services: Services) -> ResponseReturnValue:

@@ -17,12 +17,12 @@ from backend.label_studio.left_out import Part, latest_summary
 from backend.store import live_words
 from backend.store.database import Store
 from backend.store.first_useful import first_useful
-from backend.store.live_evaluation import live_evaluation
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.state import ProjectState
 from backend.store.versions import Version
+from backend.web import live
 from backend.web.arms import arms_view
 from backend.web.predict import Services
 
@@ -101,7 +101,7 @@ def _template() -> Template:
 def _view(services: Services, project: Project, by_label: bool) -> dict[str, Any]:
     """One project as the template shows it."""
     store, state = services.store, project.state
-    live = live_evaluation(store, project.id)
+    found = live.current(store, project.id)
     rounds = store.rounds(project.id, ROUNDS)
     versions = store.versions(project.id, pruned=True)
     model = state.model
@@ -135,8 +135,8 @@ def _view(services: Services, project: Project, by_label: bool) -> dict[str, Any
         "rounds": [_ended(r) for r in rounds if r.ended is not None],
         "curve": learning_curve(versions),
         "arms": arms_view(store, project.id, services.settings.control_share),
-        "live": live_words.table(live, by_label=by_label),
-        "live_words": live_words.sentences(live),
+        "live": live_words.table(found, by_label=by_label),
+        "live_words": live_words.sentences(found),
     }
 
 

@@ -69,6 +69,7 @@ def test_what_is_recorded_stays_and_another_draw_makes_it_common(tmp_path):
     assert store.arms(7, OTHER) == dict.fromkeys((1, 2, 3, 4), "both")
     store.record_arms(lease, 7, OTHER, {2: "random", 5: "strategy"})
     assert store.arms(7, OTHER) == {1: "both", 2: "both", 3: "both", 4: "both", 5: "strategy"}
+    assert store.random_tasks(7) == {2, 4} and store.random_tasks(9) == set()
     with pytest.raises(LeaseLost):
         store.record_arms(Lease("nobody", -1), 7, DRAW, {9: "random"})
     store.close()

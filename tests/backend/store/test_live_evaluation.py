@@ -48,6 +48,15 @@ def test_changes_are_summed_by_version_and_label():
     assert "1 annotations were edited after" in text
 
 
+def test_random_tasks_have_a_row_of_their_own():
+    rows = [row(1, counts=changed(accepted=1)), row(2, counts=changed(removed=1))]
+    found = evaluate(rows, VERSIONS, random={2, 3})
+    (version,) = found.versions
+    assert (version.total.regions, version.random) == (2, Total(1, {"removed": 1}))
+    assert [each[0] for each in table(found)] == ["v2", "v2: random tasks"]
+    assert any("a random sample of the pool" in text for text in sentences(found))
+
+
 def test_nothing_is_a_share_of_nothing():
     found = evaluate([], VERSIONS)
     assert (table(found), sentences(found), found.not_faster) == ([], [], None)

@@ -219,7 +219,7 @@ def test_counts_outlive_the_predictions(given):
 
 
 def test_the_step_that_reads_labels_keeps_the_live_evaluation(given):
-    given.submit(0)
+    made = given.submit(0)
     round_ = given.loop.store.open_round(
         given.loop.lease, given.project.id, "refresh", "a test", []
     )
@@ -233,6 +233,9 @@ def test_the_step_that_reads_labels_keeps_the_live_evaluation(given):
     assert page.get("/live?project=99", auth=auth).status_code == 404
     assert f"{VERSION}: bar" not in page.get("/", auth=auth).text
     assert f"{VERSION}: bar" in page.get(f"/?labels={given.project.id}", auth=auth).text
+    given.edit(made, result=[])
+    given.read()
+    assert page.get("/live", auth=auth).json["projects"][str(given.project.id)]["total"]["removed"]
 
 
 # --- single comparisons ---------------------------------------------------------------------------
