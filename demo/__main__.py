@@ -7,6 +7,8 @@ Environment variables:
 - DEMO_LABELS: brush (default), polygon or rectangle.
 - DEMO_CROWDS: the meaning of objects with iscrowd 1 in that data set: objects, ignore, or ask
   (default), which refuses a data set that has many of them.
+- DEMO_CONTROL: share of the queue in random order, 0 (default) to 0.5, to measure whether the
+  strategy's order pays. With DEMO=auto the picture has the curves of both arms.
 
 `demo.options` has the others.
 """

@@ -84,14 +84,16 @@ def _label(progress: Progress, live: Live) -> None:
         def finished(number: int = number) -> bool:
             return len(progress.finished()) >= number
 
-        _wait_until(progress, live, finished, ROUND_LIMIT, f"round {number}")
+        _wait_until(progress, live, finished, _round_limit(options), f"round {number}")
         progress.record_rounds()
     wanted = len(annotators.labelled) + options.budget
 
     def enough() -> bool:
+        if options.control_share and progress.store.open_rounds():
+            return False  # Start Training would go before the comparison of the arms
         return len(annotators.labelled) >= wanted or annotators.idle
 
-    _wait_until(progress, live, enough, ROUND_LIMIT, "labels after the round")
+    _wait_until(progress, live, enough, _round_limit(options), "labels after the round")
     annotators.stop()
 
 
@@ -105,9 +107,14 @@ def _finish(progress: Progress, live: Live) -> None:
         return ended and progress.in_snapshot(last[0]) >= total
 
     # A round that runs already ends first.
-    _wait_until(progress, live, complete, 2 * ROUND_LIMIT, "the last round")
+    _wait_until(progress, live, complete, 2 * _round_limit(progress.options), "the last round")
     progress.record_rounds()
     progress.annotators.ask_once()  # the last order is checked, too
+
+
+def _round_limit(options: Options) -> float:
+    """Time limit for a round, seconds; a comparison of two arms trains two models more."""
+    return ROUND_LIMIT * (3 if options.control_share else 1)
 
 
 def _check_running(progress: Progress) -> None:
@@ -118,9 +125,17 @@ def _check_running(progress: Progress) -> None:
 
 
 def _set_pace(progress: Progress) -> None:
-    """Label fast between rounds and slowly during one, then at most `budget` tasks."""
+    """Label fast between rounds and slowly during one, then at most `budget` tasks.
+
+    With a control arm, nobody labels before a round's order is served: such labels would belong to
+    both arms. Then the annotators stop just before the next round is due, which would go before the
+    comparison of the arms.
+    """
+    options, members = progress.options, len(progress.annotators.members)
     open_ = [round_ for round_ in progress.store.open_rounds() if round_.kind == "train"]
     read = open_[0].steps.get("synced", {}).get("labelled") if open_ else None
-    labelled = len(progress.annotators.labelled)
-    enough = read is not None and labelled >= read + progress.options.budget
+    labelled, most = len(progress.annotators.labelled), options.budget
+    if options.control_share and open_:
+        most = max(1, most - members) if "flipped" in open_[0].steps else 0
+    enough = read is not None and labelled >= read + most
     progress.annotators.set_pace(SLOW if open_ else FAST, paused=enough)

@@ -95,6 +95,7 @@ def _backend(options: Options, data: Path, studio_url: str) -> Backend:
         "BUDGET": str(options.budget),
         "BLANK_SHARE": str(options.blank),
         "POLL_SECONDS": "10",
+        "CONTROL_SHARE": str(options.control_share),
         "LABEL_STUDIO_URL": studio_url,
     }
     return Backend(data, options.backend_port or free_port(), settings)

@@ -40,6 +40,7 @@ class Options:
     rounds: int = 4  # training rounds of a run with simulated annotators
     studio_port: int | None = None  # None: a free port
     backend_port: int | None = None
+    control_share: float = 0.0  # share of the queue in random order, 0 to 0.5
 
 
 def options_from(environment: Mapping[str, str]) -> Options:
@@ -61,20 +62,21 @@ def options_from(environment: Mapping[str, str]) -> Options:
         data=Path(data) if data else None,
         images=Path(images) if images else None,
         labels=labels,
-        blank=_blank(environment),
+        blank=_share(environment, "DEMO_BLANK"),
+        control_share=_share(environment, "DEMO_CONTROL"),
         **_numbers(environment),
     )
 
 
-def _blank(environment: Mapping[str, str]) -> float:
-    """DEMO_BLANK as a number."""
-    given = environment.get("DEMO_BLANK", "0")
+def _share(environment: Mapping[str, str], name: str) -> float:
+    """A share that the environment gives, 0 to 0.5; 0 where it gives none."""
+    given = environment.get(name, "0")
     try:
         share = float(given)
     except ValueError:
         share = -1.0
     if not 0 <= share <= 0.5:
-        raise DemoError(f"DEMO_BLANK: expected a share from 0 to 0.5, got {given!r}.")
+        raise DemoError(f"{name}: expected a share from 0 to 0.5, got {given!r}.")
     return share
 
 

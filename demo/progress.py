@@ -116,7 +116,7 @@ class Progress:
             version,
             round_.steps["synced"]["labelled"],
             metrics.map50,
-            float((round_.ended or 0) - round_.started),
+            round_.seconds,
             self._ordered(version),
             self.annotators.labelled,
             detector.detect(pictures),

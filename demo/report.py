@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from backend.label_studio.regions.encode import paste
+from backend.store.arms import ArmComparison
 from taudis.types import Detection
 
 Image = npt.NDArray[np.uint8]
@@ -45,8 +46,9 @@ def draw(
     examples: Sequence[Image],
     title: str,
     threshold: float,
+    arms: Sequence[ArmComparison] = (),
 ) -> None:
-    """Write the PNG: orders on top, pre-annotations of the same pictures below, then the curve.
+    """Write the PNG: orders on top, pre-annotations of the same pictures below, then the curves.
 
     Args:
         path: the PNG file.
@@ -55,6 +57,7 @@ def draw(
         examples: held-out pictures [H,W,3], as many as each record has pre-annotations.
         title: heading.
         threshold: instances are drawn from this score on.
+        arms: the comparisons of the random and the strategy's arm, oldest first.
     """
     models = [row for row in rounds if row.map50 is not None]
     height = 1.25 * len(rounds) + 2.3 * len(examples) + 3.6
@@ -65,7 +68,10 @@ def draw(
     top, middle, bottom = parts
     _orders(top, rounds, thumbnails)
     _pre_annotations(middle, models, examples, threshold)
-    _curve(bottom, models)
+    left, *right = np.ravel(bottom.subplots(1, 2 if arms else 1))
+    _curve(left, models)
+    for axis in right:
+        _arms(axis, arms)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
@@ -123,11 +129,32 @@ def overlay(image: Image, detection: Detection, threshold: float) -> Image:
     return drawn
 
 
-def _curve(figure: Any, rounds: Sequence[RoundRecord]) -> None:
+def _curve(axis: Axes, rounds: Sequence[RoundRecord]) -> None:
     """mAP50 on the held-out pictures by the number of labels."""
-    axis = figure.subplots()
-    axis.plot([row.labels for row in rounds], [row.map50 for row in rounds], "o-", color="tab:blue")
+    scores = [float(row.map50 or 0) for row in rounds]
+    axis.plot([row.labels for row in rounds], scores, "o-", color="tab:blue")
     axis.set_xlabel("labelled pictures")
     axis.set_ylabel("mAP50, held-out pictures")
     axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+
+
+def _arms(axis: Axes, found: Sequence[ArmComparison]) -> None:
+    """mAP50 of both arms by the number of labels, with its 95 % interval."""
+    names = {"strategy": f"order by {found[-1].strategy}", "random": "random order"}
+    shift = 0.2  # the bars of both arms must not lie on each other
+    for arm, colour in (("strategy", "tab:blue"), ("random", "tab:orange")):
+        known = [one for one in found if one.map50[arm] is not None]
+        labels = [one.labels + (shift if arm == "random" else -shift) for one in known]
+        middle = np.array([one.map50[arm] for one in known], float)
+        ends = np.array([one.intervals[arm] for one in known], float).reshape(-1, 2)
+        below, above = middle - ends[:, 0], ends[:, 1] - middle
+        reach = np.nan_to_num(np.clip([below, above], 0, None))
+        axis.errorbar(labels, middle, reach, fmt="o-", capsize=3, color=colour, label=names[arm])
+    axis.set_title("What the labels of each arm of the queue are worth", fontsize=10)
+    axis.set_xlabel("training pictures of each model")
+    axis.set_ylabel("mAP50, validation pictures")
+    axis.set_xlim(0, 1.05 * max(one.labels for one in found))
+    axis.set_ylim(bottom=0)
+    axis.legend(loc="lower left")
     axis.grid(alpha=0.3)

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from backend.label_studio.client import Studio
 from backend.store import live_words
+from backend.store.arms import ArmComparison, verdict
+from backend.store.arms import in_words as words_of
 from backend.store.first_useful import FirstUseful, first_useful
 from backend.store.live_evaluation import LiveEvaluation, live_evaluation
 from demo import report
@@ -50,6 +52,7 @@ def summarise(progress: Progress) -> dict[str, Any]:
         "held_out_cost": [[round(cost, 4) for cost in row.cost or ()] for row in rounds],
         **visible_regions(annotators.seen, versions),
         "live": live.to_json(),
+        **arms_of(progress.store.comparisons(environment.project), progress.options.control_share),
         "served": counts["in_order"] + sum(counts[key] for key in DEFECTS),
         "served_in_order": counts["in_order"],
         "served_by": dict(Counter(one.served.annotator for one in checked)),
@@ -88,6 +91,25 @@ def live_table(live: LiveEvaluation) -> Table:
     return table
 
 
+def arms_of(found: list[ArmComparison], share: float) -> dict[str, Any]:
+    """The comparisons of both arms and the verdict, for the JSON line; {} without a control arm."""
+    if not share:
+        return {}
+    rows = [
+        {
+            "labels": one.labels,
+            "own": one.images,
+            "map50": dict(one.map50),
+            "difference": one.difference,
+            "interval": list(one.interval),
+        }
+        for one in found
+    ]
+    return {
+        "arms": {"share": share, "rows": rows, "pays": verdict(found), "words": words_of(found)}
+    }
+
+
 def _print(progress: Progress, checked: list[CheckedTask]) -> None:
     """Print the table, and a line for every task that was out of order or not counted."""
     progress.console.print(progress.table())
@@ -121,6 +143,7 @@ def draw(progress: Progress) -> Path:
         [progress.held_out.image(row) for row in progress.examples],
         f"TAUDIS in Label Studio: {dataset.name}",
         THRESHOLD,
+        progress.store.comparisons(progress.environment.project),
     )
     return path
 
@@ -138,6 +161,8 @@ def shortcomings(summary: dict[str, Any], options: Options) -> list[str]:
         found.append("the last snapshot does not hold every annotation")
     if options.data is None and summary["map50"][-1] <= summary["map50"][0]:
         found.append(f"the last model is no better than the first: {summary['map50']}")
+    if options.control_share and not summary["arms"]["rows"]:
+        found.append("the arms of the queue were not compared")
     return found
 
 
@@ -147,6 +172,7 @@ def in_a_sentence(summary: dict[str, Any]) -> str:
     apart = sum(summary["apart"].values())
     useful = FirstUseful.from_json(summary["first_useful"]).in_words()
     corrected, by_hand = summary["held_out_cost"][-1]
+    arms = f" Whether the order pays: {summary['arms']['words']}." if "arms" in summary else ""
     return (
         f"{summary['served_in_order']} of {summary['served']} tasks were the best of the published"
         f" order ({apart} not counted: the order or a better task changed during the request);"
@@ -156,6 +182,7 @@ def in_a_sentence(summary: dict[str, Any]) -> str:
         f" {in_words(summary['shown_from_second_round'])} {live_sentence(summary['live']['total'])}"
         f" First useful pre-annotations: {useful}. On the held-out pictures, correcting the last"
         f" model's costs {corrected:.2f} drawings a picture, drawing everything {by_hand:.2f}."
+        f"{arms}"
     )
 
 

@@ -39,7 +39,7 @@ class RoundCost:
             round=round_.number,
             images=images,
             objects=objects,
-            seconds=max(0.0, (round_.ended or round_.started) - connected),
+            seconds=max(0.0, round_.started + round_.seconds - connected),
             corrected=float(evaluated["correction"]["corrected"]),
             by_hand=float(evaluated["correction"]["by_hand"]),
         )

@@ -83,6 +83,12 @@ class Round:
         """The first step without a row, or None when all are done."""
         return next((step for step in STEPS[self.kind] if step not in self.steps), None)
 
+    @property
+    def seconds(self) -> float:
+        """From its start to its end, without the comparison of the arms, which nobody waits for."""
+        beside = float(self.steps.get("compared", {}).get("seconds", 0.0))
+        return max(0.0, (self.ended or self.started) - self.started - beside)
+
 
 class Rounds(Transactions):
     """Opens and ends rounds, and records their steps and progress."""

@@ -55,8 +55,8 @@ def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result
     The order of the round is served already, so a training that fails does not fail the round.
     """
     draw = drawn_in(context, round_)
-    if draw is None or "control" not in round_.steps["selected"]:
-        remove_tree(_folder(context))  # of a control arm that was switched off
+    if draw is None or _draw_of_order(round_) != draw.name:
+        remove_tree(_folder(context))  # of a control arm that was switched off, or another one
         return {}
     arms = _record(context, round_, draw)
     done = context.store.comparisons(context.project_id, draw.name)
@@ -77,6 +77,11 @@ def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result
         return {"failed": why, "words": f"the arms could not be compared: {why}"}
     found = context.store.comparisons(context.project_id, draw.name)
     return {"compared": found[-1].number, "words": f"whether the order pays: {in_words(found)}"}
+
+
+def _draw_of_order(round_: Round) -> str:
+    """The draw of the order that a round made; '' for none. The settings may have changed since."""
+    return str(round_.steps["selected"].get("control", {}).get("draw", ""))
 
 
 def _folder(context: RoundContext) -> Path:
@@ -157,7 +162,8 @@ def _row(job: Job, recipe: Recipe, found: Comparison) -> ArmComparison:
     values = dict(zip(ARMS, (found.a.to_dict(), found.b.to_dict()), strict=True))
     difference = found.to_dict()
     return ArmComparison(
-        **{name: job[name] for name in ("round", "number", "version", "draw", "strategy")},
+        **{name: job[name] for name in ("round", "number", "version", "draw")},
+        strategy=job["query"],
         common=len(job["common"]),
         images=len(job[ARMS[0]]),
         labelled=job["labelled"],
@@ -212,7 +218,7 @@ def _new_job(
         "number": round_.number,
         "version": round_.steps["published"]["version"],
         "draw": draw.name,
-        "strategy": round_.steps["selected"]["strategy"],
+        "query": round_.steps["selected"]["strategy"],
         "labels": list(snapshot.labels),
         "labelled": {arm: len(parts[arm]) for arm in ARMS},
         "common": parts["both"],

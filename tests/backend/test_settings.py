@@ -256,3 +256,10 @@ def test_names_of_variables_that_moved_count_in_any_case_and_odd_values_are_show
     monkeypatch.setenv("Alpha", "many")
     with pytest.raises(SettingsError, match=r'"alpha": "many", "sketch": "sometimes"'):
         load_settings()
+
+
+@pytest.mark.parametrize("share", ["0.51", "-0.1", "half"])
+def test_more_than_half_of_the_queue_cannot_be_random(monkeypatch, share):
+    monkeypatch.setenv("CONTROL_SHARE", share)
+    with pytest.raises(SettingsError, match=f"CONTROL_SHARE: .*got '{share}'"):
+        load_settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from backend.store.live_evaluation import Total
 from demo.options import Options
 from demo.pre_annotations import PreAnnotation
-from demo.summary import in_a_sentence, shortcomings, visible_regions
+from demo.summary import arms_of, in_a_sentence, shortcomings, visible_regions
 
 OPTIONS = Options(auto=True, folder=Path(), data=None, images=None)
 SECOND = {
@@ -53,6 +54,22 @@ def test_a_good_run_is_described_in_a_sentence():
         " removed; 1 of 8 objects were added. First useful"
     ) in text
     assert "did not rise" in in_a_sentence(GOOD | {"map50": [0.6, 0.5]})
+
+
+def test_a_run_with_a_control_arm_says_whether_the_order_pays():
+    from tests.backend.store.test_arms import compared
+
+    rows = [compared(2, 0.01, 0.03), compared(3, 0.02, 0.1)]
+    with_arms = GOOD | arms_of(rows, 0.5)
+    assert with_arms["arms"]["pays"] == "pays"
+    assert with_arms["arms"]["rows"][1]["labels"] == 16
+    options = dataclasses.replace(OPTIONS, control_share=0.5)
+    assert shortcomings(with_arms, options) == []
+    assert "Whether the order pays: it pays: with 16 labels each" in in_a_sentence(with_arms)
+    assert shortcomings(GOOD | arms_of([], 0.5), options) == [
+        "the arms of the queue were not compared"
+    ]
+    assert arms_of([], 0.0) == {}
 
 
 @pytest.mark.parametrize(

@@ -243,4 +243,32 @@ MUTATIONS = (
         "if False:",
         (f"{COMMANDS}/test_export.py",),
     ),
+    Mutation(
+        "the strategy orders its own arm alone",
+        "backend/worker/arms.py",
+        'mine = [row for row, task in enumerate(ids) if draw.arm(task) == "strategy"]',
+        "mine = list(range(len(ids)))",
+        (f"{WORKER}/test_arms.py",),
+    ),
+    Mutation(
+        "labels of an order without these arms belong to both",
+        "backend/worker/compare_arms.py",
+        'draw.arm(task) if before == draw.name else "both"',
+        "draw.arm(task)",
+        (f"{WORKER}/test_compare_arms.py",),
+    ),
+    Mutation(
+        "both arms have equally many images",
+        "backend/worker/compare_arms.py",
+        "parts[arm][: _fewer(parts)]",
+        "parts[arm]",
+        (f"{WORKER}/test_compare_arms.py",),
+    ),
+    Mutation(
+        "a due round goes before the comparison of the arms",
+        "backend/worker/due.py",
+        "return round_due(context, mine, thorough=poll) is not None",
+        "return False",
+        (f"{WORKER}/test_compare_arms.py",),
+    ),
 )

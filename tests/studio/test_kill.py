@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from backend.store.rounds import STEPS
+from backend.worker.arms import Draw
 from tests.studio.loop import Loop, connect_backend, make_pictures, make_project
 from tests.studio.processes import Process, Workers, wait_for
 
@@ -23,6 +24,7 @@ IN_STEPS = (
     ("published", "sent"),
     ("flipped", "patched"),
     ("pruned", "after"),
+    ("compared", "after"),
 )
 """One moment in each step: after part of its effects, or after all of them but before its row."""
 AGAIN = (
@@ -34,12 +36,13 @@ AGAIN = (
     ("flipped", "after"),
     ("pruned", "middle"),
 )
+SHARE = 0.5
 
 
 @pytest.fixture(scope="module")
 def loop(studio, tmp_path_factory):
     made = Loop(studio, tmp_path_factory.mktemp("kill"), KEEP_VERSIONS="2", SCORE_THRESHOLD="0.3",
-        FIRST_ORDER="core_set",
+        FIRST_ORDER="core_set", CONTROL_SHARE=str(SHARE),
     )  # fmt: skip
     made.start_web()
     made.workers = Workers(made.environment, made.data / "worker.log")
@@ -87,7 +90,7 @@ def killed_in(work, step, moment):
     served = work.check_whole()
     published = round_.steps.get("published", {}).get("version", "")
     assert served in {old, published}
-    if step not in ("flipped", "pruned"):
+    if step not in ("flipped", "pruned", "compared"):
         assert served == old
     return served
 
@@ -137,6 +140,24 @@ def test_the_next_snapshot_holds_what_was_labelled_between(work):
     work.start_training()
     round_ = finish(work, last_round(work).number + 1)
     check_snapshot(work, round_, work.acknowledged)
+    check_arms(work)
+
+
+def check_arms(work):
+    """The queue takes from both arms; labels of an order with arms count for their own."""
+    draw = Draw(work.id, SHARE, 0)
+    served = work.order(work.version())
+    order = [draw.arm(task) for task in served]
+    random = draw.in_random_order(served)
+    assert [task for task in served if draw.arm(task) == "random"] == random
+    both = min(order.count("random"), order.count("strategy"))
+    assert abs(order[:both].count("random") - both * SHARE) <= 1 < both
+    arms = work.loop.store.arms(work.id, draw.name)
+    labelled = {task["id"] for task in work.client.tasks(work.id) if task["is_labeled"]}
+    assert arms.keys() == labelled
+    own = {task: arm for task, arm in arms.items() if arm != "both"}
+    assert 0 < len(own) < len(arms)
+    assert own == {task: draw.arm(task) for task in own}
 
 
 def test_serve_starts_a_killed_worker_again(work):

@@ -89,6 +89,7 @@ def test_both_arms_are_compared_by_equally_many_labels(project, monkeypatch):
     assert images == [found.labels, found.labels]
     assert found.validation == 18 - len(train) > 0
     assert (found.number, found.version) == (round_.number, round_.steps["published"]["version"])
+    assert found.strategy == "core_set"
     for arm in ("random", "strategy"):
         assert 0 <= found.map50[arm] <= 1 and len(found.intervals[arm]) == 2
     both = found.map50["strategy"] - found.map50["random"]
