@@ -93,7 +93,7 @@ def _backend(options: Options, data: Path, studio_url: str) -> Backend:
     """The backend with the demonstration's settings, not started yet."""
     settings = {
         "BUDGET": str(options.budget),
-        "BLANK_SHARE": str(options.blank),
+        "BLANK_SHARE": str(options.blank_share),
         "POLL_SECONDS": "10",
         "CONTROL_SHARE": str(options.control_share),
         "LABEL_STUDIO_URL": studio_url,

@@ -36,7 +36,7 @@ class Options:
     pool_size: int = 150  # pictures to label
     held_out_size: int = 60  # pictures that only measure the model
     budget: int = 16  # labels that start a round
-    blank: float = 0.0  # share of tasks without pre-annotations, 0 to 0.5
+    blank_share: float = 0.0  # share of tasks without pre-annotations, 0 to 0.5
     rounds: int = 4  # training rounds of a run with simulated annotators
     studio_port: int | None = None  # None: a free port
     backend_port: int | None = None
@@ -62,7 +62,7 @@ def options_from(environment: Mapping[str, str]) -> Options:
         data=Path(data) if data else None,
         images=Path(images) if images else None,
         labels=labels,
-        blank=_share(environment, "DEMO_BLANK"),
+        blank_share=_share(environment, "DEMO_BLANK"),
         control_share=_share(environment, "DEMO_CONTROL"),
         **_numbers(environment),
     )

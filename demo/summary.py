@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from backend.label_studio.client import Studio
 from backend.store import live_words
 from backend.store.arms import ArmComparison, verdict
 from backend.store.arms import in_words as words_of
+from backend.store.blank import is_blank
 from backend.store.first_useful import FirstUseful, first_useful
 from backend.store.live_evaluation import LiveEvaluation, live_evaluation
 from demo import report
@@ -40,8 +42,7 @@ def summarise(progress: Progress) -> dict[str, Any]:
     versions = [row.version for row in progress.records]
     _print(progress, checked)
     live = live_evaluation(progress.store, environment.project)
-    for part in (live_table(live), *live_words.sentences(live)):
-        progress.console.print(part)
+    print_live(progress.console, live)
     progress.console.print(f"Picture: {draw(progress)}")
     return {
         "rounds": len(rounds),
@@ -50,7 +51,7 @@ def summarise(progress: Progress) -> dict[str, Any]:
         "round_seconds": [round(row.seconds, 1) for row in rounds],
         "first_useful": first_useful(progress.store, environment.project).to_json(),
         "held_out_cost": [[round(cost, 4) for cost in row.cost or ()] for row in rounds],
-        **visible_regions(annotators.seen, versions),
+        **visible_regions(_not_blank(annotators.seen, progress.options), versions),
         "live": live.to_json(),
         **arms_of(progress.store.comparisons(environment.project), progress.options.control_share),
         "served": counts["in_order"] + sum(counts[key] for key in DEFECTS),
@@ -81,14 +82,23 @@ def visible_regions(seen: list[PreAnnotation], versions: list[str]) -> dict[str,
     }
 
 
-def live_table(live: LiveEvaluation) -> Table:
-    """The live evaluation's table: what annotators did with the pre-annotations, by version."""
+def _not_blank(seen: list[PreAnnotation], options: Options) -> list[PreAnnotation]:
+    """The served tasks without those whose regions were withheld. The backend's SEED is 0."""
+    return [one for one in seen if not is_blank(one.task, options.blank_share, 0)]
+
+
+def print_live(console: Console, live: LiveEvaluation) -> None:
+    """Print the live evaluation: what annotators did with the pre-annotations, by version."""
     table = Table(title="Live evaluation: what annotators did with the pre-annotations")
     for heading in live_words.HEADINGS:
         table.add_column(heading)
     for row in live_words.table(live):
         table.add_row(*row)
-    return table
+    console.print(table)
+    for sentence in live_words.sentences(live):
+        console.print(sentence)
+    if live.times:
+        console.print("Simulated annotators wait at random: suggestions do not make them faster.")
 
 
 def arms_of(found: list[ArmComparison], share: float) -> dict[str, Any]:

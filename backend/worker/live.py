@@ -104,7 +104,7 @@ class _Reader:
             counts = None if before is None or before.kind != given.kind else before.counts
             return replace(found, counts=counts, outdated=counts is not None)
         try:
-            counts = compare(given.regions, annotation.get("result") or [], self._config)
+            counts = compare(given.regions, _result(annotation), self._config)
         except RegionError as error:
             logger.info("Annotation %s is not compared: %s", annotation["id"], error)
             return replace(found, kind="unreadable")
@@ -158,7 +158,8 @@ class _Reader:
 
         Of several versions the newest that was there when the annotation was made.
         """
-        ids = {row.get("id") for row in annotation.get("result") or [] if isinstance(row, Mapping)}
+        rows = [row for row in _result(annotation) if isinstance(row, Mapping)]
+        ids = {str(row.get("id") or "") for row in rows}
         served = [row for row in self._versions.values() if row.created <= created + CLOCKS_APART]
         served.sort(key=lambda row: (row.created <= created, row.created), reverse=True)
         for row in served:
@@ -170,7 +171,7 @@ class _Reader:
                     return _Given("blank", row.version, found)
                 if ids & {region.get("id") for region in found}:
                     return _Given("visible", row.version, found)
-        origins = {row.get("origin") for row in annotation.get("result") or []}
+        origins = {str(row.get("origin")) for row in rows}
         if not any(row.model for row in served) and not origins & set(FROM_PREDICTION):
             return _Given("no_model")
         return _Given("unknown")
@@ -225,6 +226,11 @@ def compare(
         config.label_map.name(label): {key: n for key, n in asdict(counts).items() if n}
         for label, counts in sorted(found.items())
     }
+
+
+def _result(annotation: Mapping[str, Any]) -> list[Any]:
+    result = annotation.get("result")
+    return result if isinstance(result, list) else []
 
 
 def _untouched(counts: Mapping[str, Counts]) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from backend.store.live_evaluation import Total
-from demo.options import Options
+from backend.store.live import LiveRow
+from backend.store.live_evaluation import Total, evaluate
+from demo.errors import DemoError
+from demo.options import Options, options_from
 from demo.pre_annotations import PreAnnotation
-from demo.summary import arms_of, in_a_sentence, shortcomings, visible_regions
+from demo.summary import arms_of, in_a_sentence, print_live, shortcomings, visible_regions
 
 OPTIONS = Options(auto=True, folder=Path(), data=None, images=None)
 SECOND = {
@@ -83,3 +87,24 @@ def test_a_run_with_a_control_arm_says_whether_the_order_pays():
 def test_every_broken_promise_is_named(changed, message):
     (text,) = shortcomings(GOOD | changed, OPTIONS)
     assert message in text
+
+
+def test_the_live_evaluation_is_printed_as_a_table():
+    counts = {"disc": {"accepted": 3, "unchanged": 2, "removed": 1, "added": 1}}
+    live = evaluate(
+        [LiveRow(1, 1, "", "visible", VERSIONS[1], 1, 2.0, counts),
+         LiveRow(2, 2, "", "blank", VERSIONS[1], 1, 3.0, {"disc": {"removed": 2}})],
+        VERSIONS,
+    )  # fmt: skip
+    console = Console(record=True, width=140, file=io.StringIO())
+    print_live(console, live)
+    text = console.export_text()
+    (row,) = [line for line in text.splitlines() if VERSIONS[1] in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == [
+        VERSIONS[1], "1", "4", "75 %", "50 %", "0 %", "0 %", "25 %", "4", "25 %"
+    ]  # fmt: skip
+    assert "blank tasks" in text and "do not make them faster" in text
+    assert options_from({"DEMO_BLANK": "0.2"}).blank_share == 0.2
+    with pytest.raises(DemoError, match=r"DEMO_BLANK: expected a share from 0 to 0\.5"):
+        options_from({"DEMO_BLANK": "20"})

@@ -144,9 +144,13 @@ def test_annotations_that_cannot_be_told_are_counted_not_guessed(given, loop):
     theirs = client.create_annotation(
         given.tasks[3]["id"], [], parent_prediction=given.begun(3, "theirs")[2]
     )["id"]
+    odd = client.create_annotation(given.tasks[4]["id"], [None, "x", {"id": [], "origin": {}}])[
+        "id"
+    ]
     rows = given.read()
     assert {key: row.kind for key, row in rows.items()} == {
         by_hand: "unknown", converted: "converted", broken: "unreadable", theirs: "other_model",
+        odd: "unknown",
     }  # fmt: skip
     assert all(row.counts is None for row in rows.values())
 
