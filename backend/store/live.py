@@ -26,7 +26,8 @@ Kind = Literal[
 
 - visible: the pre-annotation of a version, perhaps without a region, since the model found nothing.
 - blank: the task is one of BLANK_SHARE; the regions that were withheld are compared.
-- no_model: the version was a first order, or the config takes no regions.
+- no_model: the version was a first order, or had not scored the image, or the config takes no
+  regions.
 - other_model: the prediction of another backend.
 - before: it is older than the first version.
 - converted: all regions of a prediction, without a lead time: Label Studio made it, nobody looked.

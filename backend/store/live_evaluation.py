@@ -24,7 +24,7 @@ ENOUGH = 10
 KIND_WORDS: dict[Kind, str] = {
     "visible": "compared with their pre-annotation",
     "blank": "made without one (BLANK_SHARE)",
-    "no_model": "made before there was a model, or where the config takes no regions",
+    "no_model": "of images that no model had scored, or that take no regions by the config",
     "other_model": "made from another model's predictions",
     "before": "older than the first order",
     "converted": "equal to a prediction and without a lead time: Label Studio itself made them",

@@ -234,7 +234,11 @@ class Stored:
         """Whether a task is in the order."""
         return self._has("places", task)
 
-    def _has(self, table: Literal["blank", "places"], task: int) -> bool:
+    def was_scored(self, task: int) -> bool:
+        """Whether a model has looked at a task's image, perhaps without finding anything."""
+        return self._has("regions", task)
+
+    def _has(self, table: Literal["blank", "places", "regions"], task: int) -> bool:
         query = f"SELECT 1 FROM {table} WHERE task = ?"
         return self._db.execute(query, (task,)).fetchone() is not None
 

@@ -127,8 +127,8 @@ class _OnTheSpot:
 
     def result(self, task: Task, version: str) -> TaskPrediction:
         """A task's prediction; without regions if it is blank, or without model, image or time."""
-        settings = self.services.settings
-        if is_blank(_task_id(task), settings.blank_share, settings.seed):
+        settings, number = self.services.settings, _task_id(task)
+        if number and is_blank(number, settings.blank_share, settings.seed):
             return self._empty(version)
         job = self._job(task)
         left = self.deadline - time.monotonic()

@@ -147,6 +147,8 @@ class _Reader:
                 settings = self._context.settings
                 blank = is_blank(task, settings.blank_share, settings.seed)
                 return _Given("blank", version) if blank else _Given("visible", version, [])
+            if not stored.was_scored(task):
+                return _Given("no_model", version)
             found = json.loads(stored.found(task))
             if stored.is_blank(task):
                 return _Given("blank", version, found)
@@ -164,7 +166,7 @@ class _Reader:
         served.sort(key=lambda row: (row.created <= created, row.created), reverse=True)
         for row in served:
             with self._opened(row.version if row.model else "") as stored:
-                if stored is None or not stored.has_place(task):
+                if stored is None or not (stored.has_place(task) and stored.was_scored(task)):
                     continue
                 found = json.loads(stored.found(task))
                 if stored.is_blank(task):

@@ -184,6 +184,26 @@ def test_withheld_regions_are_compared_with_what_people_drew_without_them(loop):
     assert (rows[by_client].kind, rows[by_client].counts) == ("blank", ALL_KEPT)
 
 
+def test_a_prediction_without_regions_has_several_meanings(given):
+    """Nothing was found, nothing was looked for, or the regions had not come to Label Studio."""
+    version = "taudis-0003-def"
+    nothing, not_scored, score_alone = (task["id"] for task in given.tasks[:3])
+    path = given.publish(version)
+    order = predictions.order(path)
+    with predictions.writing(path) as add:
+        add(nothing, [])
+        add(score_alone, own(truth(given.tasks[2]), version, score_alone))
+    predictions.set_order(path, order)
+    for number in range(3):
+        parent = given.begun(number, version)[2]
+        given.project.client.patch_prediction(parent, result=[])
+        given.submit(number, lambda _: [], parent_prediction=parent)
+    kinds = {row.task: (row.kind, row.counts) for row in given.read().values()}
+    assert kinds == {
+        nothing: ("visible", {}), not_scored: ("no_model", None), score_alone: ("unknown", None),
+    }  # fmt: skip
+
+
 # --- once, edited, deleted, pruned ----------------------------------------------------------------
 
 
