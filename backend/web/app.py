@@ -26,6 +26,7 @@ from werkzeug.exceptions import HTTPException
 from backend.errors import StoreError
 from backend.settings import Settings
 from backend.store.database import Store
+from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.store.secrets import save_token, token_for
 from backend.store.serving import served_version
@@ -78,6 +79,7 @@ def _views(services: Services) -> dict[tuple[str, tuple[str, ...]], View]:
         ("/health", ("GET",)): lambda: jsonify(status="UP", model_class="TaudisModel"),
         ("/", ("GET",)): lambda: _page(services),
         ("/live", ("GET",)): lambda: _live(store),
+        ("/next_labels", ("GET",)): lambda: _next_labels(services),
         ("/ready", ("GET",)): lambda: _ready(store),
         ("/metrics", ("GET",)): lambda: Response(
             services.metrics.render(), content_type="text/plain; version=0.0.4; charset=utf-8"
@@ -238,12 +240,27 @@ def _ready(store: Store) -> ResponseReturnValue:
 
 def _live(store: Store) -> ResponseReturnValue:
     """The live evaluation of the project that `?project=` names, else of all, by project id."""
+    found = {str(p): live.current(store, p).to_json() for p in _asked_for(store)}
+    return jsonify(projects=found)
+
+
+def _next_labels(services: Services) -> ResponseReturnValue:
+    """What the next `?more=` labelled images, else BUDGET, are expected to bring, by project id."""
+    store, more = services.store, request.args.get("more", str(services.settings.budget))
+    if not re.fullmatch("[1-9][0-9]{0,8}", more):
+        raise RequestRefused(400, f"more: expected a whole number from 1 on, got {more[:20]!r}.")
+    found = {str(p): next_labels(store, p, int(more)).to_json() for p in _asked_for(store)}
+    return jsonify(projects=found)
+
+
+def _asked_for(store: Store) -> list[int]:
+    """The project that `?project=` names, else all. Refuses one that is not connected."""
     named = request.args.get("project")
     wanted = None if named is None else project_id(named)
     found = [p.id for p in store.projects() if wanted in (None, p.id)]
     if wanted is not None and not found:
         raise RequestRefused(404, f"project: {wanted} is not connected here.")
-    return jsonify(projects={str(p): live.current(store, p).to_json() for p in found})
+    return found
 
 
 def _page(services: Services) -> ResponseReturnValue:

@@ -266,6 +266,11 @@ def test_page_and_figures_say_what_the_next_labels_are_expected_to_bring(client,
     expected = next_labels(store, 7, settings.budget)
     assert expected.in_words() in client.get("/").text
     assert expected.images == 100 and "by 8 trainings with up to 100" in expected.in_words()
+    assert client.get("/next_labels").json == {"projects": {"7": expected.to_json()}}
+    far = client.get("/next_labels?project=7&more=101").json["projects"]["7"]
+    assert "ask for 100 at most" in far["reason"] and far["gain"] is None
+    for wrong, status in (("more=0", 400), ("more=x", 400), ("more=", 400), ("project=8", 404)):
+        assert client.get(f"/next_labels?{wrong}").status_code == status
     figures = client.get("/metrics").text
     assert 'taudis_next_labels{figure="images",project="7"} 16.0' in figures
     for figure, value in zip(("low", "high"), expected.expected.interval, strict=True):

@@ -11,9 +11,9 @@ from tests.backend.web.web_cases import (
 )  # fmt: skip
 
 ROUTES = [
-    ("GET", "/"), ("GET", "/ready"), ("GET", "/metrics"), ("GET", "/versions"),
-    ("GET", "/is_training"), ("POST", "/setup"), ("POST", "/predict"), ("POST", "/webhook"),
-    ("POST", "/versions"), ("POST", "/train"), ("GET", "/nothing"),
+    ("GET", "/"), ("GET", "/ready"), ("GET", "/metrics"), ("GET", "/next_labels"),
+    ("GET", "/versions"), ("GET", "/is_training"), ("POST", "/setup"), ("POST", "/predict"),
+    ("POST", "/webhook"), ("POST", "/versions"), ("POST", "/train"), ("GET", "/nothing"),
 ]  # fmt: skip
 
 

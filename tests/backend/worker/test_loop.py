@@ -3,6 +3,7 @@
 import json
 
 from backend.store.first_useful import first_useful
+from backend.store.next_labels import next_labels
 from tests.backend.local_loop import truth
 
 
@@ -53,6 +54,12 @@ def test_labels_become_a_model_and_its_order_is_served(loop):
     assert found.latest.images == 5
     objects = sum(len(truth(task)) for task in project.tasks()[:5])
     assert found.latest.objects == objects and f"5 labelled images ({objects} objects)" in page
+    coming = next_labels(loop.store, project.id, 16)  # the given model is of no round
+    assert coming.images == 5 and "got 1: 2 more rounds" in coming.expected.reason
+    assert f"Next labels: {coming.in_words()}." in project.cli("rounds")
+    evaluated = round_.steps["evaluated"]  # the fields that the curve is made of
+    assert evaluated["compared_with"] == before and evaluated["version"] == version
+    assert evaluated["difference"].keys() >= {"map50", "interval"}
     splits = list(snapshot(project, round_).values())
     card = json.loads(project.cli("versions", version))
     assert card["snapshot"]["train"] == splits.count("train")
