@@ -26,9 +26,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
 
 from taudis.errors import DataError
 from taudis.types import FloatArray, IntArray
@@ -41,9 +41,9 @@ WIDEST = 0.2
 """mAP50 from end to end of an interval that still tells something."""
 SHARE = 0.95
 """Probability that an interval holds the gain."""
-SLOPE = 0.15
-"""Standard deviation of s before the curve is seen, mAP50."""
-STEEPEST = 0.6
+SLOPE = 0.2
+"""Before the curve is seen, s is below this with a probability of one half, mAP50 (Cauchy)."""
+STEEPEST = 2.0
 """Largest s, mAP50."""
 SLACK = 0.1
 """The curve stays in -SLACK..1 + SLACK, mAP50: its level is known no better."""
@@ -53,10 +53,12 @@ USUAL_NOISE, NOISE_FACTOR = 0.015, 2.5
 """Before the curve is seen, ln t is normal: t is USUAL_NOISE, give or take NOISE_FACTOR."""
 BENDS = np.array([0.03, 0.1, 0.3, 1.0])
 """Values of q, mAP50. None is 0: with q = 0 the intervals of many models are much too narrow."""
-SLOPES = 81
+SLOPES = 121
 """Values of s above 0, and as many below."""
 DRAWS = 2000
 """Draws of the posterior, evenly over its probability, so they do not depend on chance."""
+NORMAL = np.array([NormalDist().inv_cdf((row + 0.5) / DRAWS) for row in range(DRAWS)])
+"""As many draws of a normal variable."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ class _Grid:
         shares = self._shares(inverse, np.linalg.slogdet(covariance)[1])
         rows = np.searchsorted(np.cumsum(shares.ravel()), (np.arange(DRAWS) + 0.5) / DRAWS)
         k, c, s = np.unravel_index(np.minimum(rows, shares.size - 1), shares.shape)
-        normal = stats.norm.ppf((np.random.default_rng(0).permutation(DRAWS) + 0.5) / DRAWS)
+        normal = np.random.default_rng(0).permutation(NORMAL)
         bent = self.bends * math.sqrt(math.log(self.ahead) ** 3 / 3)  # standard deviation of h
         gains = self.slopes[c, s] * self.reach[c] + bent[k] * normal
         # What the steps so far tell of the noise of the newest model.
@@ -268,7 +270,7 @@ def _slopes(level: float, fall: FloatArray, reach: FloatArray, *, falling: bool)
     """
     top = np.minimum(STEEPEST, (level + SLACK) / np.maximum(fall, 1e-12))
     top = np.minimum(top, (1 - level + SLACK) / reach)
-    grid = ((np.arange(SLOPES) + 0.5) / SLOPES) ** 2
+    grid = ((np.arange(SLOPES) + 0.5) / SLOPES) ** 3
     if falling:
         grid = np.concatenate([-grid[::-1], grid])
     slopes: FloatArray = top[:, None] * grid
@@ -276,9 +278,11 @@ def _slopes(level: float, fall: FloatArray, reach: FloatArray, *, falling: bool)
 
 
 def _slope_prior(slopes: FloatArray) -> FloatArray:
-    """The prior [C,S] of each grid's cells: normal around 0, of sum 1 for each exponent."""
-    width = np.gradient(slopes, axis=1)
-    prior: FloatArray = np.exp(-0.5 * (slopes / SLOPE) ** 2) * width
+    """The prior [C,S] of each grid's cells, of sum 1 for each exponent.
+
+    It is Cauchy's, whose long tails let a curve be as steep as its steps say.
+    """
+    prior: FloatArray = np.gradient(slopes, axis=1) / (1 + (slopes / SLOPE) ** 2)
     prior /= prior.sum(axis=1, keepdims=True)
     return prior
 

@@ -11,6 +11,7 @@ from taudis.evaluation.next_labels import (
     SHAPES,
     CurveSoFar,
     Shapes,
+    _covariance,
     expected_gain,
     growth,
     shortest,
@@ -82,6 +83,31 @@ def test_validation_error_counts():
     assert np.ptp(few.interval) > np.ptp(many.interval)
 
 
+def test_bends_are_a_random_walk_of_the_slope_from_the_newest_model():
+    """Covariances of an integrated Wiener process over ln n that starts there on both sides."""
+    images = np.exp([-2.0, -1.0, 0.5, 0.0])  # one model had more labels than the newest
+    rows, gains = np.arange(3), np.zeros(3)
+    curve = CurveSoFar(images, 0.3, rows, np.full(3, 3), gains, gains)  # steps to the newest
+    covariance, with_next, of_next = _covariance(curve, np.array([2.0]), np.zeros(1))
+    older = [8 / 3, 1 * (3 * 2 - 1) / 6], [1 * (3 * 2 - 1) / 6, 1 / 3]
+    assert np.allclose(covariance[0, :2, :2], 4 * np.array(older))
+    assert np.allclose(covariance[0, 2], [0, 0, 4 * 0.5**3 / 3])
+    assert not with_next.any() and not of_next.any()  # without noise
+
+
+def test_far_ahead_the_bends_make_it_wide():
+    """ln 2 ahead, h has a standard deviation of (ln 2)^1.5 / root 3 for q = 1."""
+    shapes = Shapes(np.zeros(1), np.ones(1))
+    found = expected_gain(CurveSoFar.of_levels(IMAGES, logarithm(IMAGES)), 176, shapes)
+    assert np.ptp(found.interval) > 2 * 1.9 * math.log(2) ** 1.5 / math.sqrt(3)
+
+
+def test_a_model_that_finds_nothing_yet_may_still_gain():
+    rows = np.arange(6)
+    curve = CurveSoFar(IMAGES[:6], 0.0, rows[:-1], rows[1:], np.full(5, 0.02), np.full(5, 0.005))
+    assert expected_gain(curve, 16).gain > 0.01
+
+
 def test_a_refused_model_hangs_on_the_one_that_served():
     """Row 2 was refused, so row 3 was compared with row 1 again."""
     images, level = np.array([16.0, 32.0, 48.0, 64.0]), logarithm([16, 32, 48, 64])
@@ -111,7 +137,7 @@ def test_it_says_what_is_needed_where_nothing_can_be_told(images, map50, more, r
 
 
 def test_few_validation_images_are_named_as_the_cause():
-    curve = CurveSoFar.of_levels([16, 32, 48], [0.1, 0.3, 0.2], error=0.3)
+    curve = CurveSoFar.of_levels([16, 32, 48], [0.1, 0.3, 0.2], error=0.1)
     assert "label more validation images" in expected_gain(curve, 48).reason
 
 
