@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.next_labels import ROWS
+from benchmarks.next_labels import ROUNDS, ROWS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "when_to_stop.md"
 
@@ -91,7 +91,7 @@ def shapes(rows: list[Row]) -> str:
     ]
     for shape in _values(mine, "shape"):
         every = [row for row in mine if row["shape"] == shape]
-        by = [_cell(mean([r for r in every if r["models"] == n], "holds")) for n in sizes]
+        by = [_cell(mean([r for r in every if r["models"] == n], "holds")) or "-" for n in sizes]
         rest = [_cell(mean(every, key)) for key in ("below", "above")]
         bias, width = (f"{mean(every, key):{form}}" for key, form in
                        (("bias", "+.3f"), ("width", ".3f")))  # fmt: skip
@@ -115,25 +115,45 @@ def noises(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+WAYS = {
+    ("last step", "gain"): "last step below it",
+    ("now", "gain"): "expected gain below it",
+    ("now", "upper"): "upper end below it",
+}
+"""Rules that stop: (rule, by) -> name."""
+FIGURES = (("early", 2), ("lost", 3), ("late", 1), ("never", 2))
+
+
 def stops(rows: list[Row]) -> str:
     """When the rules stop, by shape; means over the kinds of noise, worth 0.01."""
     mine = [row for row in rows if row["kind"] == "stop" and row["worth"] == 0.01]
-    ways = [("last step", "gain"), ("now", "gain"), ("now", "upper")]
-    head = " | ".join(f"{rule}, {by}" for rule, by in ways)
     lines = [
-        f"| shape | right round | too early: {head} | mAP50 lost: {head}"
-        f" | rounds too late: {head} | never: {head} |",
-        "|" + "---|" * (2 + 4 * len(ways)),
+        "| shape | right after | stops at the first | too early | mAP50 lost then | rounds too late"
+        " | never |",
+        "|---|---|---|---|---|---|---|",
     ]
     for shape in _values(mine, "shape"):
-        every = [row for row in mine if row["shape"] == shape]
-        cells = [
-            _cell(mean([r for r in every if (r["rule"], r["by"]) == way], key), digits)
-            for key, digits in (("early", 2), ("lost", 3), ("late", 1), ("never", 2))
-            for way in ways
-        ]
-        right = every[0]["right"]
-        lines.append(f"| {shape} | {right} | {' | '.join(cells)} |")
+        for way, name in WAYS.items():
+            every = [r for r in mine if (r["shape"], r["rule"], r["by"]) == (shape, *way)]
+            cells = [_cell(mean(every, key), digits) for key, digits in FIGURES]
+            right = every[0]["right"]
+            after = f"{right} trainings" if right <= ROUNDS else "never"
+            lines.append(f"| {shape} | {after} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def all_stops(rows: list[Row]) -> str:
+    """When the rules stop: means over shapes and kinds of noise."""
+    mine = [row for row in rows if row["kind"] == "stop"]
+    lines = [
+        "| worth | stops at the first | too early | mAP50 lost then | rounds too late | never |",
+        "|---|---|---|---|---|---|",
+    ]
+    for worth in _values(mine, "worth"):
+        for way, name in WAYS.items():
+            every = [r for r in mine if (r["worth"], r["rule"], r["by"]) == (worth, *way)]
+            cells = [_cell(mean(every, key), digits) for key, digits in FIGURES]
+            lines.append(f"| {worth} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -142,6 +162,7 @@ TABLES: dict[str, Callable[[list[Row]], str]] = {
     "rules on real curves": rules_real,
     "shapes": shapes,
     "noises": noises,
+    "all stops": all_stops,
     "stops": stops,
 }
 
