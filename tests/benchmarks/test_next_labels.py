@@ -71,10 +71,10 @@ def test_made_up_curves_have_the_noise_they_say():
 def test_a_stop_is_early_late_or_missing():
     truth = np.append(np.linspace(0.1, 0.5, 9), np.full(ROUNDS + 1 - 9, 0.5))  # 9 models, then flat
     curve = Measured(np.arange(1.0, ROUNDS + 2), truth, truth, np.diff(truth), np.zeros(ROUNDS))
-    looks = ROUNDS - 2
+    times = ROUNDS - 2
 
     def stop_at(models):
-        values = np.full(looks, 1.0)
+        values = np.full(times, 1.0)
         if models:
             values[models - 3] = 0.0
         return _stops([curve], [values.tolist()], 0.01)

@@ -14,6 +14,17 @@ def snapshot(project, round_):
     return {entry["annotation_id"]: entry["split"] for entry in entries}
 
 
+def is_a_point_of_the_curve(project, round_, before):
+    """Whether a round has what `next_labels` reads; the model before it is of no round."""
+    found = next_labels(project.loop.store, project.id, 16)
+    assert found.images == 5 and "got 1: 2 more rounds" in found.expected.reason
+    assert f"Next labels: {found.in_words()}." in project.cli("rounds")
+    evaluated = round_.steps["evaluated"]
+    assert evaluated["compared_with"] == before
+    assert evaluated["version"] == project.version()
+    assert evaluated["difference"].keys() >= {"map50", "interval"}
+
+
 def test_a_connected_project_gets_an_order_at_once(loop):
     project = loop.project(6)
     (first,) = project.rounds
@@ -54,12 +65,7 @@ def test_labels_become_a_model_and_its_order_is_served(loop):
     assert found.latest.images == 5
     objects = sum(len(truth(task)) for task in project.tasks()[:5])
     assert found.latest.objects == objects and f"5 labelled images ({objects} objects)" in page
-    coming = next_labels(loop.store, project.id, 16)  # the given model is of no round
-    assert coming.images == 5 and "got 1: 2 more rounds" in coming.expected.reason
-    assert f"Next labels: {coming.in_words()}." in project.cli("rounds")
-    evaluated = round_.steps["evaluated"]  # the fields that the curve is made of
-    assert evaluated["compared_with"] == before and evaluated["version"] == version
-    assert evaluated["difference"].keys() >= {"map50", "interval"}
+    is_a_point_of_the_curve(project, round_, before)
     splits = list(snapshot(project, round_).values())
     card = json.loads(project.cli("versions", version))
     assert card["snapshot"]["train"] == splits.count("train")
