@@ -1,6 +1,6 @@
 """How often the predicted gain of the next labels is right, and what a stopping rule makes of it.
 
-    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.next_labels [--trials 200] [--rows ROWS]
+    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.next_labels [--trials 30] [--rows ROWS]
         [--lcdb database-f1.csv] [--simulate rows.jsonl ...] [--only KIND]
 
 Kinds of rows. `made_up`: made-up curves (`next_labels_curves`), so the true gain is known. `stop`:
@@ -197,7 +197,7 @@ def _levels(curve: Real, models: int) -> CurveSoFar:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--rows", type=Path, default=ROWS)
     parser.add_argument("--lcdb", type=Path, help="database-f1.csv of the package lcdb 0.1.0")
     parser.add_argument("--simulate", type=Path, nargs="*", default=[])
@@ -210,14 +210,19 @@ def main() -> None:
         "real": lambda: _real(given.lcdb, given.simulate),
     }
     kinds = [given.only] if given.only else list(parts)
-    kept = _read(given.rows) if given.rows.exists() else []
-    rows = [row for row in kept if row["kind"] not in kinds]
+    rows = _read(given.rows) if given.rows.exists() else []
     for kind in kinds:
         found = list(parts[kind]())
-        rows += found
+        rows = replaced(rows, found)
         print(f"{kind}: {len(found)} rows", flush=True)
     given.rows.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     print(json.dumps({"rows": len(rows), "cpu_seconds": round(time.process_time() - start, 1)}))
+
+
+def replaced(rows: list[Row], found: list[Row]) -> list[Row]:
+    """Rows with those of the same kind, and of real curves of the same set, replaced."""
+    new = {(row["kind"], row.get("set")) for row in found}
+    return [row for row in rows if (row["kind"], row.get("set")) not in new] + found
 
 
 def _real(lcdb: Path | None, simulate: list[Path]) -> Iterator[Row]:

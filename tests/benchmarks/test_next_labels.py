@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.next_labels import ROUNDS, ROWS, Tally, _stops, on_real
+from benchmarks.next_labels import ROUNDS, ROWS, Tally, _stops, on_real, replaced
 from benchmarks.next_labels_curves import (
     NOISES,
     Measured,
@@ -66,6 +66,12 @@ def test_made_up_curves_have_the_noise_they_say():
     first, *_, last = np.mean([curve.errors for curve in growing], axis=0)
     assert last == pytest.approx(0.1 * np.sqrt(2 / 26), rel=0.1) and last < 0.7 * first
     assert growing[0].until(3).gains.tolist() == growing[0].gains[:2].tolist()
+
+
+def test_real_curves_that_are_not_given_keep_their_rows():
+    old = [{"kind": "real", "set": "LCDB"}, {"kind": "real", "set": "simulate"}, {"kind": "stop"}]
+    new = [{"kind": "real", "set": "simulate", "asked": 3}]
+    assert replaced(old, new) == [old[0], old[2], *new]
 
 
 def test_a_stop_is_early_late_or_missing():
