@@ -128,14 +128,14 @@ def _set_pace(progress: Progress) -> None:
     """Label fast between rounds and slowly during one, then at most `budget` tasks.
 
     With a control arm, nobody labels before a round's order is served: such labels would belong to
-    both arms. Then the annotators stop just before the next round is due, which would go before the
-    comparison of the arms.
+    both arms. Then the annotators stop a little before the next round is due, which would go before
+    the comparison of the arms: each has a task open, and may ask for one more.
     """
     options, members = progress.options, len(progress.annotators.members)
     open_ = [round_ for round_ in progress.store.open_rounds() if round_.kind == "train"]
     read = open_[0].steps.get("synced", {}).get("labelled") if open_ else None
     labelled, most = len(progress.annotators.labelled), options.budget
     if options.control_share and open_:
-        most = max(1, most - members) if "flipped" in open_[0].steps else 0
+        most = max(1, most - 2 * members) if "flipped" in open_[0].steps else 0
     enough = read is not None and labelled >= read + most
     progress.annotators.set_pace(SLOW if open_ else FAST, paused=enough)
