@@ -106,9 +106,8 @@ def _view(services: Services, project: Project, by_label: bool) -> dict[str, Any
     versions = store.versions(project.id, pruned=True)
     model = state.model
     metrics = next((v.metrics for v in versions if v.version == model), {})
-    evaluations = (
-        r.steps.get("evaluated", {}) for r in rounds
-    )  # a promoted model was not served then
+    # A promoted model was not served by the round that evaluated it.
+    evaluations = (r.steps.get("evaluated", {}) for r in rounds)
     metrics = metrics or next((j["metrics"] for j in evaluations if j.get("version") == model), {})
     return {
         "id": project.id,

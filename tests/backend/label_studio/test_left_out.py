@@ -166,10 +166,8 @@ def test_listings_that_had_to_shrink_are_told(context):
     said = "Label Studio could not answer a page of 500 tasks (it answered 500), so 250 are read"
     context.store.update_project(3, pages=said)
     assert not _pages(context).well and said in _pages(context).found and _pages(context).remedy
-    assert (
-        said
-        in _view(Services.create(context.settings, context.store), context.load_project())["notes"]
-    )
+    services = Services.create(context.settings, context.store)
+    assert said in _view(services, context.load_project(), by_label=False)["notes"]
 
 
 def test_why_a_model_has_no_figure_is_told_as_it_is():
