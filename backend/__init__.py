@@ -5,7 +5,7 @@ the worker published, and records events. The worker process trains, scores, sel
 docs/architecture.md follows one round through the files. A folder imports only what stands above
 it; `web` and `worker` never import each other.
 
-    settings, moved_settings   environment variables, and those of earlier builds
+    settings, settings_table, moved_settings   environment variables, and those of earlier builds
     errors, logs, process      messages, the log, priority and memory of a process
     label_studio/  calls and formats of Label Studio: client, labelling config, regions, scores
     images/        images of tasks: their address, the download, the cache

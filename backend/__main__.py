@@ -25,7 +25,8 @@ from backend.commands import versions as versions_
 from backend.commands.connect import connect_backend
 from backend.errors import BackendError
 from backend.logs import setup_logging
-from backend.settings import Settings, load_settings, settings_table
+from backend.settings import Settings, load_settings
+from backend.settings_table import settings_table
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.next_labels import next_labels

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import SettingsError
-from backend.moved_settings import MOVED, refuse_moved
+from backend.moved_settings import refuse_moved
 from taudis.errors import SelectionError
 from taudis.selection.params import PRESETS, SelectionParams, read_params
 from taudis.selection.strategies import STRATEGIES
@@ -269,35 +269,6 @@ def load_settings(**overrides: object) -> Settings:
 def set_for_libraries(name: str, value: str) -> None:
     """Set a variable that a library below reads by itself, unless the engineer has set it."""
     os.environ.setdefault(name, value)
-
-
-def setting_names() -> set[str]:
-    """Every environment variable that is a setting, or was one and is refused now."""
-    found = set(MOVED)
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        known = alias.choices if isinstance(alias, AliasChoices) else [name.upper()]
-        found |= {str(choice) for choice in known}
-    return found
-
-
-def settings_table() -> str:
-    """Every setting as a Markdown table: name, default, meaning (the README's table)."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        names = (
-            [str(choice) for choice in alias.choices]
-            if isinstance(alias, AliasChoices)
-            else [name.upper()]
-        )
-        default = field.default
-        if isinstance(default, SecretStr) or default in (None, "", ()):
-            default = ""
-        cell = f"`{default}`" if default != "" else ""
-        also = f" (or `{names[1]}`)" if len(names) > 1 else ""
-        rows.append(f"| `{names[0]}`{also} | {cell} | {field.description} |")
-    return "\n".join(rows)
 
 
 def _without_secrets(line: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from backend.settings import setting_names
+from backend.settings_table import setting_names
 from demo.errors import DemoError
 from demo.options import ROOT
 from demo.waiting import wait_for

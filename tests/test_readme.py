@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from backend.settings import settings_table
+from backend.settings_table import settings_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

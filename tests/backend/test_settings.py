@@ -14,9 +14,8 @@ from backend.settings import (
     check_bind,
     is_loopback,
     load_settings,
-    setting_names,
-    settings_table,
 )
+from backend.settings_table import setting_names, settings_table
 from taudis.selection.params import PARAMETERS, PRESETS, SelectionParams, Sketch, read_params
 from taudis.selection.strategies import STRATEGIES
 

@@ -14,7 +14,8 @@ import requests
 import yaml
 from dockerfile_parse import DockerfileParser
 
-from backend.settings import Settings, settings_table
+from backend.settings import Settings
+from backend.settings_table import settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "docker/Dockerfile"
