@@ -88,12 +88,18 @@ def _not_blank(seen: list[PreAnnotation], options: Options) -> list[PreAnnotatio
 
 
 def print_live(console: Console, live: LiveEvaluation) -> None:
-    """Print the live evaluation: what annotators did with the pre-annotations, by version."""
+    """Print the live evaluation: what annotators did with the pre-annotations, by version.
+
+    Versions are columns, numbered from the oldest on: so the table fits into 80 characters.
+    """
     table = Table(title="Live evaluation: what annotators did with the pre-annotations")
-    for heading in live_words.HEADINGS:
+    numbers = {each.version: f"model {row + 1}" for row, each in enumerate(live.versions)}
+    columns = live_words.table(live)
+    for heading in ("", *(numbers.get(name, name) for name, *_ in columns)):
         table.add_column(heading)
-    for row in live_words.table(live):
-        table.add_row(*row)
+    for line in zip(live_words.HEADINGS, *columns, strict=True):
+        if line[0] != live_words.HEADINGS[0]:  # the names of the versions
+            table.add_row(*line)
     console.print(table)
     for sentence in live_words.sentences(live):
         console.print(sentence)
