@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -92,11 +93,13 @@ def print_live(console: Console, live: LiveEvaluation) -> None:
 
     Versions are columns, numbered from the oldest on: so the table fits into 80 characters.
     """
-    table = Table(title="Live evaluation: what annotators did with the pre-annotations")
-    numbers = {each.version: f"model {row + 1}" for row, each in enumerate(live.versions)}
+    title = "Live evaluation: what annotators did with the pre-annotations"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    numbers = {each.version: str(row + 1) for row, each in enumerate(live.versions)}
     columns = live_words.table(live)
-    for heading in ("", *(numbers.get(name, name) for name, *_ in columns)):
-        table.add_column(heading)
+    table.add_column("model", no_wrap=True)
+    for name, *_ in columns:
+        table.add_column(numbers.get(name, name))
     for line in zip(live_words.HEADINGS, *columns, strict=True):
         if line[0] != live_words.HEADINGS[0]:  # the names of the versions
             table.add_row(*line)
