@@ -9,20 +9,17 @@ are 95 % of the mean (Student's t); with one seed there is none.
 
 from __future__ import annotations
 
-import argparse
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import done, of_seeds, summary
+from benchmarks.page_tables import Row, Tables, filled, run
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "benchmarks" / "rows" / "accuracy.jsonl"
 PAGE = ROOT / "docs" / "accuracy.md"
 WEIGHTS = ("none", "imagenet")
-
-Row = dict[str, Any]
 
 
 def with_interval(figures: dict[str, float | None]) -> str:
@@ -128,7 +125,7 @@ def _difference(before: dict[int, Row], after: dict[int, Row]) -> str:
     return with_interval(summary(pairs)) if pairs else ""
 
 
-TABLES: dict[str, Callable[[Iterable[Row]], str]] = {
+TABLES: Tables = {
     "by time": by_time,
     "by labels": by_labels,
     "variants": variants,
@@ -137,27 +134,8 @@ TABLES: dict[str, Callable[[Iterable[Row]], str]] = {
 
 def written(page: str, rows: list[Row]) -> str:
     """The page with each table between its comments."""
-    for name, table in TABLES.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", page, re.S)
-        if not found:
-            raise SystemExit(f"Expected {begin.strip()} and {end.strip()} in {PAGE.name}.")
-        page = page[: found.start()] + begin + table(rows) + end + page[found.end() :]
-    return page
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", type=Path, nargs="?", default=ROWS)
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/accuracy.md")
-    given = parser.parse_args()
-    rows = list(done(given.rows).values())
-    if given.write:
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
-        return
-    for name, table in TABLES.items():
-        print(f"{name}:\n{table(rows)}\n")
+    return filled(page, TABLES, rows)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, PAGE, TABLES, lambda path: list(done(path).values()), ROWS)

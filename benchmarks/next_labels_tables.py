@@ -8,19 +8,17 @@ that begin and end them; tests/benchmarks/test_next_labels.py holds the page to 
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.next_labels import ROUNDS, ROWS
+from benchmarks.page_tables import Row, Tables, filled, run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "when_to_stop.md"
-
-Row = dict[str, Any]
 
 
 def read(path: Path) -> list[Row]:
@@ -157,7 +155,7 @@ def all_stops(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[list[Row]], str]] = {
+TABLES: Tables = {
     "rules on made-up curves": rules_made_up,
     "rules on real curves": rules_real,
     "shapes": shapes,
@@ -169,28 +167,8 @@ TABLES: dict[str, Callable[[list[Row]], str]] = {
 
 def written(page: str, rows: list[Row]) -> str:
     """The page with each table between its comments."""
-    for name, table in TABLES.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, found, rest = page.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise SystemExit(f"Expected {begin.strip()} and {end.strip()} in {PAGE.name}.")
-        page = before + begin + table(rows) + end + after
-    return page
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", type=Path, nargs="?", default=ROWS)
-    parser.add_argument("--write", action="store_true", help="put the tables into the page")
-    given = parser.parse_args()
-    rows = read(given.rows)
-    if given.write:
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
-        return
-    for name, table in TABLES.items():
-        print(f"{name}:\n{table(rows)}\n")
+    return filled(page, TABLES, rows)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, PAGE, TABLES, read, ROWS)
