@@ -8,20 +8,14 @@ begin and end them; tests/benchmarks/test_interval_coverage.py holds the page to
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.interval_coverage import ROWS
-from benchmarks.page_tables import Row, Tables, filled, run
+from benchmarks.page_tables import Row, Tables, filled, read, run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "evaluation.md"
-
-
-def read(path: Path) -> list[Row]:
-    """The rows of a file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _cells(rows: list[Row], kind: str) -> dict[tuple[str, int, int], dict[str, Row]]:

@@ -8,7 +8,6 @@ that begin and end them; tests/benchmarks/test_next_labels.py holds the page to 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.next_labels import ROUNDS, ROWS
-from benchmarks.page_tables import Row, Tables, filled, run
+from benchmarks.page_tables import Row, Tables, filled, read, run
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "when_to_stop.md"
-
-
-def read(path: Path) -> list[Row]:
-    """The rows of a file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _values(rows: Iterable[Row], key: str) -> list[Any]:

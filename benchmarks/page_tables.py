@@ -7,6 +7,7 @@ holds each page to its rows.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from typing import Any
 Row = dict[str, Any]
 Tables = Mapping[str, Callable[[list[Row]], str]]
 """Name -> the function that makes the table, as Markdown, from all rows."""
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def filled(page: str, tables: Tables, rows: list[Row]) -> str:
@@ -32,14 +38,14 @@ def filled(page: str, tables: Tables, rows: list[Row]) -> str:
 
 
 def run(
-    doc: str, page: Path, tables: Tables, read: Callable[[Path], list[Row]], default: Path
+    doc: str, page: Path, tables: Tables, reader: Callable[[Path], list[Row]], default: Path
 ) -> None:
     """The command line of a module: print its tables, or with --write put them into the page."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("rows", type=Path, nargs="?", default=default)
     parser.add_argument("--write", action="store_true", help=f"put the tables into {page.name}")
     given = parser.parse_args()
-    rows = read(given.rows)
+    rows = reader(given.rows)
     if given.write:
         page.write_text(filled(page.read_text(encoding="utf-8"), tables, rows), encoding="utf-8")
         return

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.interval_coverage import ROWS, coverage, gate
-from benchmarks.interval_tables import PAGE, gates, read, rules, written
+from benchmarks.interval_tables import PAGE, gates, rules, written
 from benchmarks.interval_tables import coverage as coverage_table
 from benchmarks.match_tables import drawn, frequent, load, losing, made_up, save
+from benchmarks.page_tables import read
 from taudis.evaluation.resampling import average_precisions, weighted_map50
 
 

@@ -15,7 +15,8 @@ from benchmarks.next_labels_curves import (
     of_simulate,
 )
 from benchmarks.next_labels_rules import RULES, least_squares
-from benchmarks.next_labels_tables import PAGE, answered, mean, read, written
+from benchmarks.next_labels_tables import PAGE, answered, mean, written
+from benchmarks.page_tables import read
 from taudis.evaluation.next_labels import CurveSoFar, Expected
 
 
