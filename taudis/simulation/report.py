@@ -77,13 +77,13 @@ def _saved_table(found: Comparison) -> list[str]:
         "| strategy | final mAP50 | images saved | objects saved | seconds saved"
         " | images saved, median of seeds | seeds that never reach it |",
         "|---|---|---|---|---|---|---|",
-        f"| {_cell(data.reference)} (reference) | {_number(found.reference_final)} | | | | | |",
+        f"| {_cell(data.reference)} (reference) | {number(found.reference_final)} | | | | | |",
     ]
     for each in found.strategies:
-        cells = [_share(each.saved[axis]) for axis in AXES]
+        cells = [saved_share(each.saved[axis]) for axis in AXES]
         by_seed = each.saved["images"].by_seed
         lines.append(
-            f"| {_cell(each.name)} | {_number(each.final)} | {' | '.join(cells)}"
+            f"| {_cell(each.name)} | {number(each.final)} | {' | '.join(cells)}"
             f" | {'not reached' if by_seed.middle is None else _interval(by_seed)}"
             f" | {each.saved['images'].not_reached} of {found.seeds} |"
         )
@@ -97,11 +97,11 @@ def _area_table(found: Comparison) -> list[str]:
         f" | p (Holm) | labels at the end: images, objects, hours |",
         "|---|---|---|---|---|---|",
         f"| {_cell(found.data.reference)} (reference)"
-        f" | {' | '.join(f'{_number(found.reference_area[axis])}, its own' for axis in AXES)}"
+        f" | {' | '.join(f'{number(found.reference_area[axis])}, its own' for axis in AXES)}"
         f" | | {_labels(found.reference_labels)} |",
     ]
     for each in found.strategies:
-        cells = [_number(each.area[axis].more, signed=True) for axis in AXES]
+        cells = [number(each.area[axis].more, signed=True) for axis in AXES]
         lines.append(
             f"| {_cell(each.name)} | {' | '.join(cells)} | {_tests(each)}"
             f" | {_labels(each.labels)} |"
@@ -151,7 +151,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def _share(found: Saved) -> str:
+def saved_share(found: Saved) -> str:
     """A share saved: `40 % (30 to 52)`; `at most 0 % (unknown to 0)`."""
     if found.interval.middle is None:
         return f"at most {_percent(found.at_most)}{_around(found.interval)}"
@@ -169,7 +169,7 @@ def _around(found: Interval) -> str:
     return "" if found.high is None else f" ({low} to {100 * found.high:.0f})"
 
 
-def _number(found: Interval, *, signed: bool = False) -> str:
+def number(found: Interval, *, signed: bool = False) -> str:
     """A number with its interval: `0.412 (0.390 to 0.433)`."""
     form = "+.3f" if signed else ".3f"
     if found.middle is None:

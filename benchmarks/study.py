@@ -1,0 +1,139 @@
+"""Runs the study of docs/results: grids of `simulate`, part by part, with rows that are kept.
+
+    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.study DATA --runs FOLDER --part screening
+        [--sets tools_bench] [--entries taudis,wse] [--seeds 0-1]
+
+Runs `python -m taudis simulate` for each set of a part, in FOLDER/NAME, and copies the rows to
+docs/results/rows/NAME.jsonl. A folder that is missing, as on another machine, begins with the
+rows that docs/results has. Several processes may share one FOLDER. Parts, sets, strategies and
+seeds stand below; they were fixed before the sets of the part `test` were run
+(docs/results/README.md). The last line is JSON: the rows of each set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.accuracy import GROUPS
+from taudis.files import draft_file
+
+ROWS = Path(__file__).resolve().parents[1] / "docs" / "results" / "rows"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What the rows of a set share, besides the product's own recipe."""
+
+    data: str  # folder of the data set
+    steps: int
+    images: int  # of the seed set, and of each round
+    rounds: int = 3
+    split: int = 0  # seed of the division for the test
+
+    @property
+    def name(self) -> str:
+        """The name of the set in rows and file names; of another division, with its seed."""
+        return f"{self.data}-split{self.split}" if self.split else self.data
+
+    def options(self, data: Path, folder: Path) -> list[str]:
+        """The options of `simulate`."""
+        here = data / self.data
+        group = GROUPS.get(self.data)
+        return [
+            *("--data", str(here / "instances.json"), "--images", str(here / "images")),
+            *("--out", str(folder / self.name), "--name", self.name),
+            *("--steps", str(self.steps), "--rounds", str(self.rounds)),
+            *("--seed-images", str(self.images), "--budget", str(self.images)),
+            *("--split-seed", str(self.split)),
+            *(("--group", group) if group else ()),
+            "--all-labels",
+        ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the study: its grids, the entries of --strategies, and its seeds."""
+
+    grids: tuple[Grid, ...]
+    entries: tuple[str, ...]
+    seeds: str
+
+
+BASELINES = ("random", "foreground_random", "wse", "taudis")
+PARTS = {
+    "screening": Part(
+        (Grid("nuclei_dsb2018", steps=150, images=4), Grid("tools_bench", steps=400, images=16)),
+        (
+            *BASELINES,
+            # what a candidate is: of the pool's own scale, sure ones, true ones, few an image
+            "taudis_t03", "taudis_scale_t03", "taudis_objects", "taudis_one",
+            # image for image instead of votes, with the cost of labels, beside what is labelled
+            "cover_t03", "cost_scale_t03", "uncovered_scale",
+            # the paper's other strategies, and one after ClaSP PE
+            "core_set", "round_robin", "clasp_se",
+            # the paper's own rules
+            "taudis_paper",
+        ),
+        "0-1",
+    ),
+}  # fmt: skip
+
+
+def copy_rows(source: Path, target: Path) -> None:
+    """Copy the rows of a set, sorted, as one write. Half-written last lines are left out."""
+    *lines, _ = source.read_text(encoding="utf-8").split("\n")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with draft_file(target) as draft:
+        draft.write_text("".join(f"{line}\n" for line in sorted(lines, key=_place)), "utf-8")
+
+
+def _place(line: str) -> tuple[str, int, str, int]:
+    """Where a row stands among the others: kind, seed, strategy, round."""
+    row = json.loads(line)
+    return row["kind"], row["seed"], row["strategy"] or "", row["round"] or 0
+
+
+def run(grid: Grid, entries: str, seeds: str, data: Path, folder: Path) -> int:
+    """Run a grid, or go on with it. Returns the number of rows. Raises CalledProcessError."""
+    rows, kept = folder / grid.name / "rows.jsonl", ROWS / f"{grid.name}.jsonl"
+    if kept.exists() and not rows.exists():
+        rows.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, rows)
+    command = [sys.executable, "-m", "taudis", "simulate", *grid.options(data, folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--strategies", entries, "--seeds", seeds],
+                   check=True, env=environment, stdout=sys.stderr)  # fmt: skip
+    copy_rows(rows, kept)
+    return len(kept.read_text(encoding="utf-8").splitlines())
+
+
+def main() -> None:
+    """Run a part, set by set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--part", choices=PARTS, required=True)
+    parser.add_argument("--sets", help="names, with commas between; default: all of the part")
+    parser.add_argument("--entries", help="default: those of the part")
+    parser.add_argument("--seeds", help="default: those of the part")
+    given = parser.parse_args()
+    part = PARTS[given.part]
+    names = given.sets.split(",") if given.sets else [grid.name for grid in part.grids]
+    entries, seeds = given.entries or ",".join(part.entries), given.seeds or part.seeds
+    found = {
+        grid.name: run(grid, entries, seeds, given.data, given.runs)
+        for grid in part.grids
+        if grid.name in names
+    }
+    print(json.dumps({"rows": found}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Writes the tables and curves of docs/results from the rows of benchmarks/study.py.
+
+    .venv/bin/python -m benchmarks.study_tables [ROWS] [--write]
+
+ROWS is a folder with a file of rows for each set. Prints the tables as Markdown. --write puts them
+into docs/results/README.md, between the comments that begin and end them, and draws the curves;
+tests/benchmarks/test_study.py holds the page to the rows. The statistics are those of `compare`
+(docs/comparing.md), each strategy against random on the seeds that both have finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.page_tables import Row, Tables, run
+from benchmarks.study import ROWS
+from taudis.simulation.comparison import Comparison, compare
+from taudis.simulation.cpu_cost import cost
+from taudis.simulation.curves import AXES
+from taudis.simulation.gate import signal_of_rows
+from taudis.simulation.paired_curves import Choice, paired_curves
+from taudis.simulation.report import number, saved_share
+from taudis.simulation.result_rows import ResultRow, read_results
+
+PAGE = ROWS.parent / "README.md"
+
+
+def read(folder: Path) -> list[Row]:
+    """All rows of a folder, by file; a row knows its file."""
+    return [
+        {**json.loads(line), "file": str(path)}
+        for path in sorted(folder.glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def by_set(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each set, by its name."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["data"], []).append(row)
+    return found
+
+
+def strategies(rows: Iterable[Row]) -> list[str]:
+    """The strategies of rows, without random, in the order of their names."""
+    return sorted({row["strategy"] for row in rows if row["strategy"]} - {"random"})
+
+
+def comparisons(rows: list[Row]) -> dict[str, Comparison]:
+    """Each strategy of a set against random, on the seeds that both have finished."""
+    files = read_results(sorted({Path(row["file"]) for row in rows}))
+    return {
+        name: compare(_paired(files.rows, name))
+        for name in strategies(rows)
+        if _finished(rows, name) & _finished(rows, "random")
+    }
+
+
+def _paired(rows: tuple[ResultRow, ...], name: str) -> object:
+    kept = [row for row in rows if row.strategy in (None, "random", name)]
+    return paired_curves(kept, Choice(finished_only=True))[0]
+
+
+def _finished(rows: list[Row], name: str) -> set[int]:
+    """The seeds whose rounds a strategy has all finished."""
+    last = max(row["record"]["shared"]["rounds"] for row in rows)
+    return {row["seed"] for row in rows if (row["strategy"], row["round"]) == (name, last)}
+
+
+def gates(rows: list[Row]) -> str:
+    """Sets, their sizes, and the signal gate."""
+    lines = [
+        "| set | training images | test images | images of the seed set, of a round | steps"
+        " | mAP50 of the seed set | of all labels | labels matter |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, own in by_set(rows).items():
+        shared, gate = own[0]["record"]["shared"], signal_of_rows(own)
+        whole = [row["labelled_images"] for row in own if row["kind"] == "all"]
+        passed = {True: "yes", False: "not enough", None: "not known yet"}[gate.passed]
+        lines.append(
+            f"| {name} | {whole[0] if whole else ''} | {own[0]['test_images']}"
+            f" | {shared['seed_images']}, {shared['budget']} | {own[0]['steps']}"
+            f" | {gate.seed_set} | {gate.all_labels if whole else ''} | {passed} |"
+        )
+    return "\n".join(lines)
+
+
+def against_random(rows: list[Row]) -> str:
+    """Every strategy of every set against random."""
+    lines = [
+        "| set | strategy | seeds | final mAP50 | random's, same seeds"
+        " | area over images: more than random | over objects | images saved | objects saved"
+        " | seconds saved |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for data, own in by_set(rows).items():
+        found = comparisons(own)
+        order = sorted(found, key=lambda name: -(_gain(found[name]) or 0.0))
+        lines += [_against_random(data, name, found[name]) for name in order]
+    return "\n".join(lines)
+
+
+def _gain(found: Comparison) -> float | None:
+    return found.strategies[0].area["images"].more.middle
+
+
+def _against_random(data: str, name: str, found: Comparison) -> str:
+    each = found.strategies[0]
+    saved = " | ".join(saved_share(each.saved[axis]) for axis in AXES)
+    return (
+        f"| {data} | `{name}` | {found.seeds} | {number(each.final)}"
+        f" | {number(found.reference_final)} | {number(each.area['images'].more, signed=True)}"
+        f" | {number(each.area['objects'].more, signed=True)} | {saved} |"
+    )
+
+
+def labelled(rows: list[Row]) -> str:
+    """What each strategy had labelled at the end, and how far it agrees with `taudis`."""
+    lines = [
+        "| set | strategy | objects at the end | random's, same seeds"
+        " | images of the first round that `taudis` chose, too | candidates in images |",
+        "|---|---|---|---|---|---|",
+    ]
+    for data, own in by_set(rows).items():
+        for name in ("random", *strategies(own)):
+            seeds = sorted(_finished(own, name) & _finished(own, "random"))
+            if seeds:
+                lines.append(f"| {data} | `{name}` | {' | '.join(_labelled(own, name, seeds))} |")
+    return "\n".join(lines)
+
+
+def _labelled(rows: list[Row], name: str, seeds: list[int]) -> list[str]:
+    last = max(row["record"]["shared"]["rounds"] for row in rows)
+    known = {(row["strategy"], row["seed"], row["round"]): row for row in rows}
+
+    def mean(values: list[float]) -> str:
+        return f"{sum(values) / len(values):.0f}" if values else ""
+
+    ends = [[known[who, seed, last]["labelled_objects"] for seed in seeds]
+            for who in (name, "random")]  # fmt: skip
+    firsts = [(known[name, seed, 1], known.get(("taudis", seed, 1))) for seed in seeds]
+    same = [len({*own["chosen"]} & {*other["chosen"]}) for own, other in firsts if other]
+    images = [own["selection"]["images_with_candidates"] for own, _ in firsts]
+    of = f" of {len(firsts[0][0]['chosen'])}" if same else ""
+    spread = mean(images) if any(images) else ""
+    return [mean(ends[0]), mean(ends[1]), mean(same) + of, spread]
+
+
+def costs(rows: list[Row]) -> str:
+    """What sharing a grid saves."""
+    lines = [
+        "| set | rows | CPU hours, shared | by strategy and seed | ratio | row by row | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, own in by_set(rows).items():
+        found = {key: value or 0.0 for key, value in cost(own).items()}
+        shared, strategy, single = (
+            found[f"{key}_cpu_seconds"] / 3600
+            for key in ("shared", "strategies_alone", "rows_alone")
+        )
+        lines.append(
+            f"| {name} | {len(own)} | {shared:.2f} | {strategy:.2f}"
+            f" | {found['ratio_to_strategies_alone']:.2f} | {single:.2f}"
+            f" | {found['ratio_to_rows_alone']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+TABLES: Tables = {
+    "gates": gates, "against random": against_random, "labelled": labelled, "costs": costs
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(__doc__, PAGE, TABLES, read, ROWS)
