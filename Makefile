@@ -17,7 +17,7 @@ PARALLEL := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help check format lint types fast test install dev studio exporters browser demo bench lock clean
+.PHONY: help check format lint types fast test install dev studio exporters browser torture demo bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ test: dev studio exporters browser lint types  ## the whole suite: real Label St
 	$(PARALLEL) -m "not studio and not browser" || failed=$$?; \
 	$(BIN)/python -m pytest -m "studio or browser" || failed=$$?; \
 	exit $$failed
+
+# What passed at this commit is not run again. The last line is JSON; see docs/reliability.md.
+torture: dev studio browser  ## every fault test in its full form; writes docs/reliability.md
+	$(BIN)/python -m tests.reliability run
 
 demo: install studio  ## the main job against a real Label Studio; DEMO=auto labels by itself
 	$(BIN)/python -m demo

@@ -2,5 +2,7 @@
 
 from hypothesis import settings
 
+pytest_plugins = ("tests.reliability.plugin",)
+
 settings.register_profile("taudis", deadline=None)
 settings.load_profile("taudis")

@@ -1,0 +1,132 @@
+"""The state of every row by the records of a run, as JSON and as docs/reliability.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.reliability.faults import ROWS, Row
+from tests.reliability.records import Figure, Form, Record
+
+UNITS = ("_ms", "_s", "_mb", "_ratio")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row's state: its figures, and why it is not well ("" if it is)."""
+
+    row: str
+    figures: dict[str, Figure]
+    why: str
+
+    def as_json(self) -> dict[str, Figure]:
+        """The row's object in the last line of a run."""
+        return {"ok": not self.why, **self.figures, **({"why": self.why} if self.why else {})}
+
+
+def results(tests: dict[str, list[str]], found: Iterable[Record], form: Form) -> list[Result]:
+    """Every row's result.
+
+    Args:
+        tests: row -> its tests.
+        found: the records of one commit; those of other tests do not count.
+        form: the form of the records.
+    """
+    of_test = {(record.row, record.test): record for record in found}
+    made = []
+    for name, row in ROWS.items():
+        kept = [of_test[name, test] for test in tests[name] if (name, test) in of_test]
+        figures = _together(kept)
+        made.append(Result(name, figures, _why(row, tests[name], kept, figures, form)))
+    return made
+
+
+def _together(kept: list[Record]) -> dict[str, Figure]:
+    """The figures of a row's tests as those of the row; see the fixture `figures`."""
+    found: dict[str, Figure] = {}
+    for record in kept:
+        for name, value in record.figures.items():
+            before = found.get(name)
+            if before is None or isinstance(value, str | bool) or isinstance(before, str):
+                found[name] = value
+            elif name.endswith(UNITS):
+                found[name] = max(before, value)
+            else:
+                found[name] = before + value
+    return found
+
+
+def _why(
+    row: Row, tests: list[str], kept: list[Record], figures: dict[str, Figure], form: Form
+) -> str:
+    """Why a row is not well, in sentences; "" if it is."""
+    if not tests:
+        return "No test."
+    reasons = [
+        f"{record.test.rsplit('/', 1)[-1]} {record.outcome}: {record.reason.rstrip('.')}."
+        for record in kept
+        if record.outcome != "passed"
+    ]
+    missing = len(tests) - len(kept)
+    if missing:
+        reasons.append(f"{missing} of {len(tests)} tests have no record of this commit.")
+    seen = {part for record in kept if record.outcome == "passed" for part in record.parts}
+    reasons += [f"No test shows: {text}." for part, text in row.parts.items() if part not in seen]
+    reasons += _beyond(row, figures, form)
+    return " ".join(reasons)
+
+
+def _beyond(row: Row, figures: dict[str, Figure], form: Form) -> list[str]:
+    """A sentence for each figure beyond its bound."""
+    numbers = {name: value for name, value in figures.items() if not isinstance(value, str)}
+    found = [
+        f"Expected {name} of at most {bound:g}, got {numbers[name]:g}."
+        for name, bound in row.at_most.items()
+        if name in numbers and not numbers[name] <= bound
+    ]
+    if form == "full":
+        found += [f"No test gives {name}." for name in row.at_most if name not in numbers]
+        found += [
+            f"Expected {name} of at least {bound:g}, got {numbers.get(name, 0):g}."
+            for name, bound in row.at_least.items()
+            if not numbers.get(name, 0) >= bound
+        ]
+    return found
+
+
+def page(made: list[Result], form: Form, commit: str) -> str:
+    """docs/reliability.md."""
+    well = sum(not result.why for result in made)
+    changes = " with changes" if commit.endswith("+changes") else ""
+    command = "make torture" if form == "full" else "python -m tests.reliability run --short"
+    lines = [
+        "# Reliability",
+        "",
+        "What the product must survive, a row each, and what the tests of the row measured.",
+        f"`{command}` wrote this page from the records of its run; nobody edits it.",
+        f"It ran the {form} form of each test at commit {commit[:12]}{changes}.",
+        f"{well} of {len(made)} rows are ok.",
+        "",
+        "| row | what happens | what must hold | figures | |",
+        "|---|---|---|---|---|",
+    ]
+    for result in made:
+        row = ROWS[result.row]
+        found = ", ".join(f"{name} {_text(value)}" for name, value in result.figures.items())
+        state = "FAILING" if result.why else "ok"
+        lines.append(f"| {result.row} | {row.happens} | {row.holds} | {found} | {state} |")
+    failing = [f"- **{result.row}**: {_cell(result.why)}" for result in made if result.why]
+    if failing:
+        lines += ["", "## Why rows are FAILING", "", *failing]
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: Figure) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cell(text: str) -> str:
+    """A reason as one line of Markdown without the machine's paths."""
+    from tests.reliability.records import ROOT
+
+    return " ".join(text.replace(str(ROOT), ".").replace("|", "/").replace("`", "'").split())
