@@ -327,7 +327,7 @@ def unpin(project: ProjectOption = 0) -> None:
 
 @app.command()
 def settings() -> None:
-    """Print the table of all settings in the README."""
+    """Print the table of all settings, as docs/settings.md has it."""
     typer.echo(settings_table())
 
 

@@ -1,4 +1,4 @@
-"""The names of all settings, and the table of them in README.md."""
+"""The names of all settings, and the table of them in docs/settings.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def setting_names() -> set[str]:
 
 
 def settings_table() -> str:
-    """Every setting as a Markdown table: name, default, meaning (the README's table)."""
+    """Every setting as a Markdown table: name, default, meaning (the table of docs/settings.md)."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
