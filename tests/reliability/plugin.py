@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from tests.reliability import records
 from tests.reliability.faults import ROWS
 from tests.reliability.records import Figure, Outcome, Record
+from tests.reliability.results import together
 
 FIGURES = pytest.StashKey[dict[str, Figure]]()
 REPORTS = pytest.StashKey[list[pytest.TestReport]]()
@@ -95,7 +97,7 @@ def pytest_runtest_makereport(
             for row, parts in rows_of(item).items():
                 record = _record(item, row, parts, reports)
                 records.write(record)
-                report.user_properties.append(("fault", _line(record)))
+                report.user_properties.append(("fault", asdict(record)))
             del item.stash[REPORTS]
     return report
 
@@ -127,22 +129,21 @@ def _outcome(reports: list[pytest.TestReport]) -> tuple[Outcome, str]:
     return "passed", ""
 
 
-def _line(record: Record) -> str:
-    found = ", ".join(f"{name}={value}" for name, value in record.figures.items())
-    test = record.test.rsplit("/", 1)[-1]
-    return f"{record.row} {record.outcome}: {found or 'no figures'} ({test}, {record.seconds} s)"
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures of every fault test, also those of workers of pytest-xdist."""
-    lines = {
-        text
+    """Print the figures of every row, of the tests of all workers of pytest-xdist."""
+    found = {
+        (record["row"], record["test"]): Record(**record)
         for reports in terminalreporter.stats.values()
         for report in reports
-        for name, text in getattr(report, "user_properties", [])
+        for name, record in getattr(report, "user_properties", [])
         if name == "fault"
     }
-    if lines:
-        terminalreporter.section(f"figures of the fault tests, {records.form()} form")
-        for line in sorted(lines):
-            terminalreporter.write_line(line)
+    if not found:
+        return
+    terminalreporter.section(f"figures of the fault tests, {records.form()} form")
+    for row in ROWS:
+        kept = [record for key, record in found.items() if key[0] == row]
+        figures = ", ".join(f"{name}={value}" for name, value in together(kept).items())
+        passed = sum(record.outcome == "passed" for record in kept)
+        if kept:
+            terminalreporter.write_line(f"{row} {passed} of {len(kept)} passed: {figures}")

@@ -36,12 +36,12 @@ def results(tests: dict[str, list[str]], found: Iterable[Record], form: Form) ->
     made = []
     for name, row in ROWS.items():
         kept = [of_test[name, test] for test in tests[name] if (name, test) in of_test]
-        figures = _together(kept)
+        figures = together(kept)
         made.append(Result(name, figures, _why(row, tests[name], kept, figures, form)))
     return made
 
 
-def _together(kept: list[Record]) -> dict[str, Figure]:
+def together(kept: list[Record]) -> dict[str, Figure]:
     """The figures of a row's tests as those of the row; see the fixture `figures`."""
     found: dict[str, Figure] = {}
     for record in kept:

@@ -74,14 +74,15 @@ def quiet(work, for_seconds=5.0):
     return True
 
 
-def figures(name, seconds):
+def print_times(name, seconds):
     cuts = statistics.quantiles(seconds, n=100)
     print(
         f"{name}: {len(seconds)} webhooks, p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms"
     )
 
 
-def test_two_clicks_and_a_burst_of_webhooks(work):
+@pytest.mark.fault("F3", "rounds")
+def test_two_clicks_and_a_burst_of_webhooks(work, figures):
     loop = work.loop
     with loop.frozen_worker():
         made = work.label_some(LABELS)
@@ -95,7 +96,8 @@ def test_two_clicks_and_a_burst_of_webhooks(work):
     assert all(round_.outcome == "served" for round_ in rounds)
     assert set(work.snapshot(rounds[0])) == {annotation["id"] for annotation in made}
     work.check_whole()
-    figures("burst", seconds)
+    print_times("burst", seconds)
+    figures(webhooks=len(seconds), rounds=len(rounds))
 
 
 def test_the_webhook_answers_while_a_round_trains(work):
@@ -110,7 +112,7 @@ def test_the_webhook_answers_while_a_round_trains(work):
             work.loop.post(f"/webhook?project={work.id}", body, session)
             seconds.append(time.perf_counter() - began)
             time.sleep(0.02)
-    figures("while a round ran", seconds)
+    print_times("while a round ran", seconds)
     assert max(seconds) < 1.0  # Label Studio gives up after a second
     assert wait_for(lambda: quiet(work), "quiet", pause=0.5)
     assert work.rounds()[0].number == number  # nothing had changed: the events called for nothing

@@ -114,7 +114,8 @@ def check_snapshot(work, round_, annotations):
 
 
 @pytest.mark.parametrize("doom", [IN_STEPS, AGAIN], ids=["in each step", "again"])
-def test_killed_in_each_step_and_no_annotation_lost(work, doom):
+@pytest.mark.fault("F1", "lost", "order", "steps")
+def test_killed_in_each_step_and_no_annotation_lost(work, doom, figures):
     before = [*work.acknowledged]
     work.start_training()
     number = last_round(work).number + 1
@@ -134,13 +135,16 @@ def test_killed_in_each_step_and_no_annotation_lost(work, doom):
 
     wait_for(lambda: in_studio() == known, "what a cut publish left behind to be gone")
     work.loop.workers.stop()
+    figures(step_kills=len(doom), lost=0, mixed=0)
 
 
-def test_the_next_snapshot_holds_what_was_labelled_between(work):
+@pytest.mark.fault("F1", "lost")
+def test_the_next_snapshot_holds_what_was_labelled_between(work, figures):
     work.start_training()
     round_ = finish(work, last_round(work).number + 1)
     check_snapshot(work, round_, work.acknowledged)
     check_arms(work)
+    figures(lost=0)
 
 
 def check_arms(work):

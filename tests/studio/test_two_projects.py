@@ -62,7 +62,8 @@ def predicting(works):
         thread.join()
 
 
-def test_rounds_and_predictions_interleave_without_mixing(works):
+@pytest.mark.fault("F19", "apart")
+def test_rounds_and_predictions_interleave_without_mixing(works, figures):
     shapes, greek = works
     numbers = [work.rounds()[0].number + 1 for work in works]
     for work in works:
@@ -87,6 +88,7 @@ def test_rounds_and_predictions_interleave_without_mixing(works):
         assert {row["model_version"] for row in last["results"]} == {version}
         check_own(work, last["results"], kind)
     assert not set(shapes.order(shapes.version())) & set(greek.order(greek.version()))
+    figures(crossed=0)
 
 
 def test_a_rollback_of_one_leaves_the_other_alone(works):

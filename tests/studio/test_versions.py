@@ -175,7 +175,8 @@ def test_a_model_that_was_not_served_can_be_promoted(work):
     assert "taudis-0009" in cli(work, "promote", "taudis-0009", well=False)
 
 
-def test_a_damaged_model_is_named_and_an_earlier_one_goes_on_serving(work, pictures):
+@pytest.mark.fault("F13", "serving")
+def test_a_damaged_model_is_named_and_an_earlier_one_goes_on_serving(work, pictures, figures):
     file = weights(work, work.third)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
@@ -207,6 +208,7 @@ def test_a_damaged_model_is_named_and_an_earlier_one_goes_on_serving(work, pictu
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
     assert "model files: 3 kept, all whole" in cli(work, "doctor")
+    figures(flips=1, loaded=0)
 
 
 def computed(work):

@@ -46,6 +46,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.fault("F12", "start")
 def test_a_public_address_without_credentials_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="BASIC_AUTH_USER"):
         serve(load_settings(model_dir=tmp_path, host="0.0.0.0"))

@@ -16,9 +16,11 @@ from tests.backend.images.servers import (
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_the_formats_that_browsers_show(format):
+@pytest.mark.fault("F7", "decode")
+def test_the_formats_that_browsers_show(format, figures):
     pixels = decode_image(picture(color=(250, 0, 0), format=format), MAX)
     assert pixels.shape == (6, 8, 3) and abs(int(pixels[0, 0, 0]) - 250) < 8
+    figures(files=1, crashes=0)
 
 
 @pytest.mark.parametrize(
@@ -38,18 +40,22 @@ def test_the_formats_that_browsers_show(format):
         (picture("RGB", (20_000, 10), color=(1, 2, 3)), [1, 2, 3]),
     ],
 )
-def test_every_pixel_mode_becomes_rgb(data, expected):
+@pytest.mark.fault("F7", "decode")
+def test_every_pixel_mode_becomes_rgb(data, expected, figures):
     pixels = decode_image(data, MAX)
     assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
     assert np.abs(pixels[0, 0].astype(int) - expected).max() <= 1
     assert pixels.flags.writeable
+    figures(files=1, crashes=0)
 
 
-def test_an_animation_shows_its_first_frame():
+@pytest.mark.fault("F7", "decode")
+def test_an_animation_shows_its_first_frame(figures):
     frames = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     assert is_red(decode_image(buffer.getvalue(), MAX))
+    figures(files=1, crashes=0)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -89,18 +95,24 @@ def test_a_damaged_exif_block_is_ignored():
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "EPS, which is not read"),
     ],
 )
-def test_what_cannot_be_decoded_is_refused_with_a_reason(data, says):
+@pytest.mark.fault("F7", "decode")
+def test_what_cannot_be_decoded_is_refused_with_a_reason(data, says, figures):
     with pytest.raises(ImageError, match=says):
         decode_image(data, MAX)
+    figures(files=1, crashes=0)
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_a_picture_above_the_limit_is_refused_before_its_pixels_are_decoded(format, monkeypatch):
+@pytest.mark.fault("F7", "decode")
+def test_a_picture_above_the_limit_is_refused_before_its_pixels_are_decoded(
+    format, monkeypatch, figures
+):
     data = picture("RGB", (60, 40), format=format)
     assert decode_image(data, 2400).shape == (40, 60, 3)
     monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("pixels were decoded"))
     with pytest.raises(ImageError, match=r"60 x 40 px, at most 2399 px .* MAX_IMAGE_PIXELS"):
         decode_image(data, 2399)
+    figures(files=1, crashes=0)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow on damaged tags

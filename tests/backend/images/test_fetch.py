@@ -19,7 +19,10 @@ from tests.backend.images.servers import (
 )  # fmt: skip
 
 
-def test_another_host_is_fetched_only_if_allowed_and_never_with_the_token(stranger, source):
+@pytest.mark.fault("F8", "refused", "token")
+def test_another_host_is_fetched_only_if_allowed_and_never_with_the_token(
+    stranger, source, figures
+):
     url = f"{stranger.url}/red.png"
     with pytest.raises(ImageError, match="ALLOWED_IMAGE_HOSTS"):
         source().load(url)
@@ -29,17 +32,23 @@ def test_another_host_is_fetched_only_if_allowed_and_never_with_the_token(strang
     for hosts in (("*",), ("127.0.0.2",)):
         assert is_red(source(allowed_hosts=hosts, allow_private=True).load(url))
     assert all("canary" not in str(headers) for _, headers in stranger.seen)
+    figures(addresses=1, leaks=0)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_the_token_stays_at_label_studio_when_it_redirects(studio, stranger, source, status):
+@pytest.mark.fault("F8", "token")
+def test_the_token_stays_at_label_studio_when_it_redirects(
+    studio, stranger, source, status, figures
+):
     studio.routes["/data/upload/1/away.png"] = redirect(f"{stranger.url}/red.png", status)
     images = source(allowed_hosts=("127.0.0.2",), allow_private=True)
     assert is_red(images.load("/data/upload/1/away.png"))
     assert "canary" not in str(stranger.seen)
+    figures(addresses=1, leaks=0)
 
 
-def test_another_port_of_label_studios_host_gets_no_token(source):
+@pytest.mark.fault("F8", "token")
+def test_another_port_of_label_studios_host_gets_no_token(source, figures):
     with serve("127.0.0.1") as other:
         other.routes["/data/upload/1/red.png"] = send(RED)
         images = source(allowed_hosts=("127.0.0.1",), allow_private=True)
@@ -47,9 +56,11 @@ def test_another_port_of_label_studios_host_gets_no_token(source):
         assert "canary" not in str(other.seen)
         with pytest.raises(ImageError, match="not allowed"):
             source().load(f"{other.url}/data/upload/2/red.png")
+    figures(addresses=1, leaks=0)
 
 
-def test_every_redirect_is_judged_anew(studio, stranger, source):
+@pytest.mark.fault("F8", "refused", "token")
+def test_every_redirect_is_judged_anew(studio, stranger, source, figures):
     stranger.routes["/to-file"] = redirect("file:///etc/passwd")
     stranger.routes["/to-meta"] = redirect("http://169.254.169.254/latest/meta-data")
     stranger.routes["/to-user"] = redirect("http://a:b@127.0.0.2/red.png")
@@ -66,6 +77,7 @@ def test_every_redirect_is_judged_anew(studio, stranger, source):
         with pytest.raises(ImageError, match=says):
             images.load(stranger.url + path)
     assert studio.seen == []
+    figures(addresses=5, fetched=0, leaks=0)
 
 
 EVIL = [
@@ -97,11 +109,13 @@ EVIL = [
 
 
 @pytest.mark.parametrize("value", EVIL)
-def test_nothing_is_fetched_from_an_evil_address(studio, stranger, source, value):
+@pytest.mark.fault("F8", "refused")
+def test_nothing_is_fetched_from_an_evil_address(studio, stranger, source, value, figures):
     with pytest.raises(ImageError) as caught:
         source(local_root=None).load(value)
     assert "canary" not in str(caught.value)
     assert studio.seen == [] and stranger.seen == []
+    figures(addresses=1, fetched=0, leaks=0)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +126,11 @@ def test_nothing_is_fetched_from_an_evil_address(studio, stranger, source, value
         "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[fe80::1]", "[fd00::1]", "224.0.0.1",
     ],
 )  # fmt: skip
-def test_private_addresses_in_any_spelling_are_refused(source, host):
+@pytest.mark.fault("F8", "refused")
+def test_private_addresses_in_any_spelling_are_refused(source, host, figures):
     with pytest.raises(ImageError, match=r"private address|resolved"):
         source(allowed_hosts=("*",), timeout_s=0.5).load(f"http://{host}:1/red.png")
+    figures(addresses=1, fetched=0)
 
 
 def test_link_local_needs_its_own_name_even_where_private_is_allowed(source):
@@ -123,7 +139,10 @@ def test_link_local_needs_its_own_name_even_where_private_is_allowed(source):
         images.load("http://169.254.169.254/latest/meta-data")
 
 
-def test_a_name_that_resolves_to_a_private_address_is_refused(source, stranger, monkeypatch):
+@pytest.mark.fault("F8", "refused")
+def test_a_name_that_resolves_to_a_private_address_is_refused(
+    source, stranger, monkeypatch, figures
+):
     port = stranger.server_port
     real = socket.getaddrinfo
 
@@ -136,6 +155,7 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(source, stranger, 
         source(allowed_hosts=("*",)).load(url)
     assert is_red(source(allowed_hosts=("*.example",), allow_private=True).load(url))
     assert stranger.seen[0][1]["Host"] == f"images.example:{port}"
+    figures(addresses=1, fetched=0)
 
 
 def test_the_connection_goes_to_the_judged_address_though_the_name_moves(

@@ -77,6 +77,7 @@ def test_refusals_are_named_once_and_not_repeated(status, error):
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 @pytest.mark.parametrize("method", ["project", "patch_project"])
+@pytest.mark.fault("F5", "client")
 def test_passing_trouble_is_repeated_where_that_is_safe(status, method):
     with Script((status, {}), (status, b"<html>"), OK) as server:
         assert getattr(client(server), method)(1) == {"id": 1}
@@ -84,6 +85,7 @@ def test_passing_trouble_is_repeated_where_that_is_safe(status, method):
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.fault("F5", "client")
 def test_a_post_is_not_sent_twice(status):
     with Script((status, {}), OK) as server:
         with pytest.raises(StudioUnreachable, match="not known whether"):
@@ -91,12 +93,14 @@ def test_a_post_is_not_sent_twice(status):
         assert len(server.requests) == 1
 
 
+@pytest.mark.fault("F5", "client")
 def test_a_post_that_was_turned_away_is_sent_again():
     with Script((429, {}, {"Retry-After": "0"}), (201, {"created": 2})) as server:
         assert client(server).import_predictions(1, [{"task": 1}, {"task": 2}]) == 2
 
 
 @pytest.mark.slow
+@pytest.mark.fault("F5", "client")
 def test_retry_after_is_obeyed_but_not_beyond_patience():
     with Script((429, {}, {"Retry-After": "1"}), OK) as server:
         began = time.monotonic()
@@ -134,6 +138,7 @@ def no_answer(handler):
 
 
 @pytest.mark.parametrize("deed", [half_a_body, half_without_length, no_answer])
+@pytest.mark.fault("F5", "client")
 def test_a_broken_answer_is_asked_for_again_but_a_broken_post_is_not(deed):
     with Script(deed, deed, OK) as server:
         assert client(server).project(1) == {"id": 1}
@@ -144,6 +149,7 @@ def test_a_broken_answer_is_asked_for_again_but_a_broken_post_is_not(deed):
 
 
 @pytest.mark.slow
+@pytest.mark.fault("F5", "client")
 def test_silence_and_dripping_end_in_time():
     stop = threading.Event()
 

@@ -40,10 +40,12 @@ def written(config, label=1):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.refused], ids=named)
-def test_a_config_that_cannot_be_used_is_refused_by_name(case):
+@pytest.mark.fault("F10", "sentences")
+def test_a_config_that_cannot_be_used_is_refused_by_name(case, figures):
     with pytest.raises(LabelConfigError) as caught:
         parse_label_config(case.xml)
     assert case.says in str(caught.value)
+    figures(configs=1, crashes=0)
 
 
 @pytest.mark.parametrize("case", USABLE, ids=named)

@@ -160,9 +160,11 @@ BOMB = (
         (config('<Image name="img"/>' + brush("a")), "has no value"),
     ],
 )
-def test_an_unusable_config_is_refused_with_what_to_change(xml, says):
+@pytest.mark.fault("F10", "sentences")
+def test_an_unusable_config_is_refused_with_what_to_change(xml, says, figures):
     with pytest.raises(LabelConfigError, match=says):
         parse_label_config(xml)
+    figures(configs=1, crashes=0)
 
 
 def test_the_address_of_a_task():

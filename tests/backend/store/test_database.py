@@ -137,13 +137,15 @@ def test_changes_and_state_have_the_same_fields():
     assert changes == {each.name for each in dataclasses.fields(ProjectState)}
 
 
-def test_a_worker_that_lost_its_lease_cannot_say_what_serves(store):
+@pytest.mark.fault("F16", "lease")
+def test_a_worker_that_lost_its_lease_cannot_say_what_serves(store, figures):
     old = store.acquire()
     new = store.acquire()  # the same process again: a new holder all the same
     with pytest.raises(LeaseLost):
         store.update_project(7, lease=old, serving="v1")
     store.update_project(7, lease=new, serving="v2")
     assert store.project(7).state == ProjectState(serving="v2")
+    figures(writes_refused=1)
 
 
 # --- the lease ------------------------------------------------------------------------------------
@@ -171,7 +173,8 @@ def test_a_dead_owner_of_this_machine_is_taken_over_at_once(store):
     assert store.worker_alive()
 
 
-def test_a_lost_lease_writes_nothing_more(store):
+@pytest.mark.fault("F16", "lease")
+def test_a_lost_lease_writes_nothing_more(store, figures):
     old = store.acquire()
     round_ = store.open_round(old, 7, "train", "test", [])
     new = store.acquire()
@@ -194,6 +197,7 @@ def test_a_lost_lease_writes_nothing_more(store):
     assert store.worker_alive()
     store.release(new)
     assert not store.worker_alive()
+    figures(writes_refused=7)
 
 
 # --- rounds ---------------------------------------------------------------------------------------
@@ -281,6 +285,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
     assert (tmp_path / "store.sqlite3").read_bytes() == damage
 
 
+@pytest.mark.fault("F22", "newer")
 def test_a_newer_schema_is_refused(store):
     with sqlite3.connect(store.path) as db:
         db.execute("UPDATE about SET value = ? WHERE key = 'schema'", (str(SCHEMA_VERSION + 1),))

@@ -53,11 +53,13 @@ def guarded(tmp_path_factory):
         {"Authorization": 'Digest username="lödi"'},
     ],
 )
-def test_401_without_detail(guarded, method, path, headers):
+@pytest.mark.fault("F12", "401")
+def test_401_without_detail(guarded, method, path, headers, figures):
     answer = guarded.open(path, method=method, headers=headers)
     assert answer.status_code == 401
     assert answer.json == {"error": "Credentials are needed."}
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+    figures(requests=1, let_in=0)
 
 
 def test_with_credentials(guarded):

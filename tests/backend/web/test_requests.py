@@ -50,7 +50,8 @@ def malformed():
         yield "/webhook?project=7", "application/json", json.dumps({"action": action}).encode()
 
 
-def test_malformed_requests_get_a_4xx_with_a_reason(client, settings, store, caplog):
+@pytest.mark.fault("F11", "answers")
+def test_malformed_requests_get_a_4xx_with_a_reason(client, settings, store, caplog, figures):
     publish_before = set(settings.model_dir.rglob("*"))
     corpus = list(malformed())
     assert len(corpus) > 200
@@ -65,6 +66,7 @@ def test_malformed_requests_get_a_4xx_with_a_reason(client, settings, store, cap
     assert store.pending_events() == []
     assert set(settings.model_dir.rglob("*")) == publish_before
     assert not [record for record in caplog.records if record.exc_info]
+    figures(requests=len(corpus), server_errors=0)
 
 
 @pytest.mark.parametrize("project", ["..", "7/../8", "%2e%2e", "7%00", "", "a" * 5000, "-1", "٧"])

@@ -36,12 +36,14 @@ def test_other_events_are_ignored(client, store):
     assert store.pending_events() == []
 
 
-def test_an_unknown_project_costs_one_log_line_and_no_row(client, store, caplog):
+@pytest.mark.fault("F4", "unknown")
+def test_an_unknown_project_costs_one_log_line_and_no_row(client, store, caplog, figures):
     caplog.set_level(logging.INFO)
     answer = client.post("/webhook?project=99", json={"action": "ANNOTATION_CREATED"})
     assert (answer.status_code, answer.json) == (200, {"status": "unknown project"})
     assert store.pending_events() == []
     assert len([record for record in caplog.records if "99" in record.message]) == 1
+    figures(log_lines=1)
 
 
 def test_a_store_that_is_busy_is_no_5xx_for_labels_but_one_for_start_training(

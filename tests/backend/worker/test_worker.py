@@ -34,6 +34,7 @@ def test_nothing_is_asked_between_polls_unless_something_happens(make_loop):
     assert project.rounds[0].kind == "train"
 
 
+@pytest.mark.fault("F4", "lost")
 def test_labels_are_found_by_the_poll_when_the_webhook_got_lost(make_loop):
     loop = make_loop(TRAIN_AFTER="1")
     project = loop.project()
@@ -68,6 +69,7 @@ def test_an_event_during_a_round_starts_one_round_after_it(make_loop):
 
 
 @pytest.mark.slow
+@pytest.mark.fault("F19", "fair")
 def test_start_training_is_for_one_project_and_the_longest_waiting_goes_first(make_loop):
     loop = make_loop(POLL_SECONDS=HOUR)
     one, two = loop.project(title="One"), loop.project(title="Two")
@@ -140,7 +142,8 @@ def test_trouble_is_told_and_ends_when_label_studio_answers_again(loop):
     assert "may not do this (403)" not in page(loop).text
 
 
-def test_a_round_that_label_studio_interrupts_goes_on_where_it_was(loop):
+@pytest.mark.fault("F5", "recovers")
+def test_a_round_that_label_studio_interrupts_goes_on_where_it_was(loop, figures):
     project = loop.project(connect=False)
     project.connect()
     path = f"/api/projects/{project.id}/import/predictions"
@@ -155,8 +158,10 @@ def test_a_round_that_label_studio_interrupts_goes_on_where_it_was(loop):
     assert round_.outcome == "served"
     assert round_.steps["synced"] == synced
     assert sorted(project.order()) == [task["id"] for task in project.tasks()]
+    figures(partial=0)
 
 
+@pytest.mark.fault("F16", "lease")
 def test_a_worker_without_the_lease_writes_nothing(loop):
     project = loop.project()
     project.start_training()

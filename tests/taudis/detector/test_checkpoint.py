@@ -39,14 +39,16 @@ def test_a_loaded_detector_sees_the_same(folder):
 
 
 @pytest.mark.slow
-def test_any_flipped_bit_is_found(folder):
-    rng = np.random.default_rng(0)
+@pytest.mark.fault("F13", "checkpoint")
+def test_any_flipped_bit_is_found(folder, figures):
+    rng, flips = np.random.default_rng(0), 0
     for name in FILES:
         path = folder / name
         content = path.read_bytes()
         bits = 8 * len(content)
         positions = range(0, bits, 37) if bits < 20_000 else rng.integers(0, bits, 15).tolist()
         for bit in positions:
+            flips += 1
             changed = bytearray(content)
             changed[bit // 8] ^= 1 << bit % 8
             path.write_bytes(changed)
@@ -55,9 +57,11 @@ def test_any_flipped_bit_is_found(folder):
             assert name in str(refused.value)
         path.write_bytes(content)
     read_card(folder)
+    figures(flips=flips, loaded=0)
 
 
-def test_a_cut_or_missing_file_is_named(folder):
+@pytest.mark.fault("F13", "checkpoint")
+def test_a_cut_or_missing_file_is_named(folder, figures):
     for name in FILES:
         content = (folder / name).read_bytes()
         for length in (0, 1, len(content) // 2, len(content) - 1):
@@ -69,6 +73,7 @@ def test_a_cut_or_missing_file_is_named(folder):
         with pytest.raises(CheckpointError, match=name):
             load_checkpoint(folder)
         (folder / name).write_bytes(content)
+    figures(cuts=15, loaded=0)
 
 
 def test_other_labels_are_refused(folder):

@@ -57,7 +57,8 @@ def weights(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_ten_kills_leave_the_weights_bit_for_bit(tmp_path, start, precision, capsys):
+@pytest.mark.fault("F1", "training")
+def test_ten_kills_leave_the_weights_bit_for_bit(tmp_path, start, precision, capsys, figures):
     if precision == "bf16" and not has_bf16("cpu"):
         pytest.skip("This CPU computes bf16 in software, which takes minutes.")
     whole = start(tmp_path / "whole", precision)
@@ -82,3 +83,4 @@ def test_ten_kills_leave_the_weights_bit_for_bit(tmp_path, start, precision, cap
     assert all(torch.equal(one[name], other[name]) for name in one)
     with capsys.disabled():
         print(f"\n{precision}: ten kills, {len(one)} tensors equal; went on from steps {starts}")
+    figures(training_kills=10)

@@ -128,6 +128,7 @@ def test_progress_tells_steps_loss_speed_and_time_left():
     assert seen[0].eta_s > 0 and seen[-1].eta_s == 0
 
 
+@pytest.mark.fault("F18", "diverges")
 def test_a_loss_that_is_not_finite_stops_training(monkeypatch):
     recipe = dataclasses.replace(
         QUICK, steps=40, optimizer="sgd", lr=1e18, clip=1e30, precision="fp32"
@@ -194,6 +195,7 @@ def test_large_images_are_trained_at_the_size_they_are_evaluated_at():
 
 
 @pytest.mark.slow
+@pytest.mark.fault("F15", "halves")
 def test_short_memory_halves_the_batch_and_at_one_image_gives_up(monkeypatch, caplog):
     step, batches, room = training._Trainer.step, [], 1
 

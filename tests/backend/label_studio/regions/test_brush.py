@@ -138,7 +138,8 @@ def test_what_is_no_rle_is_refused(rle, says):
         decode_rle(rle, 4, 4)
 
 
-def test_a_claim_beyond_the_image_or_the_limit_is_refused_before_allocation(monkeypatch):
+@pytest.mark.fault("F9", "bombs")
+def test_a_claim_beyond_the_image_or_the_limit_is_refused_before_allocation(monkeypatch, figures):
     rle = encode_rle(blobs(40, 30, seed=3))
     monkeypatch.setattr(
         "backend.label_studio.regions.brush.np.repeat", lambda *_: pytest.fail("allocated")
@@ -151,6 +152,7 @@ def test_a_claim_beyond_the_image_or_the_limit_is_refused_before_allocation(monk
     for size in ((0, 5), (-1, 5), (10**9, 10**9)):
         with pytest.raises(RegionError):
             decode_rle(rle, *size)
+    figures(bombs=5)
 
 
 def test_cut_short_at_every_byte_is_refused_or_the_same():

@@ -263,10 +263,12 @@ def test_crowds_beyond_the_memory_bound_are_one(monkeypatch):
 
 
 @pytest.mark.slow
-def test_ten_thousand_regions_decode():
+@pytest.mark.fault("F9", "many")
+def test_ten_thousand_regions_decode(figures):
     result = [region("rectangle", "box", BOX, ["car"]) for _ in range(10_000)]
     decoded = decode_annotation(result, CONFIG, size=SIZE)
     assert decoded.target is not None and len(decoded.target) == 10_000
+    figures(regions=10_000)
 
 
 POINTS = parse_label_config(

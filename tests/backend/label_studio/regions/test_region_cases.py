@@ -19,6 +19,7 @@ def named(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
+@pytest.mark.fault("F9", "named")
 def test_a_region_is_read_or_told(case):
     decoded = decode_annotation(list(case.rows), CONFIG, size=(HEIGHT, WIDTH))
     assert decoded.target is not None
@@ -34,7 +35,8 @@ def test_a_region_is_read_or_told(case):
         assert np.array_equal(decoded.target.masks[0], SQUARE) == case.same
 
 
-def test_no_region_is_lost_in_silence_among_others():
+@pytest.mark.fault("F9", "named")
+def test_no_region_is_lost_in_silence_among_others(figures):
     for case in CASES:
         rows = [each | {"id": f"x-{each.get('id')}"} for each in case.rows]
         both = decode_annotation([*rows, *CASES[0].rows], CONFIG, size=(HEIGHT, WIDTH))
@@ -42,6 +44,7 @@ def test_no_region_is_lost_in_silence_among_others():
         assert both.target is not None and alone.target is not None
         assert len(both.target) == len(alone.target) + 1
         assert both.problems == alone.problems
+    figures(regions=len(CASES), crashes=0)
 
 
 JUNK = [
