@@ -28,19 +28,21 @@ PAGE = ROWS.parent / "README.md"
 
 
 def read(folder: Path) -> list[Row]:
-    """All rows of a folder, by file; a row knows its file."""
+    """All rows of a folder, by file, and the choices beside it; a row knows its file."""
+    choices = folder.parent / "choices.jsonl"
     return [
-        {**json.loads(line), "file": str(path)}
-        for path in sorted(folder.glob("*.jsonl"))
+        {"kind": "choice", **json.loads(line), "file": str(path)}
+        for path in (*sorted(folder.glob("*.jsonl")), *([choices] if choices.exists() else []))
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
 
 
-def by_set(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of each set, by its name."""
+def by_set(rows: Iterable[Row], *, choices: bool = False) -> dict[str, list[Row]]:
+    """The rows of models of each set, by its name; or those of choices."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row["data"], []).append(row)
+        if (row["kind"] == "choice") == choices:
+            found.setdefault(row["data"], []).append(row)
     return found
 
 
@@ -137,17 +139,42 @@ def _labelled(rows: list[Row], name: str, seeds: list[int]) -> list[str]:
     last = max(row["record"]["shared"]["rounds"] for row in rows)
     known = {(row["strategy"], row["seed"], row["round"]): row for row in rows}
 
-    def mean(values: list[float]) -> str:
-        return f"{sum(values) / len(values):.0f}" if values else ""
-
     ends = [[known[who, seed, last]["labelled_objects"] for seed in seeds]
             for who in (name, "random")]  # fmt: skip
     firsts = [(known[name, seed, 1], known.get(("taudis", seed, 1))) for seed in seeds]
     same = [len({*own["chosen"]} & {*other["chosen"]}) for own, other in firsts if other]
     images = [own["selection"]["images_with_candidates"] for own, _ in firsts]
-    of = f" of {len(firsts[0][0]['chosen'])}" if same else ""
-    spread = mean(images) if any(images) else ""
-    return [mean(ends[0]), mean(ends[1]), mean(same) + of, spread]
+    beside = f"{_mean(same)} of {len(firsts[0][0]['chosen'])}" if same else ""
+    spread = _mean(images) if any(images) else ""
+    return [_mean(ends[0]), _mean(ends[1]), beside, spread]
+
+
+def choices(rows: list[Row]) -> str:
+    """What every strategy and preset chooses first, beside what `taudis` chooses."""
+    lines = [
+        "| set | strategy | seeds | images that `taudis` chose, too | objects in them | labels"
+        " | candidates | in images |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for data, own in by_set(rows, choices=True).items():
+        taudis = {row["seed"]: {*row["chosen"]} for row in own if row["strategy"] == "taudis"}
+        for name in dict.fromkeys(row["strategy"] for row in own):
+            same = [row for row in own if row["strategy"] == name]
+            shared = [len(taudis[row["seed"]] & {*row["chosen"]}) for row in same]
+            cells = [
+                f"{_mean(shared)} of {len(same[0]['chosen'])}",
+                *(_mean([row[key] for row in same]) for key in ("objects", "labels")),
+                *(
+                    _mean([row[key] for row in same]) if same[0]["images_with_candidates"] else ""
+                    for key in ("candidates", "images_with_candidates")
+                ),
+            ]
+            lines.append(f"| {data} | `{name}` | {len(same)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    return f"{sum(values) / len(values):.0f}"
 
 
 def costs(rows: list[Row]) -> str:
@@ -171,7 +198,8 @@ def costs(rows: list[Row]) -> str:
 
 
 TABLES: Tables = {
-    "gates": gates, "against random": against_random, "labelled": labelled, "costs": costs
+    "gates": gates, "against random": against_random, "labelled": labelled,
+    "choices": choices, "costs": costs
 }  # fmt: skip
 
 

@@ -1,0 +1,90 @@
+"""Records what every strategy and preset chooses first, by one model: ablations without training.
+
+    OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.study_choices DATA --runs FOLDER --sets NAMES
+        [--seeds 0-1] [--entries screening]
+
+Strategies that choose the same images have the same model after the round, so what differs little
+here needs no training to be told apart. The model is that of a seed's first images under the
+grid that benchmarks/study.py left in FOLDER; it is trained where it is not there. Each choice is a
+line of docs/results/choices.jsonl; those that are there are not made again. The last line is JSON:
+the number of choices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.study import PARTS, ROWS
+from benchmarks.study_pictures import open_data
+from taudis.selection.params import SelectionParams
+from taudis.simulation.choosing import choose_images
+from taudis.simulation.claims import Claims, Lock
+from taudis.simulation.data_set import DataSet
+from taudis.simulation.grid import read_grid
+from taudis.simulation.jobs import read_seeds
+from taudis.simulation.model_store import Model, ModelStore
+from taudis.simulation.presets import SCREENING, Preset, read_presets
+from taudis.simulation.run import GRID_FILE
+
+CHOICES = ROWS.parent / "choices.jsonl"
+FIGURES = ("candidates", "images_with_candidates", "pool_images", "pool_detections", "sigma_eff",
+        "density", "coverage", "saturation_pick")  # fmt: skip
+
+
+def known(path: Path = CHOICES) -> set[tuple[str, int, str]]:
+    """The choices that a file has: set, seed, name."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = (json.loads(line) for line in lines)
+    return {(row["data"], row["seed"], row["strategy"]) for row in rows}
+
+
+def choice(store: ModelStore, data: DataSet, preset: Preset, seed: int) -> dict[str, Any]:
+    """What a preset chooses after the seed set."""
+    first = frozenset(store.seed_set(seed))
+    found = choose_images(store, Model(0, seed, first), preset, 1)
+    labels = [data.samples.labels_at(data.row_of[number]) for number in found.chosen]
+    return {
+        "data": store.grid.data, "seed": seed, "strategy": preset.name, "chosen": found.chosen,
+        "objects": sum(map(len, labels)), "labels": len(np.unique(np.concatenate(labels))),
+        **{key: found.selection.get(key) for key in FIGURES},
+        "corrections": found.to_dict()["corrections"],
+    }  # fmt: skip
+
+
+def run(name: str, options: argparse.Namespace, presets: tuple[Preset, ...]) -> None:
+    """All choices of a set, seed by seed."""
+    folder = options.runs / name
+    grid = read_grid(folder / GRID_FILE).grid
+    data = open_data(options.data, name, grid)
+    with Claims(folder / "claims", Lock(folder / "lock")) as claims:
+        store = ModelStore(folder / "models", claims, grid, data)
+        for seed in read_seeds(options.seeds):
+            for preset in presets:
+                if (name, seed, preset.name) not in known():
+                    line = json.dumps(choice(store, data, preset, seed))
+                    with CHOICES.open("a", encoding="utf-8") as file:
+                        file.write(f"{line}\n")
+
+
+def main() -> None:
+    """Record the choices of the sets."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, required=True)
+    names = [grid.name for grid in PARTS["screening"].grids]
+    parser.add_argument("--sets", default=",".join(names))
+    parser.add_argument("--seeds", default="0-1")
+    parser.add_argument("--entries", default=SCREENING)
+    options = parser.parse_args()
+    for name in options.sets.split(","):
+        run(name, options, read_presets(options.entries, SelectionParams()))
+    print(json.dumps({"choices": len(known())}))
+
+
+if __name__ == "__main__":
+    main()
