@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import torch
 import typer
@@ -19,8 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from backend.commands import backup as backup_
 from backend.commands import doctor as doctor_
 from backend.commands import export as export_
+from backend.commands import rounds as rounds_
 from backend.commands import versions as versions_
 from backend.commands.connect import connect_backend
 from backend.errors import BackendError
@@ -149,36 +150,10 @@ def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
     """List a project's rounds, newest first."""
     with _errors_as_messages():
         context = _context(project)
-        table = Table("round", "kind", "started", "state", "labels", "mAP50", "reason and result")
-        for row in context.store.rounds(context.project_id, limit):
-            synced = row.steps.get("synced", {})
-            map50 = row.steps.get("evaluated", {}).get("metrics", {}).get("map50")
-            state = row.outcome or f"in {row.next_step} {_percent(row.progress)}"
-            table.add_row(
-                str(row.number),
-                row.kind,
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started)),
-                state,
-                _labels(synced, row.steps.get("trained", {}).get("left_out")),
-                "" if map50 is None else f"{map50:.3f}",
-                f"{row.reason}. {row.message}",
-            )
-        console.print(table)
+        console.print(rounds_.table(context.store, context.project_id, limit))
         budget = context.settings.budget
         found = next_labels(context.store, context.project_id, budget).in_words()
         console.print(f"Next labels: {found}.", markup=False, highlight=False)
-
-
-def _labels(synced: Mapping[str, Any], left_out: Mapping[str, Any] | None) -> str:
-    """The number of a round's labelled tasks, and of those left out."""
-    count = str(synced.get("labelled", ""))
-    return f"{count} ({left_out['tasks']} left out)" if left_out and left_out["tasks"] else count
-
-
-def _percent(progress: object) -> str:
-    """Progress of the current step in percent; "" if the step does not count."""
-    total = progress.get("total", 0) if isinstance(progress, dict) else 0
-    return f"{100 * progress['done'] // total} %" if total and isinstance(progress, dict) else ""
 
 
 @app.command()
@@ -323,6 +298,32 @@ def unpin(project: ProjectOption = 0) -> None:
         newest = versions_.unpin(context)
         name = newest.version if newest else "nothing: no order was published yet"
         console.print(f"Project {context.project_id} serves {name}.")
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
+    """Copy the data directory to one file, also while the backend runs. It holds access tokens."""
+    with _errors_as_messages():
+        done = backup_.backup(_settings().model_dir, file)
+        console.print(
+            f"{file}: {done.in_words()}. It holds access tokens: keep it where only you can read"
+            " it.",
+            markup=False,
+        )
+
+
+@app.command()
+def restore(file: Annotated[Path, typer.Argument(help="What `backup` wrote.")]) -> None:
+    """Make the data directory again from a backup. The directory must be empty or missing."""
+    with _errors_as_messages():
+        folder = _settings().model_dir
+        done = backup_.restore(file, folder)
+        console.print(
+            f"{folder}: {done.in_words()}. Start the backend. If Label Studio serves an order that"
+            " was made later, `unpin` switches to the restored one; until then the status page says"
+            " so.",
+            markup=False,
+        )
 
 
 @app.command()
