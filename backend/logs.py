@@ -11,6 +11,9 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 MASK = "***"
@@ -29,6 +32,19 @@ _PATTERNS = (
     re.compile(r"()\b[0-9a-f]{40}\b"),  # a legacy Label Studio token
     re.compile(r"(https?://)[^/\s@'\"]+@"),  # user info in an address
 )
+
+
+_ROUND: ContextVar[str] = ContextVar("round", default="")
+
+
+@contextmanager
+def lines_of_round(project: int, number: int) -> Iterator[None]:
+    """Give every JSON line of this thread in the block the id of a round: "PROJECT/NUMBER"."""
+    token = _ROUND.set(f"{project}/{number}")
+    try:
+        yield
+    finally:
+        _ROUND.reset(token)
 
 
 def mask(text: str) -> str:
@@ -62,6 +78,8 @@ class Json(logging.Formatter):
             "process": record.process,
             "message": mask(record.getMessage()),
         }
+        if running := _ROUND.get():
+            line["round"] = running
         if record.exc_info:
             line["trace"] = mask(self.formatException(record.exc_info))
         return json.dumps(line)

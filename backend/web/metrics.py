@@ -15,6 +15,7 @@ from backend.store.first_useful import RoundCost, first_useful
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.web.arms import arm_metrics
+from backend.web.round_metrics import round_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -70,15 +71,6 @@ class _StoreFigures:
 
     def collect(self) -> Iterator[Metric]:
         """Rounds by outcome, events, labels and costs of correcting, each by project."""
-        rounds = GaugeMetricFamily(
-            "taudis_rounds", "The last 200 rounds of a project", labels=["project", "outcome"]
-        )
-        pending = GaugeMetricFamily(
-            "taudis_events_pending", "Events that no worker took in yet", labels=["project", "kind"]
-        )
-        recorded = GaugeMetricFamily(
-            "taudis_events", "Events ever recorded", labels=["project", "kind"]
-        )
         left_out = GaugeMetricFamily(
             "taudis_left_out",
             "Regions and images that the last round did not use as they stand, by kind",
@@ -90,31 +82,16 @@ class _StoreFigures:
             labels=["project", "use"],
         )
         correction, coming = _correction_metrics(), _next_labels_metric()
-        arms: list[Metric] = []
+        more: list[Metric] = []
         try:
-            arms = arm_metrics(self._store)
-            self._read(rounds, pending, recorded, left_out, labelled)
+            more = [*round_metrics(self._store), *arm_metrics(self._store)]
             for project in self._store.projects():
+                _count_left_out(project, left_out, labelled)
                 _add_correction(self._store, project.id, correction)
                 _add_next_labels(self._store, project.id, self._budget, coming)
         except SQLAlchemyError:
             logger.warning("The store could not be read for /metrics", exc_info=True)
-        rest = (*correction, coming, *arms)
-        yield from (rounds, pending, recorded, left_out, labelled, *rest)
-
-    def _read(
-        self, rounds: Metric, pending: Metric, recorded: Metric, left_out: Metric, labelled: Metric
-    ) -> None:
-        for project in self._store.projects():
-            _count_left_out(project, left_out, labelled)
-            name = str(project.id)
-            outcomes = [r.outcome or "open" for r in self._store.rounds(project.id, limit=200)]
-            for outcome in sorted(set(outcomes)):
-                rounds.add_metric([name, outcome], outcomes.count(outcome))  # type: ignore[attr-defined]
-            for kind, count in self._store.event_counts(project.id).items():
-                recorded.add_metric([name, kind], count)  # type: ignore[attr-defined]
-        for event in self._store.pending_events():
-            pending.add_metric([str(event.project), event.kind], event.pending)  # type: ignore[attr-defined]
+        yield from (left_out, labelled, *correction, coming, *more)
 
 
 def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> None:

@@ -30,6 +30,7 @@ from backend.errors import (
     StudioUnreachable,
 )
 from backend.label_studio.left_out import Summary
+from backend.logs import lines_of_round
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.rounds import Round
@@ -77,6 +78,12 @@ def run_round(context: RoundContext, round_: Round) -> Round:
             and goes on from here when it is run again.
         OperationalError: nor can the store (a busy or full disk).
     """
+    with lines_of_round(round_.project, round_.number):
+        return _run(context, round_)
+
+
+def _run(context: RoundContext, round_: Round) -> Round:
+    """What `run_round` does."""
     try:
         while (step := round_.next_step) is not None:
             round_ = _run_step(context, round_, step)

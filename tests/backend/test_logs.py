@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from backend.logs import mask, setup_logging
+from backend.logs import lines_of_round, mask, setup_logging
 
 SECRET = "0123456789abcdef0123456789abcdef01234567"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyIjoxfQ.c2lnbmF0dXJl"
@@ -67,3 +67,14 @@ def test_json_lines_with_masked_traces():
     assert line["level"] == "ERROR" and line["logger"] == "x"
     assert "ValueError" in line["trace"]
     assert SECRET not in stream.getvalue()
+
+
+def test_json_lines_of_a_round_have_its_id():
+    stream = io.StringIO()
+    setup_logging("INFO", stream)
+    with lines_of_round(7, 12):
+        logging.getLogger("x").info("trained")
+    logging.getLogger("x").info("polled")
+    inside, outside = map(json.loads, stream.getvalue().splitlines())
+    assert inside["round"] == "7/12"
+    assert "round" not in outside

@@ -1,5 +1,6 @@
 """The status page, health, figures, predictions and versions, as the web process answers them."""
 
+import re
 import subprocess
 import sys
 
@@ -84,8 +85,18 @@ def test_metrics_count_requests_rounds_and_events(client, settings, store):
     publish(settings, store)
     client.post("/predict", json={"project": 7, "tasks": [{"id": 1}, {"id": 9}]})
     client.post("/webhook?project=7", json={"action": "ANNOTATION_CREATED"})
+    lease = store.acquire()
+    made = store.open_round(lease, 7, "refresh", "a test", [])
+    store.finish_step(lease, made.id, "synced", {"seconds": 2.5})
+    store.end_round(lease, made.id, "failed", "")
+    store.open_round(lease, 7, "refresh", "a test", [])
     text = client.get("/metrics").text
     assert 'taudis_rounds{outcome="served",project="7"} 1.0' in text
+    assert 'taudis_rounds{outcome="failed",project="7"} 1.0' in text
+    assert 'taudis_step_seconds{project="7",step="synced"} 2.5' in text
+    assert 'taudis_open_round_seconds{project="7"}' in text
+    assert "taudis_worker_up 1.0" in text
+    assert float(re.search(r"^taudis_events_oldest_seconds (\S+)", text, re.M)[1]) < 60
     assert 'taudis_events_pending{kind="changed",project="7"} 1.0' in text
     assert 'taudis_predictions_total{source="stored"} 1.0' in text
     assert 'taudis_predictions_total{source="empty"} 1.0' in text

@@ -1,0 +1,92 @@
+"""Figures for Prometheus on rounds, the queue of events and the worker, from the shared store."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from backend.store.database import Store
+
+RECENT = 200  # rounds of a project that are counted
+
+
+def round_metrics(store: Store) -> list[Metric]:
+    """Rounds by outcome, times of the last one's steps, the open one, events, and the worker."""
+    return [*_rounds(store), *_events(store), *_projects(store), _worker(store)]
+
+
+def _rounds(store: Store) -> list[Metric]:
+    """Rounds by outcome, and how long the steps of the newest ended round took."""
+    rounds = GaugeMetricFamily(
+        "taudis_rounds", "The last 200 rounds of a project", labels=["project", "outcome"]
+    )
+    steps = GaugeMetricFamily(
+        "taudis_step_seconds",
+        "Time of each step of the newest ended round, without the time before a restart",
+        labels=["project", "step"],
+    )
+    running = GaugeMetricFamily(
+        "taudis_open_round_seconds", "Age of the round that runs or waits", labels=["project"]
+    )
+    for project in store.projects():
+        name, recent = str(project.id), store.rounds(project.id, limit=RECENT)
+        outcomes = [each.outcome or "open" for each in recent]
+        for outcome in sorted(set(outcomes)):
+            rounds.add_metric([name, outcome], outcomes.count(outcome))
+        newest = next((each for each in recent if each.ended is not None), None)
+        for step, result in (newest.steps if newest else {}).items():
+            if "seconds" in result:
+                steps.add_metric([name, step], float(result["seconds"]))
+        for each in recent:
+            if each.ended is None:
+                running.add_metric([name], max(0.0, time.time() - each.started))
+    return [rounds, steps, running]
+
+
+def _events(store: Store) -> list[Metric]:
+    """Events ever recorded, those that wait, and how long the first of them has waited."""
+    recorded = GaugeMetricFamily(
+        "taudis_events", "Events ever recorded", labels=["project", "kind"]
+    )
+    pending = GaugeMetricFamily(
+        "taudis_events_pending", "Events that no worker took in yet", labels=["project", "kind"]
+    )
+    waiting = GaugeMetricFamily(
+        "taudis_events_oldest_seconds", "How long the first pending event has waited; 0 for none"
+    )
+    for project in store.projects():
+        for kind, count in store.event_counts(project.id).items():
+            recorded.add_metric([str(project.id), kind], count)
+    found = store.pending_events()
+    for event in found:
+        pending.add_metric([str(event.project), event.kind], event.pending)
+    waiting.add_metric([], max((time.time() - event.since for event in found), default=0.0))
+    return [recorded, pending, waiting]
+
+
+def _projects(store: Store) -> list[Metric]:
+    """Changed labels since the last training, and projects that the worker cannot go on with."""
+    changed = GaugeMetricFamily(
+        "taudis_changed_tasks", "Labelled tasks changed since the last training", labels=["project"]
+    )
+    waiting = GaugeMetricFamily(
+        "taudis_project_waits",
+        "1 where the worker waits with a project, or its order is not served; /ready says why",
+        labels=["project"],
+    )
+    for project in store.projects():
+        state = project.state
+        if state.changed is not None:
+            changed.add_metric([str(project.id)], state.changed)
+        waiting.add_metric(
+            [str(project.id)], int(bool(state.waiting_reason or state.changed_by_person))
+        )
+    return [changed, waiting]
+
+
+def _worker(store: Store) -> Metric:
+    """Whether a living worker holds the lease."""
+    alive = GaugeMetricFamily("taudis_worker_up", "1 while a living worker holds the lease")
+    alive.add_metric([], int(store.worker_alive()))
+    return alive
