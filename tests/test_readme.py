@@ -40,13 +40,6 @@ def test_every_make_target_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"\]\(((?:docs|docker)/[^)#]+)\)", README)) | {"LICENSE"})
-)
-def test_every_file_that_is_linked_exists(path: str) -> None:
-    assert (ROOT / path).exists()
-
-
 def test_decisions_are_numbered_without_gap() -> None:
     names = sorted(path.name for path in (ROOT / "docs/decisions").glob("[0-9]*.md"))
     assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
