@@ -187,6 +187,8 @@ class Settings(BaseSettings):
     def _address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("expected an address that starts with http:// or https://")
+        if "@" in value:  # it would be displayed with the address
+            raise ValueError("expected an address without a user name and password")
         return value.rstrip("/")
 
     @field_validator("strategy")
@@ -272,9 +274,10 @@ def set_for_libraries(name: str, value: str) -> None:
 
 
 def _without_secrets(line: str) -> str:
-    """Drop the value from a line about a password or token."""
-    name = line.split(":", 1)[0]
-    return line.split(" (got", 1)[0] if "PASS" in name or "KEY" in name or "TOKEN" in name else line
+    """Drop the value from a line about a password or token, or with user info in an address."""
+    name, value = line.split(":", 1)
+    secret = "PASS" in name or "KEY" in name or "TOKEN" in name or "@" in value
+    return line.split(" (got", 1)[0] if secret else line
 
 
 def _check_pairs(settings: Settings) -> None:

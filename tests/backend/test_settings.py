@@ -262,3 +262,12 @@ def test_more_than_half_of_the_queue_cannot_be_random(monkeypatch, share):
     monkeypatch.setenv("CONTROL_SHARE", share)
     with pytest.raises(SettingsError, match=f"CONTROL_SHARE: .*got '{share}'"):
         load_settings()
+
+
+@pytest.mark.parametrize("name", ["label_studio_url", "label_studio_public_url", "backend_url"])
+@pytest.mark.parametrize("value", ["http://user:hunter2@host:8080", "user:hunter2@host"])
+def test_an_address_with_a_password_is_refused_and_not_repeated(name, value):
+    """Addresses are displayed, in messages and on the status page."""
+    with pytest.raises(SettingsError, match=name.upper()) as refused:
+        load_settings(**{name: value})
+    assert "hunter2" not in str(refused.value)
