@@ -98,3 +98,8 @@ def setup_logging(level: str = "INFO", stream: TextIO | None = None) -> None:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     # urllib3 warns of every repetition; backend.label_studio.repetition logs it with its reason.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # Gunicorn gives its lines a handler of its own. They quote malformed requests, so they go
+    # through `mask` like all others.
+    server = logging.getLogger("gunicorn.error")
+    server.handlers.clear()
+    server.propagate = True

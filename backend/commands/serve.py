@@ -157,7 +157,7 @@ def web_command(
     return [
         *(sys.executable, "-m", "gunicorn", "_wsgi:app"),
         *("--bind", f"{host}:{settings.port}"),
-        *("--worker-class", "gthread"),
+        *("--worker-class", "backend.web.server.TimedWorker"),
         *("--workers", str(settings.workers)),
         *("--threads", str(settings.threads)),
         *("--timeout", str(REQUEST_SECONDS)),

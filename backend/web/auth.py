@@ -38,7 +38,10 @@ def refuse_strangers(settings: Settings, request: Request) -> Response | None:
 
 def _knows_credentials(settings: Settings, request: Request) -> bool:
     """Whether user name and password are right, compared in constant time."""
-    given = request.authorization
+    try:
+        given = request.authorization
+    except ValueError:  # werkzeug, on letters beyond ASCII in the base64
+        return False
     if given is None or given.type != "basic":
         return False
     user = _same(given.username or "", settings.basic_auth_user)

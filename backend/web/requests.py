@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Request
+from gunicorn.http.errors import ParseException
+
+from backend.logs import mask
 
 MAX_PROJECT = 2**63 - 1  # what SQLite can hold
 MAX_PROJECTS = 1_000  # of one backend; a guard against a caller that counts upwards
@@ -35,7 +38,11 @@ def read_body(request: Request) -> dict[str, Any]:
             415, f"Expected Content-Type application/json, got {excerpt(request.mimetype)}."
         )
     try:
-        body = json.loads(request.get_data(cache=False).decode("utf-8"), parse_constant=_constant)
+        data = request.get_data(cache=False)
+    except (OSError, ParseException):  # too few bytes, too late, or chunks without a size
+        raise RequestRefused(400, "Expected a whole body, got a part of one.") from None
+    try:
+        body = json.loads(data.decode("utf-8"), parse_constant=_constant)
     except RecursionError:
         raise RequestRefused(400, "Expected JSON of reasonable depth, got deep nesting.") from None
     except UnicodeDecodeError:
@@ -93,8 +100,8 @@ def kind(value: Any) -> str:
 
 
 def excerpt(value: str) -> str:
-    """The first 60 letters in ASCII, safe for messages and logs."""
-    return ascii(value[:60])
+    """The first 60 letters in ASCII without credentials, safe for messages and logs."""
+    return ascii(mask(value[:10_000])[:60])
 
 
 def _constant(name: str) -> float:

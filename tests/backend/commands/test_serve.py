@@ -158,9 +158,9 @@ def child(supervisor, word):
 def test_killed_processes_come_back_and_none_outlives_the_supervisor(served):
     supervisor, address, folder = served
     wait_for(lambda: ready(address), 60)
-    worker, web = child(supervisor, "backend"), child(supervisor, "gunicorn")
+    worker, web = child(supervisor, "-m backend"), child(supervisor, "gunicorn")
     worker.kill()
-    wait_for(lambda: (c := child(supervisor, "backend")) and c.pid != worker.pid)
+    wait_for(lambda: (c := child(supervisor, "-m backend")) and c.pid != worker.pid)
     wait_for(lambda: ready(address), 60)
     web.kill()
     killed = time.monotonic()

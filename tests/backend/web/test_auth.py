@@ -48,6 +48,7 @@ def guarded(tmp_path_factory):
         {"Authorization": "Basic !!!"},
         {"Authorization": "Basic /////w=="},
         {"Authorization": "Basic"},
+        {"Authorization": "Basic \xe4="},
         {"Authorization": "Bearer lödi"},
         {"Authorization": "Token " + CANARY},
         {"Authorization": 'Digest username="lödi"'},
