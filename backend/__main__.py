@@ -21,6 +21,7 @@ from rich.table import Table
 from backend.commands import backup as backup_
 from backend.commands import doctor as doctor_
 from backend.commands import export as export_
+from backend.commands import export_labels as labels_
 from backend.commands import rounds as rounds_
 from backend.commands import versions as versions_
 from backend.commands.connect import connect_backend
@@ -229,10 +230,15 @@ def compare(a: str, b: str, project: ProjectOption = 0) -> None:
             console.print(left_out.in_words(), markup=False, highlight=False)
 
 
+# long: most of it are arguments
 @app.command()
 def export(
-    version: str,
-    out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    version: Annotated[str, typer.Argument(help="A model's or an order's version.")] = "",
+    out: Annotated[Path | None, typer.Argument(help="A new or empty folder.")] = None,
+    coco: Annotated[
+        Path | None,
+        typer.Option("--coco", help="Export the project's labels to this folder instead."),
+    ] = None,
     every_image: Annotated[
         bool,
         typer.Option("--every-image", help="Predict every image instead of the validation split."),
@@ -243,9 +249,17 @@ def export(
     segmentation: SegmentationOption = "rle",
     project: ProjectOption = 0,
 ) -> None:
-    """Export a model: torchvision weights and code, card, COCO predictions, ONNX."""
+    """Export a model: torchvision weights and code, card, COCO predictions, ONNX.
+
+    With --coco export all labels and their images as a COCO data set instead.
+    """
     with _errors_as_messages():
         context = _context(project)
+        if coco is not None and not version:
+            found = labels_.export_labels(context, coco, form_of(segmentation)).in_words()
+            return console.print(f"{coco}: {found}", markup=False)
+        if coco is not None or out is None:
+            raise BackendError("Expected VERSION and a folder, or --coco and a folder.")
         torch.set_num_threads(context.settings.torch_threads)
         done = export_.export(
             context,

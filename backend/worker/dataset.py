@@ -238,9 +238,13 @@ class AnnotatedSamples:
 
     def __getitem__(self, index: int) -> tuple[Pixels, Target]:
         """The image, RGB uint8 [H,W,3], and its target. Raises IndexError beyond the last."""
+        return hide_crowds(*self.with_crowds(index))
+
+    def with_crowds(self, index: int) -> tuple[Pixels, Target]:
+        """The same without painting over regions whose label is not known: they are crowds."""
         task = self.tasks[index]
         image = self._image(task)
-        return hide_crowds(image, self._target(task, image))
+        return image, self._target(task, image)
 
     def labels_at(self, index: int) -> IntArray:
         """The labels [n] of an image's instances, from the cache where it still holds them."""

@@ -4,6 +4,10 @@ import json
 
 import pytest
 
+from taudis.cli.coco_check import open_labelled
+from tests.backend.local_loop import number_of
+from tests.taudis.detector_cases import picture
+
 
 @pytest.fixture
 def project(make_loop):
@@ -59,3 +63,28 @@ def test_a_failed_export_leaves_nothing(project, tmp_path):
     assert list(tmp_path.glob("*out*")) == []
     assert "kept model" in project.cli("export", project.first, str(out), well=False)
     assert list(tmp_path.glob("*out*")) == []
+
+
+@pytest.mark.slow
+def test_the_labels_as_a_coco_data_set_equal_their_masks(project, tmp_path):
+    project.label_some(3)
+    lost = next(task for task in project.tasks() if task["is_labeled"])
+    with project.loop.studio.records.lock:
+        del project.loop.studio.records.uploads[lost["data"]["image"]]
+    out = tmp_path / "labels"
+    printed = project.cli("export", "--coco", str(out))
+    assert "4 objects in 2 labelled images" in printed and "left_out.json" in printed
+    (reason,) = json.loads((out / "left_out.json").read_text())
+    assert reason["task"] == lost["id"]
+
+    checked = open_labelled(out / "instances.json", out / "images", "ask", skip_bad=False)
+    assert checked.label_map.names == ("square", "bar")
+    tasks = [each for each in project.tasks() if each["is_labeled"] and each["id"] != lost["id"]]
+    for row, task in enumerate(tasks):
+        drawn, target = picture(number_of(task))
+        image, found = checked.samples[row]
+        assert (image == drawn).all()
+        assert (found.masks == target.masks).all() and (found.labels == target.labels).all()
+
+    for wrong in (("--coco", str(out)), (), (project.model, "--coco", str(tmp_path / "x"))):
+        assert "xpected" in project.cli("export", *wrong, well=False)

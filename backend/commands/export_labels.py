@@ -1,0 +1,114 @@
+"""Exports a project's labels as a COCO data set: an annotation an object, with holes and parts.
+
+Label Studio's own converter writes an annotation for each contour, and leaves out ellipses and
+bitmasks. Here the masks are those that training sees, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from backend.errors import RoundError
+from backend.images.decode import Pixels
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.left_out import Summary
+from backend.worker.context import RoundContext
+from backend.worker.dataset import AnnotatedSamples
+from taudis.data.coco.write import Segmentation, coco_of
+from taudis.files import draft_folder
+from taudis.types import Target
+
+FILE, FOLDER, LEFT_OUT = "instances.json", "images", "left_out.json"
+
+
+@dataclass(frozen=True)
+class ExportedLabels:
+    """Counts of an export."""
+
+    images: int
+    objects: int
+    left_out: Summary
+
+    def in_words(self) -> str:
+        """The counts, for a person."""
+        text = (
+            f"{self.objects} objects in {self.images} labelled images. {self.left_out.in_words()}"
+        )
+        return f"{text} {LEFT_OUT} lists each.".strip() if self.left_out else text.strip()
+
+
+# long: with its docstring
+def export_labels(
+    context: RoundContext, out: Path, segmentation: Segmentation = "rle"
+) -> ExportedLabels:
+    """Write `instances.json`, `images/` and `left_out.json` to a folder, whole or not at all.
+
+    Image ids are Label Studio's task ids. Images are PNG files of the pixels that the annotator's
+    browser shows, so turned photographs fit their masks. A region whose label is not in the config
+    any more is a crowd (`iscrowd` 1, to be ignored). A task that training leaves out is left out,
+    with its reason in `left_out.json`. out: a new or empty folder.
+
+    Raises RoundError: `out` is not empty, no labelled task can be used, or writing failed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RoundError(f"Expected a new or empty folder to export to, {out} is not empty.")
+    config = parse_label_config(context.studio.project(context.project_id)["label_config"])
+    annotated = context.studio.export_annotated(context.project_id)
+    samples = AnnotatedSamples(
+        sorted(annotated, key=lambda task: int(task["id"])), config, context.images
+    )
+    left_out = Summary.of(samples.left_out, train=len(samples))
+    if not len(samples):
+        raise RoundError(
+            "Expected at least one labelled task that can be used, got none."
+            f" {left_out.in_words()}".rstrip()
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with draft_folder(out, mode=0o755) as draft:
+            (draft / FOLDER).mkdir()
+            truth = coco_of(
+                config.label_map, *_images_and_targets(samples, draft / FOLDER), segmentation
+            )
+            _write(draft / FILE, truth)
+            _write(draft / LEFT_OUT, [asdict(row) for row in samples.left_out])
+    except OSError as error:
+        raise RoundError(
+            f"The export to {out} failed: {error}. Nothing was left there. Mend the cause, or"
+            " choose another folder."
+        ) from error
+    objects = sum(not row["iscrowd"] for row in truth["annotations"])
+    return ExportedLabels(len(samples), objects, left_out)
+
+
+def _images_and_targets(
+    samples: AnnotatedSamples, folder: Path
+) -> tuple[list[tuple[int, str, tuple[int, int]]], Iterator[Target]]:
+    """Write the images; their ids, file names and sizes, and their targets, one at a time."""
+    sizes = []
+    for row, number in enumerate(samples.task_ids):
+        image, _ = samples.with_crowds(row)
+        name = f"{number:08d}.png"
+        _write_png(folder / name, image)
+        height, width = image.shape[:2]
+        sizes.append((number, name, (height, width)))
+    return sizes, (samples.with_crowds(row)[1] for row in range(len(samples)))
+
+
+def _write_png(path: Path, image: Pixels) -> None:
+    """Write an RGB image. Raises OSError."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    if not done:
+        raise OSError(f"{path.name}: could not be written as PNG.")
+    path.write_bytes(data.tobytes())
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
