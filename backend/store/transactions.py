@@ -1,7 +1,8 @@
 """The SQLite file under the store: its engine, its transactions and its schema version.
 
 The file is in WAL mode, so that readers do not wait for a writer. A process that is killed at any
-instant leaves the state before its transaction, or the state after it.
+instant leaves the state before its transaction, or the state after it. `backend.store.seals` finds
+damaged rows when the file is opened.
 """
 
 from __future__ import annotations
@@ -16,10 +17,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from backend.errors import StoreError
+from backend.store import seals
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+FIRST_SCHEMA = 2  # of the first release; it had no seals
 BUSY_TIMEOUT_MS = 900  # of the web process: under Label Studio's one second for a webhook
 WORKER_BUSY_MS = 30_000  # the worker may wait for a busy disk rather than lose a round
+
+SMALLEST_PAGE = 512  # bytes; no SQLite file is smaller
+WRITTEN_LATER = ("models", "predictions", "rounds")
+"""Folders of the data directory that come after the store's first rows."""
 
 META = sa.MetaData()
 about = sa.Table(
@@ -41,11 +48,18 @@ class Transactions:
         self.path = self.data_dir / "store.sqlite3"
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
+            self._check_cut()
             self._engine = _engine(self.path, busy_ms)
+            with self.reading() as db:
+                self._check_schema(db)
+                seals.check(db, META.sorted_tables)
             with self.writing() as db:
                 META.create_all(db)
-                self._check_schema(db)
-        except (sa.exc.DatabaseError, OSError) as error:
+                self._write_schema(db)
+                seals.keep(db, META.sorted_tables)
+        except _Unusable:
+            raise
+        except (sa.exc.DatabaseError, OSError, ValueError, StoreError) as error:
             raise StoreError(
                 f"Cannot open the store {self.path}: {_cause(error)}. Check that the directory is"
                 " writable and the disk not full; if the file is damaged, move it away (labels are"
@@ -90,25 +104,48 @@ class Transactions:
             finally:
                 db.exec_driver_sql("ROLLBACK")
 
+    def _check_cut(self) -> None:
+        """Refuse a file that was cut to nothing: SQLite would take it for a new one."""
+        later = [name for name in WRITTEN_LATER if (self.data_dir / name).exists()]
+        if later and self.path.exists() and (size := self.path.stat().st_size) < SMALLEST_PAGE:
+            raise StoreError(f"it has {size} bytes, though there is a folder {later[0]}")
+
     def _check_schema(self, db: sa.Connection) -> None:
-        """Write the schema version into a new file; refuse any other."""
-        db.execute(
-            insert(about)
-            .values(key="schema", value=str(SCHEMA_VERSION))
-            .on_conflict_do_nothing(index_elements=["key"])
-        )
-        found = int(db.execute(sa.select(about.c.value).filter_by(key="schema")).scalar_one())
+        """Refuse a file of a newer release, and one of before the first; a new file has none."""
+        if not sa.inspect(db).has_table(about.name):
+            return
+        text = db.execute(sa.select(about.c.value).filter_by(key="schema")).scalar_one_or_none()
+        if text is None or not text.isdecimal():
+            raise StoreError(f"expected the schema's number, got {text!r}")
+        found = int(text)
         if found > SCHEMA_VERSION:
-            raise StoreError(
+            raise _Unusable(
                 f"{self.path} has schema {found}, this release knows up to {SCHEMA_VERSION}."
                 " Install the release that wrote it, or a newer one."
             )
-        if found < SCHEMA_VERSION:
-            raise StoreError(
+        if found < FIRST_SCHEMA:
+            raise _Unusable(
                 f"{self.path} has schema {found} of a build before the first release, expected"
                 f" {SCHEMA_VERSION}. Move the file away (labels are safe in Label Studio) and"
                 " connect the project again."
             )
+        if found > FIRST_SCHEMA and not seals.are_kept(db):
+            raise StoreError("the table of its seals is missing")
+
+    def _write_schema(self, db: sa.Connection) -> None:
+        """Write the schema version into a new file, or into one of an earlier release."""
+        wanted = str(SCHEMA_VERSION)
+        db.execute(
+            insert(about)
+            .values(key="schema", value=wanted)
+            .on_conflict_do_update(
+                index_elements=["key"], set_={"value": wanted}, where=about.c.value != wanted
+            )
+        )
+
+
+class _Unusable(StoreError):
+    """A file that is whole, and of another release."""
 
 
 def _engine(path: Path, busy_ms: int) -> sa.Engine:
@@ -120,6 +157,7 @@ def _engine(path: Path, busy_ms: int) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not open transactions by itself
+        seals.register(connection)
         for pragma in (
             f"busy_timeout={busy_ms}",
             "journal_mode=WAL",

@@ -152,9 +152,9 @@ def test_a_worker_that_lost_its_lease_cannot_say_what_serves(store, figures):
 
 
 def _others_lease(store, owner, until):
-    with sqlite3.connect(store.path) as db:
-        db.execute("INSERT OR REPLACE INTO lease VALUES ('worker', ?, 5, ?)", (owner, until))
-    db.close()
+    with store.writing() as db:
+        db.exec_driver_sql("DELETE FROM lease")
+        db.exec_driver_sql("INSERT INTO lease VALUES ('worker', ?, 5, ?)", (owner, until))
 
 
 def test_a_lease_held_elsewhere_is_respected_until_it_expires(store):
@@ -287,18 +287,17 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
 
 @pytest.mark.fault("F22", "newer")
 def test_a_newer_schema_is_refused(store):
-    with sqlite3.connect(store.path) as db:
-        db.execute("UPDATE about SET value = ? WHERE key = 'schema'", (str(SCHEMA_VERSION + 1),))
-    db.close()
+    with store.writing() as db:
+        newer = str(SCHEMA_VERSION + 1)
+        db.exec_driver_sql("UPDATE about SET value = ? WHERE key = 'schema'", (newer,))
     with pytest.raises(StoreError, match="newer one"):
         Store(store.data_dir)
 
 
 def test_a_schema_of_before_the_first_release_is_refused_and_left_alone(store):
-    with sqlite3.connect(store.path) as db:
-        db.execute("UPDATE about SET value = '1' WHERE key = 'schema'")
-        db.execute("DROP TABLE events")
-    db.close()
+    with store.writing() as db:
+        db.exec_driver_sql("UPDATE about SET value = '1' WHERE key = 'schema'")
+        db.exec_driver_sql("DROP TABLE events")
     with pytest.raises(StoreError, match="Move the file away"):
         Store(store.data_dir)
     with sqlite3.connect(store.path) as db:

@@ -45,6 +45,7 @@ def damage(context, version, name="weights.safetensors"):
 
 
 @pytest.mark.slow
+@pytest.mark.fault("F13", "serving")
 @pytest.mark.parametrize("name", FILES)
 def test_the_model_before_stands_in_and_the_file_is_named(context, name):
     assert (load_serving(context, LABELS).version, load_serving(context, LABELS).stand_in) == (

@@ -1,0 +1,122 @@
+"""Seals: sums over the rows of each table, so that a flipped bit in the store's file is found.
+
+SQLite does not notice a changed value in a row. So each table has a seal: the sum of the hashes of
+its rows, in the table `seals`. Triggers keep it with every row that is written, in the same
+transaction. `check` adds up the rows anew when the store is opened. The table definitions have a
+seal, too.
+
+The hash is a function that this file gives to SQLite. Another program that writes to the store
+fails with "no such function: taudis_seal" and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from backend.errors import StoreError
+
+FUNCTION = "taudis_seal"
+DEFINITIONS = "(definitions)"
+"""The name of the seal of all table definitions."""
+_BITS = (1 << 53) - 1  # sums of two stay within SQLite's integers
+
+
+def seal_of(*values: object) -> int:
+    """The hash of a row's values, 53 bits."""
+    text = repr(values).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") & _BITS
+
+
+def register(connection: Any) -> None:
+    """Give the hash function to a new connection of `sqlite3`."""
+    connection.create_function(FUNCTION, -1, seal_of, deterministic=True)
+
+
+def check(db: sa.Connection, tables: Iterable[sa.Table]) -> None:
+    """Compare every seal with the rows of its table, and SQLite's own structures with each other.
+
+    A file without seals is new, or of a build that had none.
+
+    Raises StoreError that names the damaged table.
+    """
+    there = _names(db)
+    if "seals" not in there:
+        return
+    rows = db.exec_driver_sql("SELECT name, total FROM seals")
+    known = {str(name): int(total) for name, total in rows}
+    if known.get(DEFINITIONS) != definitions(db):
+        raise StoreError("its table definitions are damaged")
+    (state,) = db.exec_driver_sql("PRAGMA integrity_check(1)").fetchone() or ("",)
+    if state != "ok":
+        raise StoreError(f"its structure is damaged ({state})")
+    for table in tables:
+        if table.name in there and known.get(table.name) != _total(db, table):
+            raise StoreError(f"a row of the table {table.name!r} is damaged")
+
+
+def keep(db: sa.Connection, tables: Iterable[sa.Table]) -> None:
+    """Seal the tables that have no seal yet, and keep their seals from now on."""
+    db.exec_driver_sql(
+        "CREATE TABLE IF NOT EXISTS seals (name TEXT PRIMARY KEY, total INTEGER NOT NULL)"
+    )
+    known = {name for (name,) in db.exec_driver_sql("SELECT name FROM seals")}
+    for table in tables:
+        if table.name not in known:
+            for statement in _triggers(table):
+                db.exec_driver_sql(statement)
+            _write(db, table.name, _total(db, table))
+    _write(db, DEFINITIONS, definitions(db))
+
+
+def are_kept(db: sa.Connection) -> bool:
+    """Whether the file has seals."""
+    return "seals" in _names(db)
+
+
+def _names(db: sa.Connection) -> set[str]:
+    """The tables that the file has."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    return {name for (name,) in db.exec_driver_sql(query)}
+
+
+def _write(db: sa.Connection, name: str, total: int) -> None:
+    """Write a seal if it is not the one that is there: opening a store changes nothing else."""
+    db.exec_driver_sql(
+        "INSERT INTO seals VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET total = excluded.total"
+        " WHERE total != excluded.total",
+        (name, total),
+    )
+
+
+def _total(db: sa.Connection, table: sa.Table) -> int:
+    rows = db.exec_driver_sql(f"SELECT {_call(table)} FROM {table.name}")
+    return sum(int(seal) for (seal,) in rows) & _BITS
+
+
+def definitions(db: sa.Connection) -> int:
+    """The seal that the table definitions have now."""
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+    return sum(seal_of(*row) for row in db.exec_driver_sql(query)) & _BITS
+
+
+def _call(table: sa.Table, row: str = "") -> str:
+    """The SQL of a row's seal; `row`: NEW. or OLD. in a trigger."""
+    values = ", ".join(f'{row}"{column.name}"' for column in table.columns)
+    return f"{FUNCTION}({values})"
+
+
+def _triggers(table: sa.Table) -> list[str]:
+    changes = {
+        "INSERT": f"+ {_call(table, 'NEW.')}",
+        "DELETE": f"- {_call(table, 'OLD.')}",
+        "UPDATE": f"+ {_call(table, 'NEW.')} - {_call(table, 'OLD.')}",
+    }
+    return [
+        f"CREATE TRIGGER seal_{table.name}_{deed.lower()} AFTER {deed} ON {table.name} BEGIN"
+        f" UPDATE seals SET total = (total {change}) & {_BITS} WHERE name = '{table.name}'; END"
+        for deed, change in changes.items()
+    ]
