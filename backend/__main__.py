@@ -32,7 +32,7 @@ from backend.settings_table import settings_table
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.next_labels import next_labels
-from backend.worker import connection
+from backend.worker import connection, operate
 from backend.worker import prune as prune_
 from backend.worker import worker as worker_
 from backend.worker.context import RoundContext
@@ -162,7 +162,7 @@ def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOpt
     """Serve the previous version, or the named one, until `unpin`."""
     with _errors_as_messages():
         context = _context(project)
-        target = versions_.rollback(context, version)
+        target = operate.rollback(context, version)
         console.print(
             f"Project {context.project_id} serves {target.version} ({target.tasks} tasks), pinned."
         )
@@ -200,7 +200,7 @@ def promote(version: str, project: ProjectOption = 0) -> None:
     """
     with _errors_as_messages():
         context = _context(project)
-        model = versions_.promote(context, version)
+        model = operate.promote(context, version)
         served = context.load_project().state.serving
         console.print(
             f"Project {context.project_id}: model {model} is promoted; {served} serves until the"
@@ -309,7 +309,7 @@ def unpin(project: ProjectOption = 0) -> None:
     """End a rollback or a promotion: serve the newest version; later rounds replace it again."""
     with _errors_as_messages():
         context = _context(project)
-        newest = versions_.unpin(context)
+        newest = operate.unpin(context)
         name = newest.version if newest else "nothing: no order was published yet"
         console.print(f"Project {context.project_id} serves {name}.")
 

@@ -29,13 +29,13 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from backend.commands import versions
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from backend.settings import load_settings
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.rounds import Round
+from backend.worker import operate
 from backend.worker.context import RoundContext
 from benchmarks.uploads_calls import growing_calls, page_sizes
 from benchmarks.uploads_life import Life, Options
@@ -163,7 +163,7 @@ def roll_back(life: Life) -> None:
     with life.phase("rollback") as row:
         context = RoundContext(settings, store, Lease("benchmark", -1), life.project)
         began = time.monotonic()
-        target = versions.rollback(context).version
+        target = operate.rollback(context).version
         row["rollback_s"] = round(time.monotonic() - began, 2)
         task = life.client.next_task(life.project)
         found = {p["model_version"] for p in (task or {}).get("predictions", [])}

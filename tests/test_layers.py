@@ -133,7 +133,7 @@ def test_every_import_follows_the_folder_rules() -> None:
         ("backend.store.database", "backend.label_studio.client"),
         ("backend.label_studio.client", "backend.store.database"),
         ("backend.web.app", "backend.worker.context"),
-        ("backend.worker.round", "backend.web.status"),
+        ("backend.worker.round", "backend.web.status.page"),
         ("backend.images.source", "backend.store.database"),
     ],
 )

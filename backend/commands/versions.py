@@ -1,4 +1,4 @@
-"""Commands on versions: list them, compare two, show a model's card, and change which one serves.
+"""Commands on versions: list them, compare two, and show a model's card.
 
 A version is an order of the tasks, a model, or both under one name.
 """
@@ -13,7 +13,6 @@ from backend.errors import RoundError
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.left_out import Summary
 from backend.store import serving
-from backend.store.versions import Version
 from backend.worker.context import RoundContext
 from backend.worker.dataset import AnnotatedSamples, take_snapshot
 from backend.worker.prune import size_of
@@ -178,94 +177,3 @@ def compare_versions(context: RoundContext, a: str, b: str) -> tuple[str, str, C
             f" {left_out.in_words()}".rstrip()
         )
     return *names, compare(of_a, of_b, samples, seed=context.settings.seed), left_out
-
-
-def rollback(context: RoundContext, version: str = "") -> Version:
-    """Serve an earlier version's order and predictions until `unpin`.
-
-    Args:
-        context: the project's context.
-        version: the version to serve. "" takes the newest one that is older than the served one.
-
-    Raises:
-        RoundError: there is no such version, or Label Studio no longer has its predictions.
-    """
-    target = _rollback_target(context, version)
-    before = context.load_project().state
-    # The pin is written first: a round that is about to flip reads it.
-    context.store.update_project(context.project_id, pinned=target.version, promoted="")
-    try:
-        context.studio.patch_project(context.project_id, model_version=target.version)
-    except Exception:
-        pinned, promoted = before.pinned, before.promoted
-        context.store.update_project(context.project_id, pinned=pinned, promoted=promoted)
-        raise
-    context.store.update_project(
-        context.project_id, serving=target.version, model=target.model, changed_by_person=""
-    )
-    return target
-
-
-def _rollback_target(context: RoundContext, version: str) -> Version:
-    """The version to go back to. Raises RoundError unless Label Studio has its predictions."""
-    published = [row for row in context.store.versions(context.project_id) if row.tasks]
-    names = [row.version for row in published]
-    served = context.load_project().state.serving
-    if version:
-        found = [row for row in published if row.version == version]
-    else:
-        found = serving.older_versions(context.store, context.load_project())[:1]
-    held = context.studio.model_versions(context.project_id)
-    if not found or not held.get(found[0].version):
-        raise RoundError(
-            f"Expected a published version {version or 'older than ' + repr(served)} to go back"
-            f" to; there are {[name for name in names if held.get(name)]}."
-        )
-    return found[0]
-
-
-def promote(context: RoundContext, version: str) -> str:
-    """Make a kept model serve, also one that evaluated worse; returns the model's version.
-
-    The worker opens a round that scores the unlabelled pool with the model and flips to that order.
-    Until then the old order is served. Later rounds train and evaluate new models but do not
-    replace this one, until `unpin`, `rollback` or another `promote`. The pin of a rollback ends.
-
-    Args:
-        context: the project's context.
-        version: a model, or an order (its model is promoted).
-
-    Raises:
-        RoundError: there is no such model, or it has other labels than the labelling config.
-        CheckpointError: the model is damaged; the message names the file.
-    """
-    model = serving.model_of(context.store, context.project_id, context.model_dir(""), version)
-    labels = tuple(read_card(context.model_dir(model))["labels"])
-    config = parse_label_config(context.studio.project(context.project_id)["label_config"])
-    if labels != config.label_map.names:
-        raise RoundError(
-            f"Expected a model for the labels {list(config.label_map.names)}, got {model} for"
-            f" {list(labels)}. Press Start Training to train one for the present labels."
-        )
-    context.store.update_project(
-        context.project_id, promoted=model, pinned="", reorder=True, changed_by_person=""
-    )
-    context.store.record_event(context.project_id, "changed")  # ends the worker's wait
-    return model
-
-
-def unpin(context: RoundContext) -> Version | None:
-    """End a rollback or a promotion: serve the newest published version, None if there is none.
-
-    The model of a promotion serves until a round trains one that is not clearly worse.
-    """
-    published = [row for row in context.store.versions(context.project_id) if row.tasks]
-    context.store.update_project(context.project_id, pinned="", promoted="")
-    if not published:
-        return None
-    newest = published[0]
-    context.studio.patch_project(context.project_id, model_version=newest.version)
-    context.store.update_project(
-        context.project_id, serving=newest.version, model=newest.model, changed_by_person=""
-    )
-    return newest

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
@@ -64,7 +65,10 @@ steps_table = sa.Table(
 
 @dataclass(frozen=True)
 class Round:
-    """One round. It is open while `ended` is None; `steps` maps finished steps to their results."""
+    """One round. It is open while `ended` is None; `steps` maps finished steps to their results.
+
+    `times` maps finished steps to the time when they ended, in seconds since 1970.
+    """
 
     id: int
     project: int
@@ -77,6 +81,7 @@ class Round:
     message: str
     progress: Mapping[str, Any]
     steps: Mapping[str, Mapping[str, Any]]
+    times: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def next_step(self) -> str | None:
@@ -137,10 +142,10 @@ class Rounds(Transactions):
             .order_by(rounds_table.c.id)
         )
         with self.reading() as db:
-            return [_round(db, key) for key in db.execute(query).scalars()]
+            return _rounds(db, db.execute(query).scalars().all())
 
     def rounds(self, project: int, limit: int = 50) -> list[Round]:
-        """A project's rounds, newest first."""
+        """A project's rounds, newest first, in two queries."""
         query = (
             sa.select(rounds_table.c.id)
             .filter_by(project=project)
@@ -148,7 +153,23 @@ class Rounds(Transactions):
             .limit(limit)
         )
         with self.reading() as db:
-            return [_round(db, key) for key in db.execute(query).scalars()]
+            return _rounds(db, db.execute(query).scalars().all())
+
+    def newest_rounds(self) -> dict[int, Sequence[Round]]:
+        """Project -> its newest round and its newest ended one, newest first, of every project.
+
+        Three queries, however many projects there are. One round where both are the same.
+        """
+        newest = sa.func.max(rounds_table.c.id)
+        query = sa.select(newest).group_by(rounds_table.c.project)
+        ended = query.where(rounds_table.c.ended.is_not(None))
+        with self.reading() as db:
+            keys = {*db.execute(query).scalars(), *db.execute(ended).scalars()}
+            rows = _rounds(db, sorted(keys, reverse=True))
+        found = defaultdict[int, list[Round]](list)
+        for row in rows:
+            found[row.project].append(row)
+        return dict(found)
 
     def last_training(self, project: int) -> Round | None:
         """The newest training round that read its labels and did not fail."""
@@ -255,20 +276,35 @@ def _evaluated_rounds(project: int) -> sa.Select[int]:
 
 def _round(db: sa.Connection, round_id: int) -> Round:
     """Read one round with its steps."""
-    row = db.execute(sa.select(rounds_table).filter_by(id=round_id)).first()
-    if row is None:
+    found = _rounds(db, [round_id])
+    if not found:
         raise StoreError(f"There is no round {round_id}.")
-    steps = db.execute(sa.select(steps_table).filter_by(round=round_id).order_by(steps_table.c.at))
-    return Round(
-        row.id,
-        row.project,
-        row.number,
-        cast("RoundKind", row.kind),
-        row.reason,
-        row.started,
-        row.ended,
-        row.outcome,
-        row.message,
-        json.loads(row.progress),
-        {step.step: json.loads(step.result) for step in steps},
-    )
+    return found[0]
+
+
+def _rounds(db: sa.Connection, keys: Sequence[int]) -> list[Round]:
+    """Read rounds with their steps, in the order of `keys`; unknown ids are left out."""
+    steps, times = defaultdict[int, dict[str, Any]](dict), defaultdict[int, dict[str, float]](dict)
+    query = sa.select(steps_table).where(steps_table.c.round.in_(keys)).order_by(steps_table.c.at)
+    for step in db.execute(query):
+        steps[step.round][step.step] = json.loads(step.result)
+        times[step.round][step.step] = step.at
+    rows = db.execute(sa.select(rounds_table).where(rounds_table.c.id.in_(keys)))
+    found = {
+        row.id: Round(
+            row.id,
+            row.project,
+            row.number,
+            cast("RoundKind", row.kind),
+            row.reason,
+            row.started,
+            row.ended,
+            row.outcome,
+            row.message,
+            json.loads(row.progress),
+            steps[row.id],
+            times[row.id],
+        )
+        for row in rows
+    }
+    return [found[key] for key in keys if key in found]

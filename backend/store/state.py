@@ -59,6 +59,12 @@ class ProjectState:
     reorder: bool = False
     """A new order is wanted without new labels: connected anew, or promoted."""
 
+    asked: JsonObject | None = None
+    """What a person asked for on the status page and the worker has not done yet:
+    {"action": rollback, promote or unpin, "version": its name, "at": seconds since 1970}."""
+    asked_result: str = ""
+    """What became of the last such request, in words; '' where none was made."""
+
     # --- labels and the queue ---------------------------------------------------------------------
     changed: int | None = None
     """Labelled tasks that changed since the last training; None before the first count."""
@@ -115,6 +121,8 @@ class ProjectChanges(TypedDict, total=False):
     pinned: str
     promoted: str
     reorder: bool
+    asked: JsonObject | None
+    asked_result: str
     changed: int
     labelled_at: float
     flipped_at: float

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,13 @@ class Versions(Transactions):
             query = query.where(versions_table.c.pruned.is_(None))
         with self.reading() as db:
             return [_version(row) for row in db.execute(query)]
+
+    def metrics_of(self, models: Iterable[str]) -> dict[tuple[int, str], Mapping[str, Any]]:
+        """(project, version) -> metrics of the versions with these names, in one query."""
+        columns = versions_table.c.project, versions_table.c.version, versions_table.c.metrics
+        query = sa.select(*columns).where(versions_table.c.version.in_({*models}))
+        with self.reading() as db:
+            return {(r.project, r.version): json.loads(r.metrics) for r in db.execute(query)}
 
     def prune_version(self, lease: Lease | None, project: int, version: str) -> None:
         """Record that a version's predictions and checkpoint go. Without a lease: by hand."""

@@ -7,7 +7,9 @@ origin     which address is Label Studio's
 webhook    which event is recorded
 predict    answers to /predict
 predictor, messages, predictor_process   predictions of tasks that have none stored
-status, pages/   the page for people
+people     what people open: the status page, its parts, its forms
+forms      that a form comes from our own page
+status/    the status page: what it says, its templates, style sheet and script
 metrics    figures for monitoring
 model      our class for label-studio-ml's own server
 """

@@ -31,7 +31,7 @@ from backend.store.projects import Project
 from backend.store.secrets import save_token, token_for
 from backend.store.serving import served_version
 from backend.store.state import ProjectChanges, ProjectState
-from backend.web import live, origin, status, webhook
+from backend.web import live, origin, people, webhook
 from backend.web.auth import refuse_strangers
 from backend.web.predict import Services, answer_tasks, versions_of
 from backend.web.requests import (
@@ -43,6 +43,7 @@ from backend.web.requests import (
     read_body,
     text,
 )
+from backend.web.status.ready import not_ready
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ MAX_SCHEMA = 5_000_000  # characters of a labelling config
 MAX_TASKS = 10_000  # of one /predict request
 MAX_ADDRESSES = 4  # under which one project calls us
 _TOKEN = re.compile(r"[!-~]{0,8192}")  # what a header can carry
-View = Callable[[], ResponseReturnValue]
+View = Callable[..., ResponseReturnValue]
 
 
 def create_app(settings: Settings, store: Store | None = None) -> Flask:
@@ -77,7 +78,16 @@ def _views(services: Services) -> dict[tuple[str, tuple[str, ...]], View]:
     store = services.store
     return {
         ("/health", ("GET",)): lambda: jsonify(status="UP", model_class="TaudisModel"),
-        ("/", ("GET",)): lambda: _page(services),
+        ("/", ("GET",)): lambda: people.front(services),
+        ("/parts", ("GET",)): lambda: people.front_parts(services),
+        ("/projects/<int:number>", ("GET",)): lambda number: people.project(services, number),
+        ("/projects/<int:number>/parts", ("GET",)): (
+            lambda number: people.project_parts(services, number)
+        ),
+        ("/projects/<int:number>/<action>", ("POST",)): (
+            lambda number, action: people.act(services, number, action)
+        ),
+        ("/assets/<name>", ("GET",)): lambda name: people.asset(name),
         ("/live", ("GET",)): lambda: _live(store),
         ("/next_labels", ("GET",)): lambda: _next_labels(services),
         ("/ready", ("GET",)): lambda: _ready(store),
@@ -234,7 +244,7 @@ def _is_training(store: Store) -> ResponseReturnValue:
 
 def _ready(store: Store) -> ResponseReturnValue:
     """200 if rounds can run, else 503 with every reason."""
-    reasons = status.not_ready(store)
+    reasons = not_ready(store)
     return jsonify(ready=not reasons, reasons=reasons), 503 if reasons else 200
 
 
@@ -263,16 +273,6 @@ def _asked_for(store: Store) -> list[int]:
     return found
 
 
-def _page(services: Services) -> ResponseReturnValue:
-    """The status page, for people; `?labels=<project>` adds the labels to its live evaluation."""
-    html = status.render(services, request.args.get("labels", type=int))
-    page = Response(html, content_type="text/html; charset=utf-8")
-    page.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
-    )
-    return page
-
-
 # --- around every view --------------------------------------------------------------------------
 
 
@@ -292,7 +292,7 @@ def _check_callers_and_count(app: Flask, services: Services) -> None:
         level = logging.DEBUG if response.status_code < 400 else logging.WARNING
         logger.log(level, "%s %s %s", excerpt(request.method), route, response.status_code)
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
         return response
 
 

@@ -49,6 +49,7 @@ from taudis.types import Pool, Selection
 logger = logging.getLogger(__name__)
 
 FIRST_PICKS = 2_000
+CURVE_POINTS = 60
 HYPER_PARAMETERS = "hyper-parameters are set in the file that SELECTION names"
 """What a person needs to know to do what a warning of a strategy says."""
 NOT_SCORED = "not scored yet: behind the scored images, in the order of before"
@@ -97,6 +98,7 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
         "warnings": list(selection.warnings),
         "hint": hint,
         "diagnostics": dict(selection.diagnostics),
+        "coverage_curve": coverage_curve(selection, len(pool.instances)),
         **({"behind": len(rest)} if rest_of(context, round_) else {}),
         **described(context, draw, at_random),
         **({"blank": blank} if blank else {}),
@@ -212,6 +214,19 @@ def _seed_mean(context: RoundContext, round_: Round) -> float:
         frozen = round_.steps["trained"]["mean_instances"]
         context.store.update_project(context.project_id, seed_mean_instances=frozen)
     return float(frozen or 1.0)
+
+
+def coverage_curve(selection: Selection, instances: int) -> list[tuple[int, float]]:
+    """Picks of the first layer of the cover, and the share of all instances that they cover.
+
+    At most CURVE_POINTS points, evenly spaced, the last one among them; [] for a strategy without
+    a cover.
+    """
+    covered = np.cumsum(selection.gains[selection.layers == 0])
+    if not len(covered) or not instances:
+        return []
+    rows = np.unique(np.linspace(0, len(covered) - 1, CURVE_POINTS).round().astype(int))
+    return [(int(row) + 1, round(float(covered[row]) / instances, 5)) for row in rows]
 
 
 def describe(selection: Selection, pool: Pool) -> Result:

@@ -32,7 +32,7 @@ from backend.store.lease import Lease
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.transactions import WORKER_BUSY_MS
-from backend.worker import connection, prune, publish, triggers
+from backend.worker import connection, operate, prune, publish, triggers
 from backend.worker.context import RoundContext, origin_seen
 from backend.worker.due import at_last_step
 from backend.worker.round import Heartbeat, run_round
@@ -164,7 +164,7 @@ class Worker:
                 continue
             pending = events.get(project.id, [])
             due = time.monotonic() - self._polled.get(project.id, -1e9) > self.settings.poll_seconds
-            if pending or due:
+            if pending or due or project.state.asked:
                 with _Patience(self, "scheduler", project.id):
                     self._look(lease, project, pending, busy.get(project.id), due)
 
@@ -227,6 +227,8 @@ class Worker:
                 context.store.update_project(project.id, message=connection.REMOVED)
                 return
             connection.repair(context)
+        if project.state.asked:
+            operate.carry_out(context)
         if open_ is None:
             self._open_round(context, pending, thorough=due)
 

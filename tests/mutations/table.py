@@ -224,7 +224,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a rollback that Label Studio refuses leaves no pin",
-        "backend/commands/versions.py",
+        "backend/worker/operate.py",
         "pinned=pinned, promoted=promoted",
         "promoted=promoted",
         (f"{COMMANDS}/test_versions.py",),

@@ -12,7 +12,9 @@ from backend.settings import Settings
 from backend.store.database import Store
 from backend.web.metrics import Metrics
 from backend.web.predict import Services
-from backend.web.status import _counted, _left_out, _quality, _view
+from backend.web.status.images import counted, left_out
+from backend.web.status.project import view
+from backend.web.status.quality import quality
 from backend.worker.common import record
 from backend.worker.context import RoundContext
 from backend.worker.train import _check_usable
@@ -112,12 +114,12 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, r
     assert (
         latest_summary(state.left_out, "labels").tasks == 2 and latest_summary({}, "labels") is None
     )
-    assert _counted([context.store.round(round_.id)], state) == (
+    assert counted([context.store.round(round_.id)], state) == (
         "8 labelled (3 to train on, 1 to judge by, 2 left out), 20 unlabelled"
     )
-    labels, unlabelled = _left_out(state)
-    assert "Labelled tasks left out: 2" in labels["counts"] and labels["more"] == 0
-    assert unlabelled["first"] == ("Task 12: /data/12: gone",)
+    labels, unlabelled = left_out(state)
+    assert "Labelled tasks left out: 2" in labels.counts and labels.more == 0
+    assert unlabelled.first == ("Task 12: /data/12: gone",)
 
     figures = Metrics(context.store, context.settings.budget).render().decode()
     for line in (
@@ -134,12 +136,12 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, r
 
 def test_before_the_first_training_and_where_all_was_used(context, round_):
     rounds = [context.store.round(round_.id)]
-    assert _counted(rounds, context.load_project().state) == "8 labelled, 20 unlabelled"
+    assert counted(rounds, context.load_project().state) == "8 labelled, 20 unlabelled"
     assert _images(context).found.startswith("no round has read them yet")
     assert (
         _labels(context).well
         and _images(context).well
-        and _left_out(context.load_project().state) == []
+        and left_out(context.load_project().state) == []
     )
     record(context, round_, "labels", [], train=5, validation=3)
     assert (
@@ -155,7 +157,7 @@ def test_before_the_first_training_and_where_all_was_used(context, round_):
     later = context.store.open_round(context.lease, 3, "refresh", "new tasks", [])
     counts = {"labelled": 9, "pool": 22, "skipped": 2, "superseded": 1}
     later = context.store.finish_step(context.lease, later.id, "synced", counts)
-    assert _counted([later, *rounds], context.load_project().state) == (
+    assert counted([later, *rounds], context.load_project().state) == (
         "9 labelled (in round 1 5 to train on, 3 to judge by, 0 left out), 22 unlabelled, "
         "2 skipped, annotations not used, their task has a newer one: 1"
     )
@@ -167,11 +169,12 @@ def test_listings_that_had_to_shrink_are_told(context):
     context.store.update_project(3, pages=said)
     assert not _pages(context).well and said in _pages(context).found and _pages(context).remedy
     services = Services.create(context.settings, context.store)
-    assert said in _view(services, context.load_project(), by_label=False)["notes"]
+    alerts = view(services, context.load_project()).now.alerts
+    assert ("Label Studio", said) in alerts
 
 
 def test_why_a_model_has_no_figure_is_told_as_it_is():
-    assert _quality({}) == "not measured yet: no validation image is labelled"
+    assert quality({}) == "not measured yet: no validation image is labelled"
     empty = {"map50": None, "images": 1, "instances": 0}
-    assert _quality(empty) == "not measured yet: the labelled validation images hold no object"
-    assert _quality({"map50": 0.5, "images": 1}) == "mAP50 0.500"
+    assert quality(empty) == "not measured yet: the labelled validation images hold no object"
+    assert quality({"map50": 0.5, "images": 1}) == "mAP50 0.500"

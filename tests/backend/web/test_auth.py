@@ -14,6 +14,8 @@ ROUTES = [
     ("GET", "/"), ("GET", "/ready"), ("GET", "/metrics"), ("GET", "/next_labels"),
     ("GET", "/versions"), ("GET", "/is_training"), ("POST", "/setup"), ("POST", "/predict"),
     ("POST", "/webhook"), ("POST", "/versions"), ("POST", "/train"), ("GET", "/nothing"),
+    ("GET", "/parts"), ("GET", "/projects/7"), ("GET", "/projects/7/parts"),
+    ("POST", "/projects/7/train"), ("POST", "/projects/7/rollback"), ("GET", "/assets/page.css"),
 ]  # fmt: skip
 
 

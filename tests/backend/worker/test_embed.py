@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backend.errors import LeaseLost
-from backend.web import status
+from backend.web.status import images
 from backend.worker import embed
 from backend.worker import round as rounds
 from backend.worker.context import write_json
@@ -107,8 +107,8 @@ def test_unreadable_images_are_counted_and_last(core_set_context, caplog):
     done = round_.steps["embedded"]
     assert (done["images"], done["unreadable"], done["labelled_seen"]) == (5, 2, 3)
     assert rounds._left_out(round_)[1].startswith("Unlabelled tasks left out: 2 (images")
-    people_see = status._left_out(context.load_project().state)
-    assert "Unlabelled tasks left out: 2" in people_see[0]["counts"]
+    people_see = images.left_out(context.load_project().state)
+    assert "Unlabelled tasks left out: 2" in people_see[0].counts
     missing = "core_set went without 1 of 4 labelled images, which cannot be read"
     assert round_.steps["selected"]["warnings"] == [missing]
     assert f"Labelled task {UNREADABLE} left out: /{UNREADABLE}: gone" in caplog.text

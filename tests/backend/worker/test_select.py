@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backend.errors import LeaseLost
-from backend.web import status
+from backend.web.status import page
 from backend.worker import round as rounds
 from backend.worker import score, select
 from backend.worker.context import version_name
@@ -262,7 +262,9 @@ def test_warnings_of_the_strategy_are_in_the_rounds_message_and_on_the_status_pa
     path.write_text(selection)
     context = make_context(strategy="taudis", selection=str(path))
     round_ = run(context, open_round(context), "scored", "selected")
-    warnings = round_.steps["selected"]["warnings"]
+    chosen = round_.steps["selected"]
+    curve, warnings = chosen["coverage_curve"], chosen["warnings"]
+    assert curve[-1][1] == pytest.approx(chosen["diagnostics"]["coverage"], abs=1e-4)
     assert any(sentence in text for text in warnings)
     rest = {"published": {}, "flipped": {"flipped": True, "why": ""}, "pruned": {}}
     for step, result in rest.items():
@@ -270,5 +272,5 @@ def test_warnings_of_the_strategy_are_in_the_rounds_message_and_on_the_status_pa
     round_ = rounds.run_round(context, round_)
     assert all(text in round_.message for text in warnings)
     assert "; hyper-parameters are set in the file that SELECTION names" in round_.message
-    page = status.render(SimpleNamespace(store=context.store, settings=context.settings))
-    assert sentence in page
+    services = SimpleNamespace(store=context.store, settings=context.settings)
+    assert sentence in page.overview_page(services)

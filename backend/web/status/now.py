@@ -1,0 +1,173 @@
+"""What a project does now: its state in a word, the running round, and what needs a person."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from backend.store.rounds import STEPS, Round
+from backend.store.state import ProjectState
+from backend.web.status.words import STEP_WORDS, duration, moment
+
+State = Literal["attention", "working", "cold", "ready", "off"]
+"""attention: a person should look. off: disconnected, or not visible. The page colours these."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the running round."""
+
+    name: str
+    state: Literal["done", "now", "next"]
+    took: str = ""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The open round."""
+
+    number: int
+    reason: str
+    step: str
+    done: int
+    total: int
+    left: str  # time left in this step, '' where not known
+    since: str
+    steps: Sequence[Step] = ()
+
+    @property
+    def line(self) -> str:
+        """Step, progress and time left in one sentence without its full stop."""
+        counted = f" {self.done} of {self.total}" if self.total else ""
+        left = f", about {self.left} left" if self.left else ""
+        return f"{self.step}{counted}{left}"
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a project does now."""
+
+    state: State
+    word: str  # the state for people
+    sentence: str
+    running: Running | None
+    next_round: str
+    changed: int
+    wanted: int
+    alerts: Sequence[tuple[str, str]] = field(default=())  # (heading, sentence)
+
+
+def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
+    """What a project does now.
+
+    Args:
+        state: the project's state.
+        rounds: its newest rounds, newest first; at least the open one and the last ended one.
+        wanted: changed tasks that start a round.
+    """
+    open_ = next((r for r in rounds if r.ended is None), None)
+    ended = next((r for r in rounds if r.ended is not None), None)
+    alerts = [*_alerts(state), *_failure(ended)]
+    running = None if open_ is None else _running(open_)
+    kind, word, sentence = _state(state, running, ended, alerts)
+    return Now(
+        kind,
+        word,
+        sentence,
+        running,
+        progress_to_round(state, wanted),
+        min(state.changed or 0, wanted),
+        wanted,
+        alerts,
+    )
+
+
+def _state(
+    state: ProjectState, running: Running | None, ended: Round | None, alerts: Sequence[Any]
+) -> tuple[State, str, str]:
+    """The state, its word, and what happens now in a sentence."""
+    if state.gone:
+        return "off", "Not visible", "Label Studio does not list this project for our user any more"
+    if state.disconnected:
+        return "off", "Disconnected", "a person disconnected the project; nothing is set in it"
+    doing = f"Round {running.number}: {running.line}" if running else ""
+    if state.waiting_reason:
+        return "attention", "Waits", doing or "nothing runs until the reason is gone"
+    if running:
+        return ("attention" if alerts else "working"), "Working", doing
+    if ended is not None and ended.outcome == "failed":
+        return "attention", "Failed", f"round {ended.number} failed; the order before it is served"
+    if not state.serving:
+        return "cold", "Connecting", "the worker connects the project and makes a first order"
+    waiting = "waits for labels"
+    if not state.model:
+        waiting = "the first order is served, without a model; label to train the first one"
+        return ("attention" if alerts else "cold"), "Cold start", waiting
+    return ("attention", "Needs a look", waiting) if alerts else ("ready", "Ready", waiting)
+
+
+def _alerts(state: ProjectState) -> list[tuple[str, str]]:
+    """What a person should know, as pairs of a heading and a sentence."""
+    found = (
+        ("Waits", state.waiting_reason),
+        ("Note", state.message),
+        ("Changed in Label Studio", state.changed_by_person),
+        ("Label Studio", state.pages),
+        ("No pre-annotations", state.scores_only),
+    )
+    return [(heading, text) for heading, text in found if text]
+
+
+def _failure(ended: Round | None) -> list[tuple[str, str]]:
+    """The last error, where the last ended round failed."""
+    if ended is None or ended.outcome != "failed":
+        return []
+    when = moment(ended.ended or ended.started)
+    again = "Press Start Training to try again at once; the worker tries again by itself, too."
+    return [(f"Round {ended.number} failed ({when})", f"{_sentence(ended.message)} {again}")]
+
+
+def _sentence(text: str) -> str:
+    """With its full stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def progress_to_round(state: ProjectState, wanted: int) -> str:
+    """How many changed tasks the next round still needs."""
+    changed = state.changed or 0
+    left = max(0, wanted - changed)
+    return f"{changed} of {wanted} changed tasks" + (f", {left} to go" if left else ": due")
+
+
+def _running(round_: Round) -> Running:
+    """The round that runs now."""
+    progress = round_.progress
+    step = str(progress.get("step") or round_.next_step or "")
+    eta = progress.get("eta_s")
+    return Running(
+        round_.number,
+        round_.reason,
+        STEP_WORDS.get(step, step),
+        int(progress.get("done") or 0),
+        int(progress.get("total") or 0),
+        duration(eta) if isinstance(eta, (int, float)) else "",
+        duration(time.time() - round_.started),
+        _steps(round_),
+    )
+
+
+def _steps(round_: Round) -> list[Step]:
+    """Every step of an open round: done with its time, now, or next."""
+    found, before = [], round_.started
+    for name in STEPS[round_.kind]:
+        words = STEP_WORDS[name].partition(" (")[0]
+        if name in round_.steps:
+            at = round_.times.get(name, before)
+            seconds = round_.steps[name].get("seconds", at - before)
+            found.append(Step(words, "done", duration(float(seconds))))
+            before = at
+        else:
+            found.append(Step(words, "now" if name == round_.next_step else "next"))
+    return found

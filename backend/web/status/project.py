@@ -1,0 +1,127 @@
+"""All that a project's page says, read from the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.store import live_words
+from backend.store.first_useful import first_useful
+from backend.store.next_labels import next_labels
+from backend.store.projects import Project
+from backend.store.serving import serving_model
+from backend.web import live
+from backend.web.arms import arms_view
+from backend.web.predict import Services
+from backend.web.status import history, images, quality
+from backend.web.status.charts import Chart
+from backend.web.status.now import Now, now_of
+from backend.web.status.versions import Choices, choices
+
+READ = 200  # rounds
+
+
+@dataclass(frozen=True)
+class ProjectView:
+    """One project as the template draws it."""
+
+    id: int
+    title: str
+    link: str  # in Label Studio; '' while its address is not confirmed
+    serving: str
+    pinned: str
+    promoted: str
+    model: str
+    now: Now
+    stamp: str  # changes when anything but `now` changes
+    quality: str
+    undecided: str
+    first_useful: str
+    next_labels: str
+    curve: Chart | None
+    curve_rows: Sequence[tuple[str, ...]]
+    curve_more: int
+    labels: Sequence[tuple[str, str]]
+    labels_more: int
+    counted: str
+    left_out: Sequence[images.LeftOutPart]
+    coverage: Chart | None
+    arms: Mapping[str, Any] | None
+    live: Sequence[tuple[str, ...]]
+    live_words: Sequence[str]
+    by_label: bool
+    choices: Choices
+    timeline: history.Timeline | None
+    listing: history.Listing
+
+
+def title_of(project: Project) -> str:
+    """The title of a project, or its number where Label Studio gave none yet."""
+    return project.state.title or f"Project {project.id}"
+
+
+def link_of(services: Services, project: Project) -> str:
+    """The project in Label Studio; only http addresses become links."""
+    settings = services.settings
+    address = settings.label_studio_public_url or settings.label_studio_url or project.origin
+    known = address.startswith(("http://", "https://"))
+    return f"{address.rstrip('/')}/projects/{project.id}/data" if known else ""
+
+
+def stamp_of(project: Project, ended: int) -> str:
+    """Changes with what the page says beside `now`: the last ended round, what serves, requests."""
+    state = project.state
+    return f"{ended}.{state.serving}.{state.pinned}.{state.promoted}.{bool(state.asked)}"
+
+
+# long: one line a fact
+def view(
+    services: Services, project: Project, *, by_label: bool = False, before: int | None = None
+) -> ProjectView:
+    """Read everything that the page of a project says.
+
+    Args:
+        services: settings and store.
+        project: the project.
+        by_label: whether the live evaluation has a row for each label.
+        before: the table of rounds has those before this number; None for the newest.
+    """
+    store, state = services.store, project.state
+    found = live.current(store, project.id)
+    rounds = store.rounds(project.id, READ)
+    versions = store.versions(project.id, pruned=True)
+    metrics = quality.served_metrics(serving_model(state), versions, rounds)
+    points = quality.points_of(rounds)
+    ended = next((r.number for r in rounds if r.ended is not None), 0)
+    return ProjectView(
+        id=project.id,
+        title=title_of(project),
+        link=link_of(services, project),
+        serving=state.serving,
+        pinned=state.pinned,
+        promoted=state.promoted,
+        model=state.model,
+        now=now_of(state, rounds, services.settings.changes_per_round),
+        stamp=stamp_of(project, ended),
+        quality=quality.quality(metrics),
+        undecided=quality.undecided(rounds),
+        first_useful=first_useful(store, project.id).in_words(),
+        next_labels=next_labels(store, project.id, services.settings.budget).in_words(),
+        curve=quality.learning_curve(points),
+        curve_rows=quality.curve_rows(points),
+        curve_more=max(0, len(points) - quality.LISTED),
+        labels=quality.by_label(metrics),
+        labels_more=quality.labels_beyond(metrics),
+        counted=images.counted(rounds, state),
+        left_out=images.left_out(state),
+        coverage=images.coverage(rounds, state),
+        arms=arms_view(store, project.id, services.settings.control_share),
+        live=live_words.table(found, by_label=by_label),
+        live_words=live_words.sentences(found),
+        by_label=by_label,
+        choices=choices(state, versions),
+        timeline=history.timeline(rounds, time.time()),
+        listing=history.listing(rounds, before),
+    )

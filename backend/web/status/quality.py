@@ -1,0 +1,189 @@
+"""How good the models are: mAP50 by labels, by label, and in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.store.rounds import Round
+from backend.store.versions import Version
+from backend.web.status.charts import (
+    Chart,
+    Dot,
+    horizontal,
+    polyline,
+    round_numbers,
+    upper_end,
+    vertical,
+)
+
+LISTED = 40  # rows of the curve as a table, the newest
+LABELS_LISTED = 100  # rows of the table by label
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model that was trained and evaluated."""
+
+    round: int
+    version: str
+    labels: int | None  # labelled images that it was trained and evaluated with
+    map50: float
+    low: float | None
+    high: float | None
+    serves: bool  # whether it was good enough to serve
+
+    @property
+    def words(self) -> str:
+        """The point in words."""
+        labels = "" if self.labels is None else f" with {self.labels} labelled images"
+        return f"round {self.round}{labels}: mAP50 {self.map50:.3f}{_between(self.low, self.high)}"
+
+
+def points_of(rounds: Sequence[Round]) -> list[Point]:
+    """The models of these rounds, oldest first. A round that trained none has no point."""
+    found = (_point(round_) for round_ in rounds)
+    return sorted((p for p in found if p is not None), key=lambda point: point.round)
+
+
+def _point(round_: Round) -> Point | None:
+    evaluated = round_.steps.get("evaluated", {})
+    metrics = evaluated.get("metrics") or {}
+    map50 = metrics.get("map50")
+    if not isinstance(map50, (int, float)):
+        return None
+    trained = round_.steps.get("trained", {}).get("images")
+    labels = None
+    if isinstance(trained, int):
+        labels = trained + int(metrics.get("images") or 0)
+    low, high = _interval(metrics)
+    serves = bool(evaluated.get("serve", True))
+    version = str(evaluated.get("version") or "")
+    return Point(round_.number, version, labels, float(map50), low, high, serves)
+
+
+def _interval(metrics: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    found = metrics.get("interval")
+    if isinstance(found, (list, tuple)) and len(found) == 2 and None not in found:
+        return float(found[0]), float(found[1])
+    return None, None
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f", 95 % interval {low:.3f} to {high:.3f}"
+
+
+def short_quality(metrics: Mapping[str, Any]) -> str:
+    """mAP50 with its interval, in figures; '' where it was not measured."""
+    map50, (low, high) = metrics.get("map50"), _interval(metrics)
+    if not isinstance(map50, (int, float)):
+        return ""
+    between = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return f"mAP50 {map50:.3f}{between}"
+
+
+def quality(metrics: Mapping[str, Any]) -> str:
+    """mAP50 with its interval, in words."""
+    map50 = metrics.get("map50")
+    if not isinstance(map50, (int, float)):
+        if metrics.get("images"):
+            return "not measured yet: the labelled validation images hold no object"
+        return "not measured yet: no validation image is labelled"
+    return f"mAP50 {map50:.3f}{_between(*_interval(metrics))}"
+
+
+def undecided(rounds: Sequence[Round]) -> str:
+    """That the validation images did not decide between the last two models; '' where they did.
+
+    Rounds of earlier versions of this program do not tell.
+    """
+    found = next((r.steps["evaluated"] for r in rounds if "evaluated" in r.steps), {})
+    return str(found.get("undecided") or "")
+
+
+def learning_curve(points: Sequence[Point]) -> Chart | None:
+    """mAP50 by labelled images, oldest first; None without a model."""
+    points = [point for point in points if point.labels is not None]
+    if not points:
+        return None
+    labels = [point.labels or 0 for point in points]
+    ends = (0, max(labels))
+    tops = [max(p.map50, p.high or 0.0) for p in points]
+    x, y = horizontal(*ends), vertical(0.0, upper_end(max(tops)))
+    dots = [
+        Dot(
+            x(point.labels or 0),
+            y(point.map50),
+            None if point.low is None else y(point.low),
+            None if point.high is None else y(point.high),
+            "serves" if point.serves else "kept",
+            point.words + ("" if point.serves else " (not served: clearly worse)"),
+        )
+        for point in points
+    ]
+    served = [dot for dot in dots if dot.kind == "serves"]
+    return Chart(
+        "mAP50 by labelled images",
+        _curve_words(points),
+        "labelled images",
+        "mAP50",
+        x.ticks(round_numbers(*ends)),
+        y.ticks(round_numbers(0.0, y.high)),
+        polyline([(dot.x, dot.y) for dot in served]),
+        dots,
+    )
+
+
+def _curve_words(points: Sequence[Point]) -> str:
+    first, last = points[0], points[-1]
+    if len(points) == 1:
+        return first.words
+    return (
+        f"mAP50 from {first.map50:.3f} with {first.labels} labelled images to {last.map50:.3f}"
+        f" with {last.labels}, in {len(points)} trainings"
+    )
+
+
+def curve_rows(points: Sequence[Point]) -> list[tuple[str, ...]]:
+    """The newest points as the cells of a table: round, labels, mAP50, interval, served."""
+    return [
+        (
+            str(point.round),
+            "" if point.labels is None else str(point.labels),
+            f"{point.map50:.3f}",
+            ""
+            if point.low is None or point.high is None
+            else f"{point.low:.3f} to {point.high:.3f}",
+            "yes" if point.serves else "no, clearly worse",
+        )
+        for point in reversed(points[-LISTED:])
+    ]
+
+
+def by_label(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Label and its mAP50, of the serving model; [] where it was not evaluated."""
+    found = metrics.get("per_label")
+    if not isinstance(found, Mapping):
+        return []
+    return [
+        (str(name), f"{value:.3f}" if isinstance(value, (int, float)) else "no validation object")
+        for name, value in list(found.items())[:LABELS_LISTED]
+    ]
+
+
+def labels_beyond(metrics: Mapping[str, Any]) -> int:
+    """How many labels the table by label leaves out."""
+    return max(0, len(metrics.get("per_label") or {}) - LABELS_LISTED)
+
+
+def served_metrics(
+    model: str, versions: Sequence[Version], rounds: Sequence[Round]
+) -> Mapping[str, Any]:
+    """The metrics of the model that serves; {} where it was not evaluated.
+
+    A promoted model was not served by the round that evaluated it, so its round is asked, too.
+    """
+    metrics = next((v.metrics for v in versions if v.version == model), {})
+    evaluations = (r.steps.get("evaluated", {}) for r in rounds)
+    return metrics or next((j["metrics"] for j in evaluations if j.get("version") == model), {})

@@ -1,0 +1,92 @@
+"""What a project may serve: its orders and models, and what a person can do with each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backend.store.state import ProjectState
+from backend.store.versions import Version
+from backend.web.status.quality import short_quality
+from backend.web.status.words import minute
+
+LISTED = 12
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kept version. `can_roll_back` and `can_promote`: whether the worker would do it."""
+
+    version: str
+    made: str
+    tasks: int
+    model: str
+    quality: str
+    states: Sequence[str]
+    can_roll_back: bool
+    can_promote: bool
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Every kept version, newest first."""
+
+    rows: Sequence[Choice]
+    more: int  # that the table leaves out
+    held: str  # why new orders do not serve by themselves; '' where they do
+    can_unpin: bool
+    asked: str  # what the worker has not done yet; '' where there is nothing
+    result: str  # what became of the last request
+
+
+def choices(state: ProjectState, versions: Sequence[Version]) -> Choices:
+    """The versions that are not pruned, and what may be done with them."""
+    kept = [row for row in versions if row.pruned is None and row.tasks]
+    busy = state.asked is not None or not state.armed
+    rows = [_choice(state, row, busy) for row in kept[:LISTED]]
+    return Choices(
+        rows,
+        len(kept) - len(rows),
+        _held(state),
+        bool(state.pinned or state.promoted) and not busy,
+        _asked(state),
+        state.asked_result,
+    )
+
+
+def _choice(state: ProjectState, row: Version, busy: bool) -> Choice:
+    named = {
+        "order served": state.serving,
+        "pinned": state.pinned,
+        "model serves": state.promoted or state.model,
+        "promoted": state.promoted,
+    }
+    known = row.model if row.model == row.version else f"by {row.model}" if row.model else ""
+    return Choice(
+        row.version,
+        minute(row.created),
+        row.tasks,
+        known,
+        short_quality(row.metrics),
+        [word for word, version in named.items() if version == row.version],
+        not busy and row.version != state.serving,
+        not busy and row.model == row.version and row.model != state.promoted,
+    )
+
+
+def _held(state: ProjectState) -> str:
+    if state.pinned:
+        return f"{state.pinned} is pinned by a rollback: new orders wait until it is unpinned"
+    if state.promoted:
+        return f"model {state.promoted} is held by promotion until it is unpinned"
+    return ""
+
+
+def _asked(state: ProjectState) -> str:
+    """What the worker was asked for, in words."""
+    if state.asked is None:
+        return ""
+    words = {"rollback": "roll back to", "promote": "promote", "unpin": "unpin"}
+    what = words.get(str(state.asked.get("action")), "")
+    version = str(state.asked.get("version") or "")
+    return f"The worker was asked to {what} {version}".rstrip()

@@ -1,0 +1,149 @@
+"""What a person decides about versions: roll back, promote, unpin.
+
+The commands call these functions. The status page leaves its request in the project's state, and
+the scheduler carries it out (`carry_out`).
+"""
+
+from __future__ import annotations
+
+import logging
+
+from backend.errors import BackendError, LeaseLost, RoundError, StudioAuthError, StudioUnreachable
+from backend.label_studio.label_config import parse_label_config
+from backend.store import serving
+from backend.store.versions import Version
+from backend.worker.context import RoundContext
+from taudis.detector.checkpoint import read_card
+from taudis.errors import TaudisError
+
+logger = logging.getLogger(__name__)
+
+
+def carry_out(context: RoundContext) -> None:
+    """Do what a person asked for on the status page, and keep what became of it in words.
+
+    Raises:
+        StudioUnreachable, StudioAuthError: Label Studio cannot be used now; the request stays.
+        LeaseLost: another worker holds the lease.
+    """
+    asked = context.load_project().state.asked
+    if asked is None:
+        return
+    try:
+        result = _do(context, str(asked.get("action")), str(asked.get("version") or ""))
+    except (StudioUnreachable, StudioAuthError, LeaseLost):
+        raise
+    except (BackendError, TaudisError) as error:
+        result = f"Not done: {error}"
+    logger.info("Project %s, asked for on the status page: %s", context.project_id, result)
+    context.store.update_project(
+        context.project_id, lease=context.lease, asked=None, asked_result=result
+    )
+
+
+def _do(context: RoundContext, action: str, version: str) -> str:
+    """One request. Returns what was done, in a sentence."""
+    if action == "rollback":
+        done = rollback(context, version)
+        return f"Rolled back: {done.version} is served and pinned until you unpin it."
+    if action == "promote":
+        model = promote(context, version)
+        return (
+            f"Promoted: a round scores the unlabelled images with {model} and serves its order."
+            " Until then the order of before is served."
+        )
+    if action == "unpin":
+        newest = unpin(context)
+        return f"Unpinned: {newest.version if newest else 'no order'} is served."
+    raise RoundError(f"Expected rollback, promote or unpin, got {action!r}.")
+
+
+def rollback(context: RoundContext, version: str = "") -> Version:
+    """Serve an earlier version's order and predictions until `unpin`.
+
+    Args:
+        context: the project's context.
+        version: the version to serve. "" takes the newest one that is older than the served one.
+
+    Raises:
+        RoundError: there is no such version, or Label Studio no longer has its predictions.
+    """
+    target = _rollback_target(context, version)
+    before = context.load_project().state
+    # The pin is written first: a round that is about to flip reads it.
+    context.store.update_project(context.project_id, pinned=target.version, promoted="")
+    try:
+        context.studio.patch_project(context.project_id, model_version=target.version)
+    except Exception:
+        pinned, promoted = before.pinned, before.promoted
+        context.store.update_project(context.project_id, pinned=pinned, promoted=promoted)
+        raise
+    context.store.update_project(
+        context.project_id, serving=target.version, model=target.model, changed_by_person=""
+    )
+    return target
+
+
+def _rollback_target(context: RoundContext, version: str) -> Version:
+    """The version to go back to. Raises RoundError unless Label Studio has its predictions."""
+    published = [row for row in context.store.versions(context.project_id) if row.tasks]
+    names = [row.version for row in published]
+    served = context.load_project().state.serving
+    if version:
+        found = [row for row in published if row.version == version]
+    else:
+        found = serving.older_versions(context.store, context.load_project())[:1]
+    held = context.studio.model_versions(context.project_id)
+    if not found or not held.get(found[0].version):
+        raise RoundError(
+            f"Expected a published version {version or 'older than ' + repr(served)} to go back"
+            f" to; there are {[name for name in names if held.get(name)]}."
+        )
+    return found[0]
+
+
+def promote(context: RoundContext, version: str) -> str:
+    """Make a kept model serve, also one that evaluated worse; returns the model's version.
+
+    The worker opens a round that scores the unlabelled pool with the model and flips to that order.
+    Until then the old order is served. Later rounds train and evaluate new models but do not
+    replace this one, until `unpin`, `rollback` or another `promote`. The pin of a rollback ends.
+
+    Args:
+        context: the project's context.
+        version: a model, or an order (its model is promoted).
+
+    Raises:
+        RoundError: there is no such model, or it has other labels than the labelling config.
+        CheckpointError: the model is damaged; the message names the file.
+    """
+    model = serving.model_of(context.store, context.project_id, context.model_dir(""), version)
+    labels = tuple(read_card(context.model_dir(model))["labels"])
+    config = parse_label_config(context.studio.project(context.project_id)["label_config"])
+    if labels != config.label_map.names:
+        raise RoundError(
+            f"Expected a model for the labels {list(config.label_map.names)}, got {model} for"
+            f" {list(labels)}. Press Start Training to train one for the present labels."
+        )
+    context.store.update_project(
+        context.project_id, promoted=model, pinned="", reorder=True, changed_by_person=""
+    )
+    context.store.record_event(context.project_id, "changed")  # ends the worker's wait
+    return model
+
+
+def unpin(context: RoundContext) -> Version | None:
+    """End a rollback or a promotion: serve the newest published version, None if there is none.
+
+    The model of a promotion serves until a round trains one that is not clearly worse.
+    """
+    published = [row for row in context.store.versions(context.project_id) if row.tasks]
+    context.store.update_project(context.project_id, pinned="", promoted="")
+    if not published:
+        return None
+    newest = published[0]
+    context.studio.patch_project(context.project_id, model_version=newest.version)
+    context.store.update_project(
+        context.project_id, serving=newest.version, model=newest.model, changed_by_person=""
+    )
+    return newest

@@ -1,0 +1,103 @@
+"""The status page: every state, hostile text, the overview, its parts and assets."""
+
+import re
+
+import pytest
+
+from tests.backend.web.status_cases import HOSTILE, Filled
+
+STATES = {
+    "cold": ["Cold start", "label to train the first one", "none yet: the first order is made"],
+    "working": ["Working", "training 120 of 400, about 2 min left", "Round 10", "reading labels"],
+    "ready": ["Ready", "waits for labels", "mAP50 from 0.137 with 16 labelled images to 0.536"],
+    "failed": ["Failed", "Out of memory. Give the worker more", "Training to try again at once"],
+    "left_out": ["Needs a look", "Labelled tasks left out: 2", "Task 5: Region r1: the RLE is cut",
+                 "is pinned by a rollback", "Whether the order pays"],
+}  # fmt: skip
+SECTIONS = ["Now", "In short", "How good the models are", "Whether the order does its work",
+            "What people did with the pre-annotations", "Versions", "Rounds"]  # fmt: skip
+
+
+@pytest.fixture
+def filled(store, settings):
+    return Filled(store, settings)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_says_what_it_is(client, filled, state):
+    getattr(filled, state)()
+    page = client.get("/").text
+    for expected in STATES[state]:
+        assert expected in page, expected
+    if state != "cold":
+        assert [name for name in SECTIONS if f">{name}</h2>" not in page] == []
+    assert client.get("/projects/7").status_code == 200
+    parts = client.get("/projects/7/parts").text
+    assert STATES[state][0] in parts and 'id="live-now"' in parts
+
+
+def test_text_from_outside_is_escaped_everywhere(client, filled):
+    filled.hostile()
+    filled.project(8, HOSTILE, message=HOSTILE)
+    for path in ("/", "/parts", "/projects/7", "/projects/7/parts", "/projects/7?before=5"):
+        page = client.get(path).text
+        assert "alert(1)" in page and "<script>alert" not in page
+        assert HOSTILE not in page
+
+
+def test_the_overview_puts_first_what_needs_a_look(client, filled):
+    filled.many()
+    page = client.get("/").text
+    order = [int(n) for n in re.findall(r'<h2><a href="/projects/(\d+)"', page)]
+    assert len(order) == 24 and order[:2] == [9, 1] and order[-1] == 10
+    assert "24 projects: 1 need a look, 4 at work, 2 starting, 16 ready, 1 off" in page
+    assert "Label Studio does not answer at studio.example" in page
+    assert "All 24 projects" in client.get("/projects/3").text
+
+
+def test_the_parts_hold_no_more_than_what_changes(client, filled):
+    filled.working()
+    page, parts = client.get("/projects/7").text, client.get("/projects/7/parts").text
+    for name in ("live-ready", "live-alerts", "live-now"):
+        assert parts.count(f'id="{name}"') == page.count(f'id="{name}"') == 1
+    stamp = re.search(r'data-stamp="([^"]*)"', parts)[1]
+    assert f'data-stamp="{stamp}"' in page
+    filled.store.end_round(filled.lease, filled.store.rounds(7, 1)[0].id, "served", "")
+    assert f'data-stamp="{stamp}"' not in client.get("/projects/7/parts").text
+
+
+def test_earlier_rounds_are_read_page_by_page(client, filled):
+    filled.project(7)
+    filled.first_order(7)
+    for row in range(60):
+        filled.training(7, 16 * (row + 1), 0.5)
+    page = client.get("/projects/7").text
+    seen, number = [], re.compile(r'data-name="Round">(\d+)<')
+    while True:
+        seen += [int(n) for n in number.findall(page)]
+        more = re.search(r"\?before=(\d+)#", page)
+        if not more:
+            break
+        page = client.get(f"/projects/7?before={more[1]}").text
+    assert seen == list(range(61, 0, -1))
+    assert page.count("<rect") == 61
+
+
+def test_unknown_pages(client, filled):
+    filled.ready(7, 1)
+    for path in ("/projects/8", "/projects/0", f"/projects/{2**70}", "/assets/x", "/projects/7/x"):
+        assert client.get(path).status_code in (400, 404, 405), path
+    for path in ("/projects/7?before=x", "/projects/7?before=-5", "/projects/7?done=<b>"):
+        assert client.get(path).status_code == 200
+
+
+def test_assets_may_be_kept_and_pages_may_not(client, filled):
+    for name, kind in (("page.css", "text/css"), ("page.js", "text/javascript")):
+        answer = client.get(f"/assets/{name}")
+        assert answer.mimetype == kind and "max-age" in answer.headers["Cache-Control"]
+        assert "private" in answer.headers["Cache-Control"]
+    answer = client.get("/")
+    assert answer.headers["Cache-Control"] == "no-store"
+    policy = answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in policy and "form-action 'self'" in policy
+    assert " style=" not in answer.text and " onclick" not in answer.text
