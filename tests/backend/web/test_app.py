@@ -107,15 +107,8 @@ UNREADABLE = LeftOut(5, "r1", "unreadable_shape", "<b>cut short", "dropped")
 SUMMARY = Summary.of([UNREADABLE], train=12, validation=3)
 
 
-def test_page_shows_a_project_and_escapes_what_came_from_outside(client, settings, store):
-    client.post("/setup", json=setup_body())
-    publish(settings, store)
-    lease = store.acquire()
-    store.update_project(
-        7, title="<script>alert(1)</script>", message="Give LABEL_STUDIO_API_KEY",
-        changed_by_person="sampling off", changed=5, model="m2", origin=STUDIO,
-        left_out={"labels": {**SUMMARY.to_json(), "round": 3}},
-    )  # fmt: skip
+def train_two_models(store, lease):
+    """Two rounds of project 7, each with a model."""
     for number, value in enumerate((0.31, 0.52), 2):
         round_ = store.open_round(lease, 7, "train", "16 tasks changed", [])
         store.finish_step(
@@ -130,6 +123,18 @@ def test_page_shows_a_project_and_escapes_what_came_from_outside(client, setting
             metrics=metrics,
         )  # fmt: skip
         store.end_round(lease, round_.id, "served", "better than before")
+
+
+def test_page_shows_a_project_and_escapes_what_came_from_outside(client, settings, store):
+    client.post("/setup", json=setup_body())
+    publish(settings, store)
+    lease = store.acquire()
+    store.update_project(
+        7, title="<script>alert(1)</script>", message="Give LABEL_STUDIO_API_KEY",
+        changed_by_person="sampling off", changed=5, model="m2", origin=STUDIO,
+        left_out={"labels": {**SUMMARY.to_json(), "round": 3}},
+    )  # fmt: skip
+    train_two_models(store, lease)
     running = store.open_round(lease, 7, "train", "Start Training", [])
     store.report(lease, running.id, {"step": "trained", "done": 120, "total": 400, "eta_s": 95.0})
     answer = client.get("/")
