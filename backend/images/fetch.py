@@ -25,7 +25,13 @@ import requests
 from certifi import where as certificates
 
 from backend.errors import ImageError, StudioAuthError, StudioUnreachable
-from backend.label_studio.addresses import Address, embedded, origin_of, split_address
+from backend.label_studio.addresses import (
+    Address,
+    embedded,
+    is_public,
+    origin_of,
+    split_address,
+)
 
 MAX_HOPS = 5
 ATTEMPTS = 3
@@ -223,7 +229,7 @@ class Fetcher:
 
     def _check_address(self, host: str, address: Address) -> None:
         inner = embedded(address)
-        if inner.is_global and not inner.is_multicast:
+        if is_public(inner):
             return
         local = inner.is_private and not (
             inner.is_link_local or inner.is_unspecified or inner.is_multicast

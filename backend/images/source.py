@@ -23,14 +23,18 @@ from backend.errors import ImageError
 from backend.images.cache import FileCache
 from backend.images.decode import Pixels, decode_image
 from backend.images.fetch import Fetcher, ImageLimits
-from backend.label_studio.addresses import is_data_address, origin_of, read_data_address
+from backend.label_studio.addresses import (
+    excerpt,
+    is_data_address,
+    origin_of,
+    read_data_address,
+)
 from backend.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 CLOUD_SCHEMES = ("s3://", "gs://", "azure-blob://", "azure_spi://", "redis://", "dbx://")
 LOCAL_FILES = "/data/local-files/"
-EXCERPT = 80  # letters of an address in a message
 DEFAULT_CACHE_BYTES = 5_000_000_000
 
 
@@ -69,7 +73,7 @@ class ImageSource:
         try:
             return self._load(value, task)
         except ImageError as error:
-            raise ImageError(f"{_excerpt(value)}: {error}") from None
+            raise ImageError(f"{excerpt(value)}: {error}") from None
 
     def _load(self, value: str, task: int | None) -> Pixels:
         if is_data_address(value):
@@ -167,13 +171,3 @@ def image_source(
     )
     cache = settings.model_dir / "cache" / "images"
     return ImageSource(studio_url, auth, cache, limits, max_cache_bytes=settings.cache_bytes)
-
-
-def _excerpt(value: str) -> str:
-    """The beginning of an address, for messages. The query is left out: it may hold a signature."""
-    if is_data_address(value):
-        return "data:..."
-    head = value if value.startswith("/data/local-files") else value.partition("?")[0]
-    if "@" in head:  # user info: a password
-        head = head.partition("://")[0] + "://...@" + head.rpartition("@")[2]
-    return repr(head[:EXCERPT] + ("..." if len(head) > EXCERPT else ""))

@@ -35,6 +35,12 @@ VARIABLE = re.compile(r"\$[A-Za-z0-9_\[\].{}]+")
 _STEP = re.compile(r"\[(?:\"([^\"]*)\"|'([^']*)'|([^\]]*))\]|([^.\[\]]+)")
 _MISSING = object()
 
+EXCERPT = 80  # letters of an address in a message
+_RESERVED = [
+    ipaddress.ip_network(each)
+    for each in ("192.0.0.0/24", "64:ff9b:1::/48", "2001::/23", "3fff::/20", "5f00::/16")
+]
+"""Reserved networks that Python before 3.12.4 takes for public ones (IANA special purpose)."""
 _PORTS = {"http": 80, "https": 443}
 _BASE64 = re.compile(r";\s*base64\s*$", re.IGNORECASE)
 _WHITESPACE = b"\t\n\f\r "
@@ -101,9 +107,9 @@ def split_address(url: str) -> SplitResult:
         parts = urlsplit(requests.utils.requote_uri(url))
         _ = parts.port
     except (ValueError, requests.RequestException):
-        raise ImageError(f"{url!r:.100} is not a valid address.") from None
+        raise ImageError(f"{excerpt(url)} is not a valid address.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ImageError(f"Expected an address of http or https, got {url!r:.60}.")
+        raise ImageError(f"Expected an address of http or https, got {excerpt(url)}.")
     if parts.username is not None or parts.password is not None:
         raise ImageError("Addresses with a user name or password in them are not fetched.")
     return parts
@@ -115,6 +121,12 @@ def origin_of(parts: SplitResult) -> Origin:
     return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the internet: no private, local, reserved or multicast one."""
+    reserved = any(address in network for network in _RESERVED)
+    return address.is_global and not address.is_multicast and not reserved
+
+
 def embedded(address: Address) -> Address:
     """The IPv4 address that packets to an IPv6 address go to (mapped, 6to4, NAT64), else itself."""
     if isinstance(address, ipaddress.IPv4Address):
@@ -122,6 +134,26 @@ def embedded(address: Address) -> Address:
     if address in ipaddress.ip_network("64:ff9b::/96"):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def excerpt(address: str) -> str:
+    """The beginning of an address, for messages.
+
+    Without its query, which may hold a signature, and without user name and password.
+    """
+    if is_data_address(address):
+        return "data:..."
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        scheme, rest = "", address
+    if "@" in rest and not address.startswith("/"):
+        before, _, after = rest.rpartition("@")
+        # An @ in the query is no user info; but in a broken address nobody can tell.
+        rest = "..." if "?" in before else f"...@{after}"
+    if not address.startswith("/data/local-files"):
+        rest = rest.partition("?")[0]
+    head = scheme + mark + rest
+    return repr(head[:EXCERPT] + ("..." if len(head) > EXCERPT else ""))
 
 
 # --- images inside a task -----------------------------------------------------------------------
