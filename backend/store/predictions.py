@@ -14,9 +14,10 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,6 +187,16 @@ def order(path: Path) -> list[Place]:
     with _opened(path, "ro") as db:
         rows = db.execute("SELECT task, rank, score, reason FROM places ORDER BY rank")
         return [Place(*row) for row in rows]
+
+
+def head(path: Path, limit: int, without: Container[int] = ()) -> list[Place]:
+    """The first `limit` places of tasks that are not in `without`.
+
+    Raises StoreError as `read` does.
+    """
+    with _opened(path, "ro") as db:
+        rows = db.execute("SELECT task, rank, score, reason FROM places ORDER BY rank")
+        return list(islice((Place(*row) for row in rows if row[0] not in without), limit))
 
 
 def ranks(path: Path) -> dict[int, int]:

@@ -84,6 +84,9 @@ def _views(services: Services) -> dict[tuple[str, tuple[str, ...]], View]:
         ("/projects/<int:number>/parts", ("GET",)): (
             lambda number: people.project_parts(services, number)
         ),
+        ("/projects/<int:number>/queue/<int:task>", ("GET",)): (
+            lambda number, task: people.picture(services, number, task)
+        ),
         ("/projects/<int:number>/<action>", ("POST",)): (
             lambda number, action: people.act(services, number, action)
         ),

@@ -11,6 +11,8 @@ import time
 from flask import Response, redirect, request
 from flask.typing import ResponseReturnValue
 
+from backend.errors import StoreError
+from backend.store import queue_head
 from backend.store.projects import Project
 from backend.web import forms
 from backend.web.predict import Services
@@ -64,6 +66,21 @@ def asset(name: str) -> ResponseReturnValue:
         raise RequestRefused(404, f"There are the assets {', '.join(page.ASSETS)}, no other.")
     answer = Response(page.asset(name), content_type=f"{page.ASSETS[name]}; charset=utf-8")
     answer.headers["Cache-Control"] = "private, max-age=86400"
+    return answer
+
+
+def picture(services: Services, number: int, task: int) -> ResponseReturnValue:
+    """The picture of a task near the head of the queue, as the worker has made it."""
+    known = _known(services, number)
+    try:
+        path = queue_head.picture_of(
+            services.settings.model_dir, known.id, known.state.serving, task
+        )
+        data = path.read_bytes()
+    except (OSError, StoreError):
+        raise RequestRefused(404, f"There is no picture of task {task}.") from None
+    answer = Response(data, content_type="image/jpeg")
+    answer.headers["Cache-Control"] = "private, max-age=3600"
     return answer
 
 

@@ -32,7 +32,7 @@ from backend.store.lease import Lease
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.transactions import WORKER_BUSY_MS
-from backend.worker import connection, operate, prune, publish, triggers
+from backend.worker import connection, operate, prune, publish, queue_head, triggers
 from backend.worker.context import RoundContext, origin_seen
 from backend.worker.due import at_last_step
 from backend.worker.round import Heartbeat, run_round
@@ -138,8 +138,8 @@ class Worker:
     # --- the cleaner ------------------------------------------------------------------------
 
     def cleaner_turn(self, lease: Lease) -> None:
-        """For each project in turn: pre-annotations ahead of the queue's head, and a few rows of
-        old versions deleted in Label Studio.
+        """For each project in turn: pre-annotations ahead of the queue's head, the pictures of the
+        status page, and a few rows of old versions deleted in Label Studio.
         """
         deleted = 0
         for project in self.store.projects():
@@ -148,6 +148,7 @@ class Worker:
                 with _Patience(self, "cleaner", project.id):
                     deleted += prune.delete_some_in_studio(context)
                     publish.extend_head(context)
+                    queue_head.refresh(context)
         if not deleted:
             self.stop.wait(min(self.settings.poll_seconds, 30.0))
 

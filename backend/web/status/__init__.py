@@ -6,7 +6,7 @@ project    all that a project's page says
 now        what a project does now, its state in a word, and what needs a person
 quality    mAP50 by labels, by label, and what the next labels bring
 history    the rounds as a timeline and as a table
-queue      the next images
+queue      the next images, with the pictures that the worker makes
 versions   what may be served, and the forms that change it
 charts     curves as inline SVG
 words      spans, moments, names of steps

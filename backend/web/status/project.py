@@ -18,6 +18,7 @@ from backend.web.predict import Services
 from backend.web.status import history, images, quality
 from backend.web.status.charts import Chart
 from backend.web.status.now import Now, now_of
+from backend.web.status.queue import NextImages, next_images
 from backend.web.status.versions import Choices, choices
 
 READ = 200  # rounds
@@ -38,6 +39,7 @@ class ProjectView:
     stamp: str  # changes when anything but `now` changes
     quality: str
     undecided: str
+    queue: NextImages | None
     first_useful: str
     next_labels: str
     curve: Chart | None
@@ -107,6 +109,7 @@ def view(
         stamp=stamp_of(project, ended),
         quality=quality.quality(metrics),
         undecided=quality.undecided(rounds),
+        queue=next_images(services.settings, project, link_of(services, project)),
         first_useful=first_useful(store, project.id).in_words(),
         next_labels=next_labels(store, project.id, services.settings.budget).in_words(),
         curve=quality.learning_curve(points),

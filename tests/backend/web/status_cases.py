@@ -8,8 +8,10 @@ from backend.store import predictions
 from backend.store.arms import ArmComparison
 from backend.store.live import LiveRow
 from backend.store.predictions import Place
+from benchmarks.status_page import fill
 from tests.backend.web.web_cases import CONFIG, STUDIO
 
+LONG_TITLE = "Project with a rather long title that somebody gave it, number {}"
 LABELS = ("cell", "nucleus", "debris")
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -135,16 +137,14 @@ class Filled:
         self.arms(number)
 
     def many(self, number=24):
-        for each in range(1, number + 1):
-            title = f"Project with a rather long title that somebody gave it, number {each}"
-            self.project(each, title)
-            if each % 5:
-                self.first_order(each, 12)
-                self.training(each, 16, 0.3 + each / 100, tasks=12)
-            if each % 7 == 1:
-                round_ = self.store.open_round(self.lease, each, "train", "Start Training", [])
-                progress = {"step": "scored", "done": 30, "total": 90, "eta_s": 12.0}
-                self.store.report(self.lease, round_.id, progress)
+        """Projects of every kind: at work, just connected, waiting, disconnected, ready."""
+        fill(self.store, number, 2, LONG_TITLE)
+        for each in range(5, number + 1, 5):
+            self.store.update_project(each, serving="", model="", changed=0)
+        for each in range(1, number + 1, 7):
+            round_ = self.store.open_round(self.lease, each, "train", "Start Training", [])
+            progress = {"step": "scored", "done": 30, "total": 90, "eta_s": 12.0}
+            self.store.report(self.lease, round_.id, progress)
         reason = "Label Studio does not answer at studio.example: is it running?"
         self.store.update_project(9, waiting_reason=reason)
         self.store.update_project(10, disconnected=True)

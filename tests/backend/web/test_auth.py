@@ -16,6 +16,7 @@ ROUTES = [
     ("POST", "/webhook"), ("POST", "/versions"), ("POST", "/train"), ("GET", "/nothing"),
     ("GET", "/parts"), ("GET", "/projects/7"), ("GET", "/projects/7/parts"),
     ("POST", "/projects/7/train"), ("POST", "/projects/7/rollback"), ("GET", "/assets/page.css"),
+    ("GET", "/projects/7/queue/3"),
 ]  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 import re
 
 import pytest
+import sqlalchemy as sa
 
+from benchmarks.status_page import fill
 from tests.backend.web.status_cases import HOSTILE, Filled
 
 STATES = {
@@ -67,18 +69,15 @@ def test_the_parts_hold_no_more_than_what_changes(client, filled):
 
 
 def test_earlier_rounds_are_read_page_by_page(client, filled):
-    filled.project(7)
-    filled.first_order(7)
-    for row in range(60):
-        filled.training(7, 16 * (row + 1), 0.5)
-    page = client.get("/projects/7").text
+    fill(filled.store, 1, 61)
+    page = client.get("/projects/1").text
     seen, number = [], re.compile(r'data-name="Round">(\d+)<')
     while True:
         seen += [int(n) for n in number.findall(page)]
         more = re.search(r"\?before=(\d+)#", page)
         if not more:
             break
-        page = client.get(f"/projects/7?before={more[1]}").text
+        page = client.get(f"/projects/1?before={more[1]}").text
     assert seen == list(range(61, 0, -1))
     assert page.count("<rect") == 61
 
@@ -101,3 +100,28 @@ def test_assets_may_be_kept_and_pages_may_not(client, filled):
     policy = answer.headers["Content-Security-Policy"]
     assert "unsafe" not in policy and "form-action 'self'" in policy
     assert " style=" not in answer.text and " onclick" not in answer.text
+
+
+LIMIT = 200_000  # bytes of a page without its images
+
+
+def test_a_page_is_small_however_much_there_is_to_say(client, filled):
+    fill(filled.store, 2, 200)
+    project = client.get("/projects/1")
+    assert project.text.count("<rect") == 200 and len(project.data) < LIMIT
+
+
+def test_the_overview_of_50_projects_is_small_and_takes_no_query_a_project(client, filled):
+    asked = []
+    sa.event.listen(filled.store._engine, "before_cursor_execute", lambda *a: asked.append(a[2]))
+    fill(filled.store, 3, 2)
+    for projects in (3, 50):
+        asked.clear()
+        page = client.get("/")
+        assert page.text.count("<li ") == projects and len(page.data) < LIMIT / 2
+        queries = len(asked)
+        if projects == 3:
+            few = queries
+            for number in range(4, 51):
+                filled.store.update_project(number, title=f"Project {number}", changed=number)
+    assert queries == few < 30

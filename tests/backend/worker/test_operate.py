@@ -10,7 +10,7 @@ from tests.backend.local_loop import PASSWORD, USER
 @pytest.fixture
 def project(make_loop):
     """A first order, and a model whose order serves."""
-    made = make_loop(POLL_SECONDS="3600").project(6)
+    made = make_loop().project(6)
     made.first = made.version()
     made.model = made.give_model()
     made.loop.turn()

@@ -1,0 +1,154 @@
+"""Keeps the next images of the queue ready for the status page, with their masks.
+
+The cleaner calls `refresh` at every turn. It asks Label Studio only if the served version is
+another or labels came in, and it makes only the pictures that are missing. So the web process never
+fetches or decodes an image.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from backend.errors import ImageError, LabelConfigError, StoreError
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.store import predictions, queue_head
+from backend.store.predictions import Place
+from backend.store.queue_head import QueueHead, QueueImage
+from backend.store.rounds import Round
+from backend.worker.context import RoundContext, read_json
+from backend.worker.thumbnails import thumbnail
+from backend.worker.triggers import just_before
+from taudis import files
+
+logger = logging.getLogger(__name__)
+
+AHEAD = 2 * queue_head.VISIBLE  # pictures made at a time, so that not every label asks for one
+SECONDS = 60.0  # for the pictures of one turn
+NO_TASK = "its task is not in the files of the round any more"
+
+
+def refresh(context: RoundContext) -> bool:
+    """Bring the head of the served order up to date. Returns whether there was something to do.
+
+    Raises StudioUnreachable or StudioAuthError if Label Studio cannot be used now.
+    """
+    state, project = context.load_project().state, context.project_id
+    if not state.serving or not state.label_config:
+        return False
+    events = context.store.event_counts(project).get("changed", 0)
+    stamp = [events, state.labelled_at, state.label_config]
+    known = queue_head.read(context.data, project, state.serving)
+    if known is not None and list(known.stamp) == stamp:
+        return False
+    made = _maker(context, state.serving)
+    if made is None:
+        return False
+    path = predictions.path_of(context.data, project, state.serving)
+    try:
+        places = predictions.head(path, AHEAD, _labelled(context, made))
+        config = parse_label_config(state.label_config)
+        head = _Pictures(context, made, config, state.serving, known).of(places)
+    except (StoreError, LabelConfigError) as error:
+        logger.warning("Project %s: no pictures of the queue: %s", project, error)
+        return False
+    labels = config.label_map.names
+    whole = all(image.size or image.note for image in head)
+    queue_head.write(
+        context.data, project, state.serving, QueueHead(stamp if whole else [], labels, head)
+    )
+    queue_head.forget_others(context.data, project, state.serving)
+    return True
+
+
+def _maker(context: RoundContext, version: str) -> Round | None:
+    """The round that published a version; None where the store does not know it."""
+    versions = context.store.versions(context.project_id)
+    number = next((row.round for row in versions if row.version == version), None)
+    return None if number is None else context.store.round(number)
+
+
+def _labelled(context: RoundContext, made: Round) -> set[int]:
+    """Tasks of the order that were labelled since its round has read them."""
+    if "synced" not in made.steps:
+        return set()
+    touched = context.studio.tasks_touched_since(context.project_id, just_before(made))
+    return {int(task["id"]) for task in touched if task["is_labeled"]}
+
+
+class _Pictures:
+    """Makes the pictures of one version that are not there yet."""
+
+    def __init__(
+        self,
+        context: RoundContext,
+        made: Round,
+        config: LabelConfig,
+        version: str,
+        known: QueueHead | None,
+    ) -> None:
+        self._context, self._round, self._config, self._version = context, made, config, version
+        same = known is not None and list(known.labels) == list(config.label_map.names)
+        self._known = {image.task: image for image in known.images} if known and same else {}
+        self._data: Mapping[str, Any] | None = None
+
+    def of(self, places: list[Place]) -> list[QueueImage]:
+        """The images of these places. Those that the time did not suffice for have no size."""
+        images = [self._kept(place) for place in places]
+        near = images[: queue_head.VISIBLE]
+        if all(image.size or image.note for image in near):
+            return [image for image in images if image.size or image.note]
+        deadline = time.monotonic() + SECONDS
+        path = predictions.path_of(self._context.data, self._context.project_id, self._version)
+        self._path(0).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with predictions.Stored.opened(path) as stored:
+            for row, image in enumerate(images):
+                if not (image.size or image.note) and time.monotonic() < deadline:
+                    images[row] = self._made(image, stored)
+        return images
+
+    def _kept(self, place: Place) -> QueueImage:
+        """What is known of a place's image; without a size where its picture is to be made."""
+        fresh = QueueImage(place.task, place.rank, place.reason)
+        before = self._known.get(place.task)
+        there = before and (not before.size or self._path(place.task).exists())
+        return replace(before, rank=place.rank, reason=place.reason) if before and there else fresh
+
+    def _path(self, task: int) -> Any:
+        context = self._context
+        return queue_head.picture_of(context.data, context.project_id, self._version, task)
+
+    def _made(self, image: QueueImage, stored: predictions.Stored) -> QueueImage:
+        """The image with its picture, or with the reason why there is none."""
+        regions = json.loads(stored.result(image.task))
+        try:
+            data = self._tasks().get(str(image.task))
+            if data is None:
+                raise ImageError(NO_TASK)
+            pixels = self._context.images.load(self._config.image.address(data), task=image.task)
+            picture, size, found = thumbnail(pixels, regions, self._config)
+            files.write_bytes(self._path(image.task), picture, private=True, durable=False)
+        except (ImageError, OSError) as error:
+            return replace(image, note=f"no picture: {error}")
+        return replace(image, size=size, found=found, note=self._note(image.task, stored, found))
+
+    def _note(self, task: int, stored: predictions.Stored, found: Mapping[str, int]) -> str:
+        """Why no mask is drawn; '' where there is one."""
+        if found:
+            return ""
+        if self._round.kind == "first":
+            return "no model yet"
+        if stored.is_blank(task):
+            return "without pre-annotations on purpose (BLANK_SHARE)"
+        return "the model found nothing" if stored.was_scored(task) else "not scored yet"
+
+    def _tasks(self) -> Mapping[str, Any]:
+        """The data of the round's unlabelled tasks by id, read once."""
+        if self._data is None:
+            path = self._context.round_dir(self._round) / "pool.json"
+            self._data = read_json(path) if path.exists() else {}
+        return self._data
