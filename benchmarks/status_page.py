@@ -84,7 +84,8 @@ def _results(number: int) -> dict[str, dict[str, Any]]:
     images, version = 13 * number, name_of(number)
     curve = [[pick, round(1 - math.exp(-pick / 20), 4)] for pick in range(1, 61)]
     return {
-        "synced": {"labelled": 16 * number, "pool": 5000, "train": images, "validation": 3 * number},
+        "synced": {"labelled": 16 * number, "pool": 5000, "train": images,
+                   "validation": 3 * number},
         "trained": {"images": images, "mean_instances": 3.5, "version": version},
         "evaluated": {
             "version": version, "metrics": _metrics(number), "serve": True, "reason": "",

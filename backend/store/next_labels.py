@@ -128,7 +128,8 @@ def _known(value: float) -> float | None:
 
 def next_labels(store: Store, project: int, more: int) -> NextLabels:
     """What the next `more` labelled images of a project are expected to bring."""
-    found = [_Model.of(round_) for round_ in reversed(store.rounds(project, ROUNDS))]
+    rounds = store.rounds(project, ROUNDS, steps=("trained", "evaluated"))
+    found = [_Model.of(round_) for round_ in reversed(rounds)]
     models = [model for model in found if model is not None][-MODELS:]
     counted = _connected(models)
     curve = _curve(counted)

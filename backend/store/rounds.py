@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -144,8 +144,13 @@ class Rounds(Transactions):
         with self.reading() as db:
             return _rounds(db, db.execute(query).scalars().all())
 
-    def rounds(self, project: int, limit: int = 50) -> list[Round]:
-        """A project's rounds, newest first, in two queries."""
+    def rounds(
+        self, project: int, limit: int = 50, *, steps: Collection[str] | None = None
+    ) -> list[Round]:
+        """A project's rounds, newest first, in two queries.
+
+        `steps`: the finished steps that are read; None for all. Reading few of them is faster.
+        """
         query = (
             sa.select(rounds_table.c.id)
             .filter_by(project=project)
@@ -153,7 +158,7 @@ class Rounds(Transactions):
             .limit(limit)
         )
         with self.reading() as db:
-            return _rounds(db, db.execute(query).scalars().all())
+            return _rounds(db, db.execute(query).scalars().all(), steps)
 
     def newest_rounds(self) -> dict[int, Sequence[Round]]:
         """Project -> its newest round and its newest ended one, newest first, of every project.
@@ -282,10 +287,14 @@ def _round(db: sa.Connection, round_id: int) -> Round:
     return found[0]
 
 
-def _rounds(db: sa.Connection, keys: Sequence[int]) -> list[Round]:
+def _rounds(
+    db: sa.Connection, keys: Sequence[int], only: Collection[str] | None = None
+) -> list[Round]:
     """Read rounds with their steps, in the order of `keys`; unknown ids are left out."""
     steps, times = defaultdict[int, dict[str, Any]](dict), defaultdict[int, dict[str, float]](dict)
     query = sa.select(steps_table).where(steps_table.c.round.in_(keys)).order_by(steps_table.c.at)
+    if only is not None:
+        query = query.where(steps_table.c.step.in_(only))
     for step in db.execute(query):
         steps[step.round][step.step] = json.loads(step.result)
         times[step.round][step.step] = step.at

@@ -11,7 +11,9 @@ from backend.store import live_words
 from backend.store.first_useful import first_useful
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
+from backend.store.rounds import Round
 from backend.store.serving import serving_model
+from backend.store.versions import Version
 from backend.web import live
 from backend.web.arms import arms_view
 from backend.web.predict import Services
@@ -21,7 +23,8 @@ from backend.web.status.now import Now, now_of
 from backend.web.status.queue import NextImages, next_images
 from backend.web.status.versions import Choices, choices
 
-READ = 200  # rounds
+READ = 200  # rounds of the curve and the timeline
+RECENT = 12  # rounds of which every step is read
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,15 @@ def stamp_of(project: Project, ended: int) -> str:
     return f"{ended}.{state.serving}.{state.pinned}.{state.promoted}.{bool(state.asked)}"
 
 
+def _recent(services: Services, project: Project, versions: Sequence[Version]) -> list[Round]:
+    """The newest rounds with all their steps, and the one that published the served order."""
+    rounds = services.store.rounds(project.id, RECENT)
+    made = next((row.round for row in versions if row.version == project.state.serving), None)
+    if made is not None and all(round_.id != made for round_ in rounds):
+        rounds.append(services.store.round(made))
+    return rounds
+
+
 # long: one line a fact
 def view(
     services: Services, project: Project, *, by_label: bool = False, before: int | None = None
@@ -92,8 +104,9 @@ def view(
     """
     store, state = services.store, project.state
     found = live.current(store, project.id)
-    rounds = store.rounds(project.id, READ)
+    rounds = store.rounds(project.id, READ, steps=("trained", "evaluated", "compared"))
     versions = store.versions(project.id, pruned=True)
+    recent = _recent(services, project, versions)
     metrics = quality.served_metrics(serving_model(state), versions, rounds)
     points = quality.points_of(rounds)
     ended = next((r.number for r in rounds if r.ended is not None), 0)
@@ -105,7 +118,7 @@ def view(
         pinned=state.pinned,
         promoted=state.promoted,
         model=state.model,
-        now=now_of(state, rounds, services.settings.changes_per_round),
+        now=now_of(state, recent, services.settings.changes_per_round),
         stamp=stamp_of(project, ended),
         quality=quality.quality(metrics),
         undecided=quality.undecided(rounds),
@@ -117,9 +130,9 @@ def view(
         curve_more=max(0, len(points) - quality.LISTED),
         labels=quality.by_label(metrics),
         labels_more=quality.labels_beyond(metrics),
-        counted=images.counted(rounds, state),
+        counted=images.counted(recent, state),
         left_out=images.left_out(state),
-        coverage=images.coverage(rounds, state),
+        coverage=images.coverage(recent, state),
         arms=arms_view(store, project.id, services.settings.control_share),
         live=live_words.table(found, by_label=by_label),
         live_words=live_words.sentences(found),
