@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from backend.commands import backup as backup_
+from backend.commands import create as create_
 from backend.commands import doctor as doctor_
 from backend.commands import export as export_
 from backend.commands import export_labels as labels_
 from backend.commands import rounds as rounds_
 from backend.commands import versions as versions_
 from backend.commands.connect import connect_backend
+from backend.commands.console import console, errors_as_messages, settings_with_logging
 from backend.errors import BackendError
-from backend.logs import setup_logging
-from backend.settings import Settings, load_settings
 from backend.settings_table import settings_table
 from backend.store.database import Store
 from backend.store.lease import Lease
@@ -36,12 +33,10 @@ from backend.worker import connection, operate
 from backend.worker import prune as prune_
 from backend.worker import worker as worker_
 from backend.worker.context import RoundContext
-from taudis.cli.coco_options import SegmentationOption
+from taudis.cli.coco_options import CrowdsOption, SegmentationOption
 from taudis.data.coco.write import form_of
-from taudis.errors import TaudisError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for Label Studio.")
-console = Console(soft_wrap=True)
 
 ProjectOption = Annotated[
     int, typer.Option("--project", "-p", help="Label Studio project id; the only one by default.")
@@ -51,31 +46,9 @@ NO_LEASE = Lease("command line", -1)
 """Commands never run rounds, so they need no lease: the worker may run at the same time."""
 
 
-def _settings() -> Settings:
-    """Settings from the environment, with logging set up."""
-    settings = load_settings()
-    setup_logging(settings.log_level)
-    return settings
-
-
-def _fail(error: Exception) -> NoReturn:
-    """Show an expected error without a traceback."""
-    console.print(f"[bold red]error:[/] {error}", markup=True, highlight=False)
-    raise typer.Exit(1)
-
-
-@contextmanager
-def _errors_as_messages() -> Iterator[None]:
-    """Turn expected errors into a message and exit status 1."""
-    try:
-        yield
-    except (BackendError, TaudisError) as error:
-        _fail(error)
-
-
 def _context(project: int) -> RoundContext:
     """The context of a project, by default of the only one that is known."""
-    settings = _settings()
+    settings = settings_with_logging()
     store = Store(settings.model_dir)
     if not project:
         known = [row.id for row in store.projects()]
@@ -88,8 +61,8 @@ def _context(project: int) -> RoundContext:
 @app.command()
 def worker() -> None:
     """Run the worker: rounds, first orders, polling. Stops at SIGTERM or Ctrl-C."""
-    with _errors_as_messages():
-        worker_.run(_settings())
+    with errors_as_messages():
+        worker_.run(settings_with_logging())
 
 
 @app.command()
@@ -97,15 +70,15 @@ def serve() -> None:
     """Run the web process and a worker beside it."""
     from backend.commands.serve import serve as serve_
 
-    with _errors_as_messages():
-        serve_(_settings())
+    with errors_as_messages():
+        serve_(settings_with_logging())
 
 
 @app.command()
 def doctor(project: ProjectOption = 0) -> None:
     """Check everything that the order depends on. Exit status 1 on a failure."""
-    with _errors_as_messages():
-        settings = _settings()
+    with errors_as_messages():
+        settings = settings_with_logging()
         store = Store(settings.model_dir)
         ids = [project] if project else [row.id for row in store.projects()]
         contexts = [RoundContext(settings, store, NO_LEASE, id_, DOCTOR_PATIENCE) for id_ in ids]
@@ -123,9 +96,32 @@ def doctor(project: ProjectOption = 0) -> None:
 
 
 @app.command()
+def create(
+    images: Annotated[Path, typer.Argument(help="Folder of images, with its subfolders.")],
+    coco: Annotated[
+        Path | None, typer.Option("--coco", help="COCO file; images with objects come labelled.")
+    ] = None,
+    labels: Annotated[str, typer.Option("--labels", help="Names instead, commas between.")] = "",
+    title: Annotated[str, typer.Option("--title", help="Title of the project.")] = "TAUDIS",
+    draw: Annotated[
+        str, typer.Option("--draw", help="brush, bitmask, polygon or rectangle.")
+    ] = "brush",
+    crowds: CrowdsOption = "ask",
+) -> None:
+    """Make a project in Label Studio from a folder of images, and add this backend to it."""
+    with errors_as_messages():
+        settings = settings_with_logging()
+        plan = create_.plan(images, coco, labels, crowds)
+        made = create_.create(settings, plan, title, draw)
+        for sentence in (*plan.left_out, made.in_words(settings)):
+            console.print(sentence, markup=False, highlight=False)
+        connect(made.project)
+
+
+@app.command()
 def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
     """Add this backend to a project, as Label Studio's Model page does."""
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         found = connect_backend(context, title)
         console.print(
@@ -136,7 +132,7 @@ def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
 @app.command()
 def disconnect(project: ProjectOption = 0) -> None:
     """Restore the project's sampling, version and webhooks as they were before this backend."""
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         before = connection.disarm(context)
         console.print(
@@ -149,7 +145,7 @@ def disconnect(project: ProjectOption = 0) -> None:
 @app.command()
 def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
     """List a project's rounds, newest first."""
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         console.print(rounds_.table(context.store, context.project_id, limit))
         budget = context.settings.budget
@@ -160,7 +156,7 @@ def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
 @app.command()
 def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOption = 0) -> None:
     """Serve the previous version, or the named one, until `unpin`."""
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         target = operate.rollback(context, version)
         console.print(
@@ -174,7 +170,7 @@ def versions(
     project: ProjectOption = 0,
 ) -> None:
     """List the kept orders and models, newest first; or print one model's card."""
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         if version:
             typer.echo(
@@ -198,7 +194,7 @@ def promote(version: str, project: ProjectOption = 0) -> None:
     The worker scores the pool with the model and switches to that order. Until then the old order
     is served. Later rounds train and evaluate models but do not replace it.
     """
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         model = operate.promote(context, version)
         served = context.load_project().state.serving
@@ -213,7 +209,7 @@ def promote(version: str, project: ProjectOption = 0) -> None:
 @app.command()
 def compare(a: str, b: str, project: ProjectOption = 0) -> None:
     """Compare two models on the same labelled validation images, with a verdict."""
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         torch.set_num_threads(context.settings.torch_threads)
         name_a, name_b, found, left_out = versions_.compare_versions(context, a, b)
@@ -253,7 +249,7 @@ def export(
 
     With --coco export all labels and their images as a COCO data set instead.
     """
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         if coco is not None and not version:
             found = labels_.export_labels(context, coco, form_of(segmentation)).in_words()
@@ -288,7 +284,7 @@ def prune(
 
     The served, pinned and promoted versions stay, and the one that `rollback` would serve.
     """
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         plan = prune_.plan(context)
         for path in plan.paths:
@@ -307,7 +303,7 @@ def prune(
 @app.command()
 def unpin(project: ProjectOption = 0) -> None:
     """End a rollback or a promotion: serve the newest version; later rounds replace it again."""
-    with _errors_as_messages():
+    with errors_as_messages():
         context = _context(project)
         newest = operate.unpin(context)
         name = newest.version if newest else "nothing: no order was published yet"
@@ -317,8 +313,8 @@ def unpin(project: ProjectOption = 0) -> None:
 @app.command()
 def backup(file: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
     """Copy the data directory to one file, also while the backend runs. It holds access tokens."""
-    with _errors_as_messages():
-        done = backup_.backup(_settings().model_dir, file)
+    with errors_as_messages():
+        done = backup_.backup(settings_with_logging().model_dir, file)
         console.print(
             f"{file}: {done.in_words()}. It holds access tokens: keep it where only you can read"
             " it.",
@@ -329,8 +325,8 @@ def backup(file: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
 @app.command()
 def restore(file: Annotated[Path, typer.Argument(help="What `backup` wrote.")]) -> None:
     """Make the data directory again from a backup. The directory must be empty or missing."""
-    with _errors_as_messages():
-        folder = _settings().model_dir
+    with errors_as_messages():
+        folder = settings_with_logging().model_dir
         done = backup_.restore(file, folder)
         console.print(
             f"{folder}: {done.in_words()}. Start the backend. If Label Studio serves an order that"

@@ -31,6 +31,7 @@ from rich.console import Console
 
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.new_project import label_config
 from backend.settings import load_settings
 from backend.store.database import Store
 from backend.store.lease import Lease
@@ -44,7 +45,6 @@ from demo import pictures
 from demo.annotator import Truth
 from demo.backend_process import BACKEND_USER, Backend
 from demo.errors import DemoError
-from demo.label_config import label_config
 from demo.options import ROOT
 from demo.studio import LabelStudio, free_port
 from demo.waiting import wait_for

@@ -21,11 +21,11 @@ from rich.console import Console
 
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.new_project import label_config
 from backend.store.database import Store
 from demo.annotator import Truth
 from demo.backend_process import BACKEND_USER
 from demo.environment import Environment, start
-from demo.label_config import label_config
 from demo.options import Options
 from demo.waiting import wait_for
 

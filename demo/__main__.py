@@ -4,7 +4,7 @@ Environment variables:
 
 - DEMO=auto: simulated annotators label, and a summary ends the run. Otherwise a person labels.
 - DEMO_DATA, DEMO_IMAGES: a COCO data set instead of generated pictures.
-- DEMO_LABELS: brush (default), polygon or rectangle.
+- DEMO_LABELS: brush (default), bitmask, polygon or rectangle.
 - DEMO_CROWDS: the meaning of objects with iscrowd 1 in that data set: objects, ignore, or ask
   (default), which refuses a data set that has many of them.
 - DEMO_CONTROL: share of the queue in random order, 0 (default) to 0.5, to measure whether the

@@ -20,21 +20,16 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from backend.errors import RegionError, StudioError, StudioUnreachable
+from backend.errors import StudioError, StudioUnreachable
 from backend.label_studio.client import Studio
-from backend.label_studio.label_config import ControlTag, LabelConfig
-from backend.label_studio.regions.brush import encode_rle
-from backend.label_studio.regions.crop import Crop
-from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
-from backend.label_studio.regions.polygon import mask_to_polygons
-from backend.label_studio.regions.rectangle import box_to_value
+from backend.label_studio.label_config import LabelConfig
+from backend.label_studio.regions.objects import Region, encode_objects
 from demo.errors import DemoError
 from demo.order_check import Done, Served
 from demo.pre_annotations import PreAnnotation, compare
 from taudis.data.coco import CocoSamples
-from taudis.types import BoolArray, LabelMap, Target
+from taudis.types import LabelMap, Target
 
-Region = dict[str, Any]
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 """Label Studio puts eight hexadecimal digits and a dash before the name of an uploaded file."""
 GIVE_UP_AFTER = 10
@@ -60,9 +55,7 @@ class Truth:
         Raises:
             DemoError: the task's picture is not in the data set.
         """
-        target = self._target(data)
-        drawn = [self._draw(target, index) for index in range(len(target.labels))]
-        return [region for regions in drawn for region in regions]
+        return encode_objects(self._target(data), self._label_map, self._config)
 
     def compare(self, task: Mapping[str, Any], version: str) -> PreAnnotation:
         """What an annotator sees on a served task, compared with the truth.
@@ -91,45 +84,6 @@ class Truth:
         if row is None:
             raise DemoError(f"No truth is known for {name}; import the pictures of the data set.")
         return self._samples.target(row)
-
-    def _draw(self, target: Target, index: int) -> list[Region]:
-        """The regions of one object: several for a polygon in parts, none for a crowd."""
-        mask = target.masks[index]
-        if target.iscrowd[index] or not mask.any():
-            return []
-        label = self._label_map.name(int(target.labels[index]))
-        control = self._config.control_for(label)
-        height, width = mask.shape
-        values = _values(control, mask, target.boxes[index].tolist())
-        regions: list[Region] = []
-        for part, value in enumerate(values):
-            regions.append({
-                "id": f"t{index}p{part}",
-                "type": control.result_type,
-                "from_name": control.name,
-                "to_name": control.to_name,
-                "original_width": width,
-                "original_height": height,
-                "image_rotation": 0,
-                "value": {**value, control.result_type: [label]},
-            })  # fmt: skip
-            if len(values) > 1:
-                regions[-1]["meta"] = {INSTANCE_KEY: f"t{index}", PART_KEY: part}
-        return regions
-
-
-def _values(control: ControlTag, mask: BoolArray, box: list[float]) -> list[Region]:
-    """The region values of one object's mask [H,W], in the form that the control tag draws."""
-    height, width = mask.shape
-    if control.kind == "brush":
-        return [{"format": "rle", "rle": encode_rle(mask)}]
-    if control.kind == "rectangle":
-        try:
-            return [box_to_value(box, height, width)]
-        except RegionError:
-            return []
-    outlines = mask_to_polygons(Crop(mask, 0, 0), height, width)
-    return [{"points": outline, "closed": True} for outline in outlines]
 
 
 class Annotator:

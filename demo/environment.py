@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.label_studio.new_project import label_config
 from demo.backend_process import BACKEND_USER, Backend
 from demo.dataset import Dataset, load_dataset
-from demo.label_config import label_config
 from demo.options import ROOT, Options
 from demo.studio import LabelStudio, Login, free_port
 from demo.waiting import wait_for

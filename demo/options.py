@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.label_studio.new_project import CONTROLS
 from demo.errors import DemoError
-from demo.label_config import CONTROLS
 
 ROOT = Path(__file__).resolve().parents[1]
 """The root of the repository."""

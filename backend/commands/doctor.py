@@ -79,8 +79,8 @@ def examine_project(context: RoundContext) -> Iterator[Finding]:
     yield finding
     if finding.well:
         for check in (
-            _label_config, _blocked, _backend, _webhook, _title, _sampling, _version, _models,
-            _pages, _labels, _images,
+            _label_config, _blocked, _backend, _webhook, _title, _sampling, _tasks_before,
+            _version, _models, _pages, _labels, _images,
         ):  # fmt: skip
             yield check(context)
 
@@ -149,7 +149,9 @@ def _blocked(context: RoundContext) -> Finding:
         return Finding("address accepted", True, _our_url(context))
     remedy = (
         "Start Label Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false in its"
-        " environment (only where its users are trusted), or give the backend a public address."
+        " environment (only where its users are trusted). Narrower: leave both, and set"
+        " USE_DEFAULT_BANNED_SUBNETS=false with USER_ADDITIONAL_BANNED_SUBNETS, as docs/faq.md has"
+        " it. Or give the backend a public address."
     )
     return Finding("address accepted", False, f"{_our_url(context)}: {'; '.join(reasons)}", remedy)
 
@@ -202,6 +204,23 @@ def _sampling(context: RoundContext) -> Finding:
     return Finding(
         "task sampling", found == SAMPLING, str(found), "" if found == SAMPLING else remedy
     )
+
+
+def _tasks_before(context: RoundContext) -> Finding:
+    """No setting of the project lets Label Studio serve other tasks before those of the order."""
+    project = context.studio.project(context.project_id)
+    found = []
+    if project.get("annotator_evaluation_enabled"):
+        found.append("annotator_evaluation_enabled: tasks with a ground truth are served first")
+    if project.get("show_overlap_first") and (project.get("maximum_annotations") or 1) > 1:
+        found.append("show_overlap_first: tasks that several people label are served first")
+    if not found:
+        return Finding("tasks before the order", True, "none")
+    remedy = (
+        "Leave it, if that is meant: the other tasks follow in our order. Else switch the named"
+        f" field off, by PATCH /api/projects/{context.project_id}/ of Label Studio's API."
+    )
+    return Finding("tasks before the order", False, "; ".join(found), remedy)
 
 
 def _version(context: RoundContext) -> Finding:

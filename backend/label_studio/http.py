@@ -31,7 +31,7 @@ from backend.errors import (
     StudioUnreachable,
 )
 from backend.label_studio.answers import Answer, connections
-from backend.label_studio.repetition import REPEATED_STATUS, Call, NoAnswer, Repetition
+from backend.label_studio.repetition import JSON, REPEATED_STATUS, Call, NoAnswer, Repetition
 
 CONNECT_SECONDS = 5.0
 PLAIN = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -82,6 +82,7 @@ class Transport:
                 self._renew()
             return {"Authorization": f"Bearer {self._access}"}
 
+    # long: twenty lines describe its arguments and errors
     def call(
         self,
         method: str,
@@ -92,6 +93,7 @@ class Transport:
         body: Any = None,
         timeout: float | None = None,
         shrinks: bool = False,
+        content_type: str = JSON,
     ) -> Any:
         """One call; its JSON answer, None if that is empty.
 
@@ -100,9 +102,10 @@ class Transport:
             path: from the root, with the leading slash.
             what: the deed in words, for messages: "Reading project 3".
             params: the query.
-            body: sent as JSON unless None; bytes are JSON already.
+            body: sent as JSON unless None; bytes are sent as they are.
             timeout: seconds for one attempt instead of the usual.
             shrinks: the call is for a page that could be smaller.
+            content_type: of a body of bytes.
 
         Raises:
             PageTooLarge: such a page got 500 or 504 twice, or no whole answer in time.
@@ -112,7 +115,9 @@ class Transport:
             StudioRejected: another 4xx, a redirect, or an answer that is not JSON.
         """
         target = f"{path}?{urlencode(params, doseq=True)}" if params else path
-        made = self._call(method, target, what, body, timeout or self.timeout, shrinks=shrinks)
+        made = self._call(
+            method, target, what, body, timeout or self.timeout, shrinks, content_type
+        )
         started = time.monotonic()
         answer = self._send(made, self.auth_headers())
         if answer.status == 401 and self.personal:  # refused, so not acted on
@@ -122,7 +127,14 @@ class Transport:
         return self._checked(what, answer)
 
     def _call(
-        self, method: str, target: str, what: str, body: Any, seconds: float, *, shrinks: bool
+        self,
+        method: str,
+        target: str,
+        what: str,
+        body: Any,
+        seconds: float,
+        shrinks: bool = False,
+        content_type: str = JSON,
     ) -> Call:
         sent = b"" if body is None else body
         if not isinstance(sent, bytes):
@@ -132,7 +144,7 @@ class Transport:
                 raise StudioRejected(f"{what}: expected finite numbers, got {error}.") from error
         return Call(
             *(method, self.url + target, what, sent, seconds),
-            *(max(self.patience, seconds), shrinks, self._clean),
+            *(max(self.patience, seconds), shrinks, self._clean, content_type),
         )
 
     def _send(self, call: Call, headers: Mapping[str, str]) -> Answer:
@@ -140,7 +152,7 @@ class Transport:
 
         Without credentials (to fetch an access token) it is repeated whatever its method.
         """
-        kind = {"Content-Type": "application/json"} if call.sent else {}
+        kind = {"Content-Type": call.content_type} if call.sent else {}
         try:
             answer = self._connections.urlopen(
                 call.method,
@@ -168,7 +180,7 @@ class Transport:
         """Fetch an access token with the personal one (POST /api/token/refresh/)."""
         what, body = "Fetching an access token", {"refresh": self._token}
         path = "/api/token/refresh/"
-        made = self._call("POST", path, what, body, self.timeout, shrinks=False)
+        made = self._call("POST", path, what, body, self.timeout)
         value = self._checked(what, self._send(made, {}))
         access = value.get("access") if isinstance(value, dict) else None
         if not isinstance(access, str) or not access:

@@ -30,6 +30,7 @@ from backend.label_studio.answers import Answer, CutAnswer, OversizedAnswer
 
 logger = logging.getLogger(__name__)
 
+JSON = "application/json"
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
 REPEATED_STATUS = frozenset({429, 500, 502, 503, 504})
 """500 too: Label Studio on SQLite answers 500 while its database is locked."""
@@ -55,6 +56,7 @@ class Call:
     patience: float  # seconds for all attempts, pauses included
     shrinks: bool  # the call reads a page of tasks that could be smaller
     clean: Callable[[str], str]  # takes tokens out of a text
+    content_type: str = JSON  # of the body
 
 
 class NoAnswer(Exception):

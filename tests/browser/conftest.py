@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from backend.label_studio.new_project import label_config
 from demo.backend_process import Backend
 from demo.dataset import Dataset, load_dataset
-from demo.label_config import label_config
 from demo.options import Options
 from demo.studio import LabelStudio
 from tests.browser.pages import Pages

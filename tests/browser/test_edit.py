@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import expect
 
 from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.new_project import label_config
 from backend.label_studio.regions import decode_annotation, encode_prediction
 from demo.dataset import load_dataset
-from demo.label_config import label_config
 from demo.options import Options
 from demo.studio import ADMIN
 from taudis.types import Detection, Instances

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.new_project import label_config
 from backend.label_studio.regions.brush import decode_rle
 from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
 from backend.store.database import Store
 from demo.annotator import UPLOADED, Annotator, Truth
 from demo.backend_process import BACKEND_USER
-from demo.label_config import label_config
 from demo.studio import ADMIN, model_form
 from demo.waiting import wait_for
 from taudis.types import LabelMap

@@ -13,11 +13,11 @@ import requests
 from backend.commands.serve import web_command
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.new_project import label_config
 from backend.settings import Settings
 from backend.store import predictions
 from backend.store.database import Store
 from demo.annotator import Truth
-from demo.label_config import label_config
 from demo.pictures import generate
 from demo.studio import ADMIN, free_port
 from taudis.data.coco import load_coco
@@ -238,7 +238,7 @@ def make_project(
         loop: the backend.
         pictures: label map and samples.
         title: of the project.
-        control: key of `demo.label_config.CONTROLS`; the truth is drawn with it.
+        control: key of `backend.label_studio.new_project.CONTROLS`; the truth is drawn with it.
         connect: whether to connect the backend and wait for the first order.
         token: access token of the person who labels; None is the administrator's.
         part: number of pictures to upload; None is all.

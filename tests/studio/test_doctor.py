@@ -1,6 +1,7 @@
 """`python -m backend doctor` finds each fault of a real project, and says what to do."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.studio.processes import wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
+FAQ = (Path(__file__).resolve().parents[2] / "docs" / "faq.md").read_text(encoding="utf-8")
 NO_IMAGE = """<View><Text name="text" value="$text"/>
 <Choices name="c" toName="text"><Choice value="a"/></Choices></View>"""
 NO_LABELS = """<View><Image name="image" value="$image"/>
@@ -70,6 +72,8 @@ def test_what_is_wrong_in_label_studio(loop, works):
     form = {"project": clashing.id, "url": loop.url, "title": clashing.version()}
     form |= {"auth_method": "BASIC_AUTH", "basic_auth_user": USER, "basic_auth_pass": PASSWORD}
     studio.api("PATCH", f"/api/ml/{clashing.backend}", json=form)
+    before = {"annotator_evaluation_enabled": True, "show_overlap_first": True}
+    studio.api("PATCH", f"/api/projects/{deaf.id}/", json={**before, "maximum_annotations": 2})
     odd = {}
     for name, config in (("image", NO_IMAGE), ("labels", NO_LABELS)):
         odd[name] = studio.create_project(f"No {name}", config)
@@ -81,6 +85,8 @@ def test_what_is_wrong_in_label_studio(loop, works):
     assert "Authorization" in found[strange.id]["webhook"][0]
     assert "equals a model version" in found[clashing.id]["backend title"][0]
     assert "another title" in found[clashing.id]["backend title"][1]
+    assert all(field in found[deaf.id]["tasks before the order"][0] for field in before)
+    assert "PATCH" in found[deaf.id]["tasks before the order"][1]
     assert "Image" in found[odd["image"]]["labelling config"][0]
     assert "BrushLabels" in found[odd["labels"]]["labelling config"][0]
     assert "Labeling Interface" in found[odd["labels"]]["labelling config"][1]
@@ -140,6 +146,29 @@ def test_a_label_studio_that_refuses_private_addresses(pictures, tmp_path):
             assert "SSRF_PROTECTION_ENABLED=false" in found["address accepted"][1]
             assert "ML_BLOCK_LOCAL_IP=false" in found["address accepted"][1]
             assert "Connect Model" in found["backend connected"][1]
+        finally:
+            loop.close()
+
+
+def test_the_narrow_remedy_of_the_faq_lets_in_loopback_alone(pictures, tmp_path):
+    """docs/faq.md: protection stays on, and Label Studio takes a backend on this machine."""
+    (line,) = re.findall(
+        r"^USE_DEFAULT_BANNED_SUBNETS=.*?(?=\S*label-studio start)", FAQ, re.M | re.S
+    )
+    pairs = (pair.split("=", 1) for pair in line.replace("\\\n", " ").split())
+    guarded = {"SSRF_PROTECTION_ENABLED": "true", "ML_BLOCK_LOCAL_IP": "true", **dict(pairs)}
+    with LabelStudio(
+        EXECUTABLE, template=TEMPLATE, environment=guarded, log=tmp_path / "studio.log"
+    ) as studio:
+        loop = Loop(studio, tmp_path / "data", LABEL_STUDIO_API_KEY=ADMIN.token)
+        try:
+            loop.start_web()
+            loop.start_worker()
+            work = make_project(loop, pictures, "Guarded narrowly", part=3)
+            assert failures(loop.cli("doctor", "--project", str(work.id))) == {}
+            for address in ("10.1.2.3", "172.17.0.2", "192.168.0.9", "169.254.169.254"):
+                reasons = work.client.refuses_address(f"http://{address}:9090")
+                assert len(reasons) == 2, "as a backend and as a webhook"
         finally:
             loop.close()
 

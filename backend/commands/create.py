@@ -1,0 +1,191 @@
+"""Makes a project from a folder of images, with labels of a COCO file, and connects it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote
+
+from backend.errors import SettingsError, StudioError, StudioRejected
+from backend.label_studio.client import Studio
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.new_project import (
+    CONTROLS,
+    SUFFIXES,
+    NewProject,
+    belongs_to,
+    label_config,
+)
+from backend.label_studio.regions.objects import encode_objects
+from backend.settings import Settings
+from taudis.cli.coco_check import open_labelled
+from taudis.cli.options import StrategyBars
+from taudis.data.coco.checked import Checked
+from taudis.types import LabelMap, Target
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a project is made of."""
+
+    files: dict[str, Path]  # name of the uploaded file -> image file
+    labels: LabelMap
+    labelled: dict[str, Callable[[], Target]]  # name of the uploaded file -> its objects
+    left_out: tuple[str, ...]  # sentences
+
+
+@dataclass(frozen=True)
+class Created:
+    """What was made."""
+
+    project: int
+    tasks: int
+    annotations: int
+
+    def in_words(self, settings: Settings) -> str:
+        """One sentence for people, with the project's address."""
+        url = settings.label_studio_public_url or settings.label_studio_url
+        return (
+            f"Project {self.project} has {self.tasks} tasks, {self.annotations} of them labelled:"
+            f" {url}/projects/{self.project}"
+        )
+
+
+def plan(images: Path, coco: Path | None, labels: str, crowds: str = "ask") -> Plan:
+    """Look at everything before Label Studio is asked for anything.
+
+    Every image of the folder and its subfolders becomes a task. An image with an object in the COCO
+    file comes labelled. One without is left to label, though `train` would take it as background.
+
+    Args:
+        images: folder of the images.
+        coco: COCO file of all or some of them; None: no labels yet.
+        labels: names of the labels, with commas between; "" for those of the COCO file.
+        crowds: as `python -m taudis train` has it. An image with crowds that are no objects comes
+            unlabelled, since nobody can outline their members.
+
+    Raises:
+        SettingsError: no image, no label, or a way of giving both.
+        DataError: the COCO file cannot be used as it is.
+    """
+    if bool(labels) == bool(coco):
+        raise SettingsError("Expected --labels a,b or --coco FILE, and not both.")
+    paths = sorted(path for path in images.rglob("*") if path.is_file())
+    taken = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    if not taken:
+        known = ", ".join(sorted(SUFFIXES))
+        raise SettingsError(f"Expected image files ({known}) in {images}, found none.")
+    names = _names(images, taken)
+    checked = open_labelled(coco, images, crowds, skip_bad=False) if coco else None
+    given = tuple(name.strip() for name in labels.split(",") if name.strip())
+    label_map = LabelMap(checked.names if checked else given)
+    labelled, left_out = _labelled(checked, names)
+    left_out = _not_images(paths, taken) + left_out
+    files = {name: path for path, name in names.items()}
+    return Plan(files, label_map, labelled, left_out)
+
+
+def create(settings: Settings, made: Plan, title: str, draw: str) -> Created:
+    """Make the project, upload the images, and post the labels of the COCO file.
+
+    Args:
+        settings: with Label Studio's address and the token of a user who may make projects.
+        made: the plan.
+        title: of the project, three letters at least.
+        draw: a key of CONTROLS.
+
+    Raises:
+        SettingsError: no address, no token, or an unknown way to draw.
+        StudioError: Label Studio cannot be reached or refuses.
+    """
+    url, token = settings.label_studio_url, settings.label_studio_api_key.get_secret_value()
+    if not url or not token:
+        raise SettingsError("Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
+    if draw not in CONTROLS:
+        raise SettingsError(f"--draw: expected one of {', '.join(CONTROLS)}, got {draw!r}.")
+    new, studio, xml = NewProject(url, token), Studio(url, token), label_config(made.labels, draw)
+    project = new.create(title, xml)
+    try:
+        with StrategyBars() as bars:
+            tasks = new.upload(project, made.files, partial(bars, "uploading images"))
+            _check_names(studio, project, tasks)
+            count = _annotate(studio, made, tasks, xml, partial(bars, "posting labels"))
+    except StudioError as error:
+        said = f"{error} Project {project} stays as it is now; delete it before you try again."
+        raise type(error)(said) from error
+    return Created(project, len(tasks), count)
+
+
+def _names(images: Path, paths: list[Path]) -> dict[Path, str]:
+    """The name under which each file is uploaded: its own, or with its folders if that is taken."""
+    often = Counter(path.name for path in paths)
+    return {
+        path: path.name
+        if often[path.name] == 1
+        else "__".join(path.relative_to(images).parts)
+        for path in paths
+    }  # fmt: skip
+
+
+def _labelled(
+    checked: Checked | None, names: dict[Path, str]
+) -> tuple[dict[str, Callable[[], Target]], tuple[str, ...]]:
+    """The images with an object, by the name of the upload; sentences on those that are not."""
+    if checked is None:
+        return {}, ()
+    samples, counts = checked.samples, Counter[str]()
+    by_path = {os.path.realpath(path): name for path, name in names.items()}
+    found: dict[str, Callable[[], Target]] = {}
+    for row, path in enumerate(samples.paths):
+        objects, name = len(samples.labels_at(row)), by_path.get(os.path.realpath(path))
+        if name is None:
+            counts["are of another kind and are not uploaded"] += 1
+        elif objects < len(samples.annotations[row]):
+            counts["have crowds, which cannot be drawn, and come unlabelled"] += 1
+        elif not objects:
+            counts["have no object in the COCO file and come unlabelled"] += 1
+        else:
+            found[name] = partial(samples.target, row)
+    return found, tuple(f"{count} images {what}." for what, count in counts.items())
+
+
+def _not_images(paths: list[Path], taken: list[Path]) -> tuple[str, ...]:
+    """A sentence on the files that are not uploaded, by their kinds."""
+    kinds = Counter(path.suffix.lower() or "no suffix" for path in set(paths) - set(taken))
+    if not kinds:
+        return ()
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return (f"Not uploaded, since they are no images that a browser shows: {counted}.",)
+
+
+def _check_names(studio: Studio, project: int, tasks: dict[str, int]) -> None:
+    """Check that each task has the image that it was made of, before it gets labels."""
+    rows = {row["id"]: row["data"] for row in studio.tasks(project)}
+    for name, task in tasks.items():
+        address = unquote(str(rows.get(task, {}).get("image", "")))
+        if not belongs_to(address, name):
+            raise StudioRejected(
+                f"Expected task {task} to hold {name}, got {address or 'nothing'}; no labels are"
+                " posted."
+            )
+
+
+def _annotate(
+    studio: Studio,
+    made: Plan,
+    tasks: dict[str, int],
+    xml: str,
+    progress: Callable[[int, int], object],
+) -> int:
+    """Post the objects of each labelled image as one annotation; how many were posted."""
+    config, posted = parse_label_config(xml), 0
+    for number, (name, objects) in enumerate(made.labelled.items(), 1):
+        if regions := encode_objects(objects(), made.labels, config):
+            studio.create_annotation(tasks[name], regions)
+            posted += 1
+        progress(number, len(made.labelled))
+    return posted

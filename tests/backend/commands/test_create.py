@@ -1,0 +1,123 @@
+"""`create` makes a project of a folder, with the labels of a COCO file, and connects it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from backend.commands import create as create_
+from backend.errors import SettingsError
+from backend.label_studio.label_config import parse_label_config
+from backend.label_studio.new_project import belongs_to, label_config
+from backend.label_studio.regions.decode import decode_annotation
+from demo.pictures import generate
+from taudis.data.coco import load_coco
+from taudis.types import LabelMap
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight pictures; the COCO file lists all and labels the first three. A text beside them."""
+    generate(tmp_path, 8, seed=4, size=64)
+    file = tmp_path / "instances.json"
+    coco = json.loads(file.read_text())
+    few = list(dict.fromkeys(each["image_id"] for each in coco["annotations"]))[:3]
+    coco["annotations"] = [each for each in coco["annotations"] if each["image_id"] in few]
+    file.write_text(json.dumps(coco))
+    (tmp_path / "images" / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def project_of(printed):
+    return int(printed.partition("Project ")[2].split()[0])
+
+
+@pytest.mark.parametrize("draw", ["brush", "bitmask", "polygon"])
+def test_a_folder_with_labels_becomes_a_connected_project(loop, folder, draw):
+    file = folder / "instances.json"
+    printed = loop.cli(
+        *("create", str(folder / "images"), "--coco", str(file), "--draw", draw),
+        BACKEND_URL=loop.url,
+    )
+    number = project_of(printed)
+    assert "8 tasks, 3 of them labelled" in printed and "1 .txt" in printed
+    assert "5 images have no object in the COCO file and come unlabelled" in printed
+    assert f"{loop.studio.url}/projects/{number}" in printed
+
+    label_map, samples = load_coco(file, folder / "images")
+    rows = {name: row for row, name in enumerate(samples.file_names)}
+    tasks = loop.studio.api("GET", "/api/tasks", params={"project": number, "fields": "all"})
+    config = parse_label_config(loop.studio.api("GET", f"/api/projects/{number}/")["label_config"])
+    assert config.label_map.names == label_map.names
+    labelled = [task for task in tasks["tasks"] if task["annotations"]]
+    assert len(tasks["tasks"]) == 8 and len(labelled) == 3
+    for task in labelled:
+        name = task["data"]["image"].rpartition("/")[2].partition("-")[2]
+        target = samples.target(rows[name])
+        read = decode_annotation(task["annotations"][0]["result"], config, size=(64, 64))
+        assert not read.problems and read.target.labels.tolist() == target.labels.tolist()
+        overlap = (read.target.masks & target.masks).sum() / (
+            read.target.masks | target.masks
+        ).sum()
+        assert overlap > (0.97 if draw == "polygon" else 0.9999)
+
+    loop.schedule()
+    assert loop.studio.api("GET", f"/api/projects/{number}/")["sampling"] == "Uncertainty sampling"
+
+
+def test_without_labels_the_names_are_given(loop, folder):
+    printed = loop.cli(
+        *("create", str(folder / "images"), "--labels", 'a, "b" & <c>', "--title", "Mine"),
+        BACKEND_URL=loop.url,
+    )
+    row = loop.studio.api("GET", f"/api/projects/{project_of(printed)}/")
+    assert row["title"] == "Mine" and "0 of them labelled" in printed
+    assert parse_label_config(row["label_config"]).label_map.names == ("a", '"b" & <c>')
+
+
+def test_what_cannot_be_made_is_said_before_anything_is_made(loop, folder):
+    images = str(folder / "images")
+    before = len(loop.studio.api("GET", "/api/projects/")["results"])
+    for arguments, said in [
+        ((images,), "--labels a,b or --coco FILE"),
+        ((images, "--labels", "a", "--coco", str(folder / "instances.json")), "not both"),
+        ((str(folder / "nowhere"), "--labels", "a"), "image files"),
+        ((images, "--labels", "a", "--draw", "pencil"), "brush, bitmask, polygon, rectangle"),
+    ]:
+        assert said in loop.cli("create", *arguments, well=False)
+    assert len(loop.studio.api("GET", "/api/projects/")["results"]) == before
+
+
+def test_files_of_one_name_in_two_folders_are_two_uploads(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "1.png").write_bytes(b"")
+    (tmp_path / "2.PNG").write_bytes(b"")
+    made = create_.plan(tmp_path, None, "a")
+    assert set(made.files) == {"2.PNG", "train__1.png", "test__1.png"}
+    with pytest.raises(SettingsError, match="found none"):
+        create_.plan(Path("/nonexistent"), None, "a")
+
+
+def test_crowds_make_an_image_unlabelled_not_background(folder):
+    file = folder / "instances.json"
+    coco = json.loads(file.read_text())
+    coco["annotations"][0]["iscrowd"] = 1
+    file.write_text(json.dumps(coco))
+    made = create_.plan(folder / "images", file, "", "ignore")
+    assert len(made.labelled) == 2 and any("1 images have crowds" in one for one in made.left_out)
+    assert len(create_.plan(folder / "images", file, "", "objects").labelled) == 3
+
+
+def test_an_uploaded_file_is_known_by_its_name():
+    assert belongs_to("/data/upload/7/0123abcd-a_b.png", "a b.png")
+    assert belongs_to("/data/upload/7/0123abcd-" + "x" * 60 + "_7fK.png", "x" * 90 + ".png")
+    assert not belongs_to("/data/upload/7/0123abcd-ab.png", "ac.png")
+    assert not belongs_to("", "ac.png")
+
+
+def test_a_label_survives_the_labelling_config():
+    names = ('a "quoted" & <odd> name', "it's", "plain")
+    for draw in ("brush", "rectangle"):
+        xml = label_config(LabelMap(names), draw)
+        assert parse_label_config(xml).label_map.names == names

@@ -1,0 +1,153 @@
+"""The tutorial's commands, as written: from a folder with a COCO file to a task with masks.
+
+What differs: ports and data directories are free ones, and a round takes seconds (QUICK).
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+import requests
+
+from backend.label_studio.client import Studio
+from demo.pictures import generate
+from demo.studio import free_port
+from demo.studio_template import environment_of, migrated
+from taudis.data.coco import load_coco
+from tests.studio.conftest import EXECUTABLE, ROOT, TEMPLATE
+from tests.studio.loop import QUICK
+from tests.studio.processes import Process, wait_for
+from tests.test_page_commands import lines_of
+
+pytestmark = [pytest.mark.studio, pytest.mark.slow]
+
+LINES = lines_of(ROOT / "docs/tutorial.md")
+PICTURES, LABELLED = 12, 6
+
+
+def line(part):
+    """The one line of the tutorial with this part."""
+    (found,) = {each for each in LINES if part in each}
+    return found
+
+
+class Reader:
+    """Somebody who types the tutorial's lines in a folder with `mydata`, each in a terminal."""
+
+    def __init__(self, folder):
+        self.folder, self.running = folder, []
+        self.port, self.studio_port = free_port(), free_port()
+        for name in (".venv", ".venv-studio", "_wsgi.py"):
+            (folder / name).symlink_to(ROOT / name)
+        generate(folder / "mydata", PICTURES, seed=6, size=96)
+        coco = json.loads((folder / "mydata/instances.json").read_text())
+        few = list(dict.fromkeys(each["image_id"] for each in coco["annotations"]))[:LABELLED]
+        coco["annotations"] = [each for each in coco["annotations"] if each["image_id"] in few]
+        (folder / "mydata/instances.json").write_text(json.dumps(coco))
+        data = folder / "label-studio"
+        shutil.copytree(migrated(EXECUTABLE, TEMPLATE), data)
+        # The line itself says what Label Studio lets in.
+        guards = ("SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP")
+        studio = environment_of(data, legacy_tokens=False, fast_import=False)
+        self.environment = {
+            **{name: value for name, value in studio.items() if name not in guards},
+            **QUICK,
+            "TRAIN_AFTER": str(LABELLED),
+            "PORT": str(self.port),
+            "MODEL_DIR": str(folder / "data"),
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "300",
+            "HOME": os.environ.get("HOME", str(folder)),
+        }
+
+    def types(self, text):
+        """A line with the ports of this test."""
+        text = re.sub(r"(--port |localhost:)8080", rf"\g<1>{self.studio_port}", text)
+        return ["bash", "-c", f"cd {self.folder}; {text}"]
+
+    def starts(self, text):
+        log = self.folder / f"{len(self.running)}.log"
+        self.running.append(Process(self.types(text), self.environment, log))
+
+    def runs(self, text):
+        done = subprocess.run(
+            self.types(text), env=self.environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def waits_for(self, address):
+        def answers():
+            logs = [each.log.read_text()[-2000:] for each in self.running]
+            assert all(each.running for each in self.running), logs
+            try:
+                return requests.get(address, timeout=2).ok
+            except requests.RequestException:
+                return False
+
+        wait_for(answers, address)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    made = Reader(tmp_path_factory.mktemp("tutorial"))
+    yield made
+    for process in made.running:
+        process.end(signal.SIGTERM)
+
+
+def test_from_nothing_to_a_task_with_masks_in_the_best_order(reader):
+    reader.starts(line("label-studio start"))
+    export = line("export LABEL_STUDIO_URL")
+    reader.waits_for(f"http://127.0.0.1:{reader.studio_port}/health")
+    reader.starts(f"{export}; {line('_wsgi.py')}")
+    reader.waits_for(f"http://127.0.0.1:{reader.port}/health")
+    printed = reader.runs(f"{export}; {line('create mydata/images --coco')}")
+    assert f"{PICTURES} tasks, {LABELLED} of them labelled" in printed
+    number = int(re.search(r"/projects/(\d+)", printed)[1])
+
+    token = re.search(r"API_KEY=(\w+)", export)[1]
+    studio = Studio(f"http://127.0.0.1:{reader.studio_port}", token)
+
+    def model_serves():
+        version = str(studio.project(number)["model_version"])
+        return version if version.startswith("taudis-") and "-0001-" not in version else None
+
+    version = wait_for(model_serves, "the order of the first model, whose round starts by itself")
+    rows = {
+        task["id"]: row
+        for task in studio.tasks(number)
+        if not task["is_labeled"]
+        for row in studio.predictions_of(task["id"])
+        if row["model_version"] == version
+    }
+    assert len(rows) == PICTURES - LABELLED and any(row["result"] for row in rows.values())
+    served = studio.next_task(number)["id"]
+    assert rows[served]["score"] == min(row["score"] for row in rows.values())
+
+    assert "train" in reader.runs(f"{export}; {line('backend rounds')}")
+    assert "taudis-" in reader.runs(f"{export}; {line('backend versions')}")
+    reader.runs(f"{export}; {line('export --project 1 --coco')}")
+    label_map, samples = load_coco(
+        reader.folder / "labels/instances.json", reader.folder / "labels/images"
+    )
+    assert len(samples) == LABELLED and sum(map(len, samples.annotations)) > 0
+    assert len(label_map) > 1
+    assert "FAIL" not in reader.runs(f"{export}; {line('backend doctor')}")
+
+
+def test_a_folder_without_labels_gets_a_first_order(reader):
+    export = line("export LABEL_STUDIO_URL")
+    printed = reader.runs(f"{export}; {line('create mydata/images --labels')}")
+    number = int(re.search(r"/projects/(\d+)", printed)[1])
+    token = re.search(r"API_KEY=(\w+)", export)[1]
+    studio = Studio(f"http://127.0.0.1:{reader.studio_port}", token)
+    wait_for(
+        lambda: str(studio.project(number)["model_version"]).startswith("taudis-"),
+        "the first order",
+    )
+    assert len(studio.tasks(number)) == PICTURES
