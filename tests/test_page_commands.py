@@ -53,7 +53,7 @@ NOT_RUN = {
     r"make install( studio)?": "builds environments that `make test` builds before this test",
     r"cp docker/": "without docker there is nothing to copy it for",
     r"docker compose ": "no docker in CI; tests/docker reads the file and runs the image's command",
-    r"\.venv/bin/python -m backend export .*taudis-": "names a model; tests/backend/commands/test_export.py",
+    r"\.venv/bin/python -m backend export .*taudis-": "names a model that is not there",
     r"\.venv/bin/python -m taudis (.*CHECKPOINT|select pool)": "the tutorial's, under other names",
 }
 """Beginning of a line -> why it is not run."""
