@@ -20,6 +20,7 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
+from gunicorn.http.errors import NoMoreData, ParseException
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
@@ -314,6 +315,12 @@ def _answer_errors_as_json(app: Flask, settings: Settings) -> None:
             return error
         headers = {name: v for name, v in error.get_headers() if name in ("Allow", "Retry-After")}
         return jsonify(error=_reason(code, error.description, settings)), code, headers
+
+    @app.errorhandler(ParseException)  # chunks without a size
+    @app.errorhandler(NoMoreData)
+    @app.errorhandler(ConnectionResetError)  # the body did not come in time
+    def _broken(_error: Exception) -> ResponseReturnValue:
+        return jsonify(error="Expected a whole body, got a part of one."), 400
 
     @app.errorhandler(Exception)
     def _unexpected(error: Exception) -> ResponseReturnValue:

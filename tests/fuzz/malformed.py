@@ -15,11 +15,16 @@ USER, PASSWORD = "label-studio", "a password"
 STUDIO = "http://studio.example:8080"
 PROJECT = 7
 ROUTES = (
-    "/", "/health", "/ready", "/metrics", "/live", "/next_labels", "/setup", "/predict",
-    "/webhook", "/versions", "/is_training",
+    "/", "/parts", "/projects/<int:number>", "/projects/<int:number>/parts", "/assets/<name>",
+    "/projects/<int:number>/<action>", "/health", "/ready", "/metrics", "/live", "/next_labels",
+    "/setup", "/predict", "/webhook", "/versions", "/is_training",
 )  # fmt: skip
-POSTS = ("/setup", "/predict", "/webhook", "/versions")
-QUERIES = ("project", "more", "labels")
+"""Every route of the app."""
+FORM = "/projects/<int:number>/<action>"
+POSTS = ("/setup", "/predict", "/webhook", "/versions", FORM)
+QUERIES = ("project", "more", "labels", "before", "done")
+NUMBERS = ("7", "7", "7", "8", "0", "-1", "007", "9" * 25, "7.5", "x", "%37", "\u0667")
+ACTIONS = ("train", "rollback", "promote", "unpin", "disconnect", "..", "parts")
 ODD_HEADERS = (
     "X-Forwarded-For", "X-Forwarded-Host", "Accept", "Cookie", "Range", "If-Match", "Referer",
     "X-HTTP-Method-Override", "Content-Encoding", "User-Agent",
@@ -54,8 +59,12 @@ def traversals(planted: str) -> list[str]:
 class Malformed:
     """Requests without end. Of one seed always the same."""
 
-    def __init__(self, seed: int, *, planted: str, limit: int) -> None:
-        """`planted`: the name that every path traversal aims at. `limit`: of the body, bytes."""
+    def __init__(self, seed: int, *, planted: str, limit: int, token: str = "") -> None:
+        """`planted`: the name that every path traversal aims at. `limit`: of the body, bytes.
+
+        `token`: of the forms of project 7, so that some posts of forms are well.
+        """
+        self.token = token
         self.random = Random(seed)
         self.limit = limit
         self.paths = traversals(planted)
@@ -74,7 +83,11 @@ class Malformed:
     def request(self) -> Request:
         """The next request."""
         path = self.random.choice(POSTS if self.random.random() < 0.7 else ROUTES)
-        return Request(self._method(path), self._target(path), self._headers(), self._body(path))
+        headers = self._headers()
+        if path == FORM and self.random.random() < 0.9:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            headers["Origin"] = self.random.choice(["http://127.0.0.1"] * 8 + ["null", "x", "//"])
+        return Request(self._method(path), self._target(path), headers, self._body(path))
 
     # --- the parts ------------------------------------------------------------------------------
 
@@ -85,6 +98,9 @@ class Malformed:
 
     def _target(self, path: str) -> str:
         pick, chance = self.random.choice, self.random.random
+        path = path.replace("<int:number>", quote(pick(NUMBERS), safe="%"))
+        path = path.replace("<action>", pick(ACTIONS))
+        path = path.replace("<name>", pick(["status.css", "status.js", "..%2f..%2fapp.py", "x"]))
         if chance() < 0.05:
             path = "/" + quote(pick(self.paths), safe="/%.~") + pick(["", "/", path])
         elif chance() < 0.05:
@@ -132,12 +148,23 @@ class Malformed:
             return self._large()
         if chance < 0.07:
             return self._deep()
+        if path == FORM:
+            return self._form()
         value = self._mutated(self._valid(path))
         if chance < 0.2:
             value = self._mutated(value)
         data = json.dumps(value, ensure_ascii=self.random.random() < 0.7)
         raw = data.encode("utf-8", "surrogatepass")
         return self._damaged(raw) if chance > 0.85 else raw
+
+    def _form(self) -> bytes:
+        """The fields of a form of the status page, some of them odd."""
+        pick, chance = self.random.choice, self.random.random
+        fields = {"token": self.token, "version": pick(["taudis-0001-a", self._text(), ""])}
+        if chance() < 0.2:
+            fields[pick(["token", "version", "x"])] = self._text()
+        data = "&".join(f"{key}={quote(value)}" for key, value in fields.items()).encode()
+        return self._damaged(data) if chance() < 0.2 else data
 
     def _valid(self, path: str) -> dict[str, object]:
         """What Label Studio sends to a route, with keys that older versions and attackers send."""

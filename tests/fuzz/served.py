@@ -20,6 +20,7 @@ import psutil
 from backend.commands.serve import environment_of, web_command
 from backend.settings import Settings, load_settings
 from backend.store.database import Store
+from backend.web import forms
 from backend.worker.round import Heartbeat
 from tests.backend.web.web_cases import publish
 from tests.fuzz.malformed import (
@@ -44,6 +45,7 @@ class Served:
     folder: Path
     port: int
     process: psutil.Process
+    token: str  # of the forms of project 7
 
     @property
     def data(self) -> Path:
@@ -68,7 +70,7 @@ def served(folder: Path, worker: str = "", **given: object) -> Iterator[Served]:
     """
     settings = _settings(folder, given)
     store = Store(settings.model_dir)
-    store.update_project(PROJECT, label_config="<View/>")
+    store.update_project(PROJECT, label_config="<View/>", armed={"webhook": 1})
     publish(settings, store, PROJECT)
     command = web_command(settings)
     if worker:
@@ -85,7 +87,8 @@ def served(folder: Path, worker: str = "", **given: object) -> Iterator[Served]:
     try:
         _wait_until_up(popen, settings.port, folder / "log")
         with Heartbeat(store, store.acquire()):
-            yield Served(folder, settings.port, psutil.Process(popen.pid))
+            token = forms.token(settings, PROJECT)
+            yield Served(folder, settings.port, psutil.Process(popen.pid), token)
     finally:
         store.close()
         popen.terminate()
@@ -219,7 +222,7 @@ def attack(server: Served, number: int, *, planted: str, limit: int, seed: int =
     outcome, lock = Outcome(), threading.Lock()
 
     def work(part: int) -> None:
-        requests = Malformed(4 * seed + part, planted=planted, limit=limit)
+        requests = Malformed(4 * seed + part, planted=planted, limit=limit, token=server.token)
         with Client(server.port) as client:
             for request in islice(requests, number // 4):
                 started = time.monotonic()
