@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 from urllib.parse import urlsplit
 
 from flask import Request, Response, jsonify
 
-from backend.label_studio.addresses import is_loopback_address
+from backend.label_studio.addresses import embedded, is_loopback_address
 from backend.settings import Settings
 from backend.web.requests import RequestRefused, excerpt
 
@@ -21,11 +22,13 @@ OPEN_ROUTES = frozenset({"/health"})  # says nothing but that the process runs
 def refuse_strangers(settings: Settings, request: Request) -> Response | None:
     """None for a caller who may go on, else the answer 401.
 
-    Without credentials the Host header must be a loopback name or BACKEND_URL's; raises
-    RequestRefused (421) otherwise. A web page that resolves its own name to this machine (DNS
-    rebinding) would send its own name there.
+    Without credentials the caller must be on this machine; raises RequestRefused (403) otherwise,
+    also if somebody started another server than ours on a public address. And the Host header must
+    be a loopback name or BACKEND_URL's; raises RequestRefused (421) otherwise. A web page that
+    resolves its own name to this machine (DNS rebinding) would send its own name there.
     """
     if not settings.has_credentials:
+        _check_caller(request)
         _check_host(settings, request)
         return None
     if request.path in OPEN_ROUTES or _knows_credentials(settings, request):
@@ -55,6 +58,20 @@ def _same(given: str, wanted: str) -> bool:
         hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in (given, wanted)
     )
     return hmac.compare_digest(one, other)
+
+
+def _check_caller(request: Request) -> None:
+    caller = request.remote_addr  # none, or not an address, behind a Unix socket
+    try:
+        address = embedded(ipaddress.ip_address(caller or ""))
+    except ValueError:
+        return
+    if not address.is_loopback:
+        raise RequestRefused(
+            403,
+            "Without credentials only this machine may call. Set BASIC_AUTH_USER and"
+            " BASIC_AUTH_PASS, and give the same two on Label Studio's Model page.",
+        )
 
 
 def _check_host(settings: Settings, request: Request) -> None:

@@ -75,6 +75,23 @@ def test_with_credentials(guarded):
     )
 
 
+@pytest.mark.fault("F12", "start")
+@pytest.mark.parametrize(
+    ("caller", "status"),
+    [("127.0.0.1", 200), ("127.8.9.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("", 200),
+     ("192.0.2.7", 403), ("10.0.0.7", 403), ("fe80::7", 403), ("::ffff:192.0.2.7", 403)],
+)  # fmt: skip
+def test_without_credentials_only_this_machine_is_answered(tmp_path, caller, status, figures):
+    """Also where another server than ours was started on a public address."""
+    app = create_app(load_settings(model_dir=tmp_path))
+    answer = app.test_client().get("/metrics", environ_overrides={"REMOTE_ADDR": caller})
+    assert answer.status_code == status
+    if status == 403:
+        assert "BASIC_AUTH_USER" in answer.json["error"]
+    figures(let_in=int(status == 403 and answer.status_code == 200))
+    app.extensions["taudis"].store.close()
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [("localhost:9090", 200), ("127.0.0.1:9090", 200), ("[::1]:9090", 200), ("ours.example", 200),
