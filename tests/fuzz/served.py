@@ -127,6 +127,7 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self.port, self.socket = port, None
+        self.body = b""  # of the last answer
 
     def __enter__(self) -> Client:
         return self
@@ -196,12 +197,14 @@ class Client:
         if length is None or headers.get(b"connection") == b"close":
             self.close()
             return status
+        self.body = rest
         missing = 0 if method == "HEAD" else int(length) - len(rest)
         while missing > 0:
             part = self.socket.recv(min(missing, 65536))
             if not part:
                 break
             missing -= len(part)
+            self.body += part
         if missing:
             self.close()
         return status
