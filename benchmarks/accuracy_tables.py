@@ -20,6 +20,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "benchmarks" / "rows" / "accuracy.jsonl"
 PAGE = ROOT / "docs" / "accuracy.md"
 WEIGHTS = ("none", "imagenet")
+BODY_STEPS = 300
+BODIES = {
+    "EfficientNet-lite0, ImageNet": ("imagenet", ""),
+    "MobileNetV2, ImageNet": ("mobilenet_v2.pth", "mobilenet_v2"),
+    "EfficientNet-lite0, random weights": ("none", "efficientnet_lite0"),
+}
+"""Column of the table of bodies -> initial weights and backbone that were asked for."""
 
 
 def with_interval(figures: dict[str, float | None]) -> str:
@@ -69,6 +76,33 @@ def by_labels(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
+def bodies(rows: Iterable[Row]) -> str:
+    """The table of backbones and initial weights: equal steps, all images, CPU minutes."""
+    kept = [
+        row
+        for row in rows
+        if row["asked"]["steps"] == BODY_STEPS
+        and row["asked"]["labels"] is None
+        and not row["asked"]["change"]
+    ]
+    sets = sorted({row["asked"]["data"] for row in kept if row["asked"]["backbone"]})
+    lines = [
+        f"| data | {' | '.join(BODIES)} | CPU minutes | seeds |",
+        f"|{'---|' * (len(BODIES) + 3)}",
+    ]
+    for data in sets:
+        runs = [
+            _seeds(kept, data=data, weights=weights, backbone=backbone)
+            for weights, backbone in BODIES.values()
+        ]
+        minutes = [f"{of_seeds(list(r.values()))['cpu_minutes']:.1f}" if r else "" for r in runs]
+        counts = ", ".join(str(len(each)) for each in runs)
+        lines.append(
+            f"| {data} | {' | '.join(map(_map50, runs))} | {', '.join(minutes)} | {counts} |"
+        )
+    return "\n".join(lines)
+
+
 def variants(rows: Iterable[Row]) -> str:
     """The table of runs of a changed recipe, each beside the same run without the change."""
     rows = list(rows)
@@ -78,7 +112,9 @@ def variants(rows: Iterable[Row]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     fields = ("data", "labels", "minutes", "steps", "weights", "backbone", "change")
-    keys = {tuple(row["asked"][field] for field in fields) for row in rows if _changed(row)}
+    keys = {
+        tuple(row["asked"][field] for field in fields) for row in rows if row["asked"]["change"]
+    }
     for key in sorted(keys, key=str):
         asked = dict(zip(fields, key, strict=True))
         runs = _seeds(rows, **asked)
@@ -128,6 +164,7 @@ def _difference(before: dict[int, Row], after: dict[int, Row]) -> str:
 TABLES: Tables = {
     "by time": by_time,
     "by labels": by_labels,
+    "bodies": bodies,
     "variants": variants,
 }
 

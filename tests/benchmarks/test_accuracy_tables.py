@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.accuracy import done
-from benchmarks.accuracy_tables import PAGE, ROWS, by_labels, by_time, variants, written
+from benchmarks.accuracy_tables import (
+    PAGE,
+    ROWS,
+    bodies,
+    by_labels,
+    by_time,
+    variants,
+    written,
+)
 
 
 def row(weights, seed, map50, *, minutes=None, steps=None, labels=None, change="", images=100):
@@ -54,4 +62,12 @@ def test_a_variant_stands_beside_the_recipe():
     rows = [row("imagenet", 0, 0.4, steps=300), row("imagenet", 0, 0.5, steps=300, change="lr=0.1")]
     assert variants(rows).splitlines()[2:] == [
         "| cells | all | 300 steps | imagenet | lr=0.1 | 0.500 | 300 | 0.400 | 300 | 1, 1 |"
+    ]
+
+
+def test_backbones_and_weights_are_compared_under_equal_steps():
+    rows = [row("imagenet", 0, 0.4, steps=300), row("none", 0, 0.1, steps=300)]
+    rows[1]["asked"]["backbone"] = "efficientnet_lite0"
+    assert bodies(rows).splitlines()[2:] == [
+        "| cells | 0.400 | not measured | 0.100 | 2.9, , 2.9 | 1, 0, 1 |"
     ]
