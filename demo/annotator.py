@@ -25,8 +25,8 @@ from backend.label_studio.client import Studio
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.regions.objects import Region, encode_objects
 from demo.errors import DemoError
-from demo.order_check import Done, Served
 from demo.pre_annotations import PreAnnotation, compare
+from demo.records import Done, Served
 from taudis.data.coco import CocoSamples
 from taudis.types import LabelMap, Target
 
@@ -200,12 +200,13 @@ class Annotator:
         self.idle.clear()
         skipped = self._skips(task["id"])
         result = [] if skipped else self._truth.regions(task["data"])
-        began = time.monotonic()
+        began = time.time()
         # Random pauses: two annotators in step would ask at the same moment every time.
         self._stopping.wait(self.pause * self._random.uniform(0.5, 1.5))
-        sent = time.monotonic()
-        self._submit(task, result, skipped, lead_time=round(sent - began, 3))
-        done = Done(self.name, task["id"], sent, time.monotonic(), skipped)
+        sent = time.time()
+        row = self._submit(task, result, skipped, lead_time=round(sent - began, 3))
+        made = int(row["id"]), str(row["updated_at"])
+        done = Done(self.name, task["id"], sent, time.time(), skipped, *made)
         with self._lock:
             self._done.append(done)
         self._log_event("done", task=done.task, sent=sent, answered=done.answered, skipped=skipped)
@@ -214,12 +215,13 @@ class Annotator:
     def _ask(self) -> dict[str, Any] | None:
         """Ask for the next task; record it with the version before and after the request."""
         before = self._version()
-        asked = time.monotonic()
+        asked = time.time()
         task = self._studio.next_task(self.project)
-        answered = time.monotonic()
+        answered = time.time()
         if task is None:
             return None
-        served = Served(self.name, asked, answered, task["id"], before, self._version())
+        predicted = tuple((p["model_version"], p["score"]) for p in task.get("predictions", []))
+        served = Served(self.name, asked, answered, task["id"], before, self._version(), predicted)
         with self._lock:
             self._served.append(served)
         seen = self._truth.compare(task, served.version_after)  # after the request: it takes time
@@ -243,24 +245,32 @@ class Annotator:
 
     def _submit(
         self, task: dict[str, Any], result: list[Region], skipped: bool, lead_time: float
-    ) -> None:
-        """Submit once. If the response is lost, ask Label Studio before a second attempt."""
+    ) -> dict[str, Any]:
+        """Submit once; the annotation, as Label Studio has it.
+
+        If the response is lost, ask Label Studio before a second attempt.
+        """
         first = next(iter(task.get("predictions", [])), None)
         fields: dict[str, Any] = {"lead_time": lead_time, "project": self.project}
         if first is not None and not skipped:
             fields["parent_prediction"] = first["id"]
-        try:
-            self._studio.create_annotation(task["id"], result, was_cancelled=skipped, **fields)
-        except StudioUnreachable:
-            if not self._arrived(task["id"]):
-                self._studio.create_annotation(task["id"], result, was_cancelled=skipped, **fields)
 
-    def _arrived(self, task: int) -> bool:
-        """Whether Label Studio has this annotator's annotation of the task."""
+        def send() -> dict[str, Any]:
+            return self._studio.create_annotation(
+                task["id"], result, was_cancelled=skipped, **fields
+            )
+
+        try:
+            return send()
+        except StudioUnreachable:
+            return self._arrived(task["id"]) or send()
+
+    def _arrived(self, task: int) -> dict[str, Any] | None:
+        """The annotator's own annotation of the task, if Label Studio has one."""
         if self._me is None:
             self._me = int(self._studio.whoami()["id"])
-        rows = self._studio.get_task(task)["annotations"]
-        return any(row["completed_by"] == self._me for row in rows)
+        rows: list[dict[str, Any]] = self._studio.get_task(task)["annotations"]
+        return next((row for row in rows if row["completed_by"] == self._me), None)
 
     def _log_event(self, event: str, **facts: Any) -> None:
         """Append one line to the log."""

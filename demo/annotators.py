@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from demo.annotator import Annotator
 from demo.errors import DemoError
-from demo.order_check import Done, Served
 from demo.pre_annotations import PreAnnotation
+from demo.records import Done, Served
 
 
 @dataclass(frozen=True)

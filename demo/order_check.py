@@ -4,56 +4,49 @@ The check uses Label Studio's own answers alone, never the backend's records:
 
 - the published order comes from Label Studio's predictions,
 - the served task from the raw answer of `next`,
-- the version in force from the project, asked before and after each `next`.
+- the version in force from the project, asked before and after each `next`, or from a record of
+  every switch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from demo.records import NEVER, Deleted, Done, Served, Switched
 
 Verdict = Literal[
     "in_order",  # nothing better was free
     "out_of_order",  # a better-ranked task was free: a defect
-    "changed_meanwhile",  # the version, or a better task's state, changed during the request
-    "locked_before_flip",  # a task this annotator held since before the flip
+    "changed_meanwhile",  # a better task's state changed during the request
+    "locked_before_flip",  # a task that this annotator held, such as since before a flip
     "double",  # the other annotator's overlapping `next` got the same task
     "unranked",  # the served task has no place in the published order: a defect
+    "labelled",  # the served task was labelled already: a defect
 ]
 TaskState = Literal["free", "taken", "changing"]
 
 MEANING: dict[Verdict, str] = {
     "in_order": "the best of the order",
     "out_of_order": "a defect, a better one was free",
-    "changed_meanwhile": "not counted, the order or a better task changed during the request",
-    "locked_before_flip": "not counted, reserved for this annotator before the new order",
+    "changed_meanwhile": "not counted, a better task changed during the request",
+    "locked_before_flip": "not counted, reserved for this annotator before",
     "double": "not counted, both annotators asked at once and got the same",
     "unranked": "a defect, it has no place in the order",
+    "labelled": "a defect, it was labelled already",
 }
-
-
-@dataclass(frozen=True)
-class Served:
-    """One answer of `next`. Times are seconds of one clock."""
-
-    annotator: str
-    asked: float
-    answered: float
-    task: int
-    version_before: str
-    version_after: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """One submit or skip. It takes the task out of the queue; a skip does so for this annotator."""
-
-    annotator: str
-    task: int
-    sent: float
-    answered: float
-    skipped: bool
+ORDER: tuple[Verdict, ...] = (
+    "in_order",
+    "double",
+    "changed_meanwhile",
+    "locked_before_flip",
+    "unranked",
+    "out_of_order",
+    "labelled",
+)
+"""The best verdict first: a request that met a switch is checked in the old and the new order."""
+DEFECTS: tuple[Verdict, ...] = ("out_of_order", "unranked", "labelled")
 
 
 @dataclass(frozen=True)
@@ -73,27 +66,54 @@ class OrderCheck:
         served: all answers of `next`, of all annotators.
         done: all submits and skips.
         orders: version -> task id -> score, as Label Studio holds them; lowest is first.
+        switched: all switches of the order, where they are recorded.
+        deleted: all deletions of annotations.
+        gone: deleted task -> when its deletion began and ended.
     """
 
     served: Sequence[Served]
     done: Sequence[Done]
     orders: Mapping[str, Mapping[int, float]]
+    switched: Sequence[Switched] = ()
+    deleted: Sequence[Deleted] = ()
+    gone: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
     def checked(self) -> list[CheckedTask]:
         """Every served task with its verdict, by the time of the request."""
         return [self._check(one) for one in sorted(self.served, key=lambda one: one.asked)]
 
+    def versions(self, one: Served) -> list[str]:
+        """The versions that were in force at some moment between a request's begin and end."""
+        if not self.switched:
+            return list(dict.fromkeys((one.version_before, one.version_after)))
+        return [
+            switch.version
+            for switch in self.switched
+            if switch.sent < one.answered
+            and not any(
+                later.sent >= switch.answered and later.answered <= one.asked
+                for later in self.switched
+            )
+        ]
+
     def _check(self, one: Served) -> CheckedTask:
-        if one.version_before != one.version_after:
-            return CheckedTask(one, "changed_meanwhile")
-        order = self.orders.get(one.version_before, {})
+        """The best verdict of the versions that were in force."""
+        verdicts = [self._check_in(version, one) for version in self.versions(one)]
+        found = min(verdicts, key=lambda each: ORDER.index(each.verdict), default=None)
+        return found or CheckedTask(one, "unranked")
+
+    def _check_in(self, version: str, one: Served) -> CheckedTask:
+        """The verdict if this version was in force."""
+        order = self.orders.get(version, {})
+        if self._labelled(one):
+            return CheckedTask(one, "labelled")
         if one.task not in order:
             return CheckedTask(one, "unranked")
         better = [task for task, score in order.items() if score < order[one.task]]
         better.sort(key=order.__getitem__)
         states = {task: self._state(task, one) for task in better}
         free = [task for task in better if states[task] == "free"]
-        if free and self._held_before_flip(one):
+        if free and self._held(one):
             return CheckedTask(one, "locked_before_flip", free[0])
         if free:
             return CheckedTask(one, "out_of_order", free[0])
@@ -103,13 +123,37 @@ class OrderCheck:
             return CheckedTask(one, "changed_meanwhile")
         return CheckedTask(one, "in_order")
 
+    def _labelled(self, one: Served) -> bool:
+        """Whether the served task had a submitted annotation during the whole request."""
+        return any(
+            act.task == one.task
+            and not act.skipped
+            and act.answered <= one.asked
+            and not any(each.sent < one.answered for each in self._deletions(act))
+            for act in self.done
+        )
+
+    def _deletions(self, act: Done) -> list[Deleted]:
+        """The deletions of what a submit or skip made."""
+        if not act.annotation:
+            return []
+        return [each for each in self.deleted if each.annotation == act.annotation]
+
     def _state(self, task: int, one: Served) -> TaskState:
         """Whether a better-ranked task could have been served to this annotator at this moment."""
         found: TaskState = "free"
+        sent, answered = self.gone.get(task, (NEVER, NEVER))
+        if answered <= one.asked:
+            return "taken"  # deleted
+        if sent < one.answered:
+            found = "changing"
         for act in self.done:
             if act.task != task or (act.skipped and act.annotator != one.annotator):
                 continue
-            if act.answered <= one.asked:
+            deletions = self._deletions(act)
+            if any(each.answered <= one.asked for each in deletions):
+                continue
+            if act.answered <= one.asked and not any(e.sent < one.answered for e in deletions):
                 return "taken"
             if act.sent < one.answered:
                 found = "changing"
@@ -132,8 +176,8 @@ class OrderCheck:
         ]  # fmt: skip
         return min(acts, key=lambda act: act.sent, default=None)
 
-    def _held_before_flip(self, one: Served) -> bool:
-        """Whether this annotator got this task under another version before, and kept it."""
+    def _held(self, one: Served) -> bool:
+        """Whether this annotator got this task before, and kept it: Label Studio gives it again."""
         earlier = [
             other for other in self.served
             if other.annotator == one.annotator and other.task == one.task
@@ -141,10 +185,8 @@ class OrderCheck:
         ]  # fmt: skip
         if not earlier:
             return False
-        last = max(earlier, key=lambda other: other.answered)
-        end = self._end_of_lock(last)
-        kept = end is None or end.sent >= one.asked
-        return last.version_after != one.version_before and kept
+        end = self._end_of_lock(max(earlier, key=lambda other: other.answered))
+        return end is None or end.sent >= one.asked
 
 
 def _overlapping_double(one: Served, other: Served) -> bool:

@@ -20,7 +20,9 @@ from backend.store.state import ProjectState
 from demo.annotators import Annotators
 from demo.environment import Environment
 from demo.errors import DemoError
+from demo.history import History
 from demo.options import Options
+from demo.records import Counted, Records, Snapshot
 from demo.report import RoundRecord
 from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.mask_rcnn import Detector
@@ -32,6 +34,8 @@ from taudis.types import Detection, Target
 
 EXAMPLES = 2
 """Held-out pictures whose pre-annotations the summary draws."""
+KEPT_ROUNDS = 5
+"""Newest training rounds whose snapshots are checked."""
 LOG_SECONDS = 60.0
 """Seconds between two lines where the output is no terminal, so that no table can be redrawn."""
 
@@ -74,10 +78,25 @@ class Progress:
 
     def in_snapshot(self, round_: Round) -> int:
         """Tasks in exactly one of training and validation of a round's snapshot."""
-        folder = self.environment.backend.data / "rounds" / str(self.environment.project)
-        snapshot = json.loads((folder / f"{round_.number:04d}" / "snapshot.json").read_text())
-        seen = Counter(entry["task_id"] for entry in snapshot["entries"])
+        seen = Counter(entry.task for entry in self._snapshot(round_).entries)
         return sum(count == 1 for count in seen.values())
+
+    def _snapshot(self, round_: Round) -> Snapshot:
+        """The labels that a round worked on; it read them between its start and its end."""
+        folder = self.environment.backend.data / "rounds" / str(self.environment.project)
+        rows = json.loads((folder / f"{round_.number:04d}" / "snapshot.json").read_text())
+        entries = tuple(
+            Counted(row["task_id"], row["annotation_id"], row["split"], row["updated_at"])
+            for row in rows["entries"]
+        )
+        return Snapshot(round_.number, round_.started, round_.ended or math.inf, entries)
+
+    def history(self) -> History:
+        """What the annotators and the training rounds of the run recorded."""
+        newest = self.finished()[-KEPT_ROUNDS:]  # the backend deletes the files of older ones
+        snapshots = [self._snapshot(round_) for round_ in newest]
+        records = Records(self.annotators.served, self.annotators.done, snapshots=snapshots)
+        return History(records, self.orders)
 
     # --- records ----------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from backend.store.first_useful import FirstUseful, first_useful
 from backend.store.live_evaluation import LiveEvaluation, live_evaluation
 from demo import report
 from demo.options import Options
-from demo.order_check import MEANING, CheckedTask, OrderCheck, Verdict
+from demo.order_check import DEFECTS, MEANING, CheckedTask, Verdict
 from demo.pre_annotations import PreAnnotation, Total, by_round, in_words
 from demo.progress import Progress
 
@@ -29,7 +29,6 @@ THRESHOLD = 0.5
 """The picture draws instances from this score on; the backend's default, too."""
 SECOND = 2
 """The training round from which on the summary judges what annotators were shown."""
-DEFECTS: tuple[Verdict, ...] = ("out_of_order", "unranked")
 NOT_COUNTED: tuple[Verdict, ...] = ("changed_meanwhile", "locked_before_flip", "double")
 """Verdicts of tasks whose order or state changed during the request."""
 
@@ -37,7 +36,8 @@ NOT_COUNTED: tuple[Verdict, ...] = ("changed_meanwhile", "locked_before_flip", "
 def summarise(progress: Progress) -> dict[str, Any]:
     """Print the table, draw the picture, and return the content of the JSON line."""
     annotators, environment = progress.annotators, progress.environment
-    checked = OrderCheck(annotators.served, annotators.done, progress.orders).checked()
+    history = progress.history()
+    checked = history.checked()
     counts = Counter(one.verdict for one in checked)
     rounds = [row for row in progress.records if row.map50 is not None]
     versions = [row.version for row in progress.records]
@@ -59,6 +59,7 @@ def summarise(progress: Progress) -> dict[str, Any]:
         "served_in_order": counts["in_order"],
         "served_by": dict(Counter(one.served.annotator for one in checked)),
         "apart": {key: counts[key] for key in NOT_COUNTED},
+        "broken_promises": [f"{each.name}: {each.says}" for each in history.violations()],
         "annotations": progress.annotated(),
         "annotations_in_last_snapshot": progress.in_snapshot(progress.finished()[-1]),
         "skips": sum(act.skipped for act in annotators.done),
@@ -178,6 +179,7 @@ def shortcomings(summary: dict[str, Any], options: Options) -> list[str]:
         found.append(f"{summary['served_in_order']} of {summary['served']} served in order")
     if summary["annotations"] != summary["annotations_in_last_snapshot"]:
         found.append("the last snapshot does not hold every annotation")
+    found += summary["broken_promises"]
     if options.data is None and summary["map50"][-1] <= summary["map50"][0]:
         found.append(f"the last model is no better than the first: {summary['map50']}")
     if options.control_share and not summary["arms"]["rows"]:

@@ -2,7 +2,8 @@
 
 from typing import get_args
 
-from demo.order_check import MEANING, Done, OrderCheck, Served, Verdict
+from demo.order_check import MEANING, OrderCheck, Verdict
+from demo.records import Deleted, Done, Served, Switched
 
 ORDERS = {"v1": {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0}, "v2": {4: 0.25, 3: 0.5, 2: 0.75, 1: 1.0}}
 
@@ -55,11 +56,36 @@ def test_the_order_is_that_of_the_version_in_force():
     assert verdicts(check([served("a", 0, 1, "v2")], [], ORDERS)) == ["out_of_order"]
 
 
-def test_a_flip_or_a_submit_during_the_request_is_counted_apart():
-    assert verdicts(check([served("a", 0, 4, "v1", "v2")], [], ORDERS)) == ["changed_meanwhile"]
+def test_a_request_that_met_a_flip_may_be_served_from_either_order():
+    for task, verdict in ((1, "in_order"), (4, "in_order"), (2, "out_of_order")):
+        assert verdicts(check([served("a", 0, task, "v1", "v2")], [], ORDERS)) == [verdict]
+
+
+def test_recorded_flips_say_which_orders_were_in_force():
+    flips = [Switched("v1", -2, -1), Switched("v2", 3, 4)]
+    for asked, task, verdict in (
+        (0, 1, "in_order"), (0, 4, "out_of_order"), (2.95, 4, "in_order"), (3.5, 1, "in_order"),
+        (3.5, 4, "in_order"), (5, 4, "in_order"), (5, 1, "out_of_order"),
+    ):  # fmt: skip
+        one = Served("a", asked, asked + 0.1, task)
+        (found,) = OrderCheck([one], [], ORDERS, flips).checked()
+        assert (asked, task, found.verdict) == (asked, task, verdict)
+
+
+def test_a_submit_during_the_request_is_counted_apart():
     both = [served("b", -2, 1), served("a", 0, 2)]
     found = check(both, [Done("b", 1, 0.05, 0.3, False)], ORDERS)
     assert verdicts(found) == ["in_order", "changed_meanwhile"]
+
+
+def test_a_labelled_task_that_comes_back_is_a_defect_unless_its_label_was_deleted():
+    act = Done("a", 1, 1, 1.1, False, annotation=9)
+    both = [served("a", 0, 1), served("a", 4, 1)]
+    assert verdicts(check(both, [act], ORDERS)) == ["in_order", "labelled"]
+    flips = [Switched("v1", -2, -1)]
+    deleted = [Deleted(9, 2, 2.1)]
+    found = OrderCheck(both, [act], ORDERS, flips, deleted).checked()
+    assert verdicts(found) == ["in_order", "in_order"]
 
 
 def test_overlapping_calls_with_the_same_answer_are_doubles():

@@ -30,7 +30,7 @@ SEEN = [
 ]
 GOOD = {
     "served": 40, "served_in_order": 40, "annotations": 36, "annotations_in_last_snapshot": 36,
-    "map50": [0.29, 0.44, 0.61], "labels": [12, 24, 36],
+    "broken_promises": [], "map50": [0.29, 0.44, 0.61], "labels": [12, 24, 36],
     "apart": {"double": 2, "changed_meanwhile": 1},
     "first_useful": {"first": SECOND, "latest": SECOND},
     "held_out_cost": [[4.0, 4.0], [3.25, 4.0], [2.5, 4.0]],

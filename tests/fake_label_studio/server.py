@@ -4,6 +4,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,33 @@ class Call:
         return self.studio.records
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its answer, with the times when it began and ended, monotonic seconds.
+
+    token: the Authorization header. body, answer: decoded JSON, or None.
+    """
+
+    method: str
+    path: str
+    token: str
+    body: Any
+    status: int
+    answer: Any
+    began: float
+    ended: float
+
+    @classmethod
+    def of(cls, request, began, response):
+        sent = request.get_data() if request.is_json else b""
+        given = response.get_data() if response.is_json else b""
+        return cls(
+            request.method, request.path, request.headers.get("Authorization", ""),
+            json.loads(sent) if sent else None, response.status_code,
+            json.loads(given) if given else None, began, time.monotonic(),
+        )  # fmt: skip
+
+
 class _Quiet(WSGIRequestHandler):
     """Writes no log line for a request."""
 
@@ -49,14 +77,15 @@ class _Quiet(WSGIRequestHandler):
 class FakeLabelStudio:
     """A running server; a context manager. Its methods are those of `demo.studio.LabelStudio`.
 
-    `requests` lists method and path of every request so far. `hostname` is the address that it
-    gives to backends; '' for its own.
+    `requests` lists method and path of every request so far. `observers` are called with each
+    answered request: an `Exchange`. `hostname` is the address that it gives to backends; '' for its
+    own.
     """
 
     def __init__(self):
         self.records = Records()
         self.access = Access(self.records)
-        self.faults, self.requests = Faults(), []
+        self.faults, self.requests, self.observers = Faults(), [], []
         self.refuses_private_addresses = False
         self.hostname, self.deletion_seconds = "", 0.0
         self.admin = self.access.add_user(ADMIN.email, ADMIN.token)
@@ -131,7 +160,7 @@ class FakeLabelStudio:
     # --- one request ------------------------------------------------------------------------
 
     def _wsgi(self, environ, start_response):
-        request = Request(environ)
+        request, began = Request(environ), time.monotonic()
         self.requests.append((request.method, request.path))
         fault = self.faults.take(request)
         if fault is not None and fault.before is not None:
@@ -141,6 +170,8 @@ class FakeLabelStudio:
             response = _json(fault.status, {"detail": fault.detail})
         else:
             response = self._answer(request)
+        for observer in self.observers:
+            observer(Exchange.of(request, began, response))
         if fault is not None and fault.after is not None:
             fault.after()
         if fault is not None and fault.cut:

@@ -1,0 +1,140 @@
+"""What a run records of its requests to Label Studio, each with the times when it began and ended.
+
+All times are seconds of one clock. A request acts at some moment between its begin and its end. One
+without an answer has the end `NEVER`: it acted at some later moment, or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NEVER = math.inf
+
+
+@dataclass(frozen=True)
+class Served:
+    """One answer of `next`.
+
+    version_before, version_after: the project's version, asked for before and after the request; ""
+    where the switches of the order are recorded instead (`Switched`). predictions: version and
+    score of each prediction in the answer.
+    """
+
+    annotator: str
+    asked: float
+    answered: float
+    task: int
+    version_before: str = ""
+    version_after: str = ""
+    predictions: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """One submit or skip. It takes the task out of the queue; a skip does so for this annotator.
+
+    annotation, updated_at: as Label Studio answered; 0 and "" where they are not recorded.
+    """
+
+    annotator: str
+    task: int
+    sent: float
+    answered: float
+    skipped: bool
+    annotation: int = 0
+    updated_at: str = ""
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A change of a submitted annotation, with its time as Label Studio answered it."""
+
+    annotation: int
+    sent: float
+    answered: float
+    updated_at: str = ""
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """The deletion of an annotation. Its task is free again."""
+
+    annotation: int
+    sent: float
+    answered: float
+
+
+@dataclass(frozen=True)
+class Posted:
+    """An order that was posted under a version: task -> score, lowest first."""
+
+    version: str
+    sent: float
+    answered: float
+    scores: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Switched:
+    """A change of the project's version. by_person: a rollback, or a choice in the settings."""
+
+    version: str
+    sent: float
+    answered: float
+    by_person: bool = False
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One entry of a round's snapshot: the annotation of a task that counts, and its split."""
+
+    task: int
+    annotation: int
+    split: str
+    updated_at: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The labels that a round worked on, and when it read them."""
+
+    round: int
+    began: float
+    ended: float
+    entries: tuple[Counted, ...]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A promise that a history breaks: its name, and what happened in a sentence."""
+
+    name: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """All that a run recorded.
+
+    imported: task -> when its import was answered. gone: deleted task -> when its deletion began
+    and ended.
+    """
+
+    served: list[Served] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
+    edited: list[Edited] = field(default_factory=list)
+    deleted: list[Deleted] = field(default_factory=list)
+    posted: list[Posted] = field(default_factory=list)
+    switched: list[Switched] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    imported: dict[int, float] = field(default_factory=dict)
+    gone: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+
+def age_of(version: str) -> tuple[int, ...]:
+    """Round and publish attempt of a version of ours, later ones above; () for another version."""
+    found = re.fullmatch(r"taudis-(\d+)-[0-9a-f]+(?:-(\d+))?", version)
+    return (int(found[1]), int(found[2] or 1)) if found else ()
