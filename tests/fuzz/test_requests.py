@@ -63,6 +63,11 @@ def test_bytes_that_are_almost_http(tmp_path, figures, full):
             statuses[status] += 1
             errors += [data] if status >= 500 else []
         assert well_answered(server) == 200
+        # Gunicorn's own line quotes this header, which has no colon.
+        secret = credentials().encode()
+        assert sent_raw(server, b"GET / HTTP/1.1\r\nAuthorization " + secret + b"\r\n\r\n") == 400
+    log = (tmp_path / "log").read_bytes()
+    assert b"Invalid HTTP Header" in log and secret.split()[1] not in log
     figures(requests=number, server_errors=len(errors))
     print(dict(sorted(statuses.items())))
     assert not errors, errors[:3]
