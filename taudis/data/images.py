@@ -35,6 +35,9 @@ TURNED = ("PNG", "JPEG", "MPO", "AVIF")
 """Formats that are turned by their EXIF orientation, as in Chromium 156: not WebP. (Pillow itself
 turns TIFF.)"""
 
+ROWS = 64
+"""Rows of deep grey that are converted at a time."""
+
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)
 """Possible bits of a sensor's values. A picture uses the fewest that hold its largest value."""
 
@@ -126,7 +129,7 @@ def eight_bits(values: npt.NDArray[Any]) -> Pixels:
         return _of_floats(values)
     low, high = int(values.min()), int(values.max())
     if low < 0:
-        return _stretched(values.astype(np.float64), low, high)
+        return _stretched(values, low, high)
     return np.asarray(values >> (_depth(high) - 8), np.uint8)
 
 
@@ -140,7 +143,7 @@ def _of_floats(numbers: npt.NDArray[Any]) -> Pixels:
     if not finite.all():
         numbers = np.where(finite, numbers, low)
     if low < 0 or high >= 2.0 ** DEPTHS[-1]:
-        grey = _stretched(numbers.astype(np.float64), low, high)
+        grey = _stretched(numbers, low, high)
     elif high <= 1:
         grey = np.rint(numbers * 255).astype(np.uint8)
     else:
@@ -155,10 +158,13 @@ def _depth(high: float) -> int:
     return next(bits for bits in DEPTHS if high < 2**bits)
 
 
-def _stretched(numbers: npt.NDArray[np.float64], low: float, high: float) -> Pixels:
+def _stretched(numbers: npt.NDArray[Any], low: float, high: float) -> Pixels:
     """From `low` (0) to `high` (255); all black where they are the same."""
-    span = high - low
-    return np.rint((numbers - low) / span * 255 if span else numbers * 0).astype(np.uint8)
+    span, grey = high - low, np.zeros(numbers.shape, np.uint8)
+    for top in range(0, len(numbers) if span else 0, ROWS):  # doubles of all rows take much memory
+        part = numbers[top : top + ROWS].astype(np.float64)
+        grey[top : top + ROWS] = np.rint((part - low) / span * 255)
+    return grey
 
 
 # --- opening --------------------------------------------------------------------------------------

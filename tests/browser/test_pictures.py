@@ -32,6 +32,7 @@ def page(chromium):
     page.close()
 
 
+@pytest.mark.fault("F7", "decode", "turned")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
 def test_chromium_draws_what_the_decoder_gives(page, case):
     data = case.make()

@@ -58,6 +58,7 @@ def test_an_animation_shows_its_first_frame(figures):
     figures(files=1, crashes=0)
 
 
+@pytest.mark.fault("F7", "turned")
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied_as_browsers_do(orientation):
     upright = np.zeros((40, 60, 3), np.uint8)
