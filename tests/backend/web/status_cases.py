@@ -3,16 +3,27 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.left_out import LeftOut, Summary
-from backend.store import predictions
+from backend.label_studio.regions.brush import encode_rle
+from backend.store import predictions, queue_head
 from backend.store.arms import ArmComparison
 from backend.store.live import LiveRow
 from backend.store.predictions import Place
+from backend.store.queue_head import QueueHead, QueueImage
+from backend.worker.thumbnails import thumbnail
 from benchmarks.status_page import fill
-from tests.backend.web.web_cases import CONFIG, STUDIO
+from demo.label_config import label_config
+from demo.pictures import KINDS, picture
+from taudis.types import LabelMap
+from tests.backend.web.web_cases import STUDIO
 
 LONG_TITLE = "Project with a rather long title that somebody gave it, number {}"
-LABELS = ("cell", "nucleus", "debris")
+LABELS = tuple(kind.name for kind in KINDS)
+CONFIG = label_config(LabelMap(LABELS), "brush")
+WHY = "2.0 votes: 2 of its 5 uncertain instances were chosen; they cover 31 pool instances"
 HOSTILE = '"><script>alert(1)</script>'
 
 
@@ -26,7 +37,7 @@ class Filled:
     def __post_init__(self):
         self.lease = self.store.acquire()
 
-    def project(self, number, title="Cells in culture", **state):
+    def project(self, number, title="Leaves and stars", **state):
         """A project that Label Studio has connected."""
         values = {"armed": {"sampling": "Uncertainty sampling"}, "label_config": CONFIG} | state
         self.store.update_project(number, origin=STUDIO, title=title, **values)
@@ -82,8 +93,7 @@ class Filled:
         path = predictions.path_of(self.settings.model_dir, number, version)
         with predictions.writing(path):
             pass
-        why = "2.0 votes: 2 of its 5 uncertain instances were chosen; they cover 31 pool instances"
-        predictions.set_order(path, (Place(n, n, n / tasks, why) for n in range(1, tasks + 1)))
+        predictions.set_order(path, (Place(n, n, n / tasks, WHY) for n in range(1, tasks + 1)))
         self.step(round_, "published", version=version, tasks=tasks, seconds=1.0)
         self.store.add_version(
             self.lease, number, version, round_id=round_.id, model=model, tasks=tasks,
@@ -107,6 +117,12 @@ class Filled:
             map50 = 0.62 * (1 - math.exp(-(row + 1) / 4)) - (0 if serve else 0.12)
             self.training(number, 16 * (row + 1), map50, serve=serve)
         self.live(number)
+
+    def with_pictures(self, number=7):
+        """A ready project with pictures of its next images, and a comparison of both arms."""
+        self.ready(number)
+        self.pictures(number)
+        self.arms(number)
 
     def working(self, number=7):
         self.ready(number)
@@ -159,8 +175,24 @@ class Filled:
         self.store.end_round(self.lease, round_.id, "failed", HOSTILE)
         self.store.update_project(number, model="taudis-0009-65a1", asked_result=HOSTILE)
 
+    def pictures(self, number):
+        """The head of the served order, with drawn pictures and the masks of their objects."""
+        state = self.store.project(number).state
+        config, rng, images = parse_label_config(CONFIG), np.random.default_rng(4), []
+        folder = queue_head.folder_of(self.settings.model_dir, number, state.serving)
+        folder.mkdir(parents=True)
+        for task in range(1, queue_head.VISIBLE + 1):
+            pixels, owner, kinds = picture(rng, 192)
+            regions = [region(config, owner == row, kind) for row, kind in enumerate(kinds, 1)]
+            data, size, found = thumbnail(pixels[:, :, ::-1], regions, config)
+            (folder / f"{task}.jpg").write_bytes(data)
+            images.append(QueueImage(40 + task, task, WHY, found, size))
+            (folder / f"{task}.jpg").rename(folder / f"{40 + task}.jpg")
+        head = QueueHead([], config.label_map.names, images)
+        queue_head.write(self.settings.model_dir, number, state.serving, head)
+
     def live(self, number):
-        counts = {"cell": {"accepted": 4, "unchanged": 2, "reshaped": 1, "added": 1}}
+        counts = {LABELS[0]: {"accepted": 4, "unchanged": 2, "reshaped": 1, "added": 1}}
         rows = [
             LiveRow(n, n, "2026-11-30T00:00:00Z", "visible", "taudis-0003-65a1", 1, 20.0, counts)
             for n in range(1, 9)
@@ -179,10 +211,20 @@ class Filled:
         )  # fmt: skip
 
 
+def region(config, mask, kind):
+    """A brush region as a prediction has it."""
+    label = KINDS[kind].name
+    return {
+        "id": f"r{kind}", "type": "brushlabels", "from_name": config.control_for(label).name,
+        "to_name": config.image.name, "original_width": 192, "original_height": 192,
+        "image_rotation": 0,
+        "value": {"format": "rle", "rle": encode_rle(mask), "brushlabels": [label]},
+    }  # fmt: skip
+
+
 def measured(map50, images):
     """Metrics as the step `judge` records them."""
-    shifts = dict(zip(LABELS, (0.1, 0, -0.1), strict=True))
-    labels = {name: round(map50 + shift, 3) for name, shift in shifts.items()}
+    labels = {name: round(map50 + 0.1 - 0.04 * row, 3) for row, name in enumerate(LABELS)}
     return {
         "map50": map50, "map": map50 / 2, "per_label": labels, "images": images,
         "interval": [max(0.0, map50 - 0.08), map50 + 0.08], "instances": 3 * images,
