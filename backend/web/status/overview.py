@@ -17,7 +17,7 @@ from backend.web.status.words import duration, minute, outcome
 
 ORDER: tuple[State, ...] = ("attention", "working", "cold", "ready", "off")
 COUNTED = {
-    "attention": "need a look",
+    "attention": "to look at",
     "working": "at work",
     "cold": "starting",
     "ready": "ready",
@@ -66,7 +66,7 @@ def overview(services: Services, projects: Sequence[Project]) -> Overview:
         )
     lines.sort(key=lambda line: (ORDER.index(line.now.state), line.id))
     counts = Counter(line.now.state for line in lines)
-    counted = ", ".join(f"{counts[state]} {COUNTED[state]}" for state in ORDER if counts[state])
+    counted = ", ".join(f"{COUNTED[state]} {counts[state]}" for state in ORDER if counts[state])
     return Overview(lines, f"{len(lines)} projects: {counted}")
 
 

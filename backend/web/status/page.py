@@ -74,7 +74,7 @@ def project_parts(services: Services, project: Project) -> str:
         id=project.id,
         title=title_of(project),
         now=now_of(project.state, rounds, services.settings.changes_per_round),
-        stamp=stamp_of(project, ended),
+        stamp=stamp_of(services, project, ended),
         token=forms.token(services.settings, project.id),
     )
 

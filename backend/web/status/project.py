@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.store import live_words
+from backend.store import live_words, queue_head
 from backend.store.first_useful import first_useful
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
@@ -75,10 +75,14 @@ def link_of(services: Services, project: Project) -> str:
     return f"{address.rstrip('/')}/projects/{project.id}/data" if known else ""
 
 
-def stamp_of(project: Project, ended: int) -> str:
-    """Changes with what the page says beside `now`: the last ended round, what serves, requests."""
-    state = project.state
-    return f"{ended}.{state.serving}.{state.pinned}.{state.promoted}.{bool(state.asked)}"
+def stamp_of(services: Services, project: Project, ended: int) -> str:
+    """Changes with what the page says beside `now`: the last ended round, what serves, requests,
+    and whether there are pictures of the next images.
+    """
+    state, folder = project.state, services.settings.model_dir
+    pictures = bool(state.serving) and queue_head.read(folder, project.id, state.serving)
+    what = (ended, state.serving, state.pinned, state.promoted)
+    return ".".join(map(str, (*what, bool(state.asked), bool(pictures))))
 
 
 def _recent(services: Services, project: Project, versions: Sequence[Version]) -> list[Round]:
@@ -119,7 +123,7 @@ def view(
         promoted=state.promoted,
         model=state.model,
         now=now_of(state, recent, services.settings.changes_per_round),
-        stamp=stamp_of(project, ended),
+        stamp=stamp_of(services, project, ended),
         quality=quality.quality(metrics),
         undecided=quality.undecided(rounds),
         queue=next_images(services.settings, project, link_of(services, project)),

@@ -16,7 +16,7 @@ STATES = {
     "left_out": ["Needs a look", "Labelled tasks left out: 2", "Task 5: Region r1: the RLE is cut",
                  "is pinned by a rollback", "Whether the order pays"],
 }  # fmt: skip
-SECTIONS = ["Now", "In short", "How good the models are", "Whether the order does its work",
+SECTIONS = ["Now", "In short", "How good the models are", "What the order covers",
             "What people did with the pre-annotations", "Versions", "Rounds"]  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_the_overview_puts_first_what_needs_a_look(client, filled):
     page = client.get("/").text
     order = [int(n) for n in re.findall(r'<h2><a href="/projects/(\d+)"', page)]
     assert len(order) == 24 and order[:2] == [9, 1] and order[-1] == 10
-    assert "24 projects: 1 need a look, 4 at work, 2 starting, 16 ready, 1 off" in page
+    assert "24 projects: to look at 1, at work 4, starting 2, ready 16, off 1" in page
     assert "Label Studio does not answer at studio.example" in page
     assert "All 24 projects" in client.get("/projects/3").text
 
