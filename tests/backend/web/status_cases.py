@@ -7,6 +7,7 @@ import numpy as np
 
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.left_out import LeftOut, Summary
+from backend.label_studio.new_project import label_config
 from backend.label_studio.regions.brush import encode_rle
 from backend.store import predictions, queue_head
 from backend.store.arms import ArmComparison
@@ -15,7 +16,6 @@ from backend.store.predictions import Place
 from backend.store.queue_head import QueueHead, QueueImage
 from backend.worker.thumbnails import thumbnail
 from benchmarks.status_page import fill
-from demo.label_config import label_config
 from demo.pictures import KINDS, picture
 from taudis.types import LabelMap
 from tests.backend.web.web_cases import STUDIO
