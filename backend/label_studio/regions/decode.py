@@ -37,6 +37,9 @@ CROWD_LABEL = 1
 
 ASPECT_TOLERANCE = 0.02
 
+MAX_SCALE = 4
+"""How many times as wide as its image a bitmask may be. The editor writes it at the same width."""
+
 Size = tuple[int, int]
 
 
@@ -199,7 +202,8 @@ def _shape(kind: Kind, value: Mapping[str, Any], stated: Size | None, size: Size
     if kind == "rectangle":
         return rectangle_to_crop(value, *size)
     if kind == "bitmask":
-        mask = decode_bitmask(value.get("imageDataURL"), MAX_PIXELS)
+        most = min(MAX_PIXELS, MAX_SCALE**2 * size[0] * size[1])
+        mask = decode_bitmask(value.get("imageDataURL"), most)
         _check_aspect(mask.shape, size)
         return tight(Crop(resized(mask, *size), 0, 0))
     return _brush(value, stated, size)

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from PIL import Image
 
 from backend.errors import RegionError
+from backend.label_studio.regions import decode_annotation
 from backend.label_studio.regions.bitmask import decode_bitmask, encode_bitmask
+from tests.backend.label_studio.regions.drawn import only, region
 
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
@@ -77,3 +79,17 @@ def test_an_address_beyond_the_limit_is_not_decoded(monkeypatch):
     monkeypatch.setattr("backend.label_studio.regions.bitmask.MAX_BYTES", 20)
     with pytest.raises(RegionError, match="at most 20 bytes"):
         decode_bitmask(GOOD, 900)
+
+
+@pytest.mark.fault("F9", "bombs")
+def test_a_bitmask_far_larger_than_its_image_is_refused_before_it_is_decoded(monkeypatch, figures):
+    config = only("BitmaskLabels", "cat")
+    rows = [
+        region("bitmask", "t", {"imageDataURL": encode_bitmask(np.ones(size, bool))}, ["cat"])
+        for size in ((240, 320), (60, 80))
+    ]
+    assert decode_annotation(rows, config, size=(60, 80)).problems == ()
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("pixels were decoded"))
+    (problem,) = decode_annotation(rows[:1], config, size=(59, 79)).problems
+    assert "expected at most 74576 px, got 320 x 240" in problem.reason
+    figures(refused=1, crashes=0)
