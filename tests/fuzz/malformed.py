@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import quote
 
+from backend.web.app import _views
+from backend.web.predict import Services
 from tests.backend.web.web_cases import CONFIG, setup_body
 
 USER, PASSWORD = "label-studio", "a password"
 STUDIO = "http://studio.example:8080"
 PROJECT = 7
-ROUTES = (
-    "/", "/parts", "/projects/<int:number>", "/projects/<int:number>/parts", "/assets/<name>",
-    "/projects/<int:number>/<action>", "/health", "/ready", "/metrics", "/live", "/next_labels",
-    "/setup", "/predict", "/webhook", "/versions", "/is_training",
-)  # fmt: skip
+ROUTES = tuple(path for path, _ in _views(cast(Services, SimpleNamespace(store=None))))
 """Every route of the app."""
 FORM = "/projects/<int:number>/<action>"
 POSTS = ("/setup", "/predict", "/webhook", "/versions", FORM)
@@ -98,7 +99,7 @@ class Malformed:
 
     def _target(self, path: str) -> str:
         pick, chance = self.random.choice, self.random.random
-        path = path.replace("<int:number>", quote(pick(NUMBERS), safe="%"))
+        path = re.sub("<int:[a-z]+>", lambda _: quote(pick(NUMBERS), safe="%"), path)
         path = path.replace("<action>", pick(ACTIONS))
         path = path.replace("<name>", pick(["status.css", "status.js", "..%2f..%2fapp.py", "x"]))
         if chance() < 0.05:

@@ -80,6 +80,7 @@ def is_right(header):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.fault("F12", "401")
 def test_nobody_gets_in_and_the_answers_do_not_differ(tmp_path, figures, full):
     number, random, let_in, statuses = 20_000 if full else 300, Random(1), [], set()

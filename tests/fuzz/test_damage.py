@@ -43,6 +43,7 @@ def _put(path, at, byte):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.fault("F13", "checkpoint")
 def test_every_damage_of_a_checkpoint_is_refused_by_its_file(tmp_path, figures, full):
     folder = tmp_path / "v1"
@@ -88,6 +89,7 @@ def everything(store):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 @pytest.mark.fault("F13", "store")
 def test_every_damage_of_the_store_is_refused_by_name_or_changes_nothing(tmp_path, figures, full):
     (tmp_path / "whole").mkdir()
