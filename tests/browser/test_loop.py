@@ -191,7 +191,7 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     dialog.close()
     status = pages.status_page(site.backend.url, BACKEND_USER, password)
     status.get_by_text(f"Round {round_.number}", exact=True).wait_for()
-    status.get_by_text(re.compile(r"\btraining\s+\d+ of")).wait_for()  # the page reloads by itself
+    status.get_by_text(re.compile(r"\btraining\s+\d+ of")).wait_for()  # it keeps up to date
     pages.keep("09-status-while-training", status)
     status.close()
 
