@@ -233,7 +233,8 @@ class Annotator:
             for p in task.get("predictions", [])
         ]  # fmt: skip
         facts = {"predictions": predictions, "queue": task.get("queue"), "seen": vars(seen)}
-        self._log_event("served", **vars(served), **facts)
+        # `facts` says more of the predictions than Served does, under the same name.
+        self._log_event("served", **{**vars(served), **facts})
         return task
 
     def _version(self) -> str:
