@@ -27,7 +27,7 @@ from backend.commands.console import console, errors_as_messages, settings_with_
 from backend.errors import BackendError
 from backend.settings_table import settings_table
 from backend.store.database import Store
-from backend.store.lease import Lease
+from backend.store.lease import NO_LEASE
 from backend.store.next_labels import next_labels
 from backend.worker import connection, operate
 from backend.worker import prune as prune_
@@ -42,7 +42,6 @@ ProjectOption = Annotated[
     int, typer.Option("--project", "-p", help="Label Studio project id; the only one by default.")
 ]
 DOCTOR_PATIENCE = 20.0  # time limit of a request, seconds; a person waits for it
-NO_LEASE = Lease("command line", -1)
 """Commands never run rounds, so they need no lease: the worker may run at the same time."""
 
 

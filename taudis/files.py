@@ -20,13 +20,36 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from taudis.errors import CheckpointError
 
 SUMS = "SHA256SUMS"
+_GUARD: ContextVar[Callable[[], None] | None] = ContextVar("guard", default=None)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+
+@contextmanager
+def guarded(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` right before each file of this thread takes its name, or is removed, in a block.
+
+    What it raises stops the write, and the old file stays. So a process that lost its right to
+    write in the middle of its work writes nothing more.
+    """
+    before = _GUARD.set(check)
+    try:
+        yield
+    finally:
+        _GUARD.reset(before)
+
+
+def check_guard() -> None:
+    """Raise what the guard of this thread raises, if there is one; see `guarded`."""
+    check = _GUARD.get()
+    if check is not None:
+        check()
 
 
 def sha256_of(path: Path) -> str:
@@ -50,6 +73,7 @@ def move_into_place(draft: Path, path: Path) -> None:
     Raises OSError.
     """
     sync(draft)
+    check_guard()
     draft.replace(path)
     sync(path.parent)
 
@@ -142,6 +166,7 @@ def draft_folder(folder: Path, *, replace: bool = False, mode: int = 0o700) -> I
         for path in draft.iterdir():
             sync(path)
         sync(draft)
+        check_guard()
         if replace and folder.exists():
             _swap(draft, folder)
         else:
@@ -159,6 +184,7 @@ def _draft_of(path: Path) -> Path:
 
 def remove_drafts(path: Path) -> None:
     """Remove the drafts of `path` that killed writers left. For the only writer of that name."""
+    check_guard()
     for left in path.parent.glob(f".{glob.escape(path.name)}.draft-*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)

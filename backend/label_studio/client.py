@@ -8,7 +8,7 @@ StudioRejected.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
@@ -31,11 +31,11 @@ class Studio:
     """A client for one Label Studio and one user's token; safe to share between threads.
 
     Args:
-        url: Label Studio's address.
-        token: legacy token or personal access token.
+        url, token: Label Studio's address; legacy token or personal access token.
         timeout: seconds for one attempt of an ordinary call.
         patience: seconds for an ordinary call with its repetitions.
         pages: how many tasks a page holds; None starts at the usual sizes.
+        guard: see `Transport`.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class Studio:
         timeout: float = 30.0,
         patience: float = 90.0,
         pages: PageSizes | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> None:
-        self._http = Transport(url, token, timeout=timeout, patience=patience)
+        self._http = Transport(url, token, timeout=timeout, patience=patience, guard=guard)
         self.pages = PageSizes() if pages is None else pages
 
     def __repr__(self) -> str:

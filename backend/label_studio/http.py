@@ -15,7 +15,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
@@ -47,12 +47,22 @@ class Transport:
         token: legacy token, or personal access token (a JWT that access tokens are fetched with).
         timeout: seconds for one attempt.
         patience: seconds for a call with all its repetitions, pauses included.
+        guard: called right before each attempt of a call that changes something; what it raises
+            ends the call. None lets all of them go.
 
     Raises:
         SettingsError: the address is none, or the token is empty.
     """
 
-    def __init__(self, url: str, token: str, *, timeout: float, patience: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout: float,
+        patience: float,
+        guard: Callable[[], None] | None = None,
+    ) -> None:
         self.url = _origin(url)
         if not re.fullmatch(r"[!-~]+", token.strip()):
             raise SettingsError(
@@ -60,6 +70,7 @@ class Transport:
                 " without blanks, got none. Copy it from Label Studio, Account & Settings."
             )
         self.timeout, self.patience = timeout, patience
+        self._guard = guard or _let_go
         self.personal = token.count(".") == 2
         self._token, self._access, self._renew_at = token.strip(), "", 0.0
         self._lock = threading.Lock()
@@ -144,7 +155,8 @@ class Transport:
                 raise StudioRejected(f"{what}: expected finite numbers, got {error}.") from error
         return Call(
             *(method, self.url + target, what, sent, seconds),
-            *(max(self.patience, seconds), shrinks, self._clean, content_type),
+            *(max(self.patience, seconds), shrinks, self._clean),
+            *(_let_go if method == "GET" else self._guard, content_type),
         )
 
     def _send(self, call: Call, headers: Mapping[str, str]) -> Answer:
@@ -153,6 +165,7 @@ class Transport:
         Without credentials (to fetch an access token) it is repeated whatever its method.
         """
         kind = {"Content-Type": call.content_type} if call.sent else {}
+        call.guard()
         try:
             answer = self._connections.urlopen(
                 call.method,
@@ -226,6 +239,10 @@ class Transport:
         for secret in (self._token, self._access):
             text = text.replace(secret, "***") if secret else text
         return text
+
+
+def _let_go() -> None:
+    """The guard of a call that may always be sent."""
 
 
 def lifetime(access: str) -> float:

@@ -56,6 +56,7 @@ class Call:
     patience: float  # seconds for all attempts, pauses included
     shrinks: bool  # the call reads a page of tasks that could be smaller
     clean: Callable[[str], str]  # takes tokens out of a text
+    guard: Callable[[], None]  # called right before each attempt; what it raises ends the call
     content_type: str = JSON  # of the body
 
 
@@ -141,8 +142,9 @@ class Repetition(urllib3.Retry):
         return following
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
-        """Wait for the pause before the next attempt."""
+        """Wait for the pause before the next attempt, which the guard may refuse."""
         time.sleep(self.pause)
+        self.call.guard()
         self.began = time.monotonic()
 
     def get_backoff_time(self) -> float:

@@ -38,6 +38,10 @@ class Lease:
     token: int
 
 
+NO_LEASE = Lease("command line", -1)
+"""What a command of a person works with: it changes what it must, whoever holds the lease."""
+
+
 class Leases(Transactions):
     """Takes, renews and gives back the lease."""
 
@@ -47,7 +51,7 @@ class Leases(Transactions):
         owner = _me()
         with self.writing() as db:
             row = db.execute(sa.select(lease_table).filter_by(name=name)).first()
-            if row and row.until > moment and _alive(row.owner) and row.owner != owner:
+            if row and row.until > moment and may_live(row.owner) and row.owner != owner:
                 return None
             token = row.token + 1 if row else 1
             values = {"owner": owner, "token": token, "until": moment + LEASE_SECONDS}
@@ -62,7 +66,7 @@ class Leases(Transactions):
         """Whether a living process holds the lease right now."""
         with self.reading() as db:
             row = db.execute(sa.select(lease_table).filter_by(name=name)).first()
-        return row is not None and row.until > time.time() and _alive(row.owner)
+        return row is not None and row.until > time.time() and may_live(row.owner)
 
     def renew(self, lease: Lease, name: str = "worker") -> None:
         """Extend the lease. Raises LeaseLost if somebody else holds it."""
@@ -73,6 +77,11 @@ class Leases(Transactions):
                 .where(lease_table.c.name == name)
                 .values(until=time.time() + LEASE_SECONDS)
             )
+
+    def check(self, lease: Lease) -> None:
+        """Raise LeaseLost if somebody else holds the lease."""
+        with self.reading() as db:
+            check_lease(db, lease)
 
     def release(self, lease: Lease, name: str = "worker") -> None:
         """Give the lease back; nothing happens if it is no longer ours."""
@@ -85,7 +94,9 @@ class Leases(Transactions):
 
 
 def check_lease(db: sa.Connection, lease: Lease, name: str = "worker") -> None:
-    """Raise LeaseLost unless the lease's token is the newest."""
+    """Raise LeaseLost unless the lease's token is the newest. A person's command has none."""
+    if lease == NO_LEASE:
+        return
     token = db.execute(sa.select(lease_table.c.token).filter_by(name=name)).scalar()
     if token != lease.token:
         raise LeaseLost(f"Lease {lease.token} was taken over (now {token}); this worker stops.")
@@ -96,8 +107,8 @@ def _me() -> str:
     return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
 
 
-def _alive(owner: str) -> bool:
-    """False only if the owner ran on this machine and is dead for certain."""
+def may_live(owner: str) -> bool:
+    """Whether a lease's owner may still run: not if it ran on this machine and is dead."""
     host, pid, born = owner.rsplit("/", 2)
     if host != socket.gethostname():
         return True

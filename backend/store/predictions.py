@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backend.errors import StoreError
-from taudis.files import draft_file, remove_drafts
+from taudis.files import check_guard, draft_file, remove_drafts
 
 Region = dict[str, Any]
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -131,6 +131,7 @@ def set_order(path: Path, places: Iterable[Place]) -> int:
         db.execute("DELETE FROM places")
         db.executemany("INSERT INTO places VALUES (?, ?, ?, ?)", rows)
         (count,) = db.execute("SELECT count(*) FROM places").fetchone()
+        check_guard()
     return int(count)
 
 
@@ -143,6 +144,7 @@ def set_blank(path: Path, tasks: Iterable[int]) -> int:
         db.execute("DELETE FROM blank")
         db.executemany("INSERT INTO blank VALUES (?)", ((task,) for task in tasks))
         (count,) = db.execute("SELECT count(*) FROM blank").fetchone()
+        check_guard()
     return int(count)
 
 

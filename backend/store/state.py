@@ -56,6 +56,12 @@ class ProjectState:
     """The version that a rollback holds, until `unpin`."""
     promoted: str = ""
     """The model that a person chose to score every round, until `unpin`."""
+    switching: JsonObject | None = None
+    """The switch that a worker is about to send: {"version": its order, "token" and "owner": of the
+    worker's lease}; None once it is done."""
+    late_switches: Sequence[str] = ()
+    """Orders to which a worker that lost its lease may still switch, because it had sent the switch
+    or was about to. Such a switch is undone once."""
     reorder: bool = False
     """A new order is wanted without new labels: connected anew, or promoted."""
 
@@ -120,6 +126,8 @@ class ProjectChanges(TypedDict, total=False):
     model: str
     pinned: str
     promoted: str
+    switching: JsonObject | None
+    late_switches: Sequence[str]
     reorder: bool
     asked: JsonObject | None
     asked_result: str

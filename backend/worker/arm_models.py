@@ -11,7 +11,7 @@ from typing import Any
 
 from backend.images.decode import Pixels
 from backend.worker.common import Report
-from backend.worker.context import RoundContext, remove_tree
+from backend.worker.context import RoundContext, remove
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.train import recipe_of
 from taudis.detector.checkpoint import load_checkpoint, read_card, save_checkpoint
@@ -100,7 +100,7 @@ def arm_model(
         })  # fmt: skip
 
     if not _is_there(folder, made):
-        remove_tree(folder)
+        remove(folder)
         detector = train_detector(
             Part(samples, tasks),
             labels,
@@ -113,7 +113,7 @@ def arm_model(
             stop=stop,
         )
         save_checkpoint(folder, detector, card=made)
-        remove_tree(state)
+        remove(state)
     return load_checkpoint(folder, label_map=labels)[0].fast()
 
 

@@ -29,7 +29,7 @@ from backend.store.rounds import Round
 from backend.worker.arm_models import arm_model, recipe_for
 from backend.worker.arms import Draw, drawn_in
 from backend.worker.common import Report, Result
-from backend.worker.context import RoundContext, read_json, remove_tree, write_json
+from backend.worker.context import RoundContext, read_json, remove, write_json
 from backend.worker.dataset import AnnotatedSamples, Snapshot, Task, submitted
 from backend.worker.due import RoundDue
 from backend.worker.sync import load_snapshot, samples_of
@@ -56,7 +56,7 @@ def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result
     """
     draw = drawn_in(context, round_)
     if draw is None or _draw_of_order(round_) != draw.name:
-        remove_tree(_folder(context))  # of a control arm that was switched off, or another one
+        remove(_folder(context))  # of a control arm that was switched off, or another one
         return {}
     arms = _record(context, round_, draw)
     done = context.store.comparisons(context.project_id, draw.name)
@@ -71,7 +71,7 @@ def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result
         return {"deferred": True, "words": "the comparison of the arms waits: a round is due"}
     except Exception as error:
         logger.exception("Project %s: the arms are not compared", context.project_id)
-        remove_tree(_folder(context))
+        remove(_folder(context))
         known = isinstance(error, (TaudisError, BackendError))
         why = str(error) if known else f"{type(error).__name__}; the log has the details"
         return {"failed": why, "words": f"the arms could not be compared: {why}"}
@@ -129,14 +129,14 @@ def _compare(
         return job
     validation, config = samples_of(context, round_, "validation")
     if not len(validation):
-        remove_tree(_folder(context))
+        remove(_folder(context))
         return "the arms are not compared yet: no validation image is labelled"
     wanted = {task for part in ("common", *ARMS) for task in job[part]}
     _, annotated, _ = load_snapshot(context, round_)
     tasks = [task for task in annotated if int(task["id"]) in wanted]
     samples = AnnotatedSamples(tasks, config, context.images)
     if set(samples.task_ids) != wanted:
-        remove_tree(_folder(context))
+        remove(_folder(context))
         return "the arms are not compared: images of the comparison cannot be read any more"
     images = len(job["common"]) + len(job[ARMS[0]])
     recipe, stop = recipe_for(context, samples, images), RoundDue(context, round_)
@@ -153,7 +153,7 @@ def _compare(
     found = compare(models[0], models[1], validation, seed=context.settings.seed)
     row = _row(job, recipe, found)
     context.store.add_comparison(context.lease, context.project_id, row)
-    remove_tree(_folder(context))
+    remove(_folder(context))
     return ""
 
 
@@ -183,7 +183,7 @@ def _job_under_way(context: RoundContext, round_: Round, draw: Draw) -> Job | No
     """The comparison that an earlier attempt began; None where there is none, or no use in it."""
     path = _folder(context) / JOB_FILE
     if not path.exists():
-        remove_tree(_folder(context))
+        remove(_folder(context))
         return None
     job: Job = read_json(path)
     snapshot, _, _ = load_snapshot(context, round_)
@@ -191,7 +191,7 @@ def _job_under_way(context: RoundContext, round_: Round, draw: Draw) -> Job | No
     wanted = {task for part in ("common", *ARMS) for task in job[part]}
     if job["draw"] == draw.name and job["labels"] == list(snapshot.labels) and wanted <= there:
         return job
-    remove_tree(_folder(context))  # the settings changed, or labels were deleted
+    remove(_folder(context))  # the settings changed, or labels were deleted
     return None
 
 

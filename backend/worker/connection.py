@@ -19,6 +19,7 @@ from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
 from backend.store import serving
 from backend.store.state import ProjectChanges, ProjectState
+from backend.worker import late_switches
 from backend.worker.context import RoundContext
 
 logger = logging.getLogger(__name__)
@@ -202,8 +203,9 @@ def was_removed(context: RoundContext) -> bool:
 def repair(context: RoundContext) -> str:
     """Compare what was armed with what is there now (every poll).
 
-    What only we own (the webhook) is put back; what a person may have meant (sampling, version) is
-    left alone. Returns what was left alone, in words, '' if nothing.
+    What only we own (the webhook) is put back, and so is the order after a switch by a worker
+    without the lease. What a person may have meant (sampling, version) is left alone. Returns what
+    was left alone, in words, '' if nothing.
     """
     state = context.load_project().state
     armed = state.armed
@@ -222,6 +224,8 @@ def repair(context: RoundContext) -> str:
     if webhook["id"] != armed.get("webhook"):
         context.store.update_project(context.project_id, armed={**armed, "webhook": webhook["id"]})
     titles = {row.get("title") or "" for row in context.studio.ml_backends(context.project_id)}
+    if state.serving != project.get("model_version") and late_switches.undo(context):
+        project = {**project, "model_version": state.serving}
     changed = changes_by_person(project, state, titles)
     if changed != state.changed_by_person:
         context.store.update_project(context.project_id, changed_by_person=changed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ class RoundContext:
     lease: Lease
     project_id: int
     patience: float = 90.0  # seconds for one call to Label Studio with its repetitions
+    switching: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whichever thread of the worker compares the served version with the store and
+    switches it."""
 
     def load_project(self) -> Project:
         """Read the project's row from the store, as it is now.
@@ -62,7 +66,13 @@ class RoundContext:
                 "Label Studio sent no access token (legacy tokens are off there, the default since"
                 f" 1.20). {ADDRESS_HINT}"
             )
-        return Studio(url, token, patience=self.patience, pages=shared_sizes(url))
+        return Studio(
+            url, token, patience=self.patience, pages=shared_sizes(url), guard=self.check_lease
+        )
+
+    def check_lease(self) -> None:
+        """Raise LeaseLost if another worker took over: nothing may be changed any more."""
+        self.store.check(self.lease)
 
     @cached_property
     def images(self) -> ImageSource:
@@ -108,10 +118,16 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a folder if it is there."""
-    if path.exists():
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds, if it is there.
+
+    Raises LeaseLost if another worker took over, inside `files.guarded`.
+    """
+    files.check_guard()
+    if path.is_dir():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def version_name(round_: Round, attempt: int = 1) -> str:

@@ -71,15 +71,23 @@ def rollback(context: RoundContext, version: str = "") -> Version:
     target = _rollback_target(context, version)
     before = context.load_project().state
     # The pin is written first: a round that is about to flip reads it.
-    context.store.update_project(context.project_id, pinned=target.version, promoted="")
+    context.store.update_project(
+        context.project_id, lease=context.lease, pinned=target.version, promoted=""
+    )
     try:
         context.studio.patch_project(context.project_id, model_version=target.version)
     except Exception:
         pinned, promoted = before.pinned, before.promoted
-        context.store.update_project(context.project_id, pinned=pinned, promoted=promoted)
+        context.store.update_project(
+            context.project_id, lease=context.lease, pinned=pinned, promoted=promoted
+        )
         raise
     context.store.update_project(
-        context.project_id, serving=target.version, model=target.model, changed_by_person=""
+        context.project_id,
+        lease=context.lease,
+        serving=target.version,
+        model=target.model,
+        changed_by_person="",
     )
     return target
 
@@ -126,7 +134,12 @@ def promote(context: RoundContext, version: str) -> str:
             f" {list(labels)}. Press Start Training to train one for the present labels."
         )
     context.store.update_project(
-        context.project_id, promoted=model, pinned="", reorder=True, changed_by_person=""
+        context.project_id,
+        lease=context.lease,
+        promoted=model,
+        pinned="",
+        reorder=True,
+        changed_by_person="",
     )
     context.store.record_event(context.project_id, "changed")  # ends the worker's wait
     return model
@@ -138,12 +151,16 @@ def unpin(context: RoundContext) -> Version | None:
     The model of a promotion serves until a round trains one that is not clearly worse.
     """
     published = [row for row in context.store.versions(context.project_id) if row.tasks]
-    context.store.update_project(context.project_id, pinned="", promoted="")
+    context.store.update_project(context.project_id, lease=context.lease, pinned="", promoted="")
     if not published:
         return None
     newest = published[0]
     context.studio.patch_project(context.project_id, model_version=newest.version)
     context.store.update_project(
-        context.project_id, serving=newest.version, model=newest.model, changed_by_person=""
+        context.project_id,
+        lease=context.lease,
+        serving=newest.version,
+        model=newest.model,
+        changed_by_person="",
     )
     return newest

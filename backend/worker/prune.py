@@ -17,7 +17,7 @@ from backend.store import serving
 from backend.store.predictions import first_attempt
 from backend.store.rounds import Round
 from backend.worker.common import Report, Result
-from backend.worker.context import RoundContext, remove_tree, version_name
+from backend.worker.context import RoundContext, remove, version_name
 from backend.worker.embeddings import FILE as EMBEDDINGS_FILE
 
 logger = logging.getLogger(__name__)
@@ -110,10 +110,7 @@ def forget(context: RoundContext, planned: Plan, *, by_hand: bool = False) -> li
     for version in planned.versions:
         context.store.prune_version(None if by_hand else context.lease, context.project_id, version)
     for path in planned.paths:
-        if path.is_dir():
-            remove_tree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
     return list(planned.versions)
 
 

@@ -11,15 +11,17 @@ import json
 import logging
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from backend.errors import RoundError, StudioNotFound, StudioRejected
 from backend.label_studio import queue
 from backend.store import predictions, serving
 from backend.store.rounds import Round
+from backend.worker import late_switches
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, version_name, write_json
 from backend.worker.serving import scoring_version
@@ -156,18 +158,24 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
     if not step["tasks"]:
         context.store.update_project(context.project_id, lease=context.lease, model=model)
         return {"version": "", "flipped": False, "why": "every task is labelled"}
+    with context.switching:
+        why = _switch(context, step, model)
+    return {"version": step["version"], "flipped": not why, "why": why}
+
+
+def _switch(context: RoundContext, step: Mapping[str, Any], model: str) -> str:
+    """Switch to a published order, and record that it serves. Why not, in words; '' if it does."""
     held = why_not_flip(context, step["version"])
     if held:
         # Asked for or not, there is a new order now: another would be held back like this one.
         context.store.update_project(
             context.project_id, lease=context.lease, changed_by_person=held, reorder=False
         )
-        return {"version": step["version"], "flipped": False, "why": held}
-    context.store.renew(context.lease)
+        return held
+    late_switches.announce(context, step["version"])
     context.studio.patch_project(context.project_id, model_version=step["version"])
-    overruled = {"version": step["version"], "flipped": False}
     if _overruled(context):
-        return {**overruled, "why": why_not_flip(context, step["version"])}
+        return why_not_flip(context, step["version"])
     filled = {**context.load_project().state.filled, step["version"]: step["filled"]}
     context.store.update_project(
         context.project_id,
@@ -178,10 +186,11 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
         flipped_at=time.time(),
         reorder=False,
         changed_by_person="",
+        switching=None,
     )
     if _overruled(context):  # a rollback wrote its pin between the first look and our row
-        return {**overruled, "why": why_not_flip(context, step["version"])}
-    return {"version": step["version"], "flipped": True, "why": ""}
+        return why_not_flip(context, step["version"])
+    return ""
 
 
 def _overruled(context: RoundContext) -> bool:
@@ -215,6 +224,9 @@ def why_not_flip(context: RoundContext, wanted: str) -> str:
     state, current, titles = context.load_project().state, "", set[str | None]()
     if not state.pinned:  # a pin decides whatever Label Studio says
         current = _current(context)
+        state = context.load_project().state  # read later: our own switch is announced in it
+        if current in late_switches.of(state, context.lease):
+            current = state.serving  # nobody chose it
         titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     return serving.why_to_stay(
         state,

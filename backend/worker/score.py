@@ -34,7 +34,7 @@ from backend.worker.anytime import (
     scoring_order,
 )
 from backend.worker.common import Report, Result, record
-from backend.worker.context import RoundContext, read_json, version_name, write_json
+from backend.worker.context import RoundContext, read_json, remove, version_name, write_json
 from backend.worker.serving import Serving, scoring_model
 from backend.worker.sync import load_snapshot
 from taudis import scoring
@@ -83,7 +83,7 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
     found = _score_pool(context, round_, serving, config, todo, before, tell)
     write_json(folder / MADE_BY_FILE, made)
     # A killed attempt may have left the file of another model. It goes even if none replaces it.
-    (folder / LABELLED_FILE).unlink(missing_ok=True)
+    remove(folder / LABELLED_FILE)
     if wanted:
         seen = look_at_labelled(
             context,

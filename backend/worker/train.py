@@ -21,7 +21,7 @@ from backend.settings import Settings
 from backend.store.rounds import Round
 from backend.store.serving import serving_model
 from backend.worker.common import Report, Result, record
-from backend.worker.context import RoundContext, remove_tree, version_name
+from backend.worker.context import RoundContext, remove, version_name
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.data.statistics import LabelStatistics
@@ -84,7 +84,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     }
     card = _card(context, round_, recipe, result)
     save_checkpoint(context.model_dir(version), detector, card=card)
-    remove_tree(context.round_dir(round_) / "training")
+    remove(context.round_dir(round_) / "training")
     return result
 
 

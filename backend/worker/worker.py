@@ -36,6 +36,7 @@ from backend.worker import connection, operate, prune, publish, queue_head, trig
 from backend.worker.context import RoundContext, origin_seen
 from backend.worker.due import at_last_step
 from backend.worker.round import Heartbeat, run_round
+from taudis import files
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Worker:
     stop: threading.Event = field(default_factory=threading.Event)
     _pauses: dict[tuple[str, int], Pause] = field(default_factory=dict)
     _polled: dict[int, float] = field(default_factory=dict)
+    _switching: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
         """Wait for the lease, work, and give it back; wait again if another worker took it."""
@@ -127,8 +129,8 @@ class Worker:
 
     def _run(self, who: str, lease: Lease, round_: Round) -> None:
         """One round as far as it goes."""
-        context = RoundContext(self.settings, self.store, lease, round_.project)
-        with _Patience(self, who, round_.project):
+        context = self._context(lease, round_.project)
+        with _Patience(self, who, round_.project), files.guarded(context.check_lease):
             done = run_round(context, round_)
             state = done.outcome or "open"
             logger.info(
@@ -144,8 +146,11 @@ class Worker:
         deleted = 0
         for project in self.store.projects():
             if project.state.armed and not self._paused("cleaner", project.id):
-                context = RoundContext(self.settings, self.store, lease, project.id)
-                with _Patience(self, "cleaner", project.id):
+                context = self._context(lease, project.id)
+                with (
+                    _Patience(self, "cleaner", project.id),
+                    files.guarded(context.check_lease),
+                ):
                     deleted += prune.delete_some_in_studio(context)
                     publish.extend_head(context)
                     queue_head.refresh(context)
@@ -181,7 +186,7 @@ class Worker:
         self, lease: Lease, project: Project, pending: list[Event], open_: Round | None, due: bool
     ) -> None:
         """Take in the events of one project, and do what Label Studio's answers ask for."""
-        context = RoundContext(self.settings, self.store, lease, project.id)
+        context = self._context(lease, project.id)
         kinds = {event.kind for event in pending}
         if due:
             self._polled[project.id] = time.monotonic()
@@ -245,6 +250,9 @@ class Worker:
             context.lease, context.project_id, call.kind, call.reason, training
         )
         logger.info("Project %s: round %s opens: %s", round_.project, round_.number, call.reason)
+
+    def _context(self, lease: Lease, project: int) -> RoundContext:
+        return RoundContext(self.settings, self.store, lease, project, switching=self._switching)
 
     def _paused(self, who: str, project: int) -> bool:
         return time.monotonic() < self._pauses.setdefault((who, project), Pause()).until

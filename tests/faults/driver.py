@@ -232,10 +232,13 @@ class Driver:
         raise Killed
 
     def _sleep(self, event):
-        """The worker sleeps past its lease: another one takes over, and works for some turns."""
+        """The worker sleeps past its lease: another one takes over and goes on to other rounds."""
         self.takeovers += 1
         self.loop.start_worker()
-        for _ in range(1 + event.number % 3):
+        for number in range(1 + event.number % 3):
+            if number:
+                self._import(Event("import"))
+                self._label(Event("label", number))
             self.loop.turn()
             self.loop.clean()
 
