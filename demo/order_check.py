@@ -10,6 +10,7 @@ The check uses Label Studio's own answers alone, never the backend's records:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,7 +23,8 @@ Verdict = Literal[
     "changed_meanwhile",  # a better task's state changed during the request
     "locked_before_flip",  # a task that this annotator held, such as since before a flip
     "double",  # the other annotator's overlapping `next` got the same task
-    "unranked",  # the served task has no place in the published order: a defect
+    "after_the_order",  # the served task has no place in the order, and the order had none free
+    "unranked",  # the served task has no place in the order, which had a free one: a defect
     "labelled",  # the served task was labelled already: a defect
 ]
 TaskState = Literal["free", "taken", "changing"]
@@ -33,7 +35,8 @@ MEANING: dict[Verdict, str] = {
     "changed_meanwhile": "not counted, a better task changed during the request",
     "locked_before_flip": "not counted, reserved for this annotator before",
     "double": "not counted, both annotators asked at once and got the same",
-    "unranked": "a defect, it has no place in the order",
+    "after_the_order": "not counted, no task of the order was free, and it is not in the order yet",
+    "unranked": "a defect, it has no place in the order, and one that has was free",
     "labelled": "a defect, it was labelled already",
 }
 ORDER: tuple[Verdict, ...] = (
@@ -41,6 +44,7 @@ ORDER: tuple[Verdict, ...] = (
     "double",
     "changed_meanwhile",
     "locked_before_flip",
+    "after_the_order",
     "unranked",
     "out_of_order",
     "labelled",
@@ -107,16 +111,18 @@ class OrderCheck:
         order = self.orders.get(version, {})
         if self._labelled(one):
             return CheckedTask(one, "labelled")
-        if one.task not in order:
-            return CheckedTask(one, "unranked")
-        better = [task for task, score in order.items() if score < order[one.task]]
+        rank = order.get(one.task, math.inf)
+        better = [task for task, score in order.items() if score < rank]
         better.sort(key=order.__getitem__)
         states = {task: self._state(task, one) for task in better}
         free = [task for task in better if states[task] == "free"]
         if free and self._held(one):
             return CheckedTask(one, "locked_before_flip", free[0])
         if free:
-            return CheckedTask(one, "out_of_order", free[0])
+            wrong: Verdict = "out_of_order" if one.task in order else "unranked"
+            return CheckedTask(one, wrong, free[0])
+        if one.task not in order:
+            return CheckedTask(one, "after_the_order")
         if any(_overlapping_double(one, other) for other in self.served):
             return CheckedTask(one, "double")
         if "changing" in states.values():

@@ -29,7 +29,12 @@ THRESHOLD = 0.5
 """The picture draws instances from this score on; the backend's default, too."""
 SECOND = 2
 """The training round from which on the summary judges what annotators were shown."""
-NOT_COUNTED: tuple[Verdict, ...] = ("changed_meanwhile", "locked_before_flip", "double")
+NOT_COUNTED: tuple[Verdict, ...] = (
+    "changed_meanwhile",
+    "locked_before_flip",
+    "double",
+    "after_the_order",
+)
 """Verdicts of tasks whose order or state changed during the request."""
 
 

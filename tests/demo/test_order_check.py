@@ -98,8 +98,11 @@ def test_a_lock_from_before_the_flip_is_counted_apart():
     assert verdicts(check(held, [], ORDERS)) == ["in_order", "locked_before_flip"]
 
 
-def test_a_task_without_a_place_is_a_defect():
-    assert verdicts(check([served("a", 0, 9)], [], ORDERS)) == ["unranked"]
+def test_a_task_without_a_place_is_a_defect_while_the_order_has_a_free_one():
+    (found,) = check([served("a", 0, 9)], [], ORDERS)
+    assert (found.verdict, found.better) == ("unranked", 1)
+    acts = [done("b", task - 10, task) for task in ORDERS["v1"]]
+    assert verdicts(check([served("a", 0, 9)], acts, ORDERS)) == ["after_the_order"]
 
 
 def test_every_verdict_has_its_meaning_in_words():
