@@ -46,10 +46,18 @@ class Transactions:
         """
         self.data_dir = Path(data_dir)
         self.path = self.data_dir / "store.sqlite3"
+        self._engine = _engine(self.path, busy_ms)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        """Check the file, make what it lacks. Raises StoreError."""
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             self._check_cut()
-            self._engine = _engine(self.path, busy_ms)
             with self.reading() as db:
                 self._check_schema(db)
                 seals.check(db, META.sorted_tables)
