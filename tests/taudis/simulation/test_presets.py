@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,6 @@ from taudis.selection.params import SelectionParams
 from taudis.selection.strategies import STRATEGIES
 from taudis.simulation.presets import PRESETS, Preset, base_params, read_presets
 
-ROOT = Path(__file__).resolve().parents[3]
 USUAL = SelectionParams()
 
 
@@ -72,19 +69,6 @@ def test_the_screening_is_every_strategy_and_every_preset_once_each_different():
 def test_the_screening_tries_every_rule_of_the_candidates(key):
     usual = getattr(USUAL, key)
     assert any(getattr(each.params, key) != usual for each in read_presets("screening", USUAL))
-
-
-def test_the_commands_of_the_page_screen_all_on_the_two_sets_of_the_choice():
-    page = (ROOT / "docs/experiments.md").read_text().split("### A screening of all")[1]
-    commands = page.split("```")[1].split(".venv/bin/python -m taudis ")[1:]
-    asked = [shlex.split(each) for each in commands]
-    assert [words[0] for words in asked] == ["simulate", "simulate", "compare"]
-    for words, name in zip(asked[:2], ("nuclei_dsb2018", "tools_bench"), strict=True):
-        assert words[words.index("--data") + 1] == f"../shared/data/{name}/instances.json"
-        entries = read_presets(words[words.index("--strategies") + 1], USUAL)
-        assert {"random", "foreground_random", "clasp_se"} <= {each.name for each in entries}
-    scenes = asked[1][asked[1].index("--group") + 1]
-    assert f'"tools_bench": r"{scenes}"' in (ROOT / "benchmarks/accuracy.py").read_text()
 
 
 def test_the_preset_of_the_paper_is_the_papers():
