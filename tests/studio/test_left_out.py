@@ -44,7 +44,7 @@ def test_four_of_eight_labelled_tasks_that_cannot_be_read_are_counted_everywhere
     split = "3 to train on, 1 to judge by, 4 left out"
 
     assert f"Labelled tasks left out: 4 ({kind})" in round_.message and reason in round_.message
-    page = requests.get(loop.url, auth=(USER, PASSWORD), timeout=10).text
+    page = requests.get(f"{loop.url}/projects/{work.id}", auth=(USER, PASSWORD), timeout=10).text
     assert f"8 labelled ({split})" in page
     assert f"Labelled tasks left out: 4 ({kind})" in page
     first = min(task["id"] for task in work.broken)
