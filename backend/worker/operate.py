@@ -82,14 +82,19 @@ def rollback(context: RoundContext, version: str = "") -> Version:
             context.project_id, lease=context.lease, pinned=pinned, promoted=promoted
         )
         raise
+    return _now_serves(context, target)
+
+
+def _now_serves(context: RoundContext, row: Version) -> Version:
+    """Record the version that Label Studio was switched to; returns it."""
     context.store.update_project(
         context.project_id,
         lease=context.lease,
-        serving=target.version,
-        model=target.model,
+        serving=row.version,
+        model=row.model,
         changed_by_person="",
     )
-    return target
+    return row
 
 
 def _rollback_target(context: RoundContext, version: str) -> Version:
@@ -156,11 +161,4 @@ def unpin(context: RoundContext) -> Version | None:
         return None
     newest = published[0]
     context.studio.patch_project(context.project_id, model_version=newest.version)
-    context.store.update_project(
-        context.project_id,
-        lease=context.lease,
-        serving=newest.version,
-        model=newest.model,
-        changed_by_person="",
-    )
-    return newest
+    return _now_serves(context, newest)
