@@ -108,10 +108,10 @@ def test_answered_webhooks_outlive_a_killed_web_process(tmp_path, figures, full)
         for number in range(12 if full else 1):
             if number:  # a process that dies soon after its start comes back after longer pauses
                 time.sleep(LONG_RUN_SECONDS + 1)
-            time.sleep(1)
+            time.sleep(1)  # of load, so that requests are under way when it dies
             served.kill(VICTIMS[number % len(VICTIMS)])
             back.append(served.wait_until_up(60))
-        time.sleep(1)
+        time.sleep(1)  # of load for the process that came back
         served.end_load()
         answered = sum(n for status, n in served.answered.items() if 200 <= status < 300)
         recorded = served.store.event_counts(PROJECT)["changed"]
