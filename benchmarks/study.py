@@ -36,6 +36,7 @@ class Grid:
     images: int  # of the seed set, and of each round
     rounds: int = 3
     split: int = 0  # seed of the division for the test
+    precision: str = "fp32"  # so that any machine can go on with it
 
     @property
     def name(self) -> str:
@@ -51,7 +52,7 @@ class Grid:
             *("--out", str(folder / self.name), "--name", self.name),
             *("--steps", str(self.steps), "--rounds", str(self.rounds)),
             *("--seed-images", str(self.images), "--budget", str(self.images)),
-            *("--split-seed", str(self.split)),
+            *("--split-seed", str(self.split), "--precision", self.precision),
             *(("--group", group) if group else ()),
             "--all-labels",
         ]
@@ -69,7 +70,10 @@ class Part:
 BASELINES = ("random", "foreground_random", "wse", "taudis")
 PARTS = {
     "screening": Part(
-        (Grid("nuclei_dsb2018", steps=150, images=4), Grid("tools_bench", steps=400, images=16)),
+        (
+            Grid("nuclei_dsb2018", steps=150, images=4),
+            Grid("tools_bench", steps=400, images=16, precision="bf16"),
+        ),
         (
             *BASELINES,
             # what a candidate is: of the pool's own scale, sure ones, true ones, few an image

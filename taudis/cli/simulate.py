@@ -40,6 +40,7 @@ class Options:
     weights: str
     backbone: str
     recipe: str
+    precision: str
     test_share: float
     split_seed: int
     group: str
@@ -85,6 +86,13 @@ def simulate(
     recipe: Annotated[
         str,
         typer.Option(help="cpu, small, paper or auto, for the largest labelled set of the grid."),
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, bf16, or auto: bf16 where the CPU or GPU has it. Machines that share a run"
+            " need one precision."
+        ),
     ] = "auto",
     test_share: Annotated[float, typer.Option(help="Share of images that are tested on.")] = 0.2,
     split_seed: Annotated[int, typer.Option(help="Seed of the division for the test.")] = 0,
@@ -191,6 +199,7 @@ def _new_grid(options: Options) -> tuple[Grid, DataSet]:
     recipe = recipe_of_grid(
         options.recipe, samples.subset(train).statistics(), largest=largest, steps=options.steps,
         weights=options.weights, backbone=options.backbone, device=device,
+        precision=options.precision,
     )  # fmt: skip
     grid = Grid(
         data=options.name or options.data.resolve().parent.name,

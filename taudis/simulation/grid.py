@@ -26,6 +26,8 @@ from taudis.simulation.row_format import FORMAT
 from taudis.training.recipes import Recipe, choose
 from taudis.training.train import uses_bf16
 
+PRECISIONS = ("auto", "fp32", "bf16")
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -79,6 +81,7 @@ def recipe_of_grid(
     weights: str,
     backbone: str = "",
     device: str,
+    precision: str = "auto",
 ) -> Recipe:
     """The one recipe of all models of a grid: the product's choice for the largest labelled set.
 
@@ -86,11 +89,13 @@ def recipe_of_grid(
     the labels would mix what labels bring with what training brings; with the steps of the seed
     set, later rounds would be limited by training. So the recipe is chosen for `largest` images,
     those of the last round, with the object sizes and density of all training images. It has no
-    evaluation on a validation split: every model is trained for all its steps. The precision is
-    that of this machine, stated, so that a machine with another one is refused.
+    evaluation on a validation split: every model is trained for all its steps. The precision, if
+    `auto`, is that of this machine, stated, so that a machine with another one is refused.
 
-    Raises DataError, WeightsError and CheckpointError as `choose` does.
+    Raises DataError for steps below 1 and an unknown precision, and what `choose` raises.
     """
+    if precision not in PRECISIONS:
+        raise DataError(f"--precision: expected {', '.join(PRECISIONS)}, got {precision!r}.")
     gpu = device == "cuda"
     counted = dataclasses.replace(found, images=largest)
     recipe = choose(name, counted, gpu=gpu, weights=weights, backbone=backbone)
@@ -98,7 +103,8 @@ def recipe_of_grid(
         if steps < 1:
             raise DataError(f"--steps: expected 1 or more, got {steps}.")
         recipe = dataclasses.replace(recipe, steps=steps)
-    bf16 = uses_bf16(recipe.precision, device)
+    asked = recipe.precision if precision == "auto" else precision
+    bf16 = uses_bf16(asked, device)
     return dataclasses.replace(recipe, evaluate_every=0, precision="bf16" if bf16 else "fp32")
 
 

@@ -31,6 +31,7 @@ def test_every_row_of_a_file_is_of_its_grid():
             grid.steps, grid.images, grid.images,
         )  # fmt: skip
         assert (found["rounds"], found["split_seed"]) == (grid.rounds, grid.split)
+        assert found["recipe"]["precision"] == grid.precision
         assert {row["data"] for row in rows} == {path.stem}
 
 

@@ -43,6 +43,21 @@ def test_the_recipe_is_the_products_for_the_largest_labelled_set():
         recipe(steps=0)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_given_precision_is_that_of_every_machine(precision):
+    found = recipe_of_grid(
+        "cpu", FOUND, largest=64, steps=9, weights="none", device="cpu", precision=precision
+    )
+    assert found.precision == precision
+
+
+def test_an_unknown_precision_is_refused_by_name():
+    with pytest.raises(DataError, match="--precision: expected auto, fp32, bf16, got 'half'"):
+        recipe_of_grid(
+            "cpu", FOUND, largest=64, steps=9, weights="none", device="cpu", precision="half"
+        )
+
+
 def test_json_and_back():
     one = grid(recipe=replace(RECIPE, milestones=(3, 5)))
     kept = json.loads(json.dumps(one.to_dict()))
