@@ -7,6 +7,7 @@ it; `web` and `worker` never import each other.
 
     settings, settings_table, moved_settings   environment variables, and those of earlier builds
     errors, logs, process      messages, the log, priority and memory of a process
+    clock                      spans of time that outlive a jump of the system's clock
     label_studio/  calls and formats of Label Studio: client, labelling config, regions, scores
     images/        images of tasks: their address, the download, the cache
     store/         the database: projects, events, rounds, versions; predictions files, tokens

@@ -85,7 +85,8 @@ class LabelCheck:
     def _surely(self, act: Done, moment: float) -> str:
         """The time of an annotation's newest state that Label Studio had at a moment."""
         edits = [e for e in self.edited if e.annotation == act.annotation and e.answered <= moment]
-        return max([act.updated_at, *(each.updated_at for each in edits)], key=_moment)
+        # The last one counts, though its stamp may be older: Label Studio's clock may go back.
+        return max(edits, key=lambda each: each.answered).updated_at if edits else act.updated_at
 
     def _at_most(self, act: Done, moment: float) -> str:
         """The time of its newest state that Label Studio can have had at a moment."""

@@ -19,7 +19,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BASE = {"taudis", "taudis.types", "taudis.files", "taudis.memmap", "taudis.errors"}
 DETECTOR = BASE | {"taudis.data", "taudis.detector"}
-BACKEND = {"backend", "backend.settings", "backend.errors", "backend.logs", "backend.process"}
+BACKEND = {"backend", "backend.clock", "backend.errors", "backend.logs", "backend.process"} | {
+    "backend.settings"
+}
 LABEL_STUDIO = BACKEND | {"backend.label_studio"}
 LOWER = LABEL_STUDIO | {"backend.images", "backend.store"}
 RULES = {

@@ -50,6 +50,7 @@ class Studio:
     ) -> None:
         self._http = Transport(url, token, timeout=timeout, patience=patience, guard=guard)
         self.pages = PageSizes() if pages is None else pages
+        self.clock = self._http.clock
 
     def __repr__(self) -> str:
         return f"Studio({self.url!r})"
@@ -190,8 +191,7 @@ class Studio:
         body = rows.body if isinstance(rows, BulkPost) else list(rows)
         what = f"Importing {len(rows)} predictions into project {project}"
         path = f"/api/projects/{project}/import/predictions"
-        answer = self._row("POST", path, what, body=body, timeout=LONG_SECONDS)
-        created = int(answer["created"])
+        created = int(self._row("POST", path, what, body=body, timeout=LONG_SECONDS)["created"])
         if created != len(rows):
             raise StudioRejected(
                 f"{what}: Label Studio took {created} and dropped the others without a word, as it"

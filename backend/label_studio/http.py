@@ -31,6 +31,7 @@ from backend.errors import (
     StudioUnreachable,
 )
 from backend.label_studio.answers import Answer, connections
+from backend.label_studio.clock import StudioClock
 from backend.label_studio.repetition import JSON, REPEATED_STATUS, Call, NoAnswer, Repetition
 
 CONNECT_SECONDS = 5.0
@@ -73,7 +74,7 @@ class Transport:
         self._guard = guard or _let_go
         self.personal = token.count(".") == 2
         self._token, self._access, self._renew_at = token.strip(), "", 0.0
-        self._lock = threading.Lock()
+        self._lock, self.clock = threading.Lock(), StudioClock()
         self._connections = connections(self.url)
 
     def __repr__(self) -> str:
@@ -185,6 +186,7 @@ class Transport:
             raise StudioUnreachable(message) from None
         found, last = cast(Answer, answer), cast(Repetition, answer.retries)
         said = last.finished(found)
+        self.clock.read(found.headers.get("Date"))
         if found.status in REPEATED_STATUS:
             raise StudioUnreachable(self._unreachable(call.what, said, last.attempts, known=False))
         return found

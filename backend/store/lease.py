@@ -2,6 +2,9 @@
 
 The lease has a token that grows with every new holder. Every write of a worker checks the token, so
 a worker that lost its lease can write nothing more.
+
+The holder renews its lease. Whoever waits for it measures by its own monotonic clock for how long
+that did not happen, so it does not matter what clocks say, nor that they jump.
 """
 
 from __future__ import annotations
@@ -10,15 +13,19 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import psutil
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from backend.clock import Unchanged
 from backend.errors import LeaseLost
-from backend.store.transactions import META, Transactions
+from backend.store.transactions import BUSY_TIMEOUT_MS, META, Transactions
 
 LEASE_SECONDS = 60.0
+"""A lease that was not renewed for this time is free."""
 
 lease_table = sa.Table(
     "lease",
@@ -26,7 +33,7 @@ lease_table = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("token", sa.Integer, nullable=False),
-    sa.Column("until", sa.Float, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),  # differs after each renewal; 0: given back
 )
 
 
@@ -45,16 +52,24 @@ NO_LEASE = Lease("command line", -1)
 class Leases(Transactions):
     """Takes, renews and gives back the lease."""
 
-    def acquire(self, name: str = "worker", *, now: float | None = None) -> Lease | None:
-        """Take the lease if it is free, expired, or held by a dead process of this machine."""
-        moment = time.time() if now is None else now
+    def __init__(self, data_dir: Path, *, busy_ms: int = BUSY_TIMEOUT_MS) -> None:
+        """Open the store; see `Transactions`."""
+        super().__init__(data_dir, busy_ms=busy_ms)
+        self._unchanged, self._looked = Unchanged(), Unchanged()
+
+    def acquire(self, name: str = "worker") -> Lease | None:
+        """Take the lease if it is free, or held by a dead process of this machine.
+
+        Another worker's lease is free once this store has not seen it renewed for LEASE_SECONDS:
+        call again until then.
+        """
         owner = _me()
         with self.writing() as db:
             row = db.execute(sa.select(lease_table).filter_by(name=name)).first()
-            if row and row.until > moment and may_live(row.owner) and row.owner != owner:
+            if row and row.owner != owner and self._held(name, row):
                 return None
             token = row.token + 1 if row else 1
-            values = {"owner": owner, "token": token, "until": moment + LEASE_SECONDS}
+            values = {"owner": owner, "token": token, "until": time.time() + LEASE_SECONDS}
             db.execute(
                 insert(lease_table)
                 .values(name=name, **values)
@@ -62,11 +77,23 @@ class Leases(Transactions):
             )
         return Lease(owner, token)
 
+    def _held(self, name: str, row: Any) -> bool:
+        """Whether the owner of a lease may live, and has renewed it as far as this store saw."""
+        if not row.until or not may_live(row.owner):
+            return False
+        return self._unchanged.seconds(name, (row.token, row.until)) < LEASE_SECONDS
+
     def worker_alive(self, name: str = "worker") -> bool:
         """Whether a living process holds the lease right now."""
         with self.reading() as db:
             row = db.execute(sa.select(lease_table).filter_by(name=name)).first()
-        return row is not None and row.until > time.time() and may_live(row.owner)
+        if row is None or not row.until or not may_live(row.owner):
+            return False
+        # At the first look, the clock is all that there is to go by.
+        left = row.until - time.time()
+        known = 0.0 if 0 < left <= LEASE_SECONDS else LEASE_SECONDS
+        value = row.token, row.until
+        return self._looked.seconds(name, value, at_first=known) < LEASE_SECONDS
 
     def renew(self, lease: Lease, name: str = "worker") -> None:
         """Extend the lease. Raises LeaseLost if somebody else holds it."""
@@ -104,7 +131,12 @@ def check_lease(db: sa.Connection, lease: Lease, name: str = "worker") -> None:
 
 def _me() -> str:
     """Name of the running process, so that a later one can see whether it still lives."""
-    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+    return f"{socket.gethostname()}/{os.getpid()}/{_born(os.getpid()):.2f}"
+
+
+def _born(pid: int) -> float:
+    """When a process began, in seconds since the machine's start: its clock may be set since."""
+    return psutil.Process(pid).create_time() - psutil.boot_time()
 
 
 def may_live(owner: str) -> bool:
@@ -113,6 +145,6 @@ def may_live(owner: str) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(int(pid)).create_time() - float(born)) < 1.0
+        return abs(_born(int(pid)) - float(born)) < 1.0
     except psutil.NoSuchProcess:
         return False

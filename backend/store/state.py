@@ -78,6 +78,8 @@ class ProjectState:
     """When `changed` last changed, in seconds since 1970."""
     flipped_at: float = 0.0
     """When the served version last changed, in seconds since 1970."""
+    clock_back: int = 0
+    """Id of the newest round whose watermark is later than Label Studio's clock has been since."""
     filled: Mapping[str, int] = field(default_factory=dict)
     """Version -> the rank up to which its predictions in Label Studio have regions."""
     left_out: Mapping[str, JsonObject] = field(default_factory=dict)
@@ -134,6 +136,7 @@ class ProjectChanges(TypedDict, total=False):
     changed: int
     labelled_at: float
     flipped_at: float
+    clock_back: int
     filled: Mapping[str, int]
     left_out: Mapping[str, JsonObject]
     seed_mean_instances: float

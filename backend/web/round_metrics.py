@@ -61,7 +61,8 @@ def _events(store: Store) -> list[Metric]:
     found = store.pending_events()
     for event in found:
         pending.add_metric([str(event.project), event.kind], event.pending)
-    waiting.add_metric([], max((time.time() - event.since for event in found), default=0.0))
+    waited = max((time.time() - event.since for event in found), default=0.0)
+    waiting.add_metric([], max(0.0, waited))
     return [recorded, pending, waiting]
 
 

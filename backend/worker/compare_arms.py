@@ -26,6 +26,7 @@ from backend.errors import (
 )
 from backend.store.arms import ARMS, Arm, ArmComparison, Membership, in_words
 from backend.store.rounds import Round
+from backend.worker import watermark
 from backend.worker.arm_models import arm_model, recipe_for
 from backend.worker.arms import Draw, drawn_in
 from backend.worker.common import Report, Result
@@ -33,7 +34,6 @@ from backend.worker.context import RoundContext, read_json, remove, write_json
 from backend.worker.dataset import AnnotatedSamples, Snapshot, Task, submitted
 from backend.worker.due import RoundDue
 from backend.worker.sync import load_snapshot, samples_of
-from backend.worker.triggers import just_before
 from taudis.errors import TaudisError, TrainingStopped
 from taudis.evaluation.comparison import Comparison, compare
 from taudis.training.recipes import Recipe
@@ -102,7 +102,7 @@ def _record(context: RoundContext, round_: Round, draw: Draw) -> dict[int, Membe
     before = str(round_.steps["selected"]["control"]["served_before"])
     labelled = {entry.task_id for entry in load_snapshot(context, round_)[0].entries}
     if before != draw.name:
-        touched = context.studio.tasks_touched_since(context.project_id, just_before(round_))
+        touched = watermark.since(context, round_, context.studio.tasks_touched_since)
         labelled |= {int(task["id"]) for task in touched if task["is_labeled"]}
     known = context.store.arms(context.project_id, draw.name)
     new: dict[int, Membership] = {

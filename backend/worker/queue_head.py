@@ -20,9 +20,9 @@ from backend.store import predictions, queue_head
 from backend.store.predictions import Place
 from backend.store.queue_head import QueueHead, QueueImage
 from backend.store.rounds import Round
+from backend.worker import watermark
 from backend.worker.context import RoundContext, read_json
 from backend.worker.thumbnails import thumbnail
-from backend.worker.triggers import just_before
 from taudis import files
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _labelled(context: RoundContext, made: Round) -> set[int]:
     """Tasks of the order that were labelled since its round has read them."""
     if "synced" not in made.steps:
         return set()
-    touched = context.studio.tasks_touched_since(context.project_id, just_before(made))
+    touched = watermark.since(context, made, context.studio.tasks_touched_since)
     return {int(task["id"]) for task in touched if task["is_labeled"]}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.store.rounds import Round
 from backend.store.state import JsonObject
-from backend.worker import live
+from backend.worker import live, watermark
 from backend.worker.common import LISTED_PROBLEMS, Report, Result
 from backend.worker.context import RoundContext, read_json, write_json
 from backend.worker.dataset import AnnotatedSamples, Snapshot, take_snapshot
@@ -26,7 +26,7 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
     folder = context.round_dir(round_)
     project = context.studio.project(context.project_id)
     config = parse_label_config(project["label_config"])
-    newest = context.studio.newest_change(context.project_id)  # first: pages take time to read
+    newest = watermark.newest(context)  # first: pages take time to read
     listing = context.studio.tasks(context.project_id)
     annotated = context.studio.export_annotated(context.project_id)
     snapshot = take_snapshot(

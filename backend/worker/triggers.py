@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from backend.clock import elapsed
 from backend.errors import RoundError, StoreError
 from backend.label_studio.label_config import parse_label_config
 from backend.store import predictions
 from backend.store.events import Event
 from backend.store.rounds import Round, RoundKind
+from backend.worker import watermark
 from backend.worker.anytime import unscored
 from backend.worker.connection import our_backend
 from backend.worker.context import RoundContext, read_json
@@ -111,29 +112,19 @@ def changed_tasks(
         return sum(choose_annotation(task) is not None for task in annotated)
     round_, snapshot = last
     seen = {entry.task_id: (entry.annotation_id, entry.updated_at) for entry in snapshot.entries}
-    moment = just_before(round_)
     changed = {
         int(task["id"])
-        for task in context.studio.tasks_changed_since(context.project_id, moment)
+        for task in watermark.since(context, round_, context.studio.tasks_changed_since)
         if fingerprint(task) != seen.get(int(task["id"]))
     }
     if thorough:
-        touched = context.studio.tasks_touched_since(context.project_id, moment)
+        touched = watermark.since(context, round_, context.studio.tasks_touched_since)
         changed |= {
             int(task["id"])
             for task in touched
             if not task["total_annotations"] and int(task["id"]) in seen
         }
     return len(changed)
-
-
-def just_before(round_: Round) -> str:
-    """Two seconds before the newest change that a round has read: edits may end out of order."""
-    newest = str(round_.steps["synced"]["watermark"])
-    if not newest:
-        return "1970-01-01T00:00:00.000000Z"  # there was no task
-    moment = (datetime.fromisoformat(newest) - timedelta(seconds=2)).astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # the one form that Label Studio reads
 
 
 def fingerprint(task: dict[str, Any]) -> tuple[int, str] | None:
@@ -169,19 +160,20 @@ def tasks_without_place(context: RoundContext) -> int:
     except StoreError as error:
         logger.warning("Project %s: %s", context.project_id, error)
         placed = {}
-    tasks = context.studio.tasks_touched_since(context.project_id, just_before(last[0]))
+    tasks = watermark.since(context, last[0], context.studio.tasks_touched_since)
     return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 
 def backing_off(context: RoundContext, kind: RoundKind) -> bool:
     """Whether rounds of a kind failed so lately that the next waits; Start Training never does."""
-    failed, ended = 0, 0.0
+    failures = list[Round]()
     for round_ in context.store.rounds(context.project_id, limit=20):
         if round_.kind != kind:
             continue
         if round_.outcome != "failed":
             break
-        ended = max(ended, round_.ended or 0.0)
-        failed += 1
-    pause = min(AFTER_FAILURE_SECONDS * 2 ** max(failed - 1, 0), 3600.0)
-    return failed > 0 and time.time() < ended + pause
+        failures.append(round_)
+    if not failures:
+        return False
+    pause: float = min(AFTER_FAILURE_SECONDS * 2 ** (len(failures) - 1), 3600.0)
+    return elapsed(failures[0].ended or 0.0) < pause

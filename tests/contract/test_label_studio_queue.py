@@ -162,6 +162,8 @@ def test_single_predictions_touch_a_task_and_bulk_ones_do_not(client, new_projec
     (task,) = add_tasks(project, 1)
     moment = client.newest_change(project)
     assert moment == client.tasks(project)[0]["updated_at"]
+    assert client.clock.stamp()[:16] >= moment[:16]  # to the minute: the same clock
+    assert not client.clock.is_before(moment)
     score(client, project, {task: 0.1})
     assert client.newest_change(project) == moment
     (row,) = client.predictions_of(task)

@@ -11,13 +11,22 @@ UPLOADS_A_PAGE = 1000
 
 
 class Clock:
-    """Moments as Label Studio writes them; each is later than the one before."""
+    """Moments as Label Studio writes them; each is later than the one before, but for a jump."""
 
     def __init__(self):
-        self._last = datetime.now(UTC)
+        self._ahead = timedelta()
+        self._last = self.now()
+
+    def now(self):
+        return datetime.now(UTC) + self._ahead
+
+    def jump(self, seconds):
+        """Set the clock forward, or back where `seconds` is negative."""
+        self._ahead += timedelta(seconds=seconds)
+        self._last = self.now()
 
     def __call__(self):
-        self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
+        self._last = max(self.now(), self._last + timedelta(microseconds=1))
         return self._last.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

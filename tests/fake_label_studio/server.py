@@ -170,6 +170,7 @@ class FakeLabelStudio:
             response = _json(fault.status, {"detail": fault.detail})
         else:
             response = self._answer(request)
+        response.date = self.records.now.now()
         for observer in self.observers:
             observer(Exchange.of(request, began, response))
         if fault is not None and fault.after is not None:

@@ -14,6 +14,7 @@ from backend.label_studio.client import Studio
 from backend.store.rounds import Rounds
 from backend.worker import round as rounds
 from demo.history import History
+from tests.backend.local_loop import truth
 from tests.fake_label_studio import callbacks
 from tests.faults.points import Killed, Points
 from tests.faults.recorder import Recorder
@@ -34,6 +35,20 @@ class Event:
         return f'Event("{self.name}", {self.number}' + (f", ({inside},))" if inside else ")")
 
 
+class Jumps:
+    """The clock of this process and of a Label Studio, which jump together."""
+
+    def __init__(self, studio, monkeypatch):
+        self.studio, self.ahead, self.count = studio, 0.0, 0
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + self.ahead)
+
+    def jump(self, seconds):
+        self.ahead += seconds
+        self.count += 1
+        self.studio.records.now.jump(seconds)
+
+
 class Driver:
     """A project with two annotators, and the worker that serves it.
 
@@ -42,10 +57,13 @@ class Driver:
         monkeypatch: of the test.
         tasks: number of pictures at the start.
         model: whether the project begins with a model, so that rounds score its images.
+        drawn: whether people draw what is in a picture; without it, trainings fail for lack of it.
     """
 
-    def __init__(self, loop, monkeypatch, *, tasks=8, model=False):
+    def __init__(self, loop, monkeypatch, *, tasks=8, model=False, drawn=False):
+        self.drawn = drawn
         self.loop, self.webhooks, self.held = loop, "delivered", []
+        self.clock = Jumps(loop.studio, monkeypatch)
         self.project = loop.project(tasks, connect=False)
         logins = {name: loop.studio.create_user(f"{name}@faults.example") for name in PEOPLE}
         names = {f"Token {login.token}": name for name, login in logins.items()}
@@ -135,7 +153,7 @@ class Driver:
         person = self.people[event.number % len(self.people)]
         task = person.next_task(self.project.id)
         if task is not None:
-            person.create_annotation(task["id"], [], **fields)
+            person.create_annotation(task["id"], truth(task) if self.drawn else [], **fields)
 
     def _skip(self, event):
         self._label(event, was_cancelled=True)
@@ -221,6 +239,10 @@ class Driver:
     def _unanswered(self, event):
         self.points.failure = "lost"
         self.failures += 1
+
+    def _jump(self, event):
+        """The clocks of this machine and of Label Studio go an hour forward or back."""
+        self.clock.jump(3600 if event.number % 2 else -3600)
 
     def _cut(self, event):
         """The answer to the next post of an order gets lost."""

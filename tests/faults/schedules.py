@@ -15,12 +15,13 @@ from tests.faults.driver import Driver, Event
 OUTSIDE = {
     "label": 8, "skip": 1, "ask": 2, "edit": 2, "delete": 1, "again": 1, "drop": 1, "import": 2,
     "train": 3, "lost": 1, "doubled": 1, "held": 1, "delivered": 2, "rollback": 1, "unpin": 1,
-    "turn": 12,
+    "jump": 1, "turn": 12,
 }  # fmt: skip
 """Event -> how often it comes between the worker's turns."""
 INSIDE = {
     "label": 6, "skip": 1, "ask": 2, "edit": 2, "delete": 1, "again": 1, "drop": 1, "import": 1,
     "train": 1, "rollback": 1, "unpin": 1, "refused": 2, "unanswered": 2, "kill": 4, "sleep": 3,
+    "jump": 1,
 }  # fmt: skip
 """The same within a turn."""
 POINTS = 150

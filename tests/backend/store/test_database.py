@@ -148,58 +148,6 @@ def test_a_worker_that_lost_its_lease_cannot_say_what_serves(store, figures):
     figures(writes_refused=1)
 
 
-# --- the lease ------------------------------------------------------------------------------------
-
-
-def _others_lease(store, owner, until):
-    with store.writing() as db:
-        db.exec_driver_sql("DELETE FROM lease")
-        db.exec_driver_sql("INSERT INTO lease VALUES ('worker', ?, 5, ?)", (owner, until))
-
-
-def test_a_lease_held_elsewhere_is_respected_until_it_expires(store):
-    _others_lease(store, "other-machine/1/1.0", time.time() + 30)
-    assert store.acquire() is None
-    assert store.worker_alive()
-    assert store.acquire(now=time.time() + 31).token == 6
-
-
-def test_a_dead_owner_of_this_machine_is_taken_over_at_once(store):
-    import socket
-
-    _others_lease(store, f"{socket.gethostname()}/1/1.0", time.time() + 30)  # pid 1, another birth
-    assert not store.worker_alive()
-    assert store.acquire().token == 6
-    assert store.worker_alive()
-
-
-@pytest.mark.fault("F16", "lease")
-def test_a_lost_lease_writes_nothing_more(store, figures):
-    old = store.acquire()
-    round_ = store.open_round(old, 7, "train", "test", [])
-    new = store.acquire()
-    assert new.token == old.token + 1
-    for write in (
-        lambda: store.renew(old),
-        lambda: store.open_round(old, 8, "train", "test", []),
-        lambda: store.finish_step(old, round_.id, "synced", {}),
-        lambda: store.report(old, round_.id, {}),
-        lambda: store.end_round(old, round_.id, "served", ""),
-        lambda: store.add_version(old, 7, "v", round_id=round_.id, model="", tasks=1, metrics={}),
-        lambda: store.prune_version(old, 7, "v"),
-    ):
-        with pytest.raises(LeaseLost):
-            write()
-    assert store.round(round_.id).steps == {}
-    assert store.versions(7) == []
-    store.release(old)  # not ours any more: nothing happens
-    store.renew(new)
-    assert store.worker_alive()
-    store.release(new)
-    assert not store.worker_alive()
-    figures(writes_refused=7)
-
-
 # --- rounds ---------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,25 @@
+"""Spans of time that outlive a jump of the clock."""
+
+import time
+
+import pytest
+
+from backend.clock import Unchanged, elapsed
+
+
+def test_a_moment_that_is_still_to_come_is_long_ago():
+    assert 9.9 < elapsed(time.time() - 10) < 60
+    assert elapsed(time.time() + 3600) == float("inf")
+
+
+def test_how_long_a_value_is_unchanged(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    unchanged = Unchanged()
+    assert unchanged.seconds("a", 1) == 0
+    assert unchanged.seconds("b", 1, at_first=60) == 60
+    now = 107.0
+    assert [unchanged.seconds(key, 1) for key in "ab"] == [7, 67]
+    assert [unchanged.seconds(key, 2, at_first=60) for key in "ab"] == [0, 0]
+    now = 108.0
+    assert unchanged.seconds("a", 2) == pytest.approx(1)
