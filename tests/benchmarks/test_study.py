@@ -7,16 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from backend.web.status.evidence import EVIDENCE, evidence
 from benchmarks.page_tables import filled
 from benchmarks.study import PARTS, ROWS, Grid, copy_rows
 from benchmarks.study_tables import PAGE, TABLES, read
 from taudis.selection.params import SelectionParams
 from taudis.simulation.presets import read_presets
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def test_the_page_holds_the_tables_of_the_rows():
     page = PAGE.read_text(encoding="utf-8")
     assert filled(page, TABLES, read(ROWS)) == page
+
+
+@pytest.mark.parametrize("path", [PAGE, ROOT / "README.md"])
+def test_readme_and_results_say_what_the_status_page_says(path):
+    assert EVIDENCE in " ".join(path.read_text(encoding="utf-8").split())
+    assert evidence("taudis") == EVIDENCE and evidence("random") == ""
 
 
 def test_every_row_of_a_file_is_of_its_grid():

@@ -19,6 +19,7 @@ from backend.web.arms import arms_view
 from backend.web.predict import Services
 from backend.web.status import history, images, quality
 from backend.web.status.charts import Chart
+from backend.web.status.evidence import evidence
 from backend.web.status.now import Now, now_of
 from backend.web.status.queue import NextImages, next_images
 from backend.web.status.versions import Choices, choices
@@ -43,6 +44,7 @@ class ProjectView:
     quality: str
     undecided: str
     queue: NextImages | None
+    evidence: str  # what our study says about the strategy
     first_useful: str
     next_labels: str
     curve: Chart | None
@@ -127,6 +129,7 @@ def view(
         quality=quality.quality(metrics),
         undecided=quality.undecided(rounds),
         queue=next_images(services.settings, project, link_of(services, project)),
+        evidence=evidence(services.settings.strategy),
         first_useful=first_useful(store, project.id).in_words(),
         next_labels=next_labels(store, project.id, services.settings.budget).in_words(),
         curve=quality.learning_curve(points),

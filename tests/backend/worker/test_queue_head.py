@@ -9,6 +9,7 @@ from PIL import Image
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions.brush import encode_rle
 from backend.store import predictions, queue_head
+from backend.web.status.evidence import EVIDENCE
 from backend.worker.thumbnails import COLOURS, SIDE, thumbnail
 from tests.backend.local_loop import PASSWORD, USER, truth
 from tests.backend.store import prediction_cases
@@ -62,6 +63,7 @@ def test_the_next_images_follow_the_labels(project):
     order = project.order()
     page = get(project, f"/projects/{project.id}").text
     assert "Next images" in page and "within half a minute" in page and "<img" not in page
+    assert EVIDENCE in page
     images = head(project).images
     assert [image.task for image in images] == order
     assert {image.note for image in images} == {"no model yet"} and all(i.size for i in images)

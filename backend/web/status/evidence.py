@@ -1,0 +1,18 @@
+"""What our study says about the order, in the words of README and docs/results.
+
+tests/benchmarks/test_study.py holds the three to the same words.
+"""
+
+from __future__ import annotations
+
+EVIDENCE = (
+    "Whether this order saves labels is not shown yet: our study has too few trained models to"
+    " tell it from a random order."
+)
+RANDOM = ("random", "foreground_random")
+"""Strategies that draw by chance, about which the sentence says nothing."""
+
+
+def evidence(strategy: str) -> str:
+    """The sentence for a query strategy; '' for one that draws by chance."""
+    return "" if strategy in RANDOM else EVIDENCE
