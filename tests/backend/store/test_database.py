@@ -86,6 +86,22 @@ def _ring_many(folder, count):
     store.close()
 
 
+def test_sixteen_threads_take_turns_and_none_is_refused(store):
+    """Without turns SQLite's own waiting lets threads starve: "database is locked" after 900 ms."""
+    found = at_once(lambda i: [store.record_event(i, "changed") for _ in range(50)], threads=16)
+    assert [each for each in found if isinstance(each, Exception)] == []
+    assert {event.recorded for event in store.pending_events()} == {50}
+
+
+def test_a_write_that_waits_too_long_for_another_is_an_error(tmp_path):
+    store = Store(tmp_path / "data", busy_ms=50)
+    with store.writing():
+        (error,) = at_once(lambda _: store.record_event(1, "changed"), threads=1)
+    assert isinstance(error, sa.exc.OperationalError) and "database is locked" in str(error)
+    store.record_event(1, "changed")
+    store.close()
+
+
 @pytest.mark.slow
 def test_events_of_several_processes(store):
     context = multiprocessing.get_context("spawn")
