@@ -37,7 +37,8 @@ def judge(context: RoundContext, round_: Round, report: Report) -> Result:
 
     The first model always serves. A later one is kept but not served if its mAP50 is lower beyond
     the 95 % interval of the difference, both measured on this round's validation images, or while
-    a model that a person promoted holds the place. The model's card tells. Where the images are
+    a model that a person promoted holds the place, or if no validation image tells anything and
+    the serving model was evaluated. The model's card tells. Where the images are
     too few to decide, the reason says so.
     """
     version = round_.steps["trained"]["version"]
@@ -116,11 +117,10 @@ def _verdict(
     seed: int,
 ) -> Result:
     """Whether a new model with these metrics may serve, and why, evaluated on the same images."""
+    if math.isnan(metrics.map50):
+        return _unmeasured(metrics, old)
     if old is None:
         return {"serve": True, "reason": "served: there is no model before it for these labels"}
-    if metrics.images == 0:
-        reason = "served without evaluation: no validation image is labelled yet"
-        return {"serve": True, "reason": reason}
     seen = evaluation.evaluated_images(old.detector, samples)
     labels = new.label_map
     limit = evaluation.detection_limit(old.detector)
@@ -137,10 +137,25 @@ def _verdict(
     }
 
 
+def _unmeasured(metrics: evaluation.Metrics, old: Serving | None) -> Result:
+    """The verdict on a model that no validation image tells anything of.
+
+    It never takes the place of a model that was evaluated. Otherwise nobody knows more of the model
+    before, which has learnt from fewer labels.
+    """
+    shows = "is labelled yet" if metrics.images == 0 else "shows an object"
+    because = f"without evaluation: no validation image {shows}"
+    if old is not None and old.evaluated:
+        return {
+            "serve": False,
+            "reason": f"not served {because}, and {old.version} was evaluated. Label more"
+            " images, or promote the new model",
+        }
+    return {"serve": True, "reason": f"served {because}"}
+
+
 def _reason(found: Comparison, labels: int) -> str:
     """Why the new model serves or not, in words; the serving model is A of the comparison."""
-    if math.isnan(found.difference):
-        return "served without evaluation: no validation image shows an object"
     figures = f"mAP50 {found.b.map50:.3f}, before {found.a.map50:.3f}"
     low, high = found.interval
     if found.winner == "a":
@@ -154,5 +169,5 @@ def _reason(found: Comparison, labels: int) -> str:
 
 def _undecided(found: Comparison) -> str:
     """That the validation images are too few to decide, and what to do; '' where they decide."""
-    few = "" if math.isnan(found.difference) else found.too_few
+    few = found.too_few
     return f"{few}: label more images, or raise VALIDATION_FRACTION" if few else ""

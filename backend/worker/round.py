@@ -125,7 +125,8 @@ def _close(context: RoundContext, round_: Round) -> Round:
     flip = round_.steps["flipped"]
     stand_in = str(round_.steps.get("scored", {}).get("stand_in") or "")
     parts = [str(verdict.get("reason") or ""), stand_in, str(flip["why"])]
-    parts.append(str(round_.steps.get("trained", {}).get("started_from") or ""))
+    trained = round_.steps.get("trained", {})
+    parts += [str(trained.get("started_from") or ""), _unused_labels(trained)]
     parts.append(str(round_.steps.get("synced", {}).get("scores_only") or ""))
     parts.append(in_words(round_))
     parts.append(str(round_.steps.get("embedded", {}).get("why") or ""))
@@ -136,6 +137,14 @@ def _close(context: RoundContext, round_: Round) -> Round:
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
     message = "; ".join(part for part in parts if part)
     return context.store.end_round(context.lease, round_.id, outcome, message)
+
+
+def _unused_labels(trained: Mapping[str, Any]) -> str:
+    """The labels that the model cannot know yet, in words; '' where it learnt all of them."""
+    unused = trained.get("unused_labels")
+    if not unused:
+        return ""
+    return f"labels without an object to train on, which the model cannot find: {', '.join(unused)}"
 
 
 def _left_out(round_: Round) -> list[str]:

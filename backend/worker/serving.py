@@ -26,6 +26,7 @@ class Serving:
     version: str
     detector: Detector
     stand_in: str = ""
+    evaluated: bool = False  # whether its card has an mAP50
 
 
 def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
@@ -38,13 +39,14 @@ def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
     refused: list[str] = []
     for version in serving.stand_ins(context.store, context.load_project(), wanted):
         try:
-            detector, _ = load_checkpoint(context.model_dir(version), label_map=label_map)
+            detector, card = load_checkpoint(context.model_dir(version), label_map=label_map)
         except CheckpointError as error:
             logger.warning("Project %s, model %s: %s", context.project_id, version, error)
             refused.append(str(error))
             continue
         stand_in = f"model {version} stands in for {wanted}: {refused[0]}" if refused else ""
-        return Serving(version, detector.fast(), stand_in)
+        evaluated = card.get("metrics", {}).get("map50") is not None
+        return Serving(version, detector.fast(), stand_in, evaluated)
     raise CheckpointError(refused[0] if refused else f"Project {context.project_id} has no model.")
 
 

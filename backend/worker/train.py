@@ -79,6 +79,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
         "start": start.name if start else "",
         "started_from": reset_because or _other_weights(context),
         "mean_instances": samples.statistics.mean_instances,
+        "unused_labels": _unused(config.label_map, samples.statistics),
         "recipe": recipe.name,
         "left_out": left_out.to_json(),
     }
@@ -86,6 +87,11 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     save_checkpoint(context.model_dir(version), detector, card=card)
     remove(context.round_dir(round_) / "training")
     return result
+
+
+def _unused(labels: LabelMap, found: LabelStatistics) -> list[str]:
+    """The labels of the config without an object in the training split: the model learns none."""
+    return [name for number, name in enumerate(labels.names, 1) if number not in found.labels]
 
 
 def _start(context: RoundContext, labels: LabelMap, recipe: Recipe) -> tuple[Path | None, str]:

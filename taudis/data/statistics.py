@@ -20,6 +20,7 @@ class LabelStatistics:
     object_share: float  # longer side of an object over its image's, median, of the largest label
     image_side: float  # longer side of the median image, px; 0 without images
     upright: float = 0.0  # how much a quarter turn changes the objects' shapes, see `uprightness`
+    labels: tuple[int, ...] = ()  # numbers 1..K of the labels that have an object, ascending
 
 
 BOX_NOISE = 0.1
@@ -81,4 +82,5 @@ class Tally:
             object_share=max((float(np.median(v)) for v in self._shares.values()), default=0.0),
             image_side=float(np.median(self._sides)) if self._sides else 0.0,
             upright=uprightness(self._shapes),
+            labels=tuple(sorted(self._shapes)),
         )

@@ -192,9 +192,9 @@ def train(
     `patience` evaluations without a better figure, and the best detector is the result. `device`:
     None takes a GPU where there is one.
 
-    Raises TrainingError without samples, on a loss that is not finite, or when memory is short at
-    batch 1; DataError for a broken sample; WeightsError for initial weights; CheckpointError for a
-    `start` that is damaged or of another architecture or other labels.
+    Raises TrainingError without samples, on a loss or weights that are not finite, or when memory
+    is short at batch 1; DataError for a broken sample; WeightsError for initial weights;
+    CheckpointError for a `start` that is damaged or of another architecture or other labels.
     """
     _check(samples, recipe, seed)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -218,6 +218,16 @@ def train(
         run.finish(progress, stop)
     model.eval()
     return detector
+
+
+def _check_finite(model: nn.Module) -> None:
+    """Raise TrainingError if a weight is not finite: loss and gradient of the last step may be."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise TrainingError(
+                f"Training diverged: {name} holds numbers that are not finite. Lower the learning"
+                " rate or check the labels."
+            )
 
 
 class _Run:
@@ -282,6 +292,7 @@ class _Run:
         if self.best_weights and self.state.best_step != self.state.step:
             logger.info("The weights after step %d were the best.", self.state.best_step)
             self.trainer.model.load_state_dict(self.best_weights)
+        _check_finite(self.trainer.model)
 
     def _evaluate(self) -> None:
         """Evaluate the detector where the recipe says so, and remember the best one."""

@@ -68,13 +68,21 @@ def test_two_images_do_not_decide_and_the_reason_says_so(monkeypatch):
     assert "label more images, or raise VALIDATION_FRACTION" in said["undecided"]
 
 
-def test_images_without_objects_say_nothing():
-    nothing = evaluation.Metrics(math.nan, math.nan, {}, (math.nan, math.nan), 3, 0)
-    found = Comparison(nothing, nothing, math.nan, (math.nan, math.nan), 0)
-    assert (
-        judge._reason(found, 2) == "served without evaluation: no validation image shows an object"
+@pytest.mark.parametrize("images", [0, 3])
+def test_without_evaluation_only_a_model_that_nobody_evaluated_is_replaced(images):
+    nothing = evaluation.Metrics(math.nan, math.nan, {}, (math.nan, math.nan), images, 0)
+    new = detector(seed=2)
+
+    def decided(old):
+        return judge._verdict(nothing, [], new, old, Pictures(images), 0)
+
+    says = "without evaluation: no validation image " + (
+        "shows an object" if images else "is labelled yet"
     )
-    assert judge._undecided(found) == ""
+    for old in (None, Serving("v1", new)):
+        assert decided(old) == {"serve": True, "reason": f"served {says}"}
+    held = decided(Serving("v1", new, evaluated=True))
+    assert not held["serve"] and held["reason"].startswith(f"not served {says}, and v1 was eval")
 
 
 @pytest.mark.parametrize("high", [-0.01, 0.01])
