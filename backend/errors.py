@@ -12,6 +12,7 @@
     │   ├── StudioNotFound      404: the project or task is gone
     │   └── StudioRejected      another 4xx, with Label Studio's own reason
     ├── StoreError         the data directory or its database cannot be used
+    │   └── DiskRefused         the disk takes no write now; what was there is intact
     ├── LeaseLost          another worker took over; stop without a trace
     └── RoundError         a round that cannot go on, with the reason to show
 
@@ -81,6 +82,10 @@ class StudioRejected(StudioError):
 
 class StoreError(BackendError):
     """The data directory or its database cannot be used."""
+
+
+class DiskRefused(StoreError):
+    """The disk is full or read-only: nothing was written. The work goes on when it takes writes."""
 
 
 class LeaseLost(BackendError):

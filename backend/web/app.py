@@ -26,6 +26,7 @@ from werkzeug.exceptions import HTTPException
 
 from backend.errors import StoreError
 from backend.settings import Settings
+from backend.store import disk
 from backend.store.database import Store
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
@@ -326,7 +327,7 @@ def _answer_errors_as_json(app: Flask, settings: Settings) -> None:
     def _unexpected(error: Exception) -> ResponseReturnValue:
         incident = uuid.uuid4().hex[:12]
         logger.error("Incident %s", incident, exc_info=error)
-        known = isinstance(error, (StoreError, SQLAlchemyError))
+        known = isinstance(error, (StoreError, SQLAlchemyError)) or disk.refusal(error)
         what = "The store cannot be used just now." if known else "Unexpected error."
         status = 503 if known else 500
         return jsonify(error=f"{what} The log has it as incident {incident}."), status

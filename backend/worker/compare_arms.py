@@ -24,6 +24,7 @@ from backend.errors import (
     StudioAuthError,
     StudioUnreachable,
 )
+from backend.store import disk
 from backend.store.arms import ARMS, Arm, ArmComparison, Membership, in_words
 from backend.store.rounds import Round
 from backend.worker import watermark
@@ -70,6 +71,8 @@ def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result
     except TrainingStopped:
         return {"deferred": True, "words": "the comparison of the arms waits: a round is due"}
     except Exception as error:
+        if disk.refusal(error):
+            raise
         logger.exception("Project %s: the arms are not compared", context.project_id)
         remove(_folder(context))
         known = isinstance(error, (TaudisError, BackendError))

@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 
 from backend.errors import (
     BackendError,
+    DiskRefused,
     LeaseLost,
     RoundWaits,
     StudioAuthError,
@@ -31,6 +32,7 @@ from backend.errors import (
 )
 from backend.label_studio.left_out import Summary
 from backend.logs import lines_of_round
+from backend.store import disk
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.rounds import Round
@@ -76,7 +78,7 @@ def run_round(context: RoundContext, round_: Round) -> Round:
         LeaseLost: another worker took over; nothing more was written.
         StudioUnreachable, StudioAuthError: Label Studio cannot be used now; the round stays open
             and goes on from here when it is run again.
-        OperationalError: nor can the store (a busy or full disk).
+        DiskRefused, OperationalError: nor can the disk (full, read-only) or the store (busy).
     """
     with lines_of_round(round_.project, round_.number):
         return _run(context, round_)
@@ -86,8 +88,9 @@ def _run(context: RoundContext, round_: Round) -> Round:
     """What `run_round` does."""
     try:
         while (step := round_.next_step) is not None:
-            round_ = _run_step(context, round_, step)
-    except (LeaseLost, StudioUnreachable, StudioAuthError, OperationalError):
+            with disk.refusals(context.data):
+                round_ = _run_step(context, round_, step)
+    except (LeaseLost, StudioUnreachable, StudioAuthError, DiskRefused, OperationalError):
         raise  # the round stays open: it is not the round that fails
     except RoundWaits as error:
         logger.info("Project %s, round %s waits: %s", round_.project, round_.number, error)

@@ -22,10 +22,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from backend.errors import BackendError, LeaseLost, StudioNotFound
 from backend.label_studio.listings import shared_sizes
 from backend.process import limit_memory
 from backend.settings import Settings
+from backend.store import disk
 from backend.store.database import Store
 from backend.store.events import Event
 from backend.store.lease import Lease
@@ -71,7 +74,7 @@ class Worker:
     def run(self) -> None:
         """Wait for the lease, work, and give it back; wait again if another worker took it."""
         while not self.stop.is_set():
-            lease = self.store.acquire()
+            lease = self._acquired()
             if lease is None:
                 self.stop.wait(TICK_SECONDS)
                 continue
@@ -79,6 +82,14 @@ class Worker:
             with Heartbeat(self.store, lease) as heartbeat:
                 self._work(lease, heartbeat)
             self.store.release(lease)
+
+    def _acquired(self) -> Lease | None:
+        """The lease, if it is free and the store can be written."""
+        try:
+            return self.store.acquire()
+        except OperationalError as error:
+            logger.warning("The lease cannot be taken: %s", disk.refusal(error) or error.orig)
+            return None
 
     def _work(self, lease: Lease, heartbeat: Heartbeat) -> None:
         """All threads until stopped or the lease is lost."""
@@ -278,9 +289,10 @@ class _Patience:
         if isinstance(error, LeaseLost) or not isinstance(error, Exception):
             return False
         pause.longer()
-        if isinstance(error, BackendError):
-            logger.warning("Project %s (%s) waits: %s", self.project, self.who, error)
-            self._tell(str(error))
+        reason = str(error) if isinstance(error, BackendError) else disk.refusal(error)
+        if reason:
+            logger.warning("Project %s (%s) waits: %s", self.project, self.who, reason)
+            self._tell(reason)
         else:
             logger.error("Project %s (%s) waits", self.project, self.who, exc_info=error)
             self._tell(f"Unexpected {type(error).__name__}; the log has the details.")
@@ -288,6 +300,12 @@ class _Patience:
 
     def _tell(self, reason: str) -> None:
         """What people see on the status page and /ready, until this thread goes on."""
+        try:
+            self._record(reason)
+        except OperationalError:  # the next failure is told, and /ready says that the disk is full
+            logger.warning("Project %s: the store cannot be written", self.project, exc_info=True)
+
+    def _record(self, reason: str) -> None:
         store = self.worker.store
         known = store.project(self.project)
         if known is None or self.who == "cleaner":

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import re
+import shutil
 import threading
 from unittest import mock
 
@@ -228,7 +229,8 @@ class LocalProject:
         folder = self.loop.data / "models" / str(self.id) / name
         folder.mkdir(parents=True)
         for file in self.loop._model.iterdir():
-            os.link(file, folder / file.name)
+            same = file.stat().st_dev == folder.stat().st_dev
+            (os.link if same else shutil.copyfile)(file, folder / file.name)
         return name
 
     def give_model(self, name="taudis-0000-kept"):
