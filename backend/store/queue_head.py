@@ -73,6 +73,7 @@ def read(data_dir: Path, project: int, version: str) -> QueueHead | None:
 def write(data_dir: Path, project: int, version: str, head: QueueHead) -> None:
     """Write the head whole or not at all, and delete the pictures of tasks that left it."""
     folder = folder_of(data_dir, project, version)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # a head without images has none yet
     values = {"form": FORM, **asdict(head)}
     files.write_json(folder / "head.json", values, private=True)
     _delete(folder.glob("*.jpg"), {f"{image.task}.jpg" for image in head.images})

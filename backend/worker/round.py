@@ -48,6 +48,7 @@ from backend.worker.score import score
 from backend.worker.select import select
 from backend.worker.sync import sync
 from backend.worker.train import train
+from taudis.detector.memory import is_out_of_memory
 from taudis.errors import TaudisError
 
 logger = logging.getLogger(__name__)
@@ -99,11 +100,11 @@ def _run(context: RoundContext, round_: Round) -> Round:
         return _fail(context, round_, f"Label Studio no longer has this project or task: {error}")
     except (BackendError, TaudisError) as error:
         return _fail(context, round_, str(error))
-    except MemoryError:
-        return _fail(
-            context, round_, "Out of memory. Give the worker more, or set a smaller recipe."
-        )
     except Exception as error:
+        if is_out_of_memory(error):
+            logger.warning("Out of memory", exc_info=True)
+            words = "Out of memory. Give the worker more, or set a smaller recipe."
+            return _fail(context, round_, words)
         logger.exception("Round %s of project %s", round_.number, round_.project)
         return _fail(
             context, round_, f"Unexpected {type(error).__name__}; the log has the details."

@@ -20,6 +20,7 @@ from torchvision.models.detection import MaskRCNN
 
 from taudis.detector.architecture import ARCHITECTURE, ModelConfig, make_model
 from taudis.detector.mask_rcnn import Detector
+from taudis.detector.memory import is_out_of_memory
 from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
 from taudis.errors import CheckpointError, DataError
 from taudis.files import verify_sealed, write_sealed
@@ -165,6 +166,8 @@ def _with_weights(folder: Path, config: ModelConfig, labels: int) -> MaskRCNN:
             model = make_model(config, labels)
         model.to_empty(device="cpu").load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (DataError, RuntimeError) as error:
+        if is_out_of_memory(error):  # nothing is wrong with the file
+            raise
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
     return model
 

@@ -13,16 +13,24 @@ LARGE_BLOCK = 16_000_000
 """A freed block of at least so many bytes returns to the system at once: an image of 5.3 Mpx."""
 FREE_BLOCKS = 64_000_000
 """So many bytes of smaller free blocks stay; with none, a training step takes 10 % longer."""
+_OF_OTHERS = (
+    "can't allocate memory",  # torch's CPU allocator
+    "Cannot allocate memory",  # ENOMEM, as where a file of weights is mapped
+    "Insufficient memory",  # OpenCV
+    "can't start new thread",  # Python: no room for its stack
+)
 GROWTH = 64_000_000
 """Bytes by which a process may grow before its free memory is returned to the system."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # mallopt's, from glibc's malloc.h
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a smaller batch may help: MemoryError, or torch's CPU or GPU allocator failed."""
+    """Whether less memory may help: MemoryError, or an allocator of torch, OpenCV or the system
+    failed.
+    """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return any(words in str(error) for words in _OF_OTHERS)
 
 
 def keep_heap_small() -> bool:
