@@ -165,6 +165,7 @@ def web_command(
         *("--worker-connections", str(connections)),
         *("--graceful-timeout", "5"),
         *("--log-level", "warning"),
+        "--no-control-socket",  # of gunicorn's own commands: a file in the home directory
         *("--pythonpath", str(ROOT)),
         *memory,
     ]

@@ -24,6 +24,7 @@ def test_malformed_requests_to_a_served_web_process(tmp_path, figures, full):
     number = 100_000 if full else 1_600
     with served(tmp_path, max_request_bytes=LIMIT) as server:
         before_files = server.outside()
+        assert before_files == {"home", "tmp", "cwd"}  # as it was made: nothing is in them
         attack(server, WARM_UP, planted=PLANTED, limit=LIMIT, seed=1)
         before = server.rss_mb()
         found = attack(server, number, planted=PLANTED, limit=LIMIT, seed=2)
