@@ -55,10 +55,10 @@ def test_a_training_that_diverges_is_never_served(loop, monkeypatch, figures, wh
     else:
         step = _Trainer.step
 
-        def last(trainer, loader, state):
-            loss = step(trainer, loader, state)
+        def last(self, loader, state):
+            loss = step(self, loader, state)
             with torch.no_grad():  # its loss and gradient were finite, what it wrote is not
-                next(trainer.model.roi_heads.parameters()).view(-1)[0] = math.nan
+                next(self.model.roi_heads.parameters()).view(-1)[0] = math.nan
             return loss
 
         monkeypatch.setattr(_Trainer, "step", last)
