@@ -36,6 +36,7 @@ from backend.store import disk
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.rounds import Round
+from backend.worker import memory_kills
 from backend.worker.anytime import in_words
 from backend.worker.common import Report, Result
 from backend.worker.compare_arms import compare_arms
@@ -115,7 +116,10 @@ def _run(context: RoundContext, round_: Round) -> Round:
 def _run_step(context: RoundContext, round_: Round, step: str) -> Round:
     """One step, its time in the log, its row in the store."""
     started = time.monotonic()
-    reporter = Reporter(context.store, context.lease, round_.id)
+    deaths = memory_kills.deaths(round_, step, context.lease)
+    always = memory_kills.to_report(deaths, context.lease)
+    reporter = Reporter(context.store, context.lease, round_.id, always)
+    memory_kills.check(deaths)
     reporter({"step": step, "done": 0, "total": 0}, force=True)
     result = STEP_FUNCTIONS[step](context, round_, reporter)
     seconds = round(time.monotonic() - started, 3)
@@ -170,8 +174,11 @@ def _fail(context: RoundContext, round_: Round, reason: str) -> Round:
 class Reporter:
     """Writes progress to the store at most once a second; raises LeaseLost when it is lost."""
 
-    def __init__(self, store: Store, lease: Lease, round_id: int) -> None:
-        self._store, self._lease, self._round = store, lease, round_id
+    def __init__(
+        self, store: Store, lease: Lease, round_id: int, always: Mapping[str, Any] | None = None
+    ) -> None:
+        """`always`: what each report holds besides the progress."""
+        self._store, self._lease, self._round, self._always = store, lease, round_id, always or {}
         self._next = 0.0
 
     def __call__(self, progress: Mapping[str, Any], *, force: bool = False) -> None:
@@ -179,7 +186,8 @@ class Reporter:
         now = time.monotonic()
         if force or now >= self._next:
             self._next = now + 1.0
-            self._store.report(self._lease, self._round, {**progress, "at": time.time()})
+            report = {**self._always, **progress, "at": time.time()}
+            self._store.report(self._lease, self._round, report)
 
 
 class Heartbeat:

@@ -20,6 +20,7 @@ from backend.label_studio.left_out import Summary
 from backend.settings import Settings
 from backend.store.rounds import Round
 from backend.store.serving import serving_model
+from backend.worker import memory_kills
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, remove, version_name
 from backend.worker.dataset import AnnotatedSamples
@@ -61,6 +62,8 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     recipe = recipe_of(context.settings, samples.statistics)
     start, reset_because = _start(context, config.label_map, recipe)
     recipe = recipe.warm() if start else recipe
+    halvings = memory_kills.deaths(round_, "trained", context.lease)
+    recipe = replace(recipe, batch=max(1, recipe.batch >> halvings))
     detector = train_detector(
         samples,
         config.label_map,

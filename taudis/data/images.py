@@ -65,7 +65,9 @@ BROKEN = (
     struct.error,
     zlib.error,
 )
-"""What Pillow raises for a damaged file."""
+"""What Pillow raises for a damaged file. It raises MemoryError where memory is short, too."""
+_BYTES_A_PIXEL = 12
+"""A decoded picture takes no less: Pillow's own pixels, their conversion, and the array."""
 
 
 def read_image_file(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -90,9 +92,11 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     Raises:
         ImageTooLarge: more than `max_pixels`.
         DataError: no image, a broken or cut one, or values that have no meaning as a picture.
+        MemoryError: there is less memory than the picture takes.
     """
     if not data:
         raise DataError("The image file is empty (0 bytes).")
+    width = height = 0
     try:
         with _opened(data) as image:
             width, height = image.size
@@ -110,7 +114,14 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
             f"The image decodes to far more than {max_pixels} px; scale it down."
         ) from None
     except BROKEN as error:
+        if isinstance(error, MemoryError):
+            _check_memory(width * height)
         raise DataError(f"The image file is broken or cut short ({error}).") from None
+
+
+def _check_memory(pixels: int) -> None:
+    """Raise MemoryError if there is too little for an image, whose file is then not to blame."""
+    np.empty(pixels * _BYTES_A_PIXEL, np.uint8)
 
 
 def eight_bits(values: npt.NDArray[Any]) -> Pixels:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from backend.worker import memory_kills, train
 from tests.backend.local_loop import PASSWORD, USER
+from tests.faults.points import Killed
 from tests.faults.short_memory import BATCH, LARGE, SIDE
 from tests.studio.processes import ROOT, Process, wait_for
 
@@ -115,8 +117,40 @@ def test_a_worker_without_memory_fails_the_round_and_serving_goes_on(make_loop, 
         after = watched.train()
     finally:
         watched.worker.end()
-    for each, steps in zip(failed, ({"synced"}, {"synced"}), strict=True):
+    for each in failed:
         assert each.outcome == "failed" and WORDS.search(each.message), each.message
-        assert set(each.steps) == steps
+        assert set(each.steps) == {"synced"}
     assert after.outcome in ("served", "kept"), after.message
     figures(rounds_failed=len(failed), extra_mb=TOO_LITTLE / 1e6)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F15", "halves", "reason", "serving")
+def test_a_worker_that_the_system_ends_again_and_again_fails_the_round(loop, monkeypatch, figures):
+    """SIGKILL for lack of memory, as the kernel counts it; each worker is a new one."""
+    project, batches, killed = loop.project(6), [], [0]
+    project.label_some(4)
+    before = project.version()
+    monkeypatch.setattr(memory_kills, "kills", lambda: killed[0])
+
+    def ended_by_the_system(_samples, _labels, recipe, **_):
+        batches.append(recipe.batch)
+        killed[0] += 1
+        raise Killed
+
+    real = train.train_detector
+    monkeypatch.setattr(train, "train_detector", ended_by_the_system)
+    project.start_training()
+    for _ in range(memory_kills.MOST):
+        with pytest.raises(Killed):
+            loop.turn()
+        assert project.rounds[0].ended is None and project.version() == before
+        loop.start_worker()
+    loop.turn()
+    assert project.rounds[0].outcome == "failed"
+    assert "the system ended the worker 3 times in this step" in project.rounds[0].message
+    assert batches == [4, 2, 1] and project.version() == before
+    monkeypatch.setattr(train, "train_detector", real)
+    killed[0] += 1  # another process
+    assert project.train().outcome == "served"
+    figures(workers_ended=len(batches))

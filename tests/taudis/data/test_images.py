@@ -17,6 +17,7 @@ from taudis.data.coco import read_image
 from taudis.data.colour import MAX_PROFILE, to_srgb
 from taudis.data.images import decode_image, eight_bits, read_image_file
 from taudis.errors import DataError, ImageTooLarge
+from tests.faults.short_memory import limit
 from tests.taudis.data import picture_files as files
 from tests.taudis.data.picture_cases import CASES, Case, squares_of
 from tests.taudis.data.picture_files import gradient, meaning
@@ -159,6 +160,26 @@ def test_a_picture_of_too_many_pixels_is_refused_before_any_is_decoded(tmp_path,
     monkeypatch.setattr(images.PillowImage, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(DataError, match="far more"):
         decode_image(data, 2400)
+
+
+@pytest.mark.fault("F15", "reason")
+def test_a_shortage_of_memory_is_not_a_broken_file(monkeypatch):
+    file = io.BytesIO()
+    Image.new("RGB", (4_000, 3_000)).save(file, "PNG", compress_level=1)
+    try:
+        limit(20)  # MB
+        with pytest.raises(MemoryError):
+            decode_image(file.getvalue())
+    finally:
+        limit(None)
+    assert decode_image(file.getvalue()).shape == (3_000, 4_000, 3)
+
+    def load(_image):
+        raise MemoryError  # as Pillow does for sizes in a damaged file
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(DataError, match="broken or cut short"):
+        decode_image(file.getvalue())
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
