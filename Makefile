@@ -17,7 +17,7 @@ PARALLEL := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help check format lint types fast test install dev studio exporters browser torture demo bench lock clean
+.PHONY: help check format lint types fast test install dev studio exporters browser torture soak demo bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,6 +48,10 @@ test: dev studio exporters browser lint types  ## the whole suite: real Label St
 # What passed at this commit is not run again. The last line is JSON; see docs/reliability.md.
 torture: dev studio browser  ## every fault test in its full form; writes docs/reliability.md
 	$(BIN)/python -m tests.reliability run
+
+SOAK_MINUTES ?= 120
+soak: dev  ## simulated annotators for two hours: memory, open files and disk stay flat
+	SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest tests/faults/test_soak.py
 
 demo: install studio  ## the main job against a real Label Studio; DEMO=auto labels by itself
 	$(BIN)/python -m demo
