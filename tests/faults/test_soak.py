@@ -122,22 +122,29 @@ def soak(work, people, seconds):
     return samples, time.monotonic() - began
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(9_000)
-@pytest.mark.fault("F21")
-def test_memory_files_and_disk_stay_flat(tmp_path, figures, full):
+@dataclass(frozen=True)
+class Soaked:
+    """What came of a soak: rounds, the store's growth, and how much is kept of each kind."""
+
+    samples: list
+    minutes: float
+    rounds: list
+    store_kb: float  # for each round
+    kept: dict[str, int]
+    labels: int
+
+
+def soaked(folder, full):
+    """Start web process, worker and people; let them work."""
+    (folder / "pictures").mkdir()
+    pictures = make_pictures(folder / "pictures", PICTURES, size=64)
+    settings = {"TRAIN_AFTER": "6", "MAX_STEPS": "2", "KEEP_VERSIONS": str(KEEP)}
     with FakeLabelStudio() as studio:
-        loop = Loop(
-            studio, tmp_path / "data", TRAIN_AFTER="6", MAX_STEPS="2", KEEP_VERSIONS=str(KEEP),
-            LOG_LEVEL="WARNING",
-        )  # fmt: skip
+        loop = Loop(studio, folder / "data", LOG_LEVEL="WARNING", **settings)
         try:
             loop.start_web()
             loop.start_worker()
-            (tmp_path / "pictures").mkdir()
-            work = make_project(
-                loop, make_pictures(tmp_path / "pictures", PICTURES, size=64), "Soak"
-            )
+            work = make_project(loop, pictures, "Soak")
             stored, people = loop.store.path.stat().st_size, People(work)
             samples, seconds = soak(work, people, 60 * minutes(full))
             rounds = all_rounds(work)
@@ -148,22 +155,29 @@ def test_memory_files_and_disk_stay_flat(tmp_path, figures, full):
             }
         finally:
             loop.close()
-    found = {
-        f"{name}_growth_mb": round(growth(samples, lambda s, n=name: s.memory[n]), 1)
-        for name in GROWTH_MB
-    }
-    files = {name: growth(samples, lambda s, n=name: s.files[n]) for name in GROWTH_MB}
+    return Soaked(samples, seconds / 60, rounds, grown, kept, people.labelled)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(9_000)
+@pytest.mark.fault("F21")
+def test_memory_files_and_disk_stay_flat(tmp_path, figures, full):
+    found = soaked(tmp_path, full)
+    memory = {name: growth(found.samples, lambda s, n=name: s.memory[n]) for name in GROWTH_MB}
+    files = max(growth(found.samples, lambda s, n=name: s.files[n]) for name in GROWTH_MB)
     figures(
-        **found, files_growth=max(files.values()), store_kb_a_round=round(grown, 1),
-        minutes=round(seconds / 60, 2), rounds=len(rounds), labels=people.labelled,
-        web_peak_mb=round(max(each.memory["web"] for each in samples)),
-        worker_peak_mb=round(max(each.memory["worker"] for each in samples)),
+        **{f"{name}_growth_mb": round(value, 1) for name, value in memory.items()},
+        **{
+            f"{name}_peak_mb": round(max(each.memory[name] for each in found.samples))
+            for name in memory
+        },
+        files_growth=files, store_kb_a_round=round(found.store_kb, 1),
+        minutes=round(found.minutes, 2), rounds=len(found.rounds), labels=found.labels,
     )  # fmt: skip
-    assert not [each.message for each in rounds if each.outcome == "failed"]
-    for name, most in GROWTH_MB.items():
-        assert found[f"{name}_growth_mb"] < most, found
-    assert max(files.values()) <= GROWTH_FILES, files
-    assert grown <= STORE_KB
+    assert not [each.message for each in found.rounds if each.outcome == "failed"]
+    assert all(memory[name] < most for name, most in GROWTH_MB.items()), memory
+    assert files <= GROWTH_FILES
+    assert found.store_kb <= STORE_KB
     # One more of each may be there: a round was at work when it ended.
-    assert kept["models"] <= KEEP + 3 and kept["predictions"] <= KEEP + 3, kept
-    assert kept["rounds"] <= KEPT_ROUNDS + 2, kept
+    assert found.kept["models"] <= KEEP + 3 and found.kept["predictions"] <= KEEP + 3, found.kept
+    assert found.kept["rounds"] <= KEPT_ROUNDS + 2, found.kept
