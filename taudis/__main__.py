@@ -18,6 +18,7 @@ import typer
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
 from taudis.cli.compare import compare
 from taudis.cli.options import Coco, Images, Model, Out, Seed, progress_bars, write_result
+from taudis.cli.review import review
 from taudis.cli.select import parameters, select, strategies, why
 from taudis.cli.simulate import simulate
 from taudis.errors import TaudisError
@@ -253,6 +254,7 @@ def check(
         raise typer.Exit(REFUSED)
 
 
+app.command()(review)
 app.command()(select)
 app.command()(why)
 app.command()(strategies)

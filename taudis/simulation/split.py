@@ -79,3 +79,20 @@ def split(
 def seed_set(image_ids: Sequence[int], count: int, seed: int) -> list[int]:
     """The ids of the seed set: `count` of the training images by chance, the same for all."""
     return sorted(image_ids, key=lambda number: _hashed(f"seed_set/{seed}/{number}"))[:count]
+
+
+def folds(names: Sequence[str], *, count: int, seed: int, group: str) -> list[list[int]]:
+    """The rows of each fold, ascending; every row is in one, and a scene is never divided.
+
+    Scenes go, in the order of a hash of seed and scene, to the fold with the fewest images. Raises
+    DataError where there are fewer scenes than folds.
+    """
+    scenes: dict[str, list[int]] = {}
+    for row, scene in enumerate(scenes_of(names, group)):
+        scenes.setdefault(scene, []).append(row)
+    if not 2 <= count <= len(scenes):
+        raise DataError(f"--folds: expected 2 to {len(scenes)}, the number of scenes, got {count}.")
+    found: list[list[int]] = [[] for _ in range(count)]
+    for scene in sorted(scenes, key=lambda scene: _hashed(f"fold/{seed}/{scene}")):
+        min(found, key=len).extend(scenes[scene])
+    return [sorted(rows) for rows in found]

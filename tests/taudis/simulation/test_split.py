@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taudis.errors import DataError
-from taudis.simulation.split import derived_seed, scenes_of, seed_set, split
+from taudis.simulation.split import derived_seed, folds, scenes_of, seed_set, split
 
 NAMES = [f"cam{scene}_{frame}.png" for scene in range(20) for frame in range(scene % 4 + 1)]
 GROUP = r"^cam(\d+)_"
@@ -70,3 +70,14 @@ def test_derived_seeds_differ_and_fit_31_bits():
     found = [derived_seed("train", seed, number) for seed in range(9) for number in range(9)]
     assert len(set(found)) == 81 and all(0 <= seed < 2**31 for seed in found)
     assert derived_seed("train", 1, 2) == derived_seed("train", 1, 2) != derived_seed("s", 1, 2)
+
+
+def test_folds_hold_every_row_once_and_no_scene_twice():
+    names = [f"{scene}_{frame}" for scene in "abcdefg" for frame in range(5)]
+    found = folds(names, count=3, seed=1, group="^(.)_")
+    assert sorted(row for rows in found for row in rows) == list(range(35))
+    scenes = [{names[row][0] for row in rows} for rows in found]
+    assert sum(map(len, scenes)) == 7 and sorted(map(len, found)) == [10, 10, 15]
+    assert found != folds(names, count=3, seed=2, group="^(.)_")
+    with pytest.raises(DataError, match="--folds: expected 2 to 7, the number of scenes, got 8"):
+        folds(names, count=8, seed=1, group="^(.)_")

@@ -1,0 +1,90 @@
+"""Detections in labelled images by models that were not trained on them: one model a fold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from taudis.data.coco import CocoSamples
+from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
+from taudis.detector.mask_rcnn import Detector
+from taudis.evaluation.label_errors import HeldOutImage
+from taudis.evaluation.matching import EvaluatedImage
+from taudis.training.recipes import Recipe
+from taudis.training.train import Progress, train
+from taudis.training.training_state import clear_states
+from taudis.types import LabelMap
+
+OnStep = Callable[[int, Progress], None]
+"""Called after each training step with the number of the fold, from 0 on."""
+
+
+def held_out_images(
+    samples: CocoSamples,
+    label_map: LabelMap,
+    recipe: Recipe,
+    folds: Sequence[Sequence[int]],
+    *,
+    seed: int,
+    weights: str,
+    folder: Path,
+    on_step: OnStep | None = None,
+) -> Iterator[HeldOutImage]:
+    """Each image of every fold, with what the model of the other folds detects in it.
+
+    Args:
+        samples: the labelled images.
+        label_map: their labels.
+        recipe: of all models; they train for all its steps.
+        folds: rows of `samples`, at least two folds, no row in two.
+        seed: of the trainings.
+        weights: the initial weights (`train`).
+        folder: holds the models and the states of their trainings; the same folder goes on.
+        on_step: called after each training step.
+
+    Raises:
+        TrainingError, WeightsError, CheckpointError: as `train` and `load_checkpoint` do.
+        DataError: a sample is broken.
+    """
+    for number, rows in enumerate(folds):
+        others = [row for fold in folds if fold is not rows for row in fold]
+        checkpoint = folder / f"fold-{number}"
+        if not checkpoint.exists():
+            detector = _trained(
+                samples.subset(sorted(others)), label_map, recipe, seed + number, weights,
+                checkpoint.with_name(f"{checkpoint.name}.training"), number, on_step,
+            )  # fmt: skip
+            save_checkpoint(checkpoint, detector, card={"held_out": len(rows), "seed": seed})
+            clear_states(checkpoint.with_name(f"{checkpoint.name}.training"))
+        detector = load_checkpoint(checkpoint, label_map=label_map)[0].fast()
+        for row in rows:
+            yield held_out_image(detector, samples, row)
+
+
+def held_out_image(detector: Detector, samples: CocoSamples, row: int) -> HeldOutImage:
+    """A labelled image with what a detector sees in it. Raises DataError for a broken sample."""
+    image, target = samples[row]
+    detection = detector.detect([image])[0]
+    evaluated = EvaluatedImage.of(target, detection)
+    return HeldOutImage(row, evaluated, detection.instances.class_probs)
+
+
+def _trained(
+    samples: CocoSamples,
+    label_map: LabelMap,
+    recipe: Recipe,
+    seed: int,
+    weights: str,
+    states: Path,
+    number: int,
+    on_step: OnStep | None,
+) -> Detector:
+    def report(progress: Progress) -> None:
+        if on_step is not None:
+            on_step(number, progress)
+
+    whole = dataclasses.replace(recipe, evaluate_every=0)
+    return train(
+        samples, label_map, whole, seed=seed, weights=weights, resume_dir=states, progress=report
+    )

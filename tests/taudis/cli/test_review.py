@@ -1,0 +1,67 @@
+"""The command `review`: from a COCO file with wrong labels to a list of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taudis.data.coco import load_coco
+from taudis.detector.checkpoint import save_checkpoint
+from taudis.evaluation.held_out import held_out_images
+from taudis.training.recipes import Recipe
+from tests.taudis.cli.cli_cases import call, run
+from tests.taudis.detector_cases import LABELS, detector, picture, save_coco
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pairs = [picture(seed) for seed in range(6)]
+    for row, (image, _) in enumerate(pairs):
+        Image.fromarray(image).save(tmp_path / f"{row}.png")
+    images = [(7 + row, f"{row}.png", (64, 64)) for row in range(6)]
+    save_coco(tmp_path / "coco.json", LABELS, images, [target for _, target in pairs])
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_doubled_object_is_listed_with_its_id_and_the_models_are_removed(folder):
+    coco = json.loads((folder / "coco.json").read_text())
+    copy = {**coco["annotations"][0], "id": 4711}
+    coco["annotations"].append(copy)
+    (folder / "coco.json").write_text(json.dumps(coco))
+    out = folder / "suspects.csv"
+    done = call("review", folder / "coco.json", folder, out, "--folds", 2, "--steps", 2)
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert done["rows"] == len(rows) and done["kinds"]["double"] == 1 and done["images"] == 6
+    first = rows[0]
+    assert (first["rank"], first["kind"], first["annotation_id"]) == ("1", "double", "4711")
+    assert int(first["image_id"]) == copy["image_id"] and float(first["suspicion"]) == 1
+    box = [int(first[key]) for key in ("x", "y", "width", "height")]
+    assert np.allclose(box, copy["bbox"], atol=1) and "lies on another" in first["reason"]
+    assert not out.with_name("suspects.csv.folds").exists()
+
+
+def test_models_that_are_there_are_used_again_and_never_on_their_own_images(folder, tmp_path):
+    """Two folds whose models exist: no step is trained, and each image is in one fold."""
+    labels, samples = load_coco(folder / "coco.json", folder)
+    for fold in range(2):
+        save_checkpoint(tmp_path / "models" / f"fold-{fold}", detector(seed=fold), card={})
+    steps = []
+    found = held_out_images(
+        samples, labels, Recipe.cpu(4), [[0, 2, 4], [1, 3, 5]], seed=0, weights="none",
+        folder=tmp_path / "models", on_step=lambda *step: steps.append(step),
+    )  # fmt: skip
+    images = list(found)
+    assert [image.number for image in images] == [0, 2, 4, 1, 3, 5] and steps == []
+    own = detector(seed=1).fast().detect([samples.image(3)])[0]
+    assert np.array_equal(images[4].class_probs, own.instances.class_probs)
+
+
+def test_too_many_folds_are_refused(folder):
+    done = run("review", folder / "coco.json", folder, folder / "out.csv", "--folds", 7)
+    assert done.exit_code == 1 and "--folds: expected 2 to 6" in str(done.exception)
