@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from taudis.types import LabelMap
 
 COLUMNS = ("rank", "suspicion", "kind", "image_id", "file_name", "annotation_id", "label",
-           "likely_label", "iou", "x", "y", "width", "height", "reason")  # fmt: skip
+           "likely_label", "iou", "x", "y", "width", "height", "reason", "link")  # fmt: skip
 
 
 # long: two thirds of it are arguments, the options of the command.
@@ -50,6 +50,13 @@ def review(
     steps: Annotated[
         int | None, typer.Option(help="Training steps of every model; default: the recipe's.")
     ] = None,
+    link: Annotated[
+        str,
+        typer.Option(
+            help="Address of an image, with {image_id} in it; the last column has it filled in."
+            " For Label Studio: http://HOST/projects/3/data?task={image_id}"
+        ),
+    ] = "",
     seed: Seed = 0,
     crowds: CrowdsOption = "ask",
     skip_bad: SkipBad = False,
@@ -64,6 +71,8 @@ def review(
     from taudis.evaluation.label_errors import find_suspects
     from taudis.simulation.split import folds as folds_of
 
+    if link and "{image_id}" not in link:
+        raise DataError(f"--link: expected an address with {{image_id}} in it, got {link!r}.")
     checked = open_labelled(coco, images, crowds, skip_bad)
     samples = checked.samples
     rows = folds_of(samples.file_names, count=folds, seed=seed, group=group)
@@ -81,7 +90,7 @@ def review(
             )
         )  # fmt: skip
     suspects = find_suspects(found)
-    write_text(out, table(suspects, found, samples, checked.label_map))
+    write_text(out, table(suspects, found, samples, checked.label_map, link))
     shutil.rmtree(folder, ignore_errors=True)
     kinds = Counter(suspect.kind for suspect in suspects)
     write_result({"suspects": str(out), "rows": len(suspects), "kinds": dict(kinds),
@@ -107,18 +116,24 @@ def table(
     images: Sequence[HeldOutImage],
     samples: CocoSamples,
     labels: LabelMap,
+    link: str = "",
 ) -> str:
-    """The list as CSV with a header; boxes are x, y, width and height in px."""
+    """The list as CSV with a header; boxes are x, y, width and height in px.
+
+    `link` has {image_id} in it, or is empty.
+    """
     by_number = {image.number: image for image in images}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for rank, each in enumerate(suspects, 1):
         likely = labels.name(each.likely) if each.likely else ""
+        number = samples.image_ids[each.image]
         writer.writerow([
-            rank, f"{each.suspicion:.3f}", each.kind, samples.image_ids[each.image],
+            rank, f"{each.suspicion:.3f}", each.kind, number,
             samples.file_names[each.image], annotation_id(samples, each), labels.name(each.label),
             likely, f"{each.iou:.2f}", *_box(by_number[each.image], each), each.sentence(labels),
+            link.replace("{image_id}", str(number)),
         ])  # fmt: skip
     return text.getvalue()
 

@@ -34,13 +34,15 @@ def test_a_doubled_object_is_listed_with_its_id_and_the_models_are_removed(folde
     coco["annotations"].append(copy)
     (folder / "coco.json").write_text(json.dumps(coco))
     out = folder / "suspects.csv"
-    done = call("review", folder / "coco.json", folder, out, "--folds", 2, "--steps", 2)
+    done = call("review", folder / "coco.json", folder, out, "--folds", 2, "--steps", 2,
+                "--link", "http://studio/projects/3/data?task={image_id}")  # fmt: skip
     with out.open() as file:
         rows = list(csv.DictReader(file))
     assert done["rows"] == len(rows) and done["kinds"]["double"] == 1 and done["images"] == 6
     first = rows[0]
     assert (first["rank"], first["kind"], first["annotation_id"]) == ("1", "double", "4711")
     assert int(first["image_id"]) == copy["image_id"] and float(first["suspicion"]) == 1
+    assert first["link"] == f"http://studio/projects/3/data?task={copy['image_id']}"
     box = [int(first[key]) for key in ("x", "y", "width", "height")]
     assert np.allclose(box, copy["bbox"], atol=1) and "lies on another" in first["reason"]
     assert not out.with_name("suspects.csv.folds").exists()
@@ -60,6 +62,13 @@ def test_models_that_are_there_are_used_again_and_never_on_their_own_images(fold
     assert [image.number for image in images] == [0, 2, 4, 1, 3, 5] and steps == []
     own = detector(seed=1).fast().detect([samples.image(3)])[0]
     assert np.array_equal(images[4].class_probs, own.instances.class_probs)
+
+
+def test_a_link_without_the_image_is_refused(folder):
+    done = run("review", folder / "coco.json", folder, folder / "out.csv", "--link", "http://x/")
+    assert done.exit_code == 1 and "--link: expected an address with {image_id}" in str(
+        done.exception
+    )
 
 
 def test_too_many_folds_are_refused(folder):
