@@ -42,7 +42,7 @@ MUTATIONS = (
     Mutation(
         "Label Studio is polled every POLL_SECONDS and not more often",
         "backend/worker/worker.py",
-        "if pending or due:",
+        "if pending or due or project.state.asked:",
         "if True:",
         (f"{WORKER}/test_worker.py",),
     ),
