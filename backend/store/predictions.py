@@ -6,6 +6,9 @@ step `select` writes the order and the blank tasks, and the step `publish` copie
 post, so a region is encoded once. /predict answers from the
 file without a model. The file is apart from the store, so that these large rows never delay a
 webhook.
+
+What people are given of a task is its regions with the sentence why its image comes: the editor
+shows a region's meta text (docs/decisions/0033-the-sentence-in-the-editor.md).
 """
 
 from __future__ import annotations
@@ -39,6 +42,9 @@ CREATE TABLE blank (task INTEGER PRIMARY KEY);
 PRAGMA user_version = {FORM};
 """
 NO_REGIONS = b"[]"
+WHY = "Why this image: "
+"""What the sentence begins with in the editor."""
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,28 @@ def path_of(data_dir: Path, project: int, version: str) -> Path:
     if not _VERSION.fullmatch(version):
         raise StoreError(f"Not a model version of this backend: {version[:80]!r}.")
     return data_dir / "predictions" / str(int(project)) / f"{first_attempt(version)}.sqlite3"
+
+
+# --- why this image ------------------------------------------------------------------------------
+
+
+def with_reason(regions: bytes, reason: str) -> bytes:
+    """Regions as JSON, with the sentence why their image comes as the first one's meta text.
+
+    `[]` stays as it is: Label Studio shows no text of a prediction without a region. Meta that the
+    region has already is kept.
+    """
+    if not reason or regions == NO_REGIONS:
+        return regions
+    text = regions.decode("ascii")
+    first, end = _DECODER.raw_decode(text, 1)  # the others, which may be long, are not parsed
+    first["meta"] = {**first.get("meta", {}), "text": [WHY + reason]}
+    return f"[{json.dumps(first)}{text[end:]}".encode("ascii")
+
+
+def room_for(reason: str) -> int:
+    """Bytes that `with_reason` adds at most."""
+    return len(json.dumps({"meta": {"text": [WHY + reason]}})) + 2 if reason else 0
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -163,15 +191,15 @@ def _json_of(task: int, regions: list[Region]) -> bytes:
 
 
 def read(path: Path, tasks: Iterable[int]) -> dict[int, Prediction]:
-    """The predictions of the given tasks. Tasks without a place are left out.
+    """The predictions of the given tasks, as people are given them.
 
-    A blank task has no regions.
+    Tasks without a place are left out. A blank task has no regions.
 
     Raises:
         StoreError: there is no such file, or it cannot be read.
     """
     query = (
-        "SELECT score, iif(blank.task IS NULL, packed, NULL) FROM places"
+        "SELECT score, iif(blank.task IS NULL, packed, NULL), reason FROM places"
         " LEFT JOIN regions ON regions.task = places.task"
         " LEFT JOIN blank ON blank.task = places.task WHERE places.task = ?"
     )
@@ -180,7 +208,8 @@ def read(path: Path, tasks: Iterable[int]) -> dict[int, Prediction]:
         for task in tasks:
             row = db.execute(query, (task,)).fetchone()
             if row is not None:
-                found[task] = Prediction(row[0], json.loads(_unpacked(row[1])))
+                score, packed, reason = row
+                found[task] = Prediction(score, json.loads(with_reason(_unpacked(packed), reason)))
     return found
 
 
@@ -221,18 +250,28 @@ class Stored:
             yield cls(db)
 
     def sizes(self) -> list[tuple[int, float, int]]:
-        """Task id, score, and bytes of the JSON of `result`, rank 1 first."""
+        """Task id, score, and the most bytes that `result` has as JSON, rank 1 first."""
         none = len(NO_REGIONS)
-        return self._db.execute(
-            "SELECT places.task, score, iif(blank.task IS NULL, ifnull(bytes, ?), ?) FROM places"
-            " LEFT JOIN regions ON regions.task = places.task"
+        rows = self._db.execute(
+            "SELECT places.task, score, iif(blank.task IS NULL, ifnull(bytes, ?), ?), reason"
+            " FROM places LEFT JOIN regions ON regions.task = places.task"
             " LEFT JOIN blank ON blank.task = places.task ORDER BY rank",
             (none, none),
-        ).fetchall()
+        )
+        return [
+            (task, score, size if size == none else size + room_for(reason))
+            for task, score, size, reason in rows
+        ]
 
     def result(self, task: int) -> bytes:
-        """The regions that people are given, as JSON: `[]` for a blank task."""
-        return NO_REGIONS if self.is_blank(task) else self.found(task)
+        """The regions that people are given, as JSON: `[]` for a blank task.
+
+        The first one has the sentence why the image comes, if the task has a place.
+        """
+        if self.is_blank(task):
+            return NO_REGIONS
+        row = self._db.execute("SELECT reason FROM places WHERE task = ?", (task,)).fetchone()
+        return with_reason(self.found(task), row[0] if row else "")
 
     def found(self, task: int) -> bytes:
         """The regions that the model found, also of a blank task. `[]` where none were scored."""

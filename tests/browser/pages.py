@@ -16,6 +16,9 @@ PATIENCE_MS = 90_000.0
 TASK = ".lsf-current-task__task-id"
 REGION = ".lsf-outliner-item"
 IMAGE = 'img[src^="blob:"]'
+TAB = ".lsf-tabs-dm__item"
+ROW = ".lsf-table-row"
+META = ".lsf-detailed-region__meta-text"
 
 
 class Pages:
@@ -106,9 +109,26 @@ class Pages:
         page.goto(url, wait_until="domcontentloaded")
         return page
 
-    def label_all_tasks(self) -> dict:
-        """Open the project and press Label All Tasks; returns the task that the page received."""
+    def listed_tasks(self, tab: str) -> list[int]:
+        """Open the project and one of its tabs; ids of the tasks as the table lists them."""
         page = self._open(f"/projects/{self.project}/data")
+        with page.expect_response(lambda r: "/api/tasks?" in r.url):
+            page.locator(TAB, has_text=tab).first.click()
+        page.locator(ROW).first.wait_for()
+        self._settle_table()
+        return [int(text.split()[0]) for text in page.locator(ROW).all_inner_texts()]
+
+    def _settle_table(self) -> None:
+        """Wait until the table has the rows that its foot counts."""
+        foot = self.page.get_by_text(re.compile(r"^Tasks: \d+ / \d+$")).inner_text()
+        expect(self.page.locator(ROW)).to_have_count(int(foot.split()[1]))
+
+    def label_all_tasks(self, tab: str = "") -> dict:
+        """Press Label All Tasks in the project's tab; returns the task that the page received."""
+        page = self._open(f"/projects/{self.project}/data")
+        if tab:
+            page.locator(TAB, has_text=tab).first.click()
+            page.wait_for_url(re.compile(r"tab=\d+"))
         with page.expect_response(lambda r: "id=next_task" in r.url) as answer:
             page.get_by_text("Label All Tasks", exact=True).click()
         return self._opened(answer.value.json())
@@ -196,6 +216,13 @@ class Pages:
         self.page.mouse.up()
         self.page.wait_for_function(f"number => ({strokes})() === number", arg=before + 1)
         self._settle()
+
+    def why(self) -> str:
+        """Choose the first region in the list; the meta text that the editor shows beside it."""
+        self.page.locator(REGION).first.click()
+        text = self.page.locator(META)
+        text.wait_for()
+        return text.inner_text()
 
     def delete_first_region(self) -> str:
         """Choose the first region in the list and delete it by the keyboard; its id."""

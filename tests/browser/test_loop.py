@@ -1,5 +1,6 @@
 """The whole loop on Label Studio's own pages, in a browser."""
 
+import json
 import re
 from functools import reduce
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.new_project import label_config
+from backend.label_studio.regions import decode_annotation
 from backend.label_studio.regions.brush import decode_rle
 from backend.label_studio.regions.decode import INSTANCE_KEY, PART_KEY
+from backend.store import predictions
 from backend.store.database import Store
 from demo.annotator import UPLOADED, Annotator, Truth
 from demo.backend_process import BACKEND_USER
@@ -116,6 +119,13 @@ def check_pre_annotation(pages, site, task, version):
     return prediction, published
 
 
+def why(site, version, task):
+    """The sentence why a task's image comes, as the backend keeps it."""
+    path = predictions.path_of(site.backend.data, site.project, version)
+    (place,) = [each for each in predictions.order(path) if each.task == task]
+    return predictions.WHY + place.reason
+
+
 def to_first_with_regions(pages, site, order, version):
     """Open tasks in `order` until one has regions; what has none is submitted as empty.
 
@@ -169,6 +179,8 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     # The new first, as published, with its pre-annotation drawn; a person takes one region out.
     task, prediction, published, following = to_first_with_regions(pages, site, order, trained)
     pages.keep("05-pre-annotated")
+    assert pages.why() == why(site, trained, task["id"])
+    pages.keep("12-why-this-image")
     gone = pages.delete_first_region()
     pages.keep("06-corrected")
     annotation, held = pages.submit()
@@ -212,7 +224,7 @@ def test_a_person_connects_labels_trains_and_gets_the_new_order(site, pages):
     assert pages.faults == []
 
 
-def test_what_ties_the_parts_of_a_polygon_survives_a_submit(studio, site, pages):
+def test_the_sentence_and_what_ties_the_parts_of_a_polygon_survive_a_submit(studio, site, pages):
     names = LabelMap(("disc", "ring"))
     project = studio.create_project("Parts", label_config(names, "polygon"))
     row = site.dataset.pool[0]
@@ -228,6 +240,9 @@ def test_what_ties_the_parts_of_a_polygon_survives_a_submit(studio, site, pages)
         }
         for part, x in enumerate((10, 60))
     ]  # fmt: skip
+    sentence = "2.0 votes: 2 of its 3 uncertain instances were chosen; they cover 17 others"
+    plain = json.dumps(result).encode()
+    result = json.loads(predictions.with_reason(plain, sentence))
     body = [{"task": task, "result": result, "score": 0.5, "model_version": "parts-1"}]
     studio.api("POST", f"/api/projects/{project}/import/predictions", json=body)
     fields = {"model_version": "parts-1", "show_collab_predictions": True}
@@ -235,7 +250,14 @@ def test_what_ties_the_parts_of_a_polygon_survives_a_submit(studio, site, pages)
     pages = pages(project)
     pages.log_in(ADMIN)
     pages.label_all_tasks()
+    assert pages.why() == predictions.WHY + sentence
     pages.keep("11-polygon-parts")
     annotation = pages.submit_last()
     stored = studio.api("GET", f"/api/annotations/{annotation['id']}/")["result"]
     assert [region.get("meta") for region in stored] == [region["meta"] for region in result]
+    config = parse_label_config(label_config(names, "polygon"))
+    read, expected = (
+        decode_annotation(each, config, size=(192, 192)) for each in (stored, json.loads(plain))
+    )
+    assert read.problems == expected.problems == ()
+    assert len(read.target) == 1 and (read.target.masks == expected.target.masks).all()

@@ -56,6 +56,7 @@ def test_annotations_are_compared_with_what_label_studio_gave(work):
     version = work.version()
     rows, blank, given = predicted(work)
     kept, converted = (rows[task] for task in given[:2])
+    assert kept["result"][0]["meta"]["text"][0].startswith("Why this image: ")
     first = submit(work, kept, kept["result"])
     withheld = submit(work, rows[blank[0]], [])
     work.loop.studio.api(

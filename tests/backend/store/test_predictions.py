@@ -18,6 +18,7 @@ from backend.store import predictions
 from backend.store.predictions import Place, Prediction
 from backend.worker.context import version_name
 from tests.backend.store import prediction_cases
+from tests.backend.store.prediction_cases import given as given_with
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -43,10 +44,41 @@ def test_round_trip_and_order(tmp_path):
     assert predictions.set_order(path, reversed(places(5))) == 5
     assert predictions.order(path) == places(5)
     assert predictions.read(path, [30, 99, 10]) == {
-        30: Prediction(0.6, [{"id": "3"}]),
-        10: Prediction(0.2, [{"id": "1"}]),
+        30: Prediction(0.6, given_with([{"id": "3"}], "reason 3")),
+        10: Prediction(0.2, given_with([{"id": "1"}], "reason 1")),
     }
     assert predictions.ranks(path) == {10: 1, 20: 2, 30: 3, 40: 4, 50: 5}
+
+
+META = st.fixed_dictionaries({}, optional={"taudis_part": st.integers(0, 3)})
+REGION = st.fixed_dictionaries(
+    {"id": st.text(), "value": st.lists(st.floats(allow_nan=False, allow_infinity=False))},
+    optional={"meta": META},
+)
+
+
+@settings(deadline=None)
+@given(st.lists(REGION, max_size=3), st.text())
+def test_the_sentence_is_the_first_regions_meta_text_and_nothing_else_changes(found, reason):
+    text = json.dumps(found).encode()
+    longer = predictions.with_reason(text, reason)
+    after = json.loads(longer)
+    if found and reason:
+        meta = after[0].pop("meta")
+        assert meta.pop("text") == [f"Why this image: {reason}"]
+        assert meta == found[0].pop("meta", {})
+    assert after == found
+    assert len(longer) <= len(text) + predictions.room_for(reason)
+
+
+def test_a_blank_task_has_no_sentence_and_no_room_for_one(tmp_path):
+    path = file_of(tmp_path, 3)
+    predictions.set_blank(path, [20])
+    with predictions.Stored.opened(path) as stored:
+        for task, _, size in stored.sizes():
+            assert len(stored.result(task)) <= size
+            assert (stored.result(task) == b"[]") == (task == 20) == (size == 2)
+            assert json.loads(stored.found(task)) == regions(3)[task]
 
 
 def test_writing_again_replaces_and_a_failure_keeps_the_old(tmp_path):
@@ -136,10 +168,12 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path, deed):
     # Readers come first: /predict, and the step `publish`, which reads before it writes.
     assert predictions.order(path) == places(3)
     with predictions.Stored.opened(path) as stored:
-        assert stored.result(10) == b'[{"id": "1"}]'
+        assert stored.found(10) == b'[{"id": "1"}]'
     assert predictions.set_order(path, places(3)) == 3
     assert predictions.order(path) == places(3)
-    assert predictions.read(path, [10]) == {10: Prediction(1 / 3, [{"id": "1"}])}
+    assert predictions.read(path, [10]) == {
+        10: Prediction(1 / 3, given_with([{"id": "1"}], "reason 1"))
+    }
     with predictions.writing(path) as add:
         add(10, [])
     assert [each.name for each in path.parent.iterdir()] == [path.name]
@@ -288,7 +322,7 @@ values = st.lists(
 @given(st.lists(values, min_size=1, max_size=30))
 def test_regions_survive_packing(tmp_path_factory, many):
     path = tmp_path_factory.mktemp("packing") / "v.sqlite3"
-    prediction_cases.write(path, dict(enumerate(many)))
+    prediction_cases.write(path, dict(enumerate(many)), reason="")
     found = predictions.read(path, range(len(many)))
     assert [found[task].result for task in range(len(many))] == many
     with predictions.Stored.opened(path) as stored:

@@ -29,6 +29,7 @@ from backend.web.model import TaudisModel
 init_app(TaudisModel, model_dir=sys.argv[2]).run(host="127.0.0.1", port=int(sys.argv[1]))
 """
 REGION = {"id": "r", "type": "brushlabels", "value": {"format": "rle", "rle": [0, 1]}}
+GIVEN = prediction_cases.given([REGION])
 CONFIG = "<View/>"
 
 pytestmark = [
@@ -104,7 +105,7 @@ def test_setup_predictions_and_events(served):
     params = {"login": "", "password": "", "context": None}
     body = {"tasks": tasks, "project": "7.170", "label_config": CONFIG, "params": params}
     results = requests.post(address + "/predict", json=body, timeout=60).json()["results"]
-    assert [found["result"] for found in results] == [[REGION], [], [REGION]]
+    assert [found["result"] for found in results] == [GIVEN, [], GIVEN]
     assert [found["score"] for found in results] == [0.75, 1.25, 0.25]
     assert {found["model_version"] for found in results} == {"v1"}
 

@@ -6,6 +6,7 @@ from backend.store import predictions
 from backend.store.blank import is_blank
 from backend.web.predict import Services, answer_tasks
 from backend.worker.context import version_name
+from tests.backend.store import prediction_cases
 from tests.backend.worker.round_cases import CONFIG, POOL, open_round, run
 
 SHARE, SEED = 0.4, 3
@@ -45,7 +46,11 @@ def test_blank_tasks_have_a_rank_and_no_regions_in_every_version(make_context):
         round_, path, given, found = scored(context)
         assert round_.steps["selected"]["blank"] == len(BLANK)
         assert found == {task: [{"id": f"region of {task}"}] for task in POOL}
-        assert given == {task: [] if task in BLANK else found[task] for task in POOL}
+        with_reasons = {
+            place.task: prediction_cases.given(found[place.task], place.reason)
+            for place in predictions.order(path)
+        }
+        assert given == {task: [] if task in BLANK else with_reasons[task] for task in POOL}
         answers = predictions.read(path, POOL)
         assert {task: each.result for task, each in answers.items()} == given
 

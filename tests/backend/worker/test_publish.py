@@ -19,6 +19,7 @@ from tests.backend.store import prediction_cases
 TASKS = (5, 2, 9, 4, 7)  # best first
 REGIONS = {task: [{"id": f"{task}-{n}", "value": {"rle": [n] * 9}} for n in range(task % 4)]
            for task in TASKS}  # fmt: skip
+GIVEN = {task: prediction_cases.given(regions) for task, regions in REGIONS.items()}
 
 
 class LabelStudio:
@@ -82,7 +83,7 @@ def run(context, round_):
 def rows_of(version, order=TASKS, filled=5):
     """What Label Studio should hold."""
     return [
-        {"task": task, "result": REGIONS[task] if rank <= filled else [],
+        {"task": task, "result": GIVEN[task] if rank <= filled else [],
          "score": rank / len(order), "model_version": version}
         for rank, task in enumerate(order, start=1)
     ]  # fmt: skip
@@ -126,7 +127,7 @@ def test_the_head_is_as_long_as_the_post_allows(sizes, allowed):
 
 
 def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(context, monkeypatch):
-    sizes = [len(json.dumps(REGIONS[task])) for task in TASKS]
+    sizes = [len(json.dumps(GIVEN[task])) for task in TASKS]
     monkeypatch.setattr(queue, "POST_BYTES", sum(sizes[:3]) - 1)
     monkeypatch.setattr(publish, "HEAD", 2)
     round_ = selected(context)
@@ -138,7 +139,7 @@ def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(contex
     assert publish.extend_head(context) == 0  # two filled tasks are still ahead
     context.studio.labelled[TASKS[0]] = context.studio.labelled[TASKS[2]] = True
     assert publish.extend_head(context) == 1  # ranks 3 and 4; rank 3 is labelled
-    assert context.studio.patched == [(TASKS[3], {"result": REGIONS[TASKS[3]]})]
+    assert context.studio.patched == [(TASKS[3], {"result": GIVEN[TASKS[3]]})]
     assert context.load_project().state.filled == {version: 4}
     context.studio.labelled[TASKS[1]] = True
     assert publish.extend_head(context) == 1
@@ -169,7 +170,7 @@ def test_a_task_that_was_deleted_meanwhile_leaves_the_order(context):
     assert [each.name for each in path.parent.iterdir()] == [f"{version_name(round_)}.sqlite3"]
     found = predictions.read(path, TASKS)
     assert {task: each.result for task, each in found.items()} == {
-        task: REGIONS[task] for task in (5, 2, 4, 7)
+        task: GIVEN[task] for task in (5, 2, 4, 7)
     }
 
 
