@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
 from backend.label_studio.http import Transport
 from backend.label_studio.listings import PAGE_SECONDS, Kind, Listing, PageSizes, Row, condition
 from backend.label_studio.queue import BulkPost
+from backend.label_studio.tabs import Tabs
 
 LONG_SECONDS = 900.0
 """For calls whose time grows with the project: bulk import, deleting a version."""
@@ -32,8 +34,7 @@ class Studio:
 
     Args:
         url, token: Label Studio's address; legacy token or personal access token.
-        timeout: seconds for one attempt of an ordinary call.
-        patience: seconds for an ordinary call with its repetitions.
+        timeout, patience: seconds of an ordinary call: one attempt, and all with their pauses.
         pages: how many tasks a page holds; None starts at the usual sizes.
         guard: see `Transport`.
     """
@@ -51,6 +52,7 @@ class Studio:
         self._http = Transport(url, token, timeout=timeout, patience=patience, guard=guard)
         self.pages = PageSizes() if pages is None else pages
         self.clock = self._http.clock
+        self.tabs = Tabs(self._http)
 
     def __repr__(self) -> str:
         return f"Studio({self.url!r})"
@@ -333,10 +335,8 @@ class Studio:
 
     def _delete(self, path: str, what: str) -> None:
         """Delete something. It is no error if it is gone already."""
-        try:
+        with suppress(StudioNotFound):
             self._http.call("DELETE", path, what=what)
-        except StudioNotFound:
-            return
 
     def _listing(
         self, project: int, what: str, *conditions: Row, include: str, kind: Kind = "tasks"

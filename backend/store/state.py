@@ -35,7 +35,7 @@ class ProjectState:
     backend_id: int | None = None
     """Id of this backend's row on the Model page; None before the project was set up."""
     armed: JsonObject | None = None
-    """What this backend has set in Label Studio: sampling, webhook id, its own address."""
+    """What this backend has set in Label Studio: sampling, ids of webhook and tab, its address."""
     before: JsonObject | None = None
     """What Label Studio had in these places before, for `disconnect`."""
     disarming: JsonObject | None = None

@@ -3,7 +3,8 @@
 When a person connects a backend on the Model page, Label Studio creates a webhook for all actions
 without credentials, and sets the project's version to the backend's title. `arm` replaces both: one
 webhook for label changes with our credentials and without payload, uncertainty sampling, and our
-version. The store keeps the values from before, and `disarm` restores them.
+version. It adds a tab to the Data Manager (`backend.worker.queue_tab`). The store keeps the values
+from before, and `disarm` restores them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
 from backend.store import serving
 from backend.store.state import ProjectChanges, ProjectState
-from backend.worker import late_switches
+from backend.worker import late_switches, queue_tab
 from backend.worker.context import RoundContext
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     changed = {key: value for key, value in wanted.items() if project.get(key) != value}
     if changed:
         context.studio.patch_project(context.project_id, **changed)
-    armed = {**wanted, "webhook": webhook["id"], "backend_url": backend["url"]}
+    tab = queue_tab.added(context)
+    armed = {**wanted, "webhook": webhook["id"], "backend_url": backend["url"], "tab": tab}
     context.store.update_project(
         context.project_id, armed=armed, backend_id=backend["id"], message=""
     )
@@ -255,7 +257,7 @@ def changes_by_person(project: Mapping[str, Any], state: ProjectState, titles: s
 
 
 def disarm(context: RoundContext) -> Mapping[str, Any]:
-    """Restore the project's sampling, version and webhooks as they were before `arm`."""
+    """Restore the project's sampling, version, webhooks and tabs as they were before `arm`."""
     state = context.load_project().state
     before = state.before
     if not before:
@@ -284,6 +286,7 @@ def disarm(context: RoundContext) -> Mapping[str, Any]:
             context.studio.create_webhook(context.project_id, **fields)
     if armed.get("webhook") in there and armed["webhook"] not in old:
         context.studio.delete_webhook(armed["webhook"])
+    queue_tab.remove(context, armed)
     fields = {key: before[key] for key in PROJECT_FIELDS}
     context.studio.patch_project(context.project_id, **{**fields, "model_version": restored})
     context.store.update_project(context.project_id, before=None, serving="", changed_by_person="")

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from backend.errors import StudioAuthError, StudioNotFound, StudioRejected
+from backend.label_studio import tabs
 from backend.label_studio.client import Studio
 from backend.label_studio.listings import PAGE
 from demo.errors import DemoError
@@ -244,3 +245,17 @@ def test_what_connecting_a_backend_does(studio, client, new_project, recorder):
     assert len(client.webhooks(project)) == 1  # it outlives the backend
     with pytest.raises(DemoError, match="health check failed"):
         studio.connect_backend(project, "http://127.0.0.1:9", "Nobody")
+
+
+def test_tabs_of_the_data_manager(client, new_project):
+    project, other = new_project(), new_project()
+    assert client.tabs.of(project) == []
+    first = client.tabs.add(project, tabs.DEFAULT)
+    second = client.tabs.add(project, tabs.QUEUE)
+    found = client.tabs.of(project)
+    assert [row["id"] for row in found] == [first, second]
+    assert found[1]["data"] == tabs.QUEUE
+    assert client.tabs.of(other) == []
+    client.tabs.remove(first)
+    client.tabs.remove(first)
+    assert [row["id"] for row in client.tabs.of(project)] == [second]

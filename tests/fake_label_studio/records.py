@@ -208,6 +208,7 @@ class Project:
     tasks: dict = field(default_factory=dict)
     webhooks: dict = field(default_factory=dict)
     backends: dict = field(default_factory=dict)
+    tabs: dict = field(default_factory=dict)  # id -> what it shows
 
     FIELDS = (
         "title",

@@ -15,7 +15,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from demo.studio import ADMIN, DemoError, Login, model_form
-from tests.fake_label_studio import callbacks, labelling, projects
+from tests.fake_label_studio import callbacks, labelling, projects, tabs
 from tests.fake_label_studio.access import SESSION, Access
 from tests.fake_label_studio.answers import VERSION, Refused
 from tests.fake_label_studio.faults import Fault, Faults, pause
@@ -223,7 +223,7 @@ def _routes():
     route("GET", "/api/version/", lambda call: (200, {"release": VERSION}))
     route("GET", "/api/current-user/whoami/", lambda call: (200, call.user.row()))
     route("POST", "/api/token/refresh/", _refresh)
-    for module in (projects, labelling, callbacks):
+    for module in (projects, labelling, callbacks, tabs):
         module.add_routes(route)
     return Map(rules, strict_slashes=False)
 

@@ -1,0 +1,86 @@
+"""Tabs of the Data Manager: saved views of a project's tasks, the same for everybody.
+
+The tab of the queue lists the unlabelled tasks in the order of the queue. Label Studio's column
+"Prediction score" is the mean over a task's predictions of the project's `model_version`, and the
+queue serves these ascending (`backend.label_studio.queue`). So the tab follows each new order, and
+each rollback, by itself. Measured on Label Studio 1.23.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from backend.errors import StudioNotFound, StudioRejected
+from backend.label_studio.http import Transport
+
+TITLE = "TAUDIS queue"
+_HIDDEN_IN_ALL = [
+    *("inner_id", "annotations_results", "annotations_ids", "predictions_model_versions"),
+    *("predictions_results", "file_upload", "storage_filename", "created_at", "updated_at"),
+    *("updated_by", "avg_lead_time", "draft_exists"),
+]
+_HIDDEN_HERE = ["completed_at", "cancelled_annotations", "total_predictions", "annotators"]
+
+
+def _hidden(*names: str) -> list[str]:
+    return [f"tasks:{name}" for name in (*names, *_HIDDEN_IN_ALL)]
+
+
+QUEUE: Mapping[str, Any] = {
+    "title": TITLE,
+    "type": "list",
+    "target": "tasks",
+    "ordering": ["tasks:predictions_score"],
+    "filters": {
+        "conjunction": "and",
+        "items": [
+            {
+                # set for a task that has as many annotations as it needs
+                "filter": "filter:tasks:completed_at",
+                "operator": "empty",
+                "type": "Datetime",
+                "value": "true",
+            }
+        ],
+    },
+    "hiddenColumns": {"explore": _hidden(*_HIDDEN_HERE), "labeling": _hidden(*_HIDDEN_HERE)},
+}
+"""What the tab of the queue shows: unlabelled tasks by ascending score."""
+DEFAULT: Mapping[str, Any] = {
+    "title": "Default",
+    "type": "list",
+    "target": "tasks",
+    "hiddenColumns": {
+        "explore": _hidden("predictions_score"),
+        "labeling": _hidden("id", "predictions_score", *_HIDDEN_HERE),
+    },
+}
+"""The tab of all tasks, as Label Studio's page makes it in a project that has no tab."""
+
+
+class Tabs:
+    """The calls about tabs. Every method raises what those of `Studio` raise."""
+
+    def __init__(self, http: Transport) -> None:
+        self._http = http
+
+    def of(self, project: int) -> list[dict[str, Any]]:
+        """The project's tabs from left to right, each with `id` and `data`."""
+        what = f"Listing the Data Manager's tabs of project {project}"
+        found = self._http.call("GET", "/api/dm/views/", what=what, params={"project": project})
+        if not isinstance(found, list):
+            raise StudioRejected(f"{what}: expected a JSON list, got {type(found).__name__}.")
+        return found
+
+    def add(self, project: int, data: Mapping[str, Any]) -> int:
+        """Add a tab on the right; its id."""
+        what = f"Adding the tab {data['title']!r} to project {project}"
+        body = {"project": project, "data": data}
+        return int(self._http.call("POST", "/api/dm/views/", what=what, body=body)["id"])
+
+    def remove(self, tab: int) -> None:
+        """Remove a tab; one that is gone already is fine."""
+        with suppress(StudioNotFound):
+            self._http.call("DELETE", f"/api/dm/views/{tab}/", what=f"Removing tab {tab}")
