@@ -17,7 +17,7 @@ PARALLEL := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help check format lint types fast test install dev studio exporters browser torture soak demo bench lock clean
+.PHONY: help check format lint types fast test install dev studio exporters browser torture soak demo bench wheel lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -100,13 +100,18 @@ browser:
 	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || { echo "The browser tests need Debian's chromium: apt-get install chromium (as root)"; exit 1; }
 
+wheel: dev  ## build the Python package into dist/
+	$(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+	rm -rf build *.egg-info
+	ls dist/*.whl
+
 # Fully pinned, with hashes, without index addresses.
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 lock: $(UV_STAMP)  ## resolve pyproject.toml anew into the four lock files
-	$(LOCK) pyproject.toml -o requirements.txt
-	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) pyproject.toml --group label-studio-ml -o requirements.txt
+	$(LOCK) pyproject.toml --group label-studio-ml --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --group studio -o requirements-studio.txt
 	$(LOCK) --group exporters -o requirements-exporters.txt
 
 clean:  ## remove environments and caches
-	rm -rf .venv .venv-tools .venv-studio .venv-exporters .cache .demo artefacts .mypy_cache .ruff_cache .pytest_cache
+	rm -rf dist build .venv .venv-tools .venv-studio .venv-exporters .cache .demo artefacts .mypy_cache .ruff_cache .pytest_cache

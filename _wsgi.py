@@ -62,8 +62,4 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 elif __name__ != "__mp_main__":  # a spawned process imports its parent's main file under that name
-    from backend.web.app import create_app
-
-    _settings = load_settings()
-    setup_logging(_settings.log_level)
-    app = create_app(_settings)
+    from backend.web.wsgi import app as app

@@ -20,6 +20,7 @@ from backend.commands import create as create_
 from backend.commands import doctor as doctor_
 from backend.commands import export as export_
 from backend.commands import export_labels as labels_
+from backend.commands import processes
 from backend.commands import rounds as rounds_
 from backend.commands import versions as versions_
 from backend.commands.connect import connect_backend
@@ -31,7 +32,6 @@ from backend.store.lease import NO_LEASE
 from backend.store.next_labels import next_labels
 from backend.worker import connection, operate
 from backend.worker import prune as prune_
-from backend.worker import worker as worker_
 from backend.worker.context import RoundContext
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption
 from taudis.data.coco.write import form_of
@@ -57,20 +57,8 @@ def _context(project: int) -> RoundContext:
     return RoundContext(settings, store, NO_LEASE, project)
 
 
-@app.command()
-def worker() -> None:
-    """Run the worker: rounds, first orders, polling. Stops at SIGTERM or Ctrl-C."""
-    with errors_as_messages():
-        worker_.run(settings_with_logging())
-
-
-@app.command()
-def serve() -> None:
-    """Run the web process and a worker beside it."""
-    from backend.commands.serve import serve as serve_
-
-    with errors_as_messages():
-        serve_(settings_with_logging())
+for command in (processes.serve, processes.web, processes.worker):
+    app.command()(command)
 
 
 @app.command()

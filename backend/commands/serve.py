@@ -110,15 +110,20 @@ def serve(settings: Settings, stop: threading.Event | None = None) -> None:
         SettingsError: a public address without credentials, or a port in use.
         StoreError: the data directory cannot be used.
     """
-    check_bind(settings)
-    _check_port(settings)
-    Store(settings.model_dir).close()
+    check(settings)
     over = threading.Event() if stop is None else stop
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: over.set())
     logger.info("Serving on %s", address(settings))
     supervise(children(settings), over)
+
+
+def check(settings: Settings) -> None:
+    """Check what the web process needs before it starts. Raises as `serve` does."""
+    check_bind(settings)
+    _check_port(settings)
+    Store(settings.model_dir).close()
 
 
 def supervise(wanted: list[Child], over: threading.Event) -> None:
@@ -139,13 +144,18 @@ def supervise(wanted: list[Child], over: threading.Event) -> None:
 
 def children(settings: Settings) -> list[Child]:
     """The web process and the worker, with the settings in their environment."""
-    environment = {**os.environ, **environment_of(settings)}
-    paths = (str(ROOT), os.environ.get("PYTHONPATH", ""))
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    environment = child_environment(settings)
     return [
         Child("web", web_command(settings), environment),
         Child("worker", [sys.executable, "-m", "backend", "worker"], environment),
     ]
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment of the web process and the worker: our own, with the settings."""
+    environment = {**os.environ, **environment_of(settings)}
+    paths = (str(ROOT), os.environ.get("PYTHONPATH", ""))
+    return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def web_command(
@@ -155,7 +165,7 @@ def web_command(
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     memory = ["--worker-tmp-dir", "/dev/shm"] if Path("/dev/shm").is_dir() else []  # noqa: S108
     return [
-        *(sys.executable, "-m", "gunicorn", "_wsgi:app"),
+        *(sys.executable, "-m", "gunicorn", "backend.web.wsgi:app"),
         *("--bind", f"{host}:{settings.port}"),
         *("--worker-class", "backend.web.server.TimedWorker"),
         *("--workers", str(settings.workers)),
@@ -164,6 +174,7 @@ def web_command(
         *("--keep-alive", str(keep_alive)),
         *("--worker-connections", str(connections)),
         *("--graceful-timeout", "5"),
+        "--no-control-socket",  # a file in the home folder, which a container does not have
         *("--log-level", "warning"),
         "--no-control-socket",  # of gunicorn's own commands: a file in the home directory
         *("--pythonpath", str(ROOT)),

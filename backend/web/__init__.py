@@ -1,6 +1,7 @@
 """The web process: it answers Label Studio and people within a second. Start with `app`.
 
 app        routes and errors
+wsgi       the app for gunicorn, with the settings of the environment
 auth       who may call
 requests   checks what callers send
 origin     which address is Label Studio's
