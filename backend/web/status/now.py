@@ -94,7 +94,7 @@ def _state(
         return "off", "Disconnected", "a person disconnected the project; nothing is set in it"
     doing = f"Round {running.number}: {running.line}" if running else ""
     if state.waiting_reason:
-        return "attention", "Waits", doing or "nothing runs until the reason is gone"
+        return "attention", "Held up", doing or "nothing runs until the reason is gone"
     if running:
         return ("attention" if alerts else "working"), "Working", doing
     if ended is not None and ended.outcome == "failed":
@@ -103,15 +103,17 @@ def _state(
         return "cold", "Connecting", "the worker connects the project and makes a first order"
     waiting = "waits for labels"
     if not state.model:
-        waiting = "the first order is served, without a model; label to train the first one"
-        return ("attention" if alerts else "cold"), "Cold start", waiting
-    return ("attention", "Needs a look", waiting) if alerts else ("ready", "Ready", waiting)
+        waiting = "the first order is served; label to train the first model"
+        return ("attention" if alerts else "cold"), "No model yet", waiting
+    if alerts:
+        return "attention", "Needs a look", "read the note; meanwhile it waits for labels"
+    return "ready", "Ready", waiting
 
 
 def _alerts(state: ProjectState) -> list[tuple[str, str]]:
     """What a person should know, as pairs of a heading and a sentence."""
     found = (
-        ("Waits", state.waiting_reason),
+        ("What holds it up", state.waiting_reason),
         ("Note", state.message),
         ("Changed in Label Studio", state.changed_by_person),
         ("Label Studio", state.pages),

@@ -66,7 +66,7 @@ def overview(services: Services, projects: Sequence[Project]) -> Overview:
         )
     lines.sort(key=lambda line: (ORDER.index(line.now.state), line.id))
     counts = Counter(line.now.state for line in lines)
-    counted = ", ".join(f"{COUNTED[state]} {counts[state]}" for state in ORDER if counts[state])
+    counted = ", ".join(f"{counts[state]} {COUNTED[state]}" for state in ORDER if counts[state])
     return Overview(lines, f"{len(lines)} projects: {counted}")
 
 

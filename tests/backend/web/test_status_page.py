@@ -9,7 +9,7 @@ from benchmarks.status_page import fill
 from tests.backend.web.status_cases import HOSTILE, Filled
 
 STATES = {
-    "cold": ["Cold start", "label to train the first one", "none yet: the first order is made"],
+    "cold": ["No model yet", "label to train the first model", "none yet: the first order is made"],
     "working": ["Working", "training 120 of 400, about 2 min left", "Round 10", "reading labels"],
     "ready": ["Ready", "waits for labels", "mAP50 from 0.137 with 16 labelled images to 0.536"],
     "failed": ["Failed", "Out of memory. Give the worker more", "Training to try again at once"],
@@ -52,7 +52,7 @@ def test_the_overview_puts_first_what_needs_a_look(client, filled):
     page = client.get("/").text
     order = [int(n) for n in re.findall(r'<h2><a href="/projects/(\d+)"', page)]
     assert len(order) == 24 and order[:2] == [9, 1] and order[-1] == 10
-    assert "24 projects: to look at 1, at work 4, starting 2, ready 16, off 1" in page
+    assert "24 projects: 1 to look at, 4 at work, 2 starting, 16 ready, 1 off" in page
     assert "Label Studio does not answer at studio.example" in page
     assert "All 24 projects" in client.get("/projects/3").text
 
