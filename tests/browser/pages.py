@@ -219,15 +219,22 @@ class Pages:
 
     def why(self) -> str:
         """Choose the first region in the list; the meta text that the editor shows beside it."""
-        self.page.locator(REGION).first.click()
+        self._choose_first_region()
         text = self.page.locator(META)
         text.wait_for()
         return text.inner_text()
 
+    def _choose_first_region(self) -> None:
+        """Click the first region in the list, unless one is chosen: a second click undoes it."""
+        chosen = "() => Htx.annotationStore.selected.selectedRegions.length"
+        if not self.page.evaluate(chosen):
+            self.page.locator(REGION).first.click()
+            self.page.wait_for_function(f"({chosen})() === 1")
+
     def delete_first_region(self) -> str:
         """Choose the first region in the list and delete it by the keyboard; its id."""
         before = self.regions()
-        self.page.locator(REGION).first.click()
+        self._choose_first_region()
         self.page.wait_for_timeout(300)
         self.page.keyboard.press("Backspace")
         self.page.wait_for_function(
