@@ -148,11 +148,13 @@ def _close(context: RoundContext, round_: Round) -> Round:
 
 
 def _unused_labels(trained: Mapping[str, Any]) -> str:
-    """The labels that the model cannot know yet, in words; '' where it learnt all of them."""
+    """The labels that this training taught nothing about, in words; '' where there are none."""
     unused = trained.get("unused_labels")
     if not unused:
         return ""
-    return f"labels without an object to train on, which the model cannot find: {', '.join(unused)}"
+    # An earlier model that the training started from may have learnt them.
+    so = "" if trained.get("start") else ", which the model cannot find"
+    return f"labels without an object to train on{so}: {', '.join(unused)}"
 
 
 def _left_out(round_: Round) -> list[str]:
