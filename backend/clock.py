@@ -7,6 +7,7 @@ it was. `Unchanged` needs no clock of another process at all.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable
 
@@ -25,12 +26,17 @@ class Unchanged:
     """For how long values have not changed, by this process's monotonic clock."""
 
     def __init__(self) -> None:
-        self._seen: dict[Hashable, tuple[object, float]] = {}
+        self._seen: dict[Hashable, tuple[object, float, float]] = {}  # value, since, last look
 
     def seconds(self, key: Hashable, value: object, *, at_first: float = 0.0) -> float:
-        """Seconds since `value` was first seen under `key`; `at_first`: those before that."""
+        """Seconds since `value` came under `key`.
+
+        `at_first`: how long a value that is seen for the first time is taken to be there already.
+        It is at most the time since the look before, which saw another value.
+        """
         now = time.monotonic()
-        known = self._seen.get(key)
-        if known is None or known[0] != value:
-            known = self._seen[key] = value, now - (at_first if known is None else 0.0)
-        return now - known[1]
+        old, since, looked = self._seen.get(key, (None, now, -math.inf))
+        if key not in self._seen or old != value:
+            since = now - min(at_first, now - looked)
+        self._seen[key] = value, since, now
+        return now - since

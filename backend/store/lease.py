@@ -89,11 +89,12 @@ class Leases(Transactions):
             row = db.execute(sa.select(lease_table).filter_by(name=name)).first()
         if row is None or not row.until or not may_live(row.owner):
             return False
-        # At the first look, the clock is all that there is to go by.
+        # When a lease that is new here was renewed, only the clock can tell: at the first look, and
+        # after looks that were far apart.
         left = row.until - time.time()
-        known = 0.0 if 0 < left <= LEASE_SECONDS else LEASE_SECONDS
+        passed = LEASE_SECONDS - left if 0 < left <= LEASE_SECONDS else LEASE_SECONDS
         value = row.token, row.until
-        return self._looked.seconds(name, value, at_first=known) < LEASE_SECONDS
+        return self._looked.seconds(name, value, at_first=passed) < LEASE_SECONDS
 
     def renew(self, lease: Lease, name: str = "worker") -> None:
         """Extend the lease. Raises LeaseLost if somebody else holds it."""

@@ -23,3 +23,8 @@ def test_how_long_a_value_is_unchanged(monkeypatch):
     assert [unchanged.seconds(key, 2, at_first=60) for key in "ab"] == [0, 0]
     now = 108.0
     assert unchanged.seconds("a", 2) == pytest.approx(1)
+    now = 208.0
+    assert unchanged.seconds("a", 3, at_first=60) == 60  # it may have come just after the last look
+    now = 218.0
+    assert unchanged.seconds("a", 4, at_first=60) == 10  # it came since the last look
+    assert unchanged.seconds("a", 4, at_first=60) == 10

@@ -25,7 +25,7 @@ def _others_lease(store, owner, until):
 
 
 def test_a_lease_held_elsewhere_is_respected_until_it_expires(store, monkeypatch):
-    _others_lease(store, "other-machine/1/1.0", time.time() + 30)
+    _others_lease(store, "other-machine/1/1.0", time.time() + LEASE_SECONDS - 0.1)
     assert store.acquire() is None
     assert store.worker_alive()
     monotonic = time.monotonic
@@ -34,6 +34,26 @@ def test_a_lease_held_elsewhere_is_respected_until_it_expires(store, monkeypatch
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + LEASE_SECONDS + 1)
     assert not store.worker_alive()
     assert store.acquire().token == 6
+
+
+@pytest.mark.parametrize(("age", "alive"), [(10, True), (59, True), (61, False), (900, False)])
+def test_a_lease_that_was_renewed_between_two_looks_is_as_old_as_the_clock_says(
+    store, monkeypatch, age, alive
+):
+    """Nobody looked for a quarter of an hour; the worker renewed its lease until it died."""
+    real, monotonic, passed = time.time, time.monotonic, 0.0
+    monkeypatch.setattr(time, "time", lambda: real() + passed)
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + passed)
+    _others_lease(store, "other-machine/1/1.0", time.time() + LEASE_SECONDS)
+    assert store.worker_alive()
+    passed = 915 - age
+    _others_lease(store, "other-machine/1/1.0", time.time() + LEASE_SECONDS)
+    passed = 915
+    assert store.worker_alive() is alive
+    passed += LEASE_SECONDS - age - 1 if alive else 1
+    assert store.worker_alive() is alive
+    passed += 2
+    assert not store.worker_alive()
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
