@@ -1,11 +1,14 @@
 """Label Studio's clock, as the Date header of its answers shows it.
 
 Label Studio stamps every change with its own clock, so `updated_at` orders changes only until that
-clock is set back.
+clock is set back. `JumpsBack` notices that by this process's monotonic clock. So it also notices a
+jump after which Label Studio's clock has passed the old time again.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -13,25 +16,70 @@ TOLERANCE = timedelta(seconds=2)
 """A Date header has whole seconds."""
 
 
+class JumpsBack:
+    """Counts how often one Label Studio's clock went back; safe to share between threads.
+
+    An answer was written between its request and its arrival, so it bounds by how many seconds
+    Label Studio's clock is ahead of the monotonic one. If the upper bound of an answer is below the
+    lower bound of an earlier one, the clock went back between them.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.noted: dict[int, int] = {}
+        """Project -> the count up to which its store knows of the jumps."""
+        self._ahead = -float("inf")
+        self._lock = threading.Lock()
+
+    def see(self, now: datetime, asked: float) -> None:
+        """Take the clock of an answer that came just now.
+
+        Args:
+            now: Label Studio's clock, in whole seconds.
+            asked: when the request was sent, in seconds of `time.monotonic`.
+        """
+        seconds = now.timestamp()
+        with self._lock:
+            lower = seconds - time.monotonic()
+            if seconds + 1 - asked < self._ahead - TOLERANCE.total_seconds():
+                self.count += 1
+                self._ahead = lower
+            self._ahead = max(self._ahead, lower)
+
+
+_jumps: dict[str, JumpsBack] = {}
+
+
+def shared_jumps(url: str) -> JumpsBack:
+    """The jumps back of the Label Studio at an address, as this process has noticed them."""
+    return _jumps.setdefault(url.rstrip("/"), JumpsBack())
+
+
 class StudioClock:
     """Label Studio's clock at its newest answer; unknown while no answer had a Date header."""
 
     def __init__(self) -> None:
         self._now: datetime | None = None
+        self.jumps = JumpsBack()
 
-    def read(self, date: str | None) -> None:
-        """Take the Date header of an answer; one that is missing or broken changes nothing."""
+    def read(self, date: str | None, asked: float) -> None:
+        """Take the Date header of an answer; one that is missing or broken changes nothing.
+
+        `asked`: when the request was sent, in seconds of `time.monotonic`.
+        """
         try:
             found = parsedate_to_datetime(date or "")
-        except ValueError:
+            found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):  # the year, or the offset, is too large
             return
-        self._now = found if found.tzinfo else found.replace(tzinfo=UTC)
+        self._now = found
+        self.jumps.see(found, asked)
 
     def is_before(self, moment: str) -> bool:
         """Whether the clock was behind a stamp that Label Studio had given before: it went back."""
         if self._now is None or not moment:
             return False
-        return self._now + TOLERANCE < datetime.fromisoformat(moment)
+        return self._now < datetime.fromisoformat(moment) - TOLERANCE
 
     def stamp(self) -> str:
         """The clock's moment, written as Label Studio writes `updated_at`; '' if unknown."""

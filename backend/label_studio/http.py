@@ -167,6 +167,7 @@ class Transport:
         """
         kind = {"Content-Type": call.content_type} if call.sent else {}
         call.guard()
+        asked = time.monotonic()
         try:
             answer = self._connections.urlopen(
                 call.method,
@@ -186,7 +187,7 @@ class Transport:
             raise StudioUnreachable(message) from None
         found, last = cast(Answer, answer), cast(Repetition, answer.retries)
         said = last.finished(found)
-        self.clock.read(found.headers.get("Date"))
+        self.clock.read(found.headers.get("Date"), asked)
         if found.status in REPEATED_STATUS:
             raise StudioUnreachable(self._unreachable(call.what, said, last.attempts, known=False))
         return found

@@ -79,7 +79,7 @@ class ProjectState:
     flipped_at: float = 0.0
     """When the served version last changed, in seconds since 1970."""
     clock_back: int = 0
-    """Id of the newest round whose watermark is later than Label Studio's clock has been since."""
+    """Id of the newest round whose watermark may be later than Label Studio's clock was since."""
     filled: Mapping[str, int] = field(default_factory=dict)
     """Version -> the rank up to which its predictions in Label Studio have regions."""
     left_out: Mapping[str, JsonObject] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import Any
 from backend.errors import RoundError, SettingsError
 from backend.images.source import ImageSource, image_source
 from backend.label_studio.client import Studio
+from backend.label_studio.clock import shared_jumps
 from backend.label_studio.listings import shared_sizes
 from backend.settings import Settings
 from backend.store.database import Store
@@ -66,9 +67,11 @@ class RoundContext:
                 "Label Studio sent no access token (legacy tokens are off there, the default since"
                 f" 1.20). {ADDRESS_HINT}"
             )
-        return Studio(
+        studio = Studio(
             url, token, patience=self.patience, pages=shared_sizes(url), guard=self.check_lease
         )
+        studio.clock.jumps = shared_jumps(studio.url)
+        return studio
 
     def check_lease(self) -> None:
         """Raise LeaseLost if another worker took over: nothing may be changed any more."""

@@ -26,7 +26,7 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
     folder = context.round_dir(round_)
     project = context.studio.project(context.project_id)
     config = parse_label_config(project["label_config"])
-    newest = watermark.newest(context)  # first: pages take time to read
+    newest = watermark.newest(context, round_)  # first: pages take time to read
     listing = context.studio.tasks(context.project_id)
     annotated = context.studio.export_annotated(context.project_id)
     snapshot = take_snapshot(

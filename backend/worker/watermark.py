@@ -2,13 +2,17 @@
 
 Later looks ask Label Studio for what changed after it. Label Studio stamps changes by its own
 clock. If that clock goes back, new changes get stamps before the watermark, for as long as the jump
-was. So a watermark is never later than the clock, and one that the clock has gone back behind is
-given up: until the next round, everything is read and compared.
+was. So a watermark is never later than the clock. If the clock goes back after a round has read its
+labels, the watermark is given up: until the next round, everything is read and compared.
+
+Each answer of Label Studio shows its clock (`JumpsBack`). The scheduler asks at each poll, also
+while a round is open, and writes what it noticed to the project's row.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,14 +27,20 @@ EVER = "1970-01-01T00:00:00.000000Z"
 MARGIN = timedelta(seconds=2)
 """Edits may end out of order, so changes of this time before the watermark are read again."""
 
+_writing = threading.RLock()
+"""Held while `clock_back` is read and written: two threads of a worker look at one project."""
+
 Rows = list[dict[str, Any]]
 
 
-def newest(context: RoundContext) -> str:
+def newest(context: RoundContext, round_: Round) -> str:
     """The watermark for a round that reads its labels now; '' in a project without tasks."""
-    studio = context.studio
-    found = studio.newest_change(context.project_id)
-    return studio.clock.stamp() if studio.clock.is_before(found) else found
+    clock = context.studio.clock
+    count = clock.jumps.count
+    found = context.studio.newest_change(context.project_id)
+    # Jumps before the question are no matter of this round.
+    note_jumps(context, count, before=round_)
+    return clock.stamp() if clock.is_before(found) else found
 
 
 def since(context: RoundContext, round_: Round, ask: Callable[[int, str], Rows]) -> Rows:
@@ -42,15 +52,48 @@ def since(context: RoundContext, round_: Round, ask: Callable[[int, str], Rows])
         ask: asks Label Studio for the rows of a project that changed after a moment.
     """
     mark = str(round_.steps["synced"]["watermark"])
-    if not mark or round_.id <= context.load_project().state.clock_back:
+    if not mark or _given_up(context, round_):
         return ask(context.project_id, EVER)
     rows = ask(context.project_id, in_words(datetime.fromisoformat(mark) - MARGIN))
-    if not context.studio.clock.is_before(mark):
-        return rows
+    note_jumps(context)
+    if context.studio.clock.is_before(mark):  # it went back while no worker of this machine looked
+        _give_up(context, round_.id)
+    return ask(context.project_id, EVER) if _given_up(context, round_) else rows
+
+
+def note_jumps(
+    context: RoundContext, count: int | None = None, *, before: Round | None = None
+) -> None:
+    """Give up a project's watermarks if Label Studio's clock went back since the last call.
+
+    Args:
+        context: of the project.
+        count: up to which jump; None for all that this process has noticed.
+        before: a round that reads its labels after these jumps, and keeps its watermark.
+    """
+    jumps = context.studio.clock.jumps
+    count = jumps.count if count is None else count
+    if count <= jumps.noted.get(context.project_id, 0):
+        return
+    # The newest round may be reading its labels now, so it counts too.
+    newest = context.store.rounds(context.project_id, limit=1, steps=())
+    last = before.id - 1 if before else max((round_.id for round_ in newest), default=0)
+    _give_up(context, last)
+    jumps.noted[context.project_id] = count
+
+
+def _given_up(context: RoundContext, round_: Round) -> bool:
+    return round_.id <= context.load_project().state.clock_back
+
+
+def _give_up(context: RoundContext, last: int) -> None:
+    """Give up the watermarks of a project's rounds up to the id `last`."""
+    with _writing:
+        if last <= context.load_project().state.clock_back:
+            return
+        context.store.update_project(context.project_id, clock_back=last)
     logger.warning(
-        "Project %s: Label Studio's clock went back behind %s; until the next round every label is"
-        " read to find the changed ones",
-        *(context.project_id, mark),
+        "Project %s: Label Studio's clock went back; until the next round every label is read to"
+        " find the changed ones",
+        context.project_id,
     )
-    context.store.update_project(context.project_id, clock_back=round_.id)
-    return ask(context.project_id, EVER)

@@ -35,7 +35,7 @@ from backend.store.lease import Lease
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.transactions import WORKER_BUSY_MS
-from backend.worker import connection, operate, prune, publish, queue_head, triggers
+from backend.worker import connection, operate, prune, publish, queue_head, triggers, watermark
 from backend.worker.context import RoundContext, origin_seen
 from backend.worker.due import at_last_step
 from backend.worker.round import Heartbeat, run_round
@@ -244,6 +244,7 @@ class Worker:
                 context.store.update_project(project.id, message=connection.REMOVED)
                 return
             connection.repair(context)
+            watermark.note_jumps(context)
         if project.state.asked:
             operate.carry_out(context)
         if open_ is None:

@@ -40,12 +40,20 @@ class Jumps:
 
     def __init__(self, studio, monkeypatch):
         self.studio, self.ahead, self.count = studio, 0.0, 0
-        real = time.time
+        self.passed = 0.0
+        real, monotonic = time.time, time.monotonic
         monkeypatch.setattr(time, "time", lambda: real() + self.ahead)
+        monkeypatch.setattr(time, "monotonic", lambda: monotonic() + self.passed)
 
     def jump(self, seconds):
         self.ahead += seconds
         self.count += 1
+        self.studio.records.now.jump(seconds)
+
+    def wait(self, seconds):
+        """Time passes, on the clocks that jump and on the monotonic one."""
+        self.ahead += seconds
+        self.passed += seconds
         self.studio.records.now.jump(seconds)
 
 
