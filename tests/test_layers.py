@@ -187,6 +187,12 @@ def test_reading_a_coco_file_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 
+def test_the_web_process_starts_without_torch_and_scipy() -> None:
+    """They take seconds, in which Label Studio gets no answer from a process that was killed."""
+    code = "import backend.web.app, sys; assert not {'torch', 'scipy'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
 @pytest.mark.parametrize("name", [n for n in MODULES if n.split(".")[0] == "taudis"])
 def test_taudis_knows_nothing_of_label_studio_the_web_or_the_environment(name: str) -> None:
     path = MODULES[name]

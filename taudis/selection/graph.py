@@ -21,7 +21,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammaln
 
 from taudis.errors import SelectionError
 from taudis.selection.cover import greedy_cover, row_sizes
@@ -211,7 +210,7 @@ def guaranteed_columns(
     if best <= 0 or k <= 0:
         return instances
     delta = epsilon / 2 / (2 - 1 / math.e)
-    families = float(gammaln(candidates + 1) - gammaln(k + 1) - gammaln(candidates - k + 1))
+    families = math.lgamma(candidates + 1) - math.lgamma(k + 1) - math.lgamma(candidates - k + 1)
     needed = (2 + 2 * delta / 3) / delta**2 * (families + math.log(2 / FAILURE))
     return min(instances, math.ceil(needed / best * instances))
 
