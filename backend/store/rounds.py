@@ -191,17 +191,6 @@ class Rounds(Transactions):
         )
         return self._first_of(query)
 
-    def last_step(self, project: int, step: str) -> tuple[Round, Mapping[str, Any]] | None:
-        """The newest finished `step` of any round of a project, with its result."""
-        query = (
-            sa.select(steps_table.c.round)
-            .join(rounds_table, rounds_table.c.id == steps_table.c.round)
-            .where(rounds_table.c.project == project, steps_table.c.step == step)
-            .order_by(steps_table.c.round.desc())
-        )
-        found = self._first_of(query)
-        return None if found is None else (found, found.steps[step])
-
     def first_started(self, project: int) -> float | None:
         """When the project's first round began, seconds since 1970; None before it."""
         with self.reading() as db:

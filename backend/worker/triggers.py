@@ -148,9 +148,8 @@ def last_training(context: RoundContext) -> tuple[Round, Snapshot] | None:
 
 def tasks_without_place(context: RoundContext) -> int:
     """Unlabelled tasks that the current order does not hold: imported or unlabelled since."""
-    last = context.store.last_step(context.project_id, "synced")
     published = context.store.versions(context.project_id)
-    if last is None or not published:
+    if not published:
         # The count alone: to list 10,000 tasks takes seven seconds.
         return context.studio.unlabelled(context.project_id)
     # The newest published order, served or held back by a pin, is the one that must be whole.
@@ -160,7 +159,9 @@ def tasks_without_place(context: RoundContext) -> int:
     except StoreError as error:
         logger.warning("Project %s: %s", context.project_id, error)
         placed = {}
-    tasks = watermark.since(context, last[0], context.studio.tasks_touched_since)
+    # A later round that failed has read tasks, too, and given none of them a place.
+    made = context.store.round(published[0].round)
+    tasks = watermark.since(context, made, context.studio.tasks_touched_since)
     return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 

@@ -48,10 +48,10 @@ def since(context: RoundContext, round_: Round, ask: Callable[[int, str], Rows])
 
     Args:
         context: of the project.
-        round_: a round whose `synced` step is done.
+        round_: the round; without a `synced` step, all rows are asked for.
         ask: asks Label Studio for the rows of a project that changed after a moment.
     """
-    mark = str(round_.steps["synced"]["watermark"])
+    mark = str(round_.steps.get("synced", {}).get("watermark", ""))
     if not mark or _given_up(context, round_):
         return ask(context.project_id, EVER)
     rows = ask(context.project_id, in_words(datetime.fromisoformat(mark) - MARGIN))

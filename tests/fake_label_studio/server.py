@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import http_date
 from werkzeug.routing import Map, Rule
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
@@ -68,10 +69,13 @@ class Exchange:
 
 
 class _Quiet(WSGIRequestHandler):
-    """Writes no log line for a request."""
+    """Writes no log line for a request, and answers with Label Studio's clock."""
 
     def log(self, *_):
         pass
+
+    def date_time_string(self, timestamp=None):
+        return http_date(self.server.app.__self__.records.now.now())
 
 
 class FakeLabelStudio:
@@ -170,7 +174,6 @@ class FakeLabelStudio:
             response = _json(fault.status, {"detail": fault.detail})
         else:
             response = self._answer(request)
-        response.date = self.records.now.now()
         for observer in self.observers:
             observer(Exchange.of(request, began, response))
         if fault is not None and fault.after is not None:

@@ -203,9 +203,6 @@ def test_steps_are_idempotent_and_in_order(store):
     assert store.open_rounds()[0].progress == {"step": "pruned"}
     ended = store.end_round(lease, round_.id, "served", "in words")
     assert (ended.outcome, ended.message, store.open_rounds()) == ("served", "in words", [])
-    found, result = store.last_step(7, "trained")
-    assert (found.id, dict(result)) == (round_.id, {"n": 2})
-    assert store.last_step(8, "trained") is None
 
 
 def test_an_unknown_round_is_named(store):

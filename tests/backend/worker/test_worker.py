@@ -161,6 +161,19 @@ def test_a_round_that_label_studio_interrupts_goes_on_where_it_was(loop, figures
     figures(partial=0)
 
 
+def test_tasks_that_a_failed_round_has_read_still_get_a_place(loop):
+    project = loop.project(4)
+    project.import_pictures(1)
+    loop.studio.records.now.jump(10)  # the watermark of the next round is well after the import
+    project.client.create_annotation(project.tasks()[0]["id"], [])
+    project.start_training()
+    loop.turn()
+    assert project.rounds[0].outcome == "failed"  # there is no labelled object
+    loop.turn()
+    assert (project.rounds[0].kind, project.rounds[0].outcome) == ("first", "served")
+    assert sorted(project.order()) == [task["id"] for task in project.tasks()[1:]]
+
+
 @pytest.mark.fault("F16", "lease")
 def test_a_worker_without_the_lease_writes_nothing(loop):
     project = loop.project()
