@@ -1,15 +1,17 @@
-"""Runs real workers that get SIGKILL at a given moment of a given step.
+"""Runs real workers that get SIGKILL or SIGSTOP at a given moment of a given step.
 
 This process reads lines "STEP MOMENT" ("- -" kills nothing), forks a worker for each, and writes
 its process id, then its exit code. It wraps functions of the worker from outside, since the product
 has no hook for this. It forks because importing torch takes most of a worker's start.
 """
 
+import dataclasses
 import functools
 import http.client
 import os
 import signal
 import sys
+from pathlib import Path
 
 from backend.label_studio.client import Studio
 from backend.logs import setup_logging
@@ -87,8 +89,50 @@ def while_posting(sent):
     connection.getresponse = getresponse
 
 
+def count_training():
+    """Write round, process and step of every training step to the file TRAINING_STEPS, and keep the
+    training every CHECKPOINT_EVERY steps.
+    """
+    real_step, real_recipe = rounds.STEP_FUNCTIONS["trained"], learn.recipe_of
+    real_progress, every = learn._training_progress, int(os.environ["CHECKPOINT_EVERY"])
+    number = 0
+
+    def train(context, round_, report):
+        nonlocal number
+        number = round_.number
+        return real_step(context, round_, report)
+
+    def progress(made):
+        with Path(os.environ["TRAINING_STEPS"]).open("a") as file:
+            file.write(f"{number} {os.getpid()} {made.step}\n")
+        return real_progress(made)
+
+    def recipe(*arguments):
+        return dataclasses.replace(real_recipe(*arguments), checkpoint_every=every)
+
+    rounds.STEP_FUNCTIONS = {**rounds.STEP_FUNCTIONS, "trained": train}
+    learn._training_progress, learn.recipe_of = progress, recipe
+
+
+def stop_around_each_step():
+    """Stop by SIGSTOP when a step begins, and again before its row is written."""
+
+    def stopping(real):
+        def step(context, round_, report):
+            os.kill(os.getpid(), signal.SIGSTOP)
+            result = real(context, round_, report)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return result
+
+        return step
+
+    rounds.STEP_FUNCTIONS = {name: stopping(real) for name, real in rounds.STEP_FUNCTIONS.items()}
+
+
 SPECIAL = {
+    ("every", "stop"): stop_around_each_step,
     ("-", "-"): lambda: None,
+    ("random", "-"): count_training,  # the kill comes from outside
     ("trained", "middle"): while_training,
     ("scored", "middle"): lambda: after_call(score, "encode_prediction"),
     ("published", "half"): lambda: while_posting(sent=False),

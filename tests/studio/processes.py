@@ -84,6 +84,11 @@ class Workers:
         self.pid = 0
         assert code == -signal.SIGKILL, self.log.read_text()[-3000:]
 
+    def kill(self):
+        """Kill the worker by SIGKILL, now."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.killed()
+
     def stop(self):
         """End the worker by SIGTERM."""
         if self.pid:
