@@ -205,7 +205,7 @@ class Worker:
             # Events that arrive during a round stay pending and start one follow-up round.
             if event.kind in ("setup", "config") or (event.kind == "changed" and open_ is None):
                 self.store.acknowledge(event)
-        if project.state.gone and "setup" not in kinds:
+        if project.state.gone and "setup" not in kinds and not (due and self._is_back(context)):
             return
         try:
             self._serve(context, project, pending, open_, due)
@@ -214,14 +214,25 @@ class Worker:
             raise
 
     def _check_gone(self, context: RoundContext) -> None:
-        """Stop asking for a project that Label Studio does not show to our user (any more)."""
+        """Leave alone a project that Label Studio does not show to our user (any more)."""
         try:
             context.studio.project(context.project_id)
         except StudioNotFound:
             logger.warning(
-                "Project %s is gone or hidden; it waits for a new /setup", context.project_id
+                "Project %s is gone or hidden; each poll looks whether it is there again",
+                context.project_id,
             )
             context.store.update_project(context.project_id, gone=True)
+
+    def _is_back(self, context: RoundContext) -> bool:
+        """Whether a project that was gone is there: a proxy may have answered 404 for a while."""
+        try:
+            context.studio.project(context.project_id)
+        except StudioNotFound:
+            return False
+        logger.info("Project %s is there again", context.project_id)
+        context.store.update_project(context.project_id, gone=False)
+        return True
 
     def _serve(
         self,
