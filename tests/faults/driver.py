@@ -9,12 +9,14 @@ import json
 import time
 from dataclasses import dataclass
 
+import requests
+
 from backend.errors import LeaseLost
 from backend.label_studio.client import Studio
 from backend.store.rounds import Rounds
 from backend.worker import round as rounds
 from demo.history import History
-from tests.backend.local_loop import truth
+from tests.backend.local_loop import PASSWORD, USER, truth
 from tests.fake_label_studio import callbacks
 from tests.faults.points import Killed, Points
 from tests.faults.recorder import Recorder
@@ -123,6 +125,10 @@ class Driver:
                 self.recorder.snapshot(number, began, ended, entries)
         return History(self.records)
 
+    def last_labels(self):
+        """The entries of the newest snapshot."""
+        return self.history().records.snapshots[-1].entries
+
     # --- webhooks -----------------------------------------------------------------------------
 
     def _control_webhooks(self, monkeypatch):
@@ -162,6 +168,16 @@ class Driver:
         task = person.next_task(self.project.id)
         if task is not None:
             person.create_annotation(task["id"], truth(task) if self.drawn else [], **fields)
+
+    def _mark(self, event, **fields):
+        """Somebody opens an unlabelled task by its id, and submits."""
+        open_ = [task["id"] for task in self.project.tasks() if not task["is_labeled"]]
+        if open_:
+            task = open_[event.number % len(open_)]
+            self.people[event.number % len(self.people)].create_annotation(task, [], **fields)
+
+    def _unmark(self, event):
+        self._mark(event, was_cancelled=True)
 
     def _skip(self, event):
         self._label(event, was_cancelled=True)
@@ -223,6 +239,20 @@ class Driver:
 
     def _delivered(self, event):
         self._release()
+
+    def _stray(self, event):
+        """Webhooks of projects that are not here, of another server, and of unknown kinds."""
+        ours, unknown = self.project.id, 1000 + event.number
+        for query, body in (
+            (f"?project={unknown}", {"action": "ANNOTATION_CREATED"}),
+            (f"?project={unknown}", {"action": "START_TRAINING"}),
+            ("", {"action": "ANNOTATIONS_DELETED", "project": {"id": unknown}}),
+            (f"?project={ours}", {"action": "ANNOTATION_UPDATED", "annotation": {"id": 10**9}}),
+            (f"?project={ours}", {"action": "NO_SUCH_ACTION"}),
+        ):
+            url = f"{self.loop.url}/webhook{query}"
+            answer = requests.post(url, json=body, auth=(USER, PASSWORD), timeout=10)
+            assert answer.ok, answer.text
 
     def _rollback(self, event):
         self._command("rollback")

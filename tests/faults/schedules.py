@@ -40,7 +40,7 @@ def random_events(seed, length, inside=INSIDE, outside=OUTSIDE):
         made = one(outside)
         if made.name != "turn":
             return made
-        points = sorted(dice.sample(range(1, POINTS), dice.randrange(4)))
+        points = sorted(dice.sample(range(1, POINTS), dice.randrange(4))) if inside else []
         return Event("turn", 0, tuple((point, one(inside)) for point in points))
 
     return [event() for _ in range(length)]
@@ -73,11 +73,16 @@ class Schedules:
                 yield Driver(loop, patch, **self.how)
         shutil.rmtree(data)
 
+    def finished(self, driver):
+        """Called with the driver of a run that went well, before it ends."""
+
     def violations(self, events):
         """What the history of a schedule breaks; an error of the run counts, too."""
         with self.driver() as driver:
             try:
-                return driver.run(events).violations()
+                found = driver.run(events).violations()
+                self.finished(driver)
+                return found
             except Exception as error:  # noqa: BLE001  # shrunk and printed as other findings
                 lines = traceback.format_exception(error)
                 return [Violation(f"error {type(error).__name__}", "".join(lines))]

@@ -105,7 +105,7 @@ def test_a_failed_round_is_tried_again_after_a_jump(driver, seconds, monkeypatch
 def test_a_jump_in_the_middle_of_a_round(tmp_path, untrained_model, seconds, figures, full):
     """At random points of rounds, with labels before and after; Start Training is pressed once."""
     dice, violations, jumps, extra = random.Random(17), [], 0, 0
-    for _ in range(20 if full else 1):
+    for _ in range(6 if full else 1):
         with Schedules(tmp_path, untrained_model, drawn=True).driver() as driver:
             label(driver, 2)
             driver.happen(Event("train"))
