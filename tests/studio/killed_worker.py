@@ -11,6 +11,7 @@ import http.client
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from backend.label_studio.client import Studio
@@ -117,11 +118,15 @@ def count_training():
 def stop_around_each_step():
     """Stop by SIGSTOP when a step begins, and again before its row is written."""
 
+    def stop():
+        # To this thread, which goes no step further. A signal to the process may wait for another.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+
     def stopping(real):
         def step(context, round_, report):
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop()
             result = real(context, round_, report)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop()
             return result
 
         return step
