@@ -35,7 +35,16 @@ from backend.store.lease import Lease
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.transactions import WORKER_BUSY_MS
-from backend.worker import connection, operate, prune, publish, queue_head, triggers, watermark
+from backend.worker import (
+    connection,
+    gone,
+    operate,
+    prune,
+    publish,
+    queue_head,
+    triggers,
+    watermark,
+)
 from backend.worker.context import RoundContext, origin_seen
 from backend.worker.due import at_last_step
 from backend.worker.round import Heartbeat, run_round
@@ -205,34 +214,13 @@ class Worker:
             # Events that arrive during a round stay pending and start one follow-up round.
             if event.kind in ("setup", "config") or (event.kind == "changed" and open_ is None):
                 self.store.acknowledge(event)
-        if project.state.gone and "setup" not in kinds and not (due and self._is_back(context)):
+        if project.state.gone and "setup" not in kinds and not (due and gone.is_back(context)):
             return
         try:
             self._serve(context, project, pending, open_, due)
         except StudioNotFound:
-            self._check_gone(context)
+            gone.check(context)
             raise
-
-    def _check_gone(self, context: RoundContext) -> None:
-        """Leave alone a project that Label Studio does not show to our user (any more)."""
-        try:
-            context.studio.project(context.project_id)
-        except StudioNotFound:
-            logger.warning(
-                "Project %s is gone or hidden; each poll looks whether it is there again",
-                context.project_id,
-            )
-            context.store.update_project(context.project_id, gone=True)
-
-    def _is_back(self, context: RoundContext) -> bool:
-        """Whether a project that was gone is there: a proxy may have answered 404 for a while."""
-        try:
-            context.studio.project(context.project_id)
-        except StudioNotFound:
-            return False
-        logger.info("Project %s is there again", context.project_id)
-        context.store.update_project(context.project_id, gone=False)
-        return True
 
     def _serve(
         self,
