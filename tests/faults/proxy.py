@@ -41,7 +41,9 @@ class RecordingProxy:
         self.fault_of, self.silent_s = lambda method, path, token: "", SILENT_SECONDS
         self.faults, self.asked = [], []
         self._under_way, self._change = 0, threading.Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self})
+        )
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -102,61 +104,61 @@ def _json(data):
         return None
 
 
-def _handler(proxy):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Answers the requests of one `proxy`, which a class of its own names."""
 
-        def handle_one_request(self):
-            try:
-                super().handle_one_request()
-            except OSError:  # the sender was killed
-                self.close_connection = True
+    proxy = None
+    protocol_version = "HTTP/1.1"
 
-        def _hand_on(self):
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length)
-            if len(body) < length:
-                self.close_connection = True
-                return
-            proxy.asked.append(time.monotonic())
-            token = self.headers.get("Authorization", "")
-            fault = proxy.fault_of(self.command, self.path, token)
-            if fault:
-                proxy.faults.append((fault, self.command, self.path))
-            if fault in ANSWERS:
-                status, named = ANSWERS[fault]
-                self._send(status, named.items(), b"<html>an error</html>")
-                return
-            if fault in ("down", "silent"):
-                time.sleep(proxy.silent_s if fault == "silent" else 0.0)
-                self._break_off()
-                return
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in KEPT_OUT}
-            status, given, data = proxy.answer(self.command, self.path, headers, body or None)
-            self._send(status, given, data, half=fault == "half")
-
-        def _send(self, status, headers, data, half=False):
-            self.send_response(status)
-            for name, value in headers:
-                if name.lower() not in KEPT_OUT:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data[: len(data) // 2] if half else data)
-            if half:
-                self._break_off()
-
-        def _break_off(self):
+    def handle_one_request(self):
+        try:
+            super().handle_one_request()
+        except OSError:  # the sender was killed
             self.close_connection = True
-            with contextlib.suppress(OSError):
-                self.connection.shutdown(socket.SHUT_RDWR)
 
-        def __getattr__(self, name):
-            if name.startswith("do_"):  # of every method
-                return self._hand_on
-            raise AttributeError(name)
+    def _hand_on(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True
+            return
+        self.proxy.asked.append(time.monotonic())
+        token = self.headers.get("Authorization", "")
+        fault = self.proxy.fault_of(self.command, self.path, token)
+        if fault:
+            self.proxy.faults.append((fault, self.command, self.path))
+        if fault in ANSWERS:
+            status, named = ANSWERS[fault]
+            self._send(status, named.items(), b"<html>an error</html>")
+            return
+        if fault in ("down", "silent"):
+            time.sleep(self.proxy.silent_s if fault == "silent" else 0.0)
+            self._break_off()
+            return
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in KEPT_OUT}
+        status, given, data = self.proxy.answer(self.command, self.path, headers, body or None)
+        self._send(status, given, data, half=fault == "half")
 
-        def log_message(self, *_):
-            pass
+    def _send(self, status, headers, data, half=False):
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in KEPT_OUT:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if half else data)
+        if half:
+            self._break_off()
 
-    return Handler
+    def _break_off(self):
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def __getattr__(self, name):
+        if name.startswith("do_"):  # of every method
+            return self._hand_on
+        raise AttributeError(name)
+
+    def log_message(self, *_):
+        pass
