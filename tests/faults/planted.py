@@ -79,14 +79,14 @@ def switch_twice(patch):
 
 def trust_webhooks(patch):
     """A snapshot has as many labels as webhooks came for them."""
-    real_record, real_take, heard = Events.record_event, sync.take_snapshot, Counter()
+    real_record, real_take, counted = Events.record_event, sync.take_snapshot, Counter()
 
     def record(store, project, kind):
-        heard[project] += kind == "changed"
+        counted[project] += kind == "changed"
         real_record(store, project, kind)
 
     def take(project, tasks, config, fraction):
-        return real_take(project, tasks[: heard[project]], config, fraction)
+        return real_take(project, tasks[: counted[project]], config, fraction)
 
     patch.setattr(Events, "record_event", record)
     patch.setattr(sync, "take_snapshot", take)

@@ -93,7 +93,7 @@ def test_each_fault_from_each_call_on(failing, caplog, figures, full):
     """The short form gives each call one of the faults, the full form every one."""
     calls = failing.pass_by(10**9, "")
     assert failing.recover() and calls > 10
-    partial, crashes, cases, told = 0, 0, 0, 0
+    partial, crashes, cases, reported = 0, 0, 0, 0
     for first in range(calls):
         for fault in FAULTS if full else [FAULTS[first % len(FAULTS)]]:
             caplog.clear()
@@ -103,13 +103,13 @@ def test_each_fault_from_each_call_on(failing, caplog, figures, full):
             health, ready, says = failing.ready()
             assert health == 200
             assert (ready == 503) is ("Project" in says)
-            told += ready == 503
+            reported += ready == 503
             assert failing.recover(), f"{fault} from call {first} on: {caplog.text}"
             assert failing.ready()[1] == 200
             cases += 1
-    figures(cases=cases, partial=partial, crashes=crashes, told=told)
+    figures(cases=cases, partial=partial, crashes=crashes, reported=reported)
     assert not partial and not crashes
-    assert told > 0
+    assert reported > 0
     assert {fault for fault, *_ in failing.proxy.faults} == {*FAULTS}
 
 
