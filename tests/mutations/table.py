@@ -33,8 +33,8 @@ MUTATIONS = (
         (f"{WORKER}/test_worker.py",),
     ),
     Mutation(
-        "a project that is gone is not asked for",
-        "backend/worker/worker.py",
+        "a project that is gone is not asked for, but whether it is there again",
+        "backend/worker/gone.py",
         "gone=True",
         "gone=False",
         (f"{WORKER}/test_worker.py",),

@@ -97,23 +97,24 @@ def test_a_project_that_is_deleted_is_left_alone(loop):
     loop.start_worker()
     loop.turn()
     paths = [path for _, path in loop.studio.requests]
-    assert not [path for path in paths if path.startswith(f"/api/projects/{project.id}/")]
+    looks = [path for path in paths if path.startswith(f"/api/projects/{project.id}/")]
+    assert looks == [f"/api/projects/{project.id}/"]  # the poll's, whether it is there again
     assert [path for path in paths if path.startswith(f"/api/projects/{other.id}/")]
     assert other.version().startswith("taudis-")
 
 
-def test_a_hidden_project_comes_back_when_it_is_connected_again(loop):
+def test_a_hidden_project_comes_back_at_a_poll(loop):
     project = loop.project()
     path = f"/api/projects/{project.id}/"
     loop.studio.fault("GET", path, status=404, times=99)
     loop.turn()
-    loop.studio.faults.clear()
     loop.start_worker()
     loop.studio.requests.clear()
     loop.turn()
-    assert loop.studio.asked("GET", path) == 0
-    project.cli("connect")  # rings as Label Studio's /setup does
+    assert loop.studio.asked("GET", path) == 1 and loop.store.project(project.id).state.gone
+    loop.studio.faults.clear()
     loop.turn()
+    assert not loop.store.project(project.id).state.gone
     loop.studio.requests.clear()
     loop.turn()
     assert loop.studio.asked("GET", path) > 0
