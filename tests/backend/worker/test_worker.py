@@ -97,8 +97,8 @@ def test_a_project_that_is_deleted_is_left_alone(loop):
     loop.start_worker()
     loop.turn()
     paths = [path for _, path in loop.studio.requests]
-    looks = [path for path in paths if path.startswith(f"/api/projects/{project.id}/")]
-    assert looks == [f"/api/projects/{project.id}/"]  # the poll's, whether it is there again
+    asked_for = [path for path in paths if path.startswith(f"/api/projects/{project.id}/")]
+    assert asked_for == [f"/api/projects/{project.id}/"]  # the poll's, whether it is there again
     assert [path for path in paths if path.startswith(f"/api/projects/{other.id}/")]
     assert other.version().startswith("taudis-")
 
