@@ -1,7 +1,7 @@
 """Tells a disk that takes no write now (full, read-only, over a quota) from every other error.
 
-Such an error is nobody's fault but the disk's: a round that meets it stays open, and goes on when
-there is space again.
+A round that meets such an error stays open. It goes on when there is space again. A file that
+cannot be read, or one file that cannot be written, is another error: the round fails.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import errno
 import os
 import re
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from backend.errors import DiskRefused, StoreError
 
-_NUMBERS = {
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO,
-}  # fmt: skip
+_OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_OF_READS_TOO = {errno.EACCES, errno.EPERM, errno.EIO}
+"""These say nothing of the disk by themselves: a file that is read meets them as well."""
 _OF_SQLITE = {
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
 }  # fmt: skip
@@ -32,7 +33,7 @@ def refusals(data_dir: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        words = refusal(error)
+        words = refusal(error, data_dir)
         if not words:
             raise
         raise DiskRefused(
@@ -41,8 +42,11 @@ def refusals(data_dir: Path) -> Iterator[None]:
         ) from error
 
 
-def refusal(error: BaseException) -> str:
-    """Why the disk takes no write, in the system's words; '' if that is not the cause."""
+def refusal(error: BaseException, data_dir: Path) -> str:
+    """Why the disk takes no write, in the system's words; '' if that is not the cause.
+
+    Where the error may come from a read, a trial file in the data directory decides.
+    """
     if isinstance(error, StoreError) and error.__cause__ is not None:
         error = error.__cause__
     error = getattr(error, "orig", None) or error
@@ -52,4 +56,18 @@ def refusal(error: BaseException) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (found := _OF_RUST.search(str(error))):
         number = int(found[1])
-    return os.strerror(number) if number in _NUMBERS else ""
+    if number in _OF_WRITES or (number in _OF_READS_TOO and not _takes_writes(data_dir)):
+        return os.strerror(number)
+    return ""
+
+
+def _takes_writes(folder: Path) -> bool:
+    """Whether a file of a few bytes can be written in a folder; it is removed again."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"trial")
+            file.flush()
+            os.fsync(file.fileno())  # some disks say only then that they failed
+    except OSError:
+        return False
+    return True

@@ -327,7 +327,9 @@ def _answer_errors_as_json(app: Flask, settings: Settings) -> None:
     def _unexpected(error: Exception) -> ResponseReturnValue:
         incident = uuid.uuid4().hex[:12]
         logger.error("Incident %s", incident, exc_info=error)
-        known = isinstance(error, (StoreError, SQLAlchemyError)) or disk.refusal(error)
+        known = isinstance(error, (StoreError, SQLAlchemyError)) or disk.refusal(
+            error, settings.model_dir
+        )
         what = "The store cannot be used just now." if known else "Unexpected error."
         status = 503 if known else 500
         return jsonify(error=f"{what} The log has it as incident {incident}."), status

@@ -71,7 +71,7 @@ def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result
     except TrainingStopped:
         return {"deferred": True, "words": "the comparison of the arms waits: a round is due"}
     except Exception as error:
-        if disk.refusal(error):
+        if disk.refusal(error, context.data):
             raise
         logger.exception("Project %s: the arms are not compared", context.project_id)
         remove(_folder(context))
