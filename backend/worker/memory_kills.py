@@ -2,8 +2,8 @@
 
 The kernel ends a process by SIGKILL when memory runs out, so no error is raised. The next worker
 would run the same step again, without end. Each report of progress therefore holds how many
-processes the kernel has ended so far. Where the number has grown, and another worker goes on with
-the step, the one before was probably among them.
+processes the kernel has ended so far. Where another worker goes on with the step, and the number
+has grown since the last report, the worker before was probably among them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def deaths(round_: Round, step: str, lease: Lease) -> int:
     if last.get("step") != step or "oom_kills" not in last:
         return 0
     before = int(last["oom_deaths"])
-    return before + int(last["token"] != lease.token and kills() > last["oom_kills"])
+    if last["token"] == lease.token:
+        return before
+    return before + 1 if kills() > last["oom_kills"] else 0
 
 
 def to_report(found: int, lease: Lease) -> dict[str, Any]:

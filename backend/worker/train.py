@@ -62,8 +62,8 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     recipe = recipe_of(context.settings, samples.statistics)
     start, reset_because = _start(context, config.label_map, recipe)
     recipe = recipe.warm() if start else recipe
-    halvings = memory_kills.deaths(round_, "trained", context.lease)
-    recipe = replace(recipe, batch=max(1, recipe.batch >> halvings))
+    # Read anew: the reports of this worker hold the number that was found at the step's start.
+    halvings = memory_kills.deaths(context.store.round(round_.id), "trained", context.lease)
     detector = train_detector(
         samples,
         config.label_map,
@@ -73,6 +73,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
         weights_dir=context.imagenet_dir,
         start=start,
         resume_dir=context.round_dir(round_) / "training",
+        batch=max(1, recipe.batch >> halvings),
         progress=lambda progress: report(_training_progress(progress)),
         evaluate=_evaluation(validation),
     )

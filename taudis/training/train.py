@@ -175,6 +175,7 @@ def train(
     weights_dir: Path | None = None,
     start: Path | None = None,
     resume_dir: Path | None = None,
+    batch: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     evaluate: Evaluation | None = None,
@@ -185,6 +186,7 @@ def train(
     With `resume_dir`, the state is kept there every `checkpoint_every` steps and a run of the same
     seed, recipe, labels, weights and sample count goes on from it. It stays when training ends, so
     that a run killed before its detector was saved need not start anew: `clear_states` removes it.
+    `batch`: at most so many images a step, where memory is short; a resumed run keeps to it too.
     With `start`, the training goes on from that checkpoint's model, label predictors included, in
     place of initial weights. `progress` is called after each step. When `stop` answers True the
     state is kept and TrainingStopped is raised. With `evaluate` and a recipe with `evaluate_every`,
@@ -197,6 +199,8 @@ def train(
     CheckpointError for a `start` that is damaged or of another architecture or other labels.
     """
     _check(samples, recipe, seed)
+    if batch is not None and batch < 1:
+        raise TrainingError(f"batch: expected 1 or more, got {batch}.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if start is None:
         model = build_model(
@@ -215,6 +219,7 @@ def train(
         identity = identity_of(recipe, label_map, seed, weights, len(samples))
         run = _Run(_Trainer(detector, recipe, seed), loader, identity, resume_dir, evaluate)
         run.resume()
+        run.limit(recipe.batch if batch is None else batch)
         run.finish(progress, stop)
     model.eval()
     return detector
@@ -253,6 +258,10 @@ class _Run:
             found = load_state(self.resume_dir, self.identity, model, optimizer)
             if found is not None:
                 self.state, self.best_weights = found
+
+    def limit(self, batch: int) -> None:
+        """Take at most so many images a step."""
+        self.state = replace(self.state, batch=min(self.state.batch, batch))
 
     def keep(self) -> None:
         """Save the state, if a folder for it was given."""

@@ -128,13 +128,14 @@ def test_a_worker_without_memory_fails_the_round_and_serving_goes_on(make_loop, 
 @pytest.mark.fault("F15", "halves", "reason", "serving")
 def test_a_worker_that_the_system_ends_again_and_again_fails_the_round(loop, monkeypatch, figures):
     """SIGKILL for lack of memory, as the kernel counts it; each worker is a new one."""
-    project, batches, killed = loop.project(6), [], [0]
+    project, batches, recipes, killed = loop.project(6), [], [], [0]
     project.label_some(4)
     before = project.version()
     monkeypatch.setattr(memory_kills, "kills", lambda: killed[0])
 
-    def ended_by_the_system(_samples, _labels, recipe, **_):
-        batches.append(recipe.batch)
+    def ended_by_the_system(_samples, _labels, recipe, *, batch, **_):
+        batches.append(batch)
+        recipes.append(recipe)
         killed[0] += 1
         raise Killed
 
@@ -150,6 +151,7 @@ def test_a_worker_that_the_system_ends_again_and_again_fails_the_round(loop, mon
     assert project.rounds[0].outcome == "failed"
     assert "the system ended the worker 3 times in this step" in project.rounds[0].message
     assert batches == [4, 2, 1] and project.version() == before
+    assert recipes == recipes[:1] * 3  # so that the state of the training before is found
     monkeypatch.setattr(train, "train_detector", real)
     killed[0] += 1  # another process
     assert project.train().outcome == "served"

@@ -75,6 +75,20 @@ def test_a_killed_run_goes_on_from_its_periodic_state(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_is_resumed_with_a_smaller_batch_goes_on_where_it_was(tmp_path, monkeypatch):
+    with pytest.raises(TrainingStopped):
+        run(resume_dir=tmp_path, stop=iter([False, False, True]).__next__)
+    step, seen = training._Trainer.step, []
+    monkeypatch.setattr(
+        training._Trainer, "step", lambda *of: seen.append((of[2].step, of[2].batch)) or step(*of)
+    )
+    run(resume_dir=tmp_path, batch=1)
+    assert seen == [(2, 1), (3, 1)]
+    with pytest.raises(TrainingError, match="batch: expected 1 or more, got 0"):
+        run(batch=0)
+
+
+@pytest.mark.slow
 def test_the_older_state_serves_when_the_newer_one_is_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr("taudis.training.training_state.shutil.rmtree", lambda *_, **__: None)
     with pytest.raises(TrainingStopped):
