@@ -117,8 +117,7 @@ def _run_step(context: RoundContext, round_: Round, step: str) -> Round:
     """One step, its time in the log, its row in the store."""
     started = time.monotonic()
     deaths = memory_kills.deaths(round_, step, context.lease)
-    always = memory_kills.to_report(deaths, context.lease)
-    reporter = Reporter(context.store, context.lease, round_.id, always)
+    reporter = Reporter(context.store, context.lease, round_.id, deaths)
     memory_kills.check(deaths)
     reporter({"step": step, "done": 0, "total": 0}, force=True)
     result = STEP_FUNCTIONS[step](context, round_, reporter)
@@ -176,11 +175,9 @@ def _fail(context: RoundContext, round_: Round, reason: str) -> Round:
 class Reporter:
     """Writes progress to the store at most once a second; raises LeaseLost when it is lost."""
 
-    def __init__(
-        self, store: Store, lease: Lease, round_id: int, always: Mapping[str, Any] | None = None
-    ) -> None:
-        """`always`: what each report holds besides the progress."""
-        self._store, self._lease, self._round, self._always = store, lease, round_id, always or {}
+    def __init__(self, store: Store, lease: Lease, round_id: int, deaths: int = 0) -> None:
+        """`deaths`: of `memory_kills`, for the next worker."""
+        self._store, self._lease, self._round, self._deaths = store, lease, round_id, deaths
         self._next = 0.0
 
     def __call__(self, progress: Mapping[str, Any], *, force: bool = False) -> None:
@@ -188,12 +185,15 @@ class Reporter:
         now = time.monotonic()
         if force or now >= self._next:
             self._next = now + 1.0
-            report = {**self._always, **progress, "at": time.time()}
-            self._store.report(self._lease, self._round, report)
+            counts = memory_kills.to_report(self._deaths, self._lease)
+            self._store.report(self._lease, self._round, {**counts, **progress, "at": time.time()})
 
 
 class Heartbeat:
-    """Renews the lease in the background; `lost` is set when another worker took it."""
+    """Renews the lease in the background, and gives it back at the end.
+
+    `lost` is set when another worker took it.
+    """
 
     def __init__(self, store: Store, lease: Lease) -> None:
         self._store, self._lease = store, lease
@@ -208,6 +208,10 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        try:
+            self._store.release(self._lease)
+        except OperationalError:  # a full disk: the others wait until the lease has ended
+            logger.warning("The lease could not be given back", exc_info=True)
 
     def _run(self) -> None:
         while not self._stop.wait(RENEW_SECONDS):

@@ -90,14 +90,14 @@ class Worker:
             logger.info("Working with lease %s", lease.token)
             with Heartbeat(self.store, lease) as heartbeat:
                 self._work(lease, heartbeat)
-            self.store.release(lease)
 
     def _acquired(self) -> Lease | None:
         """The lease, if it is free and the store can be written."""
         try:
             return self.store.acquire()
         except OperationalError as error:
-            logger.warning("The lease cannot be taken: %s", disk.refusal(error) or error.orig)
+            words = disk.refusal(error, self.settings.model_dir) or error.orig
+            logger.warning("The lease cannot be taken: %s", words)
             return None
 
     def _work(self, lease: Lease, heartbeat: Heartbeat) -> None:
@@ -289,7 +289,8 @@ class _Patience:
         if isinstance(error, LeaseLost) or not isinstance(error, Exception):
             return False
         pause.longer()
-        reason = str(error) if isinstance(error, BackendError) else disk.refusal(error)
+        data = self.worker.settings.model_dir
+        reason = str(error) if isinstance(error, BackendError) else disk.refusal(error, data)
         if reason:
             logger.warning("Project %s (%s) waits: %s", self.project, self.who, reason)
             self._tell(reason)

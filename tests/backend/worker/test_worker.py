@@ -3,8 +3,10 @@
 import time
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from backend.worker import worker as worker_module
+from backend.worker.round import Heartbeat
 from tests.backend.local_loop import PASSWORD, USER
 
 HOUR = "3600"
@@ -188,3 +190,20 @@ def test_a_worker_without_the_lease_writes_nothing(loop):
     loop.lease = stolen
     loop.turn()
     assert project.rounds[0].ended is not None
+
+
+def test_a_lease_that_cannot_be_given_back_ends_no_worker(loop, monkeypatch, caplog):
+    """A full disk: the lease is taken again by the same worker, or ends."""
+
+    def refuses(*_):
+        raise OperationalError("UPDATE lease", {}, Exception("database or disk is full"))
+
+    with monkeypatch.context() as full:
+        full.setattr(loop.store, "release", refuses)
+        with Heartbeat(loop.store, loop.lease):
+            pass
+    assert "could not be given back" in caplog.text
+    assert loop.store.acquire().token == loop.lease.token + 1
+    with Heartbeat(loop.store, loop.store.acquire()):
+        assert loop.store.worker_alive()
+    assert not loop.store.worker_alive()
