@@ -190,7 +190,8 @@ ROWS: dict[str, Row] = {
     ),
     "F18": Row(
         "Training diverges, or the labels are too few, one-sided or empty.",
-        "Such a model is never served; the reason is on the page, and there is still an order.",
+        "A model that diverged or saw no object is never served, and an unmeasured one never in"
+        " place of an evaluated one; the reason is on the page, and there is still an order.",
         {
             "diverges": "a loss that is not finite",
             "labels": "no validation image, a label without objects, one image, empty images",
