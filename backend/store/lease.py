@@ -4,7 +4,7 @@ The lease has a token that grows with every new holder. Every write of a worker 
 a worker that lost its lease can write nothing more.
 
 The holder renews its lease. Whoever waits for it measures by its own monotonic clock for how long
-that did not happen, so it does not matter what clocks say, nor that they jump.
+that did not happen. So a wrong clock, or one that is set anew, changes nothing.
 """
 
 from __future__ import annotations

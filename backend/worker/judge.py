@@ -35,11 +35,14 @@ logger = logging.getLogger(__name__)
 def judge(context: RoundContext, round_: Round, report: Report) -> Result:
     """Measure the new model on the frozen validation split; decide whether it may serve.
 
-    The first model always serves. A later one is kept but not served if its mAP50 is lower beyond
-    the 95 % interval of the difference, both measured on this round's validation images, or while
-    a model that a person promoted holds the place, or if no validation image tells anything and
-    the serving model was evaluated. The model's card tells. Where the images are
-    too few to decide, the reason says so.
+    The first model always serves. A later one is kept but not served in three cases:
+
+    - Its mAP50 is lower beyond the 95 % interval of the difference. Both are measured on this
+      round's validation images.
+    - A person promoted the serving model.
+    - No validation image shows an object, and the serving model was evaluated.
+
+    The model's card has the reason. It says so where the images are too few to decide.
     """
     version = round_.steps["trained"]["version"]
     samples, config = samples_of(context, round_, "validation")
