@@ -62,7 +62,7 @@ def p99_ms(seconds):
 
 @pytest.mark.slow
 @pytest.mark.fault("F20")
-def test_stored_predictions_and_webhooks_are_as_fast_while_a_round_trains(tmp_path, figures, full):
+def test_stored_predictions_and_webhooks_are_as_fast_beside_a_training(tmp_path, figures, full):
     blocks = 80 if full else 8
     idle, busy = ({name: [] for name in CALLS} for _ in range(2))
     with served(tmp_path) as server, training() as process, Client(server.port) as client:

@@ -210,7 +210,7 @@ ROWS: dict[str, Row] = {
         at_least={"projects": 24},
     ),
     "F20": Row(
-        "/predict and /webhook are called while a round trains on all cores.",
+        "/predict and /webhook are called while a training runs on all cores, without a round.",
         "The p99 is at most twice that of an idle machine.",
         {"predict": "a stored prediction", "webhook": "the webhook"},
         at_most={"predict_ratio": 2, "webhook_ratio": 2},
