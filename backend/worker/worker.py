@@ -96,8 +96,7 @@ class Worker:
         try:
             return self.store.acquire()
         except OperationalError as error:
-            words = disk.refusal(error, self.settings.model_dir) or error.orig
-            logger.warning("The lease cannot be taken: %s", words)
+            logger.warning("The lease cannot be taken: %s", error.orig)
             return None
 
     def _work(self, lease: Lease, heartbeat: Heartbeat) -> None:
