@@ -101,9 +101,11 @@ class Transactions:
         others overtake it. Four threads waited up to 890 ms so (`benchmarks.store_peers`).
 
         Raises:
-            sqlalchemy.exc.OperationalError: another write took longer than `busy_ms`.
+            sqlalchemy.exc.OperationalError: other writes, of this process and of others, took
+                longer than `busy_ms`.
         """
-        with self._turn(), self._engine.connect() as db:
+        with self._turn() as left, self._engine.connect() as db:
+            db.exec_driver_sql(f"PRAGMA busy_timeout={left}")
             db.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -113,13 +115,18 @@ class Transactions:
             db.exec_driver_sql("COMMIT")
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Hold this process's right to write. Raises OperationalError after `busy_ms`."""
+    def _turn(self) -> Iterator[int]:
+        """Hold this process's right to write; yields the milliseconds that are left of `busy_ms`.
+
+        Raises OperationalError after `busy_ms`.
+        """
+        began = time.monotonic()
         if not self._writer.acquire(timeout=self._patience):
             busy = sqlite3.OperationalError("database is locked")
             raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, busy)
         try:
-            yield
+            waited = time.monotonic() - began
+            yield max(1, round(1000 * (self._patience - waited)))
         finally:
             self._writer.release()
 
@@ -188,13 +195,17 @@ def _engine(path: Path, busy_ms: int) -> sa.Engine:
         connection.isolation_level = None  # the driver must not open transactions by itself
         seals.register(connection)
         for pragma in (
-            f"busy_timeout={busy_ms}",
             "journal_mode=WAL",
             # NORMAL survives a killed process; FULL was seen to take over a second a commit
             "synchronous=NORMAL",
             "foreign_keys=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "checkout")
+    def _patience(connection: Any, _record: Any, _proxy: Any) -> None:
+        # a write may have left less than this on the connection
+        connection.execute(f"PRAGMA busy_timeout={busy_ms}")
 
     return engine
 

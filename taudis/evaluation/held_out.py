@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -40,7 +42,8 @@ def held_out_images(
         folds: rows of `samples`, at least two folds, no row in two.
         seed: of the trainings.
         weights: the initial weights (`train`).
-        folder: holds the models and the states of their trainings; the same folder goes on.
+        folder: holds the models and the states of their trainings. The same call goes on with
+            them; a call with other images, labels or settings makes its own (`name_of_model`).
         on_step: called after each training step.
 
     Raises:
@@ -49,17 +52,35 @@ def held_out_images(
     """
     for number, rows in enumerate(folds):
         others = [row for fold in folds if fold is not rows for row in fold]
-        checkpoint = folder / f"fold-{number}"
+        part = samples.subset(sorted(others))
+        checkpoint = folder / name_of_model(part, label_map, recipe, seed + number, weights)
         if not checkpoint.exists():
+            states = checkpoint.with_name(f"{checkpoint.name}.training")
             detector = _trained(
-                samples.subset(sorted(others)), label_map, recipe, seed + number, weights,
-                checkpoint.with_name(f"{checkpoint.name}.training"), number, on_step,
-            )  # fmt: skip
+                part, label_map, recipe, seed + number, weights, states, number, on_step
+            )
             save_checkpoint(checkpoint, detector, card={"held_out": len(rows), "seed": seed})
-            clear_states(checkpoint.with_name(f"{checkpoint.name}.training"))
+            clear_states(states)
         detector = load_checkpoint(checkpoint, label_map=label_map)[0].fast()
         for row in rows:
             yield held_out_image(detector, samples, row)
+
+
+def name_of_model(
+    samples: CocoSamples, label_map: LabelMap, recipe: Recipe, seed: int, weights: str
+) -> str:
+    """The folder of a model: 16 hexadecimal digits that depend on all that its training depends on.
+
+    A run with other folds, labels or settings must not use a model that saw its images. Pictures
+    count by name and size of the file.
+    """
+    pictures = [(path.name, path.stat().st_size) for path in samples.paths]
+    what = [
+        samples.image_ids, pictures, samples.annotations, label_map.names,
+        dataclasses.asdict(recipe), seed, weights,
+    ]  # fmt: skip
+    text = json.dumps(what, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def held_out_image(detector: Detector, samples: CocoSamples, row: int) -> HeldOutImage:

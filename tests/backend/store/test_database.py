@@ -1,5 +1,6 @@
 """The shared store: events, lease, rounds, versions, under threads, processes and damage."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import sqlite3
@@ -86,11 +87,37 @@ def _ring_many(folder, count):
     store.close()
 
 
-def test_sixteen_threads_take_turns_and_none_is_refused(store):
-    """Without turns SQLite's own waiting lets threads starve: "database is locked" after 900 ms."""
+def test_sixteen_threads_take_turns_and_none_is_refused(tmp_path):
+    """Without turns SQLite's own waiting let threads starve: "database is locked"."""
+    store = Store(tmp_path / "data", busy_ms=10_000)  # a slow disk is not what is tested
     found = at_once(lambda i: [store.record_event(i, "changed") for _ in range(50)], threads=16)
     assert [each for each in found if isinstance(each, Exception)] == []
     assert {event.recorded for event in store.pending_events()} == {50}
+    store.close()
+
+
+def test_the_wait_for_a_turn_and_for_the_file_have_one_limit(tmp_path, monkeypatch):
+    """A thread that waited for its turn waits for another process's write only what is left."""
+    store = Store(tmp_path / "data", busy_ms=400)
+    left = []
+    original = store._turn
+
+    @contextlib.contextmanager
+    def turn():
+        with original() as milliseconds:
+            left.append(milliseconds)
+            yield milliseconds
+
+    monkeypatch.setattr(store, "_turn", turn)
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    found = at_once(lambda i: store.record_event(i, "changed"), threads=2)
+    other.execute("ROLLBACK")
+    other.close()
+    assert all(isinstance(each, sa.exc.OperationalError) for each in found)
+    assert left[0] > 350 and all(each < 50 for each in left[1:])
+    store.record_event(1, "changed")
+    store.close()
 
 
 def test_a_write_that_waits_too_long_for_another_is_an_error(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from taudis.data.coco import load_coco
 from taudis.detector.checkpoint import save_checkpoint
-from taudis.evaluation.held_out import held_out_images
+from taudis.evaluation.held_out import held_out_images, name_of_model
 from taudis.training.recipes import Recipe
 from tests.taudis.cli.cli_cases import call, run
 from tests.taudis.detector_cases import LABELS, detector, picture, save_coco
@@ -48,20 +49,36 @@ def test_a_doubled_object_is_listed_with_its_id_and_the_models_are_removed(folde
     assert not out.with_name("suspects.csv.folds").exists()
 
 
-def test_models_that_are_there_are_used_again_and_never_on_their_own_images(folder, tmp_path):
+def test_models_that_are_there_are_used_again(folder, tmp_path):
     """Two folds whose models exist: no step is trained, and each image is in one fold."""
     labels, samples = load_coco(folder / "coco.json", folder)
-    for fold in range(2):
-        save_checkpoint(tmp_path / "models" / f"fold-{fold}", detector(seed=fold), card={})
-    steps = []
+    folds, steps = [[0, 2, 4], [1, 3, 5]], []
+    for fold, others in enumerate([[1, 3, 5], [0, 2, 4]]):
+        name = name_of_model(samples.subset(others), labels, Recipe.cpu(4), fold, "none")
+        save_checkpoint(tmp_path / "models" / name, detector(seed=fold), card={})
     found = held_out_images(
-        samples, labels, Recipe.cpu(4), [[0, 2, 4], [1, 3, 5]], seed=0, weights="none",
+        samples, labels, Recipe.cpu(4), folds, seed=0, weights="none",
         folder=tmp_path / "models", on_step=lambda *step: steps.append(step),
     )  # fmt: skip
     images = list(found)
     assert [image.number for image in images] == [0, 2, 4, 1, 3, 5] and steps == []
     own = detector(seed=1).fast().detect([samples.image(3)])[0]
     assert np.array_equal(images[4].class_probs, own.instances.class_probs)
+
+
+def test_a_model_has_another_name_if_it_was_trained_on_anything_else(folder):
+    labels, samples = load_coco(folder / "coco.json", folder)
+    usual = (samples.subset([0, 2]), labels, Recipe.cpu(4), 0, "none")
+    changed = replace(samples.subset([0, 2]), annotations=((), ()))
+    others = [
+        (samples.subset([0, 3]), *usual[1:]),
+        (changed, *usual[1:]),
+        (*usual[:2], Recipe.cpu(5), 0, "none"),
+        (*usual[:3], 1, "none"),
+        (*usual[:4], "imagenet"),
+    ]
+    names = {name_of_model(*each) for each in (usual, *others)}
+    assert len(names) == 6 and name_of_model(*usual) in names
 
 
 def test_a_link_without_the_image_is_refused(folder):
