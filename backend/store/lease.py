@@ -26,6 +26,8 @@ from backend.store.transactions import BUSY_TIMEOUT_MS, META, Transactions
 
 LEASE_SECONDS = 60.0
 """A lease that was not renewed for this time is free."""
+LONG_AGO_SECONDS = 7_200.0
+"""A lease that ended so long ago is free at once: clocks jump by an hour (F17), not by two."""
 
 lease_table = sa.Table(
     "lease",
@@ -61,7 +63,7 @@ class Leases(Transactions):
         """Take the lease if it is free, or held by a dead process of this machine.
 
         Another worker's lease is free once this store has not seen it renewed for LEASE_SECONDS:
-        call again until then.
+        call again until then. One that ended LONG_AGO_SECONDS ago is free at once.
         """
         owner = _me()
         with self.writing() as db:
@@ -80,6 +82,8 @@ class Leases(Transactions):
     def _held(self, name: str, row: Any) -> bool:
         """Whether the owner of a lease may live, and has renewed it as far as this store saw."""
         if not row.until or not may_live(row.owner):
+            return False
+        if time.time() - row.until > LONG_AGO_SECONDS:
             return False
         return self._unchanged.seconds(name, (row.token, row.until)) < LEASE_SECONDS
 

@@ -8,7 +8,7 @@ import pytest
 
 from backend.errors import LeaseLost
 from backend.store.database import Store
-from backend.store.lease import LEASE_SECONDS, may_live
+from backend.store.lease import LEASE_SECONDS, LONG_AGO_SECONDS, may_live
 
 
 @pytest.fixture
@@ -54,6 +54,12 @@ def test_a_lease_that_was_renewed_between_two_looks_is_as_old_as_the_clock_says(
     assert store.worker_alive() is alive
     passed += 2
     assert not store.worker_alive()
+
+
+def test_a_lease_that_ended_hours_ago_is_free_at_once(store):
+    """A container that was made anew has another name, so its old lease is another machine's."""
+    _others_lease(store, "other-machine/1/1.0", time.time() - LONG_AGO_SECONDS - 60)
+    assert store.acquire().token == 6
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
