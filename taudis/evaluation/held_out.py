@@ -22,6 +22,7 @@ OnStep = Callable[[int, Progress], None]
 """Called after each training step with the number of the fold, from 0 on."""
 
 
+# long: half of it describes its arguments and errors
 def held_out_images(
     samples: CocoSamples,
     label_map: LabelMap,
