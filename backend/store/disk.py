@@ -10,12 +10,12 @@ import errno
 import os
 import re
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from backend.errors import DiskRefused, StoreError
+from taudis.files import write_bytes
 
 _OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _OF_READS_TOO = {errno.EACCES, errno.EPERM, errno.EIO}
@@ -64,10 +64,9 @@ def refusal(error: BaseException, data_dir: Path) -> str:
 def _takes_writes(folder: Path) -> bool:
     """Whether a file of a few bytes can be written in a folder; it is removed again."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"trial")
-            file.flush()
-            os.fsync(file.fileno())  # some disks say only then that they failed
+        path = folder / f".trial-{os.getpid()}"
+        write_bytes(path, b"trial")  # synced: some disks say only then that they failed
+        path.unlink()
     except OSError:
         return False
     return True

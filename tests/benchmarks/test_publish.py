@@ -7,9 +7,15 @@ import json
 
 import pytest
 
+from backend.store.predictions import with_reason
 from benchmarks import publish
 
 TASKS, REGIONS = 12, 3
+
+
+def explained(regions, reason):
+    """Regions as they are posted: the first has the sentence why."""
+    return json.loads(with_reason(json.dumps(regions).encode(), reason))
 
 
 @pytest.mark.slow
@@ -20,12 +26,13 @@ def test_the_measured_post_holds_every_task_in_its_place(tmp_path):
     found = publish.take_turns({"now": publish.ROOT}, tmp_path, turns=2)["now"]
 
     regions = dict(publish.results(tmp_path))
-    ranked = [row + 1 for row in publish.selection(tmp_path)]
+    selection = publish.selection(tmp_path)
+    ranked = [row + 1 for row in selection]
     assert sorted(ranked) == sorted(regions) == list(range(1, TASKS + 1))
     rows = [
-        {"task": task, "result": regions[task], "score": rank / TASKS,
+        {"task": task, "result": explained(regions[task], reason), "score": rank / TASKS,
          "model_version": publish.VERSION}
-        for rank, task in enumerate(ranked, start=1)
+        for rank, (task, reason) in enumerate(zip(ranked, selection.reasons, strict=True), start=1)
     ]  # fmt: skip
     body = json.dumps(rows).encode()
     assert found["sha256"] == hashlib.sha256(body).hexdigest()

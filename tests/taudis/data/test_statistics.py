@@ -14,7 +14,9 @@ def test_labelled_images_are_counted():
     for index in range(3):
         tally.add_target(Pictures(3)[index][1])
     found = tally.statistics()
-    assert found == LabelStatistics(3, 2.0, 2, pytest.approx(24 / 64), 64.0, found.upright)
+    assert found == LabelStatistics(
+        3, 2.0, 2, pytest.approx(24 / 64), 64.0, found.upright, labels=(1, 2)
+    )
     assert Tally().statistics() == LabelStatistics(0, 0.0, 0, 0.0, 0.0)
 
 
