@@ -132,7 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(status, named.items(), b"<html>an error</html>")
             return
         if fault in ("down", "silent"):
-            time.sleep(self.proxy.silent_s if fault == "silent" else 0.0)
+            if fault == "silent":  # the fault itself: no answer for longer than the client waits
+                time.sleep(self.proxy.silent_s)
             self._break_off()
             return
         headers = {k: v for k, v in self.headers.items() if k.lower() not in KEPT_OUT}

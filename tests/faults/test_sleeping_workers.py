@@ -87,8 +87,8 @@ class TwoWorkers:
 
         deadline = time.monotonic() + 30
         while not served() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(QUIET_SECONDS)
+            time.sleep(0.1)  # between two looks, up to the deadline
+        time.sleep(QUIET_SECONDS)  # a late request of the woken worker would arrive now
         stale = [] if served() else [f"{project.version()} is served, not {newest}"]
         per_round = [row.round for row in store.versions(project.id)]
         mixed = [] if len(set(per_round)) == len(per_round) else ["a round published twice"]

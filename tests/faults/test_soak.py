@@ -118,7 +118,7 @@ def soak(work, people, seconds):
         while (time.monotonic() - began < seconds) or rounds_done(work) < ROUNDS:
             assert time.monotonic() < limit, f"only {rounds_done(work)} rounds"
             samples.append(sample(work.loop))
-            time.sleep(0.5)
+            time.sleep(0.5)  # between two samples
     return samples, time.monotonic() - began
 
 

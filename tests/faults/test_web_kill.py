@@ -84,7 +84,7 @@ class Served:
             with contextlib.suppress(requests.RequestException):
                 if requests.get(f"{self.url}/health", timeout=1).ok:
                     return time.monotonic() - began
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks, up to the deadline
         raise AssertionError(f"not up within {within} s: {self.log.name}")
 
     def kill(self, victim):

@@ -187,7 +187,7 @@ def test_the_webhook_answers_while_a_round_trains(work):
             began = time.perf_counter()
             work.loop.post(f"/webhook?project={work.id}", body, session)
             seconds.append(time.perf_counter() - began)
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two webhooks of this person
     print_times("while a round ran", seconds)
     assert max(seconds) < 1.0  # Label Studio gives up after a second
     assert wait_for(lambda: quiet(work), "quiet", pause=0.5)

@@ -125,7 +125,7 @@ def test_kills_at_random_instants(work, figures, full):
 
     def at_random(act):
         seconds = dice.uniform(0.0, 0.7 * span)  # the end of a round is reached by many kills
-        time.sleep(seconds / 2)
+        time.sleep(seconds / 2)  # both halves: the instant of the kill, drawn from the seed
         act()
         time.sleep(seconds / 2)
 
@@ -166,7 +166,7 @@ def test_people_act_in_every_step_of_a_round(work, figures, full):
                 acts += 1
             steps[last_round(work).next_step] += 1
             worker.resume()
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks at the round's step
     work.loop.workers.kill()  # it may be stopped in the next round
     assert steps.keys() == {*STEPS["train"]} and min(steps.values()) == 2
     end(work)
@@ -194,7 +194,7 @@ def test_a_round_whose_requests_meet_faults_at_random(work, figures, full):
         work.start_training()
         work.loop.workers.start()
         proxy.fault_of = fault_of
-        time.sleep(30)
+        time.sleep(30)  # of faults at the worker's calls; then Label Studio is well again
         served = work.check_whole(complete=False)
         assert served in {before, *(row.version for row in work.loop.store.versions(work.id))}
         proxy.fault_of = lambda *_: ""

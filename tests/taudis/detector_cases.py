@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from taudis.data.coco import coco_of
@@ -89,3 +90,12 @@ def save_coco(
 ) -> None:
     """A COCO file of images (id, file name, (height, width)) and their targets."""
     path.write_text(json.dumps(coco_of(labels, images, targets)), encoding="utf-8")
+
+
+def save_pictures(folder: Path, number: int) -> None:
+    """`coco.json` and so many pictures 0.png, 1.png, ... with ids from 7 on."""
+    pairs = [picture(seed) for seed in range(number)]
+    for row, (image, _) in enumerate(pairs):
+        Image.fromarray(image).save(folder / f"{row}.png")
+    images = [(7 + row, f"{row}.png", (64, 64)) for row in range(number)]
+    save_coco(folder / "coco.json", LABELS, images, [target for _, target in pairs])

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from taudis.__main__ import app
@@ -18,7 +17,7 @@ from taudis.data.coco import decode
 from taudis.data.pool_reader import load_pool, read_header
 from taudis.detector.checkpoint import save_checkpoint
 from taudis.errors import DataError
-from tests.taudis.detector_cases import LABELS, detector, picture, save_coco
+from tests.taudis.detector_cases import LABELS, detector, save_pictures
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,11 +30,7 @@ def call(*arguments):
 
 @pytest.fixture
 def folder(tmp_path):
-    pairs = [picture(seed) for seed in range(4)]
-    for row, (image, _) in enumerate(pairs):
-        Image.fromarray(image).save(tmp_path / f"{row}.png")
-    images = [(7 + row, f"{row}.png", (64, 64)) for row in range(4)]
-    save_coco(tmp_path / "coco.json", LABELS, images, [target for _, target in pairs])
+    save_pictures(tmp_path, 4)
     return tmp_path
 
 

@@ -8,23 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from taudis.data.coco import load_coco
 from taudis.detector.checkpoint import save_checkpoint
 from taudis.evaluation.held_out import held_out_images, name_of_model
 from taudis.training.recipes import Recipe
 from tests.taudis.cli.cli_cases import call, run
-from tests.taudis.detector_cases import LABELS, detector, picture, save_coco
+from tests.taudis.detector_cases import detector, save_pictures
 
 
 @pytest.fixture
 def folder(tmp_path):
-    pairs = [picture(seed) for seed in range(6)]
-    for row, (image, _) in enumerate(pairs):
-        Image.fromarray(image).save(tmp_path / f"{row}.png")
-    images = [(7 + row, f"{row}.png", (64, 64)) for row in range(6)]
-    save_coco(tmp_path / "coco.json", LABELS, images, [target for _, target in pairs])
+    save_pictures(tmp_path, 6)
     return tmp_path
 
 
