@@ -46,6 +46,8 @@ def test_train_roll_back_unpin_and_promote_do_what_they_say(work, page):
 
     def press(name, said):
         """Press a button of the page as it is now; the page says that it was recorded."""
+        # The page offers no button while the worker still has something to do that was asked for.
+        wait_for(lambda: work.loop.store.project(work.id).state.asked is None, "the last request")
         page.goto(url)
         page.get_by_role("button", name=name, exact=True).click()
         expect(page.get_by_text(said)).to_be_visible()

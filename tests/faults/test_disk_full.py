@@ -12,6 +12,7 @@ import pytest
 from backend.commands.serve import serve
 from backend.errors import StoreError
 from backend.settings import load_settings
+from backend.store import disk as store_disk
 from backend.store.database import Store
 from backend.worker import sync
 from taudis.detector.checkpoint import read_card
@@ -171,7 +172,7 @@ def test_a_file_that_cannot_be_read_fails_the_round_and_a_broken_disk_makes_it_w
     monkeypatch.setattr(sync, "read_json", refuses)
     project.start_training()
     with monkeypatch.context() as broken:
-        broken.setattr("tempfile.TemporaryFile", lambda **_: refuses(loop.data / "annotated.json"))
+        broken.setattr(store_disk, "write_bytes", lambda *_: refuses(loop.data / "annotated.json"))
         loop.turn()
     assert project.rounds[0].number == 2 and project.rounds[0].ended is None
     assert f"cannot be written: {os.strerror(number)}" in loop.store.project(1).state.waiting_reason
