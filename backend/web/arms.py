@@ -11,6 +11,10 @@ from backend.store.arms import ARMS, ArmComparison, in_words
 from backend.store.database import Store
 
 ROWS = 8  # comparisons shown, the newest
+HEADINGS = (
+    "Round", "Labels", "of the arm alone", "By the strategy", "At random", "Difference",
+    "95 % interval",
+)  # fmt: skip
 
 
 def arms_view(store: Store, project: int, share: float) -> dict[str, Any] | None:
@@ -21,23 +25,23 @@ def arms_view(store: Store, project: int, share: float) -> dict[str, Any] | None
     found = store.comparisons(project)
     if not (found or share):
         return None
-    return {"sentence": in_words(found), "rows": [_row(one) for one in found[-ROWS:]]}
+    rows = [_row(one) for one in found[-ROWS:]]
+    return {"sentence": in_words(found), "headings": HEADINGS, "rows": rows}
 
 
-def _row(one: ArmComparison) -> dict[str, str]:
-    """One comparison as the cells of the table."""
-    scores = {arm: _score(one.map50[arm], one.intervals[arm]) for arm in ARMS}
+def _row(one: ArmComparison) -> tuple[str, ...]:
+    """One comparison as the cells under HEADINGS."""
     low, high = one.interval
     known = low is not None and high is not None
-    return {
-        "round": str(one.number),
-        "labels": str(one.labels),
-        "own": str(one.images),
-        "strategy": scores["strategy"],
-        "random": scores["random"],
-        "difference": "" if one.difference is None else f"{one.difference:+.3f}",
-        "interval": f"{low:+.3f} to {high:+.3f}" if known else "not known",
-    }
+    return (
+        str(one.number),
+        str(one.labels),
+        str(one.images),
+        _score(one.map50["strategy"], one.intervals["strategy"]),
+        _score(one.map50["random"], one.intervals["random"]),
+        "" if one.difference is None else f"{one.difference:+.3f}",
+        f"{low:+.3f} to {high:+.3f}" if known else "not known",
+    )
 
 
 def _score(map50: float | None, interval: Sequence[float | None]) -> str:

@@ -77,7 +77,8 @@ class Filled:
         self.step(round_, "scored", images=tasks, seconds=40.0)
         made_by = version if serve else before
         self._publish(number, round_, version, tasks, made_by, metrics if serve else {})
-        reason = f"mAP50 {map50:.3f}, before {map50 - 0.02:.3f}"
+        old = map50 - 0.02 if serve else map50 + 0.2
+        reason = f"mAP50 {map50:.3f}, before {old:.3f}"
         words = f"{reason}; order by taudis" if serve else f"not served: {reason}; order by taudis"
         self.store.end_round(self.lease, round_.id, "served" if serve else "kept", words)
         return version
