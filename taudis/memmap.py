@@ -9,6 +9,8 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -87,13 +89,87 @@ def _own_mapping(array: Matrix) -> Matrix:
         ) from error
 
 
-def take(array: Matrix, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
+@dataclass(frozen=True, eq=False)
+class JoinedRows:
+    """Matrices of one width and dtype, each usually in a file of its own, read as one matrix.
+
+    `take` and `blocks` read it as they read an array; nothing is copied before.
+    """
+
+    parts: tuple[Matrix, ...]  # at least one
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.integer[Any]]:
+        """The first row [P+1] of each part; the last entry is the number of rows."""
+        return np.cumsum([0, *map(len, self.parts)])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of all parts."""
+        return self.parts[0].dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[rows of all parts, width]."""
+        return (len(self), *self.parts[0].shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.parts[0].ndim
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self.parts[0].itemsize
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Rows in memory, by a slice or an index array; one row by its number."""
+        if isinstance(rows, slice):
+            return take(self, rows)
+        index = np.asarray(rows)
+        return take(self, index) if index.ndim else take(self, index[None])[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """All rows in memory."""
+        return take(self, slice(None)).astype(dtype or self.dtype, copy=False)
+
+
+def parts_of(matrix: Matrix | JoinedRows) -> tuple[Matrix, ...]:
+    """The matrices that joined rows are made of; of another matrix, the matrix itself."""
+    return matrix.parts if isinstance(matrix, JoinedRows) else (matrix,)
+
+
+def _take_joined(joined: JoinedRows, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
+    """`take` of joined rows: each part is read once."""
+    if isinstance(rows, slice):
+        rows = np.arange(*rows.indices(len(joined)))
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(joined)):
+        wrong = rows.min() if rows.min() < 0 else rows.max()
+        raise IndexError(f"expected rows 0..{len(joined) - 1}, got {wrong}.")
+    found = np.empty((len(rows), *joined.shape[1:]), joined.dtype)
+    part = np.searchsorted(joined.starts, rows, side="right") - 1
+    order = np.argsort(part, kind="stable")
+    cuts = np.searchsorted(part[order], np.arange(len(joined.parts) + 1))
+    for number, (first, last) in enumerate(pairwise(cuts.tolist())):
+        if last > first:
+            places = order[first:last]
+            found[places] = take(joined.parts[number], rows[places] - joined.starts[number])
+    return found
+
+
+def take(array: Matrix | JoinedRows, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
     """The given rows [n, ...] in the order given, in memory; a slice of an array may be a view.
 
     Rows of a memory-mapped array are read in the order of the file, which is fastest on a disk.
     They must be in 0..len(array)-1 there, never negative. Raises IndexError for others, and
     DataError if the file of a pool was replaced.
     """
+    if isinstance(array, JoinedRows):
+        return _take_joined(array, rows)
     mapped = _own_mapping(array)
     if mapped is array:
         return array[rows]
@@ -114,7 +190,7 @@ def take(array: Matrix, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
     return found
 
 
-def blocks(array: Matrix) -> Iterator[tuple[int, Matrix]]:
+def blocks(array: Matrix | JoinedRows) -> Iterator[tuple[int, Matrix]]:
     """(first row, rows) of the whole array in its order, `WALK_BYTES` at a time."""
     width = max(1, int(np.prod(array.shape[1:], dtype=np.int64)) * array.itemsize)
     step = max(1, WALK_BYTES // width)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from taudis.errors import DataError
-from taudis.memmap import blocks, take
+from taudis.memmap import JoinedRows, blocks, take
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -31,7 +31,7 @@ IntegerProduct = Callable[[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArr
 
 def _expect(name: str, array: Any, shape: tuple[int | str, ...], kind: str) -> None:
     """Raise DataError unless `array` has the shape (letters match anything) and dtype kind."""
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray | JoinedRows):
         raise DataError(f"{name}: expected a numpy array, got {type(array).__name__}.")
     wanted = "[" + ", ".join(map(str, shape)) + "]"
     fits = array.ndim == len(shape) and all(

@@ -1,8 +1,9 @@
 """Reads pool files: one safetensors file of plain arrays; numpy's .npz is read, too.
 
-The layout is in `taudis.data.pool_format` and docs/pools.md. The large arrays stay in the file and
-are read when they are needed (`taudis.memmap`), so a pool of millions of instances takes little
-memory. Nothing is unpickled, so a file cannot run code.
+A manifest (`taudis.data.pool_manifest`) names several files that are one pool. The layout is in
+`taudis.data.pool_format` and docs/pools.md. The large arrays stay in the file and are read when
+they are needed (`taudis.memmap`), so a pool of millions of instances takes little memory. Nothing
+is unpickled, so a file cannot run code.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from taudis.data.pool_format import (
     check_fits,
     check_layout,
 )
+from taudis.data.pool_manifest import Manifest, is_manifest, read_manifest
 from taudis.data.pool_writer import DTYPE_NAMES, PoolWriter
 from taudis.errors import DataError
-from taudis.memmap import FileIdentity, identity_of, map_file
+from taudis.memmap import FileIdentity, JoinedRows, identity_of, map_file
 from taudis.types import Instances, Pool, Uncertainty
 
 AGAIN = "Copy the file again, or score the images again."
@@ -59,11 +61,11 @@ def load_pool(path: Path) -> Pool:
 
     `embeddings`, `class_probs` and `image_embeddings` are read-only maps of the file, in its
     dtypes. The file must stay in place while the pool is used. The rest is in memory, 52 bytes an
-    instance. (An .npz cannot be mapped and is read whole.) Raises DataError that names the file and
-    its first fault.
+    instance. (An .npz cannot be mapped and is read whole.) Of a manifest, the maps of its parts are
+    joined (`JoinedRows`). Raises DataError that names the file and its first fault.
     """
     try:
-        arrays, header = _read(path)
+        arrays, header = _read_parts(path) if is_manifest(path) else _read(path)
         check_classes(arrays["class_probs"], arrays["labels"], header.label_names)
         return Pool(
             **{name: arrays[name] for name in POOL},
@@ -77,6 +79,8 @@ def load_pool(path: Path) -> Pool:
 def read_header(path: Path) -> PoolHeader:
     """The metadata of a pool file. Raises DataError naming the file."""
     try:
+        if is_manifest(path):
+            return read_manifest(path).header
         if _is_zip(path):
             return _read_npz(path)[1]
         return PoolHeader.from_metadata(_entries(path)[0])
@@ -89,6 +93,49 @@ def _read(path: Path) -> tuple[dict[str, Any], PoolHeader]:
     found, header = _read_npz(path) if _is_zip(path) else _read_safetensors(path)
     # Each map is dropped once its array is in memory; until then its pages count as memory.
     return {name: _settled(name, found.pop(name)) for name in ARRAYS}, header
+
+
+def _read_parts(path: Path) -> tuple[dict[str, Any], PoolHeader]:
+    """The arrays of a manifest's parts as one Pool takes them, and its header."""
+    manifest = read_manifest(path)
+    parts = [_read_part(path.parent / part.file, manifest) for part in manifest.parts]
+    found = [(len(arrays["image_ids"]), len(arrays["labels"])) for arrays in parts]
+    for part, counts in zip(manifest.parts, found, strict=True):
+        if counts != (part.images, part.instances):
+            raise DataError(
+                f"{part.file}: expected {part.images} images and {part.instances} instances, got"
+                f" {counts[0]} and {counts[1]}. {AGAIN}"
+            )
+    starts = np.cumsum([0, *(images for images, _ in found)])
+    for start, arrays in zip(starts.tolist(), parts, strict=False):
+        arrays["image_index"] = arrays["image_index"] + start
+    return {name: _joined(name, [arrays.pop(name) for arrays in parts]) for name in ARRAYS}, (
+        manifest.header
+    )
+
+
+def _read_part(path: Path, manifest: Manifest) -> dict[str, Any]:
+    """The arrays of one part. Raises DataError that names it."""
+    try:
+        arrays, header = _read(path)
+        if header.label_names != manifest.header.label_names:
+            raise DataError(
+                f"expected the label_names of the manifest, {list(manifest.header.label_names)},"
+                f" got {list(header.label_names)}."
+            )
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}") from error
+    return arrays
+
+
+def _joined(name: str, arrays: list[Any]) -> Any:
+    """One array of all parts: large ones stay mapped. Raises DataError for other widths."""
+    kinds = {(array.shape[1:], array.dtype) for array in arrays}
+    if len(kinds) != 1:
+        raise DataError(
+            f"{name}: expected one width and dtype in all parts, got {sorted(map(str, kinds))}."
+        )
+    return JoinedRows(tuple(arrays)) if ARRAYS[name].mapped else np.concatenate(arrays)
 
 
 def _settled(name: str, array: Numbers) -> Numbers:

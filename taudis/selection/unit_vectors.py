@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from taudis.errors import DataError
-from taudis.memmap import take
+from taudis.memmap import JoinedRows, take
 from taudis.types import Float32, FloatArray, IntArray
 
 BLOCK = 4096  # rows that are read at a time for the mean and the standard deviation
@@ -56,7 +56,7 @@ class UnitVectors:
         """
         if isinstance(embeddings, UnitVectors):
             return embeddings
-        known = isinstance(embeddings, np.ndarray)
+        known = isinstance(embeddings, np.ndarray | JoinedRows)
         if not known or embeddings.ndim != 2 or embeddings.dtype.kind != "f":
             got = f"{getattr(embeddings, 'dtype', type(embeddings))} {list(np.shape(embeddings))}"
             raise DataError(f"embeddings: expected a float matrix [n, D], got {got}.")
