@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ BATCH_BYTES = 64_000_000
 """Decoded images held at a time: beyond this a batch is not filled up."""
 _TIDY = 16  # images after which the size of the process is looked at
 
+Made = TypeVar("Made")
 OnImage = Callable[[int, Detection], None]
 
 
@@ -43,12 +44,17 @@ def mask_areas(instances: Instances) -> FloatArray:
     return areas
 
 
-def _batches(images: Iterable[tuple[int, Image]], batch: int) -> Iterator[list[tuple[int, Image]]]:
-    """Up to `batch` images each, fewer of large ones; emptied before the next ones are read."""
+def batches(images: Iterable[tuple[int, Image]], batch: int) -> Iterator[list[tuple[int, Image]]]:
+    """Up to `batch` images each, fewer of large ones; emptied before the next ones are read.
+
+    No batch goes over a multiple of `batch` in the list. So a list and its blocks, of a multiple of
+    `batch` images each, have the same batches, and a model whose numbers depend on the other images
+    of a batch gives the same ones.
+    """
     rows: list[tuple[int, Image]] = []
-    for row in images:
+    for place, row in enumerate(images, start=1):
         rows.append(row)
-        if len(rows) == batch or sum(image.nbytes for _, image in rows) >= BATCH_BYTES:
+        if place % batch == 0 or sum(image.nbytes for _, image in rows) >= BATCH_BYTES:
             yield rows
             rows.clear()
     if rows:
@@ -84,7 +90,7 @@ def score_images(
     """
     if batch < 1:
         raise DataError(f"batch: expected 1 or more, got {batch}.")
-    for rows in _batches(images, batch):
+    for rows in batches(images, batch):
         found = _detect(model, [image for _, image in rows], embedding)
         numbers = [number for number, _ in rows]
         for number, detection in zip(numbers, found, strict=True):
@@ -130,16 +136,43 @@ def score_to_file(
     about: free text on the model, kept in the file. Returns (images, instances). Raises what
     `score_pool` and PoolWriter raise; then no file is there, or the one of before.
     """
+    return write_parts(
+        path,
+        model,
+        score_images(model, images, embedding=embedding, batch=batch),
+        before=before,
+        embedding=embedding,
+        on_part=on_image,
+        about=about,
+        embedding_dtype=embedding_dtype,
+    )
+
+
+def write_parts(
+    path: Path,
+    model: Adapter,
+    parts: Iterable[tuple[Pool, Made]],
+    *,
+    before: Iterable[Pool] = (),
+    embedding: Embedding = "mask",
+    on_part: Callable[[int, Made], None] | None = None,
+    about: str = "",
+    embedding_dtype: Literal["float16", "float32"] = "float16",
+) -> tuple[int, int]:
+    """`score_to_file` for pools of one image that were scored by `model`, here or elsewhere.
+
+    on_part: gets each image's id and what came with its pool, once its pool is written.
+    """
     names, free_pages = model.label_map.names, FreePages()
     with PoolWriter(
         path, label_names=names, model=about, embedding_dtype=embedding_dtype
     ) as writer:
-        for part in chain([empty_pool(model, embedding)], before):
-            writer.append(part)
-        for part, detection in score_images(model, images, embedding=embedding, batch=batch):
-            writer.append(part)
-            if on_image is not None:
-                on_image(int(part.image_ids[0]), detection)
+        for pool in chain([empty_pool(model, embedding)], before):
+            writer.append(pool)
+        for pool, made in parts:
+            writer.append(pool)
+            if on_part is not None:
+                on_part(int(pool.image_ids[0]), made)
             if writer.images % _TIDY == 0:
                 free_pages.give_back_if_grown()
     return writer.images, writer.instances

@@ -84,11 +84,11 @@ def test_images_are_asked_for_as_they_are_needed():
 
 def test_large_images_make_small_batches_and_are_let_go(monkeypatch):
     monkeypatch.setattr(scoring, "BATCH_BYTES", 2 * 64 * 64 * 3)
-    held = [len(rows) for rows in scoring._batches(iter(pictures()), 4)]
-    assert held == [2, 3]
-    rows = next(batches := scoring._batches(iter(pictures()), 4))
+    held = [len(rows) for rows in scoring.batches(iter(pictures()), 4)]
+    assert held == [2, 2, 1]  # none goes over a multiple of 4
+    rows = next(batches := scoring.batches(iter(pictures()), 4))
     next(batches)
-    assert [number for number, _ in rows] == [102, 103, 104]  # the first two are gone
+    assert [number for number, _ in rows] == [102, 103]  # the first two are gone
 
 
 def test_short_memory_halves_the_batch(monkeypatch, caplog):
