@@ -13,6 +13,7 @@ other, and `scoring` joins them:
     evaluation/   matching, mAP, its interval, comparison of models, thresholds of pre-annotations
     scoring       detector and images in, pool of scored instances out
     simulation/   section 4: simulated rounds of active learning, and their comparison
+    distributed/  scoring, similarities and simulations on a ray cluster; optional
     cli/          the commands of `python -m taudis`
 
 Read selection in the order of the paper: `types`, then of `selection/` `uncertainty` and

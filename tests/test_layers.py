@@ -34,6 +34,8 @@ RULES = {
     "taudis.scoring": DETECTOR | {"taudis.selection"},
     "taudis.simulation": DETECTOR
     | {"taudis.selection", "taudis.training", "taudis.evaluation", "taudis.scoring"},
+    "taudis.distributed": DETECTOR
+    | {"taudis.selection", "taudis.scoring", "taudis.simulation", "taudis.training"},
     "taudis.cli": {"taudis"},
     "taudis.__main__": {"taudis"},
     "backend": BACKEND,
@@ -130,6 +132,8 @@ def test_every_import_follows_the_folder_rules() -> None:
         ("taudis.training.train", "taudis.evaluation.metrics"),
         ("taudis.evaluation.metrics", "taudis.simulation.run"),
         ("taudis.simulation.run", "taudis.cli.simulate"),
+        ("taudis.scoring", "taudis.distributed.cluster"),
+        ("taudis.simulation.run", "taudis.distributed.cluster"),
         ("taudis.types", "taudis.data.images"),
         ("taudis.scoring", "backend.errors"),
         ("backend.store.database", "backend.label_studio.client"),
@@ -185,6 +189,23 @@ def test_comparing_strategies_reaches_no_torch() -> None:
 def test_reading_a_coco_file_imports_no_torch() -> None:
     code = "import taudis.data.coco, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+def test_one_folder_imports_ray() -> None:
+    """Ray is optional, and slow to import: who does not ask for it never meets it."""
+    using = {
+        name for name in MODULES if "ray" in {part.split(".")[0] for part in imports(MODULES[name])}
+    }
+    assert using == {"taudis.distributed.cluster"}
+
+
+def test_one_machine_imports_no_ray() -> None:
+    """Not the commands, nor the worker with its steps, before a cluster is named."""
+    code = (
+        "import taudis.__main__, taudis.cli.score, taudis.scoring, taudis.simulation.run,"
+        " backend.worker.worker, sys; assert not {'ray', 'taudis.distributed'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
 
 
 def test_the_web_process_starts_without_torch_and_scipy() -> None:

@@ -19,6 +19,12 @@ Out = Annotated[Path, typer.Argument(help="File or folder to write.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
+def threads_of(context: typer.Context) -> int:
+    """The number that `--threads` before the command gives; 1 without it."""
+    given = context.parent.params if context.parent else {}
+    return int(given.get("threads", 1))
+
+
 def write_result(value: object) -> None:
     """Write the result of a command: one JSON line on standard output."""
     sys.stdout.write(json.dumps(value) + "\n")

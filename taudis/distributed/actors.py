@@ -1,0 +1,107 @@
+"""Actors of one kind that get work as they are ready; a dead one is replaced by a new one.
+
+Ray's own restarts are not used: the caller must know what a death cost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from taudis.distributed.cluster import Cluster
+from taudis.errors import DataError
+
+MOST_STARTS = 5
+"""Actors that may die as they start, one after the other, before the run ends."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of an actor's work."""
+
+    actor: Any  # idle now; None: its process died
+    work: Any  # what it was given; None: it has started
+    value: Any = None  # what it returned
+
+
+class Actors:
+    """Some actors whose method `prepare` is called first; a context manager that ends them."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        kind: type,
+        arguments: tuple[Any, ...],
+        wanted: int | None,
+        most: int,
+    ) -> None:
+        """wanted: how many, see `Cluster.actors`. most: no more than this."""
+        count, occupied = cluster.actors(wanted)
+        self.cluster, self.count = cluster, min(count, most)
+        self._made = cluster.ray.remote(kind).options(**occupied, max_restarts=0)
+        self._arguments, self._failed_starts = arguments, 0
+        self._at: dict[Any, tuple[Any, Any]] = {}  # reference -> actor, work
+
+    def __enter__(self) -> Actors:
+        for _ in range(self.count):
+            self._start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for actor, _ in self._at.values():
+            with suppress(self.cluster.ray.exceptions.RayError):  # the cluster may be gone
+                self.dismiss(actor)
+
+    @property
+    def busy(self) -> int:
+        """How many are at work; those that start are not."""
+        return sum(work is not None for _, work in self._at.values())
+
+    def give(self, actor: Any, work: Any, call: Callable[[Any], Any]) -> None:
+        """Give an idle actor work (not None) by calling one of its methods."""
+        self._at[call(actor)] = actor, work
+
+    def dismiss(self, actor: Any) -> None:
+        """End an actor."""
+        self.cluster.ray.kill(actor)
+
+    def answers(self, seconds: float = 1.0) -> Iterator[Answer]:
+        """The next answer, none if none comes in time. An error of a method is raised.
+
+        Raises DataError if one actor after the other dies as it starts.
+        """
+        if not self._at:  # all are idle; ray waits for no empty list
+            time.sleep(min(seconds, 0.1))
+            return
+        ready, _ = self.cluster.ray.wait(list(self._at), num_returns=1, timeout=seconds)
+        for reference in ready:
+            actor, work = self._at.pop(reference)
+            try:
+                value = self.cluster.result(reference)
+            except self.cluster.ray.exceptions.RayActorError as error:
+                self._died(work, error)
+                if work is not None:
+                    yield Answer(None, work)
+            else:
+                self._failed_starts = 0
+                yield Answer(actor, work, value)
+
+    def _died(self, work: Any, error: Exception) -> None:
+        """Start another actor in the place of a dead one."""
+        self._failed_starts += work is None
+        if self._failed_starts >= MOST_STARTS:
+            raise DataError(f"ray: {MOST_STARTS} actors died as they started: {error}") from error
+        self._start()
+
+    def _start(self) -> None:
+        actor = self._made.remote(*self._arguments)
+        self._at[actor.prepare.remote()] = actor, None

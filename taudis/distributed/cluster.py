@@ -1,0 +1,103 @@
+"""The connection to a ray cluster, and one that is started on this machine.
+
+Ray is an optional dependency (the extra `ray`), so it is imported when a cluster is asked for. What
+starts here has no dashboard, sends no usage statistics, and listens on loopback alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taudis.errors import DataError, TaudisError
+
+LOCAL = "local"
+"""The address that starts a cluster on this machine; it ends with the process."""
+STORE_BYTES = 200_000_000
+"""Shared memory of a cluster that is started here. Nothing that travels is larger than a few MB."""
+
+
+def import_ray() -> Any:
+    """The module ray. Raises DataError where it is not installed."""
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise DataError(
+            "ray: expected the package ray, it is not installed. Install it with"
+            " pip install 'taudis-label-studio[ray]'."
+        ) from None
+    return ray
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected cluster."""
+
+    ray: Any  # the module
+    cpus: int
+    gpus: int
+
+    def actors(self, wanted: int | None) -> tuple[int, dict[str, float]]:
+        """(how many actors, what each one occupies): one a GPU, without GPUs one a core."""
+        if wanted is not None and wanted < 1:
+            raise DataError(f"actors: expected 1 or more, got {wanted}.")
+        if self.gpus:
+            return wanted or self.gpus, {"num_cpus": 1, "num_gpus": 1}
+        return wanted or max(1, self.cpus), {"num_cpus": 1}
+
+    def result(self, reference: Any) -> Any:
+        """What a task returned. An error of ours is raised as it was, without ray's traceback."""
+        try:
+            return self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, TaudisError | OSError):
+                raise error.cause from None
+            raise
+
+
+@contextmanager
+def connected(address: str, *, cpus: int | None = None) -> Iterator[Cluster]:
+    """A connection to the cluster at an address; an existing connection of this process is used.
+
+    address: HOST:PORT; `auto`: the cluster that runs on this machine; `local`: one is started here,
+    with `cpus` cores (None: all). Raises DataError without ray, and where nothing answers.
+    """
+    ray = import_ray()
+    existing = ray.is_initialized()
+    if not existing:
+        own: dict[str, Any] = {}
+        if address == LOCAL:
+            own = {
+                "num_cpus": cpus,
+                "include_dashboard": False,
+                "object_store_memory": STORE_BYTES,
+                "_node_ip_address": "127.0.0.1",
+            }
+        # Nodes on which this package is not installed import it from where this process does.
+        job = ray.job_config.JobConfig(_py_driver_sys_path=[str(Path(__file__).parents[2])])
+        own |= {"job_config": job}
+        try:
+            ray.init(address, logging_level=logging.WARNING, log_to_driver=False, **own)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"ray: expected a cluster at {address!r}: {error}. `ray start --head` starts one;"
+                f" {LOCAL!r} starts one for this command alone."
+            ) from error
+    try:
+        found = ray.cluster_resources()
+        yield Cluster(ray, int(found.get("CPU", 0)), int(found.get("GPU", 0)))
+    finally:
+        if not existing:
+            ray.shutdown()
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,258 @@
+"""Scores a list of images by actors of a ray cluster, into pool files that are one pool.
+
+The driver gives out blocks of the list (`taudis.distributed.blocks`); an actor loads the checkpoint
+once and writes a pool file for each block. Blocks and batches depend on the list alone, so the pool
+is the same for any number of actors, and after any death. All nodes must see the checkpoint, the
+images and the folder of the parts under the same paths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from taudis.data.coco import CocoSamples
+from taudis.data.pool_format import PoolHeader
+from taudis.data.pool_manifest import Manifest, Part
+from taudis.data.pool_writer import PoolWriter
+from taudis.detector.checkpoint import code_version, load_checkpoint, read_card
+from taudis.detector.memory import FreePages
+from taudis.distributed.actors import Actors
+from taudis.distributed.blocks import (
+    BATCH,
+    DIED,
+    Block,
+    PartsFolder,
+    Record,
+    Todo,
+    block_size,
+    blocks_of,
+)
+from taudis.distributed.cluster import Cluster
+from taudis.errors import DataError
+from taudis.files import SUMS, sha256_of
+from taudis.scoring import empty_pool, score_images
+from taudis.types import Embedding, Image
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What all actors of a run share."""
+
+    checkpoint: Path
+    parts: Path
+    embedding: Embedding
+    about: str  # free text on the model, kept in the parts
+    threads: int = 1  # CPU threads of an actor's model
+
+    @property
+    def folder(self) -> PartsFolder:
+        """The folder of the parts."""
+        return PartsFolder(self.parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is, over all actors."""
+
+    done: int  # images, those of an earlier driver included
+    total: int
+    rate: float  # images a second since this driver's first block was given out
+    actors: int  # at work
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """What a run made."""
+
+    manifest: Manifest
+    made: int  # images that this driver's actors scored
+    seconds: float
+    cpu_seconds: float  # of the actors' processes, while they scored
+    redone: int  # blocks that were given out again, since their process died
+    actors: int
+
+
+class Scorer:
+    """An actor: a process with the model. It keeps no state between blocks."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def prepare(self) -> int:
+        """Load the checkpoint. Returns the process id. Raises CheckpointError and DataError."""
+        import torch
+
+        torch.set_num_threads(self.work.threads)
+        if not (self.work.parts / "plan.json").is_file():
+            raise DataError(
+                f"{self.work.parts}: expected the folder of the parts, node {os.uname().nodename}"
+                " does not see it. Put it where all nodes see it under one path."
+            )
+        self.detector = load_checkpoint(self.work.checkpoint)[0].fast()
+        return os.getpid()
+
+    def score(self, block: Block, samples: CocoSamples) -> Record:
+        """Score the block's images, write its part and its record."""
+        began, free_pages, folder = time.process_time(), FreePages(), self.work.folder
+        unreadable = dict.fromkeys(sorted(block.without), DIED)
+        rows = [n for n, number in enumerate(samples.image_ids) if number not in unreadable]
+        with PoolWriter(
+            folder.part(block), label_names=self.detector.label_map.names, model=self.work.about
+        ) as writer:
+            writer.append(empty_pool(self.detector, self.work.embedding))
+            for batch in _batches(rows, samples, block):
+                ids = " ".join(str(samples.image_ids[row]) for row in batch)
+                folder.mark(block).write_text(ids, encoding="ascii")
+                images = _readable(batch, samples, unreadable)
+                for part, _ in score_images(self.detector, images, embedding=self.work.embedding):
+                    writer.append(part)
+                free_pages.give_back_if_grown()
+        seconds = time.process_time() - began
+        record = Record(writer.images, writer.instances, unreadable, seconds)
+        folder.finish(block, record)
+        return record
+
+
+def _batches(rows: list[int], samples: CocoSamples, block: Block) -> Iterator[list[int]]:
+    """The rows that the model looks at together; suspects by themselves."""
+    for start in range(0, len(samples), BATCH):
+        batch = [row for row in rows if start <= row < start + BATCH]
+        if block.alone.intersection(samples.image_ids[row] for row in batch):
+            yield from ([row] for row in batch)
+        elif batch:
+            yield batch
+
+
+def _readable(
+    rows: list[int], samples: CocoSamples, unreadable: dict[int, str]
+) -> Iterator[tuple[int, Image]]:
+    """The images of these rows; the reason of one that cannot be read goes to `unreadable`."""
+    for row in rows:
+        try:
+            yield samples.image_ids[row], samples.image(row)
+        except DataError as error:
+            unreadable[samples.image_ids[row]] = str(error)
+
+
+def score_parts(
+    cluster: Cluster,
+    work: Work,
+    samples: CocoSamples,
+    *,
+    actors: int | None = None,
+    size: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Scored:
+    """Score all images into the folder of the parts, or go on with what is there.
+
+    actors: how many; None: one a GPU, without GPUs one a core. size: images of a block, a multiple
+    of BATCH; None: by the number of images. Raises DataError where the folder holds the parts of
+    another run or another driver is at work, and what loading the checkpoint raises.
+    """
+    bare = dataclasses.replace(samples, annotations=((),) * len(samples))
+    blocks = blocks_of(len(samples), size or block_size(len(samples)))
+    work.folder.join(_plan(work, bare, len(blocks[0])))
+    with _only_driver(work.parts):
+        driver = _Driver(cluster, work, bare, blocks, on_progress)
+        driver.run(actors)
+        records = [work.folder.record(block) for block in blocks]
+    parts, left = [], dict[int, str]()
+    for block, record in zip(blocks, records, strict=True):
+        if record is None:
+            raise DataError(f"{work.parts}: the record of block {block.number} was removed.")
+        file = f"{work.parts.name}/{work.folder.part(block).name}"
+        parts.append(Part(file, record.images, record.instances))
+        left |= record.unreadable
+    names = tuple(read_card(work.checkpoint)["labels"])
+    manifest = Manifest(tuple(parts), PoolHeader(names, work.about), left)
+    return driver.outcome(manifest)
+
+
+def _plan(work: Work, samples: CocoSamples, size: int) -> dict[str, Any]:
+    """What the parts depend on: a run goes on only with parts of the same."""
+    import hashlib
+
+    images = hashlib.sha256()
+    for row in zip(samples.image_ids, samples.file_names, samples.sizes, strict=True):
+        images.update(f"{row}\n".encode("utf-8", "surrogateescape"))
+    return {
+        "checkpoint": sha256_of(work.checkpoint / SUMS),
+        "images": images.hexdigest(),
+        "embedding": work.embedding,
+        "block": size,
+        "about": work.about,
+        "release": code_version(),
+    }
+
+
+@contextmanager
+def _only_driver(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock in a block. Raises DataError if another driver holds it."""
+    with (folder / "lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(
+                f"{folder}: another driver scores into it ({error.strerror})."
+            ) from error
+        yield
+
+
+class _Driver:
+    """Gives out blocks to actors until all are done."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        work: Work,
+        samples: CocoSamples,
+        blocks: list[Block],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.cluster, self.work, self.samples, self.tell = cluster, work, samples, on_progress
+        records = [(block, work.folder.record(block)) for block in blocks]
+        self.todo = Todo([block for block, record in records if record is None])
+        self.done = sum(len(block) for block, record in records if record is not None)
+        self.made = self.count = 0
+        self.cpu_seconds, self.began = 0.0, time.monotonic()
+
+    def run(self, wanted: int | None) -> None:
+        """Score all blocks that are left."""
+        with Actors(self.cluster, Scorer, (self.work,), wanted, len(self.todo)) as actors:
+            self.count = actors.count
+            while actors.busy or len(self.todo):
+                for answer in actors.answers():
+                    if answer.actor is None:
+                        self.todo.died(answer.work, self.work.folder.marked(answer.work))
+                        continue
+                    if answer.work is not None:
+                        self._add(answer.work, answer.value, actors.busy + 1)
+                    self._give(actors, answer.actor)
+
+    def _give(self, actors: Actors, actor: Any) -> None:
+        """Give an actor the next block; let go of it if none is left."""
+        block = self.todo.next()
+        if block is None:
+            actors.dismiss(actor)
+            return
+        rows = self.samples.subset(range(block.start, block.stop))
+        actors.give(actor, block, lambda one: one.score.remote(block, rows))
+
+    def _add(self, block: Block, record: Record, busy: int) -> None:
+        """Count a block that is done."""
+        self.done, self.made = self.done + len(block), self.made + len(block)
+        self.cpu_seconds += record.cpu_seconds
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        self.tell(Progress(self.done, len(self.samples), self.made / seconds, busy))
+
+    def outcome(self, manifest: Manifest) -> Scored:
+        """What was made."""
+        seconds = time.monotonic() - self.began
+        return Scored(manifest, self.made, seconds, self.cpu_seconds, self.todo.redone, self.count)
