@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +21,14 @@ from taudis.cli.ranking_file import (
     summary,
     write_ranked,
 )
+from taudis.cli.ray_options import RayAddress
 from taudis.cli.selection_options import with_selection_options
 from taudis.cli.why import why as explained
 from taudis.data.coco import CocoSamples
 from taudis.data.pool_format import PoolHeader
 from taudis.data.pool_reader import load_pool, read_header
 from taudis.errors import DataError
+from taudis.selection.graph import using_edges
 from taudis.selection.params import Labelled, SelectionParams, parameters_table
 from taudis.selection.strategies import STRATEGIES, query, strategies_table
 from taudis.selection.variants import embeddings_of_objects
@@ -65,17 +69,21 @@ def select(
         Path | None, typer.Option(help="FILE.csv or FILE.json to write; default: a short JSON.")
     ] = None,
     seed: Seed = 0,
+    ray: RayAddress = None,
 ) -> None:
     """Rank the images of a pool, the next to label first, with a reason for each.
 
-    The last line on standard output is JSON; progress and warnings go to standard error.
+    POOL is one file, or a manifest of parts. With --ray, tasks compute the similarities, each to
+    rows of one part. The last line on standard output is JSON; progress and warnings go to
+    standard error.
     """
     if out is not None:
         check_ranked_path(out)
-    ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
-    chosen = ranked.selection
+    with _edges_by(ray) as moved:
+        ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
+    chosen, figures = ranked.selection, {"moved": moved()} if ray is not None else {}
     if out is None:
-        write_result(summary(chosen, ranked.pool))
+        write_result(summary(chosen, ranked.pool) | figures)
         return
     write_ranked(
         out, chosen, ranked.pool, ranked.header, params, seed=seed, labelled=ranked.labelled
@@ -86,7 +94,21 @@ def select(
         "images": len(ranked.pool),
         "budget": chosen.budget,
         "warnings": list(chosen.warnings),
+        **figures,
     })  # fmt: skip
+
+
+@contextmanager
+def _edges_by(address: str | None) -> Iterator[Callable[[], dict[str, int]]]:
+    """Selections in the block compute edges on the cluster; the call tells what travelled."""
+    if address is None:
+        yield dict
+        return
+    from taudis.distributed.cluster import connected
+    from taudis.distributed.edges import RayEdges
+
+    with connected(address) as cluster, using_edges(edges := RayEdges(cluster)):
+        yield edges.moved.to_dict
 
 
 # long: a third of it are arguments, the options of the command.

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -50,6 +51,55 @@ def using_integer_product(product: IntegerProduct | None) -> Iterator[None]:
         yield
     finally:
         _integer_product.reset(before)
+
+
+class EdgeMaker(Protocol):
+    """Computes the edges of a graph in another way, such as on several machines."""
+
+    def __call__(
+        self,
+        candidates: UnitVectors,
+        columns: UnitVectors,
+        sigma: float,
+        own: IntArray,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> BitRows:
+        """The edges of `edges_between`, with the columns in any order.
+
+        The order, and zero bits between columns, depend on `columns` alone. `own` has -1 for a
+        candidate that is none of the columns.
+        """
+
+
+_edge_maker: ContextVar[EdgeMaker | None] = ContextVar("edge_maker", default=None)
+
+
+@contextmanager
+def using_edges(maker: EdgeMaker | None) -> Iterator[None]:
+    """Selections in this context compute the edges of their graphs by `maker`.
+
+    It changes no result: a cover counts columns and never asks for their order.
+    """
+    before = _edge_maker.set(maker)
+    try:
+        yield
+    finally:
+        _edge_maker.reset(before)
+
+
+def _edges(
+    candidates: UnitVectors,
+    columns: UnitVectors,
+    sigma: float,
+    own: IntArray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> BitRows:
+    """The edges by the maker of this context, or by this process."""
+    maker = _edge_maker.get()
+    if maker is None:
+        return edges_between(candidates, columns, sigma, own=own, progress=progress)
+    places = np.full(len(candidates), -1) if own is None else own
+    return maker(candidates, columns, sigma, places, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +160,7 @@ def similarity_graph(
     universe = sample_universe(len(units), size, seed)
     sampled = size < len(units)
     columns = units.pick(universe) if sampled else units
-    edges = edges_between(
+    edges = _edges(
         head,
         columns,
         sigma,
@@ -134,7 +184,7 @@ def _without_covered(graph: Graph, known: UnitVectors, columns: UnitVectors) -> 
     covered = np.zeros(graph.edges.shape[1], np.uint8)
     for start in range(0, len(known), KNOWN):
         some = known.pick(np.arange(start, min(start + KNOWN, len(known))))
-        covered |= np.bitwise_or.reduce(edges_between(some, columns, graph.sigma), axis=0)
+        covered |= np.bitwise_or.reduce(_edges(some, columns, graph.sigma), axis=0)
     edges = graph.edges & ~covered
     count = int(np.bitwise_count(covered).sum(dtype=np.int64))
     found = replace(graph, edges=edges, sizes=row_sizes(edges), covered=count)
@@ -252,7 +302,7 @@ def _columns(
     everything = len(units)
     if params.sketch == "guaranteed":
         some = hash_sample(candidates, LOOK, seed)
-        rows = edges_between(units.pick(some), units, sigma, own=some)
+        rows = _edges(units.pick(some), units, sigma, own=some)
         reached = greedy_cover(rows, picks, remainder="none").covered
         return guaranteed_columns(params.epsilon, picks, candidates, everything, reached=reached)
     fits = candidates * everything <= 8 * params.edge_bytes
