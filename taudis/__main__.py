@@ -18,7 +18,9 @@ import typer
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
 from taudis.cli.compare import compare
 from taudis.cli.options import Coco, Images, Model, Out, Seed, progress_bars, write_result
+from taudis.cli.ray_options import WithRay
 from taudis.cli.review import review
+from taudis.cli.score import score
 from taudis.cli.select import parameters, select, strategies, why
 from taudis.cli.simulate import simulate
 from taudis.errors import TaudisError
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from taudis.data.coco.checked import Checked
     from taudis.detector.mask_rcnn import Detector
     from taudis.training.recipes import Recipe
-    from taudis.types import Embedding
 
 WITHOUT_MODEL = ("select", "strategies", "parameters", "check", "compare")
 """Commands that do not import torch."""
@@ -189,48 +190,6 @@ def predict(
 
 
 @app.command()
-def score(
-    model: Model,
-    coco: Coco,
-    images: Images,
-    out: Annotated[Path, typer.Argument(help="Pool to write, NAME.safetensors.")],
-    box: Annotated[
-        bool, typer.Option("--box", help="Embeddings of the box branch, not the mask's.")
-    ] = False,
-    skip_bad: SkipBad = False,
-) -> None:
-    """Run the model over a COCO file's images and write the pool that `select` reads.
-
-    The pool is written image by image and never held in memory. The file gets its name when it is
-    complete.
-    """
-    from taudis.cli.coco_check import for_model, open_images
-    from taudis.data.pool_writer import check_pool_path
-    from taudis.detector.checkpoint import load_checkpoint
-    from taudis.scoring import score_to_file
-
-    check_pool_path(out)
-    checked = open_images(coco, images, skip_bad)
-    detector = load_checkpoint(model)[0].fast()
-    samples = for_model(checked, detector.label_map)
-    pairs = ((number, samples.image(row)) for row, number in enumerate(samples.image_ids))
-    embedding: Embedding = "box" if box else "mask"
-    about = f"checkpoint {model.name}, {detector.config.backbone}, {embedding} embeddings"
-    with progress_bars() as bar:
-        task = bar.add_task("scoring", total=len(samples))
-        count, instances = score_to_file(
-            out,
-            detector,
-            pairs,
-            embedding=embedding,
-            on_image=lambda *_: bar.advance(task),
-            about=about,
-        )
-    result = {"pool": str(out), "images": count, "instances": instances}
-    write_result({**result, "coco": checked.to_dict()})
-
-
-@app.command()
 def check(
     coco: Coco,
     images: Annotated[
@@ -254,12 +213,13 @@ def check(
         raise typer.Exit(REFUSED)
 
 
+app.command(cls=WithRay)(score)
 app.command()(review)
-app.command()(select)
+app.command(cls=WithRay)(select)
 app.command()(why)
 app.command()(strategies)
 app.command()(parameters)
-app.command()(simulate)
+app.command(cls=WithRay)(simulate)
 app.command()(compare)
 
 

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taudis.cli.coco_options import CrowdsOption, SkipBad
-from taudis.cli.options import write_result
+from taudis.cli.options import threads_of, write_result
+from taudis.cli.ray_options import Actors, RayAddress
 from taudis.errors import DataError
 
 if TYPE_CHECKING:
     from taudis.data.coco.checked import Checked
     from taudis.simulation.data_set import DataSet
-    from taudis.simulation.grid import Grid
+    from taudis.simulation.grid import Asked, Grid
+    from taudis.simulation.presets import Preset
     from taudis.simulation.row_log import Row
+    from taudis.simulation.run import Outcome, Watcher
 
 DIFFERENT = 3
 """Exit code of --rerun where mAP50 or the chosen images are not the same."""
@@ -50,6 +53,9 @@ class Options:
     crowds: str
     skip_bad: bool
     rerun: str | None
+    ray: str | None
+    actors: int | None
+    threads: int
 
     def wanted(self, name: str) -> Any:
         """An option that a new run must have. Raises DataError where it is missing."""
@@ -63,6 +69,7 @@ class Options:
 
 # long: most of it are arguments, the options of the command.
 def simulate(
+    context: typer.Context,
     data: Annotated[Path, typer.Option(help="COCO instances file, labelled.")],
     images: Annotated[Path, typer.Option(help="Folder of its images.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; the same folder goes on with it.")],
@@ -121,6 +128,8 @@ def simulate(
             " or all/SEED. Of the other options, those of the data are needed."
         ),
     ] = None,
+    ray: RayAddress = None,
+    actors: Actors = None,
 ) -> None:
     """Simulate rounds of active learning with a labelled COCO file, as section 4 of the paper does.
 
@@ -129,7 +138,9 @@ def simulate(
     model. The same command goes on with a run that was stopped, and may run in several processes
     or on several machines with one folder OUT. The last line on standard output is JSON.
     """
-    options = Options(**locals())  # the fields are the arguments
+    given = dict(locals())  # the fields of Options are the arguments
+    threads = threads_of(given.pop("context"))
+    options = Options(**given, threads=threads)
     if rerun is not None:
         _run_again(options, rerun)
     else:
@@ -144,7 +155,7 @@ def _run(options: Options) -> None:
     from taudis.simulation.grid import Asked
     from taudis.simulation.jobs import read_seeds
     from taudis.simulation.presets import base_params, read_presets
-    from taudis.simulation.run import ROWS_FILE, start
+    from taudis.simulation.run import ROWS_FILE
 
     presets = read_presets(options.wanted("strategies"), base_params(options.params))
     names = tuple(preset.name for preset in presets)
@@ -152,7 +163,7 @@ def _run(options: Options) -> None:
     grid, data = _new_grid(options)
     began = time.monotonic()
     with progress(len(asked.jobs(grid.rounds))) as watcher:
-        outcome = start(options.out, grid, data, presets, asked, watcher)
+        outcome = _outcome(options, grid, data, presets, asked, watcher)
     rows = list(outcome.rows.values())
     signal = signal_of_rows(rows)
     if signal.warning:
@@ -166,6 +177,27 @@ def _run(options: Options) -> None:
         "signal": signal.to_dict(),
         "cost": cost(rows),
     })  # fmt: skip
+
+
+def _outcome(
+    options: Options,
+    grid: Grid,
+    data: DataSet,
+    presets: tuple[Preset, ...],
+    asked: Asked,
+    watcher: Watcher,
+) -> Outcome:
+    """Make the rows in this process, or on a cluster."""
+    if options.ray is None:
+        from taudis.simulation.run import start
+
+        return start(options.out, grid, data, presets, asked, watcher)
+    from taudis.distributed.cluster import connected
+    from taudis.distributed.grid import run_grid, work_of
+
+    work = work_of(options.out, grid, data, presets, asked, options.threads)
+    with connected(options.ray) as cluster:
+        return run_grid(cluster, work, watcher, actors=options.actors)
 
 
 def _opened(options: Options, crowds: str, *, skip_bad: bool) -> Checked:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 from taudis.errors import TaudisError
@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 ROWS_FILE, GRID_FILE, LOCK_FILE = "rows.jsonl", "grid.json", "lock"
 WAIT = 1.0
 """Seconds between two looks for work while other processes make all that is left."""
+
+
+Step = Literal["made", "busy", "finished"]
+"""A row was made; others make all that is left; every row exists."""
 
 
 class Watcher(Protocol):
@@ -97,18 +101,26 @@ class Run:
 
     def finish(self, watcher: Watcher) -> Outcome:
         """Make every row that is missing, or wait for those that others make."""
-        self.store.on_step = watcher.step
-        while True:
-            rows = self.folder.log.read()
-            left = [job for job in self.jobs if job not in rows]
-            watcher.rows(len(self.jobs) - len(left), None, None)
-            if not left:
-                self._clear(rows)
-                return Outcome({job: rows[job] for job in self.jobs}, self.made)
-            if not any(self._tried(job, rows, watcher) for job in left):
-                # Others have claimed all that can be made now. The claim of a killed process is
-                # free again, so each of these jobs ends or can be taken.
+        while (step := self.advance(watcher)) != "finished":
+            if step == "busy":
                 time.sleep(WAIT)
+        rows = self.folder.log.read()
+        return Outcome({job: rows[job] for job in self.jobs}, self.made)
+
+    def advance(self, watcher: Watcher) -> Step:
+        """Make one row that is missing, if that is possible now.
+
+        Where it is not, others have claimed all that can be made. The claim of a killed process is
+        free again, so each of these jobs ends or can be taken later.
+        """
+        self.store.on_step = watcher.step
+        rows = self.folder.log.read()
+        left = [job for job in self.jobs if job not in rows]
+        watcher.rows(len(self.jobs) - len(left), None, None)
+        if not left:
+            self._clear(rows)
+            return "finished"
+        return "made" if any(self._tried(job, rows, watcher) for job in left) else "busy"
 
     def _tried(self, job: Job, rows: Mapping[Job, Row], watcher: Watcher) -> bool:
         """Make the row of a job if that is possible now. Returns whether it was."""

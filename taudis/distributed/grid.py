@@ -1,0 +1,127 @@
+"""The rows of a simulation's grid by actors of a ray cluster, with the claims of every run.
+
+An actor is a process of the run like any other (`taudis.simulation.run`): it claims a row, makes it
+and writes it. The driver asks idle actors for the next row. So a row is made once, whatever dies,
+and processes without ray may share the run. All nodes must see the data and the folder of the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from taudis.data.coco import CocoSamples
+from taudis.distributed.actors import Actors
+from taudis.distributed.cluster import Cluster
+from taudis.simulation.claims import Claims
+from taudis.simulation.data_set import DataSet, data_set
+from taudis.simulation.grid import Asked, Grid, join
+from taudis.simulation.jobs import Job
+from taudis.simulation.presets import Preset
+from taudis.simulation.row_log import Row
+from taudis.simulation.run import WAIT, Folder, Outcome, Run, Step, Watcher
+from taudis.types import LabelMap
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GridWork:
+    """What all actors of a run share."""
+
+    out: Path
+    grid: Grid
+    label_map: LabelMap
+    samples: CocoSamples
+    rows: tuple[tuple[int, ...], tuple[int, ...]]  # of the file: to train on, to test on
+    presets: tuple[Preset, ...]
+    asked: Asked
+    threads: int = 1  # CPU threads of an actor
+
+
+class RowMaker:
+    """An actor that makes rows."""
+
+    def __init__(self, work: GridWork) -> None:
+        self.work, self._stack = work, ExitStack()
+
+    def prepare(self) -> None:
+        """Join the run. Raises what opening it raises."""
+        import torch
+
+        torch.set_num_threads(self.work.threads)
+        work, folder = self.work, Folder(self.work.out)
+        claims = self._stack.enter_context(Claims(work.out / "claims", folder.lock))
+        data = data_set(work.label_map, work.samples, work.rows, work.grid.recipe.model)
+        named = {preset.name: preset for preset in work.presets}
+        self.run = Run(folder, work.grid, data, named, work.asked, claims)
+        self.seen = _Seen()
+
+    def make_row(self) -> tuple[Step, Job | None]:
+        """Make a row if one can be made now; how that went, and the row's job."""
+        self.seen.job = None
+        step = self.run.advance(self.seen)
+        return step, self.seen.job
+
+
+class _Seen:
+    """A watcher that remembers the row that was made."""
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+
+    def started(self, job: Job) -> None:
+        """See `Watcher`."""
+
+    def step(self, done: int, steps: int) -> None:
+        """See `Watcher`."""
+
+    def rows(self, done: int, job: Job | None, row: Row | None) -> None:
+        """See `Watcher`."""
+        self.job = job or self.job
+
+
+def work_of(
+    out: Path, grid: Grid, data: DataSet, presets: tuple[Preset, ...], asked: Asked, threads: int
+) -> GridWork:
+    """The work of a run with this data set; paths become absolute."""
+    samples = data.samples
+    samples = dataclasses.replace(samples, paths=tuple(path.absolute() for path in samples.paths))
+    train = tuple(data.row_of[number] for number in data.train_ids)
+    rows = train, data.test_rows
+    return GridWork(out.absolute(), grid, data.label_map, samples, rows, presets, asked, threads)
+
+
+def run_grid(
+    cluster: Cluster, work: GridWork, watcher: Watcher, *, actors: int | None = None
+) -> Outcome:
+    """Make every row that was asked for, from the start or from where a run stopped.
+
+    actors: how many; None: one a GPU, without GPUs one a core. Raises DataError where the folder
+    holds another grid, and what training raises.
+    """
+    folder, jobs = Folder(work.out), work.asked.jobs(work.grid.rounds)
+    join(folder.grid_file, folder.lock, work.grid, work.presets, work.asked)
+    made, resting = 0, list[tuple[float, Any]]()
+    with Actors(cluster, RowMaker, (work,), actors, len(jobs)) as pool:
+        while True:
+            rows = folder.log.read()
+            done = sum(job in rows for job in jobs)
+            watcher.rows(done, None, None)
+            if done == len(jobs):
+                return Outcome({job: rows[job] for job in jobs}, made)
+            for answer in pool.answers():
+                step, job = answer.value or ("made", None)
+                if job is not None:
+                    made += 1
+                    rows = folder.log.read()
+                    watcher.rows(sum(each in rows for each in jobs), job, rows.get(job))
+                if answer.actor is not None:
+                    resting.append(
+                        (time.monotonic() + (WAIT if step == "busy" else 0), answer.actor)
+                    )
+            now = time.monotonic()
+            for _, actor in (each for each in resting if each[0] <= now):
+                pool.give(actor, "row", lambda one: one.make_row.remote())
+            resting = [each for each in resting if each[0] > now]

@@ -1,0 +1,39 @@
+"""A grid on a cluster: the rows of one process, and the claims that processes without ray have."""
+
+from __future__ import annotations
+
+import pytest
+
+from taudis.distributed.grid import run_grid, work_of
+from taudis.errors import DataError
+from taudis.selection.params import SelectionParams
+from taudis.simulation.grid import Asked
+from taudis.simulation.presets import read_presets
+from tests.taudis.simulation.simulation_cases import Watched, grid, opened, simulate, write_data
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+STRATEGIES = "random,wse"
+VARYING = {"cpu_seconds"}
+
+
+def without_seconds(row):
+    return {key: value for key, value in row.items() if key not in VARYING}
+
+
+def test_a_grid_on_two_actors_has_the_rows_of_one_process(cluster, tmp_path):
+    data, shared = write_data(tmp_path / "data"), grid()
+    plain, _ = simulate(data, tmp_path / "plain", STRATEGIES, (0,))
+    presets = tuple(read_presets(STRATEGIES, SelectionParams()))
+    asked = Asked(tuple(preset.name for preset in presets), (0,), True)
+    work = work_of(tmp_path / "ray", shared, opened(data, shared), presets, asked, 1)
+    seen = Watched()
+    outcome = run_grid(cluster, work, seen, actors=2)
+    assert outcome.made == len(outcome.rows) == len(plain.rows) and len(seen.jobs) == outcome.made
+    for job, row in plain.rows.items():
+        assert without_seconds(outcome.rows[job]) == without_seconds(row)
+    assert not list((tmp_path / "ray" / "claims").iterdir())
+    again = run_grid(cluster, work, Watched(), actors=2)
+    assert again.made == 0 and again.rows == outcome.rows
+    other = work_of(tmp_path / "ray", grid(budget=1), opened(data, shared), presets, asked, 1)
+    with pytest.raises(DataError, match="budget"):
+        run_grid(cluster, other, Watched(), actors=1)
