@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ("tests.reliability.plugin",)
+pytest_plugins = ("tests.reliability.plugin", "tests.ray_nodes")
 
 settings.register_profile("taudis", deadline=None)
 settings.load_profile("taudis")

@@ -159,7 +159,7 @@ def score_parts(
     bare = dataclasses.replace(samples, annotations=((),) * len(samples))
     blocks = blocks_of(len(samples), size or block_size(len(samples)))
     work.folder.join(_plan(work, bare, len(blocks[0])))
-    with _only_driver(work.parts):
+    with only_driver(work.parts):
         driver = _Driver(cluster, work, bare, blocks, on_progress)
         driver.run(actors)
         records = [work.folder.record(block) for block in blocks]
@@ -193,7 +193,7 @@ def _plan(work: Work, samples: CocoSamples, size: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _only_driver(folder: Path) -> Iterator[None]:
+def only_driver(folder: Path) -> Iterator[None]:
     """Hold the folder's lock in a block. Raises DataError if another driver holds it."""
     with (folder / "lock").open("ab") as file:
         try:

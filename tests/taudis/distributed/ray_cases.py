@@ -1,4 +1,4 @@
-"""A cluster of several nodes on this machine, and images that end the process that reads them."""
+"""Images that end or stop the process that reads them, and pools that are compared bit by bit."""
 
 from __future__ import annotations
 
@@ -16,49 +16,6 @@ from taudis.data.coco import CocoSamples
 from taudis.detector.checkpoint import save_checkpoint
 from taudis.distributed.score_parts import Work
 from tests.taudis.detector_cases import detector, picture
-
-STORE = 80_000_000  # bytes, the least that ray takes: an object that spilled would show
-
-
-class Nodes:
-    """A head without cores and two nodes of two cores each, all on this machine."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.cluster: Any = None
-        self.cluster = _again(
-            lambda: Cluster(
-                initialize_head=True,
-                head_node_args={**_COMMON, "num_cpus": 0, "include_dashboard": False,
-                                "no_monitor": True},
-            )
-        )  # fmt: skip
-        self.nodes = [_again(lambda: self.cluster.add_node(num_cpus=2, **_COMMON)) for _ in "ab"]
-
-    @property
-    def address(self) -> str:
-        """HOST:PORT."""
-        return str(self.cluster.address)
-
-    def kill(self, node_id: str) -> None:
-        """Kill all processes of a node, as a power cut does."""
-        node = next(node for node in self.nodes if node.node_id == node_id)
-        self.nodes.remove(node)
-        self.cluster.remove_node(node, allow_graceful=False)
-
-
-_COMMON = {"include_log_monitor": False, "object_store_memory": STORE}
-
-
-def _again(start: Any) -> Any:
-    """What `start` gives. A node has 15 s to start; a loaded machine may need more tries."""
-    for _ in range(4):
-        try:
-            return start()
-        except Exception as error:  # noqa: BLE001 - ray raises Exception itself
-            last = error
-    raise last
 
 
 class DeadlyPath(PosixPath):

@@ -16,7 +16,7 @@ from taudis.data.pool_manifest import write_manifest
 from taudis.data.pool_reader import load_pool
 from taudis.detector.checkpoint import load_checkpoint
 from taudis.distributed.blocks import DIED
-from taudis.distributed.score_parts import score_parts
+from taudis.distributed.score_parts import only_driver, score_parts
 from taudis.errors import DataError
 from taudis.scoring import score_to_file
 from tests.taudis.cli.cli_cases import call
@@ -125,15 +125,12 @@ def test_a_killed_driver_goes_on_from_its_parts(nodes, cluster, scene, tmp_path)
     assert same_arrays(pool_of(scored, tmp_path), plain)
 
 
-def test_two_drivers_of_one_folder_are_refused(cluster, scene, tmp_path):
+def test_two_drivers_of_one_folder_are_refused(scene, tmp_path):
     samples, model, _ = scene
     work = work_in(tmp_path, model)
-
-    def second(_):
-        with pytest.raises(DataError, match="another driver"):
-            score_parts(cluster, work, samples, actors=1, size=16)
-
-    score_parts(cluster, work, samples, actors=1, size=16, on_progress=second)
+    work.parts.mkdir()
+    with only_driver(work.parts), pytest.raises(DataError, match="another driver"):
+        score_parts(None, work, samples, actors=1, size=16)
 
 
 def test_a_node_that_is_killed_in_mid_run_changes_nothing(nodes, cluster, scene, tmp_path):
