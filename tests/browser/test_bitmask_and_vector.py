@@ -53,6 +53,7 @@ def odd_mask():
     return mask > 0
 
 
+# long: one region through editor and export, step by step
 def test_bitmasks_predicted_and_painted_are_the_pixels_of_the_export(studio, pages, tmp_path):
     source = CONFIG.format(tag="BitmaskLabels", more="")
     config, mask = parse_label_config(source), odd_mask()
