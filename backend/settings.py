@@ -160,6 +160,16 @@ class Settings(BaseSettings):
         0.0, ge=0, le=0.5, description="Share of tasks without pre-annotations, the same always."
     )
     torch_threads: int = Field(1, ge=1, description="CPU threads of training and scoring.")
+    ray_address: str = Field(
+        "",
+        description="Address of a ray cluster, HOST:PORT, whose processes score the pool. Empty:"
+        " the worker does. Needs the extra `ray`. See docs/scale.md.",
+    )
+    ray_actors: int | None = Field(
+        None,
+        ge=1,
+        description="Processes of RAY_ADDRESS that score. Empty: one a GPU, else one a core.",
+    )
     nice: int = Field(10, ge=0, le=19, description="Niceness of the worker.")
 
     # --- images -----------------------------------------------------------------------------
@@ -219,6 +229,7 @@ class Settings(BaseSettings):
         "score_threshold",
         "score_seconds",
         "local_files_root",
+        "ray_actors",
         mode="before",
     )
     @classmethod

@@ -11,7 +11,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,6 +22,7 @@ from backend.images.decode import Pixels
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.left_out import of_task
 from backend.label_studio.regions import encode_prediction
+from backend.label_studio.regions.encode import Region
 from backend.store import predictions
 from backend.store.rounds import Round
 from backend.worker.anytime import (
@@ -35,6 +38,7 @@ from backend.worker.anytime import (
 )
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, read_json, remove, version_name, write_json
+from backend.worker.score_by_ray import scored_parts
 from backend.worker.serving import Serving, scoring_model
 from backend.worker.sync import load_snapshot
 from taudis import scoring
@@ -45,7 +49,7 @@ from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.selection.least_score import without_low_scores
 from taudis.selection.strategies import STRATEGIES
 from taudis.selection.variants import OBJECT_SCORE
-from taudis.types import Detection, FloatArray, Pool
+from taudis.types import FloatArray, Pool
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +103,7 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
     return {"model": serving.version, "stand_in": serving.stand_in, **found}
 
 
+# long: half of it are arguments, its own and those of the pool file
 def _score_pool(
     context: RoundContext,
     round_: Round,
@@ -117,23 +122,28 @@ def _score_pool(
     unreadable, scored = dict[int, str](), set[int]()
     limit = TimeLimit(context.settings.score_seconds)
 
-    def keep(task: int, detection: Detection) -> None:
-        add(task, encode_prediction(detection, config, threshold=thresholds))
+    def keep(task: int, regions: list[Region]) -> None:
+        add(task, regions)
         scored.add(task)
         tell(len(scored) + len(unreadable))
 
     # Each image goes to the files at once. Small objects that stay in memory between the large
     # blocks of each image would keep the heap from giving these back.
     path = predictions.path_of(context.data, context.project_id, version_name(round_))
-    with predictions.writing(path) as add:
+    finish = partial(encode_prediction, config=config, threshold=thresholds)
+    pixels = read_images(context, config, tasks, unreadable, stop=limit.is_up)
+    with (
+        predictions.writing(path) as add,
+        closing(scored_parts(context, serving, pixels, finish, unreadable)) as parts,
+    ):
         before.copy_regions(add)
-        images, instances = scoring.score_to_file(
+        images, instances = scoring.write_parts(
             context.round_dir(round_) / POOL_FILE,
             serving.detector,
-            read_images(context, config, tasks, unreadable, stop=limit.is_up),
+            parts,
             before=before.parts(),
             embedding=context.settings.embedding,
-            on_image=keep,
+            on_part=keep,
             about=serving.version,
             embedding_dtype="float32",
         )

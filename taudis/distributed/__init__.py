@@ -3,6 +3,6 @@
 `cluster` connects to ray; it is the one file that imports it, when it is first used. `actors` give
 work to processes that may die. `blocks` are the images that an actor scores at a time;
 `score_parts` scores them, `edges` computes similarity rows by part, `grid` makes the rows of a
-simulation.
+simulation, `stream` scores images that the caller reads.
 Nothing else imports this folder before somebody asks for ray.
 """

@@ -1,0 +1,60 @@
+"""Scoring of a round's images, on a ray cluster where RAY_ADDRESS names one, else in this process.
+
+The worker reads the images, since its credentials stay with it. Actors get pixels and the
+checkpoint, and return pool rows and regions. One machine imports no ray.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import TypeVar
+
+from backend.images.decode import Pixels
+from backend.worker.context import RoundContext
+from backend.worker.serving import Serving
+from taudis import scoring
+from taudis.errors import DataError
+from taudis.types import Detection, Pool
+
+logger = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+
+def scored_parts(
+    context: RoundContext,
+    serving: Serving,
+    images: Iterator[tuple[int, Pixels]],
+    finish: Callable[[Detection], Made],
+    unreadable: dict[int, str],
+) -> Generator[tuple[Pool, Made], None, None]:
+    """Each image's share of the pool, and what `finish` makes of its detection, in their order.
+
+    The reason of an image that ends each process that looks at it goes to `unreadable`, by task id.
+    A cluster that does not answer is logged, and the images are scored here: annotators wait for
+    the order. Raises what scoring raises.
+    """
+    settings = context.settings
+    with ExitStack() as stack:
+        if settings.ray_address:
+            # here, since one machine has no ray
+            from taudis.distributed.cluster import connected
+            from taudis.distributed.stream import StreamWork, score_stream
+
+            try:
+                cluster = stack.enter_context(connected(settings.ray_address))
+            except DataError as error:
+                logger.warning("Project %s: scoring in this process: %s", context.project_id, error)
+            else:
+                folder = context.model_dir(serving.version)
+                work = StreamWork.of(folder, settings.embedding, finish, settings.torch_threads)
+                yield from score_stream(
+                    cluster, work, images, actors=settings.ray_actors,
+                    left_out=unreadable.__setitem__,
+                )  # fmt: skip
+                return
+        for part, detection in scoring.score_images(
+            serving.detector, images, embedding=settings.embedding
+        ):
+            yield part, finish(detection)
