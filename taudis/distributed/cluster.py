@@ -1,13 +1,15 @@
 """The connection to a ray cluster, and one that is started on this machine.
 
 Ray is an optional dependency (the extra `ray`), so it is imported when a cluster is asked for. What
-starts here has no dashboard, sends no usage statistics, and listens on loopback alone.
+starts here has no dashboard and sends no usage statistics. It listens on all addresses, as ray
+always does, and asks for a token (ray's default for clusters that a process starts).
 """
 
 from __future__ import annotations
 
 import logging
 import resource
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ LOCAL = "local"
 """The address that starts a cluster on this machine; it ends with the process."""
 STORE_BYTES = 200_000_000
 """Shared memory of a cluster that is started here. Nothing that travels is larger than a few MB."""
+
+ANSWER_SECONDS = 10.0
+"""Time that the head of a cluster has to accept a connection."""
 
 
 def import_ray() -> Any:
@@ -72,13 +77,13 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Cluster]:
     ray = import_ray()
     existing = ray.is_initialized()
     if not existing:
+        _check_answers(address)
         own: dict[str, Any] = {}
         if address == LOCAL:
             own = {
                 "num_cpus": cpus,
                 "include_dashboard": False,
                 "object_store_memory": STORE_BYTES,
-                "_node_ip_address": "127.0.0.1",
             }
         # Nodes on which this package is not installed import it from where this process does.
         job = ray.job_config.JobConfig(_py_driver_sys_path=[str(Path(__file__).parents[2])])
@@ -96,6 +101,19 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Cluster]:
     finally:
         if not existing:
             ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise DataError if nothing listens at HOST:PORT: ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise DataError(
+            f"ray: expected a cluster at {address!r}: {error}. Start it, or give another address."
+        ) from error
 
 
 def peak_memory() -> int:
