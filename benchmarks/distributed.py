@@ -18,9 +18,10 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,11 @@ from benchmarks.pools import synthetic
 from taudis.data.coco import CocoSamples, load_coco
 from taudis.data.pool_format import PoolHeader
 from taudis.data.pool_manifest import Manifest, Part, write_manifest
-from taudis.data.pool_reader import load_pool, save_pool
+from taudis.data.pool_reader import save_pool
 from taudis.detector.checkpoint import load_checkpoint
-from taudis.distributed.cluster import LOCAL, Cluster, connected, peak_memory
-from taudis.distributed.edges import RayEdges
+from taudis.distributed.cluster import LOCAL, Cluster, connected
 from taudis.distributed.score_parts import Progress, Work, score_parts
 from taudis.scoring import score_to_file
-from taudis.selection.graph import using_edges
-from taudis.selection.params import Labelled, SelectionParams
-from taudis.selection.strategies import query
 from taudis.types import Detection, Instances, Pool, Uncertainty
 
 BLOCK, PARTS, EACH = 16, 8, 10  # images of a block; parts of a pool; instances of an image
@@ -143,36 +140,39 @@ def make_parts(folder: Path, instances: int) -> Path:
     return folder / "pool.json"
 
 
-def ranked(
-    path: Path, given: argparse.Namespace, sketch: str, way: AbstractContextManager[None]
-) -> Any:
-    """The order, and the CPU and clock seconds of this process."""
-    began, clock = time.process_time(), time.monotonic()
-    params = SelectionParams(sketch=sketch, alpha=25.0, beta=15.0, edge_bytes=4 * 10**9)
-    with way:
-        found = query(
-            "taudis", load_pool(path), budget=given.budget, labelled=Labelled(1.0), params=params,
-            seed=0,
-        )  # fmt: skip
-    return found.order, time.process_time() - began, time.monotonic() - clock
+def command(*arguments: object) -> tuple[dict[str, Any], dict[str, float]]:
+    """The last line of `python -m taudis select`, and what its process took."""
+    began = time.monotonic()
+    line = [sys.executable, "-m", "taudis", "select", *map(str, arguments)]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    text = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(line)}: ended with {status}.")
+    return json.loads(text.splitlines()[-1]), {
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "seconds": time.monotonic() - began,
+        "peak_bytes": used.ru_maxrss * 1024,
+    }
 
 
 def select(given: argparse.Namespace) -> dict[str, Any]:
     """Exact (unless --sampled) and sampled, on a cluster and in one process."""
     result: dict[str, Any] = {"instances": given.instances, "candidates": 25 * given.budget}
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        path = make_parts(Path(name), given.instances)
-        result["files_bytes"] = sum(each.stat().st_size for each in Path(name).iterdir())
+        folder = Path(name)
+        path = make_parts(folder, given.instances)
+        result["files_bytes"] = sum(each.stat().st_size for each in folder.iterdir())
         for sketch in ("always",) if given.sampled else ("never", "always"):
-            with connected(LOCAL, cpus=2) as cluster:
-                edges = RayEdges(cluster)
-                order, cpu, clock = ranked(path, given, sketch, using_edges(edges))
-            figures = {**edges.moved.to_dict(), "driver_cpu_seconds": cpu, "seconds": clock}
-            wanted, cpu, clock = ranked(path, given, sketch, nullcontext())
+            asked = (path, given.budget, "--sketch", sketch, "--alpha", 25, "--beta", 15,
+                     "--edge-mb", 4000, "--mean-instances", 1)  # fmt: skip
+            one, other = folder / "one.csv", folder / "ray.csv"
+            _, alone = command(*asked, "--out", one)
+            found, driver = command(*asked, "--out", other, "--ray", LOCAL)
             result["sampled" if sketch == "always" else "exact"] = {
-                **figures, "one_process_cpu_seconds": cpu, "one_process_seconds": clock,
-                "one_process_peak_bytes": peak_memory(),
-                "same": bool(np.array_equal(order, wanted)),
+                "moved": found["moved"], "driver": driver, "one_process": alone,
+                "same": one.read_bytes() == other.read_bytes(),
             }  # fmt: skip
     return result
 

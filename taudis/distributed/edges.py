@@ -27,7 +27,7 @@ from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import Float32, FloatArray, IntArray
 
 TASK_BYTES = 8_000_000  # of the bits that one task returns
-LEAST_COLUMNS = 4096  # of a task; fewer cost more in calls than in products
+LEAST_COLUMNS = 1024  # of a task; fewer cost more in calls and bounds than in products
 AHEAD = 2  # tasks a core that are given out at a time: their bits lie in shared memory
 
 
