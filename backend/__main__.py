@@ -33,7 +33,7 @@ from backend.store.next_labels import next_labels
 from backend.worker import connection, operate
 from backend.worker import prune as prune_
 from backend.worker.context import RoundContext
-from taudis.cli.coco_options import CrowdsOption, SegmentationOption
+from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
 from taudis.data.coco.write import form_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for Label Studio.")
@@ -94,11 +94,13 @@ def create(
         str, typer.Option("--draw", help="brush, bitmask, polygon or rectangle.")
     ] = "brush",
     crowds: CrowdsOption = "ask",
+    skip_bad: SkipBad = False,
 ) -> None:
     """Make a project in Label Studio from a folder of images, and add this backend to it."""
     with errors_as_messages():
         settings = settings_with_logging()
-        plan = create_.plan(images, coco, labels, crowds)
+        create_.check(settings, draw)
+        plan = create_.plan(images, coco, labels, crowds, skip_bad=skip_bad)
         made = create_.create(settings, plan, title, draw)
         for sentence in (*plan.left_out, made.in_words(settings)):
             console.print(sentence, markup=False, highlight=False)
@@ -118,13 +120,13 @@ def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
 
 @app.command()
 def disconnect(project: ProjectOption = 0) -> None:
-    """Restore the project's sampling, version and webhooks as they were before this backend."""
+    """Restore the project's sampling and version as they were; remove this backend's webhook."""
     with errors_as_messages():
         context = _context(project)
         before = connection.disarm(context)
         console.print(
             f"Project {context.project_id}: sampling {before['sampling']!r}, version"
-            f" {before['model_version']!r}, {len(before['webhooks'])} webhook(s) as before."
+            f" {before['model_version']!r} as before; this backend's webhook is removed."
             " The backend's row in Settings > Model stays; remove it there."
         )
 

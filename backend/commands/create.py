@@ -55,8 +55,29 @@ class Created:
         )
 
 
-def plan(images: Path, coco: Path | None, labels: str, crowds: str = "ask") -> Plan:
-    """Look at everything before Label Studio is asked for anything.
+def check(settings: Settings, draw: str) -> None:
+    """Check what a project needs besides its images, since looking at these may take long.
+
+    Args:
+        settings: with Label Studio's address and the token of a user who may make projects.
+        draw: a key of CONTROLS.
+
+    Raises:
+        SettingsError: no address, no token, or an unknown way to draw.
+        StudioError: Label Studio cannot be reached or refuses the token.
+    """
+    url, token = settings.label_studio_url, settings.label_studio_api_key.get_secret_value()
+    if not url or not token:
+        raise SettingsError("Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
+    if draw not in CONTROLS:
+        raise SettingsError(f"--draw: expected one of {', '.join(CONTROLS)}, got {draw!r}.")
+    Studio(url, token).whoami()
+
+
+def plan(
+    images: Path, coco: Path | None, labels: str, crowds: str = "ask", *, skip_bad: bool = False
+) -> Plan:
+    """Look at all images and labels before a project is made.
 
     Every image of the folder and its subfolders becomes a task. An image with an object in the COCO
     file comes labelled. One without is left to label, though `train` would take it as background.
@@ -67,6 +88,8 @@ def plan(images: Path, coco: Path | None, labels: str, crowds: str = "ask") -> P
         labels: names of the labels, with commas between; "" for those of the COCO file.
         crowds: as `python -m taudis train` has it. An image with crowds that are no objects comes
             unlabelled, since nobody can outline their members.
+        skip_bad: as `python -m taudis train` has it. An image of the folder that it leaves out
+            comes unlabelled.
 
     Raises:
         SettingsError: no image, no label, or a way of giving both.
@@ -80,7 +103,7 @@ def plan(images: Path, coco: Path | None, labels: str, crowds: str = "ask") -> P
         known = ", ".join(sorted(SUFFIXES))
         raise SettingsError(f"Expected image files ({known}) in {images}, found none.")
     names = _names(images, taken)
-    checked = open_labelled(coco, images, crowds, skip_bad=False) if coco else None
+    checked = open_labelled(coco, images, crowds, skip_bad) if coco else None
     given = tuple(name.strip() for name in labels.split(",") if name.strip())
     label_map = LabelMap(checked.names if checked else given)
     labelled, left_out = _labelled(checked, names)
@@ -93,20 +116,15 @@ def create(settings: Settings, made: Plan, title: str, draw: str) -> Created:
     """Make the project, upload the images, and post the labels of the COCO file.
 
     Args:
-        settings: with Label Studio's address and the token of a user who may make projects.
+        settings: those that `check` took.
         made: the plan.
         title: of the project, three letters at least.
         draw: a key of CONTROLS.
 
     Raises:
-        SettingsError: no address, no token, or an unknown way to draw.
         StudioError: Label Studio cannot be reached or refuses.
     """
     url, token = settings.label_studio_url, settings.label_studio_api_key.get_secret_value()
-    if not url or not token:
-        raise SettingsError("Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
-    if draw not in CONTROLS:
-        raise SettingsError(f"--draw: expected one of {', '.join(CONTROLS)}, got {draw!r}.")
     new, studio, xml = NewProject(url, token), Studio(url, token), label_config(made.labels, draw)
     project = new.create(title, xml)
     try:

@@ -186,8 +186,10 @@ def _webhook(context: RoundContext) -> Finding:
 
 def _title(context: RoundContext) -> Finding:
     """No ML backend is titled like a version: Label Studio would then serve random order."""
-    version = context.studio.project(context.project_id).get("model_version") or ""
-    versions = set(context.studio.model_versions(context.project_id)) | {version}
+    rows = context.studio.model_versions(context.project_id)
+    versions = {version for version, count in rows.items() if count}
+    if _state(context).serving:  # before, connecting itself has written the title as the version
+        versions.add(context.studio.project(context.project_id).get("model_version") or "")
     titles = [row.get("title") or "" for row in context.studio.ml_backends(context.project_id)]
     clash = [title for title in titles if title and title in versions]
     if clash:
@@ -225,17 +227,29 @@ def _tasks_before(context: RoundContext) -> Finding:
 
 def _version(context: RoundContext) -> Finding:
     """The project serves the version that this backend flipped it to."""
-    known = context.store.project(context.project_id)
-    state = known.state if known else ProjectState()
+    state = _state(context)
     serving = state.serving
     current = context.studio.project(context.project_id).get("model_version") or ""
     if not serving:
-        return Finding("served order", False, "no order was published yet", "Start the worker.")
+        return _no_order_yet(context)
     if current != serving:
         remedy = "Settings > Annotation: choose it, or `python -m backend unpin`."
         return Finding("served order", False, f"{current!r}, ours is {serving!r}", remedy)
     pinned = " (pinned)" if state.pinned else ""
     return Finding("served order", True, f"{serving}{pinned}")
+
+
+def _no_order_yet(context: RoundContext) -> Finding:
+    """Before the first order: a round makes it, or what to do."""
+    rounds = context.store.rounds(context.project_id, 1)
+    if not context.store.worker_alive():
+        found = "no order was published yet, and no worker runs"
+        return Finding("served order", False, found, "Start the worker.")
+    if rounds and rounds[0].ended is None:
+        found = f"none yet: round {rounds[0].number} makes the first; the status page has the rest"
+        return Finding("served order", True, found)
+    remedy = "The worker begins by itself; if it does not, the status page says what holds it up."
+    return Finding("served order", False, "no order was published yet", remedy)
 
 
 def _models(context: RoundContext) -> Finding:
@@ -269,7 +283,7 @@ def _pages(context: RoundContext) -> Finding:
     """Label Studio answers listings with pages of the usual size."""
     message = _state(context).pages
     if not message:
-        return Finding("listings", True, "at the usual size")
+        return Finding("listings", True, "pages of the usual size")
     remedy = "Everything works, more slowly. Label Studio's own log has the reason."
     return Finding("listings", False, message, remedy)
 

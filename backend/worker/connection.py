@@ -33,11 +33,9 @@ ACTIONS = (
     "PROJECT_UPDATED",
 )
 PROJECT_FIELDS = ("sampling", "model_version", "show_collab_predictions")
-# without headers: they may hold credentials, and those never go to the store
-WEBHOOK_FIELDS = ("url", "send_payload", "send_for_all_actions", "is_active", "actions")
 REMOVED = (
-    "This backend was removed in Label Studio (Settings > Model), so sampling, version and webhooks"
-    " were put back as they were. Connect it there again to go on."
+    "This backend was removed in Label Studio (Settings > Model), so sampling and version were put"
+    " back as they were, and its webhook was removed. Connect it there again to go on."
 )
 Row = dict[str, Any]
 
@@ -59,7 +57,7 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     parse_label_config(project["label_config"])
     backend = our_backend(context)
     hooks = our_webhooks(context, backend["url"])
-    _remember(context, project, hooks)
+    _remember(context, project)
     webhook = _one_webhook(context, backend["url"], hooks)
     wanted = {"sampling": SAMPLING, "show_collab_predictions": True}
     changed = {key: value for key, value in wanted.items() if project.get(key) != value}
@@ -129,7 +127,7 @@ def our_webhooks(context: RoundContext, backend_url: str) -> list[Row]:
     return [row for row in rows if row["url"].split("?", 1)[0].rstrip("/") == ours]
 
 
-def _remember(context: RoundContext, project: Row, hooks: list[Row]) -> None:
+def _remember(context: RoundContext, project: Row) -> None:
     """Keep what stood in Label Studio before us, once; our own values are never 'before'."""
     if context.load_project().state.before:
         return
@@ -137,9 +135,6 @@ def _remember(context: RoundContext, project: Row, hooks: list[Row]) -> None:
     before = {field: project.get(field) for field in PROJECT_FIELDS}
     if before["model_version"] in titles:
         before["model_version"] = ""  # connecting wrote the backend's title there
-    before["webhooks"] = [
-        {"id": row["id"], **{f: row.get(f) for f in WEBHOOK_FIELDS}} for row in hooks
-    ]
     context.store.update_project(context.project_id, before=before)
 
 
@@ -257,7 +252,7 @@ def changes_by_person(project: Mapping[str, Any], state: ProjectState, titles: s
 
 
 def disarm(context: RoundContext) -> Mapping[str, Any]:
-    """Restore the project's sampling, version, webhooks and tabs as they were before `arm`."""
+    """Restore the project's sampling, version and tabs as before `arm`; remove our webhooks."""
     state = context.load_project().state
     before = state.before
     if not before:
@@ -274,18 +269,11 @@ def disarm(context: RoundContext) -> Mapping[str, Any]:
         pinned="",
         promoted="",
     )
-    there = {row["id"] for row in context.studio.webhooks(context.project_id)}
-    old = {
-        row["id"]: {**{f: row[f] for f in WEBHOOK_FIELDS}, "headers": {}}
-        for row in before["webhooks"]
-    }
-    for row_id, fields in old.items():
-        if row_id in there:
-            context.studio.patch_webhook(row_id, **fields)
-        else:
-            context.studio.create_webhook(context.project_id, **fields)
-    if armed.get("webhook") in there and armed["webhook"] not in old:
-        context.studio.delete_webhook(armed["webhook"])
+    # Label Studio's own row for our address, too: connecting made it, and nobody else removes it.
+    addresses = {str(armed.get("backend_url") or ""), *our_addresses(context)} - {""}
+    rows = [row for address in sorted(addresses) for row in our_webhooks(context, address)]
+    for row_id in {row["id"] for row in rows}:
+        context.studio.delete_webhook(row_id)
     queue_tab.remove(context, armed)
     fields = {key: before[key] for key in PROJECT_FIELDS}
     context.studio.patch_project(context.project_id, **{**fields, "model_version": restored})

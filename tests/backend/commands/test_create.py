@@ -12,6 +12,7 @@ from backend.label_studio.new_project import belongs_to, label_config
 from backend.label_studio.regions.decode import decode_annotation
 from demo.pictures import generate
 from taudis.data.coco import load_coco
+from taudis.errors import DataError
 from taudis.types import LabelMap
 
 
@@ -86,6 +87,29 @@ def test_what_cannot_be_made_is_said_before_anything_is_made(loop, folder):
     ]:
         assert said in loop.cli("create", *arguments, well=False)
     assert len(loop.studio.api("GET", "/api/projects/")["results"]) == before
+
+
+def test_the_address_is_asked_for_before_the_images_are_looked_at(loop, folder):
+    said = loop.cli(
+        "create", str(folder / "nowhere"), "--labels", "a", LABEL_STUDIO_URL="", well=False
+    )
+    assert "LABEL_STUDIO_URL" in said
+    said = loop.cli(
+        *("create", str(folder / "nowhere"), "--labels", "a"),
+        LABEL_STUDIO_API_KEY="wrong",
+        well=False,
+    )
+    assert "token" in said and "image files" not in said
+
+
+def test_a_coco_file_of_more_images_than_the_folder_has(folder, capsys):
+    coco = json.loads((folder / "instances.json").read_text())
+    (folder / "images" / coco["images"][0]["file_name"]).unlink()
+    with pytest.raises(DataError, match=r"1 images whose file is not there.*--skip-bad goes on"):
+        create_.plan(folder / "images", folder / "instances.json", "")
+    made = create_.plan(folder / "images", folder / "instances.json", "", skip_bad=True)
+    assert len(made.files) == len(coco["images"]) - 1
+    assert "leaves out 1 images" in capsys.readouterr().err
 
 
 def test_files_of_one_name_in_two_folders_are_two_uploads(tmp_path):

@@ -90,6 +90,17 @@ def test_nothing_is_connected(loop):
 
 
 @pytest.mark.slow
+def test_while_the_first_round_makes_the_order_nothing_is_wrong(loop):
+    project = loop.project(2, connect=False)
+    project.connect()
+    loop.worker.scheduler_turn(loop.lease)
+    assert project.version() == "TAUDIS", "Label Studio wrote the title"
+    found = findings(project.cli("doctor"))
+    assert all(well for well, _, _ in found.values()), found
+    assert "round 1 makes the first" in found["served order"][1]
+
+
+@pytest.mark.slow
 def test_a_config_without_masks(loop):
     config = '<View><Image name="image" value="$image"/><KeyPointLabels name="k" toName="image">'
     project = loop.project(1, config + '<Label value="a"/></KeyPointLabels></View>', connect=False)
