@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from backend.label_studio.left_out import FILE, LeftOut
+from backend.store import serving
 from backend.store.rounds import Round
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, read_json
@@ -104,6 +105,8 @@ def _measured(
 
 def _serving_before(context: RoundContext, label_map: LabelMap) -> Serving | None:
     """The model that served so far; None before the first, or where none has these labels."""
+    if not serving.serving_model(context.load_project().state):
+        return None
     try:
         return load_serving(context, label_map)
     except CheckpointError as error:
@@ -123,7 +126,7 @@ def _verdict(
     if math.isnan(metrics.map50):
         return _unmeasured(metrics, old)
     if old is None:
-        return {"serve": True, "reason": "served: there is no model before it for these labels"}
+        return {"serve": True, "reason": "no model before it has these labels"}
     seen = evaluation.evaluated_images(old.detector, samples)
     labels = new.label_map
     limit = evaluation.detection_limit(old.detector)

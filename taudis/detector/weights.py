@@ -208,4 +208,5 @@ def check_weights(weights: str) -> str:
     found = read_weights(weights)
     if found.kind == "none":
         return "none: trained from scratch"
-    return f"{weights}: {len(found.state)} tensors of a {found.kind.replace('coco', 'detector')}"
+    what = {"coco": "detector", "imagenet": "backbone"}.get(found.kind, found.kind)
+    return f"{weights}: {len(found.state)} tensors of a {what}"

@@ -77,7 +77,7 @@ def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
         word,
         sentence,
         running,
-        progress_to_round(state, wanted),
+        progress_to_round(state, wanted, open_),
         min(state.changed or 0, wanted),
         wanted,
         alerts,
@@ -136,11 +136,13 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def progress_to_round(state: ProjectState, wanted: int) -> str:
+def progress_to_round(state: ProjectState, wanted: int, open_: Round | None) -> str:
     """How many changed tasks the next round still needs."""
     changed = state.changed or 0
     left = max(0, wanted - changed)
-    return f"{changed} of {wanted} changed tasks" + (f", {left} to go" if left else ": due")
+    trains = open_ is not None and open_.kind == "train"
+    enough = ": the round that runs has those from before it" if trains else ": due"
+    return f"{changed} of {wanted} changed tasks" + (f", {left} to go" if left else enough)
 
 
 def _running(round_: Round) -> Running:
