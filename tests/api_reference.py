@@ -27,6 +27,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
             "Adapter.image_embedding_width",
             "Adapter.detect",
             "check_adapter",
+            "class_probs_of_sigmoids",
         ),
     ),
     "taudis.scoring": (

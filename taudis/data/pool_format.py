@@ -252,5 +252,6 @@ def _say_what_is_wrong(row: FloatArray, place: int) -> None:
     raise DataError(
         "class_probs: expected rows of probabilities in 0..1 that sum to 1, got "
         f"{row.min():.4g}..{row.max():.4g} with sum {row.sum(dtype=np.float64):.4g} at row {place};"
-        " apply softmax first."
+        " apply softmax first, or to sigmoid scores of each label class_probs_of_sigmoids of"
+        " taudis.detector.adapter."
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from taudis.data.pool_format import check_classes
 from taudis.errors import DataError
-from taudis.types import Detection, Embedding, Image, Instances, LabelMap, check_image
+from taudis.types import Detection, Embedding, FloatArray, Image, Instances, LabelMap, check_image
 
 SCORE_TOLERANCE = 1e-3
 """How far a score may be from its label's probability: rounding, no other meaning."""
@@ -30,6 +30,7 @@ class Adapter(Protocol):
     `taudis.types.Instances`):
 
         class_probs [n,K+1]  p_n: softmax over background (column 0) and the K labels
+                             (of sigmoid scores: `class_probs_of_sigmoids`)
         mask_probs  [n,M,M]  m_n: sigmoid mask of the instance's own label, 0..1, any side M
         embeddings  [n,D]    r_n: one vector a region; similar instances have similar vectors
         boxes       [n,4]    xyxy in px of the image as it was given, inside it
@@ -50,12 +51,36 @@ class Adapter(Protocol):
         """D', the width of `Detection.image_embedding`."""
 
     def embedding_width(self, embedding: Embedding) -> int:
-        """D, the width of r_n from this branch; DataError for a branch that the model lacks."""
+        """D, the width of r_n from this branch; DataError for a branch that the model lacks.
+
+        Each model has 'mask'.
+        """
 
     def detect(
         self, images: Sequence[Image], *, embedding: Embedding = "mask"
     ) -> Sequence[Detection]:
         """One Detection for each image (uint8 [H,W,3] RGB, any sizes), in the order given."""
+
+
+def class_probs_of_sigmoids(scores: FloatArray) -> FloatArray:
+    """p_n [n,K+1] of a model that gives K independent sigmoid scores [n,K], such as RF-DETR-Seg.
+
+    The rows of such scores need not sum to 1, and the contract refuses them as they are. Each label
+    keeps its odds against background: p_k / p_0 = s_k / (1 - s_k), which is softmax over 0 and the
+    K logits. With one label p_1 = s_1. `Instances.scores` are p at the label, not s.
+
+    Raises DataError for scores outside 0..1.
+    """
+    given = np.asarray(scores, np.float64)
+    if given.ndim != 2 or not (given.size == 0 or (given.min() >= 0 and given.max() <= 1)):
+        raise DataError(
+            f"scores: expected sigmoid scores [n, K] in 0..1, got {list(given.shape)}"
+            + (f" in {given.min():.4g}..{given.max():.4g}." if given.size else ".")
+        )
+    sure = np.clip(given, 1e-7, 1 - 1e-7)
+    odds = np.concatenate([np.ones((len(given), 1)), sure / (1 - sure)], axis=1)
+    probs: FloatArray = (odds / odds.sum(1, keepdims=True)).astype(np.float32)
+    return probs
 
 
 # long: the contract, one clause after another
