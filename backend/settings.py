@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import SettingsError
+from backend.model_settings import check_model
 from backend.moved_settings import refuse_moved
 from taudis.errors import SelectionError
 from taudis.selection.params import PRESETS, SelectionParams, read_params
@@ -107,8 +108,10 @@ class Settings(BaseSettings):
         description="Hyper-parameters of the query strategy: `default`, `paper` (what the paper"
         " ran), or the path of a JSON file with some of them, which docs/strategies.md lists.",
     )
-    embedding: Literal["mask", "box"] = Field(
-        "mask", description="Branch of Mask R-CNN whose features are the embeddings."
+    embedding: Literal["mask", "box", "query"] = Field(
+        "mask",
+        description="Branch of the model whose features are the embeddings: mask, box (mask_rcnn"
+        " alone) or query (mask2former alone).",
     )
     first_order: Literal["random", "core_set"] = Field(
         "random",
@@ -125,6 +128,11 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, description="Seed of everything random.")
 
     # --- the model --------------------------------------------------------------------------
+    model: Literal["mask_rcnn", "mask2former"] = Field(
+        "mask_rcnn",
+        description="What is trained: mask_rcnn, or mask2former (a transformer; needs the extra"
+        " `mask2former`, WEIGHTS=none or a folder). See docs/adapters.md.",
+    )
     recipe: Literal["auto", "cpu", "small", "paper"] = Field(
         "auto",
         description="Training recipe. auto: small (one GPU) where there is a GPU, else cpu.",
@@ -142,7 +150,8 @@ class Settings(BaseSettings):
     weights: str = Field(
         "imagenet",
         description="Initial weights: imagenet (of the backbone; installed, not downloaded), none, "
-        "coco (torchvision's, downloaded), or a file's path. See docs/weights.md.",
+        "coco (torchvision's, downloaded), or a file's path. See docs/weights.md. For mask2former:"
+        " none, or a folder of transformers' or of a checkpoint.",
     )
     warm_start: bool = Field(
         False,
@@ -300,6 +309,9 @@ def _check_pairs(settings: Settings) -> None:
             "LABEL_STUDIO_API_KEY is set but LABEL_STUDIO_URL is not: the key would be sent to"
             " whatever address connects first. Set LABEL_STUDIO_URL, e.g. http://localhost:8080."
         )
+    check_model(
+        settings.model, settings.recipe, settings.backbone, settings.weights, settings.embedding
+    )
     try:
         STRATEGIES[settings.strategy].check(settings.selection_params)
     except SelectionError as error:

@@ -25,7 +25,7 @@ from demo.options import Options
 from demo.records import Counted, Records, Snapshot
 from demo.report import RoundRecord
 from taudis.detector.checkpoint import load_checkpoint
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.evaluation.matching import EvaluatedImage
 from taudis.evaluation.metrics import Metrics, evaluate
 from taudis.evaluation.thresholds import Savings, with_visible_masks
@@ -143,7 +143,7 @@ class Progress:
         )
 
     def _evaluate(
-        self, detector: Detector, thresholds: Mapping[str, float]
+        self, detector: TrainedDetector, thresholds: Mapping[str, float]
     ) -> tuple[Metrics, tuple[float, float]]:
         """Metrics on the held-out pictures, and drawings a picture: corrected, and by hand.
 

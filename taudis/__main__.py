@@ -27,7 +27,7 @@ from taudis.errors import TaudisError
 
 if TYPE_CHECKING:
     from taudis.data.coco.checked import Checked
-    from taudis.detector.mask_rcnn import Detector
+    from taudis.detector.registry import TrainedDetector
     from taudis.training.recipes import Recipe
 
 WITHOUT_MODEL = ("select", "strategies", "parameters", "check", "compare")
@@ -72,6 +72,14 @@ def train(
         ),
     ] = "",
     weights: Annotated[str, typer.Option(help="imagenet, none, coco, or a path.")] = "imagenet",
+    architecture: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="mask_rcnn, or mask2former: needs the extra mask2former, and --weights none or a"
+            " folder. The other commands read it from the checkpoint.",
+        ),
+    ] = "mask_rcnn",
     steps: Annotated[int | None, typer.Option(help="Steps instead of the recipe's.")] = None,
     seed: Seed = 0,
     crowds: CrowdsOption = "ask",
@@ -92,7 +100,10 @@ def train(
     checked = open_labelled(coco, images, crowds, skip_bad)
     samples, resume = checked.samples, out.with_name(f"{out.name}.resume")
     gpu = torch.cuda.is_available()
-    chosen = choose(recipe, samples.statistics(), gpu=gpu, weights=weights, backbone=backbone)
+    chosen = choose(
+        recipe, samples.statistics(), gpu=gpu, weights=weights, backbone=backbone,
+        model=architecture,
+    )  # fmt: skip
     if steps is not None:
         chosen = dataclasses.replace(chosen, steps=steps)
     detector = _train_with_bar(checked, chosen, seed=seed, weights=weights, resume_dir=resume)
@@ -108,7 +119,7 @@ def train(
 
 def _train_with_bar(
     checked: Checked, recipe: Recipe, *, seed: int, weights: str, resume_dir: Path
-) -> Detector:
+) -> TrainedDetector:
     """Train on a checked COCO file, with a bar of steps and loss on standard error."""
     from taudis.training.train import Progress
     from taudis.training.train import train as train_detector

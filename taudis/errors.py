@@ -8,7 +8,8 @@
     │   └── TrainingStopped  training that was asked to stop; its state is kept
     ├── WeightsError     initial weights that cannot be read or downloaded
     ├── CheckpointError  a checkpoint that is missing, damaged, or made for other labels
-    └── ExportError      a model that cannot be written in another format
+    ├── ExportError      a model that cannot be written in another format
+    └── PackageError     an optional package that is not installed
 
 Every message says what the library expected, what it got, and what a person can do.
 """
@@ -54,3 +55,7 @@ class CheckpointError(TaudisError, RuntimeError):
 
 class ExportError(TaudisError, RuntimeError):
     """A model cannot be written in another format, or gives other detections there."""
+
+
+class PackageError(TaudisError, ImportError):
+    """An optional package that this model needs is not installed."""

@@ -23,8 +23,8 @@ BoolArray = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 """Pixels [H,W,3], RGB."""
-Embedding = Literal["mask", "box"]
-"""The branch of the model that an instance's embedding comes from."""
+Embedding = Literal["mask", "box", "query"]
+"""The branch of the model that an instance's embedding comes from; a model may lack some."""
 IntegerProduct = Callable[[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArray[np.int32]], None]
 """Writes the exact product of rows [n,D] and transposed columns [m,D] to an int32 [n,m]."""
 

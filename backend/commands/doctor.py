@@ -28,10 +28,10 @@ from backend.worker import connection
 from backend.worker.context import RoundContext
 from backend.worker.train import recipe_of
 from taudis.data.statistics import LabelStatistics
-from taudis.detector.architecture import build_model
 from taudis.detector.checkpoint import read_card
+from taudis.detector.registry import MASK_RCNN, build_model
 from taudis.detector.weights import check_weights
-from taudis.errors import CheckpointError, DataError, WeightsError
+from taudis.errors import CheckpointError, DataError, PackageError, WeightsError
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,17 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield Finding("listen address", False, str(error), "Set BASIC_AUTH_USER, BASIC_AUTH_PASS.")
     try:
-        found = check_weights(settings.weights)
+        is_other = settings.model != MASK_RCNN
+        found = (
+            f"{settings.weights}, for a {settings.model}"
+            if is_other
+            else (check_weights(settings.weights))
+        )
         recipe = recipe_of(settings, LabelStatistics(0, 0.0, 0, 0.0, 0.0))
         # Building the model shows whether the weights fit its backbone.
         build_model(recipe.model, 1, seed=settings.seed, weights=settings.weights)
         yield Finding("initial weights", True, found)
-    except (WeightsError, DataError) as error:
+    except (WeightsError, DataError, PackageError) as error:
         remedy = (
             "Set WEIGHTS=imagenet (they are installed with the backend), WEIGHTS=none (train from"
             " scratch), or WEIGHTS=<file> with weights copied to this machine."

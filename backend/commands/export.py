@@ -23,9 +23,9 @@ from backend.worker.score import read_images
 from taudis.data.coco.write import Segmentation, coco_of, coco_results
 from taudis.detector.checkpoint import load_checkpoint, read_card
 from taudis.detector.export import export_torchvision
-from taudis.detector.mask_rcnn import Detector
 from taudis.detector.onnx_export import Agreement, export_onnx
 from taudis.detector.pasting import pasted_masks
+from taudis.detector.registry import TrainedDetector
 from taudis.files import draft_folder
 from taudis.types import Target
 
@@ -164,7 +164,7 @@ def _every(context: RoundContext) -> _Source:
 
 
 def _coco(
-    source: _Source, detector: Detector, out: Path, segmentation: Segmentation
+    source: _Source, detector: TrainedDetector, out: Path, segmentation: Segmentation
 ) -> tuple[int, int]:
     """Write the COCO files; their numbers of images and detections."""
     labels = source.config.label_map

@@ -21,15 +21,16 @@ from backend.process import limit_memory
 from backend.settings import Settings
 from backend.web.messages import Job, PredictedRegions
 from taudis.detector.checkpoint import load_checkpoint
-from taudis.detector.mask_rcnn import Detector
 from taudis.detector.memory import give_back_free_pages
+from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError, TaudisError
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
-Loaded = tuple[Detector, FloatArray]  # a model, and the score [K] from which each label is shown
+Loaded = tuple[TrainedDetector, FloatArray]
+"""A model, and the score [K] from which each label is shown."""
 
 _TIDY = 16  # predictions after which free memory is given back to the system
 MODELS = 2  # the serving one, and the one before or another project's

@@ -15,7 +15,7 @@ from backend.worker.context import RoundContext, remove
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.train import recipe_of
 from taudis.detector.checkpoint import load_checkpoint, read_card, save_checkpoint
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError
 from taudis.training.recipes import Recipe
 from taudis.training.train import Progress
@@ -61,7 +61,7 @@ def arm_model(
     stop: Callable[[], bool],
     report: Report,
     before: int = 0,
-) -> Detector:
+) -> TrainedDetector:
     """The model of an arm as it detects when it serves; trained unless it is in `folder` already.
 
     It starts from the initial weights and ends after the last step. The validation images do not

@@ -20,7 +20,7 @@ from backend.worker.dataset import AnnotatedSamples
 from backend.worker.serving import Serving, load_serving
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.detector.checkpoint import amend_card, load_checkpoint
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
 from taudis.evaluation.comparison import Comparison, paired
@@ -78,7 +78,7 @@ def _recount(context: RoundContext, round_: Round, validation: AnnotatedSamples)
 
 
 def _measured(
-    detector: Detector, samples: AnnotatedSamples, seed: int
+    detector: TrainedDetector, samples: AnnotatedSamples, seed: int
 ) -> tuple[evaluation.Metrics, list[EvaluatedImage], Result]:
     """The metrics of a detector, the evaluated images, and which detections are worth showing.
 
@@ -117,7 +117,7 @@ def _serving_before(context: RoundContext, label_map: LabelMap) -> Serving | Non
 def _verdict(
     metrics: evaluation.Metrics,
     images: list[EvaluatedImage],
-    new: Detector,
+    new: TrainedDetector,
     old: Serving | None,
     samples: AnnotatedSamples,
     seed: int,

@@ -44,7 +44,7 @@ from backend.worker.sync import load_snapshot
 from taudis import scoring
 from taudis.data.pool_reader import save_pool
 from taudis.detector.checkpoint import read_card
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.selection.least_score import without_low_scores
 from taudis.selection.strategies import STRATEGIES
@@ -185,7 +185,7 @@ def _thresholds(context: RoundContext, serving: Serving, config: LabelConfig) ->
 
 def look_at_labelled(
     context: RoundContext,
-    detector: Detector,
+    detector: TrainedDetector,
     config: LabelConfig,
     tasks: Mapping[int, Mapping[str, Any]],
     tell: Callable[[int], None],

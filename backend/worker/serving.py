@@ -12,7 +12,7 @@ from backend.store import serving
 from backend.store.rounds import Round
 from backend.worker.context import RoundContext
 from taudis.detector.checkpoint import load_checkpoint, read_card
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError
 from taudis.types import LabelMap
 
@@ -24,7 +24,7 @@ class Serving:
     """A detector that serves (`Detector.fast`), and why it is not the one that should, if so."""
 
     version: str
-    detector: Detector
+    detector: TrainedDetector
     stand_in: str = ""
     evaluated: bool = False  # whether its card has an mAP50
 

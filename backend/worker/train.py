@@ -27,6 +27,7 @@ from backend.worker.dataset import AnnotatedSamples
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.checkpoint import check_start, read_card, save_checkpoint
+from taudis.detector.registry import MASK_RCNN
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
 from taudis.training.recipes import choose
@@ -116,14 +117,20 @@ def _start(context: RoundContext, labels: LabelMap, recipe: Recipe) -> tuple[Pat
 
 
 def _other_weights(context: RoundContext) -> str:
-    """A sentence where the model before this one started from other initial weights; else ''."""
+    """A sentence where the model before this one was of another architecture, or started from
+    other initial weights; else ''.
+    """
     before, now = context.load_project().state.model, context.settings.weights
     if not before:
         return ""
     try:
-        was = read_card(context.model_dir(before)).get("initial_weights", now)
+        card = read_card(context.model_dir(before))
     except CheckpointError:  # a damaged model is reported where it would serve
         return ""
+    made = card["model"].get("architecture", MASK_RCNN)
+    if made != context.settings.model:
+        return f"trained a {context.settings.model}, the model before was a {made}"
+    was = card.get("initial_weights", now)
     return "" if was == now else f"trained from initial weights {now!r}, the model before {was!r}"
 
 
@@ -192,6 +199,7 @@ def recipe_of(settings: Settings, found: LabelStatistics) -> Recipe:
         gpu=torch.cuda.is_available(),
         weights=settings.weights,
         backbone=settings.backbone,
+        model=settings.model,
     )
     return replace(recipe, steps=min(recipe.steps, settings.max_steps or recipe.steps))
 

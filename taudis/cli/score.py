@@ -13,6 +13,7 @@ import typer
 from taudis.cli.coco_options import SkipBad
 from taudis.cli.options import Coco, Images, Model, progress_bars, threads_of, write_result
 from taudis.cli.ray_options import Actors, RayAddress
+from taudis.errors import DataError
 
 if TYPE_CHECKING:
     from taudis.data.coco import CocoSamples
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from taudis.types import Embedding
 
 
+# long: half of it are arguments, the options of the command.
 def score(
     context: typer.Context,
     model: Model,
@@ -34,6 +36,9 @@ def score(
     box: Annotated[
         bool, typer.Option("--box", help="Embeddings of the box branch, not the mask's.")
     ] = False,
+    query: Annotated[
+        bool, typer.Option("--query", help="Embeddings are a mask2former's query states.")
+    ] = False,
     skip_bad: SkipBad = False,
     ray: RayAddress = None,
     actors: Actors = None,
@@ -44,7 +49,9 @@ def score(
     complete. With --ray, several processes score blocks of images into parts in the folder
     NAME.parts; the same command goes on with a run that was stopped.
     """
-    embedding: Embedding = "box" if box else "mask"
+    if box and query:
+        raise DataError("expected --box or --query, got both.")
+    embedding: Embedding = "box" if box else "query" if query else "mask"
     if ray is None:
         _score_here(model, coco, images, out, embedding, skip_bad)
         return
@@ -99,6 +106,7 @@ def _score_by_ray(
     from taudis.data.pool_manifest import is_manifest, write_manifest
     from taudis.data.pool_writer import check_pool_path
     from taudis.detector.checkpoint import read_card
+    from taudis.detector.registry import read_config
     from taudis.distributed.score_parts import Work
     from taudis.types import LabelMap
 
@@ -107,7 +115,7 @@ def _score_by_ray(
     checked = open_images(coco, images, skip_bad)
     samples = for_model(checked, LabelMap(tuple(card["labels"])))
     parts = out.resolve().with_suffix(".parts")
-    about = _about(model, card["model"]["backbone"], embedding)
+    about = _about(model, read_config(card["model"]).backbone, embedding)
     work = Work(model.resolve(), parts, embedding, about, threads)
     scored = _scored(address, work, _absolute(samples), actors)
     for number, why in scored.manifest.unreadable.items():

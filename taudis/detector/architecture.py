@@ -119,9 +119,17 @@ class ModelConfig:
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) px at which an image of this size goes through the model."""
-        scale = self.max_size / max(height, width)
-        scale = min(scale, 1.0 if self.min_size is None else self.min_size / min(height, width))
-        return max(1, int(height * scale)), max(1, int(width * scale))
+        return working_size(height, width, self.min_size, self.max_size)
+
+
+def working_size(height: int, width: int, shorter: int | None, longer: int) -> tuple[int, int]:
+    """The largest (height, width) px of an image's shape whose sides keep two limits, px.
+
+    Without a limit of the shorter side the image is never enlarged.
+    """
+    scale = longer / max(height, width)
+    scale = min(scale, 1.0 if shorter is None else shorter / min(height, width))
+    return max(1, int(height * scale)), max(1, int(width * scale))
 
 
 class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]

@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torchvision.models.detection import MaskRCNN
+from torch import nn
 
-from taudis.detector.architecture import ARCHITECTURE, ModelConfig, make_model
-from taudis.detector.mask_rcnn import Detector
 from taudis.detector.memory import is_out_of_memory
+from taudis.detector.registry import Config, TrainedDetector, architecture_of, read_config
 from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
-from taudis.errors import CheckpointError, DataError
+from taudis.errors import CheckpointError, DataError, PackageError
 from taudis.files import verify_sealed, write_sealed
 from taudis.types import LabelMap
 
@@ -42,7 +41,7 @@ def code_version() -> str:
         return __version__
 
 
-def save_checkpoint(folder: Path, detector: Detector, *, card: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, detector: TrainedDetector, *, card: dict[str, Any]) -> None:
     """Write the detector to `folder`; a checkpoint that was there is replaced.
 
     `card` is stored with it (recipe, metrics, parent: any JSON); labels, model configuration and
@@ -114,7 +113,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def check_start(folder: Path, config: ModelConfig, label_map: LabelMap) -> None:
+def check_start(folder: Path, config: Config, label_map: LabelMap) -> None:
     """Check that a model of `config` can be trained on from the checkpoint in `folder`.
 
     Labels and architecture are those of its card.
@@ -123,8 +122,13 @@ def check_start(folder: Path, config: ModelConfig, label_map: LabelMap) -> None:
     """
     card = read_card(folder)
     _check_labels(folder, card, label_map)
-    made = _config_of(folder, card)
-    for name in ARCHITECTURE:
+    made, wanted_one = _config_of(folder, card), architecture_of(config)
+    if architecture_of(made) is not wanted_one:
+        raise CheckpointError(
+            f"{folder / CARD_FILE}: another architecture: expected a {wanted_one.name}, got a"
+            f" {architecture_of(made).name}."
+        )
+    for name in wanted_one.fields:
         was, wanted = getattr(made, name), getattr(config, name)
         if was != wanted:
             raise CheckpointError(
@@ -133,7 +137,7 @@ def check_start(folder: Path, config: ModelConfig, label_map: LabelMap) -> None:
             )
 
 
-def model_of_checkpoint(folder: Path, config: ModelConfig, label_map: LabelMap) -> MaskRCNN:
+def model_of_checkpoint(folder: Path, config: Config, label_map: LabelMap) -> nn.Module:
     """The model in `folder` with the thresholds of `config`, to be trained on.
 
     Raises what `check_start` raises.
@@ -151,30 +155,28 @@ def _check_labels(folder: Path, card: dict[str, Any], label_map: LabelMap) -> No
         )
 
 
-def _config_of(folder: Path, card: dict[str, Any]) -> ModelConfig:
+def _config_of(folder: Path, card: dict[str, Any]) -> Config:
     try:
-        return ModelConfig.from_dict(card["model"])
+        return read_config(card["model"])
     except DataError as error:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
 
 
-def _with_weights(folder: Path, config: ModelConfig, labels: int) -> MaskRCNN:
+def _with_weights(folder: Path, config: Config, labels: int) -> nn.Module:
     """A model of `config` with the weights in `folder`, on the CPU."""
     try:
-        # On "meta" no initial values are drawn: those in the file overwrite them anyway.
-        with torch.device("meta"):
-            model = make_model(config, labels)
-        model.to_empty(device="cpu").load_state_dict(load_file(folder / WEIGHTS_FILE))
+        return architecture_of(config).restore(config, labels, load_file(folder / WEIGHTS_FILE))
+    except PackageError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     except (DataError, RuntimeError) as error:
         if is_out_of_memory(error):  # nothing is wrong with the file
             raise
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
-    return model
 
 
 def load_checkpoint(
     folder: Path, *, label_map: LabelMap | None = None, device: str = "cpu"
-) -> tuple[Detector, dict[str, Any]]:
+) -> tuple[TrainedDetector, dict[str, Any]]:
     """The detector in `folder` and its card, after every byte was verified.
 
     Raises CheckpointError naming the file: missing, cut, changed, or made for other labels than
@@ -186,4 +188,5 @@ def load_checkpoint(
         _check_labels(folder, card, label_map)
     config = _config_of(folder, card)
     model = _with_weights(folder, config, len(labels))
-    return Detector(model.to(device).eval(), config, labels, device), card
+    model = model.to(device).eval()
+    return architecture_of(config).detector(model, config, labels, device), card

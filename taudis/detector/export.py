@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from taudis.detector import architecture, backbones
+from taudis.detector.architecture import ModelConfig
 from taudis.detector.checkpoint import read_card
+from taudis.detector.registry import read_config
 from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
+from taudis.errors import ExportError
 
 MODEL_FILE, STATE_FILE = "model.py", "model.pt"
 LOADER = '''
@@ -71,9 +74,16 @@ def export_torchvision(checkpoint: Path, out: Path) -> None:
     """Fill the folder `out` with a checkpoint's weights and the code that loads them.
 
     weights.safetensors and model.pt (the same torchvision state dict twice), card.json, model.py.
-    Raises CheckpointError naming the file for a damaged checkpoint, OSError.
+    Raises ExportError for another model than a Mask R-CNN, CheckpointError naming the file for a
+    damaged checkpoint, OSError.
     """
-    read_card(checkpoint)
+    config = read_config(read_card(checkpoint)["model"])
+    if not isinstance(config, ModelConfig):
+        raise ExportError(
+            f"{checkpoint}: expected a Mask R-CNN, got a {config.architecture}, which torchvision"
+            " does not have. Load it with taudis.detector.checkpoint.load_checkpoint; its"
+            " model.network.save_pretrained(FOLDER) writes what transformers reads."
+        )
     for name in (WEIGHTS_FILE, CARD_FILE):
         shutil.copyfile(checkpoint / name, out / name)
     torch.save(load_file(checkpoint / WEIGHTS_FILE), out / STATE_FILE)

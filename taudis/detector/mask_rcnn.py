@@ -25,6 +25,7 @@ from torchvision.ops import boxes as box_ops
 
 from taudis.detector.architecture import ModelConfig
 from taudis.detector.fast import Engine, can_run
+from taudis.errors import DataError
 from taudis.types import Detection, Embedding, FloatArray, Image, Instances, LabelMap, check_image
 
 _PROPOSALS, _DETECTIONS = 64, 16  # a fast detector pads their numbers to multiples of these
@@ -74,7 +75,11 @@ class Detector:
         return replace(few, model=rounded, precision="bf16")
 
     def embedding_width(self, embedding: Embedding) -> int:
-        """D, the width of the instance embeddings of a branch."""
+        """D, the width of the instance embeddings of a branch. Raises DataError for 'query'."""
+        if embedding == "query":
+            raise DataError(
+                "embedding: expected mask or box for a Mask R-CNN, which has no queries, got query."
+            )
         return self.config.box_mlp if embedding == "box" else self.config.mask_head[-1]
 
     @property
@@ -98,12 +103,10 @@ class Detector:
         """
         for image in images:
             check_image(image)
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for row, image in enumerate(images):
-            groups.setdefault(image.shape, []).append(row)
+        self.embedding_width(embedding)
         found: dict[int, Detection] = {}
         self.model.eval()
-        for rows in groups.values():
+        for rows in grouped_by_shape(images):
             height, width, _ = images[rows[0]].shape
             if self.engine is not None:
                 pixels = torch.cat([self._resized(images[row], self.engine.dtype) for row in rows])
@@ -265,11 +268,11 @@ class Detector:
         return [
             Detection(
                 Instances(
-                    np.zeros(len(pick.labels), np.int64), _numpy(box["boxes"]),
-                    _numpy(pick.scores), pick.labels.cpu().numpy(),
-                    _numpy(probs), _numpy(vector), _numpy(masks[:, 0]),
+                    np.zeros(len(pick.labels), np.int64), to_numpy(box["boxes"]),
+                    to_numpy(pick.scores), pick.labels.cpu().numpy(),
+                    to_numpy(probs), to_numpy(vector), to_numpy(masks[:, 0]),
                 ),
-                _numpy(image_vector), size,
+                to_numpy(image_vector), size,
             )
             for box, pick, probs, vector, masks, image_vector, size in rows
         ]  # fmt: skip
@@ -318,7 +321,16 @@ class _Chosen:
     labels: Tensor
 
 
-def _numpy(tensor: Tensor) -> FloatArray:
+def grouped_by_shape(images: Sequence[Image]) -> list[list[int]]:
+    """The rows of the images of each size."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(row)
+    return list(groups.values())
+
+
+def to_numpy(tensor: Tensor) -> FloatArray:
+    """The tensor as a float32 array on the CPU."""
     array: FloatArray = tensor.float().cpu().numpy()
     return array
 

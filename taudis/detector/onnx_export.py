@@ -23,6 +23,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from taudis.detector.architecture import ModelConfig, make_model
 from taudis.detector.mask_rcnn import Detector, to_tensor
+from taudis.detector.registry import TrainedDetector, architecture_of
 from taudis.errors import ExportError
 from taudis.types import FloatArray, Image
 
@@ -43,14 +44,19 @@ class Agreement:
     masks: float  # probability
 
 
-def export_onnx(detector: Detector, path: Path, images: Sequence[Image]) -> Agreement:
+def export_onnx(detector: TrainedDetector, path: Path, images: Sequence[Image]) -> Agreement:
     """Write `path`, run it on `images` (uint8 [H,W,3], at least one) beside torch, and compare.
 
     The graph takes one image, float32 [3,H,W] in 0..1 of any size, resizing included, and gives
     what torchvision's model gives: boxes [n,4] px, labels [n], scores [n], masks [n,1,H,W].
-    Raises ExportError where a package is missing, or where ONNX does not find the same detections
-    within TOLERANCE; then nothing is left at `path`.
+    Raises ExportError for another model than a Mask R-CNN, where a package is missing, or where
+    ONNX does not find the same detections within TOLERANCE; then nothing is left at `path`.
     """
+    if not isinstance(detector, Detector):
+        raise ExportError(
+            f"ONNX: expected a Mask R-CNN, got a {architecture_of(detector.config).name}. Export"
+            " it without --onnx, or train with MODEL=mask_rcnn."
+        )
     onnxruntime = _package("onnxruntime")
     _package("onnx")
     model = _traceable(detector)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.errors import DataError
 from taudis.evaluation.matching import EvaluatedImage
 from taudis.evaluation.metrics import COCO_DETECTIONS, Metrics, detection_limit, metrics_of
@@ -114,7 +114,12 @@ def _number(value: float) -> float | None:
 
 
 def compare(
-    a: Detector, b: Detector, samples: Samples, *, seed: int = 0, bootstrap: int = RESAMPLES
+    a: TrainedDetector,
+    b: TrainedDetector,
+    samples: Samples,
+    *,
+    seed: int = 0,
+    bootstrap: int = RESAMPLES,
 ) -> Comparison:
     """Both detectors on the same labelled images. Raises DataError if their labels differ."""
     if a.label_map != b.label_map:

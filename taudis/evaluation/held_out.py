@@ -10,7 +10,7 @@ from pathlib import Path
 
 from taudis.data.coco import CocoSamples
 from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.evaluation.label_errors import HeldOutImage
 from taudis.evaluation.matching import EvaluatedImage
 from taudis.training.recipes import Recipe
@@ -84,7 +84,7 @@ def name_of_model(
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def held_out_image(detector: Detector, samples: CocoSamples, row: int) -> HeldOutImage:
+def held_out_image(detector: TrainedDetector, samples: CocoSamples, row: int) -> HeldOutImage:
     """A labelled image with what a detector sees in it. Raises DataError for a broken sample."""
     image, target = samples[row]
     detection = detector.detect([image])[0]
@@ -101,7 +101,7 @@ def _trained(
     states: Path,
     number: int,
     on_step: OnStep | None,
-) -> Detector:
+) -> TrainedDetector:
     def report(progress: Progress) -> None:
         if on_step is not None:
             on_step(number, progress)

@@ -16,7 +16,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from faster_coco_eval import mask as rle_tools
 
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.errors import DataError
 from taudis.evaluation.matching import NONE, EvaluatedImage, match
 from taudis.evaluation.resampling import RECALLS, label_matches, map50_interval
@@ -81,7 +81,7 @@ def _with_nan(value: float | None) -> float:
 
 
 def evaluate(
-    detector: Detector,
+    detector: TrainedDetector,
     samples: Samples,
     *,
     seed: int = 0,
@@ -99,7 +99,7 @@ def evaluate(
 
 
 def evaluated_images(
-    detector: Detector,
+    detector: TrainedDetector,
     samples: Samples,
     *,
     on_image: Callable[[Target, Detection], None] | None = None,
@@ -115,7 +115,7 @@ def evaluated_images(
     return images
 
 
-def detection_limit(*detectors: Detector) -> int:
+def detection_limit(*detectors: TrainedDetector) -> int:
     """Detections of a label that count in an image: COCO's, or more if a detector gives more."""
     return max(COCO_DETECTIONS, *(each.config.detections_per_image for each in detectors))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from taudis.data.coco import CocoSamples
-from taudis.detector.architecture import ModelConfig
+from taudis.detector.registry import Config
 from taudis.errors import DataError
 from taudis.files import sha256_of
 from taudis.simulation.image_cache import EvaluationImages, ImageCache, TrainingImages
@@ -68,7 +68,7 @@ def data_set(
     label_map: LabelMap,
     samples: CocoSamples,
     rows: tuple[Sequence[int], Sequence[int]],
-    config: ModelConfig,
+    config: Config,
 ) -> DataSet:
     """The data set with these rows for training and test; `config`: of the model."""
     train, test = rows

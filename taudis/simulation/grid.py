@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taudis.data.statistics import LabelStatistics
-from taudis.detector.architecture import ModelConfig
+from taudis.detector.registry import read_config
 from taudis.errors import DataError
 from taudis.files import SUMS, remove_drafts, sha256_of, write_json
 from taudis.simulation.claims import Lock
@@ -59,7 +59,7 @@ class Grid:
         """The inverse of `to_dict`. Raises DataError for anything else."""
         try:
             recipe = dict(found["recipe"])
-            recipe["model"] = ModelConfig.from_dict(recipe["model"])
+            recipe["model"] = read_config(recipe["model"])
             recipe["milestones"] = tuple(recipe["milestones"])
             return cls(**{**found, "recipe": Recipe(**recipe)})
         except (KeyError, TypeError) as error:

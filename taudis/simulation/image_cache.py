@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from taudis.data.coco import CocoSamples
-from taudis.detector.architecture import ModelConfig
+from taudis.detector.registry import Config
 from taudis.training.samples import prepare
 from taudis.types import Image, IntArray, Target
 
@@ -25,7 +25,7 @@ class ImageCache:
     """The images of a data set: decoded once, resized for training once; safe for threads."""
 
     def __init__(
-        self, samples: CocoSamples, labels: int, config: ModelConfig, limit: int = CACHE_BYTES
+        self, samples: CocoSamples, labels: int, config: Config, limit: int = CACHE_BYTES
     ) -> None:
         self.samples, self.labels, self.config, self.limit = samples, labels, config, limit
         self.bytes = 0

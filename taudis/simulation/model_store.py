@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from taudis.detector.checkpoint import load_checkpoint, read_card, save_checkpoint
-from taudis.detector.mask_rcnn import Detector
+from taudis.detector.registry import TrainedDetector
 from taudis.errors import TrainingStopped
 from taudis.evaluation.metrics import evaluate
 from taudis.files import remove_drafts, write_json
@@ -86,7 +86,7 @@ class ModelStore:
     def __init__(self, folder: Path, claims: Claims, grid: Grid, data: DataSet) -> None:
         self.folder, self.claims, self.grid, self.data = folder, claims, grid, data
         self.on_step: OnStep = no_steps
-        self._loaded: tuple[str, Detector] | None = None
+        self._loaded: tuple[str, TrainedDetector] | None = None
 
     def at(self, model: Model) -> Path:
         """The folder of a model."""
@@ -119,7 +119,7 @@ class ModelStore:
                     self._evaluate(model, path)
         return _read(path)
 
-    def detector(self, model: Model) -> Detector:
+    def detector(self, model: Model) -> TrainedDetector:
         """The model as it serves: always from its checkpoint, so that a resumed run has the same.
 
         Raises BusyError; CheckpointError for a damaged checkpoint.
@@ -210,7 +210,7 @@ class ModelStore:
         model: Model,
         path: Path,
         cost: Path,
-        detector: Detector,
+        detector: TrainedDetector,
         embedding: Embedding,
         labelled: bool,
     ) -> None:

@@ -15,6 +15,16 @@ from taudis.data.statistics import LabelStatistics
 from taudis.detector.architecture import ARCHITECTURE, ModelConfig
 from taudis.detector.checkpoint import read_card
 from taudis.detector.imagenet import BACKBONE as PACKAGED_BACKBONE
+from taudis.detector.mask2former import config_of_folder, is_transformers_folder
+from taudis.detector.mask2former_config import Mask2FormerConfig
+from taudis.detector.registry import (
+    ARCHITECTURES,
+    MASK2FORMER,
+    MASK_RCNN,
+    Config,
+    fitting,
+    read_config,
+)
 from taudis.detector.weights import Kind, kind_of
 from taudis.errors import DataError, WeightsError
 
@@ -61,7 +71,7 @@ class Recipe:
 
     name: str
     steps: int
-    model: ModelConfig = field(default_factory=ModelConfig.small)
+    model: Config = field(default_factory=ModelConfig.small)
     optimizer: Literal["adamw", "sgd"] = "adamw"  # from scratch, far ahead of SGD in few steps
     lr: float = 1e-3
     backbone_lr: float = 1.0  # of the backbone's learning rate, over that of the rest
@@ -186,7 +196,7 @@ class Recipe:
                 " 'coco' or to a path, or choose the recipe cpu or small."
             )
         chosen = PACKAGED_BACKBONE if kind == "imagenet" else backbone or self.model.backbone
-        model = replace(self.model.with_backbone(chosen), norm="folded")
+        model = replace(fitting(self.model, ModelConfig).with_backbone(chosen), norm="folded")
         return replace(self, model=model)._for_learnt_backbone()
 
     def _for_learnt_backbone(self) -> Recipe:
@@ -209,15 +219,61 @@ class Recipe:
 
         Raises CheckpointError for a damaged one; WeightsError where `backbone` is another one.
         """
-        made = ModelConfig.from_dict(read_card(folder)["model"])
+        made = fitting(read_config(read_card(folder)["model"]), ModelConfig, str(folder))
         if backbone not in ("", made.backbone):
             raise WeightsError(
                 f"Weights '{folder}': expected the backbone {made.backbone}, got {backbone}. Leave"
                 " the backbone unset."
             )
-        model = replace(self.model, **{name: getattr(made, name) for name in ARCHITECTURE})
+        own = fitting(self.model, ModelConfig)
+        model = replace(own, **{name: getattr(made, name) for name in ARCHITECTURE})
         recipe = replace(self, model=model)
         return recipe._for_learnt_backbone() if made.norm == "folded" else recipe
+
+    def for_weights(self, weights: str, backbone: str) -> Recipe:
+        """The recipe of a Mask R-CNN that starts from `weights`, with this backbone if not ''.
+
+        COCO weights and a checkpoint folder fit one architecture only, so they decide it.
+        """
+        kind = kind_of(weights)
+        if kind in ("detector", "backbone") and Path(weights).is_dir():
+            return self.for_checkpoint(Path(weights), backbone)
+        if kind in ("imagenet", "backbone"):
+            return self.pretrained(kind, backbone)
+        if kind == "coco":
+            return replace(self, model=ModelConfig.standard())
+        if backbone:
+            return replace(self, model=fitting(self.model, ModelConfig).with_backbone(backbone))
+        return self
+
+    def mask2former(self, weights: str, backbone: str, densest: int) -> Recipe:
+        """The recipe of a Mask2Former: its network, its rates, and float32 (decision 38).
+
+        Weights of a folder decide the network; with 'none' there are more queries than objects in
+        the densest labelled image. Raises WeightsError or DataError for what only Mask R-CNN has.
+        """
+        if self.name == "paper":
+            raise DataError("recipe: expected auto, cpu or small for a mask2former, got paper.")
+        if backbone:
+            raise DataError(
+                f"backbone: expected none for a mask2former, got {backbone}. Leave it unset; a"
+                " folder of weights brings its own."
+            )
+        small = self.name == "cpu"
+        recipe = replace(
+            self, precision="fp32", lr=1e-3 if small else 1e-4, clip=5.0 if small else 0.1,
+            backbone_lr=1.0 if weights == "none" else 0.1,
+        )  # fmt: skip
+        if weights == "none":
+            fresh = Mask2FormerConfig.small() if small else Mask2FormerConfig.standard()
+            return replace(recipe, model=fresh.with_queries(densest))
+        if is_transformers_folder(weights):
+            found = config_of_folder(Path(weights))
+        else:
+            made = read_config(read_card(Path(weights))["model"])
+            found = fitting(made, Mask2FormerConfig, weights)
+        found.warn_of_denser(densest, weights)
+        return replace(recipe, model=found)
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step (0-based)."""
@@ -230,12 +286,18 @@ class Recipe:
 
 
 def choose(
-    name: str, found: LabelStatistics, *, gpu: bool, weights: str = "none", backbone: str = ""
+    name: str,
+    found: LabelStatistics,
+    *,
+    gpu: bool,
+    weights: str = "none",
+    backbone: str = "",
+    model: str = MASK_RCNN,
 ) -> Recipe:
     """The recipe called `name`, made to fit the labelled images and the initial weights.
 
-    'auto' takes `small` with a GPU and `cpu` without. COCO weights and a checkpoint folder fit one
-    architecture only, so they decide it; otherwise `backbone` replaces that of the recipe. The
+    'auto' takes `small` with a GPU and `cpu` without. `model`: the architecture's name. Weights
+    that fit one network only decide it; otherwise `backbone` replaces that of the recipe. The
     limit of detections per image is raised above the number in the densest labelled image. Where
     crops would cut typical objects, the recipe trains on whole images. Where objects stand upright,
     it does not turn images. Raises DataError for another
@@ -250,16 +312,13 @@ def choose(
     }
     if name not in presets:
         raise DataError(f"recipe: expected auto or one of {sorted(presets)}, got {name!r}.")
+    if model not in ARCHITECTURES:
+        raise DataError(f"model: expected one of {sorted(ARCHITECTURES)}, got {model!r}.")
     recipe = presets[name]()
-    kind = kind_of(weights)
-    if kind == "detector" and Path(weights).is_dir():
-        recipe = recipe.for_checkpoint(Path(weights), backbone)
-    elif kind in ("imagenet", "backbone"):
-        recipe = recipe.pretrained(kind, backbone)
-    elif kind == "coco":
-        recipe = replace(recipe, model=ModelConfig.standard())
-    elif backbone:
-        recipe = replace(recipe, model=recipe.model.with_backbone(backbone))
+    if model == MASK2FORMER:
+        recipe = recipe.mask2former(weights, backbone, found.densest)
+    else:
+        recipe = recipe.for_weights(weights, backbone)
     recipe = recipe.for_objects(found.object_share, found.image_side)
     recipe = recipe.for_orientation(found.upright)
     return replace(recipe, model=recipe.model.for_densest(found.densest))

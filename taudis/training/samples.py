@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
-from taudis.detector.architecture import IMAGE_MEAN, ModelConfig
+from taudis.detector.architecture import IMAGE_MEAN
+from taudis.detector.registry import Config
 from taudis.errors import DataError
 from taudis.training.recipes import Recipe
 from taudis.types import FloatArray, Image, IntArray, Target, check_image
@@ -93,7 +94,7 @@ def hide_crowds(image: Image, target: Target) -> tuple[Image, Target]:
     )
 
 
-def at_working_size(image: Image, target: Target, config: ModelConfig) -> tuple[Image, Target]:
+def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image, Target]:
     """Image (bilinear, area when it shrinks) and masks (nearest) at the size the model works at."""
     height, width = image.shape[:2]
     size = config.working_size(height, width)
@@ -107,7 +108,7 @@ def at_working_size(image: Image, target: Target, config: ModelConfig) -> tuple[
     return scaled, Target.from_masks(masks, target.labels, target.iscrowd)
 
 
-def prepare(image: Image, target: Target, config: ModelConfig, labels: int) -> tuple[Image, Target]:
+def prepare(image: Image, target: Target, config: Config, labels: int) -> tuple[Image, Target]:
     """The part of an example that is the same in every epoch: checked, crowds hidden, resized."""
     check_sample(image, target, labels)
     return at_working_size(*hide_crowds(image, target), config)

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
 
-from taudis.detector.architecture import build_model
 from taudis.detector.checkpoint import model_of_checkpoint
 from taudis.detector.gradients import fast_gradients
-from taudis.detector.imagenet import PREFIX
-from taudis.detector.mask_rcnn import Detector, has_bf16
+from taudis.detector.mask_rcnn import has_bf16
 from taudis.detector.memory import is_out_of_memory
+from taudis.detector.registry import TrainedDetector, architecture_of, build_model
 from taudis.errors import TrainingError, TrainingStopped
 from taudis.files import SUMS, sha256_of
 from taudis.training.recipes import Recipe
@@ -62,9 +62,10 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
     A group's "scale" is its learning rate over that of the recipe.
     """
+    prefix = architecture_of(recipe.model).backbone_prefix
     named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    inside = [value for name, value in named if name.startswith(PREFIX)]
-    outside = [value for name, value in named if not name.startswith(PREFIX)]
+    inside = [value for name, value in named if name.startswith(prefix)]
+    outside = [value for name, value in named if not name.startswith(prefix)]
     groups: list[dict[str, Any]] = [
         {"params": outside, "scale": 1.0},
         {"params": inside, "scale": recipe.backbone_lr},
@@ -80,8 +81,11 @@ def _freeze(model: nn.Module, recipe: Recipe) -> None:
     """End the training of the backbone's finest stages, as many as the recipe says."""
     if not recipe.frozen_stages:
         return
-    backbone: Any = model.backbone
-    body = backbone.body
+    if not isinstance(model, MaskRCNN):
+        raise TrainingError(
+            f"Recipe {recipe.name}: frozen_stages are those of a Mask R-CNN. Set them to 0."
+        )
+    body = model.backbone.body
     ends = list(body.return_layers)
     for name, child in body.named_children():
         child.requires_grad_(False)
@@ -92,7 +96,7 @@ def _freeze(model: nn.Module, recipe: Recipe) -> None:
 class _Trainer:
     """The model and its optimiser; `step` does one optimisation step."""
 
-    def __init__(self, detector: Detector, recipe: Recipe, seed: int) -> None:
+    def __init__(self, detector: TrainedDetector, recipe: Recipe, seed: int) -> None:
         self.detector, self.recipe, self.seed = detector, recipe, seed
         self.bf16 = uses_bf16(recipe.precision, detector.device)
         self.model: nn.Module = detector.model.to(memory_format=torch.channels_last)
@@ -107,7 +111,8 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["scale"] * self.recipe.lr_at(state.step)
         self.model.train()
-        forms = fast_gradients(self.model) if device == "cpu" else nullcontext()
+        is_known = device == "cpu" and isinstance(self.model, MaskRCNN)
+        forms = fast_gradients(self.model) if is_known else nullcontext()
         with forms, torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
             losses = self.model(
                 [self._there(image) for image in images],
@@ -160,7 +165,7 @@ def _check(samples: Samples, recipe: Recipe, seed: int) -> None:
         raise TrainingError(f"seed: expected 0 or more, got {seed}.")
 
 
-Evaluation = Callable[[Detector], float]
+Evaluation = Callable[[TrainedDetector], float]
 """A detector's figure on the validation split; higher is better, NaN without validation images."""
 
 
@@ -180,7 +185,7 @@ def train(
     stop: Callable[[], bool] | None = None,
     evaluate: Evaluation | None = None,
     device: str | None = None,
-) -> Detector:
+) -> TrainedDetector:
     """Train a detector on labelled images; images without instances are true negatives.
 
     With `resume_dir`, the state is kept there every `checkpoint_every` steps and a run of the same
@@ -209,7 +214,8 @@ def train(
     else:
         weights = f"{start.name}:{sha256_of(start / SUMS)}"
         model = model_of_checkpoint(start, recipe.model, label_map).to(device)
-    detector = Detector(model, recipe.model, label_map, device)
+    made = architecture_of(recipe.model)
+    detector = made.detector(model, recipe.model, label_map, device)
     gpu = device.startswith("cuda")
     stream = Stream(samples, recipe, len(label_map), seed)
     with (

@@ -271,3 +271,29 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(name, value):
     with pytest.raises(SettingsError, match=name.upper()) as refused:
         load_settings(**{name: value})
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "WEIGHTS=imagenet is for MODEL=mask_rcnn alone. Set WEIGHTS=none"),
+        ({"WEIGHTS": "coco"}, "WEIGHTS=coco is for MODEL=mask_rcnn alone"),
+        ({"WEIGHTS": "none", "RECIPE": "paper"}, "RECIPE=paper is for .*Set RECIPE=auto"),
+        ({"WEIGHTS": "none", "BACKBONE": "resnet18"}, "BACKBONE=resnet18 is for .*Leave BACKBONE"),
+        ({"WEIGHTS": "none", "EMBEDDING": "box"}, "EMBEDDING=box: MODEL=mask2former has no such"),
+    ],
+)
+def test_settings_of_mask_r_cnn_are_refused_beside_mask2former(monkeypatch, given, message):
+    for name, value in {"MODEL": "mask2former", **given}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=message):
+        load_settings()
+
+
+def test_mask2former_is_a_setting_and_its_branch_is_not_one_of_mask_r_cnn(monkeypatch):
+    monkeypatch.setenv("EMBEDDING", "query")
+    with pytest.raises(SettingsError, match="EMBEDDING=query: MODEL=mask_rcnn has no such branch"):
+        load_settings()
+    monkeypatch.setenv("MODEL", "mask2former")
+    monkeypatch.setenv("WEIGHTS", "none")
+    assert load_settings().model == "mask2former"

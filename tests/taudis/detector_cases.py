@@ -12,7 +12,10 @@ from PIL import Image
 from torch import nn
 
 from taudis.data.coco import coco_of
+from taudis.detector import mask2former as mask2former_model
 from taudis.detector.architecture import ModelConfig, build_model
+from taudis.detector.mask2former_config import Mask2FormerConfig, small_network
+from taudis.detector.mask2former_detector import Mask2FormerDetector
 from taudis.detector.mask_rcnn import Detector
 from taudis.types import LabelMap, Target
 
@@ -29,6 +32,28 @@ TINY = ModelConfig(
     box_samples=16,
     proposals=30,
     detections_per_image=20,
+)
+
+TINY_QUERIES = Mask2FormerConfig(
+    network={
+        **small_network(),
+        "backbone_config": {
+            **small_network()["backbone_config"],
+            "embed_dim": 16,
+            "depths": [1, 1, 1, 1],
+            "num_heads": [1, 2, 4, 8],
+        },
+        "feature_size": 32,
+        "mask_feature_size": 32,
+        "hidden_dim": 48,  # another width than that of the features
+        "encoder_feedforward_dim": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 3,
+        "dim_feedforward": 32,
+        "num_queries": 12,
+        "train_num_points": 256,
+    },
+    max_size=96,
 )
 
 PRETRAINED_TINY = dataclasses.replace(TINY, backbone="efficientnet_lite0", norm="folded")
@@ -69,6 +94,16 @@ def detector(seed: int = 0, config: ModelConfig = TINY, labels: LabelMap = LABEL
         model.roi_heads.box_predictor.cls_score.weight.mul_(8)
         model.roi_heads.mask_predictor.mask_fcn_logits.weight.mul_(2)
     return Detector(model, config, labels)
+
+
+def mask2former(
+    seed: int = 0, config: Mask2FormerConfig = TINY_QUERIES, labels: LabelMap = LABELS
+) -> Mask2FormerDetector:
+    """The same for a Mask2Former."""
+    model = mask2former_model.build_model(config, len(labels), seed=seed)
+    with torch.no_grad():
+        model.network.class_predictor.weight.mul_(8)
+    return Mask2FormerDetector(model, config, labels)
 
 
 def varied(module):

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from taudis.__main__ import app
 from taudis.data.coco import decode
 from taudis.data.pool_reader import load_pool, read_header
-from taudis.detector.checkpoint import save_checkpoint
-from taudis.errors import DataError
+from taudis.detector.checkpoint import read_card, save_checkpoint
+from taudis.errors import DataError, WeightsError
 from tests.taudis.detector_cases import LABELS, detector, save_pictures
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,6 +40,24 @@ def test_the_commands_follow_on_one_another(folder):
     trained = call("train", coco, folder, model, "--steps", 2)
     assert trained["images"] == 4 and not list(folder.glob("model.resume/*"))
     assert set(call("evaluate", model, coco, folder)["per_label"]) == {"square", "bar"}
+
+
+@pytest.mark.slow
+def test_a_mask2former_is_trained_and_the_other_commands_read_it_from_the_card(folder):
+    coco, model, pool = folder / "coco.json", folder / "model", folder / "pool.safetensors"
+    asked = ("--model", "mask2former", "--weights", "none", "--steps", 2)
+    assert call("train", coco, folder, model, *asked)["images"] == 4
+    assert read_card(model)["model"]["architecture"] == "mask2former"
+    assert set(call("evaluate", model, coco, folder)["per_label"]) == {"square", "bar"}
+    for flags, width in (((), 64), (("--query",), 64)):
+        call("score", model, coco, folder, pool, *flags)
+        assert load_pool(pool).instances.embeddings.shape[1] == width
+    assert "swin" in read_header(pool).model and "query" in read_header(pool).model
+    for flags, message in ((("--box",), "no box branch"), (("--box", "--query"), "got both")):
+        with pytest.raises(DataError, match=message):
+            call("score", model, coco, folder, pool, *flags)
+    with pytest.raises(WeightsError, match="'imagenet' are for Mask R-CNN"):
+        call("train", coco, folder, folder / "other", "--model", "mask2former")
 
 
 def test_a_checkpoint_predicts_scores_and_selects(folder):

@@ -24,7 +24,7 @@ from taudis.detector.pasting import pasted_masks
 from taudis.errors import DataError
 from taudis.scoring import score_pool, score_to_file
 from taudis.types import Detection, Instances, LabelMap
-from tests.taudis.detector_cases import LABELS, TINY, detector, picture
+from tests.taudis.detector_cases import LABELS, TINY, detector, mask2former, picture
 
 ROOT = Path(__file__).resolve().parents[3]
 IMAGES = [picture(1)[0], picture(2)[0], picture(3, 40, 56)[0]]
@@ -99,14 +99,16 @@ ADAPTERS = {
     "detector": lambda: detector(seed=2),
     "bfloat16": lambda: detector(seed=2).fast(),
     "two passes of a stock model": two_pass,
+    "mask2former": mask2former,
 }
+CASES = [
+    pytest.param(name, embedding, marks=[pytest.mark.slow] if name[0] in "tm" else [])
+    for name in ADAPTERS
+    for embedding in ("mask", "query" if name == "mask2former" else "box")
+]
 
 
-@pytest.mark.parametrize("embedding", ["mask", "box"])
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n.startswith("two") else n for n in ADAPTERS],
-)
+@pytest.mark.parametrize(("name", "embedding"), CASES)
 def test_an_adapter_keeps_the_contract(name, embedding):
     tolerance = 0.05 if name == "bfloat16" else 1e-3
     check_adapter(ADAPTERS[name](), IMAGES, embedding=embedding, tolerance=tolerance)

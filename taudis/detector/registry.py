@@ -1,0 +1,160 @@
+"""The architectures that this library trains, and which of them a checkpoint holds.
+
+A checkpoint's card names its architecture; a card that names none is a Mask R-CNN's, as all cards
+were before there was a second one. Everything that trains, saves, loads or evaluates a detector
+asks this table, so that a third architecture is one more row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from taudis.detector import architecture, imagenet, mask2former, mask2former_config
+from taudis.detector.adapter import Adapter
+from taudis.detector.architecture import ModelConfig
+from taudis.detector.mask2former_config import Mask2FormerConfig
+from taudis.detector.mask2former_detector import Mask2FormerDetector
+from taudis.detector.mask_rcnn import Detector
+from taudis.errors import DataError, WeightsError
+from taudis.types import Detection, Embedding, Image, LabelMap
+
+MASK_RCNN, MASK2FORMER = "mask_rcnn", mask2former_config.NAME
+Config = ModelConfig | Mask2FormerConfig
+"""The configuration of a model of one of the architectures."""
+C = TypeVar("C", ModelConfig, Mask2FormerConfig)
+
+
+class TrainedDetector(Adapter, Protocol):
+    """An adapter whose model this library trains, saves and loads."""
+
+    @property
+    def model(self) -> nn.Module:
+        """In training mode it gives losses for images and torchvision's targets."""
+
+    @property
+    def config(self) -> Config:
+        """Its architecture and thresholds."""
+
+    @property
+    def device(self) -> str:
+        """Where the model is."""
+
+    def detect(self, images: Sequence[Image], *, embedding: Embedding = "mask") -> list[Detection]:
+        """One Detection for each image, in the order given."""
+
+    def fast(self) -> TrainedDetector:
+        """A form for many images, or the detector itself where there is none."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How models of one architecture are described, built, and put to work."""
+
+    name: str
+    fields: tuple[str, ...]
+    """Fields of a configuration that decide which weights fit, and what they mean."""
+    backbone_prefix: str
+    """Where the parameters of the backbone are, which may train at a lower rate."""
+    read_config: Callable[[dict[str, Any]], Config]
+    build: Callable[..., nn.Module]
+    """(config, K, seed, weights, weights_dir) -> a model to train."""
+    restore: Callable[[Any, int, dict[str, Tensor]], nn.Module]
+    """(config, K, tensors) -> the model with these tensors. RuntimeError where they do not fit."""
+    detector: Callable[[Any, Any, LabelMap, str], TrainedDetector]
+    """(model, config, labels, device) -> the detector."""
+
+
+def _restored_mask_rcnn(config: ModelConfig, labels: int, state: dict[str, Tensor]) -> nn.Module:
+    # On "meta" no initial values are drawn: those in the file overwrite them anyway.
+    with torch.device("meta"):
+        model = architecture.make_model(config, labels)
+    model.to_empty(device="cpu").load_state_dict(state)
+    return cast(nn.Module, model)
+
+
+def _built_mask2former(
+    config: Mask2FormerConfig, labels: int, seed: int, weights: str, _folder: Path | None
+) -> nn.Module:
+    return mask2former.build_model(config, labels, seed=seed, weights=weights)
+
+
+def _built_mask_rcnn(
+    config: ModelConfig, labels: int, seed: int, weights: str, folder: Path | None
+) -> nn.Module:
+    model = architecture.build_model(config, labels, seed=seed, weights=weights, weights_dir=folder)
+    return cast(nn.Module, model)
+
+
+ARCHITECTURES = {
+    MASK_RCNN: Architecture(
+        name=MASK_RCNN,
+        fields=architecture.ARCHITECTURE,
+        backbone_prefix=imagenet.PREFIX,
+        read_config=ModelConfig.from_dict,
+        build=_built_mask_rcnn,
+        restore=_restored_mask_rcnn,
+        detector=Detector,
+    ),
+    MASK2FORMER: Architecture(
+        name=MASK2FORMER,
+        fields=("network",),
+        backbone_prefix=mask2former.BACKBONE_PREFIX,
+        read_config=Mask2FormerConfig.from_dict,
+        build=_built_mask2former,
+        restore=mask2former.restored_model,
+        detector=Mask2FormerDetector,
+    ),
+}
+
+
+def architecture_of(config: Config) -> Architecture:
+    """The architecture that a configuration describes."""
+    return ARCHITECTURES[MASK2FORMER if isinstance(config, Mask2FormerConfig) else MASK_RCNN]
+
+
+def read_config(values: Mapping[str, Any]) -> Config:
+    """The configuration in a card, of the architecture that it names.
+
+    Raises DataError for an unknown architecture or a configuration of another version.
+    """
+    name = values.get("architecture", MASK_RCNN)
+    if name not in ARCHITECTURES:
+        raise DataError(f"architecture: expected one of {sorted(ARCHITECTURES)}, got {name!r}.")
+    return ARCHITECTURES[name].read_config(dict(values))
+
+
+def fitting(config: Config, kind: type[C], weights: str = "") -> C:
+    """The configuration, which must be of this kind. `weights`: the folder that it was read from.
+
+    Raises WeightsError for that of another architecture.
+    """
+    if isinstance(config, kind):
+        return config
+    wanted = MASK2FORMER if kind is Mask2FormerConfig else MASK_RCNN
+    found = architecture_of(config).name
+    raise WeightsError(
+        f"Weights {weights!r}: expected a {wanted}, got a {found}. Set the model to {found}, or set"
+        " other weights."
+    )
+
+
+def build_model(
+    config: Config,
+    num_labels: int,
+    *,
+    seed: int,
+    weights: str = "none",
+    weights_dir: Path | None = None,
+) -> nn.Module:
+    """A model to train, of any architecture: initialised from `seed`, then from `weights`.
+
+    Raises WeightsError where the weights cannot be had or do not fit, PackageError where an
+    optional package is missing.
+    """
+    return architecture_of(config).build(config, num_labels, seed, weights, weights_dir)
