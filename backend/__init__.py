@@ -5,7 +5,8 @@ the worker published, and records events. The worker process trains, scores, sel
 docs/architecture.md follows one round through the files. A folder imports only what stands above
 it; `web` and `worker` never import each other.
 
-    settings, settings_table, moved_settings   environment variables, and those of earlier builds
+    settings, settings_table   environment variables
+    model_settings, moved_settings   those of one model alone, and those of earlier builds
     errors, logs, process      messages, the log, priority and memory of a process
     clock                      spans of time that outlive a jump of the system's clock
     label_studio/  calls and formats of Label Studio: client, labelling config, regions, scores
