@@ -35,7 +35,7 @@ from taudis.data.pool_format import PoolHeader
 from taudis.data.pool_manifest import Manifest, Part, write_manifest
 from taudis.data.pool_reader import save_pool
 from taudis.detector.checkpoint import load_checkpoint
-from taudis.distributed.cluster import LOCAL, Cluster, connected
+from taudis.distributed.cluster import LOCAL, Cluster, connected, peak_memory
 from taudis.distributed.score_parts import Progress, Work, score_parts
 from taudis.scoring import score_to_file
 from taudis.types import Detection, Instances, Pool, Uncertainty
@@ -142,18 +142,22 @@ def make_parts(folder: Path, instances: int) -> Path:
 
 def command(*arguments: object) -> tuple[dict[str, Any], dict[str, float]]:
     """The last line of `python -m taudis select`, and what its process took."""
-    began = time.monotonic()
+    began, peak = time.monotonic(), 0
     line = [sys.executable, "-m", "taudis", "select", *map(str, arguments)]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    text = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(line)}: ended with {status}.")
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(line, stdout=out, stderr=subprocess.DEVNULL)
+        while not (found := os.wait4(process.pid, os.WNOHANG))[0]:
+            peak = max(peak, peak_memory(process.pid))
+            time.sleep(0.05)
+        _, status, used = found
+        if status:
+            raise SystemExit(f"{' '.join(line)}: ended with {status}.")
+        out.seek(0)
+        text = out.read()
     return json.loads(text.splitlines()[-1]), {
         "cpu_seconds": used.ru_utime + used.ru_stime,
         "seconds": time.monotonic() - began,
-        "peak_bytes": used.ru_maxrss * 1024,
+        "peak_bytes": peak,
     }
 
 
