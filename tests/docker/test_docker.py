@@ -22,7 +22,7 @@ import yaml
 from dockerfile_parse import DockerfileParser
 from jsonschema.validators import validator_for
 
-from backend.settings import Settings
+from backend.settings import Settings, load_settings
 from backend.settings_table import settings_table
 from demo.studio import free_port
 from tests.studio.processes import wait_for
@@ -102,13 +102,24 @@ def services() -> dict:
     return compose()["services"]
 
 
-def filled_in(text: str) -> str:
-    """`${NAME:-default}` and `${NAME:?message}` as compose fills them in, with SECRETS."""
-    return re.sub(
-        r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)\}",
-        lambda found: SECRETS.get(found[1], found[2]),
-        text,
-    )
+def filled_in(service: dict, given: dict[str, str]) -> dict[str, str]:
+    """A service's environment as compose makes it from docker/.env with the variables `given`.
+
+    It fills in `${NAME:-default}` and `${NAME:?message}`. A name without a value has that of
+    docker/.env, and is no variable of the container where that file has none.
+    """
+
+    def of(name: str, text: str | None) -> str | None:
+        if text is None:
+            return given.get(name)
+        return re.sub(
+            r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)\}",
+            lambda found: given.get(found[1]) or found[2],
+            text,
+        )
+
+    found = {name: of(name, text) for name, text in service["environment"].items()}
+    return {name: text for name, text in found.items() if text is not None}
 
 
 def schema() -> dict:
@@ -143,6 +154,26 @@ def test_compose_gives_only_settings_that_exist() -> None:
             assert f"`{name}`" in settings_table(), name
 
 
+def test_compose_passes_on_every_setting_of_the_env_file(monkeypatch) -> None:
+    names = set(re.findall(r"^\| `(\w+)`", settings_table(), re.M))
+    of_the_image = {"HOST", "PORT", "MODEL_DIR"}
+    service = services()["worker"]
+    assert service["environment"].keys() == names - of_the_image
+    named = (ROOT / "docker/.env.example").read_text()
+    example = dict(re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", named, re.M))
+    assert {"TRAIN_AFTER", "STRATEGY", "CONTROL_SHARE", "BASIC_AUTH_USER"} <= example.keys()
+    environment = filled_in(service, {**example, **SECRETS})
+    monkeypatch.setattr(os, "environ", environment)
+    found = load_settings()
+    assert str(found.train_after) == example["TRAIN_AFTER"] != ""
+    assert found.strategy == example["STRATEGY"] != Settings.model_fields["strategy"].default
+    assert str(found.control_share) == example["CONTROL_SHARE"]
+    assert found.basic_auth_user == example["BASIC_AUTH_USER"]
+    assert "LABEL_STUDIO_PASSWORD" not in environment
+    monkeypatch.setattr(os, "environ", filled_in(service, SECRETS))
+    assert load_settings().budget == Settings.model_fields["budget"].default
+
+
 def test_compose_wires_the_services_together() -> None:
     found = services()
     environment = found["web"]["environment"]
@@ -151,6 +182,7 @@ def test_compose_wires_the_services_together() -> None:
     assert environment["BACKEND_URL"] == f"http://web:{Settings.model_fields['port'].default}"
     studio = found["label-studio"]["environment"]
     assert studio["SSRF_PROTECTION_ENABLED"] == studio["ML_BLOCK_LOCAL_IP"] == "false"
+    assert studio["LABEL_STUDIO_HOST"] == environment["LABEL_STUDIO_PUBLIC_URL"]
     named = (ROOT / "docker/.env.example").read_text()
     for secret in SECRETS:
         assert f"{secret}=\n" in named
@@ -200,8 +232,7 @@ class Container:
         return {path for root in (self.app, self.home) for path in root.rglob("*")}
 
     def environment_of(self, service: dict) -> dict[str, str]:
-        given = {name: filled_in(value) for name, value in service["environment"].items()}
-        return {**self.environment, **given}
+        return {**self.environment, **filled_in(service, SECRETS)}
 
     def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
