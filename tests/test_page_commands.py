@@ -5,17 +5,14 @@ RUN_BY says which test runs a line. NOT_RUN says why a line is not run. Each lin
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import yaml
 from typer.main import get_group
 
-import _wsgi
 from backend.__main__ import app as backend_app
 from backend.settings_table import setting_names
 from demo.options import NUMBERS, options_from
@@ -31,8 +28,12 @@ STUDIO = {
     "ML_BLOCK_LOCAL_IP",
     "USE_DEFAULT_BANNED_SUBNETS",
     "USER_ADDITIONAL_BANNED_SUBNETS",
+    "COLLECT_ANALYTICS",
+    "LATEST_VERSION_CHECK",
+    "SENTRY_DSN",
+    "FRONTEND_SENTRY_DSN",
 }
-"""Variables of Label Studio; tests/studio/test_doctor.py runs them."""
+"""Variables of Label Studio; tests/studio/test_doctor.py and test_tutorial.py run them."""
 DEMO = {"DEMO", "DEMO_DATA", "DEMO_IMAGES", "DEMO_LABELS", "DEMO_CONTROL", "DEMO_BLANK", *NUMBERS}
 
 RUN_BY = {
@@ -40,9 +41,10 @@ RUN_BY = {
     r"\.venv/bin/python -m taudis select runs/": "the last test here",
     r"\.venv/bin/python -m taudis (simulate|compare) ": "tests/taudis/cli/test_examples.py",
     r".*\.venv-studio/bin/label-studio start": "tests/studio/test_tutorial.py",
-    r"export LABEL_STUDIO_URL=": "tests/studio/test_tutorial.py",
-    r"\.venv/bin/python _wsgi\.py": "tests/studio/test_tutorial.py",
-    r"\.venv/bin/python -m backend (create|rounds|versions)": "tests/studio/test_tutorial.py",
+    r"export (LABEL_STUDIO_URL|SSRF_PROTECTION_ENABLED|COLLECT_ANALYTICS)=": (
+        "tests/studio/test_tutorial.py"
+    ),
+    r"\.venv/bin/python -m backend (serve|create|rounds|versions)": "tests/studio/test_tutorial.py",
     r"\.venv/bin/python -m backend export .*--coco": "tests/studio/test_tutorial.py",
     r"\.venv/bin/python -m backend doctor": "tests/studio/test_tutorial.py",
     r"make test": "CI, which runs this test by it",
@@ -112,9 +114,6 @@ def test_every_line_can_be_parsed(line: str) -> None:
             options_from({name: value for name, value in variables.items() if name in DEMO})
         case [".venv/bin/python", "-m", package, command, *arguments]:
             get_group(APPS[package]).commands[command].make_context(command, arguments)
-        case [".venv/bin/python", "_wsgi.py", *arguments]:
-            with mock.patch.dict(os.environ, {"PATH": ""}, clear=True):
-                _wsgi.parse(arguments)
         case [".venv-studio/bin/label-studio", "start", *options]:
             assert options, "tests/studio/test_tutorial.py runs these"
         case ["cp", source, _]:

@@ -35,7 +35,13 @@ def line(part):
     return found
 
 
+def line_option(name):
+    """The value of an option of the line that starts Label Studio."""
+    return re.search(rf"{name} (\S+)", line("label-studio start"))[1]
+
+
 EXPORT = line("export LABEL_STUDIO_URL")
+STUDIO_EXPORTS = [line("export SSRF_PROTECTION_ENABLED"), line("export COLLECT_ANALYTICS")]
 
 
 class Reader:
@@ -44,20 +50,22 @@ class Reader:
     def __init__(self, folder):
         self.folder, self.running = folder, []
         self.port, self.studio_port = free_port(), free_port()
-        for name in (".venv", ".venv-studio", "_wsgi.py"):
+        for name in (".venv", ".venv-studio"):
             (folder / name).symlink_to(ROOT / name)
         generate(folder / "mydata", PICTURES, seed=6, size=96)
         coco = json.loads((folder / "mydata/instances.json").read_text())
         few = list(dict.fromkeys(each["image_id"] for each in coco["annotations"]))[:LABELLED]
         coco["annotations"] = [each for each in coco["annotations"] if each["image_id"] in few]
         (folder / "mydata/instances.json").write_text(json.dumps(coco))
-        data = folder / "label-studio"
-        shutil.copytree(migrated(EXECUTABLE, TEMPLATE), data)
-        # The line itself says what Label Studio lets in.
-        guards = ("SSRF_PROTECTION_ENABLED", "ML_BLOCK_LOCAL_IP")
-        studio = environment_of(data, legacy_tokens=False, fast_import=False)
+        # The lines themselves say where the data lie, what Label Studio lets in and what it sends.
+        self.studio_data = folder / line_option("--data-dir")
+        shutil.copytree(migrated(EXECUTABLE, TEMPLATE), self.studio_data)
+        studio = environment_of(self.studio_data, legacy_tokens=False, fast_import=False)
+        said = {name for text in STUDIO_EXPORTS for name in re.findall(r"([A-Z_]+)=", text)}
+        said.add("LABEL_STUDIO_BASE_DATA_DIR")
+        assert said <= studio.keys(), "a variable that Label Studio does not read"
         self.environment = {
-            **{name: value for name, value in studio.items() if name not in guards},
+            **{name: value for name, value in studio.items() if name not in said},
             **QUICK,
             "TRAIN_AFTER": str(LABELLED),
             "PORT": str(self.port),
@@ -106,12 +114,17 @@ def reader(tmp_path_factory):
 @pytest.fixture(scope="module")
 def project(reader):
     """The tutorial's steps 2 to 4: Label Studio, the backend, and the project; its number."""
-    reader.starts(line("label-studio start"))
+    reader.starts("; ".join([*STUDIO_EXPORTS, line("label-studio start")]))
     reader.waits_for(f"http://127.0.0.1:{reader.studio_port}/health")
-    reader.starts(f"{EXPORT}; {line('_wsgi.py')}")
+    said = reader.running[0].log.read_text()
+    assert f"Starting development server at http://127.0.0.1:{reader.studio_port}/" in said
+    login = requests.get(f"http://127.0.0.1:{reader.studio_port}/", timeout=30)
+    assert login.url.endswith("/user/login/") and login.ok
+    reader.starts(f"{EXPORT}; {line('-m backend serve')}")
     reader.waits_for(f"http://127.0.0.1:{reader.port}/health")
     printed = reader.runs(f"{EXPORT}; {line('create mydata/images --coco')}")
     assert f"{PICTURES} tasks, {LABELLED} of them labelled" in printed
+    assert any((reader.studio_data / "media/upload").rglob("*.*")), "the data are where it says"
     return int(re.search(r"/projects/(\d+)", printed)[1])
 
 
