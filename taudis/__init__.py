@@ -8,7 +8,7 @@ other, and `scoring` joins them:
     data/         COCO files, image files, and the pool of scored instances on disk
     selection/    sections 3.2 to 3.4 and appendix D: which images to label next; no torch
     selection/fast/  shortcuts of the similarity step: the same edges in less time
-    detector/     section 3.1: Mask R-CNN, its checkpoints, its exports
+    detector/     section 3.1: Mask R-CNN (and Mask2Former), checkpoints, exports
     training/     appendix C: recipes, training samples, the training loop
     evaluation/   matching, mAP, its interval, comparison of models, thresholds of pre-annotations
     scoring       detector and images in, pool of scored instances out
