@@ -2,7 +2,8 @@
 
     TaudisError
     ├── DataError        arrays of the wrong shape, type or range; broken COCO and image files
-    │   └── ImageTooLarge    an image with more pixels than the limit
+    │   ├── ImageTooLarge    an image with more pixels than the limit
+    │   └── ImageNotRead     an image whose file is missing, or that the disk does not give
     ├── SelectionError   parameters or pools that a query strategy cannot work with
     ├── TrainingError    training that cannot start, or that diverged
     │   └── TrainingStopped  training that was asked to stop; its state is kept
@@ -31,6 +32,10 @@ class ImageTooLarge(DataError):
             f"{where}expected at most {limit} pixels, got {width} x {height}. Scale the image down."
         )
         self.width, self.height, self.limit = width, height, limit
+
+
+class ImageNotRead(DataError):
+    """An image whose file is missing, or that the disk does not give: the place is at fault."""
 
 
 class SelectionError(TaudisError, ValueError):

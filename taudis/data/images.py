@@ -20,7 +20,7 @@ from PIL import ExifTags, PngImagePlugin, TiffImagePlugin, UnidentifiedImageErro
 from PIL import Image as PillowImage
 
 from taudis.data.colour import to_srgb
-from taudis.errors import DataError, ImageTooLarge
+from taudis.errors import DataError, ImageNotRead, ImageTooLarge
 
 __all__ = ["BROKEN", "FORMATS", "MAX_PIXELS", "decode_image", "eight_bits", "read_image_file"]
 
@@ -71,11 +71,14 @@ _BYTES_A_PIXEL = 12
 
 
 def read_image_file(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """`decode_image` of a file. Raises DataError that names the file."""
+    """`decode_image` of a file. Raises DataError that names the file.
+
+    It is ImageNotRead where the file is missing, or the disk does not give it.
+    """
     try:
         return decode_image(path.read_bytes(), max_pixels)
     except OSError as error:
-        raise DataError(f"{path}: expected an image that can be read: {error}.") from error
+        raise ImageNotRead(f"{path}: expected an image that can be read: {error}.") from error
     except ImageTooLarge as error:
         raise ImageTooLarge(error.width, error.height, error.limit, f"{path}: ") from error
     except DataError as error:

@@ -106,6 +106,17 @@ class PartsFolder:
         unreadable = {int(number): str(why) for number, why in found["unreadable"].items()}
         return Record(found["images"], found["instances"], unreadable, found["cpu_seconds"])
 
+    def begin(self, block: Block) -> Record | None:
+        """What became of a block in an earlier run; None if it is to be done.
+
+        The record of a block with unreadable images is removed: it is done again. Raises OSError.
+        """
+        found = self.record(block)
+        if found is None or not found.unreadable:
+            return found
+        self._record(block).unlink()
+        return None
+
     def finish(self, block: Block, record: Record) -> None:
         """Write the record of a block whose part is written. Raises OSError."""
         write_json(self._record(block), record.to_dict())

@@ -35,7 +35,7 @@ from taudis.distributed.blocks import (
     blocks_of,
 )
 from taudis.distributed.cluster import Cluster
-from taudis.errors import DataError
+from taudis.errors import DataError, ImageNotRead
 from taudis.files import SUMS, sha256_of
 from taudis.scoring import empty_pool, score_images
 from taudis.types import Embedding, Image
@@ -99,7 +99,10 @@ class Scorer:
         return os.getpid()
 
     def score(self, block: Block, samples: CocoSamples) -> Record:
-        """Score the block's images, write its part and its record."""
+        """Score the block's images, write its part and its record.
+
+        Raises DataError where this node does not see an image.
+        """
         began, free_pages, folder = time.process_time(), FreePages(), self.work.folder
         unreadable = dict.fromkeys(sorted(block.without), DIED)
         rows = [n for n, number in enumerate(samples.image_ids) if number not in unreadable]
@@ -133,12 +136,25 @@ def _batches(rows: list[int], samples: CocoSamples, block: Block) -> Iterator[li
 def _readable(
     rows: list[int], samples: CocoSamples, unreadable: dict[int, str]
 ) -> Iterator[tuple[int, Image]]:
-    """The images of these rows; the reason of one that cannot be read goes to `unreadable`."""
+    """The images of these rows; the reason of one that cannot be decoded goes to `unreadable`.
+
+    Raises DataError for a file that this node does not see: the driver has read it, so the node is
+    at fault. Left out, each image that it was given would be missing in the pool.
+    """
     for row in rows:
+        number = samples.image_ids[row]
         try:
-            yield samples.image_ids[row], samples.image(row)
+            image = samples.image(row)
+        except (ImageNotRead, OSError) as error:
+            raise DataError(
+                f"node {os.uname().nodename} cannot read image {number}: {error} All nodes must see"
+                f" {samples.paths[row].parent}. Mend that and run the command again: it goes on"
+                " from its parts."
+            ) from error
         except DataError as error:
-            unreadable[samples.image_ids[row]] = str(error)
+            unreadable[number] = str(error)
+            continue
+        yield number, image
 
 
 def score_parts(
@@ -151,6 +167,8 @@ def score_parts(
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Scored:
     """Score all images into the folder of the parts, or go on with what is there.
+
+    Blocks with images that could not be read are done again: they may be there by now.
 
     actors: how many; None: one a GPU, without GPUs one a core. size: images of a block, a multiple
     of BATCH; None: by the number of images. Raises DataError where the folder holds the parts of
@@ -217,7 +235,7 @@ class _Driver:
         on_progress: Callable[[Progress], None],
     ) -> None:
         self.cluster, self.work, self.samples, self.tell = cluster, work, samples, on_progress
-        records = [(block, work.folder.record(block)) for block in blocks]
+        records = [(block, work.folder.begin(block)) for block in blocks]
         self.todo = Todo([block for block, record in records if record is None])
         self.done = sum(len(block) for block, record in records if record is not None)
         self.made = self.count = 0

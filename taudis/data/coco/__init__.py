@@ -20,7 +20,7 @@ from taudis.data.coco.values import Key, box_of
 from taudis.data.coco.write import coco_of
 from taudis.data.images import MAX_PIXELS, read_image_file
 from taudis.data.statistics import LabelStatistics, Tally
-from taudis.errors import DataError
+from taudis.errors import DataError, ImageNotRead
 from taudis.types import Image, IntArray, LabelMap, Target
 
 __all__ = ["CocoSamples", "coco_of", "decode", "encode", "load_coco", "read_image"]
@@ -47,10 +47,13 @@ class CocoSamples:
         return len(self.image_ids)
 
     def image(self, index: int) -> Image:
-        """The image uint8 [H,W,3]. Raises DataError where it is missing, broken or resized."""
+        """The image uint8 [H,W,3]. Raises DataError where it is missing, broken or resized.
+
+        It is ImageNotRead where the file is missing, or the disk does not give it.
+        """
         path = self.paths[index]
         if not path.is_file():
-            raise DataError(
+            raise ImageNotRead(
                 f"{self.file_names[index]}: expected the picture in {self.images_dir}, it is"
                 " missing there."
             )
