@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,8 @@ from taudis.errors import DataError
 
 if TYPE_CHECKING:
     from taudis.data.coco import CocoSamples
+    from taudis.data.pool_manifest import Manifest
+    from taudis.distributed.blocks import PartsFolder
     from taudis.distributed.score_parts import Progress, Scored, Work
     from taudis.types import Embedding
 
@@ -101,36 +102,45 @@ def _score_by_ray(
     actors: int | None,
     threads: int,
 ) -> None:
-    """Score by actors of a cluster."""
+    """Score by actors of a cluster. The parts are this command's until they are joined."""
     from taudis.cli.coco_check import for_model, open_images
     from taudis.data.pool_manifest import is_manifest, write_manifest
     from taudis.data.pool_writer import check_pool_path
     from taudis.detector.checkpoint import read_card
     from taudis.detector.registry import read_config
-    from taudis.distributed.score_parts import Work
+    from taudis.distributed.score_parts import Work, only_driver
     from taudis.types import LabelMap
 
     check_pool_path(out)
     card = read_card(model)
     checked = open_images(coco, images, skip_bad)
     samples = for_model(checked, LabelMap(tuple(card["labels"])))
-    parts = out.resolve().with_suffix(".parts")
+    # of the whole name: pool.json and pool.safetensors are two runs
+    parts = out.parent.resolve() / f"{out.name}.parts"
     about = _about(model, read_config(card["model"]).backbone, embedding)
     work = Work(model.resolve(), parts, embedding, about, threads)
-    scored = _scored(address, work, _absolute(samples), actors)
-    for number, why in scored.manifest.unreadable.items():
-        sys.stderr.write(f"warning: image {number} is left out: {why}\n")
-    if is_manifest(out):
-        write_manifest(out, scored.manifest)
-    else:
-        _join(out, parts, scored)
+    with only_driver(parts):
+        scored = _scored(address, work, _absolute(samples), actors)
+        left = scored.manifest.unreadable
+        for number, why in left.items():
+            sys.stderr.write(f"warning: image {number} is left out: {why}\n")
+        if left:
+            sys.stderr.write(
+                f"warning: {out} lacks {len(left)} of {len(samples)} images. The parts stay in"
+                f" {parts}: the same command looks at these images again.\n"
+            )
+        if is_manifest(out):
+            write_manifest(out, scored.manifest)
+        else:
+            _join(out, work.folder, scored.manifest)
+    work.folder.remove_retired()
     write_result({"pool": str(out), **_figures(scored), "coco": checked.to_dict()})
 
 
 def _scored(address: str, work: Work, samples: CocoSamples, actors: int | None) -> Scored:
     """Score by the cluster at an address, with a bar."""
     from taudis.distributed.cluster import connected
-    from taudis.distributed.score_parts import score_parts
+    from taudis.distributed.score_parts import score_own_parts
 
     with connected(address) as cluster, progress_bars() as bar:
         task = bar.add_task("starting the actors", total=len(samples))
@@ -139,7 +149,7 @@ def _scored(address: str, work: Work, samples: CocoSamples, actors: int | None) 
             text = f"{progress.rate:.1f} images/s, {progress.actors} actors"
             bar.update(task, completed=progress.done, description=text)
 
-        return score_parts(cluster, work, samples, actors=actors, on_progress=update)
+        return score_own_parts(cluster, work, samples, actors=actors, on_progress=update)
 
 
 def _absolute(samples: CocoSamples) -> CocoSamples:
@@ -152,16 +162,17 @@ def _about(model: Path, backbone: str, embedding: Embedding) -> str:
     return f"checkpoint {model.name}, {backbone}, {embedding} embeddings"
 
 
-def _join(out: Path, parts: Path, scored: Scored) -> None:
-    """Write the parts as one file, the same as without ray, and remove them."""
+def _join(out: Path, folder: PartsFolder, manifest: Manifest) -> None:
+    """Write the parts as one file, the same as without ray; they go if no image is left out."""
     from taudis.data.pool_reader import load_pool
     from taudis.data.pool_writer import PoolWriter
 
-    header = scored.manifest.header
+    header = manifest.header
     with PoolWriter(out, label_names=header.label_names, model=header.model) as writer:
-        for part in scored.manifest.parts:
-            writer.append(load_pool(parts.parent / part.file))
-    shutil.rmtree(parts)
+        for part in manifest.parts:
+            writer.append(load_pool(folder.path.parent / part.file))
+    if not manifest.unreadable:
+        folder.retire()
 
 
 def _figures(scored: Scored) -> dict[str, Any]:

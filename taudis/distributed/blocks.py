@@ -10,7 +10,10 @@ An image that is alone when its process dies twice more is left out, with that r
 
 from __future__ import annotations
 
+import glob
 import json
+import secrets
+import shutil
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +134,7 @@ class PartsFolder:
         return [int(word) for word in text.split() if word.lstrip("-").isdecimal()]
 
     def join(self, plan: dict[str, Any]) -> None:
-        """Make the folder for a run, or go on with it. Raises DataError if it is another run's."""
+        """Begin a run in the folder, or go on with it. Raises DataError if it is another run's."""
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "plan.json"
         if not file.exists():
@@ -146,6 +149,21 @@ class PartsFolder:
                 f"{self.path}: expected the parts of this run, it holds those of another"
                 f" ({', '.join(differs)} differ). Remove the folder, or give another name."
             )
+
+    def retire(self) -> None:
+        """Take the folder's name away, for the holder of its lock. Raises OSError.
+
+        One step for others: who begins now makes a new folder.
+        """
+        self.path.rename(self._retired(secrets.token_hex(8)))
+
+    def remove_retired(self) -> None:
+        """Remove folders whose name was taken away, also those that a killed driver left."""
+        for left in self.path.parent.glob(self._retired("*", glob.escape(self.path.name)).name):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _retired(self, word: str, name: str | None = None) -> Path:
+        return self.path.with_name(f".{name or self.path.name}.removed-{word}")
 
 
 class Todo:

@@ -174,13 +174,28 @@ def score_parts(
     of BATCH; None: by the number of images. Raises DataError where the folder holds the parts of
     another run or another driver is at work, and what loading the checkpoint raises.
     """
+    with only_driver(work.parts):
+        return score_own_parts(
+            cluster, work, samples, actors=actors, size=size, on_progress=on_progress
+        )
+
+
+def score_own_parts(
+    cluster: Cluster,
+    work: Work,
+    samples: CocoSamples,
+    *,
+    actors: int | None = None,
+    size: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Scored:
+    """`score_parts` for a caller that holds `only_driver`, and goes on to use the parts."""
     bare = dataclasses.replace(samples, annotations=((),) * len(samples))
     blocks = blocks_of(len(samples), size or block_size(len(samples)))
     work.folder.join(_plan(work, bare, len(blocks[0])))
-    with only_driver(work.parts):
-        driver = _Driver(cluster, work, bare, blocks, on_progress)
-        driver.run(actors)
-        records = [work.folder.record(block) for block in blocks]
+    driver = _Driver(cluster, work, bare, blocks, on_progress)
+    driver.run(actors)
+    records = [work.folder.record(block) for block in blocks]
     parts, left = [], dict[int, str]()
     for block, record in zip(blocks, records, strict=True):
         if record is None:
@@ -212,7 +227,8 @@ def _plan(work: Work, samples: CocoSamples, size: int) -> dict[str, Any]:
 
 @contextmanager
 def only_driver(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock in a block. Raises DataError if another driver holds it."""
+    """Make the folder and hold its lock in a block. Raises DataError if another driver has it."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,6 +236,12 @@ def only_driver(folder: Path) -> Iterator[None]:
             raise DataError(
                 f"{folder}: another driver scores into it ({error.strerror})."
             ) from error
+        try:
+            still = os.path.samestat(os.fstat(file.fileno()), (folder / "lock").stat())
+        except FileNotFoundError:
+            still = False
+        if not still:
+            raise DataError(f"{folder}: another driver has just removed it. Run the command again.")
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import time
@@ -57,6 +58,15 @@ def make_set(folder: Path, count: int) -> tuple[CocoSamples, Path]:
     ids, names = tuple(range(500, 500 - count, -1)), tuple(path.name for path in paths)
     samples = CocoSamples(ids, names, ((64, 64),) * count, ((),) * count, {}, folder, paths)
     return samples, folder / "model"
+
+
+def coco_of(samples: CocoSamples, folder: Path) -> Path:
+    """A COCO file of the pictures of `make_set`, in a folder."""
+    rows = zip(samples.image_ids, samples.file_names, strict=True)
+    images = [{"id": n, "file_name": name, "width": 64, "height": 64} for n, name in rows]
+    path = folder / "coco.json"
+    path.write_text(json.dumps({"images": images}))
+    return path
 
 
 def with_path(samples: CocoSamples, row: int, kind: type[PosixPath]) -> CocoSamples:

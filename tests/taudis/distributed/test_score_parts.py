@@ -23,6 +23,7 @@ from tests.taudis.cli.cli_cases import call
 from tests.taudis.distributed.ray_cases import (
     DeadlyPath,
     WaitingPath,
+    coco_of,
     make_set,
     same_arrays,
     waiting_flag,
@@ -86,16 +87,14 @@ def test_a_poisoned_image_costs_itself_and_is_counted(cluster, scene, tmp_path):
 
 def test_the_command_writes_the_file_of_the_plain_command(nodes, tmp_path):
     samples, model = make_set(tmp_path, 6)
-    coco = tmp_path / "coco.json"
-    rows = zip(samples.image_ids, samples.file_names, strict=True)
-    images = ", ".join(
-        f'{{"id": {n}, "file_name": "{name}", "width": 64, "height": 64}}' for n, name in rows
-    )
-    coco.write_text(f'{{"images": [{images}]}}')
+    coco = coco_of(samples, tmp_path)
     plain, joined = tmp_path / "plain.safetensors", tmp_path / "pool.safetensors"
     call("score", model, coco, tmp_path, plain)
     found = call("score", model, coco, tmp_path, joined, "--actors", 1, "--ray", nodes.address)
-    assert joined.read_bytes() == plain.read_bytes() and not (tmp_path / "pool.parts").exists()
+    assert (
+        joined.read_bytes() == plain.read_bytes()
+        and not (tmp_path / "pool.safetensors.parts").exists()
+    )
     assert (found["images"], found["actors"], found["unreadable"]) == (6, 1, 0)
     parts = call(
         "score", model, coco, tmp_path, tmp_path / "m.json", "--ray", nodes.address, "--actors", 1
@@ -128,7 +127,6 @@ def test_a_killed_driver_goes_on_from_its_parts(nodes, cluster, scene, tmp_path)
 def test_two_drivers_of_one_folder_are_refused(scene, tmp_path):
     samples, model, _ = scene
     work = work_in(tmp_path, model)
-    work.parts.mkdir()
     with only_driver(work.parts), pytest.raises(DataError, match="another driver"):
         score_parts(None, work, samples, actors=1, size=16)
 
