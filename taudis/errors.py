@@ -3,7 +3,8 @@
     TaudisError
     ├── DataError        arrays of the wrong shape, type or range; broken COCO and image files
     │   ├── ImageTooLarge    an image with more pixels than the limit
-    │   └── ImageNotRead     an image whose file is missing, or that the disk does not give
+    │   ├── ImageNotRead     an image whose file is missing, or that the disk does not give
+    │   └── ClusterError     a ray cluster that does not answer, has no place, or fails
     ├── SelectionError   parameters or pools that a query strategy cannot work with
     ├── TrainingError    training that cannot start, or that diverged
     │   └── TrainingStopped  training that was asked to stop; its state is kept
@@ -36,6 +37,10 @@ class ImageTooLarge(DataError):
 
 class ImageNotRead(DataError):
     """An image whose file is missing, or that the disk does not give: the place is at fault."""
+
+
+class ClusterError(DataError):
+    """A ray cluster that does not answer, has no place for a process, or whose processes die."""
 
 
 class SelectionError(TaudisError, ValueError):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from taudis.distributed.cluster import Cluster
-from taudis.errors import DataError
+from taudis.errors import ClusterError
 
 MOST_STARTS = 5
 """Actors that may die as they start, one after the other, before the run ends."""
@@ -77,7 +77,7 @@ class Actors:
     def answers(self, seconds: float = 1.0) -> Iterator[Answer]:
         """The next answer, none if none comes in time. An error of a method is raised.
 
-        Raises DataError if one actor after the other dies as it starts.
+        Raises ClusterError if one actor after the other dies as it starts.
         """
         if not self._at:  # all are idle; ray waits for no empty list
             time.sleep(min(seconds, 0.1))
@@ -86,20 +86,29 @@ class Actors:
         for reference in ready:
             actor, work = self._at.pop(reference)
             try:
-                value = self.cluster.result(reference)
-            except self.cluster.ray.exceptions.RayActorError as error:
-                self._died(work, error)
+                value = self.cluster.answer(reference)
+            except self.cluster.deaths as error:
+                self._died(actor, work, error)
                 if work is not None:
                     yield Answer(None, work)
             else:
                 self._failed_starts = 0
                 yield Answer(actor, work, value)
 
-    def _died(self, work: Any, error: Exception) -> None:
-        """Start another actor in the place of a dead one."""
+    def _died(self, actor: Any, work: Any, error: Exception) -> None:
+        """Start another actor in the place of a dead one.
+
+        Ray may only not reach it, or have lost its answer. So it is ended first: two that live
+        could write one block.
+        """
+        with suppress(self.cluster.ray.exceptions.RayError):
+            self.dismiss(actor)
         self._failed_starts += work is None
         if self._failed_starts >= MOST_STARTS:
-            raise DataError(f"ray: {MOST_STARTS} actors died as they started: {error}") from error
+            raise ClusterError(
+                f"ray: {MOST_STARTS} actors died as they started: {error} Look at ray's logs"
+                " (/tmp/ray/session_latest/logs on each node)."
+            ) from error
         self._start()
 
     def _start(self) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taudis.errors import DataError, TaudisError
+from taudis.errors import ClusterError, DataError, TaudisError
 
 LOCAL = "local"
 """The address that starts a cluster on this machine; it ends with the process."""
@@ -28,13 +28,13 @@ ANSWER_SECONDS = 10.0
 
 
 def import_ray() -> Any:
-    """The module ray. Raises DataError where it is not installed."""
+    """The module ray. Raises ClusterError where it is not installed."""
     try:
         import ray
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise DataError(
+        raise ClusterError(
             "ray: expected the package ray, it is not installed. Install it with"
             " pip install 'taudis-label-studio[ray]'."
         ) from None
@@ -57,14 +57,52 @@ class Cluster:
             return wanted or self.gpus, {"num_cpus": 1, "num_gpus": 1}
         return wanted or max(1, self.cpus), {"num_cpus": 1}
 
-    def result(self, reference: Any) -> Any:
-        """What a task returned. An error of ours is raised as it was, without ray's traceback."""
+    @property
+    def deaths(self) -> tuple[type[Exception], ...]:
+        """Ray's errors that say that the process of a call ended, or its answer with a node."""
+        known = self.ray.exceptions
+        return (
+            known.RayActorError,  # also one that cannot be reached for now
+            known.NodeDiedError,
+            known.WorkerCrashedError,
+            known.OutOfMemoryError,  # of a node, whose raylet ended the process
+            known.ObjectLostError,
+        )
+
+    def answer(self, reference: Any) -> Any:
+        """What a call returned. An error of ours is raised as it was, without ray's traceback.
+
+        Raises ray's errors of `deaths`, and ClusterError for all others.
+        """
+        known = self.ray.exceptions
         try:
             return self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
+        except known.RayTaskError as error:
             if isinstance(error.cause, TaudisError | OSError):
                 raise error.cause from None
+            raise ClusterError(f"ray: a call failed on a node: {error}") from error
+        except self.deaths:
             raise
+        except known.RayError as error:
+            raise _cluster_error(error) from error
+
+    def result(self, reference: Any) -> Any:
+        """What a task returned, as `answer`. Raises ClusterError for a death, too.
+
+        Ray does the task again before, as often as its options say.
+        """
+        try:
+            return self.answer(reference)
+        except self.deaths as error:
+            raise _cluster_error(error) from error
+
+
+def _cluster_error(error: Exception) -> ClusterError:
+    """An error of ray as one of ours."""
+    return ClusterError(
+        f"ray: {type(error).__name__}: {error} Look at the memory and the disks of the nodes and at"
+        " ray's logs (/tmp/ray/session_latest/logs on each), then run the command again."
+    )
 
 
 @contextmanager
@@ -72,7 +110,8 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Cluster]:
     """A connection to the cluster at an address; an existing connection of this process is used.
 
     address: HOST:PORT; `auto`: the cluster that runs on this machine; `local`: one is started here,
-    with `cpus` cores (None: all). Raises DataError without ray, and where nothing answers.
+    with `cpus` cores (None: all). Raises ClusterError without ray, where nothing answers, and for
+    every error of ray in the block.
     """
     ray = import_ray()
     existing = ray.is_initialized()
@@ -90,28 +129,30 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Cluster]:
         own |= {"job_config": job}
         try:
             ray.init(address, logging_level=logging.WARNING, log_to_driver=False, **own)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise DataError(
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise ClusterError(
                 f"ray: expected a cluster at {address!r}: {error}. `ray start --head` starts one;"
                 f" {LOCAL!r} starts one for this command alone."
             ) from error
     try:
         found = ray.cluster_resources()
         yield Cluster(ray, int(found.get("CPU", 0)), int(found.get("GPU", 0)))
+    except ray.exceptions.RayError as error:
+        raise _cluster_error(error) from error
     finally:
         if not existing:
             ray.shutdown()
 
 
 def _check_answers(address: str) -> None:
-    """Raise DataError if nothing listens at HOST:PORT: ray would try for minutes."""
+    """Raise ClusterError if nothing listens at HOST:PORT: ray would try for minutes."""
     host, colon, port = address.rpartition(":")
     if not (colon and port.isdecimal()):
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise DataError(
+        raise ClusterError(
             f"ray: expected a cluster at {address!r}: {error}. Start it, or give another address."
         ) from error
 

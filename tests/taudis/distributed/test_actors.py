@@ -1,0 +1,84 @@
+"""What ray's errors mean to the driver: a death that costs a batch, or an error that says why."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from ray import exceptions
+
+from taudis.distributed.actors import Actors
+from taudis.distributed.cluster import connected
+from taudis.errors import ClusterError, DataError
+from tests.taudis.distributed.stand_in import StandIn
+
+DEATHS = [
+    exceptions.ActorDiedError(),
+    exceptions.ActorUnavailableError("not reached", b"0" * 16),
+    exceptions.NodeDiedError("its node died"),
+    exceptions.OutOfMemoryError("the node was short of memory"),
+    exceptions.WorkerCrashedError(),
+    exceptions.ObjectLostError("0" * 56, None, ""),
+    exceptions.OwnerDiedError("0" * 56, None, ""),
+]
+OTHERS = [
+    exceptions.OutOfDiskError("the disk is full"),
+    exceptions.RaySystemError("a part of ray failed"),
+    exceptions.RayTaskError("score", "the traceback", KeyError("x")),
+]
+
+
+class Doubler:
+    """An actor."""
+
+    def prepare(self):
+        """It needs nothing."""
+
+    def double(self, number):
+        return 2 * number
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=lambda each: type(each).__name__)
+def test_a_death_ends_the_actor_before_another_takes_its_place(death):
+    fates = iter([death])
+    ray = StandIn(lambda _, method, __: next(fates, None) if method == "double" else None)
+    with Actors(ray.cluster(), Doubler, (), 1, 1) as pool:
+        (started,) = pool.answers()
+        pool.give(started.actor, 4, lambda one: one.double.remote(4))
+        (dead,) = pool.answers()
+        assert (dead.actor, dead.work) == (None, 4)
+        (again,) = pool.answers()
+        pool.give(again.actor, 4, lambda one: one.double.remote(4))
+        assert [answer.value for answer in pool.answers()] == [8]
+    first, second = (one for word, one in ray.log if word == "start")
+    assert ray.log == [("start", first), ("kill", first), ("start", second)]
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=lambda each: type(each).__name__)
+def test_every_other_error_of_ray_is_one_of_ours(error):
+    ray = StandIn(lambda *_: error)
+    with Actors(ray.cluster(), Doubler, (), 1, 1) as pool, pytest.raises(ClusterError) as raised:
+        list(pool.answers())
+    assert raised.value.__cause__ is error and str(error) in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [*DEATHS, *OTHERS[:2]], ids=lambda each: type(each).__name__)
+def test_a_task_that_ray_gave_up_says_what_to_do(error):
+    ray = StandIn(lambda *_: error)
+    with pytest.raises(ClusterError, match="run the command again"):
+        ray.cluster().result(ray.call(None, "edges"))
+
+
+def test_errors_of_ray_itself_in_the_block_are_ours(monkeypatch):
+    ray = StandIn()
+    ray.is_initialized, ray.cluster_resources = lambda: True, dict
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with pytest.raises(ClusterError, match="LocalRayletDiedError"), connected("auto"):
+        raise exceptions.LocalRayletDiedError
+
+
+def test_actors_that_die_as_they_start_end_the_run():
+    ray = StandIn(lambda *_: DEATHS[0])
+    with Actors(ray.cluster(), Doubler, (), 1, 1) as pool, pytest.raises(DataError, match="5 act"):
+        while True:
+            assert not list(pool.answers())
