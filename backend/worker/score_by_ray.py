@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
 from typing import TypeVar
 
 from backend.images.decode import Pixels
 from backend.worker.context import RoundContext
 from backend.worker.serving import Serving
 from taudis import scoring
-from taudis.errors import DataError
+from taudis.errors import ClusterError
 from taudis.types import Detection, Pool
 
 logger = logging.getLogger(__name__)
@@ -32,29 +31,26 @@ def scored_parts(
     """Each image's share of the pool, and what `finish` makes of its detection, in their order.
 
     The reason of an image that ends each process that looks at it goes to `unreadable`, by task id.
-    A cluster that does not answer is logged, and the images are scored here: annotators wait for
-    the order. Raises what scoring raises.
+    A cluster that does not answer, has no place or fails is logged, and the images that are left
+    are scored here: annotators wait for the order. Raises what scoring raises.
     """
-    settings = context.settings
-    with ExitStack() as stack:
-        if settings.ray_address:
-            # here, since one machine has no ray
-            from taudis.distributed.cluster import connected
-            from taudis.distributed.stream import StreamWork, score_stream
+    settings, left = context.settings, images
+    if settings.ray_address:
+        # here, since one machine has no ray
+        from taudis.distributed.cluster import connected
+        from taudis.distributed.stream import Stream, StreamWork, score_stream
 
-            try:
-                cluster = stack.enter_context(connected(settings.ray_address))
-            except DataError as error:
-                logger.warning("Project %s: scoring in this process: %s", context.project_id, error)
-            else:
-                folder = context.model_dir(serving.version)
-                work = StreamWork.of(folder, settings.embedding, finish, settings.torch_threads)
-                yield from score_stream(
-                    cluster, work, images, actors=settings.ray_actors,
-                    left_out=unreadable.__setitem__,
-                )  # fmt: skip
-                return
-        for part, detection in scoring.score_images(
-            serving.detector, images, embedding=settings.embedding
-        ):
-            yield part, finish(detection)
+        folder = context.model_dir(serving.version)
+        work = StreamWork.of(folder, settings.embedding, finish, settings.torch_threads)
+        stream = Stream(images, unreadable.__setitem__)
+        try:
+            with connected(settings.ray_address) as cluster:
+                yield from score_stream(cluster, work, stream, actors=settings.ray_actors)
+            return
+        except ClusterError as error:
+            logger.warning("Project %s: scoring in this process: %s", context.project_id, error)
+        left = stream.rest()
+    for part, detection in scoring.score_images(
+        serving.detector, left, embedding=settings.embedding
+    ):
+        yield part, finish(detection)

@@ -18,6 +18,10 @@ from taudis.errors import ClusterError
 MOST_STARTS = 5
 """Actors that may die as they start, one after the other, before the run ends."""
 
+START_SECONDS = 300.0
+"""Time without any actor that has started, after which the run ends: else a cluster without a free
+core would be waited for in silence. A machine that joins a cluster takes minutes."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -42,11 +46,14 @@ class Actors:
         """wanted: how many, see `Cluster.actors`. most: no more than this."""
         count, occupied = cluster.actors(wanted)
         self.cluster, self.count = cluster, min(count, most)
+        self._occupied = occupied
         self._made = cluster.ray.remote(kind).options(**occupied, max_restarts=0)
         self._arguments, self._failed_starts = arguments, 0
         self._at: dict[Any, tuple[Any, Any]] = {}  # reference -> actor, work
+        self._ready, self._none_since = 0, time.monotonic()  # actors that have started and live
 
     def __enter__(self) -> Actors:
+        self._none_since = time.monotonic()
         for _ in range(self.count):
             self._start()
         return self
@@ -59,7 +66,7 @@ class Actors:
     ) -> None:
         for actor, _ in self._at.values():
             with suppress(self.cluster.ray.exceptions.RayError):  # the cluster may be gone
-                self.dismiss(actor)
+                self.cluster.ray.kill(actor)
 
     @property
     def busy(self) -> int:
@@ -71,18 +78,21 @@ class Actors:
         self._at[call(actor)] = actor, work
 
     def dismiss(self, actor: Any) -> None:
-        """End an actor."""
+        """End an idle actor."""
+        self._gone()
         self.cluster.ray.kill(actor)
 
     def answers(self, seconds: float = 1.0) -> Iterator[Answer]:
         """The next answer, none if none comes in time. An error of a method is raised.
 
-        Raises ClusterError if one actor after the other dies as it starts.
+        Raises ClusterError if one actor after the other dies as it starts, or none starts in time.
         """
         if not self._at:  # all are idle; ray waits for no empty list
             time.sleep(min(seconds, 0.1))
             return
         ready, _ = self.cluster.ray.wait(list(self._at), num_returns=1, timeout=seconds)
+        if not ready:
+            self._check_start()
         for reference in ready:
             actor, work = self._at.pop(reference)
             try:
@@ -93,6 +103,7 @@ class Actors:
                     yield Answer(None, work)
             else:
                 self._failed_starts = 0
+                self._ready += work is None
                 yield Answer(actor, work, value)
 
     def _died(self, actor: Any, work: Any, error: Exception) -> None:
@@ -102,7 +113,9 @@ class Actors:
         could write one block.
         """
         with suppress(self.cluster.ray.exceptions.RayError):
-            self.dismiss(actor)
+            self.cluster.ray.kill(actor)
+        if work is not None:
+            self._gone()
         self._failed_starts += work is None
         if self._failed_starts >= MOST_STARTS:
             raise ClusterError(
@@ -110,6 +123,25 @@ class Actors:
                 " (/tmp/ray/session_latest/logs on each node)."
             ) from error
         self._start()
+
+    def _gone(self) -> None:
+        """Count an actor that has started and lives no more."""
+        self._ready -= 1
+        self._none_since = time.monotonic()
+
+    def _check_start(self) -> None:
+        """Raise ClusterError if no actor lives and none started for a long time."""
+        if self._ready or time.monotonic() - self._none_since < START_SECONDS:
+            return
+        free = self.cluster.ray.available_resources()
+        each = " and ".join(f"{n:g} {name[4:-1].upper()}" for name, n in self._occupied.items())
+        raise ClusterError(
+            f"ray: no actor started in {START_SECONDS:g} s. {self.count} were asked for, with"
+            f" {each} each. The cluster has {self.cluster.cpus} CPU and {self.cluster.gpus} GPU, of these"
+            f" free: {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU. End what occupies"
+            " it, or add nodes. If enough is free, look at ray's logs"
+            " (/tmp/ray/session_latest/logs on each node)."
+        )
 
     def _start(self) -> None:
         actor = self._made.remote(*self._arguments)

@@ -16,9 +16,10 @@ from typing import Any, Generic, TypeVar
 
 from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.memory import FreePages
-from taudis.distributed.actors import Actors
-from taudis.distributed.blocks import BATCH, DEATHS_ALONE, DEATHS_TOGETHER, DIED
+from taudis.distributed.actors import Actors, Answer
+from taudis.distributed.blocks import BATCH, DEATHS_ALONE, DEATHS_TOGETHER, DIED, MOST_DEATHS
 from taudis.distributed.cluster import Cluster
+from taudis.errors import ClusterError, TaudisError
 from taudis.scoring import batches, score_images
 from taudis.types import Detection, Embedding, Image, Pool
 
@@ -85,21 +86,35 @@ class _Batch:
     found: list[tuple[Pool, Any]] | None = None  # None: not yet
 
 
-class _Stream:
+class Stream:
     """The batches between the caller's images and what the caller takes."""
 
     def __init__(
-        self, images: Iterable[tuple[int, Image]], left_out: Callable[[int, str], None]
+        self,
+        images: Iterable[tuple[int, Image]],
+        left_out: Callable[[int, str], None] = lambda _, __: None,
     ) -> None:
+        """images: (image id, uint8 [H,W,3] RGB) pairs, asked for as they are needed.
+
+        left_out: gets the id of an image whose process died each time, and the reason.
+        """
         self._source, self._left_out = batches(images, BATCH), left_out
         self._order: deque[_Batch] = deque()  # given out or finished, not yet taken
         self._again: list[_Batch] = []
         self._ended = False
+        self._deaths = 0  # since the last batch that was finished
 
     @property
     def is_done(self) -> bool:
         """Whether all was taken and no image is left."""
         return self._ended and not self._order
+
+    def has_work(self) -> bool:
+        """Whether there is a batch to score; it is read, and the next one to be given out."""
+        batch = self.next(1)
+        if batch is not None:
+            self._again.append(batch)
+        return batch is not None
 
     def next(self, ahead: int) -> _Batch | None:
         """The next batch to score; None if none is left, or `ahead` of them wait to be taken."""
@@ -115,8 +130,22 @@ class _Stream:
         self._order.append(batch)
         return batch
 
+    def finished(self, batch: _Batch, found: list[tuple[Pool, Any]]) -> None:
+        """A batch is scored."""
+        batch.found, self._deaths = found, 0
+
     def died(self, batch: _Batch) -> None:
-        """A process died with a batch: it is scored again, later one by one, at last left out."""
+        """A process died with a batch: it is scored again, later one by one, at last left out.
+
+        Raises ClusterError after many deaths without a batch that was finished: it is not the
+        images then.
+        """
+        self._deaths += 1
+        if self._deaths > MOST_DEATHS:
+            raise ClusterError(
+                f"ray: processes died {self._deaths} times, and none finished its images. Look at"
+                " the memory of the nodes and at ray's logs."
+            )
         batch.deaths += 1
         if len(batch.images) == 1 and batch.deaths >= DEATHS_ALONE + DEATHS_TOGETHER:
             self._left_out(batch.images[0][0], DIED)
@@ -136,36 +165,54 @@ class _Stream:
         while self._order and self._order[0].found is not None:
             yield from self._order.popleft().found or ()
 
+    def rest(self) -> Iterator[tuple[int, Image]]:
+        """The images that were not taken, in the caller's order, without those left out.
+
+        For scoring them elsewhere: nothing is taken from here after that.
+        """
+        while self._order:
+            batch = self._order.popleft()
+            if batch.found != []:
+                yield from batch.images
+        for images in self._source:
+            yield from images
+
 
 def score_stream(
-    cluster: Cluster,
-    work: StreamWork[Made],
-    images: Iterable[tuple[int, Image]],
-    *,
-    actors: int | None = None,
-    left_out: Callable[[int, str], None] = lambda _, __: None,
+    cluster: Cluster, work: StreamWork[Made], stream: Stream, *, actors: int | None = None
 ) -> Iterator[tuple[Pool, Made]]:
     """Each image's share of the pool, and what `finish` made of its detection, in their order.
 
-    images: (image id, uint8 [H,W,3] RGB) pairs, asked for once an actor is ready, a few ahead.
-    left_out: gets the id of an image whose process died each time, and the reason. Raises what
-    loading the checkpoint and scoring raise.
+    The images are asked for a few ahead of what is scored. Without images no actor starts. Raises
+    ClusterError where the cluster fails: `stream.rest` has the images that were not taken.
     """
-    stream, idle = _Stream(images, left_out), deque[Any]()
+    if not stream.has_work():
+        return
+    idle = deque[Any]()
     shared = cluster.ray.put(work)  # once for all actors
     wanted, _ = cluster.actors(actors)
     with Actors(cluster, StreamScorer, (shared,), actors, wanted) as pool:
         while not stream.is_done:
-            for answer in pool.answers(0.1 if idle else 1.0):
+            for answer in _answers(pool, 0.1 if idle else 1.0):
                 if answer.actor is None:
                     stream.died(answer.work)
                     continue
                 if answer.work is not None:
-                    answer.work.found = answer.value
+                    stream.finished(answer.work, answer.value)
                 idle.append(answer.actor)
             while idle and (batch := stream.next(AHEAD * pool.count)) is not None:
                 _give(pool, idle.popleft(), batch)
             yield from stream.take()
+
+
+def _answers(pool: Actors, seconds: float) -> list[Answer]:
+    """The next answers. Raises ClusterError alone: an image's own fault shows elsewhere, too."""
+    try:
+        return list(pool.answers(seconds))
+    except ClusterError:
+        raise
+    except (TaudisError, OSError) as error:
+        raise ClusterError(f"ray: a process on a node failed: {error}") from error
 
 
 def _give(pool: Actors, actor: Any, batch: _Batch) -> None:

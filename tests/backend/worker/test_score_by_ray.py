@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import nullcontext
+
 import pytest
+from ray.exceptions import ActorDiedError
 
 from backend.store import predictions
 from backend.worker import score
 from backend.worker.anytime import POOL_FILE, UNREADABLE_FILE
 from backend.worker.context import read_json, version_name
 from taudis.detector.mask_rcnn import Detector
+from taudis.distributed import actors, cluster, stream
+from taudis.errors import CheckpointError
 from tests.backend.worker.round_cases import POOL, open_round
+from tests.taudis.distributed.stand_in import NEVER, StandIn
 
 GIVEN = {"broken": [3], "strategy": "random", "score_threshold": 0.01}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -51,3 +58,32 @@ def test_without_an_answer_the_worker_scores(make_context, round_, wanted, caplo
     score.score(context, round_, lambda progress: None)
     assert files_of(context, round_) == wanted
     assert "scoring in this process" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "fault", ["no place", "dies as it starts", "dies as it scores", "fails", "dies in the middle"]
+)
+def test_a_cluster_that_fails_leaves_the_rest_to_the_worker(
+    make_context, round_, wanted, monkeypatch, caplog, fault
+):
+    calls = Counter()
+
+    def fate(actor, method, arguments):
+        calls[method] += 1
+        if fault == "no place":
+            return NEVER
+        if fault == "fails":
+            return CheckpointError("other release") if method == "prepare" else None
+        first = fault == "dies in the middle" and calls["score"] == 1
+        dies = method == ("prepare" if fault == "dies as it starts" else "score") and not first
+        return ActorDiedError() if dies else None
+
+    ray = StandIn(fate)
+    monkeypatch.setattr(actors, "START_SECONDS", 0.0)
+    monkeypatch.setattr(cluster, "connected", lambda _: nullcontext(ray.cluster()))
+    monkeypatch.setattr(stream, "MOST_DEATHS", 1)  # no image is suspected of so few
+    score.score(make_context(**GIVEN, ray_address="stand-in"), round_, lambda progress: None)
+    context = make_context(**GIVEN)
+    assert files_of(context, round_) == wanted
+    assert "scoring in this process" in caplog.text and calls
+    assert bool(calls["score"]) == (fault in ("dies as it scores", "dies in the middle"))

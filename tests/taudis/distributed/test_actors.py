@@ -7,10 +7,11 @@ import sys
 import pytest
 from ray import exceptions
 
+from taudis.distributed import actors
 from taudis.distributed.actors import Actors
 from taudis.distributed.cluster import connected
 from taudis.errors import ClusterError, DataError
-from tests.taudis.distributed.stand_in import StandIn
+from tests.taudis.distributed.stand_in import NEVER, StandIn
 
 DEATHS = [
     exceptions.ActorDiedError(),
@@ -82,3 +83,26 @@ def test_actors_that_die_as_they_start_end_the_run():
     with Actors(ray.cluster(), Doubler, (), 1, 1) as pool, pytest.raises(DataError, match="5 act"):
         while True:
             assert not list(pool.answers())
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_cluster_without_room_is_not_waited_for(monkeypatch, after):
+    """Neither at the start nor once the last actor died."""
+    monkeypatch.setattr(actors, "START_SECONDS", 0.0)
+    fates = iter([None, DEATHS[0]][: 2 * after])
+    ray = StandIn(lambda *_: next(fates, NEVER), free={"CPU": 0.5})
+    asked = r"no actor started.* 1 were asked for, with 1 CPU each.* free: 0\.5 CPU and 0 GPU"
+    with Actors(ray.cluster(), Doubler, (), 1, 1) as pool, pytest.raises(ClusterError, match=asked):
+        for _ in range(9):
+            for answer in pool.answers():
+                if answer.actor is not None:
+                    pool.give(answer.actor, 4, lambda one: one.double.remote(4))
+
+
+def test_actors_that_work_are_waited_for(monkeypatch):
+    monkeypatch.setattr(actors, "START_SECONDS", 0.0)
+    ray = StandIn(lambda _, method, __: NEVER if method == "double" else None)
+    with Actors(ray.cluster(), Doubler, (), 1, 1) as pool:
+        (started,) = pool.answers()
+        pool.give(started.actor, 4, lambda one: one.double.remote(4))
+        assert not list(pool.answers()) and pool.busy == 1
