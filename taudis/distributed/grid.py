@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from typing import Any
 from taudis.data.coco import CocoSamples
 from taudis.distributed.actors import Actors
 from taudis.distributed.cluster import Cluster
-from taudis.simulation.claims import Claims
+from taudis.errors import ClusterError
+from taudis.simulation.claims import Claims, Owner, claimed_by
 from taudis.simulation.data_set import DataSet, data_set
 from taudis.simulation.grid import Asked, Grid, join
 from taudis.simulation.jobs import Job
@@ -24,6 +27,10 @@ from taudis.simulation.presets import Preset
 from taudis.simulation.row_log import Row
 from taudis.simulation.run import WAIT, Folder, Outcome, Run, Step, Watcher
 from taudis.types import LabelMap
+
+DEATHS_OF_ROW, DEATHS_IN_VAIN = 5, 12
+"""Deaths at one row, and deaths since a row was made, after which the run ends: each costs the time
+since the last saved state of a training, and would for ever."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,8 +53,8 @@ class RowMaker:
     def __init__(self, work: GridWork) -> None:
         self.work, self._stack = work, ExitStack()
 
-    def prepare(self) -> None:
-        """Join the run. Raises what opening it raises."""
+    def prepare(self) -> Owner:
+        """Join the run; the owner of this process's claims. Raises what opening it raises."""
         import torch
 
         torch.set_num_threads(self.work.threads)
@@ -57,6 +64,7 @@ class RowMaker:
         named = {preset.name: preset for preset in work.presets}
         self.run = Run(folder, work.grid, data, named, work.asked, claims)
         self.seen = _Seen()
+        return claims.owner
 
     def make_row(self) -> tuple[Step, Job | None]:
         """Make a row if one can be made now; how that went, and the row's job."""
@@ -93,17 +101,39 @@ def work_of(
     return GridWork(out.absolute(), grid, data.label_map, samples, rows, presets, asked, threads)
 
 
+class _Deaths:
+    """Counts the deaths of actors by the row that they had claimed."""
+
+    def __init__(self, claims: Path, jobs: Sequence[Job]) -> None:
+        self.claims, self.rows = claims, {job.name for job in jobs}
+        self.of_row: Counter[str] = Counter()
+        self.in_vain = 0  # since the last row that was made
+
+    def add(self, owner: Owner) -> None:
+        """The process with these claims died. Raises ClusterError if that happened too often."""
+        self.in_vain += 1
+        self.of_row.update(self.rows.intersection(claimed_by(self.claims, owner)))
+        row, count = next(iter(self.of_row.most_common(1)), ("", 0))
+        if count < DEATHS_OF_ROW and self.in_vain < DEATHS_IN_VAIN:
+            return
+        what = f"{count} processes died at the row {row}" if row else f"{self.in_vain} died"
+        raise ClusterError(
+            f"ray: {what}. Look at the memory of the nodes and at ray's logs"
+            " (/tmp/ray/session_latest/logs on each), then run the command again: it goes on."
+        )
+
+
 def run_grid(
     cluster: Cluster, work: GridWork, watcher: Watcher, *, actors: int | None = None
 ) -> Outcome:
     """Make every row that was asked for, from the start or from where a run stopped.
 
     actors: how many; None: one a GPU, without GPUs one a core. Raises DataError where the folder
-    holds another grid, and what training raises.
+    holds another grid, and where processes die again and again, and what training raises.
     """
     folder, jobs = Folder(work.out), work.asked.jobs(work.grid.rounds)
     join(folder.grid_file, folder.lock, work.grid, work.presets, work.asked)
-    made, resting = 0, list[tuple[float, Any]]()
+    made, resting, deaths = 0, list[tuple[float, Any, Owner]](), _Deaths(work.out / "claims", jobs)
     with Actors(cluster, RowMaker, (work,), actors, len(jobs)) as pool:
         while True:
             rows = folder.log.read()
@@ -112,16 +142,19 @@ def run_grid(
             if done == len(jobs):
                 return Outcome({job: rows[job] for job in jobs}, made)
             for answer in pool.answers():
-                step, job = answer.value or ("made", None)
+                if answer.actor is None:
+                    deaths.add(answer.work)
+                    continue
+                owner = answer.value if answer.work is None else answer.work
+                step, job = ("made", None) if answer.work is None else answer.value
                 if job is not None:
                     made += 1
+                    deaths.in_vain = 0
                     rows = folder.log.read()
                     watcher.rows(sum(each in rows for each in jobs), job, rows.get(job))
-                if answer.actor is not None:
-                    resting.append(
-                        (time.monotonic() + (WAIT if step == "busy" else 0), answer.actor)
-                    )
+                wait = WAIT if step == "busy" else 0
+                resting.append((time.monotonic() + wait, answer.actor, owner))
             now = time.monotonic()
-            for _, actor in (each for each in resting if each[0] <= now):
-                pool.give(actor, "row", lambda one: one.make_row.remote())
+            for _, actor, owner in (each for each in resting if each[0] <= now):
+                pool.give(actor, owner, lambda one: one.make_row.remote())
             resting = [each for each in resting if each[0] > now]

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import psutil
 
@@ -114,6 +114,18 @@ def _started(pid: int) -> float | None:
         return None
 
 
+def _owner_of(path: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def claimed_by(folder: Path, owner: Owner) -> list[str]:
+    """The names of the work that a process has claimed, or had when it died."""
+    return [unquote(path.name) for path in folder.iterdir() if _owner_of(path) == owner]
+
+
 class Claims:
     """The claims of a run, as this process sees them; a context manager that touches its own."""
 
@@ -160,29 +172,22 @@ class Claims:
         """Give a claim back; nothing happens if another process took it over."""
         with self.lock.held():
             self._held.discard(name)
-            if self._owner_of(self._path(name)) == self.owner:
+            if _owner_of(self._path(name)) == self.owner:
                 self._path(name).unlink()
 
     def is_lost(self, name: str) -> bool:
         """Whether another process took the claim over, since this one seemed dead."""
-        return self._owner_of(self._path(name)) != self.owner
+        return _owner_of(self._path(name)) != self.owner
 
     def _path(self, name: str) -> Path:
         return self.folder / quote(name, safe="@=+")
 
     def _is_free(self, path: Path) -> bool:
         """Whether a claim may be taken over. Hold the lock."""
-        owner = self._owner_of(path)
+        owner = _owner_of(path)
         if owner is None:  # killed before it had written its name: a maker holds the lock, too
             return True
         return owner.is_dead() or self.lock.now() - path.stat().st_mtime > self.stale
-
-    def _owner_of(self, path: Path) -> Owner | None:
-        """The owner of a claim; None where there is none, or a half-written one."""
-        try:
-            return Owner(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
 
     def _touch_all(self) -> None:
         """Touch the claims of this process until it is closed."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from taudis.distributed.grid import run_grid, work_of
-from taudis.errors import DataError
+from taudis.errors import ClusterError, DataError
 from taudis.selection.params import SelectionParams
 from taudis.simulation.grid import Asked
 from taudis.simulation.presets import read_presets
+from tests.taudis.distributed.stand_in import StandIn
 from tests.taudis.simulation.simulation_cases import Watched, grid, opened, simulate, write_data
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STRATEGIES = "random,wse"
 VARYING = {"cpu_seconds"}
 
@@ -20,6 +21,8 @@ def without_seconds(row):
     return {key: value for key, value in row.items() if key not in VARYING}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_grid_on_two_actors_has_the_rows_of_one_process(cluster, tmp_path):
     data, shared = write_data(tmp_path / "data"), grid()
     plain, _ = simulate(data, tmp_path / "plain", STRATEGIES, (0,))
@@ -37,3 +40,27 @@ def test_a_grid_on_two_actors_has_the_rows_of_one_process(cluster, tmp_path):
     other = work_of(tmp_path / "ray", grid(budget=1), opened(data, shared), presets, asked, 1)
     with pytest.raises(DataError, match="budget"):
         run_grid(cluster, other, Watched(), actors=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(("seed_set/0", "a model"), "5 processes died at the row seed_set/0"), ((), "12 died")],
+)
+def test_a_row_whose_processes_die_is_named(tmp_path, names, said):
+    def fate(actor, method, arguments):
+        if method == "prepare":
+            return None
+        for name in names:
+            actor.run.claims.take(name)
+        return ActorDiedError()
+
+    data, shared, ray = write_data(tmp_path / "data"), grid(), StandIn(fate)
+    presets, asked = (
+        tuple(read_presets("random", SelectionParams())),
+        Asked(("random",), (0,), False),
+    )
+    work = work_of(tmp_path / "run", shared, opened(data, shared), presets, asked, 1)
+    with pytest.raises(ClusterError, match=said):
+        run_grid(ray.cluster(), work, Watched(), actors=1)
+    for actor in (one for word, one in ray.log if word == "start" and hasattr(one, "run")):
+        actor._stack.close()  # its thread
