@@ -137,9 +137,9 @@ class Actors:
         each = " and ".join(f"{n:g} {name[4:-1].upper()}" for name, n in self._occupied.items())
         raise ClusterError(
             f"ray: no actor started in {START_SECONDS:g} s. {self.count} were asked for, with"
-            f" {each} each. The cluster has {self.cluster.cpus} CPU and {self.cluster.gpus} GPU, of these"
-            f" free: {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU. End what occupies"
-            " it, or add nodes. If enough is free, look at ray's logs"
+            f" {each} each. The cluster has {self.cluster.cpus} CPU and {self.cluster.gpus} GPU,"
+            f" of these free: {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU. End what"
+            " occupies it, or add nodes. If enough is free, look at ray's logs"
             " (/tmp/ray/session_latest/logs on each node)."
         )
 

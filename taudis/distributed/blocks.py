@@ -5,7 +5,8 @@ last. So a block is done if its record is there, whoever wrote it and whatever w
 
 While an actor works it keeps a mark: the image ids of the batch at hand. If its process dies,
 these are suspects, and the block is done again. Suspects of a second death are scored one by one.
-An image that is alone when its process dies twice more is left out, with that reason.
+An image that is alone when its process dies twice more is left out, with that reason. Deaths that
+point at no image, and blocks of which hardly an image is scored, end the run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taudis.errors import DataError
+from taudis.errors import ClusterError, DataError
 from taudis.files import write_json
 
 BATCH = 4  # images that a model looks at together; blocks are multiples of it
@@ -28,7 +29,9 @@ LEAST_BLOCK, MOST_BLOCKS = 16, 1024
 DEATHS_TOGETHER, DEATHS_ALONE = 2, 2
 """Deaths after which a batch is scored one by one, and after which such an image is left out."""
 MOST_DEATHS = 12
-"""Deaths of one block after which the run ends: then it is not the images."""
+"""Deaths, one after the other, that point at no image: then the run ends."""
+MOST_LEFT_OUT = 8
+"""Images of a block that may be left out, if fewer were scored: else it is not the images."""
 DIED = "The process that looked at it died each time."
 
 
@@ -112,8 +115,10 @@ class PartsFolder:
     def begin(self, block: Block) -> Record | None:
         """What became of a block in an earlier run; None if it is to be done.
 
-        The record of a block with unreadable images is removed: it is done again. Raises OSError.
+        The record of a block with unreadable images is removed: it is done again. A mark that was
+        left says nothing of processes to come, and is removed. Raises OSError.
         """
+        self.mark(block).unlink(missing_ok=True)
         found = self.record(block)
         if found is None or not found.unreadable:
             return found
@@ -126,9 +131,13 @@ class PartsFolder:
         self.mark(block).unlink(missing_ok=True)
 
     def marked(self, block: Block) -> list[int]:
-        """The image ids of the mark of a block whose process died; [] without a mark."""
+        """The image ids of the mark of a block whose process died; [] without a mark.
+
+        The mark is removed: the next process may die before it makes its own.
+        """
         try:
             text = self.mark(block).read_text(encoding="ascii")
+            self.mark(block).unlink()
         except (OSError, ValueError):
             return []
         return [int(word) for word in text.split() if word.lstrip("-").isdecimal()]
@@ -171,7 +180,7 @@ class Todo:
 
     def __init__(self, blocks: list[Block]) -> None:
         self._left = deque(blocks)
-        self._deaths: Counter[int] = Counter()
+        self._vain: Counter[int] = Counter()  # deaths of a block since one pointed at an image
         self._together: Counter[int] = Counter()
         self._alone: Counter[int] = Counter()
         self.redone = 0
@@ -184,23 +193,25 @@ class Todo:
         """The next block to score; None if none is left to give out."""
         return self._left.popleft() if self._left else None
 
-    def died(self, block: Block, marked: list[int]) -> None:
-        """A process died with this block; `marked` are the ids of its mark.
+    def died(self, block: Block, marked: list[int], scored: int = 0) -> None:
+        """A process died with this block.
 
-        Raises DataError if that happened too often.
+        marked: the ids of its mark. scored: images of the block that it had scored before.
+        Raises ClusterError if it does not seem to be the images: too many deaths point at none, or
+        almost all are left out.
         """
         self.redone += 1
-        self._deaths[block.number] += 1
-        if self._deaths[block.number] > MOST_DEATHS:
-            raise DataError(
-                f"block {block.number}: its process died {MOST_DEATHS} times. Look at the memory"
-                " of the machines and at ray's logs."
-            )
         (self._alone if block.alone.issuperset(marked) else self._together).update(marked)
-        alone = {n for n in marked if self._together[n] >= DEATHS_TOGETHER}
-        without = {n for n in marked if self._alone[n] >= DEATHS_ALONE}
-        self._left.appendleft(
-            Block(
-                block.number, block.start, block.stop, block.alone | alone, block.without | without
+        alone = block.alone | {n for n in marked if self._together[n] >= DEATHS_TOGETHER}
+        without = block.without | {n for n in marked if self._alone[n] >= DEATHS_ALONE}
+        self._vain[block.number] += 1
+        if (alone, without) != (block.alone, block.without):
+            self._vain[block.number] = 0
+        many = len(without) > max(MOST_LEFT_OUT, scored)
+        if many or self._vain[block.number] > MOST_DEATHS:
+            raise ClusterError(
+                f"block {block.number}: its process died {self._vain[block.number] or DEATHS_ALONE}"
+                f" times{' at almost every image' if many else ''}. Look at the memory of the"
+                " machines and at ray's logs."
             )
-        )
+        self._left.appendleft(Block(block.number, block.start, block.stop, alone, without))

@@ -270,7 +270,7 @@ class _Driver:
             while actors.busy or len(self.todo):
                 for answer in actors.answers():
                     if answer.actor is None:
-                        self.todo.died(answer.work, self.work.folder.marked(answer.work))
+                        self._died(answer.work)
                         continue
                     if answer.work is not None:
                         self._add(answer.work, answer.value, actors.busy + 1)
@@ -284,6 +284,13 @@ class _Driver:
             return
         rows = self.samples.subset(range(block.start, block.stop))
         actors.give(actor, block, lambda one: one.score.remote(block, rows))
+
+    def _died(self, block: Block) -> None:
+        """Put the block of a dead process back, with what its mark says."""
+        marked = self.work.folder.marked(block)
+        ids = self.samples.image_ids[block.start : block.stop]
+        before = ids[: ids.index(marked[0])] if marked and marked[0] in ids else ()
+        self.todo.died(block, marked, len(before) - len(block.without.intersection(before)))
 
     def _add(self, block: Block, record: Record, busy: int) -> None:
         """Count a block that is done."""
