@@ -30,7 +30,7 @@ from taudis.data.pool_reader import load_pool, read_header
 from taudis.errors import DataError
 from taudis.selection.graph import using_edges
 from taudis.selection.params import Labelled, SelectionParams, parameters_table
-from taudis.selection.strategies import STRATEGIES, query, strategies_table
+from taudis.selection.strategies import STRATEGIES, find, query, strategies_table
 from taudis.selection.variants import embeddings_of_objects
 from taudis.types import Pool, Selection
 
@@ -79,6 +79,8 @@ def select(
     """
     if out is not None:
         check_ranked_path(out)
+    if ray is not None:
+        _check_ray(pool, strategy, params, only)
     with _edges_by(ray) as moved:
         ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
     chosen, figures = ranked.selection, {"moved": moved()} if ray is not None else {}
@@ -96,6 +98,24 @@ def select(
         "warnings": list(chosen.warnings),
         **figures,
     })  # fmt: skip
+
+
+def _check_ray(pool: Path, strategy: str, params: SelectionParams, only: Path | None) -> None:
+    """Raise DataError for what --ray does not go with, before a cluster starts."""
+    graphs = [name for name, known in STRATEGIES.items() if known.edges]
+    if not find(strategy).edges:
+        raise DataError(
+            f"--ray: expected a strategy that computes similarities ({', '.join(graphs)}), got"
+            f" {strategy}, for which a cluster does nothing. Leave --ray out."
+        )
+    for option, given in (("--only", only is not None), ("--least-score", params.least_score > 0)):
+        if given:
+            raise DataError(
+                f"--ray: expected no {option}: tasks read the embeddings in the pool's files, and"
+                f" {option} copies a part of them into memory. Leave one of the two out."
+            )
+    if pool.suffix == ".npz":
+        raise DataError(f"--ray: {pool} is read into memory. Give a manifest, or .safetensors.")
 
 
 @contextmanager

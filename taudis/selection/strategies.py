@@ -69,6 +69,7 @@ class Strategy:
     image_embeddings: bool = False  # whether it reads them
     labelled_embeddings: bool = False  # whether it reads the image embeddings of labelled images
     labelled_instances: bool = False  # whether it reads the embeddings of labelled instances
+    edges: bool = False  # whether it computes similarities, which `select --ray` spreads
     labelled_count: bool = False  # whether it reads how many images are labelled
     independent: bool = False  # whether other images leave the order of two images as it is
     seed: str = "ties, images without detections"  # what the seed decides
@@ -127,6 +128,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             " objects apart; its warnings say when they do not. Its images are not always more"
             " diverse than random ones ([measured](selection.md)).",
             detections="uncertainty, embedding",
+            edges=True,
             seed=SEED_OF_COVERS,
         ),
         "taudis_cover": Strategy(
@@ -136,6 +138,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "An image counts once for everything that its uncertain instances resemble, so two"
             " similar instances of one image count once. It needs neither beta nor a vote.",
             detections="uncertainty, embedding",
+            edges=True,
             seed=SEED_OF_COVERS,
             check=check_sketch,
         ),
@@ -147,6 +150,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             " images repeat; not yet measured.",
             detections="uncertainty, embedding; embedding and score in labelled images",
             labelled_instances=True,
+            edges=True,
             seed=SEED_OF_COVERS,
             check=check_uncovered,
         ),
@@ -157,6 +161,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "It is `taudis_cover` on the universe of `taudis_uncovered`; not yet measured.",
             detections="uncertainty, embedding; embedding and score in labelled images",
             labelled_instances=True,
+            edges=True,
             seed=SEED_OF_COVERS,
             check=check_sketch,
         ),
@@ -167,6 +172,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "A crowded image has to cover as much more as it costs more to label. It may help where"
             " the objects of an image vary much in number; not yet measured.",
             detections="uncertainty, embedding, class probabilities",
+            edges=True,
             seed=SEED_OF_COVERS,
             check=check_sketch,
         ),
@@ -178,6 +184,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             " instance level is worth.",
             detections="SE, mask area",
             image_embeddings=True,
+            edges=True,
             seed=SEED_OF_COVERS,
         ),
         "random": Strategy(
