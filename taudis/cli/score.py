@@ -121,14 +121,7 @@ def _score_by_ray(
     work = Work(model.resolve(), parts, embedding, about, threads)
     with only_driver(parts):
         scored = _scored(address, work, _absolute(samples), actors)
-        left = scored.manifest.unreadable
-        for number, why in left.items():
-            sys.stderr.write(f"warning: image {number} is left out: {why}\n")
-        if left:
-            sys.stderr.write(
-                f"warning: {out} lacks {len(left)} of {len(samples)} images. The parts stay in"
-                f" {parts}: the same command looks at these images again.\n"
-            )
+        _report(out, parts, scored.manifest)
         if is_manifest(out):
             write_manifest(out, scored.manifest)
         else:
@@ -138,9 +131,9 @@ def _score_by_ray(
 
 
 def _scored(address: str, work: Work, samples: CocoSamples, actors: int | None) -> Scored:
-    """Score by the cluster at an address, with a bar."""
+    """Score by the cluster at an address, with a bar. Hold `only_driver` of the parts."""
     from taudis.distributed.cluster import connected
-    from taudis.distributed.score_parts import score_own_parts
+    from taudis.distributed.score_parts import score_parts
 
     with connected(address) as cluster, progress_bars() as bar:
         task = bar.add_task("starting the actors", total=len(samples))
@@ -149,7 +142,7 @@ def _scored(address: str, work: Work, samples: CocoSamples, actors: int | None) 
             text = f"{progress.rate:.1f} images/s, {progress.actors} actors"
             bar.update(task, completed=progress.done, description=text)
 
-        return score_own_parts(cluster, work, samples, actors=actors, on_progress=update)
+        return score_parts(cluster, work, samples, actors=actors, held=True, on_progress=update)
 
 
 def _absolute(samples: CocoSamples) -> CocoSamples:
@@ -160,6 +153,18 @@ def _absolute(samples: CocoSamples) -> CocoSamples:
 def _about(model: Path, backbone: str, embedding: Embedding) -> str:
     """The text on the model that a pool keeps."""
     return f"checkpoint {model.name}, {backbone}, {embedding} embeddings"
+
+
+def _report(out: Path, parts: Path, manifest: Manifest) -> None:
+    """Say which images are left out, and why."""
+    left = manifest.unreadable
+    for number, why in left.items():
+        sys.stderr.write(f"warning: image {number} is left out: {why}\n")
+    if left:
+        sys.stderr.write(
+            f"warning: {out} lacks {len(left)} of {manifest.images + len(left)} images. The parts"
+            f" stay in {parts}: the same command looks at these images again.\n"
+        )
 
 
 def _join(out: Path, folder: PartsFolder, manifest: Manifest) -> None:

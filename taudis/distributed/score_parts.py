@@ -13,7 +13,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,7 @@ def score_parts(
     *,
     actors: int | None = None,
     size: int | None = None,
+    held: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Scored:
     """Score all images into the folder of the parts, or go on with what is there.
@@ -171,41 +172,31 @@ def score_parts(
     Blocks with images that could not be read are done again: they may be there by now.
 
     actors: how many; None: one a GPU, without GPUs one a core. size: images of a block, a multiple
-    of BATCH; None: by the number of images. Raises DataError where the folder holds the parts of
-    another run or another driver is at work, and what loading the checkpoint raises.
+    of BATCH; None: by the number of images. held: the caller holds `only_driver` of the folder.
+    Raises DataError where the folder holds the parts of another run or another driver is at work,
+    and what loading the checkpoint raises.
     """
-    with only_driver(work.parts):
-        return score_own_parts(
-            cluster, work, samples, actors=actors, size=size, on_progress=on_progress
-        )
-
-
-def score_own_parts(
-    cluster: Cluster,
-    work: Work,
-    samples: CocoSamples,
-    *,
-    actors: int | None = None,
-    size: int | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-) -> Scored:
-    """`score_parts` for a caller that holds `only_driver`, and goes on to use the parts."""
     bare = dataclasses.replace(samples, annotations=((),) * len(samples))
     blocks = blocks_of(len(samples), size or block_size(len(samples)))
-    work.folder.join(_plan(work, bare, len(blocks[0])))
-    driver = _Driver(cluster, work, bare, blocks, on_progress)
-    driver.run(actors)
-    records = [work.folder.record(block) for block in blocks]
+    with nullcontext() if held else only_driver(work.parts):
+        work.folder.join(_plan(work, bare, len(blocks[0])))
+        driver = _Driver(cluster, work, bare, blocks, on_progress)
+        driver.run(actors)
+        return driver.outcome(_manifest(work, blocks))
+
+
+def _manifest(work: Work, blocks: list[Block]) -> Manifest:
+    """The manifest of all blocks, which are done."""
     parts, left = [], dict[int, str]()
-    for block, record in zip(blocks, records, strict=True):
+    for block in blocks:
+        record = work.folder.record(block)
         if record is None:
             raise DataError(f"{work.parts}: the record of block {block.number} was removed.")
         file = f"{work.parts.name}/{work.folder.part(block).name}"
         parts.append(Part(file, record.images, record.instances))
         left |= record.unreadable
     names = tuple(read_card(work.checkpoint)["labels"])
-    manifest = Manifest(tuple(parts), PoolHeader(names, work.about), left)
-    return driver.outcome(manifest)
+    return Manifest(tuple(parts), PoolHeader(names, work.about), left)
 
 
 def _plan(work: Work, samples: CocoSamples, size: int) -> dict[str, Any]:
