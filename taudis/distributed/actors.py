@@ -42,8 +42,13 @@ class Actors:
         arguments: tuple[Any, ...],
         wanted: int | None,
         most: int,
+        patience: float | None = None,
     ) -> None:
-        """wanted: how many, see `Cluster.actors`. most: no more than this."""
+        """wanted: how many, see `Cluster.actors`. most: no more than this.
+
+        patience: seconds without any actor that has started; None: START_SECONDS.
+        """
+        self.patience = START_SECONDS if patience is None else patience
         count, occupied = cluster.actors(wanted)
         self.cluster, self.count = cluster, min(count, most)
         self._occupied = occupied
@@ -131,12 +136,12 @@ class Actors:
 
     def _check_start(self) -> None:
         """Raise ClusterError if no actor lives and none started for a long time."""
-        if self._ready or time.monotonic() - self._none_since < START_SECONDS:
+        if self._ready or time.monotonic() - self._none_since < self.patience:
             return
         free = self.cluster.ray.available_resources()
         each = " and ".join(f"{n:g} {name[4:-1].upper()}" for name, n in self._occupied.items())
         raise ClusterError(
-            f"ray: no actor started in {START_SECONDS:g} s. {self.count} were asked for, with"
+            f"ray: no actor started in {self.patience:g} s. {self.count} were asked for, with"
             f" {each} each. The cluster has {self.cluster.cpus} CPU and {self.cluster.gpus} GPU,"
             f" of these free: {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU. End what"
             " occupies it, or add nodes. If enough is free, look at ray's logs"

@@ -23,6 +23,9 @@ from taudis.errors import ClusterError, TaudisError
 from taudis.scoring import batches, score_images
 from taudis.types import Detection, Embedding, Image, Pool
 
+PATIENCE = 60.0
+"""Seconds without any actor that has started, after which the cluster fails: the caller can score
+by itself, and its own time runs (`SCORE_SECONDS` is 300)."""
 AHEAD = 3  # batches an actor that are read, or scored and not yet taken
 Made = TypeVar("Made")
 
@@ -191,7 +194,7 @@ def score_stream(
     idle = deque[Any]()
     shared = cluster.ray.put(work)  # once for all actors
     wanted, _ = cluster.actors(actors)
-    with Actors(cluster, StreamScorer, (shared,), actors, wanted) as pool:
+    with Actors(cluster, StreamScorer, (shared,), actors, wanted, PATIENCE) as pool:
         while not stream.is_done:
             for answer in _answers(pool, 0.1 if idle else 1.0):
                 if answer.actor is None:

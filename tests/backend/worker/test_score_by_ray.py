@@ -13,7 +13,7 @@ from backend.worker import score
 from backend.worker.anytime import POOL_FILE, UNREADABLE_FILE
 from backend.worker.context import read_json, version_name
 from taudis.detector.mask_rcnn import Detector
-from taudis.distributed import actors, cluster, stream
+from taudis.distributed import cluster, stream
 from taudis.errors import CheckpointError
 from tests.backend.worker.round_cases import POOL, open_round
 from tests.taudis.distributed.stand_in import NEVER, StandIn
@@ -79,7 +79,7 @@ def test_a_cluster_that_fails_leaves_the_rest_to_the_worker(
         return ActorDiedError() if dies else None
 
     ray = StandIn(fate)
-    monkeypatch.setattr(actors, "START_SECONDS", 0.0)
+    monkeypatch.setattr(stream, "PATIENCE", 0.0)
     monkeypatch.setattr(cluster, "connected", lambda _: nullcontext(ray.cluster()))
     monkeypatch.setattr(stream, "MOST_DEATHS", 1)  # no image is suspected of so few
     score.score(make_context(**GIVEN, ray_address="stand-in"), round_, lambda progress: None)
