@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+NODES = 2
 STORE = 80_000_000  # bytes, the least that ray takes: an object that spilled would show
 
 
@@ -21,14 +22,32 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self.cluster: Any = None
-        self.cluster = _again(
-            lambda: Cluster(
-                initialize_head=True,
-                head_node_args={**_COMMON, "num_cpus": 0, "include_dashboard": False,
-                                "no_monitor": True},
-            )
-        )  # fmt: skip
-        self.nodes = [_again(lambda: self.cluster.add_node(num_cpus=2, **_COMMON)) for _ in "ab"]
+        self.nodes: list[Any] = []
+        try:
+            self.cluster = _again(
+                lambda: Cluster(
+                    initialize_head=True,
+                    head_node_args={**_COMMON, "num_cpus": 0, "include_dashboard": False,
+                                    "no_monitor": True},
+                )
+            )  # fmt: skip
+            self.fill()
+        except BaseException:
+            self.shut_down()
+            raise
+
+    def fill(self) -> None:
+        """Start nodes until there are two."""
+        while len(self.nodes) < NODES:
+            self.nodes.append(_again(lambda: self.cluster.add_node(num_cpus=2, **_COMMON)))
+
+    def shut_down(self) -> None:
+        """End all processes of the cluster, also of one that was never whole."""
+        import ray
+
+        ray.shutdown()
+        if self.cluster is not None:
+            self.cluster.shutdown()
 
     @property
     def address(self) -> str:
@@ -59,15 +78,13 @@ def _again(start: Any) -> Any:
 def nodes() -> Iterator[Nodes]:
     # Read by ray's own processes: no usage report leaves, local nodes need no token, and workers
     # run at the niceness of the tests. Ray's 15 would hardly let them run on a busy machine.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    import ray
-
-    found = Nodes()
-    yield found
-    ray.shutdown()
-    found.cluster.shutdown()
+    usual = {"USAGE_STATS_ENABLED": "0", "AUTH_MODE": "disabled", "worker_niceness": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in usual.items():
+            patch.setenv(f"RAY_{name}", os.environ.get(f"RAY_{name}", value))
+        found = Nodes()
+        yield found
+        found.shut_down()
 
 
 @pytest.fixture
