@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
+from pathlib import Path
 
+import psutil
 import pytest
 
 from taudis.cli import score
@@ -15,6 +21,8 @@ from taudis.errors import DataError
 from tests.taudis.cli.cli_cases import call, run
 from tests.taudis.distributed.ray_cases import coco_of, make_set, same_arrays
 from tests.taudis.distributed.stand_in import StandIn
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -76,3 +84,30 @@ def test_who_begins_while_a_folder_is_removed_gets_a_new_one(tmp_path):
             folder.join({"block": 8})
     folder.remove_retired()
     assert [path.name for path in tmp_path.iterdir()] == ["pool.parts"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_cluster_of_the_command_ends_with_it(tmp_path):
+    samples, model = make_set(tmp_path, 5)
+    mark, out = {"TAUDIS_TEST": str(tmp_path)}, tmp_path / "pool.json"
+    others = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    # In a home of its own: ray keeps a token there.
+    env = others | mark | {"HOME": str(tmp_path), "RAY_worker_niceness": "0"}
+    words = [model, coco_of(samples, tmp_path), tmp_path, out, "--actors", "1", "--ray"]
+    command = [sys.executable, "-m", "taudis", "score", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    _, left = psutil.wait_procs([each for each in psutil.process_iter() if _has(each, mark)], 30)
+    for process in left:
+        process.kill()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["actors"] == 1 and len(load_pool(out)) == 5
+    assert left == []
+
+
+def _has(process, mark):
+    """Whether a process has the variables `mark`, which children inherit."""
+    try:
+        return mark.items() <= process.environ().items()
+    except psutil.Error:
+        return False
