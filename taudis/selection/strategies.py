@@ -69,12 +69,12 @@ class Strategy:
     image_embeddings: bool = False  # whether it reads them
     labelled_embeddings: bool = False  # whether it reads the image embeddings of labelled images
     labelled_instances: bool = False  # whether it reads the embeddings of labelled instances
-    edges: bool = False  # whether it computes similarities, which `select --ray` spreads
     labelled_count: bool = False  # whether it reads how many images are labelled
     independent: bool = False  # whether other images leave the order of two images as it is
     seed: str = "ties, images without detections"  # what the seed decides
     check: Callable[[SelectionParams], None] = accept_all
     """Raises SelectionError for parameters that the strategy cannot work with."""
+    edges: bool = False  # whether it computes similarities, which `select --ray` spreads
 
     @property
     def reads_labelled(self) -> bool:
