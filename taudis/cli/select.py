@@ -79,9 +79,7 @@ def select(
     """
     if out is not None:
         check_ranked_path(out)
-    if ray is not None:
-        _check_ray(pool, strategy, params, only)
-    with _edges_by(ray) as moved:
+    with _edges_by(ray, pool, strategy, params, only) as moved:
         ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
     chosen, figures = ranked.selection, {"moved": moved()} if ray is not None else {}
     if out is None:
@@ -119,11 +117,14 @@ def _check_ray(pool: Path, strategy: str, params: SelectionParams, only: Path | 
 
 
 @contextmanager
-def _edges_by(address: str | None) -> Iterator[Callable[[], dict[str, int]]]:
+def _edges_by(
+    address: str | None, pool: Path, strategy: str, params: SelectionParams, only: Path | None
+) -> Iterator[Callable[[], dict[str, int]]]:
     """Selections in the block compute edges on the cluster; the call tells what travelled."""
     if address is None:
         yield dict
         return
+    _check_ray(pool, strategy, params, only)
     from taudis.distributed.cluster import connected
     from taudis.distributed.edges import RayEdges
 
