@@ -184,6 +184,8 @@ def costs(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, own in by_set(rows).items():
+        if not strategies(own):
+            continue  # only the models that all strategies share
         found = {key: value or 0.0 for key, value in cost(own).items()}
         shared, strategy, single = (
             found[f"{key}_cpu_seconds"] / 3600
