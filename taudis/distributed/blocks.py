@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from taudis.errors import ClusterError, DataError
-from taudis.files import write_json
+from taudis.files import move_into_place, write_json
 
 BATCH = 4  # images that a model looks at together; blocks are multiples of it
 LEAST_BLOCK, MOST_BLOCKS = 16, 1024
@@ -164,7 +164,7 @@ class PartsFolder:
 
         One step for others: who begins now makes a new folder.
         """
-        self.path.rename(self._retired(secrets.token_hex(8)))
+        move_into_place(self.path, self._retired(secrets.token_hex(8)))
 
     def remove_retired(self) -> None:
         """Remove folders whose name was taken away, also those that a killed driver left."""

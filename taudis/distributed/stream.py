@@ -20,6 +20,7 @@ from taudis.distributed.actors import Actors, Answer
 from taudis.distributed.blocks import BATCH, DEATHS_ALONE, DEATHS_TOGETHER, DIED, MOST_DEATHS
 from taudis.distributed.cluster import Cluster
 from taudis.errors import ClusterError, TaudisError
+from taudis.files import scratch_folder
 from taudis.scoring import batches, score_images
 from taudis.types import Detection, Embedding, Image, Pool
 
@@ -63,10 +64,10 @@ class StreamScorer:
         import torch
 
         torch.set_num_threads(self.work.threads)
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder(Path(tempfile.gettempdir()), "taudis-") as folder:
             for name, content in self.work.checkpoint.items():
-                (Path(folder) / name).write_bytes(content)
-            self.detector = load_checkpoint(Path(folder))[0].fast()
+                (folder / name).write_bytes(content)
+            self.detector = load_checkpoint(folder)[0].fast()
 
     def score(self, images: list[tuple[int, Image]]) -> list[tuple[Pool, Any]]:
         """Each image's share of the pool, and what `finish` makes of its detection."""

@@ -113,10 +113,11 @@ def test_answered_webhooks_outlive_a_killed_web_process(tmp_path, figures, full)
             back.append(served.wait_until_up(60))
         time.sleep(1)  # of load for the process that came back
         served.end_load()
-        answered = sum(n for status, n in served.answered.items() if 200 <= status < 300)
+        answered, late = (served.answered.get(status, 0) for status in (200, 202))
         recorded = served.store.event_counts(PROJECT)["changed"]
     lost = max(answered - recorded, 0)
-    figures(kills=len(back), webhooks=answered, lost=lost, back_s=round(max(back), 2))
+    # 202 says that nothing was recorded in time, and that the worker's next poll finds the change.
+    figures(kills=len(back), webhooks=answered, late=late, lost=lost, back_s=round(max(back), 2))
     assert answered > 0 and lost == 0, served.answered
     assert max(back) <= BACK_SECONDS[full]
-    assert set(served.answered) == {200}
+    assert set(served.answered) <= {200, 202}

@@ -8,7 +8,7 @@ from backend.errors import LeaseLost
 from backend.store.arms import ArmComparison, in_words, verdict
 from backend.store.database import Store
 from backend.store.lease import Lease
-from backend.web.arms import arms_view
+from backend.web.arms import HEADINGS, arms_view
 
 DRAW, OTHER = "share 0.25, seed 0", "share 0.5, seed 0"
 
@@ -80,7 +80,8 @@ def test_comparisons_are_one_a_round_and_the_newest_draw_is_on_the_page(tmp_path
     lease = store.acquire()
     assert arms_view(store, 7, 0.0) is None
     assert arms_view(store, 7, 0.25) == {
-        "sentence": "cannot be told yet: the arms were not compared yet", "rows": []
+        "sentence": "cannot be told yet: the arms were not compared yet",
+        "headings": HEADINGS, "rows": [],
     }  # fmt: skip
     store.add_comparison(lease, 7, compared(2, *UNCLEAR, draw=OTHER))
     store.add_comparison(lease, 7, compared(4, *UNCLEAR))
@@ -90,10 +91,11 @@ def test_comparisons_are_one_a_round_and_the_newest_draw_is_on_the_page(tmp_path
     assert [one.round for one in store.comparisons(7, OTHER)] == [2]
     assert store.comparisons(8) == []
     view = arms_view(store, 7, 0.0)
-    assert [row["labels"] for row in view["rows"]] == ["16", "18"]
-    assert view["rows"][1] == {
-        "round": "4", "labels": "18", "own": "8", "strategy": "0.360 (0.200 to 0.500)",
-        "random": "0.300 (0.200 to 0.400)", "difference": "+0.060",
-        "interval": "+0.020 to +0.100",
+    first, second = (dict(zip(HEADINGS, row, strict=True)) for row in view["rows"])
+    assert (first["Labels"], second["Labels"]) == ("16", "18")
+    assert second == {
+        "Round": "4", "Labels": "18", "of the arm alone": "8",
+        "By the strategy": "0.360 (0.200 to 0.500)", "At random": "0.300 (0.200 to 0.400)",
+        "Difference": "+0.060", "95 % interval": "+0.020 to +0.100",
     }  # fmt: skip
     store.close()
