@@ -66,11 +66,21 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
         build_model(recipe.model, 1, seed=settings.seed, weights=settings.weights)
         yield Finding("initial weights", True, found)
     except (WeightsError, DataError, PackageError) as error:
-        remedy = (
-            "Set WEIGHTS=imagenet (they are installed with the backend), WEIGHTS=none (train from"
-            " scratch), or WEIGHTS=<file> with weights copied to this machine."
+        yield Finding("initial weights", False, str(error), _weights_remedy(settings, error))
+
+
+def _weights_remedy(settings: Settings, error: Exception) -> str:
+    """What to do about initial weights that a model cannot begin with."""
+    if isinstance(error, PackageError):
+        return "Install what the message names where the backend runs, and start it again."
+    if settings.model != MASK_RCNN:
+        return (
+            "Set WEIGHTS=none (random) or a folder that save_pretrained wrote; or MODEL=mask_rcnn."
         )
-        yield Finding("initial weights", False, str(error), remedy)
+    return (
+        "Set WEIGHTS=imagenet (they are installed with the backend), WEIGHTS=none (train from"
+        " scratch), or WEIGHTS=<file> with weights copied to this machine."
+    )
 
 
 def examine_project(context: RoundContext) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ from backend.worker.anytime import (
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, read_json, remove, version_name, write_json
 from backend.worker.score_by_ray import scored_parts
-from backend.worker.serving import Serving, scoring_model
+from backend.worker.serving import Serving, embedding_of, scoring_model
 from backend.worker.sync import load_snapshot
 from taudis import scoring
 from taudis.data.pool_reader import save_pool
@@ -142,7 +142,7 @@ def _score_pool(
             serving.detector,
             parts,
             before=before.parts(),
-            embedding=context.settings.embedding,
+            embedding=embedding_of(serving.detector, context.settings.embedding),
             on_part=keep,
             about=serving.version,
             embedding_dtype="float32",
@@ -197,7 +197,7 @@ def look_at_labelled(
     objects: with the instances that stand for their objects. Images that cannot be read are left
     out and logged. `tell` gets the number of images done.
     """
-    embedding, unreadable = context.settings.embedding, dict[int, str]()
+    embedding, unreadable = embedding_of(detector, context.settings.embedding), dict[int, str]()
     bare = scoring.empty_pool(detector, embedding)
     seen = [bare]
     images = read_images(context, config, dict(sorted(tasks.items())), unreadable)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from backend.images.decode import Pixels
 from backend.worker.context import RoundContext
-from backend.worker.serving import Serving
+from backend.worker.serving import Serving, embedding_of
 from taudis import scoring
 from taudis.errors import ClusterError
 from taudis.types import Detection, Pool
@@ -35,13 +35,14 @@ def scored_parts(
     are scored here: annotators wait for the order. Raises what scoring raises.
     """
     settings, left = context.settings, images
+    embedding = embedding_of(serving.detector, settings.embedding)
     if settings.ray_address:
         # here, since one machine has no ray
         from taudis.distributed.cluster import connected
         from taudis.distributed.stream import Stream, StreamWork, score_stream
 
         folder = context.model_dir(serving.version)
-        work = StreamWork.of(folder, settings.embedding, finish, settings.torch_threads)
+        work = StreamWork.of(folder, embedding, finish, settings.torch_threads)
         stream = Stream(images, unreadable.__setitem__)
         try:
             with connected(settings.ray_address) as cluster:
@@ -50,7 +51,5 @@ def scored_parts(
         except ClusterError as error:
             logger.warning("Project %s: scoring in this process: %s", context.project_id, error)
         left = stream.rest()
-    for part, detection in scoring.score_images(
-        serving.detector, left, embedding=settings.embedding
-    ):
+    for part, detection in scoring.score_images(serving.detector, left, embedding=embedding):
         yield part, finish(detection)

@@ -13,8 +13,8 @@ from backend.store.rounds import Round
 from backend.worker.context import RoundContext
 from taudis.detector.checkpoint import load_checkpoint, read_card
 from taudis.detector.registry import TrainedDetector
-from taudis.errors import CheckpointError
-from taudis.types import LabelMap
+from taudis.errors import CheckpointError, DataError
+from taudis.types import Embedding, LabelMap
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,20 @@ def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
         evaluated = card.get("metrics", {}).get("map50") is not None
         return Serving(version, detector.fast(), stand_in, evaluated)
     raise CheckpointError(refused[0] if refused else f"Project {context.project_id} has no model.")
+
+
+def embedding_of(detector: TrainedDetector, wanted: Embedding) -> Embedding:
+    """The branch of EMBEDDING if this model has it, else 'mask', which every model has.
+
+    The model that serves can be of another kind than MODEL: before the first one of that kind is
+    good enough, and after a rollback.
+    """
+    try:
+        detector.embedding_width(wanted)
+    except DataError as error:
+        logger.warning("EMBEDDING=%s: the serving model has it not, so mask: %s", wanted, error)
+        return "mask"
+    return wanted
 
 
 def any_fits(context: RoundContext, label_map: LabelMap) -> bool:

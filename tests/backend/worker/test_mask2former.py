@@ -11,6 +11,19 @@ def trained(round_):
 
 
 @pytest.mark.slow
+def test_a_serving_model_without_the_wanted_branch_scores_by_mask(make_loop, caplog):
+    loop = make_loop()
+    project = loop.project(4)
+    project.give_model()
+    loop.start_worker(MODEL="mask2former", WEIGHTS="none", EMBEDDING="query")
+    project.import_pictures(2)
+    loop.turn()
+    newest = project.rounds[0]
+    assert (newest.kind, newest.outcome) == ("refresh", "served"), newest.message
+    assert "EMBEDDING=query: the serving model has it not" in caplog.text
+
+
+@pytest.mark.slow
 def test_rounds_go_on_from_a_mask2former_and_say_when_the_model_changes(make_loop):
     loop = make_loop(MODEL="mask2former", WEIGHTS="none", MAX_STEPS="2", WARM_START="true")
     project = loop.project(9)
@@ -48,3 +61,4 @@ def test_doctor_says_what_is_wrong_with_the_weights_of_a_mask2former(tmp_path):
     assert found("none").well and found("none").found == "none, for a mask2former"
     wrong = found(str(tmp_path))
     assert not wrong.well and "expected a folder with config.json" in wrong.found
+    assert "save_pretrained" in wrong.remedy and "imagenet" not in wrong.remedy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from taudis.detector import mask2former as model_file
@@ -283,6 +285,17 @@ def test_weights_of_our_own_checkpoint_do_the_same(tmp_path):
     shared = [name for name in made if not name.startswith(model_file.LABEL_DEPENDENT)]
     assert all(torch.equal(made[name], given[name]) for name in shared)
     assert made["network.class_predictor.weight"].shape[0] == 5
+
+
+def test_tables_that_older_versions_of_transformers_wrote_are_no_error(tmp_path, folder):
+    shutil.copytree(folder, older := tmp_path / "older")
+    state = load_file(older / "model.safetensors")
+    tables = [name for name in state if name.endswith("relative_position_bias_table")]
+    added = {name.replace("_bias_table", "_index"): torch.zeros(4, 4) for name in tables}
+    save_file(state | added, older / "model.safetensors", {"format": "pt"})
+    one, same = (build_model(config_of_folder(each), 2, seed=1, weights=str(each)).state_dict()
+                 for each in (older, folder))  # fmt: skip
+    assert added and all(torch.equal(one[name], same[name]) for name in same)
 
 
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, folder):
