@@ -104,3 +104,23 @@ def signal_of_rows(rows: Iterable[Mapping[str, Any]]) -> Signal:
     for row in rows:
         found.setdefault(row["kind"], []).append(row["map50"])
     return signal(found.get("seed_set", []), found.get("all", []))
+
+
+def closed_at_once(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """The share of the gap between seed set and all labels that random's first round closes.
+
+    Near 1, no strategy can be better than random: the steps or the data limit the model, not the
+    choice. Above 1 and below 0 are possible. None without random's first round, without both kinds
+    of models, or without a gap.
+    """
+    found = [*rows]
+    gate = signal_of_rows(found)
+    first = [
+        row["map50"]
+        for row in found
+        if (row["kind"], row.get("strategy"), row.get("round")) == ("round", "random", 1)
+    ]
+    low, high = gate.seed_set.mean, gate.all_labels.mean
+    if low is None or high is None or not first or high <= low:
+        return None
+    return float((np.mean(first) - low) / (high - low))

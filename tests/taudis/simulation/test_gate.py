@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taudis.simulation.gate import signal, signal_of_rows
+from taudis.simulation.gate import closed_at_once, signal, signal_of_rows
 
 
 def test_the_gate_by_hand():
@@ -48,3 +48,16 @@ def test_rows_of_rounds_do_not_count():
     rows = [{"kind": "seed_set", "map50": value} for value in (0.1, 0.2)]
     rows += [{"kind": "round", "map50": 0.9}, {"kind": "all", "map50": 0.5}]
     assert signal_of_rows(rows) == signal([0.1, 0.2], [0.5])
+
+
+def test_what_the_first_round_of_random_closes():
+    """Seed set 0.2, all labels 0.6: 0.5 is three quarters of the way. Others do not count."""
+    models = [{"kind": "seed_set", "map50": 0.2}, {"kind": "all", "map50": 0.6}]
+    rounds = [
+        {"kind": "round", "strategy": "random", "round": 1, "map50": 0.5},
+        {"kind": "round", "strategy": "random", "round": 2, "map50": 0.6},
+        {"kind": "round", "strategy": "wse", "round": 1, "map50": 0.1},
+    ]
+    assert closed_at_once(models + rounds) == pytest.approx(0.75)
+    assert closed_at_once(models) is None and closed_at_once(rounds) is None
+    assert closed_at_once([models[0], {"kind": "all", "map50": 0.1}, *rounds]) is None
