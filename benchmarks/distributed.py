@@ -148,7 +148,7 @@ def command(*arguments: object) -> tuple[dict[str, Any], dict[str, float]]:
         process = subprocess.Popen(line, stdout=out, stderr=subprocess.DEVNULL)
         while not (found := os.wait4(process.pid, os.WNOHANG))[0]:
             peak = max(peak, peak_memory(process.pid))
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two samples of its memory
         _, status, used = found
         if status:
             raise SystemExit(f"{' '.join(line)}: ended with {status}.")

@@ -42,5 +42,5 @@ print("states after each layer", [tuple(layer.shape) for layer in layers])
 print("the last of these, with the axes exchanged, is the last state:", exchanged)
 shapes = {tuple(layer.shape) for layer in layers}
 if tuple(last.shape) != (2, 7, 32) or shapes != {(7, 2, 32)} or not exchanged:
-    sys.exit("Changed: expected [queries, batch, width] after each layer, as nowhere documented.")
+    sys.exit("Changed: expected [queries, batch, width] after each layer, and the last state otherwise.")
 PYTHON

@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault in ("down", "silent"):
             if fault == "silent":  # the fault itself: no answer for longer than the client waits
-                time.sleep(self.proxy.silent_s)
+                time.sleep(self.proxy.silent_s)  # the fault itself: an answer that does not come
             self._break_off()
             return
         headers = {k: v for k, v in self.headers.items() if k.lower() not in KEPT_OUT}

@@ -39,7 +39,7 @@ class WaitingPath(PosixPath):
                 file.write(ray.get_runtime_context().get_node_id())
         except FileExistsError:
             return super().is_file()
-        time.sleep(600)
+        time.sleep(600)  # the test kills this node meanwhile
         return False
 
 

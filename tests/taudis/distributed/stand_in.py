@@ -62,7 +62,7 @@ class StandIn:
     def wait(self, references: list[Reference], *, num_returns: int, timeout: float) -> Any:
         ready = [each for each in references if each.answers][:num_returns]
         if not ready:
-            time.sleep(min(timeout, 0.01))
+            time.sleep(min(timeout, 0.01))  # as ray.wait does until its timeout
         return ready, [each for each in references if each not in ready]
 
     def get(self, reference: Reference) -> Any:

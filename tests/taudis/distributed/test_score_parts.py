@@ -161,4 +161,4 @@ def wait_for(done, process=None):
     while not done():
         assert time.monotonic() < end
         assert process is None or process.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks, up to the deadline
