@@ -70,7 +70,8 @@ def doctor(project: ProjectOption = 0) -> None:
         ids = [project] if project else [row.id for row in store.projects()]
         contexts = [RoundContext(settings, store, NO_LEASE, id_, DOCTOR_PATIENCE) for id_ in ids]
         failures = 0
-        for finding in doctor_.examine(settings, contexts):
+        without = RoundContext(settings, store, NO_LEASE, 0, DOCTOR_PATIENCE)
+        for finding in doctor_.examine(settings, contexts, without):
             mark = "[green]ok[/]  " if finding.well else "[bold red]FAIL[/]"
             console.print(f"{mark} {finding.check}: ", end="")
             console.print(finding.found, markup=False, highlight=False)
@@ -78,7 +79,7 @@ def doctor(project: ProjectOption = 0) -> None:
                 failures += 1
                 console.print("      -> " + finding.remedy, markup=False, highlight=False)
         if not ids:
-            console.print("No project is connected yet: give --project to examine one.")
+            console.print("No project is connected yet: --project N examines project N.")
     raise typer.Exit(1 if failures else 0)
 
 

@@ -288,6 +288,11 @@ def load_settings(**overrides: object) -> Settings:
     return settings
 
 
+def given_variables() -> frozenset[str]:
+    """The names of all environment variables, other programs' included."""
+    return frozenset(os.environ)
+
+
 def set_for_libraries(name: str, value: str) -> None:
     """Set a variable that a library below reads by itself, unless the engineer has set it."""
     os.environ.setdefault(name, value)

@@ -1,37 +1,109 @@
-"""The names of all settings, and the table of them in docs/settings.md."""
+"""The names of all settings, the table of them in docs/settings.md, and names that almost fit."""
 
 from __future__ import annotations
 
+import types
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
 from pydantic import AliasChoices, SecretStr
+from pydantic.fields import FieldInfo
 
 from backend.moved_settings import MOVED
 from backend.settings import Settings
+
+ALMOST = 0.87
+"""Likeness (difflib) from which on a name almost fits: BUGET has 0.91, BASIC_AUTH_PASSWORD 0.88."""
+OTHERS = ("LABEL_STUDIO_PORT",)
+"""Names that almost fit and mean something else: Kubernetes sets this for a service's port."""
 
 
 def setting_names() -> set[str]:
     """Every environment variable that is a setting, or was one and is refused now."""
     found = set(MOVED)
     for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        known = alias.choices if isinstance(alias, AliasChoices) else [name.upper()]
-        found |= {str(choice) for choice in known}
+        found.update(_variables(name, field))
     return found
 
 
+def misspelt(names: Collection[str]) -> dict[str, str]:
+    """Those of the names of variables that are almost that of a setting, and that setting."""
+    known = {
+        name for each, field in Settings.model_fields.items() for name in _variables(each, field)
+    }
+    found = {}
+    for name in sorted(set(names) - set(OTHERS)):
+        if name.upper() in setting_names():
+            continue
+        if near := get_close_matches(name.upper(), sorted(known), 1, ALMOST):
+            found[name] = near[0]
+    return found
+
+
+def misspelt_in_words(found: Mapping[str, str]) -> str:
+    """One sentence for the variables that `misspelt` found."""
+    each = (f"{name} (is {near} meant?)" for name, near in found.items())
+    return f"Variables that are no setting and change nothing: {', '.join(each)}."
+
+
 def settings_table() -> str:
-    """Every setting as a Markdown table: name, default, meaning (the table of docs/settings.md)."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    """Every setting as a Markdown table: name, default, values, meaning (docs/settings.md)."""
+    rows = ["| variable | default | values | meaning |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        names = (
-            [str(choice) for choice in alias.choices]
-            if isinstance(alias, AliasChoices)
-            else [name.upper()]
-        )
+        variables = _variables(name, field)
         default = field.default
         if isinstance(default, SecretStr) or default in (None, "", ()):
             default = ""
-        cell = f"`{default}`" if default != "" else ""
-        also = f" (or `{names[1]}`)" if len(names) > 1 else ""
-        rows.append(f"| `{names[0]}`{also} | {cell} | {field.description} |")
+        text = str(default).lower() if isinstance(default, bool) else default
+        cell = f"`{text}`" if default != "" else ""
+        others = " or ".join(f"`{each}`" for each in variables[1:])
+        also = f" (or {others})" if others else ""
+        rows.append(f"| `{variables[0]}`{also} | {cell} | {_values(field)} | {field.description} |")
     return "\n".join(rows)
+
+
+def _variables(name: str, field: FieldInfo) -> list[str]:
+    """The environment variables of a setting, the first one first."""
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [name.upper()]
+
+
+def _values(field: FieldInfo) -> str:
+    """The values that a setting takes, in words; '' where its meaning says them."""
+    kind = _without_none(field.annotation)
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kind) if value != "")
+    if kind is bool:
+        return "`true`, `false`"
+    if kind is Path:
+        return "a path"
+    if kind not in (int, float):
+        return ""
+    limits = [_limit(each) for each in field.metadata]
+    return " ".join(["a whole number" if kind is int else "a number", *filter(None, limits)])
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type of a setting that may also be unset."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(each for each in get_args(annotation) if each is not type(None))
+    return annotation
+
+
+def _limit(found: object) -> str:
+    """One limit of a number, in words."""
+    match found:
+        case annotated_types.Ge(ge=least):
+            return f"from {least}"
+        case annotated_types.Gt(gt=below):
+            return f"above {below}"
+        case annotated_types.Le(le=most):
+            return f"to {most}"
+        case annotated_types.Lt(lt=above):
+            return f"below {above}"
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,16 +11,20 @@ from rich.console import Console
 
 from backend.errors import BackendError
 from backend.logs import setup_logging
-from backend.settings import Settings, load_settings
+from backend.settings import Settings, given_variables, load_settings
+from backend.settings_table import misspelt, misspelt_in_words
 from taudis.errors import TaudisError
 
 console = Console(soft_wrap=True)
+logger = logging.getLogger(__name__)
 
 
 def settings_with_logging() -> Settings:
-    """Settings from the environment, with logging set up."""
+    """Settings from the environment, with logging set up; names that almost fit are logged."""
     settings = load_settings()
     setup_logging(settings.log_level)
+    if wrong := misspelt(given_variables()):
+        logger.warning("%s", misspelt_in_words(wrong))
     return settings
 
 

@@ -7,8 +7,8 @@ that need it are left out, so that one cause gives one line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from backend.commands.machine_checks import Finding, examine_machine
 from backend.errors import (
     BackendError,
     LabelConfigError,
@@ -21,72 +21,29 @@ from backend.errors import (
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.left_out import Summary, latest_summary
 from backend.label_studio.queue import SAMPLING
-from backend.settings import Settings, check_bind
+from backend.settings import Settings
 from backend.store import serving as models
 from backend.store.state import ProjectState
 from backend.worker import connection
 from backend.worker.context import RoundContext
-from backend.worker.train import recipe_of
-from taudis.data.statistics import LabelStatistics
 from taudis.detector.checkpoint import read_card
-from taudis.detector.registry import MASK_RCNN, build_model
-from taudis.detector.weights import check_weights
-from taudis.errors import CheckpointError, DataError, PackageError, WeightsError
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    check: str  # name
-    well: bool
-    found: str  # the present state, in words
-    remedy: str = ""  # what to do; "" if well
-
+from taudis.errors import CheckpointError
 
 Check = Callable[[RoundContext], Finding]
 
 
-def examine_machine(settings: Settings) -> Iterator[Finding]:
-    """Checks that need no project: the bind address, the initial weights and their recipe."""
-    try:
-        check_bind(settings)
-        yield Finding("listen address", True, f"{settings.host}:{settings.port}")
-    except SettingsError as error:
-        yield Finding("listen address", False, str(error), "Set BASIC_AUTH_USER, BASIC_AUTH_PASS.")
-    try:
-        is_other = settings.model != MASK_RCNN
-        found = (
-            f"{settings.weights}, for a {settings.model}"
-            if is_other
-            else (check_weights(settings.weights))
-        )
-        recipe = recipe_of(settings, LabelStatistics(0, 0.0, 0, 0.0, 0.0))
-        # Building the model shows whether the weights fit its backbone.
-        build_model(recipe.model, 1, seed=settings.seed, weights=settings.weights)
-        yield Finding("initial weights", True, found)
-    except (WeightsError, DataError, PackageError) as error:
-        yield Finding("initial weights", False, str(error), _weights_remedy(settings, error))
-
-
-def _weights_remedy(settings: Settings, error: Exception) -> str:
-    """What to do about initial weights that a model cannot begin with."""
-    if isinstance(error, PackageError):
-        return "Install what the message names where the backend runs, and start it again."
-    if settings.model != MASK_RCNN:
-        return (
-            "Set WEIGHTS=none (random) or a folder that save_pretrained wrote; or MODEL=mask_rcnn."
-        )
-    return (
-        "Set WEIGHTS=imagenet (they are installed with the backend), WEIGHTS=none (train from"
-        " scratch), or WEIGHTS=<file> with weights copied to this machine."
-    )
+def examine_studio(context: RoundContext) -> Iterator[Finding]:
+    """Whether Label Studio answers, then whether it accepts the token. Ends at a failure."""
+    for check in (_reachable, _token):
+        finding = check(context)
+        yield finding
+        if not finding.well:
+            return
 
 
 def examine_project(context: RoundContext) -> Iterator[Finding]:
     """Checks of one project. A check that others depend on comes before them."""
-    for check in (_reachable, _token):
-        finding = check(context)
+    for finding in examine_studio(context):
         yield finding
         if not finding.well:
             return
@@ -337,11 +294,27 @@ def _reasons(found: Summary) -> str:
     return f"{found.counted()}. First: {' | '.join(found.first)}"
 
 
-def examine(settings: Settings, contexts: list[RoundContext]) -> Iterator[Finding]:
-    """All checks: the machine, then each project. An error in one project becomes a finding."""
+def examine(
+    settings: Settings, contexts: list[RoundContext], without: RoundContext | None = None
+) -> Iterator[Finding]:
+    """All checks: the machine, then each project. An error in one project becomes a finding.
+
+    `without`: a context of no project, by which Label Studio is asked where there is none.
+    """
     yield from examine_machine(settings)
+    if without is not None and not contexts:
+        yield from _studio_alone(settings, without)
     for context in contexts:
         try:
             yield from examine_project(context)
         except BackendError as error:
             yield Finding(f"project {context.project_id}", False, str(error), "See the message.")
+
+
+def _studio_alone(settings: Settings, context: RoundContext) -> Iterator[Finding]:
+    """Whether Label Studio answers, before any project is connected."""
+    if settings.label_studio_url:
+        yield from examine_studio(context)
+        return
+    known = "LABEL_STUDIO_URL is not set: the Model page of the first project will give the address"
+    yield Finding("Label Studio reachable", True, known)

@@ -73,7 +73,7 @@ def _projects(store: Store) -> list[Metric]:
     )
     waiting = GaugeMetricFamily(
         "taudis_project_waits",
-        "1 where the worker waits with a project, or its order is not served; /ready says why",
+        "1 where the worker waits with a project, or its order is not served (see the status page)",
         labels=["project"],
     )
     for project in store.projects():

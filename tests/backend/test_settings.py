@@ -15,7 +15,7 @@ from backend.settings import (
     is_loopback,
     load_settings,
 )
-from backend.settings_table import setting_names, settings_table
+from backend.settings_table import misspelt, misspelt_in_words, setting_names, settings_table
 from taudis.selection.params import PARAMETERS, PRESETS, SelectionParams, Sketch, read_params
 from taudis.selection.strategies import STRATEGIES
 
@@ -297,3 +297,31 @@ def test_mask2former_is_a_setting_and_its_branch_is_not_one_of_mask_r_cnn(monkey
     monkeypatch.setenv("MODEL", "mask2former")
     monkeypatch.setenv("WEIGHTS", "none")
     assert load_settings().model == "mask2former"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("BUGET", "BUDGET"),
+        ("train_aftr", "TRAIN_AFTER"),
+        ("BASIC_AUTH_PASSWORD", "BASIC_AUTH_PASS"),
+        ("LABEL_STUDIO_TOKEN", None),
+        ("LABEL_STUDIO_PORT", None),
+        ("HOSTNAME", None),
+        ("budget", None),
+        ("SIGMA_RULE", None),
+    ],
+)
+def test_a_name_that_almost_fits_is_noticed(name, meant):
+    found = misspelt({name: "3", "PATH": "/bin", "HOME": "/root", "LANG": "C"})
+    assert found == ({name: meant} if meant else {})
+    if meant:
+        assert f"{name} (is {meant} meant?)" in misspelt_in_words(found)
+
+
+def test_the_table_says_the_values_of_a_setting():
+    rows = {line.split("`")[1]: line.split(" | ")[2] for line in settings_table().splitlines()[2:]}
+    assert rows["RECIPE"] == "`auto`, `cpu`, `small`, `paper`"
+    assert rows["WORKERS"] == "a whole number from 1 to 16"
+    assert rows["VALIDATION_FRACTION"] == "a number from 0 below 1"
+    assert rows["WARM_START"] == "`true`, `false`"

@@ -10,7 +10,8 @@ from demo.studio import ADMIN
 def findings(printed):
     """Check -> (whether it is well, what was found, what to do)."""
     found = {}
-    for line in re.split(r"\n(?=ok |FAIL )", printed.strip()):
+    said_by_log = re.compile(r"^\{.*\}\n", re.M)
+    for line in re.split(r"\n(?=ok |FAIL )", said_by_log.sub("", printed).strip()):
         mark, check, text = re.match(r"(ok|FAIL)\s+([^:]+): (.*)", line, re.DOTALL).groups()
         said, _, remedy = text.partition("->")
         assert (mark == "FAIL") == bool(remedy.strip()), line
@@ -140,3 +141,18 @@ def test_what_is_wrong_with_the_machine(project):
     found = failures(project, WEIGHTS="/nowhere/at/all.pt", **settings)
     assert "BASIC_AUTH_USER" in found["listen address"][1]
     assert "WEIGHTS=none" in found["initial weights"][1]
+
+
+def test_before_a_project_is_connected_label_studio_is_asked_all_the_same(loop):
+    found = findings(loop.cli("doctor").split("No project is connected")[0])
+    assert ADMIN.email in found["access token"][1] and found["Label Studio reachable"][0]
+    wrong = findings(
+        loop.cli("doctor", well=False, LABEL_STUDIO_API_KEY="0" * 40).split("No project")[0]
+    )
+    assert not wrong["access token"][0] and "LABEL_STUDIO_API_KEY" in wrong["access token"][2]
+
+
+def test_a_misspelt_setting_and_the_paper_s_recipe(project):
+    found = failures(project, BUGET="3", RECIPE="paper")
+    assert "is BUDGET meant?" in found["variables"][0]
+    assert "WEIGHTS=coco" in found["initial weights"][1]

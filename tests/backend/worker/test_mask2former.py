@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.commands.doctor import examine_machine
+from backend.commands.machine_checks import examine_machine
 from backend.settings import load_settings
 
 
