@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that callers must give")
     backend_url: str = Field(
         "",
-        description="This backend's address as Label Studio reaches it, for the webhook."
-        " Empty: the address that was typed on Label Studio's Model page.",
+        description="This backend's address on Label Studio's Model page. Empty: the one at which"
+        " Label Studio calls. A proxy that changes host, scheme or path needs it.",
     )
     max_request_bytes: int = Field(
         32_000_000, ge=1_000, description="Largest request body accepted, bytes."

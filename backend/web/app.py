@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SCHEMA = 5_000_000  # characters of a labelling config
 MAX_TASKS = 10_000  # of one /predict request
-MAX_ADDRESSES = 4  # under which one project calls us
+MAX_ADDRESSES = 4  # under which one project calls us; the newest count
 _TOKEN = re.compile(r"[!-~]{0,8192}")  # what a header can carry
 View = Callable[..., ResponseReturnValue]
 
@@ -153,8 +153,8 @@ def _values_to_keep(known: Project | None, schema: str, candidate: str) -> Proje
     values: ProjectChanges = {}
     called = request.url_root.rstrip("/")  # the address under which Label Studio calls us
     addresses = [] if known is None else list(known.state.backend_urls)
-    if called not in addresses and len(addresses) < MAX_ADDRESSES:
-        values["backend_urls"] = [*addresses, called]
+    if called not in addresses:
+        values["backend_urls"] = [*addresses, called][-MAX_ADDRESSES:]
     if schema:
         values["label_config"] = schema
     if candidate:

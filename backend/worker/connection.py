@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.errors import RoundError
+from backend.label_studio.addresses import normal_address
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
@@ -66,7 +67,7 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     tab = queue_tab.added(context)
     armed = {**wanted, "webhook": webhook["id"], "backend_url": backend["url"], "tab": tab}
     context.store.update_project(
-        context.project_id, armed=armed, backend_id=backend["id"], message=""
+        context.project_id, armed=armed, backend_id=backend["id"], gone=False, message=""
     )
     _serve_again(context)
     return armed
@@ -95,21 +96,37 @@ def _serve_again(context: RoundContext) -> None:
 def our_backend(context: RoundContext) -> Row:
     """The ML backend row in Label Studio that points at us.
 
-    With BACKEND_URL set it is the row with that address; else one whose address Label Studio used
-    to call us; else the only one there is.
+    It has the address BACKEND_URL, or else one at which Label Studio called us. A row with any
+    other address belongs to another backend, even if it is the only one: our webhook's credentials
+    would go there.
     """
     rows = context.studio.ml_backends(context.project_id)
-    seen = our_addresses(context)
-    ours = [row for row in rows if row["url"].rstrip("/") in seen]
-    if not ours and len(rows) == 1:
-        ours = rows
+    ours = _rows_of_ours(context, rows)
     if not ours:
+        seen = sorted(our_addresses(context))
         urls = [row["url"] for row in rows] or "none"
         raise RoundError(
-            f"Expected an ML backend at {sorted(seen) or 'our address'} in the project's Settings >"
-            f" Model, found {urls}. Connect this backend there, or set BACKEND_URL."
+            f"Expected an ML backend at {seen or 'our address'} in the project's Settings > Model,"
+            f" found {urls}. Connect this backend there, or set BACKEND_URL to the address there."
         )
     return dict(ours[0])
+
+
+def _rows_of_ours(context: RoundContext, rows: list[Row]) -> list[Row]:
+    """Those of a project's ML backends that have an address of ours.
+
+    Listing them makes Label Studio call us, so our addresses are read after that.
+    """
+    addresses = {_in_one_spelling(address) for address in our_addresses(context)}
+    return [row for row in rows if _in_one_spelling(row["url"]) in addresses]
+
+
+def _in_one_spelling(address: str) -> str:
+    """The address with its host in lower case, without default port and trailing slash."""
+    try:
+        return normal_address(address)
+    except ValueError:  # such as one with a user name in it
+        return address.rstrip("/")
 
 
 def our_addresses(context: RoundContext) -> set[str]:
@@ -190,7 +207,7 @@ def was_removed(context: RoundContext) -> bool:
     rows = context.studio.ml_backends(context.project_id)
     if known is None or any(row["id"] == known for row in rows):
         return False
-    again = [row for row in rows if row["url"].rstrip("/") in our_addresses(context)]
+    again = _rows_of_ours(context, rows)
     if again:
         context.store.update_project(context.project_id, backend_id=again[0]["id"])
         _serve_again(context)

@@ -231,17 +231,16 @@ class Worker:
     ) -> None:
         """What a living project needs."""
         kinds = {event.kind for event in pending}
-        if "setup" in kinds or not project.state.armed:
+        if not project.state.armed:
             if not triggers.may_connect(context, asked=due or "setup" in kinds):
                 return
             connection.arm(context)
-            context.store.update_project(project.id, gone=False)
-        elif due or "config" in kinds:
+        elif due or kinds & {"setup", "config"}:
             if connection.was_removed(context):
                 connection.disarm(context)
                 context.store.update_project(project.id, message=connection.REMOVED)
                 return
-            connection.repair(context)
+            (connection.arm if "setup" in kinds else connection.repair)(context)
             watermark.note_jumps(context)
         if project.state.asked:
             operate.carry_out(context)

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tests.backend.other_backend import OUR_PAIR, OtherBackend
 from tests.studio.loop import connect_backend, make_pictures, make_project
 from tests.studio.processes import wait_for
 
@@ -110,11 +111,31 @@ def test_connecting_again_arms_again(work):
     work.label_next()
 
 
+def check_not_taken_for_ours(work):
+    """Connect another ML backend, and check that the worker leaves it and the project alone."""
+    studio = work.loop.studio
+    with OtherBackend() as other:
+        backend = studio.connect_backend(work.id, other.url, "Other", None)
+        _, hooks = state(work)
+        assert [hook["url"] for hook in hooks] == [f"{other.url}/webhook"]
+        time.sleep(POLLS)
+        fields, still = state(work)
+        assert fields["sampling"] == work.before["sampling"]
+        assert not fields["model_version"].startswith("taudis-")
+        assert still == hooks
+        work.label_some(1)  # Label Studio posts to the webhook
+        assert OUR_PAIR not in other.credentials
+        studio.api("DELETE", f"/api/ml/{backend}")
+        for hook in hooks:
+            studio.api("DELETE", f"/api/webhooks/{hook['id']}/")
+
+
 def test_removing_and_adding_the_backend_on_the_model_page(work):
     work.loop.cli("disconnect", "--project", str(work.id))
     check_untouched(work)
     work.loop.studio.api("DELETE", f"/api/ml/{work.backend}")
     time.sleep(POLLS)
+    check_not_taken_for_ours(work)
     connect_backend(work)
     wait_for(lambda: work.version().startswith("taudis-"), "an order to be served again")
     work.check_whole()

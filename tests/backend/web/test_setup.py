@@ -40,6 +40,13 @@ def test_setup_rings_again_when_something_changed(client, store, change):
     assert store.event_counts(7) == {"setup": 2}
 
 
+def test_the_newest_addresses_at_which_we_are_called_count(client, store):
+    names = [f"http://localhost:{port}" for port in range(9001, 9007)]
+    for name in names:
+        client.post("/setup", json=setup_body(), base_url=name)
+    assert store.project(7).state.backend_urls == names[-4:]
+
+
 def test_the_token_lies_in_secrets_alone(client, store, settings, caplog):
     caplog.set_level(logging.DEBUG)
     client.post("/setup", json=setup_body())
