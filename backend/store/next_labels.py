@@ -20,7 +20,7 @@ from backend.store.rounds import Round
 from taudis.evaluation.next_labels import CurveSoFar, Expected, expected_gain
 
 ROUNDS = 100
-"""Rounds that are read, the newest ones."""
+"""Trainings that are read, the newest ones."""
 MODELS = 30
 """Models that count, the newest ones: older ones say little of what comes next."""
 REACH = 1.96
@@ -128,7 +128,7 @@ def _known(value: float) -> float | None:
 
 def next_labels(store: Store, project: int, more: int) -> NextLabels:
     """What the next `more` labelled images of a project are expected to bring."""
-    rounds = store.rounds(project, ROUNDS, steps=("trained", "evaluated"))
+    rounds = store.rounds(project, ROUNDS, steps=("trained", "evaluated"), having="evaluated")
     found = [_Model.of(round_) for round_ in reversed(rounds)]
     models = [model for model in found if model is not None][-MODELS:]
     counted = _connected(models)

@@ -145,18 +145,25 @@ class Rounds(Transactions):
             return _rounds(db, db.execute(query).scalars().all())
 
     def rounds(
-        self, project: int, limit: int = 50, *, steps: Collection[str] | None = None
+        self,
+        project: int,
+        limit: int = 50,
+        *,
+        steps: Collection[str] | None = None,
+        having: str = "",
     ) -> list[Round]:
         """A project's rounds, newest first, in two queries.
 
         `steps`: the finished steps that are read; None for all. Reading few of them is faster.
+        `having`: a step that the rounds have finished; '' for all rounds.
         """
-        query = (
-            sa.select(rounds_table.c.id)
-            .filter_by(project=project)
-            .order_by(rounds_table.c.id.desc())
-            .limit(limit)
-        )
+        query = sa.select(rounds_table.c.id).filter_by(project=project)
+        if having:
+            is_there = sa.exists().where(
+                steps_table.c.round == rounds_table.c.id, steps_table.c.step == having
+            )
+            query = query.where(is_there)
+        query = query.order_by(rounds_table.c.id.desc()).limit(limit)
         with self.reading() as db:
             return _rounds(db, db.execute(query).scalars().all(), steps)
 

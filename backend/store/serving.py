@@ -158,6 +158,11 @@ def older_versions(store: Store, project: Project) -> list[Version]:
     return published[names.index(serving) + 1 if serving in names else 0 :]
 
 
+def models_folder(data: Path, project: int) -> Path:
+    """The folder of a project's checkpoints, in the data directory `data`."""
+    return data / "models" / str(project)
+
+
 def kept_models(folder: Path) -> list[str]:
     """Versions whose checkpoint is in `folder`, a project's folder of models, newest first."""
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()

@@ -22,7 +22,7 @@ from backend.store.blank import is_blank
 from backend.store.database import Store
 from backend.store.projects import Project
 from backend.store.secrets import token_for
-from backend.store.serving import served_version, stand_ins
+from backend.store.serving import models_folder, served_version, stand_ins
 from backend.web.messages import Job
 from backend.web.metrics import Metrics
 from backend.web.predictor import Predictor, PredictorUnavailable
@@ -165,7 +165,7 @@ class _OnTheSpot:
             return None
         predictions.path_of(settings.model_dir, self.project.id, model)  # refuses odd names
         names = stand_ins(self.services.store, self.project, model)
-        folders = [settings.model_dir / "models" / str(self.project.id) / name for name in names]
+        folders = [models_folder(settings.model_dir, self.project.id) / name for name in names]
         token = token_for(settings, self.project.id)
         return Job(self.project.id, folders[0], config, data, url, token, tuple(folders[1:]))
 

@@ -21,6 +21,7 @@ from backend.store.lease import Lease
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.secrets import token_for
+from backend.store.serving import models_folder
 from taudis import files
 
 ADDRESS_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend and restart it."
@@ -97,7 +98,7 @@ class RoundContext:
 
     def model_dir(self, version: str) -> Path:
         """The checkpoint folder of a version."""
-        return self.data / "models" / str(self.project_id) / version
+        return models_folder(self.data, self.project_id) / version
 
     @property
     def imagenet_dir(self) -> Path:

@@ -12,7 +12,7 @@ from backend.store.first_useful import first_useful
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.store.rounds import Round
-from backend.store.serving import serving_model
+from backend.store.serving import kept_models, models_folder, serving_model
 from backend.store.versions import Version
 from backend.web import live
 from backend.web.arms import arms_view
@@ -24,7 +24,7 @@ from backend.web.status.now import Now, now_of
 from backend.web.status.queue import NextImages, next_images
 from backend.web.status.versions import Choices, choices
 
-READ = 200  # rounds of the curve and the timeline
+READ = 200  # trainings of the curve, rounds of the timeline
 RECENT = 12  # rounds of which every step is read
 
 
@@ -113,8 +113,10 @@ def view(
     rounds = store.rounds(project.id, READ, steps=("trained", "evaluated", "compared"))
     versions = store.versions(project.id, pruned=True)
     recent = _recent(services, project, versions)
-    metrics = quality.served_metrics(serving_model(state), versions, rounds)
-    points = quality.points_of(rounds)
+    trainings = store.rounds(project.id, READ, steps=("trained", "evaluated"), having="evaluated")
+    metrics = quality.served_metrics(serving_model(state), versions, trainings)
+    points = quality.points_of(trainings)
+    kept = kept_models(models_folder(services.settings.model_dir, project.id))
     ended = next((r.number for r in rounds if r.ended is not None), 0)
     return ProjectView(
         id=project.id,
@@ -127,7 +129,7 @@ def view(
         now=now_of(state, recent, services.settings.changes_per_round),
         stamp=stamp_of(services, project, ended),
         quality=quality.quality(metrics),
-        undecided=quality.undecided(rounds),
+        undecided=quality.undecided(trainings),
         queue=next_images(services.settings, project, link_of(services, project)),
         evidence=evidence(services.settings.strategy),
         first_useful=first_useful(store, project.id).in_words(),
@@ -144,7 +146,7 @@ def view(
         live=live_words.table(found, by_label=by_label),
         live_words=live_words.sentences(found),
         by_label=by_label,
-        choices=choices(state, versions),
+        choices=choices(state, versions, kept, quality.evaluations(trainings)),
         timeline=history.timeline(rounds, time.time()),
         listing=history.listing(rounds, before),
     )

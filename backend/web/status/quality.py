@@ -22,6 +22,10 @@ LISTED = 40  # rows of the curve as a table, the newest
 LABELS_LISTED = 100  # rows of the table by label
 
 
+WORSE = "clearly worse"
+PROMOTED = "a person promoted another"
+
+
 @dataclass(frozen=True)
 class Point:
     """A model that was trained and evaluated."""
@@ -32,7 +36,12 @@ class Point:
     map50: float
     low: float | None
     high: float | None
-    serves: bool  # whether it was good enough to serve
+    kept: str = ""  # why it was kept and does not serve; '' where it was served
+
+    @property
+    def serves(self) -> bool:
+        """Whether it was good enough to serve."""
+        return not self.kept
 
     @property
     def words(self) -> str:
@@ -58,9 +67,20 @@ def _point(round_: Round) -> Point | None:
     if isinstance(trained, int):
         labels = trained + int(metrics.get("images") or 0)
     low, high = _interval(metrics)
-    serves = bool(evaluated.get("serve", True))
     version = str(evaluated.get("version") or "")
-    return Point(round_.number, version, labels, float(map50), low, high, serves)
+    return Point(round_.number, version, labels, float(map50), low, high, _kept(evaluated))
+
+
+def _kept(evaluated: Mapping[str, Any]) -> str:
+    """Why a model does not serve, in words; '' where it does.
+
+    A model that is not worse beyond the interval is kept for one reason only: a person's promotion
+    of another one.
+    """
+    if evaluated.get("serve", True):
+        return ""
+    _, high = _interval(evaluated.get("difference") or {})
+    return WORSE if high is not None and high < 0 else PROMOTED
 
 
 def _interval(metrics: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -118,7 +138,7 @@ def learning_curve(points: Sequence[Point]) -> Chart | None:
             None if point.low is None else y(point.low),
             None if point.high is None else y(point.high),
             "serves" if point.serves else "kept",
-            point.words + ("" if point.serves else " (not served: clearly worse)"),
+            point.words + ("" if point.serves else f" (not served: {point.kept})"),
         )
         for point in points
     ]
@@ -155,7 +175,7 @@ def curve_rows(points: Sequence[Point]) -> list[tuple[str, ...]]:
             ""
             if point.low is None or point.high is None
             else f"{point.low:.3f} to {point.high:.3f}",
-            "yes" if point.serves else "no, clearly worse",
+            "yes" if point.serves else f"no, {point.kept}",
         )
         for point in reversed(points[-LISTED:])
     ]
@@ -185,5 +205,10 @@ def served_metrics(
     A promoted model was not served by the round that evaluated it, so its round is asked, too.
     """
     metrics = next((v.metrics for v in versions if v.version == model), {})
-    evaluations = (r.steps.get("evaluated", {}) for r in rounds)
-    return metrics or next((j["metrics"] for j in evaluations if j.get("version") == model), {})
+    return metrics or evaluations(rounds).get(model, {})
+
+
+def evaluations(rounds: Sequence[Round]) -> dict[str, Mapping[str, Any]]:
+    """Model -> its metrics, of all models that these rounds evaluated, served or not."""
+    found = (round_.steps.get("evaluated", {}) for round_ in rounds)
+    return {str(each["version"]): each.get("metrics") or {} for each in found if "version" in each}

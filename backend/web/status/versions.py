@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from backend.store.state import ProjectState
 from backend.store.versions import Version
@@ -15,13 +16,18 @@ LISTED = 12
 
 @dataclass(frozen=True)
 class Choice:
-    """A kept version. `can_roll_back` and `can_promote`: whether the worker would do it."""
+    """A kept version. `can_roll_back` and `can_promote`: whether the worker would do it.
+
+    A round whose new model does not serve makes an order by the model of before. Its version names
+    both: the order can be rolled back to, and the new model promoted.
+    """
 
     version: str
     made: str
     tasks: int
-    model: str
-    quality: str
+    made_by: str  # the model that made the order; '' for none
+    model: str  # the kept model that a promotion of this version means; '' for none
+    quality: str  # of `model`
     states: Sequence[str]
     can_roll_back: bool
     can_promote: bool
@@ -39,14 +45,29 @@ class Choices:
     result: str  # what became of the last request
 
 
-def choices(state: ProjectState, versions: Sequence[Version]) -> Choices:
-    """The versions that are not pruned, and what may be done with them."""
-    kept = [row for row in versions if row.pruned is None and row.tasks]
+def choices(
+    state: ProjectState,
+    versions: Sequence[Version],
+    models: Collection[str],
+    evaluations: Mapping[str, Mapping[str, Any]],
+) -> Choices:
+    """The versions that are not pruned, and what may be done with them.
+
+    models: names of the kept checkpoints. evaluations: model -> its metrics, served or not.
+    """
+    orders = [row for row in versions if row.pruned is None and row.tasks]
+    named = {row.version for row in orders}
     busy = state.asked is not None or not state.armed
-    rows = [_choice(state, row, busy) for row in kept[:LISTED]]
+    rows = []
+    for row in orders[:LISTED]:
+        # A second attempt to publish has another name than the model, which no row names then.
+        own = row.version if row.version in models else row.model
+        model = own if own in models and (own == row.version or own not in named) else ""
+        metrics = row.metrics if model == row.model else evaluations.get(model, {})
+        rows.append(_choice(state, row, model, metrics, busy))
     return Choices(
         rows,
-        len(kept) - len(rows),
+        len(orders) - len(rows),
         _held(state),
         bool(state.pinned or state.promoted) and not busy,
         _asked(state),
@@ -54,23 +75,25 @@ def choices(state: ProjectState, versions: Sequence[Version]) -> Choices:
     )
 
 
-def _choice(state: ProjectState, row: Version, busy: bool) -> Choice:
+def _choice(
+    state: ProjectState, row: Version, model: str, metrics: Mapping[str, Any], busy: bool
+) -> Choice:
     named = {
         "order served": state.serving,
         "pinned": state.pinned,
         "model serves": state.promoted or state.model,
         "promoted": state.promoted,
     }
-    known = row.model if row.model == row.version else f"by {row.model}" if row.model else ""
     return Choice(
         row.version,
         minute(row.created),
         row.tasks,
-        known,
-        short_quality(row.metrics),
+        row.model,
+        model,
+        short_quality(metrics),
         [word for word, version in named.items() if version == row.version],
         not busy and row.version != state.serving,
-        not busy and row.model == row.version and row.model != state.promoted,
+        not busy and model not in ("", state.promoted),
     )
 
 
