@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.errors import RoundError
-from backend.worker.connection import our_backend
+from backend.worker.connection import our_backend, use_our_order
 from backend.worker.context import RoundContext
 
 
@@ -17,6 +17,8 @@ def connect_backend(context: RoundContext, title: str) -> int:
         StudioRejected: Label Studio refused; the message has its reason.
     """
     context.store.update_project(context.project_id, disconnected=False)
+    if context.load_project().state.armed:  # the worker leaves alone what a person changed
+        use_our_order(context, context.studio.project(context.project_id))
     try:
         row = our_backend(context)
     except RoundError:

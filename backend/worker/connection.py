@@ -34,6 +34,7 @@ ACTIONS = (
     "PROJECT_UPDATED",
 )
 PROJECT_FIELDS = ("sampling", "model_version", "show_collab_predictions")
+OUR_FIELDS = {"sampling": SAMPLING, "show_collab_predictions": True}
 REMOVED = (
     "This backend was removed in Label Studio (Settings > Model), so sampling and version were put"
     " back as they were, and its webhook was removed. Connect it there again to go on."
@@ -42,7 +43,9 @@ Row = dict[str, Any]
 
 
 def arm(context: RoundContext) -> Mapping[str, Any]:
-    """Set the project up in Label Studio; doing it again changes nothing. Returns what is armed.
+    """Set the project up in Label Studio. Returns what is armed.
+
+    Doing it again puts back what only we own, and leaves alone what a person may have changed.
 
     Raises:
         RoundError: the project has no ML backend row of ours (it was removed there).
@@ -60,17 +63,22 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     hooks = our_webhooks(context, backend["url"])
     _remember(context, project)
     webhook = _one_webhook(context, backend["url"], hooks)
-    wanted = {"sampling": SAMPLING, "show_collab_predictions": True}
-    changed = {key: value for key, value in wanted.items() if project.get(key) != value}
-    if changed:
-        context.studio.patch_project(context.project_id, **changed)
+    if not context.load_project().state.armed:  # later a person may have changed them
+        use_our_order(context, project)
     tab = queue_tab.added(context)
-    armed = {**wanted, "webhook": webhook["id"], "backend_url": backend["url"], "tab": tab}
+    armed = {**OUR_FIELDS, "webhook": webhook["id"], "backend_url": backend["url"], "tab": tab}
     context.store.update_project(
         context.project_id, armed=armed, backend_id=backend["id"], gone=False, message=""
     )
     _serve_again(context)
     return armed
+
+
+def use_our_order(context: RoundContext, project: Row) -> None:
+    """Set uncertainty sampling, and show predictions, where Label Studio's project differs."""
+    changed = {key: value for key, value in OUR_FIELDS.items() if project.get(key) != value}
+    if changed:
+        context.studio.patch_project(context.project_id, **changed)
 
 
 def _serve_again(context: RoundContext) -> None:

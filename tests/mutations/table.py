@@ -188,6 +188,13 @@ MUTATIONS = (
         (f"{WORKER}/test_prune.py",),
     ),
     Mutation(
+        "a new config leaves the sampling alone",
+        "backend/worker/connection.py",
+        "    if not context.load_project().state.armed:  # later",
+        "    if True:  # later",
+        (f"{WORKER}/test_connection.py",),
+    ),
+    Mutation(
         "a webhook that somebody changed is put back",
         "backend/worker/connection.py",
         "if not webhook_is_armed(kept, wanted):",

@@ -101,6 +101,22 @@ def test_a_new_labelling_config_and_title_are_taken_in(connected):
     assert "Another title" in page
 
 
+def test_a_new_labelling_config_leaves_alone_what_a_person_set(connected):
+    loop, client = connected.loop, connected.client
+    chosen = {"sampling": "Sequential sampling", "show_collab_predictions": False}
+    client.patch_project(connected.id, **chosen)
+    config = connected.current()["label_config"].replace("bar", "rod")
+    client.patch_project(connected.id, label_config=config)
+    connected.open_model_page()  # Label Studio calls /setup with the new config
+    loop.turn()
+    current = connected.current()
+    assert {name: current[name] for name in chosen} == chosen
+    assert loop.store.project(connected.id).state.label_config == config
+    connected.cli("connect")  # somebody wants our order again
+    assert connected.current()["sampling"] == "Uncertainty sampling"
+    assert connected.current()["show_collab_predictions"] is True
+
+
 def test_disconnecting_puts_everything_back_and_stays_so(connected):
     loop, client = connected.loop, connected.client
     other = client.create_webhook(connected.id, url="http://127.0.0.1:9/webhook")
