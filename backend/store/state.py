@@ -39,7 +39,8 @@ class ProjectState:
     before: JsonObject | None = None
     """What Label Studio had in these places before, for `disconnect`."""
     disarming: JsonObject | None = None
-    """The value of `armed` when `disconnect` began; it lets a killed `disconnect` go on."""
+    """The value of `armed` when `disconnect` began; it lets a `disconnect` that was killed, or that
+    Label Studio did not answer, go on."""
     disconnected: bool = False
     """Disconnected by a person. Nothing is set in Label Studio until it is connected anew."""
     restored_version: str = ""

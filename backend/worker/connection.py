@@ -276,8 +276,12 @@ def changes_by_person(project: Mapping[str, Any], state: ProjectState, titles: s
     return "; ".join(found)
 
 
-def disarm(context: RoundContext) -> Mapping[str, Any]:
-    """Restore the project's sampling, version and tabs as before `arm`; remove our webhooks."""
+def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:
+    """Restore the project's sampling, version and tabs as before `arm`; remove our webhooks.
+
+    If Label Studio stops answering in between, `finish_disarm` goes on. The store has `message`
+    for people from the first step on.
+    """
     state = context.load_project().state
     before = state.before
     if not before:
@@ -290,6 +294,7 @@ def disarm(context: RoundContext) -> Mapping[str, Any]:
         armed=None,
         disarming=armed,
         disconnected=True,
+        message=message,
         restored_version=restored,
         pinned="",
         promoted="",
@@ -304,6 +309,13 @@ def disarm(context: RoundContext) -> Mapping[str, Any]:
     context.studio.patch_project(context.project_id, **{**fields, "model_version": restored})
     context.store.update_project(context.project_id, before=None, serving="", changed_by_person="")
     return {**before, "model_version": restored}
+
+
+def finish_disarm(context: RoundContext) -> None:
+    """Go on with a `disarm` that was interrupted; the values from before are kept until its end."""
+    state = context.load_project().state
+    if state.disconnected and state.before:
+        disarm(context, state.message)
 
 
 def _version_to_restore(context: RoundContext, version: str) -> str:

@@ -233,12 +233,13 @@ class Worker:
         kinds = {event.kind for event in pending}
         if not project.state.armed:
             if not triggers.may_connect(context, asked=due or "setup" in kinds):
+                if due:
+                    connection.finish_disarm(context)
                 return
             connection.arm(context)
         elif due or kinds & {"setup", "config"}:
             if connection.was_removed(context):
-                connection.disarm(context)
-                context.store.update_project(project.id, message=connection.REMOVED)
+                connection.disarm(context, connection.REMOVED)
                 return
             (connection.arm if "setup" in kinds else connection.repair)(context)
             watermark.note_jumps(context)

@@ -195,6 +195,20 @@ MUTATIONS = (
         (f"{WORKER}/test_connection.py",),
     ),
     Mutation(
+        "an interrupted disconnect goes on",
+        "backend/worker/connection.py",
+        "if state.disconnected and state.before:",
+        "if False:",
+        (f"{WORKER}/test_connection.py",),
+    ),
+    Mutation(
+        "another ML backend is never taken for ours",
+        "backend/worker/connection.py",
+        "    ours = _rows_of_ours(context, rows)",
+        "    ours = _rows_of_ours(context, rows) or rows",
+        (f"{WORKER}/test_other_backends.py",),
+    ),
+    Mutation(
         "a webhook that somebody changed is put back",
         "backend/worker/connection.py",
         "if not webhook_is_armed(kept, wanted):",

@@ -117,6 +117,31 @@ def test_a_new_labelling_config_leaves_alone_what_a_person_set(connected):
     assert connected.current()["show_collab_predictions"] is True
 
 
+@pytest.mark.parametrize("how", ["the Model page", "disconnect"])
+@pytest.mark.parametrize("call", ["DELETE webhook", "PATCH project"])
+def test_a_disconnect_that_label_studio_interrupts_goes_on(connected, how, call):
+    loop = connected.loop
+    (hook,) = connected.hooks()
+    paths = {"webhook": f"/api/webhooks/{hook['id']}/", "project": f"/api/projects/{connected.id}/"}
+    method, what = call.split()
+    loop.studio.fault(method, paths[what], status=401, times=1)
+    if how == "disconnect":
+        connected.cli("disconnect", well=False)
+    else:
+        connected.remove_backend()
+        loop.turn()
+    assert connected.current()["sampling"] == "Uncertainty sampling"
+    loop.start_worker()  # one that does not wait after the failure
+    loop.turn()
+    assert seen(connected) == (connected.before, [])
+    state = loop.store.project(connected.id).state
+    assert (state.disconnected, state.before, state.armed) == (True, None, None)
+    assert ("was removed in Label Studio" in state.message) is (how == "the Model page")
+    loop.studio.requests.clear()
+    loop.turn()
+    assert not [each for each in loop.studio.requests if each[0] in ("PATCH", "DELETE")]
+
+
 def test_disconnecting_puts_everything_back_and_stays_so(connected):
     loop, client = connected.loop, connected.client
     other = client.create_webhook(connected.id, url="http://127.0.0.1:9/webhook")
