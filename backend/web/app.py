@@ -129,6 +129,7 @@ def _setup(services: Services) -> ResponseReturnValue:
     except RequestRefused as refused:
         _note(store, known, str(refused))
         raise
+    _note(store, known, "")
     if known is None and len(store.projects()) >= MAX_PROJECTS:
         raise RequestRefused(409, f"project: this backend serves {MAX_PROJECTS} projects already.")
     values = _values_to_keep(known, schema, candidate)
@@ -163,7 +164,7 @@ def _values_to_keep(known: Project | None, schema: str, candidate: str) -> Proje
 
 
 def _note(store: Store, known: Project | None, reason: str) -> None:
-    """Keep a refusal for the status page, if the project is known."""
+    """Keep a refusal for the status page, '' once a call is accepted, if the project is known."""
     if known is not None and known.state.message != reason:
         store.update_project(known.id, message=reason)
 

@@ -40,6 +40,15 @@ def test_setup_rings_again_when_something_changed(client, store, change):
     assert store.event_counts(7) == {"setup": 2}
 
 
+def test_a_refusal_is_told_until_a_call_is_accepted(client, store):
+    client.post("/setup", json=setup_body())
+    refused = client.post("/setup", json=setup_body(hostname="http://elsewhere.example"))
+    assert refused.status_code == 409
+    assert store.project(7).state.message == refused.json["error"]
+    assert client.post("/setup", json=setup_body()).status_code == 200
+    assert store.project(7).state.message == ""
+
+
 def test_the_newest_addresses_at_which_we_are_called_count(client, store):
     names = [f"http://localhost:{port}" for port in range(9001, 9007)]
     for name in names:
