@@ -10,15 +10,18 @@ from backend.worker.context import RoundContext
 def connect_backend(context: RoundContext, title: str) -> int:
     """Add this backend to the project, unless it is there already; its id in Label Studio.
 
-    The worker then sets up the webhook, the sampling and the first order.
+    The worker then sets up the webhook, the sampling and the first order. Nothing is stored before
+    Label Studio has shown the project and taken the backend.
 
     Raises:
         SettingsError: no address or access token of Label Studio is known.
+        StudioNotFound: Label Studio has no such project, or does not show it to our user.
         StudioRejected: Label Studio refused; the message has its reason.
     """
-    context.store.update_project(context.project_id, disconnected=False)
-    if context.load_project().state.armed:  # the worker leaves alone what a person changed
-        use_our_order(context, context.studio.project(context.project_id))
+    project = context.studio.project(context.project_id)
+    known = context.store.project(context.project_id)
+    if known is not None and known.state.armed:  # the worker leaves alone what a person changed
+        use_our_order(context, project)
     try:
         row = our_backend(context)
     except RoundError:
@@ -30,5 +33,6 @@ def connect_backend(context: RoundContext, title: str) -> int:
             user=settings.basic_auth_user,
             password=settings.basic_auth_pass.get_secret_value(),
         )
+    context.store.update_project(context.project_id, disconnected=False)
     context.store.record_event(context.project_id, "setup")
     return int(row["id"])

@@ -59,7 +59,8 @@ class RoundContext:
         Raises:
             SettingsError: no address or no token is known, with the setting to give.
         """
-        url = self.settings.label_studio_url or origin_seen(self.load_project())
+        known = self.store.project(self.project_id)
+        url = self.settings.label_studio_url or (origin_seen(known) if known else "")
         token = token_for(self.settings, self.project_id)
         if not url:
             raise SettingsError(f"Label Studio's address is not known. {ADDRESS_HINT}")
