@@ -103,7 +103,7 @@ def _label_config(context: RoundContext) -> Finding:
     if config.scores_only:
         remedy = "Change the labelling config, or leave it: then people draw every mask themselves."
         return Finding("labelling config", False, config.scores_only, remedy)
-    return Finding("labelling config", True, f"labels {', '.join(config.label_map.names[:10])}")
+    return Finding("labelling config", True, config.in_words())
 
 
 def _our_url(context: RoundContext) -> str:

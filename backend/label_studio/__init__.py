@@ -3,7 +3,8 @@
 client     the calls that a round needs
 http, repetition, answers   tokens, repeated calls, whole answers
 listings   tasks page by page
-label_config, config_xml, import_rules   the labelling config
+label_config   the labelling config; parts of it: config_xml, config_labels, controls,
+               class_choices, import_rules
 addresses  of servers and images
 regions/   regions to masks, and masks to regions
 queue      an order as predictions

@@ -20,6 +20,11 @@ EXAMPLE = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
     '<Label value="Object"/></BrushLabels></View>'
 )
+OBJECTS = {
+    "audio", "audioplus", "chat", "hypertext", "image", "list", "paragraphs", "pdf", "richtext",
+    "table", "text", "timeseries", "video",
+}  # fmt: skip
+"""Tags that show a part of a task."""
 MAX_CHARACTERS = 5_000_000
 MAX_DEPTH = 200
 """Nesting that is followed. Real configs nest some ten deep."""
@@ -94,6 +99,11 @@ def read_tags(xml: str) -> list[Tag]:
     Raises LabelConfigError for an empty, broken, hostile or enormous config.
     """
     return list(Tag(_root(xml)).below())
+
+
+def target_of(tag: Tag, objects: list[Tag]) -> str:
+    """The object that a tag belongs to: its toName, else the only object of the config."""
+    return tag.get("toName") or (objects[0].get("name") if len(objects) == 1 else "")
 
 
 def _root(xml: str) -> Element:

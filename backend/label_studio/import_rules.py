@@ -15,6 +15,8 @@ from backend.label_studio.config_xml import Tag
 
 LABELS_BESIDE = ("brush", "bitmask", "polygon", "ellipse", "rectangle", "keypoint", "vector")
 """Tools beside which the server takes predictions of a `Labels` tag (SDK 2.1.2)."""
+CHOICES_BESIDE = (*LABELS_BESIDE, "magicwand")
+"""Tools beside which it takes those of a `Choices` tag, whose results have no shape."""
 
 _LABEL_TAGS = {"Label", "Choice", "Relation"}
 
@@ -37,7 +39,8 @@ def refusal(control: Tag, image: Tag, labels: tuple[str, ...]) -> str:
         return "<Image> has a toName; take it away"
     unknown = [label for label in labels if label not in (known := _known(control))]
     if unknown and known:
-        return f'<{tag}>: write {unknown[0]!r} as <Label value="..."/>, in these very letters'
+        child = "Choice" if control.name == "choices" else "Label"
+        return f'<{tag}>: write {unknown[0]!r} as <{child} value="..."/>, in these very letters'
     return ""
 
 

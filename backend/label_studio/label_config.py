@@ -1,104 +1,36 @@
 """Reads a project's labelling config: its image, its labels, and the tags that draw regions.
 
 Only the tags that instance segmentation needs are read: one `Image` tag; the tags that draw
-labelled regions with an area on it (KINDS); and a `Labels` tag beside tools that draw without
-labels of their own (TOOLS). All other tags (choices, text, headers, views) are ignored.
+labelled regions with an area on it (KINDS); and beside tools that draw without labels of their own
+(TOOLS) a `Labels` tag, or the `Choices` tag whose choices are the classes of regions
+(`class_choices`). All other tags (other choices, text, headers, views) are ignored.
 
-The config is read as Label Studio's editor reads it (`config_xml`, docs/label_configs.md). A
-label's name is its `alias` if it has one, else its `value`, as written: the editor writes that name
-into a region (`selectedValues` of its labels mixin), and accepts both names in a region.
+The config is read as Label Studio's editor reads it (`config_xml`, docs/label_configs.md).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from backend.errors import LabelConfigError
 from backend.label_studio.addresses import VARIABLE, ImageTag
-from backend.label_studio.config_xml import EXAMPLE, Tag, read_tags
-from backend.label_studio.import_rules import LABELS_BESIDE, refusal
+from backend.label_studio.class_choices import ImageChoices
+from backend.label_studio.config_labels import labels_of, name_of, quoted
+from backend.label_studio.config_xml import EXAMPLE, OBJECTS, Tag, read_tags
+from backend.label_studio.config_xml import target_of as _target
+from backend.label_studio.controls import KINDS, TOOLS, ControlTag, Kind, ToolTag
+from backend.label_studio.import_rules import CHOICES_BESIDE, LABELS_BESIDE, refusal
 from taudis.types import LabelMap
 
 __all__ = ["ControlTag", "ImageTag", "Kind", "LabelConfig", "ToolTag", "parse_label_config"]
 
-Kind = Literal["brush", "bitmask", "polygon", "ellipse", "rectangle", "vector"]
-
-KINDS: dict[str, Kind] = {
-    "BrushLabels": "brush",
-    "BitmaskLabels": "bitmask",
-    "PolygonLabels": "polygon",
-    "EllipseLabels": "ellipse",
-    "RectangleLabels": "rectangle",
-    "VectorLabels": "vector",
-}
-"""Supported control tags, in the order in which pre-annotations prefer them.
-
-VectorLabels only where closable="true": open lines have no area. No pre-annotation is written to
-them.
-"""
-
-TOOLS: dict[str, Kind] = {
-    "Brush": "brush",
-    "Bitmask": "bitmask",
-    "Polygon": "polygon",
-    "Ellipse": "ellipse",
-    "Rectangle": "rectangle",
-    "Vector": "vector",
-    "MagicWand": "brush",
-}
-"""Tags that draw without a label, in the same order. The image's `Labels` tag gives the label."""
-
-OBJECTS = {
-    "audio", "audioplus", "chat", "hypertext", "image", "list", "paragraphs", "pdf", "richtext",
-    "table", "text", "timeseries", "video",
-}  # fmt: skip
 _KINDS: dict[str, Kind] = {tag.lower(): kind for tag, kind in KINDS.items()}
 _TOOLS: dict[str, Kind] = {tag.lower(): kind for tag, kind in TOOLS.items()}
 _NO_AREA = {
     "keypointlabels": "KeyPointLabels",
     "vectorlabels": 'VectorLabels without closable="true"',
 }
-
-
-@dataclass(frozen=True)
-class ToolTag:
-    """A tag that draws without a label, and the type of its result."""
-
-    kind: Kind
-    name: str
-    to_name: str
-    result_type: str
-
-
-@dataclass(frozen=True)
-class ControlTag:
-    """One control tag that gives regions their labels.
-
-    Its pre-annotations are of `kind`, drawn with `tool` where the tag draws nothing itself.
-    `scores_only`: why it gets no pre-annotations, where Label Studio would not take them.
-    """
-
-    kind: Kind
-    name: str
-    to_name: str
-    labels: tuple[str, ...]
-    tool: ToolTag | None = None
-    scores_only: str = ""
-    aliased: Mapping[str, str] = field(default_factory=dict, hash=False)  # value -> alias
-
-    @property
-    def result_type(self) -> str:
-        """Label Studio's result type, which is also the key of the labels in its value."""
-        return "labels" if self.tool else f"{self.kind}labels"
-
-    def label(self, written: object) -> str | None:
-        """The label of this name or this value; None if there is no such label."""
-        if not isinstance(written, str):
-            return None
-        return written if written in self.labels else self.aliased.get(written)
 
 
 @dataclass(frozen=True)
@@ -111,6 +43,8 @@ class LabelConfig:
     tools: tuple[ToolTag, ...] = ()  # all that draw on the image, beside labels or not
     areas: tuple[ToolTag, ...] = ()  # of these the ones whose regions have an area
     other_objects: frozenset[str] = frozenset()  # names of what else a task shows
+    generic: frozenset[str] = frozenset()  # names of label tags whose labels are not the classes
+    ignored: str = ""  # a sentence: which choices may be meant as classes, and what to do then
 
     @property
     def pre_annotation(self) -> ControlTag:
@@ -127,6 +61,14 @@ class LabelConfig:
         of = "" if len(missing) == len(why) else f" of {', '.join(missing)}"
         reasons = dict.fromkeys(why[name] for name in missing)
         return f"No pre-annotations{of}, only scores: {'; '.join(reasons)}."
+
+    def in_words(self) -> str:
+        """The first labels and where they come from, for people."""
+        names = f"labels {', '.join(self.label_map.names[:10])}"
+        given = [control.name for control in self.controls if control.choices]
+        if given:
+            names += f", the choices of <Choices name={given[0]!r}>"
+        return f"{names}. {self.ignored}" if self.ignored else names
 
     def control_for(self, label: str) -> ControlTag:
         """The preferred control among those that have this label.
@@ -156,7 +98,7 @@ def parse_label_config(xml: str) -> LabelConfig:
 
     Raises LabelConfigError, each time with what to change: broken or hostile XML, no image tag or
     several, a list of images, a Repeater, no supported label tag, no labels, dynamic labels, a
-    repeated label.
+    repeated label, choices of which it is open whether they are the classes.
     """
     tags = read_tags(xml)
     objects = [tag for tag in tags if tag.name in OBJECTS and tag.get("name")]
@@ -166,14 +108,35 @@ def parse_label_config(xml: str) -> LabelConfig:
     drawn = {tag.get("name"): tag for tag in images}
     tools = [tag for tag in tags if tag.name in _TOOLS and _target(tag, objects) in drawn]
     labelling = [tag for tag in tags if _is_labelling(tag, tools, objects)]
-    if not labelling:
-        raise LabelConfigError(_no_control(tags, tools))
-    image = _image(images, labelling, objects)
+    choices = ImageChoices(
+        tuple(tag for tag in tags if tag.name == "choices" and _target(tag, objects) in drawn)
+    )
+    classes = choices.marked()
+    if classes is None and not labelling and any(map(_has_area, tools)):
+        classes = choices.only()
+    if classes is None and not labelling:
+        raise LabelConfigError(_no_control(tags, tools, choices.missing()))
+    image = _image(images, labelling if classes is None else [classes, *labelling], objects)
     name = image.get("name")
     tools = [tag for tag in tools if _target(tag, objects) == name and tag.get("name")]
+    others = frozenset(tag.get("name") for tag in objects) - {name}
+    if classes is not None:
+        return _config_of_choices(classes, image, labelling, tools, others)
+    return _config_of_labels(labelling, image, tools, others, choices)
+
+
+def _config_of_labels(
+    labelling: list[Tag],
+    image: Tag,
+    tools: list[Tag],
+    others: frozenset[str],
+    choices: ImageChoices,
+) -> LabelConfig:
+    """The config whose classes are the labels of the label tags."""
     controls = tuple(_control(tag, image, tools) for tag in labelling)
     if len({control.name for control in controls}) != len(controls):
         raise LabelConfigError("Two label tags have one name; give each a name of its own.")
+    name = image.get("name")
     names = dict.fromkeys(label for control in controls for label in control.labels)
     return LabelConfig(
         ImageTag(name, image.value),
@@ -181,13 +144,38 @@ def parse_label_config(xml: str) -> LabelConfig:
         LabelMap(tuple(names)),
         tuple(_tool(tag, name) for tag in tools),
         tuple(_tool(tag, name) for tag in tools if _has_area(tag)),
-        frozenset(tag.get("name") for tag in objects) - {name},
+        others,
+        ignored=choices.ignored(*names) if len(names) == 1 else "",
     )
 
 
-def _target(tag: Tag, objects: list[Tag]) -> str:
-    """The object that a tag belongs to: its toName, else the only object of the config."""
-    return tag.get("toName") or (objects[0].get("name") if len(objects) == 1 else "")
+def _config_of_choices(
+    classes: Tag, image: Tag, labelling: list[Tag], tools: list[Tag], others: frozenset[str]
+) -> LabelConfig:
+    """The config whose classes are the choices of a tag; label tags only draw."""
+    name = image.get("name")
+    drawing = [tag for tag in labelling if tag.name in _KINDS]
+    with_area = [*drawing, *(tag for tag in tools if _has_area(tag))]
+    if not with_area:
+        raise LabelConfigError(
+            f"{quoted(classes)} gives regions their class, and no tag draws regions with an area; "
+            f'add one, such as <Brush name="brush" toName="{name}"/>.'
+        )
+    labels, aliased = labels_of(classes)
+    tool, refused = _drawing_tool(drawing or with_area, image, "Choices")
+    refused = refusal(classes, image, labels) or refused
+    control = ControlTag(
+        tool.kind, name_of(classes), name, labels, tool, refused, aliased, choices=True
+    )
+    return LabelConfig(
+        ImageTag(name, image.value),
+        (control,),
+        LabelMap(labels),
+        tuple(_tool(tag, name) for tag in tools),
+        tuple(_tool(tag, name) for tag in with_area),
+        others,
+        frozenset(tag.get("name") for tag in labelling),
+    )
 
 
 def _is_labelling(tag: Tag, tools: list[Tag], objects: list[Tag]) -> bool:
@@ -202,12 +190,15 @@ def _has_area(tag: Tag) -> bool:
     return tag.name not in ("vector", "vectorlabels") or tag.get("closable") == "true"
 
 
-def _no_control(tags: list[Tag], tools: list[Tag]) -> str:
+def _no_control(tags: list[Tag], tools: list[Tag], missing: str) -> str:
     near = dict.fromkeys(_NO_AREA[tag.name] for tag in tags if tag.name in _NO_AREA)
     seen = f" (found {', '.join(near)}, which cannot be trained from)" if near else ""
     if tools:
         drawing = sorted({tool.written for tool in tools})
-        seen += f" (found {', '.join(drawing)} without a Labels tag of the same toName)"
+        seen += (
+            f" (found {', '.join(drawing)} without a Labels tag of the same toName, and without"
+            f' <Choices perRegion="true"> that give the class{missing})'
+        )
     return f"No supported label tag{seen}: expected one of {', '.join(KINDS)}, as in {EXAMPLE}"
 
 
@@ -265,28 +256,47 @@ def _check_image(image: Tag) -> None:
 
 
 def _control(tag: Tag, image: Tag, tools: list[Tag]) -> ControlTag:
-    name, to_name = _name(tag), image.get("name")
-    labels, aliased = _labels(tag)
+    name, to_name = name_of(tag), image.get("name")
+    labels, aliased = labels_of(tag)
     refused = refusal(tag, image, labels)
     if tag.name in _KINDS:
         kind = _KINDS[tag.name]
         if kind == "vector":
             refused = "VectorLabels are read but not written; add <PolygonLabels .../>"
         return ControlTag(kind, name, to_name, labels, None, refused, aliased)
-    order = list(_TOOLS)
-    areas = sorted((tool for tool in tools if _has_area(tool)), key=lambda t: order.index(t.name))
-    tool = next((each for each in areas if not _tool_refusal(each, image, areas)), areas[0])
-    refused = refused or _tool_refusal(tool, image, areas)
-    made = _tool(tool, to_name)
-    return ControlTag(made.kind, name, to_name, labels, made, refused, aliased)
+    areas = [each for each in tools if _has_area(each)]
+    tool, unwritten = _drawing_tool(areas, image, "Labels")
+    return ControlTag(tool.kind, name, to_name, labels, tool, refused or unwritten, aliased)
 
 
-def _tool_refusal(tool: Tag, image: Tag, tools: list[Tag]) -> str:
-    """Why pre-annotations beside `Labels` are not drawn with a tool; '' where they are."""
-    if tool.name == "vector":
-        return "regions of Vector are read but not written; add <Polygon .../>"
+def _drawing_tool(areas: Sequence[Tag], image: Tag, giving: str) -> tuple[ToolTag, str]:
+    """The tag that pre-annotations are drawn with, and why they are not; '' where they are.
+
+    `giving` is the kind of tag that gives the labels: Labels or Choices.
+    """
+    order = [*_KINDS, *_TOOLS]
+    by_kind = sorted(areas, key=lambda tag: order.index(tag.name))
+    refused = {tag: _tool_refusal(tag, image, by_kind, giving) for tag in by_kind}
+    used = next((tag for tag in by_kind if not refused[tag]), by_kind[0])
+    return _tool(used, image.get("name")), refused[used]
+
+
+def _tool_refusal(tool: Tag, image: Tag, tools: list[Tag], giving: str) -> str:
+    """Why pre-annotations are not drawn with a tool or a label tag; '' where they are."""
+    if tool.name in ("vector", "vectorlabels"):
+        other = "Polygon" + tool.written[len("Vector") :]
+        return f"regions of {tool.written} are read but not written; add <{other} .../>"
+    if tool.name in _KINDS:
+        labels, _ = labels_of(tool)
+        if len(labels) > 1:
+            return (
+                f"{quoted(tool)} has several labels, and none says which of them a region of a"
+                " choice gets; draw with a tag of one label"
+            )
+        return refusal(tool, image, labels)
     wand = any(each.name == "magicwand" for each in tools)
-    if tool.name not in LABELS_BESIDE or (wand and tool.name in ("ellipse", "rectangle")):
+    drawn = LABELS_BESIDE if giving == "Labels" else CHOICES_BESIDE
+    if tool.name not in drawn or (wand and tool.name in ("ellipse", "rectangle")):
         # Beside a wand, rectangles are crops or prompts: masks are what people want corrected.
         return (
             "Label Studio takes no predictions of a MagicWand beside Labels; add"
@@ -296,45 +306,9 @@ def _tool_refusal(tool: Tag, image: Tag, tools: list[Tag]) -> str:
 
 
 def _tool(tag: Tag, to_name: str) -> ToolTag:
-    return ToolTag(_TOOLS[tag.name], tag.get("name"), to_name, tag.name)
-
-
-def _name(tag: Tag) -> str:
-    name = tag.wanted("name")
-    if "@" in name:
-        raise LabelConfigError(
-            f"<{tag.written} name={name!r}>: Label Studio's editor cuts names off at @; rename it."
-        )
-    return name
-
-
-def _labels(tag: Tag) -> tuple[tuple[str, ...], dict[str, str]]:
-    """A tag's labels in their order, and the values of those that have an alias."""
-    found = [_label(each, tag) for each in tag.below() if each.name == "label"]
-    if not found:
-        dynamic = tag.get("value").startswith("$")
-        why = "takes its labels from the task data" if dynamic else "has no labels"
-        raise LabelConfigError(
-            f"<{tag.written} name={tag.get('name')!r}> {why}; write them out as "
-            '<Label value="..."/>, since a model needs a fixed set of labels.'
-        )
-    names = [name for name, _ in found]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise LabelConfigError(
-            f"<{tag.written} name={tag.get('name')!r}> repeats {twice}; keep one of each."
-        )
-    return tuple(names), {value: name for name, value in found if value and value not in names}
-
-
-def _label(tag: Tag, control: Tag) -> tuple[str, str]:
-    """A label's name and its value."""
-    alias, value = tag.get("alias"), tag.value
-    name = repr(control.get("name"))
-    if not (alias or value).strip():
-        raise LabelConfigError(f'A Label of {name} has no value; add value="..." to it.')
-    if not alias and VARIABLE.fullmatch(value):
-        raise LabelConfigError(
-            f"Label {value!r} of {name} comes from the task data; write its name out."
-        )
-    return alias or value, value
+    """A tag that draws. That of a label tag is its only label, '' where it has several."""
+    if tag.name in _TOOLS:
+        return ToolTag(_TOOLS[tag.name], tag.get("name"), to_name, tag.name)
+    labels, _ = labels_of(tag)
+    label = labels[0] if len(labels) == 1 else ""
+    return ToolTag(_KINDS[tag.name], tag.get("name"), to_name, tag.name, label)

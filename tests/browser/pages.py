@@ -142,7 +142,10 @@ class Pages:
         self.page.wait_for_function(
             "([image, number]) => document.querySelector(image)?.naturalWidth > 1"
             " && Htx.annotationStore.selected?.regions.length === number",
-            arg=[IMAGE, len(task["predictions"][0]["result"]) if task["predictions"] else 0],
+            arg=[
+                IMAGE,
+                len({row["id"] for each in task["predictions"][:1] for row in each["result"]}),
+            ],
         )
         self._settle()
         return task

@@ -39,8 +39,10 @@ def encode_prediction(
     brush, else bitmask, polygon, ellipse, rectangle; where its tags take no predictions
     (`ControlTag.scores_only`), it gets none. Instances of fewer than SPECK_PX pixels are dropped. A
     polygon instance of several parts gives several regions, tied by their meta. A region drawn with
-    a tool beside a `Labels` tag is two results of one id, as the editor writes it. The same
-    detection gives the same region ids. All numbers lie within the bounds of Label Studio's check.
+    a tool beside a `Labels` tag is two results of one id, as the editor writes it. So is one whose
+    class is a choice. The choice's result has no shape: the editor takes it from the other one, and
+    a second brush would double the bytes of a task. The same detection gives the same region ids.
+    All numbers lie within the bounds of Label Studio's check.
     """
     instances = visible(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
     regions: list[Region] = []
@@ -186,8 +188,12 @@ def _regions(
         if len(values) > 1:
             region["meta"] = {INSTANCE_KEY: instance, PART_KEY: part}
         if control.tool:
-            drawn = {"from_name": control.tool.name, "type": control.tool.result_type}
-            regions.append(region | drawn | {"value": value})
+            tool = control.tool
+            shape = {**value, tool.result_type: [tool.label]} if tool.label else value
+            drawn = {"from_name": tool.name, "type": tool.result_type, "value": shape}
+            regions.append(region | drawn)
+        if control.choices:
+            region = region | {"value": {control.result_type: [label]}}
         regions.append(region)
     return regions
 

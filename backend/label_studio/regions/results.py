@@ -3,7 +3,8 @@
 Label Studio writes one result for every tag that a region carries. All results of a region have one
 id, and each holds the whole shape: a region of a magic wand has a result of type `magicwand` and
 one of type `labels` or `brushlabels`. Texts and choices of a region (perRegion) repeat its shape,
-too. So the label comes from the result of a label tag, and the keys of the value tell the shape,
+too; without a shape they belong to the region of their id. So the label comes from the result of a
+label tag, or of the `Choices` tag that gives the classes, and the keys of the value tell the shape,
 not the type.
 
 These results are ignored: choices, texts and ratings of the whole task, relations, key points (a
@@ -20,7 +21,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.errors import RegionError
-from backend.label_studio.label_config import KINDS, ControlTag, Kind, LabelConfig
+from backend.label_studio.controls import KINDS, ControlTag, Kind
+from backend.label_studio.label_config import LabelConfig
 
 Result = Mapping[str, Any]
 """One entry of an annotation's `result` list, as Label Studio writes it."""
@@ -82,13 +84,19 @@ class Region:
             return known[0], _several(given, known[0]) if len(given) > 1 else None
         if wrong:
             raise wrong[0]
-        raise RegionError("it has no label; select it in Label Studio and choose one.", "no_label")
+        kind = next(
+            (f"choice of {each.name!r}" for each in config.controls if each.choices), "label"
+        )
+        raise RegionError(
+            f"it has no {kind}; select it in Label Studio and choose one.", "no_label"
+        )
 
 
 def regions_of(result: Sequence[Any], config: LabelConfig) -> list[Region]:
     """The regions of an annotation, in the order of their first results: those of one id.
 
-    A second result of the same tag, or one without id, is another region.
+    A second result of the same tag, or one without id, is another region. Choices without a shape
+    of their id are of the whole task: they are none.
     """
     regions: dict[object, list[Result]] = {}
     seen: Counter[tuple[str, str]] = Counter()
@@ -99,7 +107,7 @@ def regions_of(result: Sequence[Any], config: LabelConfig) -> list[Region]:
         key = index if row.get("id") is None else (name[0], seen[name])
         seen[name] += 1
         regions.setdefault(key, []).append(row)
-    return [Region(tuple(rows)) for rows in regions.values()]
+    return [Region(tuple(rows)) for rows in regions.values() if not _of_task(rows, config)]
 
 
 def type_of(row: Result) -> str:
@@ -124,15 +132,23 @@ def _belongs(row: Result, config: LabelConfig) -> bool:
         return not (control.tool and _has_no_area(row, config))
     if kind == "relation" or str(row.get("to_name")) in config.other_objects:
         return False
-    if kind in _PLAIN and not any(each.tool for each in config.controls):
+    tools = [each.tool for each in config.controls if each.tool]
+    if kind in _PLAIN and all(tool.result_type in _LABEL_TYPES for tool in tools):
         return False  # a crop or a prompt: where label tags draw, a bare tool outlines no object
     if shape == "vector":
         return is_closed(row)
     return shape is not None or kind in _LABEL_TYPES - {"vectorlabels"}
 
 
+def _of_task(rows: Sequence[Result], config: LabelConfig) -> bool:
+    """Whether results of one id are choices without a shape."""
+    controls = [config.control(str(row.get("from_name"))) for row in rows]
+    choices = all(control is not None and control.choices for control in controls)
+    return choices and all(shape_of(row) is None for row in rows)
+
+
 def _has_no_area(row: Result, config: LabelConfig) -> bool:
-    """Whether a result of a `Labels` tag is a point, or a line that no tool can close."""
+    """Whether a result beside a tool's is of a point, or of a line that no tool can close."""
     value, shape = row.get("value"), shape_of(row)
     if shape == "vector":
         return not is_closed(row) and all(each.kind != "vector" for each in config.areas)
@@ -155,7 +171,7 @@ def _labels(row: Result, config: LabelConfig) -> list[tuple[Any, str | None]]:
     control = config.control(str(row.get("from_name")))
     kind = type_of(row)
     if control is None:
-        if kind in _LABEL_TYPES or kind == "labels":
+        if str(row.get("from_name")) not in config.generic and kind in {*_LABEL_TYPES, "labels"}:
             raise _unknown_tag(row, config)
         return []
     if row.get("to_name") not in (None, control.to_name):
@@ -167,9 +183,10 @@ def _labels(row: Result, config: LabelConfig) -> list[tuple[Any, str | None]]:
     found = [(name, control.label(name)) for name in names]
     if any(label is not None for _, label in found):
         return found
+    word = "choice" if control.choices else "label"
     raise RegionError(
-        f"expected a label of {control.name!r}, got {given!s:.80}; label it again, "
-        "or put the label back into the labelling config.",
+        f"expected a {word} of {control.name!r}, got {given!s:.80}; label it again, "
+        f"or put the {word} back into the labelling config.",
         "unknown_label" if given else "no_label",
     )
 

@@ -62,9 +62,9 @@ def scores_only(
     return ConfigCase(about, what, xml, written=(), says=says, served=served, **more)
 
 
-def ignored(about: str, what: str, xml: str, *, served: bool = True) -> ConfigCase:
+def ignored(about: str, what: str, xml: str, *, served: bool = True, **more: Any) -> ConfigCase:
     """A config in which something changes nothing."""
-    return ConfigCase(about, what, xml, ignored=True, served=served)
+    return ConfigCase(about, what, xml, ignored=True, served=served, **more)
 
 
 def _labelled(what: str, inner: str, *labels: str) -> ConfigCase:
@@ -229,6 +229,73 @@ TOOLS = [
             view(IMAGE, '<Brush name="b" toName="img"/>'), "found Brush without a Labels tag"),
 ]  # fmt: skip
 
+SPECIES = '<Choice value="A"/><Choice value="B" alias="b"/>'
+
+
+def choices(more: str = "", inner: str = SPECIES, called: str = "kind") -> str:
+    """A `Choices` tag that gives every region a choice."""
+    return tag("Choices", inner, f'perRegion="true"{more and " "}{more}', called=called)
+
+
+MARKED = choices('taudis="class"')
+DRAWN = '<Brush name="brush" toName="img"/>'
+BY_CHOICE: dict[str, Any] = {"labels": ("A", "b"), "written": ("brush", "choices")}
+CHOICES = [
+    ConfigCase("Choices", 'perRegion="true" beside Brush', view(IMAGE, DRAWN, choices()), **BY_CHOICE),
+    *(ConfigCase("Choices", f'perRegion="true" beside {tool}',
+                 view(IMAGE, f'<{tool} name="t" toName="img"/>', choices()), labels=("A", "b"),
+                 written=(tool.lower(), "choices"))
+      for tool in ("Bitmask", "Polygon", "Ellipse", "Rectangle")),
+    ConfigCase("Choices", "perRegion, visibleWhen=\"region-selected\", layout, required, displayMode, ...",
+               view(IMAGE, DRAWN, choices('visibleWhen="region-selected" layout="select" required="true"'
+                    ' choice="single-radio" showInline="true" displayMode="region-list"')), **BY_CHOICE),
+    ConfigCase("Choices", "perRegion, beside questions that a choice leads to, and choices of the whole image",
+               view(IMAGE, DRAWN, choices(), tag("Choices", SPECIES, called="scene"),
+                    choices('visibleWhen="choice-selected" whenTagName="kind" whenChoiceValue="A"', called="age"),
+                    choices('choice="multiple"', called="marks")), **BY_CHOICE),
+    ConfigCase("Choices", 'two perRegion, one with taudis="class"',
+               view(IMAGE, DRAWN, choices(called="shade"), MARKED), **BY_CHOICE),
+    ConfigCase("Choices", 'taudis="class" beside BrushLabels of one label',
+               view(IMAGE, tag("BrushLabels", '<Label value="Object"/>'), MARKED), labels=("A", "b"),
+               written=("brushlabels", "choices")),
+    ConfigCase("Choices", 'taudis="class" beside Labels of one label and Polygon',
+               view(IMAGE, '<Polygon name="t" toName="img"/>', tag("Labels"), MARKED), labels=("A", "b"),
+               written=("polygon", "choices")),
+    scores_only("Choices", 'taudis="class" beside BrushLabels of two labels',
+                view(IMAGE, tag("BrushLabels", A + '<Label value="B"/>'), MARKED),
+                "has several labels", labels=("A", "b")),
+    ConfigCase("Choices", "perRegion beside MagicWand alone",
+               view(IMAGE, '<MagicWand name="w" toName="img"/>', choices()), labels=("A", "b"),
+               written=("magicwand", "choices")),
+    scores_only("Choices", "perRegion, a choice as text: <Choice>A</Choice>",
+                view(IMAGE, DRAWN, choices(inner="<Choice>A</Choice>" + '<Choice value="B"/>')),
+                "write 'A' as <Choice", served=False, labels=("A", "B")),
+    ignored("Choices", "perRegion beside BrushLabels of one label: doctor says how they become the classes",
+            view(IMAGE, BRUSH, choices())),
+    ignored("Choices", "perRegion beside BrushLabels of several labels",
+            view(IMAGE, tag("BrushLabels", A + '<Label value="B"/>'), choices()), labels=("A", "B")),
+    refused("Choices", "two perRegion beside Brush", view(IMAGE, DRAWN, choices(), choices(called="shade")),
+            'add taudis="class" to that one'),
+    refused("Choices", 'two with taudis="class"',
+            view(IMAGE, DRAWN, MARKED, choices('taudis="class"', called="shade")), "keep it in one"),
+    refused("Choices", 'perRegion, choice="multiple"', view(IMAGE, DRAWN, choices('choice="multiple"')),
+            "lets people choose several"),
+    refused("Choices", 'perRegion, allowNested="true"', view(IMAGE, DRAWN, choices('allowNested="true"')),
+            "take allowNested away"),
+    refused("Choices", "without perRegion beside Brush", view(IMAGE, DRAWN, tag("Choices", SPECIES)),
+            "lacks perRegion"),
+    refused("Choices", 'taudis="class" without perRegion',
+            view(IMAGE, BRUSH, tag("Choices", SPECIES, 'taudis="class"', called="kind")),
+            'add perRegion="true"'),
+    refused("Choices", 'taudis="class" beside KeyPoint alone',
+            view(IMAGE, '<KeyPoint name="t" toName="img"/>', MARKED), "no tag draws regions with an area"),
+    refused("Choices", 'perRegion, value="$choices" (from the task data)',
+            view(IMAGE, DRAWN, '<Choices name="kind" toName="img" perRegion="true" value="$choices"/>'),
+            "takes its choices from the task data"),
+    refused("Choices", 'perRegion, alias=""', view(IMAGE, DRAWN, choices(inner='<Choice value="A" alias=""/>')),
+            "empty alias"),
+]  # fmt: skip
+
 DOCUMENTS = [
     ignored("Choices, TextArea, Rating, Relations, Text, HyperText, Header, Style, Filter", "anywhere",
             view("<Style>.a {color: red}</Style><Header value='h'/>", IMAGE, BRUSH,
@@ -256,4 +323,4 @@ DOCUMENTS = [
                 f'<View xmlns="urn:label">{IMAGE}{BRUSH}</View>', "XML namespace"),
 ]  # fmt: skip
 
-CASES = [*LABELS, *IMAGES, *CONTROLS, *TOOLS, *DOCUMENTS]
+CASES = [*LABELS, *IMAGES, *CONTROLS, *TOOLS, *CHOICES, *DOCUMENTS]

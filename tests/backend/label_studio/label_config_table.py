@@ -12,7 +12,7 @@ from backend.label_studio.regions import decode_annotation
 from tests.backend.label_studio.config_cases import CASES as CONFIGS
 from tests.backend.label_studio.config_cases import ConfigCase
 from tests.backend.label_studio.regions.region_cases import CASES as REGIONS
-from tests.backend.label_studio.regions.region_cases import HEIGHT, WIDTH, XML, RegionCase
+from tests.backend.label_studio.regions.region_cases import HEIGHT, WIDTH, RegionCase
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/label_configs.md"
 
@@ -37,6 +37,26 @@ Configs that Label Studio itself does not save are marked with \\*.
 """
 
 MIDDLE = """
+## A class by a choice
+
+```xml
+<View>
+  <Image name="image" value="$image"/>
+  <Brush name="brush" toName="image"/>
+  <Choices name="kind" toName="image" perRegion="true" visibleWhen="region-selected">
+    <Choice value="oak"/><Choice value="birch"/>
+  </Choices>
+</View>
+```
+
+People draw, select the region and choose. A pre-annotation is drawn with its choice ticked;
+another tick corrects its class. A region without a choice is painted out and counted. One
+`Choices` tag gives the class: the one with `perRegion="true"` beside tags that draw without
+labels, or the one with `taudis="class"` in any config. Beside label tags that attribute has to be
+there, because a choice may say something else about a labelled object ("in shadow"). A tag that
+draws keeps one label then, which all regions get ([decision
+39](decisions/0039-a-class-by-a-choice.md)).
+
 ## Regions
 
 read: an instance of the training set. used: an instance, though not all that it says was followed.
@@ -74,13 +94,13 @@ def _config(case: ConfigCase) -> tuple[str, str, str, str]:
 
 
 def _regions(cases: Sequence[RegionCase]) -> Iterator[tuple[str, str, str, str]]:
-    config = parse_label_config(XML)
     shared = {case.field for case in cases if sum(c.field == case.field for c in cases) > 3}
     seen = set()
     for case in cases:
         if case.field in seen:
             continue
         seen |= {case.field} & shared
+        config = parse_label_config(case.xml)
         problems = decode_annotation(case.rows, config, size=(HEIGHT, WIDTH)).problems
         kind = "any kind" if case.field in shared else case.type
         becomes = "".join(problem.effect for problem in problems).replace("_", " ") or case.becomes

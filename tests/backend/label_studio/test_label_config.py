@@ -41,6 +41,34 @@ def test_several_controls_unite_their_labels_and_each_label_goes_to_the_preferre
         parsed.control_for("gone")
 
 
+SPECIES = '<Choice value="oak"/><Choice value="birch"/>'
+
+
+def species(more: str = "") -> str:
+    return f'<Choices name="kind" toName="img" perRegion="true"{more}>{SPECIES}</Choices>'
+
+
+def test_choices_are_the_classes_where_shapes_have_no_labels():
+    parsed = parse_label_config(config(IMAGE + '<Brush name="b" toName="img"/>' + species()))
+    (control,) = parsed.controls
+    assert (control.name, control.result_type, control.choices) == ("kind", "choices", True)
+    assert control.tool == ToolTag("brush", "b", "img", "brush")
+    assert parsed.label_map.names == ("oak", "birch") and not parsed.generic
+    assert parsed.in_words() == "labels oak, birch, the choices of <Choices name='kind'>"
+
+
+def test_beside_a_generic_label_the_config_has_to_say_that_choices_are_the_classes():
+    as_they_are = parse_label_config(config(IMAGE + brush("Object") + species()))
+    assert as_they_are.label_map.names == ("Object",)
+    said = as_they_are.in_words()
+    assert "'Object'" in said and "<Choices name='kind'>" in said and 'add taudis="class"' in said
+    marked = parse_label_config(config(IMAGE + brush("Object") + species(' taudis="class"')))
+    assert marked.label_map.names == ("oak", "birch") and marked.generic == {"tag"}
+    assert marked.controls[0].tool == ToolTag("brush", "tag", "img", "brushlabels", "Object")
+    without = parse_label_config(config(IMAGE + brush("Object", "Other") + species()))
+    assert without.in_words() == "labels Object, Other"
+
+
 def labels_beside(*tools):
     drawn = "".join(f'<{tool} name="{tool}" toName="img"/>' for tool in tools)
     (control,) = parse_label_config(config(IMAGE + drawn + brush("a", tag="Labels"))).controls
@@ -186,6 +214,7 @@ def test_no_config_of_any_form_raises_anything_else():
         brush("a", tag="Labels", name="l"), '<Image name="i2" value="$a[0].b"/>', "<!-- -->",
         '<VectorLabels name="v" toName="img" closable="true"><Label>x</Label></VectorLabels>',
         '<BrushLabels name="t3"><Label value="$x"/></BrushLabels>', "<Image/>", "<Labels/>",
+        species(), species(' taudis="class"'), '<Choices name="c" perRegion="true" toName="img"/>',
     ]  # fmt: skip
     read = 0
     for _ in range(3000):

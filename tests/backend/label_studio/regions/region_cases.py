@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.backend.label_studio.config_cases import IMAGE, tag, view
+from tests.backend.label_studio.config_cases import IMAGE, choices, tag, view
 from tests.backend.sdk import sdk_brush
 
 mask2rle = sdk_brush().mask2rle
@@ -34,6 +34,23 @@ XML = view(
     '<MagicWand name="wand" toName="img"/><Rectangle name="frame" toName="img"/>',
     tag("Labels", AB, called="labels"),
 )
+
+BY_CHOICE = view(
+    IMAGE,
+    *(
+        f'<{tool} name="{tool.lower()}" toName="img"/>'
+        for tool in ("Brush", "Rectangle", "KeyPoint")
+    ),
+    choices(inner='<Choice value="A"/><Choice value="B" alias="b"/>'),
+)
+"""Tools without labels; the class of a region is its choice."""
+GENERIC = view(
+    IMAGE,
+    tag("BrushLabels", '<Label value="Object"/>', called="brush"),
+    '<Rectangle name="frame" toName="img"/>',
+    choices('taudis="class"', '<Choice value="A"/><Choice value="B" alias="b"/>'),
+)
+"""Label tags of one label; the class of a region is its choice."""
 
 Result = dict[str, Any]
 
@@ -97,6 +114,7 @@ class RegionCase:
     kind: str = ""  # of the problem
     label: int = 1
     same: bool = True
+    xml: str = XML
 
 
 def _each(field: str, **changes: Any) -> list[RegionCase]:
@@ -242,6 +260,46 @@ TOOLS = [
                (row("rectangle", RECTANGLE | {"ocrlabels": ["x"]}, None, type="ocrlabels", from_name="o"),),
                "painted_out", "no_label"),
 ]  # fmt: skip
+
+
+def chosen(kind: str, *names: Any, drawn: str = "", **more: Any) -> tuple[Result, ...]:
+    """What the editor writes for a region with a choice: two results of one id with the shape."""
+    shape = VALUES[kind]
+    first = row(kind, shape, None, type=drawn or kind)
+    if drawn:
+        first["value"] = shape | {drawn: ["Object"]}
+    value = more.pop("value", shape | {"choices": [*names]})
+    second = row(kind, value, None, **{"type": "choices", "from_name": "kind"} | more)
+    return (first, second) if names else (first,)
+
+
+def _choice(of: str, field: str, *rows: Result, xml: str = BY_CHOICE, **more: Any) -> RegionCase:
+    return RegionCase(f"{of} and choices", field, rows, xml=xml, **more)
+
+
+NO_SHAPE: Result = {"choices": ["b"]}
+GENERIC_BRUSH = chosen("brush", "b", drawn="brushlabels")
+BY_CHOICES = [
+    _choice("brush", "two results of one id, the class by its alias", *chosen("brush", "b"), label=2),
+    _choice("rectangle", "two results of one id, the class by its value", *chosen("rectangle", "B"), label=2),
+    _choice("brush", "choices without a shape, as in a prediction",
+            *chosen("brush", "b", value=NO_SHAPE), label=2),
+    _choice("brush", "choices first", *chosen("brush", "b", value=NO_SHAPE)[::-1], label=2),
+    _choice("brush", "without a choice", *chosen("brush"), becomes="painted_out", kind="no_label"),
+    _choice("brush", "a choice that the config does not have", *chosen("brush", "fox"),
+            becomes="painted_out", kind="unknown_label"),
+    _choice("brush", "several choices", *chosen("brush", "b", "A"), becomes="used",
+            kind="several_labels", label=2),
+    _choice("brush", "nested choices", *chosen("brush", ["A", "b"]), becomes="painted_out",
+            kind="unknown_label"),
+    _choice("brush", "choices of another tag", *chosen("brush", "A", from_name="shade"),
+            becomes="painted_out", kind="no_label"),
+    _choice("brushlabels", "a generic label and a choice", *GENERIC_BRUSH, xml=GENERIC, label=2),
+    _choice("brushlabels", "a generic label without a choice", GENERIC_BRUSH[0], xml=GENERIC,
+            becomes="painted_out", kind="no_label"),
+    _choice("rectangle", "a bare tool beside label tags, with a choice", *chosen("rectangle", "A"),
+            xml=GENERIC),
+]  # fmt: skip
 _NOTHING = {"same": False, "becomes": "ignored"}
 IGNORED = [
     RegionCase("choices, textarea, rating, number", "of the whole task",
@@ -259,4 +317,16 @@ IGNORED = [
                  "value": {"start": 1, "end": 2, "text": "x", "labels": ["A"]}},), **_NOTHING),
 ]  # fmt: skip
 
-CASES = [*SHAPES, *TOOLS, *COMMON, *IGNORED]
+IGNORED += [
+    _choice("rectangle", "a bare tool beside label tags, without a choice",
+            *chosen("rectangle"), xml=GENERIC, **_NOTHING),
+    _choice("keypoint", "a point has no area",
+            row("rectangle", {"x": 5, "y": 5, "width": 1}, None, type="keypoint", from_name="keypoint"),
+            row("rectangle", {"x": 5, "y": 5, "width": 1, "choices": ["A"]}, None, type="choices",
+                from_name="kind"), **_NOTHING),
+    _choice("no shape", "choices of the whole task",
+            {"id": "r1", "type": "choices", "from_name": "kind", "to_name": "img", "value": NO_SHAPE},
+            **_NOTHING),
+]  # fmt: skip
+
+CASES = [*SHAPES, *TOOLS, *BY_CHOICES, *COMMON, *IGNORED]

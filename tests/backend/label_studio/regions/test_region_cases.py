@@ -9,9 +9,17 @@ from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions import decode_annotation
 from backend.label_studio.regions.problems import KINDS
 from backend.label_studio.regions.results import SHAPES
-from tests.backend.label_studio.regions.region_cases import CASES, HEIGHT, SQUARE, WIDTH, XML
-
-CONFIG = parse_label_config(XML)
+from tests.backend.label_studio.regions.region_cases import (
+    BY_CHOICE,
+    CASES,
+    GENERIC,
+    GENERIC_BRUSH,
+    HEIGHT,
+    SQUARE,
+    WIDTH,
+    XML,
+    chosen,
+)
 
 
 def named(case):
@@ -21,7 +29,7 @@ def named(case):
 @pytest.mark.parametrize("case", CASES, ids=named)
 @pytest.mark.fault("F9", "named")
 def test_a_region_is_read_or_told(case):
-    decoded = decode_annotation(list(case.rows), CONFIG, size=(HEIGHT, WIDTH))
+    decoded = decode_annotation(list(case.rows), parse_label_config(case.xml), size=(HEIGHT, WIDTH))
     assert decoded.target is not None
     found = [(problem.kind, problem.effect) for problem in decoded.problems]
     assert found == ([] if case.becomes in ("read", "ignored") else [(case.kind, case.becomes)])
@@ -39,8 +47,11 @@ def test_a_region_is_read_or_told(case):
 def test_no_region_is_lost_in_silence_among_others(figures):
     for case in CASES:
         rows = [each | {"id": f"x-{each.get('id')}"} for each in case.rows]
-        both = decode_annotation([*rows, *CASES[0].rows], CONFIG, size=(HEIGHT, WIDTH))
-        alone = decode_annotation(rows, CONFIG, size=(HEIGHT, WIDTH))
+        config, other = parse_label_config(case.xml), [*CASES[0].rows]
+        if case.xml != XML:
+            other = list(GENERIC_BRUSH if case.xml == GENERIC else chosen("brush", "A"))
+        both = decode_annotation([*rows, *other], config, size=(HEIGHT, WIDTH))
+        alone = decode_annotation(rows, config, size=(HEIGHT, WIDTH))
         assert both.target is not None and alone.target is not None
         assert len(both.target) == len(alone.target) + 1
         assert both.problems == alone.problems
@@ -72,9 +83,10 @@ def mutated(value, random):
 @pytest.mark.slow
 def test_no_result_of_any_form_raises():
     random = Random(9)
+    configs = [parse_label_config(xml) for xml in (XML, BY_CHOICE, GENERIC)]
     rows = [row for case in CASES for row in case.rows]
     for _ in range(3000):
         odd = [mutated(row, random) for row in random.sample(rows, 2)]
         size = random.choice([(HEIGHT, WIDTH), None])
-        decoded = decode_annotation(odd, CONFIG, size=size)
+        decoded = decode_annotation(odd, random.choice(configs), size=size)
         assert all(problem.kind in KINDS for problem in decoded.problems)
