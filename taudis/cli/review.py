@@ -7,6 +7,7 @@ import dataclasses
 import io
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ from taudis.errors import DataError
 from taudis.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from taudis.data.coco import CocoSamples
     from taudis.data.coco.checked import Checked
@@ -90,7 +91,7 @@ def review(
             )
         )  # fmt: skip
     suspects = find_suspects(found)
-    write_text(out, table(suspects, found, samples, checked.label_map, link))
+    write_text(out, table(suspects, found, partial(_named, samples), checked.label_map, link))
     shutil.rmtree(folder, ignore_errors=True)
     kinds = Counter(suspect.kind for suspect in suspects)
     write_result({"suspects": str(out), "rows": len(suspects), "kinds": dict(kinds),
@@ -114,13 +115,14 @@ def _recipe(name: str, checked: Checked, weights: str, steps: int | None) -> Rec
 def table(
     suspects: Sequence[Suspect],
     images: Sequence[HeldOutImage],
-    samples: CocoSamples,
+    named: Callable[[Suspect], tuple[int, str, str]],
     labels: LabelMap,
     link: str = "",
 ) -> str:
     """The list as CSV with a header; boxes are x, y, width and height in px.
 
-    `link` has {image_id} in it, or is empty.
+    `named` gives the id of a suspect's image, its file name, and the id of the annotation. `link`
+    has {image_id} in it, or is empty.
     """
     by_number = {image.number: image for image in images}
     text = io.StringIO()
@@ -128,14 +130,18 @@ def table(
     writer.writerow(COLUMNS)
     for rank, each in enumerate(suspects, 1):
         likely = labels.name(each.likely) if each.likely else ""
-        number = samples.image_ids[each.image]
+        number, file_name, annotation = named(each)
         writer.writerow([
-            rank, f"{each.suspicion:.3f}", each.kind, number,
-            samples.file_names[each.image], annotation_id(samples, each), labels.name(each.label),
-            likely, f"{each.iou:.2f}", *_box(by_number[each.image], each), each.sentence(labels),
-            link.replace("{image_id}", str(number)),
+            rank, f"{each.suspicion:.3f}", each.kind, number, file_name, annotation,
+            labels.name(each.label), likely, f"{each.iou:.2f}", *each.box(by_number[each.image]),
+            each.sentence(labels), link.replace("{image_id}", str(number)),
         ])  # fmt: skip
     return text.getvalue()
+
+
+def _named(samples: CocoSamples, suspect: Suspect) -> tuple[int, str, str]:
+    row = suspect.image
+    return samples.image_ids[row], samples.file_names[row], annotation_id(samples, suspect)
 
 
 def annotation_id(samples: CocoSamples, suspect: Suspect) -> str:
@@ -144,13 +150,3 @@ def annotation_id(samples: CocoSamples, suspect: Suspect) -> str:
         return ""
     rows = samples.annotations[suspect.image]
     return str(rows[suspect.object].get("id", ""))
-
-
-def _box(image: HeldOutImage, suspect: Suspect) -> list[int]:
-    """The box of the object, or of the detection of a missed one."""
-    from faster_coco_eval import mask as rle_tools
-
-    truth = image.evaluated
-    missed = suspect.object < 0
-    mask = truth.masks[suspect.detection] if missed else truth.true_masks[suspect.object]
-    return [round(side) for side in rle_tools.toBbox(mask).tolist()]

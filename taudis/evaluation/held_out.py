@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Protocol, Self
 
-from taudis.data.coco import CocoSamples
 from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
 from taudis.detector.registry import TrainedDetector
 from taudis.evaluation.label_errors import HeldOutImage
 from taudis.evaluation.matching import EvaluatedImage
 from taudis.training.recipes import Recipe
+from taudis.training.samples import Samples
 from taudis.training.train import Progress, train
 from taudis.training.training_state import clear_states
 from taudis.types import LabelMap
@@ -22,9 +24,21 @@ OnStep = Callable[[int, Progress], None]
 """Called after each training step with the number of the fold, from 0 on."""
 
 
+class LabelledSamples(Samples, Protocol):
+    """Labelled images that can be divided into folds."""
+
+    def subset(self, rows: Iterable[int]) -> Self:
+        """The images at the given rows, in that order."""
+        ...
+
+    def identity(self) -> object:
+        """What images and labels these are, for `json.dumps`: a change of either changes it."""
+        ...
+
+
 # long: half of it describes its arguments and errors
 def held_out_images(
-    samples: CocoSamples,
+    samples: LabelledSamples,
     label_map: LabelMap,
     recipe: Recipe,
     folds: Sequence[Sequence[int]],
@@ -32,6 +46,7 @@ def held_out_images(
     seed: int,
     weights: str,
     folder: Path,
+    weights_dir: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[HeldOutImage]:
     """Each image of every fold, with what the model of the other folds detects in it.
@@ -45,6 +60,7 @@ def held_out_images(
         weights: the initial weights (`train`).
         folder: holds the models and the states of their trainings. The same call goes on with
             them; a call with other images, labels or settings makes its own (`name_of_model`).
+        weights_dir: where converted initial weights are kept (`train`).
         on_step: called after each training step.
 
     Raises:
@@ -57,9 +73,11 @@ def held_out_images(
         checkpoint = folder / name_of_model(part, label_map, recipe, seed + number, weights)
         if not checkpoint.exists():
             states = checkpoint.with_name(f"{checkpoint.name}.training")
-            detector = _trained(
-                part, label_map, recipe, seed + number, weights, states, number, on_step
-            )
+            detector = train(
+                part, label_map, dataclasses.replace(recipe, evaluate_every=0), seed=seed + number,
+                weights=weights, weights_dir=weights_dir, resume_dir=states,
+                progress=partial(on_step, number) if on_step else None,
+            )  # fmt: skip
             save_checkpoint(checkpoint, detector, card={"held_out": len(rows), "seed": seed})
             clear_states(states)
         detector = load_checkpoint(checkpoint, label_map=label_map)[0].fast()
@@ -68,45 +86,20 @@ def held_out_images(
 
 
 def name_of_model(
-    samples: CocoSamples, label_map: LabelMap, recipe: Recipe, seed: int, weights: str
+    samples: LabelledSamples, label_map: LabelMap, recipe: Recipe, seed: int, weights: str
 ) -> str:
     """The folder of a model: 16 hexadecimal digits that depend on all that its training depends on.
 
-    A run with other folds, labels or settings must not use a model that saw its images. Pictures
-    count by name and size of the file.
+    A run with other folds, labels or settings must not use a model that saw its images.
     """
-    pictures = [(path.name, path.stat().st_size) for path in samples.paths]
-    what = [
-        samples.image_ids, pictures, samples.annotations, label_map.names,
-        dataclasses.asdict(recipe), seed, weights,
-    ]  # fmt: skip
+    what = [samples.identity(), label_map.names, dataclasses.asdict(recipe), seed, weights]
     text = json.dumps(what, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def held_out_image(detector: TrainedDetector, samples: CocoSamples, row: int) -> HeldOutImage:
+def held_out_image(detector: TrainedDetector, samples: Samples, row: int) -> HeldOutImage:
     """A labelled image with what a detector sees in it. Raises DataError for a broken sample."""
     image, target = samples[row]
     detection = detector.detect([image])[0]
     evaluated = EvaluatedImage.of(target, detection)
     return HeldOutImage(row, evaluated, detection.instances.class_probs)
-
-
-def _trained(
-    samples: CocoSamples,
-    label_map: LabelMap,
-    recipe: Recipe,
-    seed: int,
-    weights: str,
-    states: Path,
-    number: int,
-    on_step: OnStep | None,
-) -> TrainedDetector:
-    def report(progress: Progress) -> None:
-        if on_step is not None:
-            on_step(number, progress)
-
-    whole = dataclasses.replace(recipe, evaluate_every=0)
-    return train(
-        samples, label_map, whole, seed=seed, weights=weights, resume_dir=states, progress=report
-    )

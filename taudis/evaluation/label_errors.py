@@ -76,6 +76,13 @@ class Suspect(NamedTuple):
             return f"lies on another {name} by {self.iou:.2f}"
         return f"the model sees nothing here, and finds {sure} of such objects"
 
+    def box(self, image: HeldOutImage) -> list[int]:
+        """x, y, width and height in px: of the object, or of the detection of a missed one."""
+        truth = image.evaluated
+        missed = self.object < 0
+        mask = truth.masks[self.detection] if missed else truth.true_masks[self.object]
+        return [round(side) for side in rle_tools.toBbox(mask).tolist()]
+
 
 @dataclass(frozen=True, eq=False)
 class _Overlap:

@@ -118,6 +118,11 @@ class CocoSamples:
             tuple(self.paths[row] for row in chosen),
         )
 
+    def identity(self) -> object:
+        """What images and labels these are. Pictures count by name and size of the file."""
+        pictures = [(path.name, path.stat().st_size) for path in self.paths]
+        return [self.image_ids, pictures, self.annotations]
+
 
 def _segmentation(annotation: Annotation) -> Any:
     """The segmentation of an object, or its box where it has a box alone."""
