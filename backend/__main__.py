@@ -21,10 +21,12 @@ from backend.commands import doctor as doctor_
 from backend.commands import export as export_
 from backend.commands import export_labels as labels_
 from backend.commands import processes
+from backend.commands import review as review_
 from backend.commands import rounds as rounds_
 from backend.commands import versions as versions_
 from backend.commands.connect import connect_backend
 from backend.commands.console import console, errors_as_messages, settings_with_logging
+from backend.commands.projects import ProjectOption, context_of
 from backend.errors import BackendError
 from backend.settings_table import settings_table
 from backend.store.database import Store
@@ -38,26 +40,9 @@ from taudis.data.coco.write import form_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for Label Studio.")
 
-ProjectOption = Annotated[
-    int, typer.Option("--project", "-p", help="Label Studio project id; the only one by default.")
-]
 DOCTOR_PATIENCE = 20.0  # time limit of a request, seconds; a person waits for it
-"""Commands never run rounds, so they need no lease: the worker may run at the same time."""
 
-
-def _context(project: int) -> RoundContext:
-    """The context of a project, by default of the only one that is known."""
-    settings = settings_with_logging()
-    store = Store(settings.model_dir)
-    if not project:
-        known = [row.id for row in store.projects()]
-        if len(known) != 1:
-            raise BackendError(f"Expected --project: this backend knows projects {known}.")
-        project = known[0]
-    return RoundContext(settings, store, NO_LEASE, project)
-
-
-for command in (processes.serve, processes.web, processes.worker):
+for command in (processes.serve, processes.web, processes.worker, review_.review):
     app.command()(command)
 
 
@@ -112,7 +97,7 @@ def create(
 def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
     """Add this backend to a project, as Label Studio's Model page does."""
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         found = connect_backend(context, title)
         console.print(
             f"Project {context.project_id}: ML backend {found}; the worker sets it up now."
@@ -123,7 +108,7 @@ def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
 def disconnect(project: ProjectOption = 0) -> None:
     """Restore the project's sampling and version as they were; remove this backend's webhook."""
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         before = connection.disarm(context)
         console.print(
             f"Project {context.project_id}: sampling {before['sampling']!r}, version"
@@ -136,7 +121,7 @@ def disconnect(project: ProjectOption = 0) -> None:
 def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
     """List a project's rounds, newest first."""
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         console.print(rounds_.table(context.store, context.project_id, limit))
         budget = context.settings.budget
         found = next_labels(context.store, context.project_id, budget).in_words()
@@ -147,7 +132,7 @@ def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
 def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOption = 0) -> None:
     """Serve the previous version, or the named one, until `unpin`."""
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         target = operate.rollback(context, version)
         console.print(
             f"Project {context.project_id} serves {target.version} ({target.tasks} tasks), pinned."
@@ -161,7 +146,7 @@ def versions(
 ) -> None:
     """List the kept orders and models, newest first; or print one model's card."""
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         if version:
             typer.echo(
                 json.dumps(versions_.card_of(context, version), indent=2, ensure_ascii=False)
@@ -185,7 +170,7 @@ def promote(version: str, project: ProjectOption = 0) -> None:
     is served. Later rounds train and evaluate models but do not replace it.
     """
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         model = operate.promote(context, version)
         served = context.load_project().state.serving
         console.print(
@@ -200,7 +185,7 @@ def promote(version: str, project: ProjectOption = 0) -> None:
 def compare(a: str, b: str, project: ProjectOption = 0) -> None:
     """Compare two models on the same labelled validation images, with a verdict."""
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         torch.set_num_threads(context.settings.torch_threads)
         name_a, name_b, found, left_out = versions_.compare_versions(context, a, b)
         table = Table("figure", name_a, name_b, "difference")
@@ -240,7 +225,7 @@ def export(
     With --coco export all labels and their images as a COCO data set instead.
     """
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         if coco is not None and not version:
             found = labels_.export_labels(context, coco, form_of(segmentation)).in_words()
             return console.print(f"{coco}: {found}", markup=False)
@@ -275,7 +260,7 @@ def prune(
     The served, pinned and promoted versions stay, and the one that `rollback` would serve.
     """
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         plan = prune_.plan(context)
         for path in plan.paths:
             name = path.relative_to(context.data).as_posix()
@@ -294,7 +279,7 @@ def prune(
 def unpin(project: ProjectOption = 0) -> None:
     """End a rollback or a promotion: serve the newest version; later rounds replace it again."""
     with errors_as_messages():
-        context = _context(project)
+        context = context_of(project)
         newest = operate.unpin(context)
         name = newest.version if newest else "nothing: no order was published yet"
         console.print(f"Project {context.project_id} serves {name}.")

@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from backend.commands.projects import labels_of
 from backend.errors import RoundError
 from backend.images.decode import Pixels
-from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.left_out import Summary
 from backend.worker.context import RoundContext
 from backend.worker.dataset import AnnotatedSamples
@@ -59,23 +59,15 @@ def export_labels(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RoundError(f"Expected a new or empty folder to export to, {out} is not empty.")
-    config = parse_label_config(context.studio.project(context.project_id)["label_config"])
-    annotated = context.studio.export_annotated(context.project_id)
-    samples = AnnotatedSamples(
-        sorted(annotated, key=lambda task: int(task["id"])), config, context.images
-    )
-    left_out = Summary.of(samples.left_out, train=len(samples))
-    if not len(samples):
-        raise RoundError(
-            "Expected at least one labelled task that can be used, got none."
-            f" {left_out.in_words()}".rstrip()
-        )
+    samples, left_out = labels_of(context)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with draft_folder(out, mode=0o755) as draft:
             (draft / FOLDER).mkdir()
             truth = coco_of(
-                config.label_map, *_images_and_targets(samples, draft / FOLDER), segmentation
+                samples.config.label_map,
+                *_images_and_targets(samples, draft / FOLDER),
+                segmentation,
             )
             _write(draft / FILE, truth)
             _write(draft / LEFT_OUT, [asdict(row) for row in samples.left_out])

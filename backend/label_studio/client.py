@@ -52,7 +52,7 @@ class Studio:
         self._http = Transport(url, token, timeout=timeout, patience=patience, guard=guard)
         self.pages = PageSizes() if pages is None else pages
         self.clock = self._http.clock
-        self.tabs = Tabs(self._http)
+        self.tabs = Tabs(self._http, self.pages)
 
     def __repr__(self) -> str:
         return f"Studio({self.url!r})"

@@ -3,7 +3,9 @@
 The tab of the queue lists the unlabelled tasks in the order of the queue. Label Studio's column
 "Prediction score" is the mean over a task's predictions of the project's `model_version`, and the
 queue serves these ascending (`backend.label_studio.queue`). So the tab follows each new order, and
-each rollback, by itself. Measured on Label Studio 1.23.2.
+each rollback, by itself. The tab of the review lists the tasks that have a mark
+(`backend.label_studio.marks`), in descending order of the mark's text. Measured on Label Studio
+1.23.2.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from typing import Any
 
 from backend.errors import StudioNotFound, StudioRejected
 from backend.label_studio.http import Transport
+from backend.label_studio.listings import PageSizes
+from backend.label_studio.marks import MARK, Marks
 
-TITLE = "TAUDIS queue"
+TITLE, REVIEW_TITLE = "TAUDIS queue", "TAUDIS review"
+MARK_WIDTH = 640  # px of the column, for a sentence
 _HIDDEN_IN_ALL = [
     *("inner_id", "annotations_results", "annotations_ids", "predictions_model_versions"),
     *("predictions_results", "file_upload", "storage_filename", "created_at", "updated_at"),
@@ -25,7 +30,7 @@ _HIDDEN_HERE = ["completed_at", "cancelled_annotations", "total_predictions", "a
 
 
 def _hidden(*names: str) -> list[str]:
-    return [f"tasks:{name}" for name in (*names, *_HIDDEN_IN_ALL)]
+    return [f"tasks:{name}" for name in (*names, *_HIDDEN_IN_ALL, f"data.{MARK}")]
 
 
 QUEUE: Mapping[str, Any] = {
@@ -58,13 +63,42 @@ DEFAULT: Mapping[str, Any] = {
     },
 }
 """The tab of all tasks, as Label Studio's page makes it in a project that has no tab."""
+_HIDDEN_IN_REVIEW = [
+    f"tasks:{name}"
+    for name in (*_HIDDEN_IN_ALL, "predictions_score", "cancelled_annotations", "total_predictions")
+]
+REVIEW: Mapping[str, Any] = {
+    "title": REVIEW_TITLE,
+    "type": "list",
+    "target": "tasks",
+    # a mark begins with its suspicion, always with three decimals, so texts are in its order
+    "ordering": [f"-tasks:data.{MARK}"],
+    "filters": {
+        "conjunction": "and",
+        "items": [
+            {
+                "filter": f"filter:tasks:data.{MARK}",
+                "operator": "empty",
+                "type": "Unknown",
+                "value": "false",
+            }
+        ],
+    },
+    "columnsWidth": {f"tasks:data.{MARK}": MARK_WIDTH},
+    "hiddenColumns": {
+        "explore": _HIDDEN_IN_REVIEW,
+        "labeling": _HIDDEN_IN_REVIEW,
+    },
+}
+"""What the tab of the review shows: marked tasks, the most suspicious first."""
 
 
 class Tabs:
-    """The calls about tabs. Every method raises what those of `Studio` raise."""
+    """The calls about tabs and marks. Every method raises what those of `Studio` raise."""
 
-    def __init__(self, http: Transport) -> None:
+    def __init__(self, http: Transport, pages: PageSizes) -> None:
         self._http = http
+        self.marks = Marks(http, pages)
 
     def of(self, project: int) -> list[dict[str, Any]]:
         """The project's tabs from left to right, each with `id` and `data`."""

@@ -48,6 +48,10 @@ class ProjectState:
     gone: bool = False
     """Label Studio does not show the project to this backend's user any more."""
 
+    review: JsonObject | None = None
+    """What the tab of the review lists: {"tab": its id, "since": the newest change in Label Studio
+    that it knows of, "annotations": task -> [id, time of the last change] of the annotation}."""
+
     # --- which version serves: see backend.store.serving ------------------------------------------
     serving: str = ""
     """The version that this backend switched the project to; '' before the first order."""
@@ -125,6 +129,7 @@ class ProjectChanges(TypedDict, total=False):
     disconnected: bool
     restored_version: str
     gone: bool
+    review: JsonObject | None
     serving: str
     model: str
     pinned: str

@@ -21,7 +21,7 @@ from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
 from backend.store import serving
 from backend.store.state import ProjectChanges, ProjectState
-from backend.worker import late_switches, queue_tab
+from backend.worker import late_switches, queue_tab, review_tab
 from backend.worker.context import RoundContext
 
 logger = logging.getLogger(__name__)
@@ -226,8 +226,9 @@ def repair(context: RoundContext) -> str:
     """Compare what was armed with what is there now (every poll).
 
     What only we own (the webhook) is put back, and so is the order after a switch by a worker
-    without the lease. What a person may have meant (sampling, version) is left alone. Returns what
-    was left alone, in words, '' if nothing.
+    without the lease. Marks of the review on labels that were changed since are taken away. What a
+    person may have meant (sampling, version) is left alone. Returns what was left alone, in words,
+    '' if nothing.
     """
     state = context.load_project().state
     armed = state.armed
@@ -248,6 +249,7 @@ def repair(context: RoundContext) -> str:
     titles = {row.get("title") or "" for row in context.studio.ml_backends(context.project_id)}
     if state.serving != project.get("model_version") and late_switches.undo(context):
         project = {**project, "model_version": state.serving}
+    review_tab.settle(context)
     changed = changes_by_person(project, state, titles)
     if changed != state.changed_by_person:
         context.store.update_project(context.project_id, changed_by_person=changed)
@@ -305,6 +307,7 @@ def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:
     for row_id in {row["id"] for row in rows}:
         context.studio.delete_webhook(row_id)
     queue_tab.remove(context, armed)
+    review_tab.remove(context)
     fields = {key: before[key] for key in PROJECT_FIELDS}
     context.studio.patch_project(context.project_id, **{**fields, "model_version": restored})
     context.store.update_project(context.project_id, before=None, serving="", changed_by_person="")

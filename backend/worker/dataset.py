@@ -40,6 +40,12 @@ def choose_annotation(task: Task) -> dict[str, Any] | None:
     return max(submitted(task), key=_precedence, default=None)
 
 
+def fingerprint(task: Task) -> tuple[int, str] | None:
+    """Which annotation of a task counts, and since when; None if none does."""
+    chosen = choose_annotation(task)
+    return None if chosen is None else (int(chosen["id"]), str(chosen["updated_at"]))
+
+
 def submitted(task: Task) -> list[dict[str, Any]]:
     """The annotations of a task that were not cancelled."""
     return [

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from backend.clock import elapsed
 from backend.errors import RoundError, StoreError
@@ -21,7 +20,7 @@ from backend.worker import watermark
 from backend.worker.anytime import unscored
 from backend.worker.connection import our_backend
 from backend.worker.context import RoundContext, read_json
-from backend.worker.dataset import Snapshot, choose_annotation
+from backend.worker.dataset import Snapshot, choose_annotation, fingerprint
 from backend.worker.serving import any_fits
 
 logger = logging.getLogger(__name__)
@@ -125,12 +124,6 @@ def changed_tasks(
             if not task["total_annotations"] and int(task["id"]) in seen
         }
     return len(changed)
-
-
-def fingerprint(task: dict[str, Any]) -> tuple[int, str] | None:
-    """Which annotation of a task counts, and since when; None if none does."""
-    chosen = choose_annotation(task)
-    return None if chosen is None else (int(chosen["id"]), str(chosen["updated_at"]))
 
 
 def last_training(context: RoundContext) -> tuple[Round, Snapshot] | None:

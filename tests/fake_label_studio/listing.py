@@ -49,6 +49,11 @@ def _filtered(tasks, item):
     column, value = item["filter"].removeprefix("filter:tasks:"), item["value"]
     if column == "predictions_model_versions" and item["operator"] == "contains":
         return [task for task in tasks if _has_version(task, value)]
+    if column.startswith("data.") and (item["operator"], value) == ("empty", "false"):
+        key = column.removeprefix("data.")
+        return [task for task in tasks if task.data.get(key) not in (None, "")]
+    if item["operator"] == "in_list":
+        return [task for task in tasks if COLUMNS[column](task) in value]
     if item["operator"] == "greater":
         return [task for task in tasks if COLUMNS[column](task) > value]
     raise AssertionError(f"tests/fake_label_studio does not know the condition {item}")

@@ -2,14 +2,12 @@
 
 import secrets
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 from tests.fake_label_studio import callbacks, listing
 from tests.fake_label_studio.answers import Refused, found, invalid
-from tests.fake_label_studio.records import Project
-
-UNSET = "$undefined$"
-"""The data key of files that were uploaded before the labelling config had an image."""
+from tests.fake_label_studio.records import UNSET, Project
 
 
 def add_routes(route):
@@ -21,6 +19,7 @@ def add_routes(route):
     route("DELETE", "/api/projects/<int:project>/", delete_project)
     route("POST", "/api/projects/<int:project>/import/", import_tasks)
     route("POST", "/api/projects/<int:project>/import/predictions/", import_predictions)
+    route("GET", "/api/projects/<int:project>/summary/", get_summary)
     route("GET", "/api/projects/<int:project>/model-versions/", list_versions)
     route("DELETE", "/api/projects/<int:project>/model-versions/", delete_version)
     route("GET", "/api/tasks/", list_tasks)
@@ -163,6 +162,13 @@ def _fits(result, controls):
         if region["type"] != kind or region["to_name"] not in targets:
             return False
     return True
+
+
+def get_summary(call, project):
+    """GET /api/projects/<id>/summary/: how many tasks have each key of data."""
+    with call.records.lock:
+        keys = [key for task in of(call, project).tasks.values() for key in task.data]
+    return 200, {"project": project, "all_data_columns": dict(Counter(keys))}
 
 
 def list_versions(call, project):

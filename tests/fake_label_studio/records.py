@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+UNSET = "$undefined$"
+"""The data key of files that were uploaded before the labelling config had an image."""
 UPLOADS_A_PAGE = 1000
 """SQLite allows 1,000 conditions in a query, and a page takes one for each uploaded task."""
 
@@ -121,10 +123,16 @@ class Task:
     def is_labeled(self):
         return len(self.submitted) >= self.project.maximum_annotations
 
+    @property
+    def answered_data(self):
+        """Data as Label Studio answers: the image's key of the config in place of UNSET."""
+        key = self.project.image_value().removeprefix("$") or UNSET
+        return {key if name == UNSET else name: value for name, value in self.data.items()}
+
     def row(self):
         return {
             "id": self.id,
-            "data": self.data,
+            "data": self.answered_data,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
             "is_labeled": self.is_labeled,

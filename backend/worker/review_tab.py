@@ -1,0 +1,148 @@
+"""The tab "TAUDIS review" of the Data Manager: tasks with labels that are likely wrong.
+
+The command `review` fills it, and `disconnect` removes it. A task is listed by a mark in its data
+(`backend.label_studio.marks`). The store remembers which annotation each mark is about. Once this
+annotation was changed or deleted, the scheduler takes the mark away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.errors import StudioNotFound, StudioRejected
+from backend.label_studio.listings import Row
+from backend.label_studio.marks import Columns
+from backend.label_studio.tabs import DEFAULT, REVIEW, REVIEW_TITLE
+from backend.store.state import JsonObject
+from backend.worker.context import RoundContext
+from backend.worker.dataset import Task, fingerprint
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The text of a task in the tab, and the annotation that it is about."""
+
+    task: int
+    text: str  # begins with the suspicion, with three decimals: the tab orders by the text
+    annotation: tuple[int, str]  # its id, and when it was changed last
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What became of the marks."""
+
+    tasks: int  # in the tab now
+    changed: int  # not in the tab: their annotation was changed or deleted since
+    gone: int  # not in the tab: Label Studio has no such task any more
+    before: int  # marks of an earlier run that were taken away
+
+
+def publish(
+    context: RoundContext, marks: Sequence[Mark], on_mark: Callable[[], None] = lambda: None
+) -> Listed:
+    """Let the tab list exactly these marks. `on_mark` is called after each.
+
+    A run that is stopped half-way leaves marks that the scheduler or the next run takes away.
+
+    Raises:
+        StudioError: Label Studio cannot be reached, or refuses the marks or the tab.
+    """
+    project, calls = context.project_id, context.studio.tabs.marks
+    known = {str(mark.task): list(mark.annotation) for mark in marks}
+    tab = (context.load_project().state.review or {}).get("tab")
+    _remember(context, {"tab": tab, "since": "", "annotations": known})
+    there = {int(task["id"]): task for task in calls.tasks(project, [mark.task for mark in marks])}
+    fresh = [mark for mark in marks if mark.task in there and _fits(there[mark.task], known)]
+    old = [task for task in calls.marked(project) if str(task["id"]) not in known]
+    columns, written = calls.columns(project), 0
+    for mark in fresh:
+        written += _written(context, there[mark.task], mark.text, columns)
+        on_mark()
+    before = _clear(context, old)
+    since = context.studio.newest_change(project)
+    late = _clear(context, [task for task in calls.marked(project) if not _fits(task, known)])
+    _remember(context, {"tab": _tab(context, tab), "since": since, "annotations": known})
+    gone = sum(mark.task not in there for mark in marks) + len(fresh) - written
+    return Listed(written - late, len(marks) - gone - written + late, gone, before)
+
+
+def settle(context: RoundContext) -> int:
+    """Take away the marks whose annotation was changed or deleted. Returns how many.
+
+    Called at every poll. If Label Studio's clock went back, a change may be missed until the next
+    change of the same task.
+    """
+    review = context.load_project().state.review
+    if not review:
+        return 0
+    rows = context.studio.tabs.marks.marked(context.project_id, str(review["since"]))
+    # Read after the rows: a run that began meanwhile may have written these marks.
+    review = context.load_project().state.review or review
+    return _clear(context, [task for task in rows if not _fits(task, review["annotations"])])
+
+
+def remove(context: RoundContext) -> int:
+    """Remove the tab and every mark, also those of a run that was stopped. Returns how many."""
+    tabs = context.studio.tabs
+    known = (context.load_project().state.review or {}).get("tab")
+    for tab in _ours(tabs.of(context.project_id), known):
+        tabs.remove(tab)
+    count = _clear(context, tabs.marks.marked(context.project_id))
+    context.store.update_project(context.project_id, review=None)
+    return count
+
+
+def _tab(context: RoundContext, known: int | None) -> int:
+    """The id of the tab, which is added where there is none (behind the usual one)."""
+    project, tabs = context.project_id, context.studio.tabs
+    there = tabs.of(project)
+    if ours := _ours(there, known):
+        return ours[0]
+    if not there:
+        tabs.add(project, DEFAULT)
+    return tabs.add(project, REVIEW)
+
+
+def _ours(tabs: Sequence[Mapping[str, Any]], known: int | None) -> list[int]:
+    """Ids of the tab that we know, renamed or not; else of those that have our title."""
+    ids = [int(row["id"]) for row in tabs]
+    if known in ids:
+        return [known]
+    titles = zip(ids, tabs, strict=True)
+    return [number for number, row in titles if row["data"].get("title") == REVIEW_TITLE]
+
+
+def _fits(task: Task, annotations: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether the annotation of a task that counts is the one that its mark is about."""
+    found = fingerprint(task)
+    return found is not None and list(found) == list(annotations.get(str(task["id"]), ()))
+
+
+def _written(context: RoundContext, task: Row, text: str, columns: Columns) -> bool:
+    """Write a mark; False if the task is gone."""
+    try:
+        context.studio.tabs.marks.write(task, text, columns)
+    except StudioNotFound:
+        return False
+    return True
+
+
+def _clear(context: RoundContext, tasks: Iterable[Row]) -> int:
+    """Take the marks of tasks away. Returns how many; a refusal is logged."""
+    columns, count = None, 0
+    for task in tasks:
+        columns = columns or context.studio.tabs.marks.columns(context.project_id)
+        try:
+            count += _written(context, task, "", columns)
+        except StudioRejected as error:  # rounds do not depend on a mark
+            logger.warning("Project %s: a mark stays: %s", context.project_id, error)
+    return count
+
+
+def _remember(context: RoundContext, review: JsonObject) -> None:
+    context.store.update_project(context.project_id, review=review)
