@@ -8,5 +8,6 @@ label_config   the labelling config; parts of it: config_xml, config_labels, con
 addresses  of servers and images
 regions/   regions to masks, and masks to regions
 queue      an order as predictions
+tabs, marks   saved views of tasks, and the texts that one of them shows
 left_out   what a round could not use
 """

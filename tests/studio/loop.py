@@ -89,15 +89,18 @@ class Loop:
                 process.end(signal.SIGTERM)
         self.store.close()
 
-    def cli(self, *arguments, well=True, **settings):
-        """Run `python -m backend ...`; its output. `well`: whether it must exit with status 0."""
+    def cli(self, *arguments, well=True, within=120, **settings):
+        """Run `python -m backend ...`; its output.
+
+        well: whether it must exit with status 0. within: time limit, seconds.
+        """
         done = subprocess.run(
             [sys.executable, "-m", "backend", *arguments],
             cwd=ROOT,
             env={**self.environment, "COLUMNS": "500", **settings},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=within,
         )
         assert (done.returncode == 0) is well, done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
