@@ -48,7 +48,12 @@ def columns(work):
 def state_of(work):
     """What a review must not change: labels, served order, rounds, what the next round waits for"""
     annotations = {row["id"]: row["annotations"] for row in work.client.export_annotated(work.id)}
-    predictions = {task: work.client.predictions_of(task) for task in annotations}
+    kept = ("id", "result", "score", "model_version", "updated_at")
+    predictions = [
+        [row[key] for key in kept]
+        for task in annotations
+        for row in work.client.predictions_of(task)
+    ]
     changed = work.loop.store.project(work.id).state.changed
     version = work.version()
     return annotations, predictions, version, work.order(version), len(work.rounds()), changed
