@@ -2,8 +2,7 @@
 
 A task's data are the only columns of the Data Manager that can be written for a labelled task
 without a change of labels, predictions or queue. Writing them calls no webhook. Label Studio counts
-the keys of all data and has a column for each, so the column goes with the last mark. Measured on
-Label Studio 1.23.2.
+the keys of all data and has a column for each. Measured on Label Studio 1.23.2.
 """
 
 from __future__ import annotations
@@ -79,6 +78,15 @@ class Marks:
         if not isinstance(found, dict) or not isinstance(found.get("all_data_columns"), dict):
             raise StudioRejected(f"{what}: expected `all_data_columns`, got {found!r:.200}.")
         return dict(found["all_data_columns"])
+
+    def recount(self, project: int) -> None:
+        """Let Label Studio count the keys of all data anew, as its Reset Cache does.
+
+        Each annotation that is saved counts the keys of its task once more, so that a column may
+        stay where no task has its key.
+        """
+        path, what = f"/api/projects/{project}/summary/reset/", f"Counting project {project} anew"
+        self.http.call("POST", path, what=what, body={}, timeout=PAGE_SECONDS)
 
     def _listing(self, project: int, what: str, *conditions: Row) -> Listing:
         def fetch(params: Row, shrinks: bool, words: str) -> Row:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.errors import StudioNotFound, StudioRejected
+from backend.errors import StudioError, StudioNotFound, StudioRejected
 from backend.label_studio.listings import Row
-from backend.label_studio.marks import Columns
+from backend.label_studio.marks import MARK, Columns
 from backend.label_studio.tabs import DEFAULT, REVIEW, REVIEW_TITLE
 from backend.store.state import JsonObject
 from backend.worker.context import RoundContext
@@ -93,6 +93,8 @@ def remove(context: RoundContext) -> int:
     for tab in _ours(tabs.of(context.project_id), known):
         tabs.remove(tab)
     count = _clear(context, tabs.marks.marked(context.project_id))
+    if MARK in tabs.marks.columns(context.project_id):
+        _recount(context)
     context.store.update_project(context.project_id, review=None)
     return count
 
@@ -142,6 +144,14 @@ def _clear(context: RoundContext, tasks: Iterable[Row]) -> int:
         except StudioRejected as error:  # rounds do not depend on a mark
             logger.warning("Project %s: a mark stays: %s", context.project_id, error)
     return count
+
+
+def _recount(context: RoundContext) -> None:
+    """Remove a column that no task has any more. Without it, only an empty column stays."""
+    try:
+        context.studio.tabs.marks.recount(context.project_id)
+    except StudioError as error:
+        logger.warning("Project %s: an empty column stays: %s", context.project_id, error)
 
 
 def _remember(context: RoundContext, review: JsonObject) -> None:

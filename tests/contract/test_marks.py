@@ -50,6 +50,17 @@ def test_a_mark_changes_the_data_of_its_task_alone(client, new_project, add_task
     assert MARK not in client.tabs.marks.columns(project)
 
 
+def test_a_column_that_is_counted_too_often_goes(client, new_project, add_tasks):
+    project = new_project()
+    one, _ = add_tasks(project, 2)
+    write(client, project, {one: "0.500"})
+    client.create_annotation(one, [])
+    write(client, project, {one: ""})
+    assert marks(client, project) == {} and MARK in client.tabs.marks.columns(project)
+    client.tabs.marks.recount(project)
+    assert client.tabs.marks.columns(project) == {"image": 2}
+
+
 def test_marked_tasks_that_were_touched_since(client, new_project, add_tasks):
     project = new_project()
     tasks = add_tasks(project, 3)

@@ -74,6 +74,7 @@ def create_annotation(call, task):
         made = Annotation(number, target, call.body["result"], call.user, moment, moment, **fields)
         call.records.annotations[number] = target.annotations[number] = made
         target.updated_at = call.records.now()
+        target.project.keys_counted_twice.update(target.data.keys())
         target.locks.discard(call.user.id)
         row = made.row()
         payload = {"annotation": row, "task": target.row()}
@@ -90,6 +91,7 @@ def patch_annotation(call, annotation):
                 setattr(changed, name, call.body[name])
         changed.updated_at = call.records.now()
         changed.task.updated_at = call.records.now()
+        changed.task.project.keys_counted_twice.update(changed.task.data.keys())
         row = changed.row()
         payload = {"annotation": row, "task": changed.task.row()}
     callbacks.tell(call.records, changed.task.project, "ANNOTATION_UPDATED", payload)

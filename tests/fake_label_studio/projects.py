@@ -20,6 +20,7 @@ def add_routes(route):
     route("POST", "/api/projects/<int:project>/import/", import_tasks)
     route("POST", "/api/projects/<int:project>/import/predictions/", import_predictions)
     route("GET", "/api/projects/<int:project>/summary/", get_summary)
+    route("POST", "/api/projects/<int:project>/summary/reset/", reset_summary)
     route("GET", "/api/projects/<int:project>/model-versions/", list_versions)
     route("DELETE", "/api/projects/<int:project>/model-versions/", delete_version)
     route("GET", "/api/tasks/", list_tasks)
@@ -167,8 +168,19 @@ def _fits(result, controls):
 def get_summary(call, project):
     """GET /api/projects/<id>/summary/: how many tasks have each key of data."""
     with call.records.lock:
-        keys = [key for task in of(call, project).tasks.values() for key in task.data]
-    return 200, {"project": project, "all_data_columns": dict(Counter(keys))}
+        target = of(call, project)
+        keys = [key for task in target.tasks.values() for key in task.data]
+        return 200, {
+            "project": project,
+            "all_data_columns": dict(Counter(keys) + target.keys_counted_twice),
+        }
+
+
+def reset_summary(call, project):
+    """POST /api/projects/<id>/summary/reset/."""
+    with call.records.lock:
+        of(call, project).keys_counted_twice.clear()
+        return 200, None
 
 
 def list_versions(call, project):

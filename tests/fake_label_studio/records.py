@@ -2,6 +2,7 @@
 
 import threading
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -217,6 +218,7 @@ class Project:
     webhooks: dict = field(default_factory=dict)
     backends: dict = field(default_factory=dict)
     tabs: dict = field(default_factory=dict)  # id -> what it shows
+    keys_counted_twice: Counter = field(default_factory=Counter)  # of data, by saved annotations
 
     FIELDS = (
         "title",
