@@ -307,9 +307,9 @@ def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:
     for row_id in {row["id"] for row in rows}:
         context.studio.delete_webhook(row_id)
     queue_tab.remove(context, armed)
-    review_tab.remove(context)
     fields = {key: before[key] for key in PROJECT_FIELDS}
     context.studio.patch_project(context.project_id, **{**fields, "model_version": restored})
+    review_tab.remove(context)  # last: it takes a request a task
     context.store.update_project(context.project_id, before=None, serving="", changed_by_person="")
     return {**before, "model_version": restored}
 
