@@ -86,7 +86,7 @@ class ProjectState:
     clock_back: int = 0
     """Id of the newest round whose watermark may be later than Label Studio's clock was since."""
     filled: Mapping[str, int] = field(default_factory=dict)
-    """Version -> the rank up to which its predictions in Label Studio have regions."""
+    """Version -> the rank up to which its predictions have regions, where some were added since."""
     left_out: Mapping[str, JsonObject] = field(default_factory=dict)
     """Part (labels, unlabelled) -> the summary of what the last round could not use."""
     seed_mean_instances: float | None = None

@@ -24,6 +24,7 @@ from backend.store.rounds import Round
 from backend.worker import late_switches
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, version_name, write_json
+from backend.worker.made import labelled_since, maker
 from backend.worker.serving import scoring_version
 
 logger = logging.getLogger(__name__)
@@ -176,13 +177,11 @@ def _switch(context: RoundContext, step: Mapping[str, Any], model: str) -> str:
     context.studio.patch_project(context.project_id, model_version=step["version"])
     if _overruled(context):
         return why_not_flip(context, step["version"])
-    filled = {**context.load_project().state.filled, step["version"]: step["filled"]}
     context.store.update_project(
         context.project_id,
         lease=context.lease,
         serving=step["version"],
         model=model,
-        filled=filled,
         flipped_at=time.time(),
         reorder=False,
         changed_by_person="",
@@ -246,18 +245,16 @@ def extend_head(context: RoundContext) -> int:
 
     Only where one post could not carry the regions of every task (`Posted.filled`).
     """
-    state = context.load_project().state
-    served = state.serving
-    filled = state.filled.get(served)
-    if not served or filled is None:
+    served = context.load_project().state.serving
+    made = maker(context, served) if served else None
+    filled = None if made is None else _filled(context, made, served)
+    if made is None or filled is None:
         return 0
     path = predictions.path_of(context.data, context.project_id, served)
     ranks = predictions.ranks(path)
     if filled >= len(ranks):
         return 0
-    done = {
-        int(task["id"]) for task in context.studio.tasks(context.project_id) if task["is_labeled"]
-    }
+    done = labelled_since(context, made)
     ahead = {task: rank for task, rank in ranks.items() if task not in done}
     if sum(rank <= filled for rank in ahead.values()) >= HEAD:
         return 0
@@ -267,9 +264,21 @@ def extend_head(context: RoundContext) -> int:
             _fill(context, served, task, json.loads(stored.result(task)))
             for task in sorted(near, key=ranks.__getitem__)
         )
-    now = {**context.load_project().state.filled, served: filled + HEAD}
-    context.store.update_project(context.project_id, filled=now)
+    kept = {row.version for row in context.store.versions(context.project_id)}
+    known = context.load_project().state.filled
+    now = {version: rank for version, rank in known.items() if version in kept}
+    context.store.update_project(context.project_id, filled={**now, served: filled + HEAD})
     return count
+
+
+def _filled(context: RoundContext, made: Round, version: str) -> int | None:
+    """The rank up to which a version's tasks have regions in Label Studio; None if it has no row.
+
+    The row of its round says what was posted, also of an order that was held back. The project's
+    state says how far `extend_head` has come since.
+    """
+    posted = made.steps.get("published", {}).get("filled")
+    return context.load_project().state.filled.get(version, posted)
 
 
 def _fill(context: RoundContext, version: str, task: int, regions: list[predictions.Region]) -> int:

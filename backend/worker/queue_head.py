@@ -20,8 +20,8 @@ from backend.store import predictions, queue_head
 from backend.store.predictions import Place
 from backend.store.queue_head import QueueHead, QueueImage
 from backend.store.rounds import Round
-from backend.worker import watermark
 from backend.worker.context import RoundContext, read_json
+from backend.worker.made import labelled_since, maker
 from backend.worker.thumbnails import thumbnail
 from taudis import files
 
@@ -45,12 +45,12 @@ def refresh(context: RoundContext) -> bool:
     known = queue_head.read(context.data, project, state.serving)
     if known is not None and list(known.stamp) == stamp:
         return False
-    made = _maker(context, state.serving)
+    made = maker(context, state.serving)
     if made is None:
         return False
     path = predictions.path_of(context.data, project, state.serving)
     try:
-        places = predictions.head(path, AHEAD, _labelled(context, made))
+        places = predictions.head(path, AHEAD, labelled_since(context, made))
         config = parse_label_config(state.label_config)
         head = _Pictures(context, made, config, state.serving, known).of(places)
     except (StoreError, LabelConfigError) as error:
@@ -63,21 +63,6 @@ def refresh(context: RoundContext) -> bool:
     )
     queue_head.forget_others(context.data, project, state.serving)
     return True
-
-
-def _maker(context: RoundContext, version: str) -> Round | None:
-    """The round that published a version; None where the store does not know it."""
-    versions = context.store.versions(context.project_id)
-    number = next((row.round for row in versions if row.version == version), None)
-    return None if number is None else context.store.round(number)
-
-
-def _labelled(context: RoundContext, made: Round) -> set[int]:
-    """Tasks of the order that were labelled since its round has read them."""
-    if "synced" not in made.steps:
-        return set()
-    touched = watermark.since(context, made, context.studio.tasks_touched_since)
-    return {int(task["id"]) for task in touched if task["is_labeled"]}
 
 
 class _Pictures:

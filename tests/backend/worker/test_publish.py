@@ -27,9 +27,13 @@ class LabelStudio:
 
     def __init__(self, tasks):
         self.labelled = dict.fromkeys(tasks, False)
-        self.rows, self.posts, self.patched, self.dies = [], [], [], ""
+        self.rows, self.posts, self.patched, self.dies, self.listed = [], [], [], "", 0
 
     def tasks(self, project):
+        self.listed += 1
+        return self.tasks_touched_since(project, "")
+
+    def tasks_touched_since(self, project, moment):
         return [{"id": task, "is_labeled": done} for task, done in sorted(self.labelled.items())]
 
     def model_versions(self, project):
@@ -135,7 +139,9 @@ def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(contex
     version = result["version"]
     assert result["filled"] == 2 and context.studio.rows == rows_of(version, filled=2)
 
-    context.store.update_project(7, serving=version, filled={version: 2})
+    # As after `unpin` of an order that was held back: no switch has recorded anything.
+    context.store.finish_step(context.lease, round_.id, "published", result)
+    context.store.update_project(7, serving=version, filled={"taudis-0000-pruned": 2})
     assert publish.extend_head(context) == 0  # two filled tasks are still ahead
     context.studio.labelled[TASKS[0]] = context.studio.labelled[TASKS[2]] = True
     assert publish.extend_head(context) == 1  # ranks 3 and 4; rank 3 is labelled
@@ -147,6 +153,7 @@ def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(contex
     expected[2]["result"] = []  # labelled before it came near
     assert context.studio.rows == expected
     assert publish.extend_head(context) == 0 and len(context.studio.patched) == 2
+    assert context.studio.listed == 0  # only tasks that were touched since the round are asked for
 
 
 def test_a_head_is_not_extended_before_anything_is_served(context):

@@ -1,0 +1,22 @@
+"""The round that made an order, and the tasks that were labelled since."""
+
+from __future__ import annotations
+
+from backend.store.rounds import Round
+from backend.worker import watermark
+from backend.worker.context import RoundContext
+
+
+def maker(context: RoundContext, version: str) -> Round | None:
+    """The round that published a version; None where the store does not know it."""
+    versions = context.store.versions(context.project_id)
+    number = next((row.round for row in versions if row.version == version), None)
+    return None if number is None else context.store.round(number)
+
+
+def labelled_since(context: RoundContext, made: Round) -> set[int]:
+    """Tasks of an order that were labelled since its round has read them."""
+    if "synced" not in made.steps:
+        return set()
+    touched = watermark.since(context, made, context.studio.tasks_touched_since)
+    return {int(task["id"]) for task in touched if task["is_labeled"]}
