@@ -220,6 +220,8 @@ def _no_order_yet(context: RoundContext) -> Finding:
     if rounds and rounds[0].ended is None:
         found = f"none yet: round {rounds[0].number} makes the first; the status page has the rest"
         return Finding("served order", True, found)
+    if rounds and rounds[0].steps.get("synced", {}).get("pool") == 0:
+        return Finding("served order", True, "none: no task is without a label")
     remedy = "The worker begins by itself; if it does not, the status page says what holds it up."
     return Finding("served order", False, "no order was published yet", remedy)
 

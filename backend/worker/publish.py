@@ -25,7 +25,7 @@ from backend.worker import late_switches
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, read_json, version_name, write_json
 from backend.worker.made import labelled_since, maker
-from backend.worker.serving import scoring_version
+from backend.worker.serving import is_later_promotion, scoring_version
 
 logger = logging.getLogger(__name__)
 
@@ -158,19 +158,32 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
     require_armed(context)
     if not step["tasks"]:
         context.store.update_project(context.project_id, lease=context.lease, model=model)
+        _order_is_made(context, round_)
         return {"version": "", "flipped": False, "why": "every task is labelled"}
     with context.switching:
         why = _switch(context, step, model)
+    _order_is_made(context, round_)
     return {"version": step["version"], "flipped": not why, "why": why}
+
+
+def _order_is_made(context: RoundContext, round_: Round) -> None:
+    """End the wish for a new order: there is one now, or there is nothing to order.
+
+    An order that is held back ends it, too: another would be held back alike. A model that was
+    promoted too late for this order still waits for its own. The promotion is read after our own
+    write, so that one that comes in between is not lost.
+    """
+    context.store.update_project(context.project_id, lease=context.lease, reorder=False)
+    if is_later_promotion(round_, context.load_project().state.promoted):
+        context.store.update_project(context.project_id, lease=context.lease, reorder=True)
 
 
 def _switch(context: RoundContext, step: Mapping[str, Any], model: str) -> str:
     """Switch to a published order, and record that it serves. Why not, in words; '' if it does."""
     held = why_not_flip(context, step["version"])
     if held:
-        # Asked for or not, there is a new order now: another would be held back like this one.
         context.store.update_project(
-            context.project_id, lease=context.lease, changed_by_person=held, reorder=False
+            context.project_id, lease=context.lease, changed_by_person=held
         )
         return held
     late_switches.announce(context, step["version"])
@@ -183,7 +196,6 @@ def _switch(context: RoundContext, step: Mapping[str, Any], model: str) -> str:
         serving=step["version"],
         model=model,
         flipped_at=time.time(),
-        reorder=False,
         changed_by_person="",
         switching=None,
     )

@@ -39,7 +39,7 @@ from backend.worker.anytime import (
 from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, read_json, remove, version_name, write_json
 from backend.worker.score_by_ray import scored_parts
-from backend.worker.serving import Serving, embedding_of, scoring_model
+from backend.worker.serving import Serving, embedding_of, is_new, scoring_model
 from backend.worker.sync import load_snapshot
 from taudis import scoring
 from taudis.data.pool_reader import save_pool
@@ -71,6 +71,7 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
     folder = context.round_dir(round_)
     _, annotated, config = load_snapshot(context, round_)
     tasks = {int(task): data for task, data in read_json(folder / "pool.json").items()}
+    promoted = context.load_project().state.promoted  # first: one that comes now is for later
     serving = scoring_model(context, round_, config.label_map)
     strategy = STRATEGIES[context.settings.strategy]
     wanted = bool(tasks) and strategy.reads_labelled
@@ -100,7 +101,8 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
         names = serving.detector.label_map.names
         save_pool(folder / LABELLED_FILE, seen, label_names=names, model=serving.version)
         found |= {"labelled": len(labelled), "labelled_seen": len(seen)}
-    return {"model": serving.version, "stand_in": serving.stand_in, **found}
+    result = {"model": serving.version, "stand_in": serving.stand_in, **found}
+    return result if is_new(round_) else {**result, "promoted": promoted}
 
 
 # long: half of it are arguments, its own and those of the pool file

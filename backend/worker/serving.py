@@ -77,6 +77,20 @@ def any_fits(context: RoundContext, label_map: LabelMap) -> bool:
     return False
 
 
+def is_new(round_: Round) -> bool:
+    """Whether the model that scores the pool is the one that this round has trained."""
+    return bool(round_.steps.get("evaluated", {}).get("serve"))
+
+
+def is_later_promotion(round_: Round, promoted: str) -> bool:
+    """Whether a model was promoted too late for this round's order, which another one made.
+
+    A model that stands in for the promoted one carries the promotion out, as far as it can be.
+    """
+    known = round_.steps["scored" if "scored" in round_.steps else "synced"].get("promoted", "")
+    return promoted not in {"", known}
+
+
 def scoring_version(context: RoundContext, round_: Round) -> str:
     """The version whose checkpoint scored the pool or will: the new one, or the serving one.
 
@@ -85,9 +99,8 @@ def scoring_version(context: RoundContext, round_: Round) -> str:
     scored = round_.steps.get("scored", {})
     if "model" in scored:
         return str(scored["model"])
-    verdict = round_.steps.get("evaluated")
-    if verdict is not None and verdict["serve"]:
-        return str(verdict["version"])
+    if is_new(round_):
+        return str(round_.steps["evaluated"]["version"])
     return serving.serving_model(context.load_project().state)
 
 
@@ -97,9 +110,8 @@ def scoring_model(context: RoundContext, round_: Round, label_map: LabelMap) -> 
     Raises:
         CheckpointError: the new model is damaged (the order before stays), or no model can serve.
     """
-    verdict = round_.steps.get("evaluated")
-    if verdict is None or not verdict["serve"]:
+    if not is_new(round_):
         return load_serving(context, label_map)
-    version = str(verdict["version"])
+    version = str(round_.steps["evaluated"]["version"])
     detector, _ = load_checkpoint(context.model_dir(version), label_map=label_map)
     return Serving(version, detector.fast())

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 def sync(context: RoundContext, round_: Round, report: Report) -> Result:
     """Read what Label Studio holds: the labels, and the pool of unlabelled tasks."""
     folder = context.round_dir(round_)
+    promoted = context.load_project().state.promoted
     project = context.studio.project(context.project_id)
     config = parse_label_config(project["label_config"])
     newest = watermark.newest(context, round_)  # first: pages take time to read
@@ -49,16 +50,24 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
         left_out=_left_out(context, round_),
     )
     live.read_annotations(context, annotated, config)
-    counts = [entry.split for entry in snapshot.entries]
     return {
-        "labelled": len(counts),
-        "train": counts.count("train"),
-        "validation": counts.count("validation"),
+        **_counts(snapshot),
         "pool": len(pool),
         "scores_only": config.scores_only,
+        "watermark": newest,
+        "promoted": promoted,
+    }
+
+
+def _counts(snapshot: Snapshot) -> Result:
+    """What a snapshot holds, for the row of the step."""
+    splits = [entry.split for entry in snapshot.entries]
+    return {
+        "labelled": len(splits),
+        "train": splits.count("train"),
+        "validation": splits.count("validation"),
         "skipped": len(snapshot.skipped),
         "superseded": snapshot.superseded,
-        "watermark": newest,
         "problems": list(snapshot.problems[:LISTED_PROBLEMS]),
     }
 

@@ -77,6 +77,9 @@ def _order_due(context: RoundContext) -> Call | None:
     """A round without training: for tasks without a place or a score, or a new connection."""
     placeless, rest = tasks_without_place(context), unscored(context)
     reorder = context.load_project().state.reorder
+    if reorder and not placeless and _nothing_to_order(context):
+        context.store.update_project(context.project_id, lease=context.lease, reorder=False)
+        return None
     if not (placeless or rest or reorder):
         return None
     promoted = context.load_project().state.promoted
@@ -94,6 +97,13 @@ def _order_due(context: RoundContext) -> Call | None:
         kind = "train" if labelled and not backing_off(context, "train") else "first"
         reason = f"{reason}; no model can be read that has the labels of the config"
     return None if backing_off(context, kind) else Call(kind, reason)
+
+
+def _nothing_to_order(context: RoundContext) -> bool:
+    """Whether there was a round, and the newest one found no unlabelled task."""
+    # Pruned ones as well: an order of no task is not kept.
+    published = context.store.versions(context.project_id, pruned=True)
+    return bool(published) and not published[0].tasks
 
 
 def _model_fits(context: RoundContext) -> bool:

@@ -99,6 +99,9 @@ def _state(
         return ("attention" if alerts else "working"), "Working", doing
     if ended is not None and ended.outcome == "failed":
         return "attention", "Failed", f"round {ended.number} failed; the order before it is served"
+    if ended is not None and ended.steps.get("synced", {}).get("pool") == 0:
+        sentence = "no task is without a label; tasks that are imported get an order by themselves"
+        return ("attention" if alerts else "ready"), "Nothing to label", sentence
     if not state.serving:
         return "cold", "Connecting", "the worker connects the project and makes a first order"
     waiting = "waits for labels"
