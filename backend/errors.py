@@ -6,7 +6,7 @@
     ├── RegionError        one region that makes no mask
     ├── ImageError         one image that cannot be fetched or decoded
     ├── StudioError        Label Studio answered badly or not at all
-    │   ├── StudioUnreachable   no connection, timeout, 5xx after retries
+    │   ├── StudioUnreachable   no connection, timeout, 5xx after retries, no JSON
     │   │   └── PageTooLarge    a page of tasks that Label Studio may answer if it is smaller
     │   ├── StudioAuthError     401 or 403
     │   ├── StudioNotFound      404: the project or task is gone
@@ -52,7 +52,7 @@ class StudioError(BackendError):
 
 
 class StudioUnreachable(StudioError):
-    """No connection, a timeout, or 5xx and 429 after all retries."""
+    """No connection, a timeout, 5xx and 429 after all retries, or a page that is not JSON."""
 
 
 class PageTooLarge(StudioUnreachable):

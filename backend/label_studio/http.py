@@ -121,10 +121,11 @@ class Transport:
 
         Raises:
             PageTooLarge: such a page got 500 or 504 twice, or no whole answer in time.
-            StudioUnreachable: no whole answer, 429 or 5xx, after all repetitions.
+            StudioUnreachable: no whole answer, 429 or 5xx, after all repetitions; or an answer
+                that is not JSON, as a proxy's page while Label Studio is maintained.
             StudioAuthError: 401 or 403.
             StudioNotFound: 404.
-            StudioRejected: another 4xx, a redirect, or an answer that is not JSON.
+            StudioRejected: another 4xx, or a redirect.
         """
         target = f"{path}?{urlencode(params, doseq=True)}" if params else path
         made = self._call(
@@ -222,7 +223,7 @@ class Transport:
         if answer.status >= 400:
             raise StudioRejected(f"{what}: Label Studio refused it ({answer.status}): {said}")
         if answer.value is None and answer.content:
-            raise StudioRejected(
+            raise StudioUnreachable(
                 f"{what}: expected JSON from {self.url}, got"
                 f" {answer.content_type or 'no content type'}."
                 " Check that LABEL_STUDIO_URL is Label Studio's address."

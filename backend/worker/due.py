@@ -38,10 +38,17 @@ class RoundDue:
             return self._due
         self._next = now + LOOK_SECONDS
         for other in self._context.store.open_rounds():
-            if other.kind != "first" and other.id != self._round.id and not at_last_step(other):
+            if other.id != self._round.id and self._goes_first(other):
                 raise RoundWaits(f"Round {other.number} of project {other.project} goes first.")
         self._due = self._look(now)
         return self._due
+
+    def _goes_first(self, other: Round) -> bool:
+        """Whether another project's round is to run before this comparison."""
+        if other.kind == "first" or at_last_step(other):
+            return False
+        project = self._context.store.project(other.project)
+        return project is None or not project.state.gone  # a deleted project's round stays open
 
     def _look(self, now: float) -> bool:
         """Whether a round is due, by what was recorded and what Label Studio holds."""

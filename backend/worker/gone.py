@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from backend.errors import StudioNotFound
+from backend.errors import StudioNotFound, StudioUnreachable
 from backend.worker.context import RoundContext
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,17 @@ def check(context: RoundContext) -> None:
             context.project_id,
         )
         context.store.update_project(context.project_id, gone=True)
+
+
+def require_visible(context: RoundContext) -> None:
+    """Raise StudioUnreachable if Label Studio does not show the project itself."""
+    try:
+        context.studio.project(context.project_id)
+    except StudioNotFound as error:
+        raise StudioUnreachable(
+            f"{error} Label Studio may be restarting behind a proxy, or the project was deleted or"
+            " hidden from our user. The round goes on once the project is there again."
+        ) from error
 
 
 def is_back(context: RoundContext) -> bool:

@@ -36,7 +36,7 @@ from backend.store import disk
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.rounds import Round
-from backend.worker import memory_kills
+from backend.worker import gone, memory_kills
 from backend.worker.anytime import in_words
 from backend.worker.common import Report, Result
 from backend.worker.compare_arms import compare_arms
@@ -91,14 +91,14 @@ def _run(context: RoundContext, round_: Round) -> Round:
     try:
         while (step := round_.next_step) is not None:
             with disk.refusals(context.data):
-                round_ = _run_step(context, round_, step)
+                round_ = _asked_again(context, round_, step)
     except (LeaseLost, StudioUnreachable, StudioAuthError, DiskRefused, OperationalError):
         raise  # the round stays open: it is not the round that fails
     except RoundWaits as error:
         logger.info("Project %s, round %s waits: %s", round_.project, round_.number, error)
         return round_
     except StudioNotFound as error:
-        return _fail(context, round_, f"Label Studio no longer has this project or task: {error}")
+        return _fail(context, round_, f"Label Studio no longer has what the round needs: {error}")
     except (BackendError, TaudisError) as error:
         return _fail(context, round_, str(error))
     except Exception as error:
@@ -111,6 +111,25 @@ def _run(context: RoundContext, round_: Round) -> Round:
             context, round_, f"Unexpected {type(error).__name__}; the log has the details."
         )
     return _close(context, round_)
+
+
+def _asked_again(context: RoundContext, round_: Round, step: str) -> Round:
+    """One step. After a 404 it runs once more, since a proxy answers 404 for a moment, too.
+
+    Raises:
+        StudioNotFound: 404 again, while Label Studio shows the project.
+        StudioUnreachable: Label Studio does not show the project itself.
+    """
+    try:
+        return _run_step(context, round_, step)
+    except StudioNotFound as error:
+        gone.require_visible(context)
+        logger.warning("Project %s: %s is run again after: %s", round_.project, step, error)
+    try:
+        return _run_step(context, round_, step)
+    except StudioNotFound:
+        gone.require_visible(context)
+        raise
 
 
 def _run_step(context: RoundContext, round_: Round, step: str) -> Round:

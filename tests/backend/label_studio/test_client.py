@@ -185,7 +185,7 @@ def test_nobody_there_is_said_and_a_post_may_be_tried_again():
 
 def test_another_server_and_a_redirect_are_told_and_the_token_stays():
     page = (200, b"<html>hello", {"Content-Type": "text/html"})
-    with Script(page) as server, pytest.raises(StudioRejected, match="expected JSON"):
+    with Script(page) as server, pytest.raises(StudioUnreachable, match="expected JSON"):
         client(server).project(1)
     with Script(OK) as thief:
         away = (302, b"", {"Location": f"{thief.url}/x?token=1"})
