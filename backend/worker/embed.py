@@ -116,11 +116,11 @@ class _Look:
         events = self.context.store.pending_events()
         if any(e.kind == "train" and e.project == self.round.project for e in events):
             return "Start Training was pressed"
+        if backing_off(self.context, "train"):
+            return ""
         changed = changed_tasks(self.context, last_training(self.context), thorough=False)
         wanted = self.context.settings.changes_per_round
-        if changed >= wanted and not backing_off(self.context, "train"):
-            return f"{changed} labelled tasks changed"
-        return ""
+        return f"{changed} labelled tasks changed" if changed >= wanted else ""
 
     def write(self) -> Result:
         """The files of the round: embeddings, unreadable images, images not looked at. Counts."""

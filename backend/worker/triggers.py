@@ -61,12 +61,17 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
     """
     if any(event.kind == "train" for event in pending):
         return Call("train", "Start Training")
-    seen = last_training(context)
-    changed = changed_tasks(context, seen, thorough=thorough)
+    seen, waits = last_training(context), backing_off(context, "train")
+    if seen is None and waits:
+        # To count changes means to read every label, and no training starts before the pause ends.
+        # Label Studio's own counter does until then.
+        changed = int(context.studio.project(context.project_id)["finished_task_number"])
+    else:
+        changed = changed_tasks(context, seen, thorough=thorough)
     if changed != context.load_project().state.changed:
         context.store.update_project(context.project_id, changed=changed, labelled_at=time.time())
     wanted = context.settings.changes_per_round
-    if changed >= wanted and not backing_off(context, "train"):
+    if changed >= wanted and not waits:
         return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
     state = context.load_project().state
     promoted = bool(state.promoted and state.reorder)

@@ -222,3 +222,13 @@ def test_a_due_training_or_the_time_ends_the_look(core_set_context, monkeypatch,
     message = round_.steps["embedded"]["why"]
     assert message.startswith("5 of 7 unlabelled images have random places, not looked at")
     assert words in message
+
+
+def test_no_label_is_counted_while_the_next_training_waits(core_set_context, monkeypatch):
+    """After a failed training, to count them meant to read all of them, every 64 images."""
+    monkeypatch.setattr(embed, "backing_off", lambda *_: True)
+    context = core_set_context(train_after=1)
+    round_ = first(context)
+    monkeypatch.setattr(embed, "changed_tasks", None)
+    round_ = run(context, round_, "embedded")
+    assert round_.steps["embedded"]["why"] == "" and len(context.images.loads) == len(POOL)

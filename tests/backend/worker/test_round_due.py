@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from backend.label_studio.client import Studio
 from backend.worker.context import RoundContext
 from backend.worker.round import STEP_FUNCTIONS
 
@@ -111,6 +112,28 @@ def test_after_a_failed_training_the_next_waits_but_start_training_never(make_lo
     later(DAY)
     loop.turn()
     assert len(project.rounds) == 5
+
+
+def test_while_a_first_training_has_just_failed_no_label_is_read(make_loop, monkeypatch):
+    """Each Submit read all of them, also where no training could start."""
+    loop = make_loop(TRAIN_AFTER="2", POLL_SECONDS=HOUR)
+    project = loop.project(6)
+    submit(project, 2)
+    loop.turn()
+    loop.turn()
+    assert project.rounds[0].outcome == "failed" and project.rounds[0].kind == "train"
+    read, export = [], Studio.export_annotated
+    monkeypatch.setattr(
+        Studio, "export_annotated", lambda *given: [read.append(given), export(*given)][1]
+    )
+    for first in (2, 3, 4):
+        submit(project, 1, first=first)
+        loop.schedule()
+        assert loop.store.project(project.id).state.changed == first + 1
+    assert read == []
+    loop.start_worker()
+    loop.schedule()  # a poll
+    assert read == [] and len(project.rounds) == 2
 
 
 @pytest.mark.slow
