@@ -144,7 +144,14 @@ def delete_some_in_studio(context: RoundContext) -> int:
 
 
 def _quiet(context: RoundContext) -> bool:
-    """Whether no label and no order changed for a while."""
+    """Whether no label and no order changed for a while.
+
+    While a round is open, labels are not counted but wait as an event. An order that has just
+    changed tells of labels that the scheduler is about to count.
+    """
+    events = context.store.pending_events()
+    if any(e.project == context.project_id and e.kind == "changed" for e in events):
+        return False
     state = context.load_project().state
     last = max(state.labelled_at, state.flipped_at)
     return time.time() - last > QUIET_SECONDS

@@ -26,6 +26,10 @@ from backend.worker.serving import any_fits
 logger = logging.getLogger(__name__)
 
 AFTER_FAILURE_SECONDS = 60.0  # doubled with each failure in a row, up to an hour
+SMALL = 1_000  # tasks of an order that may be replaced at any time
+SECONDS_A_TASK = 0.2
+"""For which a larger order stays, although few tasks were imported since. The cleaner deletes a
+prediction in 0.1 to 0.15 s, so old orders do not pile up in Label Studio."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
 def _order_due(context: RoundContext) -> Call | None:
     """A round without training: for tasks without a place or a score, or a new connection."""
     placeless, rest = tasks_without_place(context), unscored(context)
+    if placeless and _may_wait(context, placeless):
+        placeless = 0
     reorder = context.load_project().state.reorder
     if reorder and not placeless and _nothing_to_order(context):
         context.store.update_project(context.project_id, lease=context.lease, reorder=False)
@@ -102,6 +108,18 @@ def _order_due(context: RoundContext) -> Call | None:
         kind = "train" if labelled and not backing_off(context, "train") else "first"
         reason = f"{reason}; no model can be read that has the labels of the config"
     return None if backing_off(context, kind) else Call(kind, reason)
+
+
+def _may_wait(context: RoundContext, placeless: int) -> bool:
+    """Whether so many tasks without a place wait, because the newest order is large and young.
+
+    Tasks that are imported all day would replace it at every poll. As many tasks as the order has
+    never wait: such orders grow too fast for the old ones to matter.
+    """
+    newest = next(iter(context.store.versions(context.project_id)), None)
+    if newest is None or newest.tasks <= SMALL or placeless >= newest.tasks:
+        return False
+    return elapsed(newest.created) < newest.tasks * SECONDS_A_TASK
 
 
 def _nothing_to_order(context: RoundContext) -> bool:

@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from backend.worker import prune
+from backend.worker.context import RoundContext
 from tests.backend.local_loop import PASSWORD, USER
 
 
@@ -59,6 +61,18 @@ def test_when_nobody_has_labelled_for_a_while_a_version_goes_in_one_call(project
     project.loop.clean()
     assert project.loop.studio.asked("DELETE", path) == 1
     assert project.version() == fourth
+
+
+def test_a_label_that_waits_for_the_end_of_a_round_says_that_somebody_is_there(loop, monkeypatch):
+    """Labels are counted between rounds alone, and a round may take longer than the pause."""
+    project = loop.project(1)
+    loop.turn()
+    context = RoundContext(loop.settings(), loop.store, loop.lease, project.id)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + prune.QUIET_SECONDS + 10)
+    assert prune._quiet(context)
+    loop.store.record_event(project.id, "changed")
+    assert not prune._quiet(context)
 
 
 @pytest.mark.slow

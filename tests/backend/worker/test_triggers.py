@@ -1,5 +1,6 @@
 """Which round a project gets for tasks that have no place in the order."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -35,3 +36,30 @@ def test_new_tasks_get_an_order_while_a_training_has_just_failed(context):
     context.store.end_round(context.lease, round_.id, "failed", "no labelled object")
     call = triggers._order_due(context)
     assert call.kind == "first" and "5 tasks have no place" in call.reason
+
+
+@pytest.mark.parametrize(
+    ("tasks", "placeless", "age", "due"),
+    [
+        (1_000, 5, 0.0, True),
+        (10_000, 5, 0.0, False),
+        (10_000, 5, 1_990.0, False),
+        (10_000, 5, 2_010.0, True),
+        (10_000, 10_000, 0.0, True),
+    ],
+)
+def test_few_imported_tasks_wait_while_a_large_order_is_young(
+    context, monkeypatch, tasks, placeless, age, due
+):
+    """Tasks that came in all day made an order of all tasks at every poll."""
+    monkeypatch.setattr(triggers, "tasks_without_place", lambda _: placeless)
+    round_ = context.store.open_round(context.lease, 3, "first", "a test", [])
+    context.store.add_version(
+        context.lease, 3, "taudis-0001-a", round_id=round_.id, model="", tasks=tasks, metrics={}
+    )
+    context.store.end_round(context.lease, round_.id, "served", "")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + age)
+    assert (triggers._order_due(context) is not None) is due
+    context.store.update_project(3, reorder=True)  # what a person asked for never waits
+    assert triggers._order_due(context) is not None
