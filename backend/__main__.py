@@ -20,6 +20,7 @@ from backend.commands import create as create_
 from backend.commands import doctor as doctor_
 from backend.commands import export as export_
 from backend.commands import export_labels as labels_
+from backend.commands import forget as forget_
 from backend.commands import processes
 from backend.commands import review as review_
 from backend.commands import rounds as rounds_
@@ -115,6 +116,9 @@ def disconnect(project: ProjectOption = 0) -> None:
             f" {before['model_version']!r} as before; this backend's webhook is removed."
             " The backend's row in Settings > Model stays; remove it there."
         )
+
+
+app.command()(forget_.forget)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from backend.store.arms import Arms
 from backend.store.events import Events
+from backend.store.forgetting import Forgetting
 from backend.store.lease import Leases
 from backend.store.live import LiveRows
 from backend.store.projects import Projects
@@ -16,5 +17,5 @@ from backend.store.rounds import Rounds
 from backend.store.versions import Versions
 
 
-class Store(Events, Projects, Leases, Rounds, Versions, Arms, LiveRows):
+class Store(Events, Projects, Leases, Rounds, Versions, Arms, LiveRows, Forgetting):
     """The shared store. Safe for many threads and processes."""

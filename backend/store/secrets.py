@@ -22,6 +22,11 @@ def save_token(data_dir: Path, project: int, token: str) -> None:
     files.write_text(path, token, private=True)
 
 
+def forget_token(data_dir: Path, project: int) -> None:
+    """Delete the token that Label Studio sent for a project, if there is one."""
+    _path(data_dir, project).unlink(missing_ok=True)
+
+
 def token_for(settings: Settings, project: int) -> str:
     """The token to use for a project: LABEL_STUDIO_API_KEY, else the one from /setup, else ''."""
     configured = settings.label_studio_api_key.get_secret_value()
