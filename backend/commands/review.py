@@ -97,20 +97,20 @@ class Reviewed:
     suspects: int
     kinds: Counter[str]
     tasks: int  # with suspects
+    confirmed: int  # of these, tasks whose label a person confirmed before
     listed: review_tab.Listed
 
     def in_words(self) -> str:
         """All counts, for a person."""
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
         listed = self.listed
-        rest = self.tasks - listed.tasks - listed.changed - listed.gone
+        rest = self.tasks - self.confirmed - listed.tasks - listed.changed - listed.gone
         parts = [
             f"{self.suspects} suspects ({kinds or 'none'}) in {self.tasks} of {self.images}"
             f" labelled tasks; the tab {REVIEW_TITLE!r} lists {listed.tasks} tasks.",
             *_counted(rest, "less suspicious tasks are not listed: raise --limit, or see --csv."),
-            *_counted(
-                self.listed.changed, "tasks are not listed: their labels were changed since."
-            ),
+            *_counted(self.confirmed, "tasks are not listed: their labels were confirmed."),
+            *_counted(listed.changed, "tasks are not listed: their labels were changed since."),
             *_counted(listed.gone, "tasks are not listed: they were deleted since."),
             *_counted(listed.before, "tasks of an earlier run were taken from the list."),
             self.left_out.in_words("Labelled tasks that were not looked at"),
@@ -140,6 +140,13 @@ def review(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write all suspects to this CSV file.")
     ] = None,
+    confirm: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Number of a listed task whose label is right: take it off this list and later"
+            " ones. May be given several times; nothing is judged then."
+        ),
+    ] = None,
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove the tab and its column instead.")
     ] = False,
@@ -155,6 +162,9 @@ def review(
         if remove:
             count = review_tab.remove(context)
             return console.print(f"Project {context.project_id}: {count} tasks unmarked.")
+        if confirm:
+            count = review_tab.confirm(context, confirm)
+            return console.print(f"Project {context.project_id}: {count} tasks confirmed.")
         os.nice(context.settings.nice)
         torch.set_num_threads(context.settings.torch_threads)
         limit_memory(training=True)
@@ -187,7 +197,8 @@ def run(context: RoundContext, options: Options, bars: Bars) -> Reviewed:
             if options.csv is not None:
                 write_text(options.csv, _table(context, samples, suspects, images))
             _check_connected(context)
-            marks = _marks(samples, suspects, images)
+            found = _marks(samples, suspects, images)
+            marks = review_tab.unconfirmed(context, found)
             bar = bars.add_task("marking", total=min(len(marks), options.limit))
             listed = review_tab.publish(
                 context, marks[: options.limit], lambda: bars.update(bar, advance=1)
@@ -199,7 +210,8 @@ def run(context: RoundContext, options: Options, bars: Bars) -> Reviewed:
             " on with the models that are there."
         ) from error
     kinds = Counter(str(suspect.kind) for suspect in suspects)
-    return Reviewed(len(images), left_out, len(suspects), kinds, len(marks), listed)
+    confirmed = len(found) - len(marks)
+    return Reviewed(len(images), left_out, len(suspects), kinds, len(found), confirmed, listed)
 
 
 def _check_connected(context: RoundContext) -> None:

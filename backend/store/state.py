@@ -50,7 +50,8 @@ class ProjectState:
 
     review: JsonObject | None = None
     """What the tab of the review lists: {"tab": its id, "since": the newest change in Label Studio
-    that it knows of, "annotations": task -> [id, time of the last change] of the annotation}."""
+    that it knows of, "annotations": task -> [id, time of the last change] of the annotation that
+    was found suspicious, "confirmed": the same of those that a person found right}."""
 
     # --- which version serves: see backend.store.serving ------------------------------------------
     serving: str = ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.errors import StudioError, StudioNotFound, StudioRejected
+from backend.errors import RoundError, StudioError, StudioNotFound, StudioRejected
 from backend.label_studio.listings import Row
 from backend.label_studio.marks import MARK, Columns
 from backend.label_studio.tabs import DEFAULT, REVIEW, REVIEW_TITLE
@@ -54,8 +54,9 @@ def publish(
     """
     project, calls = context.project_id, context.studio.tabs.marks
     known = {str(mark.task): list(mark.annotation) for mark in marks}
-    tab = (context.load_project().state.review or {}).get("tab")
-    _remember(context, {"tab": tab, "since": "", "annotations": known})
+    review = context.load_project().state.review or {}
+    tab = review.get("tab")
+    _remember(context, {**review, "tab": tab, "since": "", "annotations": known})
     there = {int(task["id"]): task for task in calls.tasks(project, [mark.task for mark in marks])}
     fresh = [mark for mark in marks if mark.task in there and _fits(there[mark.task], known)]
     old = [task for task in calls.marked(project) if str(task["id"]) not in known]
@@ -66,9 +67,36 @@ def publish(
     before = _clear(context, old)
     since = context.studio.newest_change(project)
     late = _clear(context, [task for task in calls.marked(project) if not _fits(task, known)])
-    _remember(context, {"tab": _tab(context, tab), "since": since, "annotations": known})
+    changes = {"tab": _tab(context, tab), "since": since, "annotations": known}
+    _remember(context, {**review, **changes})
     gone = sum(mark.task not in there for mark in marks) + len(fresh) - written
     return Listed(written - late, len(marks) - gone - written + late, gone, before)
+
+
+def confirm(context: RoundContext, tasks: Sequence[int]) -> int:
+    """Take tasks off the list whose labels are right, and off later lists while these labels stay.
+
+    Returns how many marks went. Raises RoundError for a task that the last run did not list.
+    """
+    review = context.load_project().state.review or {}
+    known, confirmed = dict(review.get("annotations", {})), dict(review.get("confirmed", {}))
+    unknown = [task for task in tasks if str(task) not in known]
+    if unknown:
+        raise RoundError(
+            f"Expected numbers of tasks in the tab {REVIEW_TITLE!r}, got {unknown}. Nothing was"
+            " confirmed. The column ID has the numbers."
+        )
+    confirmed |= {str(task): known.pop(str(task)) for task in dict.fromkeys(tasks)}
+    _remember(context, {**review, "annotations": known, "confirmed": confirmed})
+    rows = context.studio.tabs.marks.tasks(context.project_id, list(dict.fromkeys(tasks)))
+    return _clear(context, [row for row in rows if MARK in row["data"]])
+
+
+def unconfirmed(context: RoundContext, marks: Sequence[Mark]) -> list[Mark]:
+    """The marks without those about an annotation that somebody confirmed."""
+    review = context.load_project().state.review or {}
+    confirmed = review.get("confirmed", {})
+    return [mark for mark in marks if confirmed.get(str(mark.task)) != list(mark.annotation)]
 
 
 def settle(context: RoundContext) -> int:

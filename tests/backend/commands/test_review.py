@@ -87,8 +87,14 @@ def test_planted_errors_are_listed_with_kind_reason_and_place(project, tmp_path,
     by_kind = {row["kind"]: row for row in rows}
     assert int(by_kind["label"]["annotation_id"]) == annotations[project.all[3]["id"]][0]["id"]
 
+    right = str(project.all[7]["id"])
+    assert "1 tasks confirmed" in project.cli("review", "--confirm", right)
+    assert "got [98765]" in project.cli("review", "--confirm", "98765", well=False)
+    printed = project.cli("review")
+    assert "1 tasks are not listed: their labels were confirmed" in printed
+    assert list(marks(project)) == [3] and "less suspicious" not in printed
     printed = project.cli("review", "--remove")
-    assert "2 tasks unmarked" in printed and marks(project) == {}
+    assert "1 tasks unmarked" in printed and marks(project) == {}
 
 
 def tasks_with_labels(project):

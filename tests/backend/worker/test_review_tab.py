@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.errors import StudioRejected
+from backend.errors import RoundError, StudioRejected
 from backend.label_studio.marks import MARK
 from backend.label_studio.tabs import QUEUE, REVIEW_TITLE
 from backend.worker import review_tab
@@ -89,6 +89,28 @@ def test_a_mark_goes_at_the_next_poll_once_its_label_was_changed(project, change
     assert marked(project) == [2, 0, 1]
     project.loop.schedule()
     assert marked(project) == [0, 1]
+
+
+def test_a_label_that_was_confirmed_is_not_listed_again_until_it_changes(project):
+    publish(project, 2, 0, 1)
+    two, one = (project.client.export_annotated(project.id)[number] for number in (2, 1))
+    before = fingerprint(two)
+    with pytest.raises(RoundError, match=r"Expected numbers of tasks in the tab .*, got \[99\]"):
+        review_tab.confirm(project.context, [two["id"], 99])
+    assert marked(project) == [2, 0, 1]
+    assert review_tab.confirm(project.context, [two["id"], one["id"], two["id"]]) == 2
+    assert marked(project) == [0]
+    project.loop.schedule()
+    assert marked(project) == [0]
+    assert fingerprint(project.client.export_annotated(project.id)[2]) == before
+
+    new = [mark.task for mark in review_tab.unconfirmed(project.context, marks_of(project, (2, 3)))]
+    assert new == [project.client.export_annotated(project.id)[3]["id"]]
+    publish(project, 3)  # another run remembers what was confirmed
+    assert review_tab.unconfirmed(project.context, marks_of(project, (1, 2))) == []
+    project.client.create_annotation(two["id"], [])
+    (again,) = review_tab.unconfirmed(project.context, marks_of(project, (1, 2)))
+    assert again.task == two["id"]
 
 
 def test_a_mark_stays_when_its_task_was_merely_opened(project):
