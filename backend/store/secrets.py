@@ -1,7 +1,12 @@
-"""Access tokens, in files of mode 0600 under the data directory's `secrets/`; nowhere else."""
+"""Access tokens, in files of mode 0600 under the data directory's `secrets/`; nowhere else.
+
+The webhook's password lies there, too. Label Studio shows a webhook's headers to every user of its
+organisation, so the webhook has a password of its own, which opens `/webhook` and nothing else.
+"""
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 from backend.settings import Settings
@@ -33,4 +38,20 @@ def token_for(settings: Settings, project: int) -> str:
     if configured:
         return configured
     path = _path(settings.model_dir, project)
+    return path.read_text() if path.exists() else ""
+
+
+WEBHOOK_USER = "webhook"
+"""The user name that Label Studio's webhook sends with the password of `webhook_password`."""
+
+
+def webhook_password(data_dir: Path, *, make: bool = False) -> str:
+    """The password of the webhook; '' where there is none yet, unless `make` says to make one.
+
+    It is random, so that who sees it learns nothing of BASIC_AUTH_PASS. Raises OSError.
+    """
+    path = data_dir / "secrets" / "webhook.password"
+    if make and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.write_text(path, secrets.token_urlsafe(24), private=True)
     return path.read_text() if path.exists() else ""

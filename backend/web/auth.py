@@ -14,9 +14,11 @@ from flask import Request, Response, jsonify
 
 from backend.label_studio.addresses import embedded, is_loopback_address
 from backend.settings import Settings
+from backend.store.secrets import WEBHOOK_USER, webhook_password
 from backend.web.requests import RequestRefused, excerpt
 
 OPEN_ROUTES = frozenset({"/health"})  # says nothing but that the process runs
+WEBHOOK_ROUTE = "/webhook"
 
 
 def refuse_strangers(settings: Settings, request: Request) -> Response | None:
@@ -33,6 +35,8 @@ def refuse_strangers(settings: Settings, request: Request) -> Response | None:
         return None
     if request.path in OPEN_ROUTES or _knows_credentials(settings, request):
         return None
+    if request.path == WEBHOOK_ROUTE and _is_webhook(settings, request):
+        return None
     answer = jsonify(error="Credentials are needed.")
     answer.status_code = 401
     answer.headers["WWW-Authenticate"] = 'Basic realm="taudis", charset="UTF-8"'
@@ -40,16 +44,26 @@ def refuse_strangers(settings: Settings, request: Request) -> Response | None:
 
 
 def _knows_credentials(settings: Settings, request: Request) -> bool:
-    """Whether user name and password are right, compared in constant time."""
+    """Whether the caller gives BASIC_AUTH_USER and BASIC_AUTH_PASS."""
+    password = settings.basic_auth_pass.get_secret_value()
+    return _gives(request, settings.basic_auth_user, password)
+
+
+def _is_webhook(settings: Settings, request: Request) -> bool:
+    """Whether the caller gives the pair that the worker put into Label Studio's webhook."""
+    password = webhook_password(settings.model_dir)
+    return bool(password) and _gives(request, WEBHOOK_USER, password)
+
+
+def _gives(request: Request, user: str, password: str) -> bool:
+    """Whether user name and password are these, compared in constant time."""
     try:
         given = request.authorization
     except ValueError:  # werkzeug, on letters beyond ASCII in the base64
         return False
     if given is None or given.type != "basic":
         return False
-    user = _same(given.username or "", settings.basic_auth_user)
-    password = _same(given.password or "", settings.basic_auth_pass.get_secret_value())
-    return user & password
+    return _same(given.username or "", user) & _same(given.password or "", password)
 
 
 def _same(given: str, wanted: str) -> bool:

@@ -20,6 +20,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
 from backend.store import serving
+from backend.store.secrets import WEBHOOK_USER, webhook_password
 from backend.store.state import ProjectChanges, ProjectState
 from backend.worker import late_switches, queue_tab, review_tab
 from backend.worker.context import RoundContext
@@ -199,10 +200,13 @@ def webhook_is_armed(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _auth_header(settings: Settings) -> dict[str, str]:
-    """The Authorization header that Label Studio must send with the webhook."""
+    """The Authorization header that Label Studio must send with the webhook.
+
+    It opens `/webhook` alone, since Label Studio shows it to all its users.
+    """
     if not settings.has_credentials:
         return {}
-    pair = f"{settings.basic_auth_user}:{settings.basic_auth_pass.get_secret_value()}"
+    pair = f"{WEBHOOK_USER}:{webhook_password(settings.model_dir, make=True)}"
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import requests
 
 from demo.studio import ADMIN, LabelStudio
 from tests.studio.conftest import EXECUTABLE, TEMPLATE
@@ -58,6 +59,24 @@ def works(loop, pictures):
     assert failures(loop.cli("doctor")) == {}
     loop.worker.end()
     return made
+
+
+def test_an_annotator_sees_a_password_that_opens_the_webhook_alone(loop, works):
+    """Label Studio 1.23.2 shows the headers of a webhook to every user of the organisation."""
+    one = loop.studio.create_user("an.annotator@example.org")
+    session = loop.studio.login_session(one.email, one.password)
+    (hook,) = session.get(
+        f"{loop.studio.url}/api/webhooks/", params={"project": works[0].id}, timeout=30
+    ).json()
+    headers = hook["headers"]
+    assert headers["Authorization"].startswith("Basic ")
+    body = {"action": "ANNOTATION_CREATED"}
+    assert requests.post(hook["url"], json=body, headers=headers, timeout=30).status_code == 200
+    for path in ("", f"/projects/{works[0].id}"):
+        assert requests.get(f"{loop.url}{path}", headers=headers, timeout=30).status_code == 401
+    for action in ("train", "rollback", "promote"):
+        url = f"{loop.url}/projects/{works[0].id}/{action}"
+        assert requests.post(url, headers=headers, timeout=30).status_code == 401, action
 
 
 def test_what_is_wrong_in_label_studio(loop, works):

@@ -3,7 +3,7 @@
 import stat
 
 from backend.settings import load_settings
-from backend.store.secrets import save_token, token_for
+from backend.store.secrets import save_token, token_for, webhook_password
 
 
 def test_save_read_replace(tmp_path):
@@ -39,3 +39,10 @@ def test_the_configured_token_wins(tmp_path):
         label_studio_api_key="configured",
     )
     assert token_for(settings, 7) == "configured"
+
+
+def test_the_webhook_s_password_is_made_once(tmp_path):
+    assert webhook_password(tmp_path) == ""
+    made = webhook_password(tmp_path, make=True)
+    assert len(made) >= 24 and made == webhook_password(tmp_path, make=True)
+    assert stat.S_IMODE((tmp_path / "secrets" / "webhook.password").stat().st_mode) == 0o600

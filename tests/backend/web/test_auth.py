@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from backend.settings import load_settings
+from backend.store.secrets import WEBHOOK_USER, webhook_password
 from backend.web.app import create_app
 from tests.backend.web.web_cases import (
     CANARY,
@@ -101,3 +102,18 @@ def test_without_credentials_only_names_of_this_machine_are_answered(tmp_path, h
     app = create_app(load_settings(model_dir=tmp_path, backend_url="http://ours.example"))
     assert app.test_client().get("/health", headers={"Host": host}).status_code == status
     app.extensions["taudis"].store.close()
+
+
+def test_the_webhook_s_password_opens_the_webhook_alone(guarded):
+    folder = guarded.application.extensions["taudis"].settings.model_dir
+    assert (
+        guarded.post("/webhook?project=7", json={}, headers=basic("webhook", "")).status_code == 401
+    )
+    given = basic(WEBHOOK_USER, webhook_password(folder, make=True))
+    body = {"action": "ANNOTATION_CREATED"}
+    assert guarded.post("/webhook?project=7", json=body, headers=given).status_code == 200
+    for method, path in ROUTES:
+        if path != "/webhook":
+            assert guarded.open(path, method=method, headers=given).status_code == 401, path
+    wrong = basic(WEBHOOK_USER, "x")
+    assert guarded.post("/webhook?project=7", json=body, headers=wrong).status_code == 401

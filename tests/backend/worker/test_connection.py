@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from backend.store.secrets import webhook_password
 from tests.backend.local_loop import PASSWORD, USER
 
 FIELDS = ("sampling", "model_version", "show_collab_predictions")
@@ -33,8 +34,10 @@ def test_one_webhook_with_our_credentials_and_the_sampling(connected):
     assert fields["sampling"] == "Uncertainty sampling"
     assert fields["model_version"].startswith("taudis-")
     assert hook["url"] == f"{connected.loop.url}/webhook?project={connected.id}"
-    pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    assert hook["headers"] == {"Authorization": f"Basic {pair}"}
+    scheme, pair = hook["headers"]["Authorization"].split()
+    user, password = base64.b64decode(pair).decode().split(":")
+    assert (scheme, user) == ("Basic", "webhook")
+    assert password == webhook_password(connected.loop.data) and PASSWORD not in password
     assert (hook["send_payload"], hook["send_for_all_actions"]) == (False, False)
     assert set(hook["actions"]) == {
         "ANNOTATION_CREATED",
