@@ -15,7 +15,7 @@ from backend.store.lease import NO_LEASE
 from backend.worker.context import RoundContext, remove
 from backend.worker.prune import size_of
 
-FOLDERS = ("models", "predictions", "rounds", "control", "queue")
+FOLDERS = ("models", "predictions", "rounds", "control", "queue", "reviews")
 """Folders of the data directory that have one folder for each project."""
 
 

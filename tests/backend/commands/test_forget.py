@@ -1,7 +1,12 @@
 """`forget` deletes a project that Label Studio does not have, and nothing else."""
 
+import re
+from pathlib import Path
+
 import sqlalchemy as sa
 
+import backend
+from backend.commands.forget import FOLDERS
 from backend.store.database import Store
 from backend.store.secrets import save_token
 from backend.store.transactions import META
@@ -71,3 +76,9 @@ def test_nothing_is_deleted_of_a_project_that_label_studio_shows_or_without_a_ye
     loop.studio.api("DELETE", f"/api/projects/{project.id}/")
     assert "Delete all of it?" in loop.cli("forget", str(project.id), well=False)
     assert rows_by_project(loop.store) == rows
+
+
+def test_every_folder_that_has_one_for_each_project_is_named():
+    sources = [path.read_text() for path in Path(backend.__file__).parent.rglob("*.py")]
+    found = {name for source in sources for name in re.findall(r'/ "(\w+)" / str\(', source)}
+    assert found == set(FOLDERS)
