@@ -126,7 +126,7 @@ def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
     """List a project's rounds, newest first."""
     with errors_as_messages():
         context = context_of(project)
-        console.print(rounds_.table(context.store, context.project_id, limit))
+        console.print(rounds_.table(context.store, context.project_id, limit, width=console.width))
         budget = context.settings.budget
         found = next_labels(context.store, context.project_id, budget).in_words()
         console.print(f"Next labels: {found}.", markup=False, highlight=False)

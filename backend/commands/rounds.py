@@ -3,31 +3,61 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from backend.store.database import Store
+from backend.store.rounds import Round
+
+WIDE = 130
+"""Columns of a terminal from which on every fact of a round has a column of its own."""
+
+_FACTS = ("round", "kind", "started", "state", "labels", "mAP50")
 
 
-def table(store: Store, project: int, limit: int) -> Table:
-    """The newest rounds, newest first."""
-    found = Table("round", "kind", "started", "state", "labels", "mAP50", "reason and result")
-    for row in store.rounds(project, limit):
-        synced = row.steps.get("synced", {})
-        map50 = row.steps.get("evaluated", {}).get("metrics", {}).get("map50")
-        state = row.outcome or f"in {row.next_step} {_percent(row.progress)}"
-        found.add_row(
-            str(row.number),
-            row.kind,
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started)),
-            state,
-            _labels(synced, row.steps.get("trained", {}).get("left_out")),
-            "" if map50 is None else f"{map50:.3f}",
-            f"{row.reason}. {row.message}",
-        )
-    return found
+def table(store: Store, project: int, limit: int, *, width: int) -> Table:
+    """The newest rounds, newest first.
+
+    On a terminal of fewer than WIDE columns, a round's facts stand below each other beside its
+    reason and result, which would have a word a line otherwise.
+    """
+    found = store.rounds(project, limit)
+    rows = [(_facts(row), escape(f"{row.reason}. {row.message}")) for row in found]
+    if width >= WIDE:
+        wide = Table(*_FACTS, "reason and result")
+        for facts, result in rows:
+            wide.add_row(*facts, result)
+        return wide
+    narrow = Table("round", "reason and result", show_lines=True)
+    narrow.columns[0].no_wrap = True
+    for facts, result in rows:
+        narrow.add_row(_stacked(facts), result)
+    return narrow
+
+
+def _stacked(facts: Sequence[str]) -> str:
+    """The facts of a round below each other, those that it has."""
+    number, kind, started, state, labels, map50 = facts
+    lines = [f"{number} {kind}", started, state]
+    lines += [f"labels: {labels}"] if labels else []
+    lines += [f"mAP50 {map50}"] if map50 else []
+    return "\n".join(lines)
+
+
+def _facts(row: Round) -> tuple[str, ...]:
+    synced = row.steps.get("synced", {})
+    map50 = row.steps.get("evaluated", {}).get("metrics", {}).get("map50")
+    return (
+        str(row.number),
+        row.kind,
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started)),
+        row.outcome or f"in {row.next_step} {_percent(row.progress)}".rstrip(),
+        _labels(synced, row.steps.get("trained", {}).get("left_out")),
+        "" if map50 is None else f"{map50:.3f}",
+    )
 
 
 def _labels(synced: Mapping[str, Any], left_out: Mapping[str, Any] | None) -> str:

@@ -80,6 +80,11 @@ class ProjectState:
     # --- labels and the queue ---------------------------------------------------------------------
     changed: int | None = None
     """Labelled tasks that changed since the last training; None before the first count."""
+    changed_since: int = 0
+    """Number of the round of the training since which `changed` counts; 0 before the first."""
+    unusable: JsonObject | None = None
+    """The summary of regions in the changed tasks that the next training cannot use; None before
+    the first look."""
     labelled_at: float = 0.0
     """When `changed` last changed, in seconds since 1970."""
     flipped_at: float = 0.0
@@ -141,6 +146,8 @@ class ProjectChanges(TypedDict, total=False):
     asked: JsonObject | None
     asked_result: str
     changed: int
+    changed_since: int
+    unusable: JsonObject
     labelled_at: float
     flipped_at: float
     clock_back: int

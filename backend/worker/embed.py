@@ -118,7 +118,7 @@ class _Look:
             return "Start Training was pressed"
         if backing_off(self.context, "train"):
             return ""
-        changed = changed_tasks(self.context, last_training(self.context), thorough=False)
+        changed = changed_tasks(self.context, last_training(self.context), thorough=False).count
         wanted = self.context.settings.changes_per_round
         return f"{changed} labelled tasks changed" if changed >= wanted else ""
 

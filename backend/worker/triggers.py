@@ -7,7 +7,6 @@ that have no place in the order, and Start Training.
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 
 from backend.clock import elapsed
@@ -16,8 +15,9 @@ from backend.label_studio.label_config import parse_label_config
 from backend.store import predictions
 from backend.store.events import Event
 from backend.store.rounds import Round, RoundKind
-from backend.worker import watermark
+from backend.worker import changed_labels, watermark
 from backend.worker.anytime import unscored
+from backend.worker.changed_labels import Changed
 from backend.worker.connection import our_backend
 from backend.worker.context import RoundContext, read_json
 from backend.worker.dataset import Snapshot, choose_annotation, fingerprint
@@ -65,15 +65,8 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
     """
     if any(event.kind == "train" for event in pending):
         return Call("train", "Start Training")
-    seen, waits = last_training(context), backing_off(context, "train")
-    if seen is None and waits:
-        # To count changes means to read every label, and no training starts before the pause ends.
-        # Label Studio's own counter does until then.
-        changed = int(context.studio.project(context.project_id)["finished_task_number"])
-    else:
-        changed = changed_tasks(context, seen, thorough=thorough)
-    if changed != context.load_project().state.changed:
-        context.store.update_project(context.project_id, changed=changed, labelled_at=time.time())
+    waits = backing_off(context, "train")
+    changed = count_changed(context, thorough=thorough, waits=waits)
     wanted = context.settings.changes_per_round
     if changed >= wanted and not waits:
         return Call("train", f"{changed} labelled tasks changed (a round starts at {wanted})")
@@ -135,20 +128,39 @@ def _model_fits(context: RoundContext) -> bool:
     return any_fits(context, config.label_map)
 
 
+def count_changed(context: RoundContext, *, thorough: bool, waits: bool = False) -> int:
+    """Count the tasks that changed since the last training, and note them in the project's row.
+
+    `waits`: no training may start now, whatever the count.
+    """
+    last = last_training(context)
+    if last is None and waits:
+        # To count changes means to read every label, and no training starts before the pause ends.
+        # Label Studio's own counter does until then.
+        counter = context.studio.project(context.project_id)["finished_task_number"]
+        found = Changed(int(counter), 0, None)
+    else:
+        found = changed_tasks(context, last, thorough=thorough)
+    changed_labels.note(context, found)
+    return found.count
+
+
 def changed_tasks(
     context: RoundContext, last: tuple[Round, Snapshot] | None, *, thorough: bool
-) -> int:
+) -> Changed:
     """Tasks whose counting annotation is new, edited or gone since the last training's snapshot."""
     if last is None:
         annotated = context.studio.export_annotated(context.project_id)
-        return sum(choose_annotation(task) is not None for task in annotated)
+        labelled = [task for task in annotated if choose_annotation(task) is not None]
+        return Changed(len(labelled), 0, labelled)
     round_, snapshot = last
     seen = {entry.task_id: (entry.annotation_id, entry.updated_at) for entry in snapshot.entries}
-    changed = {
-        int(task["id"])
+    tasks = {
+        int(task["id"]): task
         for task in watermark.since(context, round_, context.studio.tasks_changed_since)
         if fingerprint(task) != seen.get(int(task["id"]))
     }
+    changed = set(tasks)
     if thorough:
         touched = watermark.since(context, round_, context.studio.tasks_touched_since)
         changed |= {
@@ -156,7 +168,7 @@ def changed_tasks(
             for task in touched
             if not task["total_annotations"] and int(task["id"]) in seen
         }
-    return len(changed)
+    return Changed(len(changed), round_.number, list(tasks.values()))
 
 
 def last_training(context: RoundContext) -> tuple[Round, Snapshot] | None:

@@ -247,15 +247,15 @@ class Worker:
             operate.carry_out(context)
         if open_ is None:
             self._open_round(context, pending, thorough=due)
+        elif due and open_.kind != "first":
+            triggers.count_changed(context, thorough=True)  # the page says what it does not have
 
     def _open_round(self, context: RoundContext, pending: list[Event], *, thorough: bool) -> None:
         """Open a round if one is called for, taking in the events that called."""
         call = triggers.round_due(context, pending, thorough=thorough)
         if call is None:
             return
-        training = (
-            [event for event in pending if event.kind == "train"] if call.kind == "train" else []
-        )
+        training = [event for event in pending if event.kind == call.kind == "train"]
         round_ = self.store.open_round(
             context.lease, context.project_id, call.kind, call.reason, training
         )

@@ -78,10 +78,7 @@ def decode_annotation(
     regions = regions_of(result, config)
     size = size or _first_stated(regions)
     if size is None:
-        if regions:
-            reason = "No region states original_width and original_height; all skipped."
-            problems.append(RegionProblem("", "no_size", reason, "dropped"))
-        return Decoded(None, tuple(problems))
+        return Decoded(None, tuple(_without_size(regions)))
     parts: list[_Part] = []
     unknown: list[Crop] = []
     for region in regions:
@@ -91,6 +88,31 @@ def decode_annotation(
             problems.append(_painted(region, config, size, error, unknown))
     target = _target(_merged(parts), unknown, size, problems)
     return Decoded(target, tuple(problems))
+
+
+def problems_of(result: Sequence[Any], config: LabelConfig) -> list[RegionProblem]:
+    """The problems that `decode_annotation` finds, without its masks: one region at a time.
+
+    The image's size is the first that a region states. So it does not see that the image is
+    another one, nor that there are too many instances.
+    """
+    problems: list[RegionProblem] = []
+    regions = regions_of(result, config)
+    size = _first_stated(regions)
+    if size is None:
+        return _without_size(regions)
+    for region in regions:
+        try:
+            _part(region, config, size, problems)
+        except RegionError as error:
+            problems.append(_painted(region, config, size, error, []))
+    return problems
+
+
+def _without_size(regions: Sequence[Region]) -> list[RegionProblem]:
+    """The problem of an annotation whose image has no known size; [] without a region."""
+    reason = "No region states original_width and original_height; all skipped."
+    return [RegionProblem("", "no_size", reason, "dropped")] if regions else []
 
 
 def image_size(result: Sequence[Any], config: LabelConfig) -> Size | None:

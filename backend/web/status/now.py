@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from backend.label_studio.left_out import Summary
 from backend.store.rounds import STEPS, Round
 from backend.store.state import ProjectState
 from backend.web.status.words import STEP_WORDS, duration, moment
@@ -57,6 +58,8 @@ class Now:
     changed: int
     wanted: int
     alerts: Sequence[tuple[str, str]] = field(default=())  # (heading, sentence)
+    unusable: str = ""  # counts of regions in changed tasks that the next training cannot use
+    reasons: Sequence[str] = ()  # the first of them, with what to do
 
 
 def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
@@ -72,6 +75,7 @@ def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
     alerts = [*_alerts(state), *_failure(ended)]
     running = None if open_ is None else _running(open_)
     kind, word, sentence = _state(state, running, ended, alerts)
+    unusable = Summary.from_json(state.unusable or {})
     return Now(
         kind,
         word,
@@ -81,6 +85,8 @@ def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
         min(state.changed or 0, wanted),
         wanted,
         alerts,
+        unusable.counted(),
+        unusable.first,
     )
 
 
@@ -140,12 +146,29 @@ def _sentence(text: str) -> str:
 
 
 def progress_to_round(state: ProjectState, wanted: int, open_: Round | None) -> str:
-    """How many changed tasks the next round still needs."""
+    """How many changed tasks the next round still needs, and which labels a training lacks.
+
+    `open_` is the round that runs. Once it has read the labels and the tasks were counted again,
+    the changed ones are those that it does not have.
+    """
     changed = state.changed or 0
     left = max(0, wanted - changed)
+    counted = f"{changed} of {wanted} changed tasks"
     trains = open_ is not None and open_.kind == "train"
-    enough = ": the round that runs has those from before it" if trains else ": due"
-    return f"{changed} of {wanted} changed tasks" + (f", {left} to go" if left else enough)
+    if open_ is None or not trains:
+        since = " since the last training" if state.changed_since else ""
+        return f"{counted}{since}" + (f", {left} to go" if left else ": due")
+    if not ("synced" in open_.steps and state.changed_since == open_.number):
+        enough = ": the round that runs has those from before it"
+        return counted + (f", {left} to go" if left else enough)
+    to_go = f"{counted}, {left} to go" if left else f"{counted}: due after this round"
+    if not changed:
+        return f"the training that runs has every label; {to_go}"
+    tasks = "1 task has" if changed == 1 else f"{changed} tasks have"
+    return (
+        f"{tasks} changed since this training read the labels; it does not have these labels, the "
+        f"next training does ({to_go})"
+    )
 
 
 def _running(round_: Round) -> Running:

@@ -79,11 +79,12 @@ def link_of(services: Services, project: Project) -> str:
 
 def stamp_of(services: Services, project: Project, ended: int) -> str:
     """Changes with what the page says beside `now`: the last ended round, what serves, requests,
-    and whether there are pictures of the next images.
+    the training whose left-out regions are listed, and whether the next images have pictures.
     """
     state, folder = project.state, services.settings.model_dir
     pictures = bool(state.serving) and queue_head.read(folder, project.id, state.serving)
-    what = (ended, state.serving, state.pinned, state.promoted)
+    left_out = state.left_out.get("labels", {}).get("round", 0)
+    what = (ended, left_out, state.serving, state.pinned, state.promoted)
     return ".".join(map(str, (*what, bool(state.asked), bool(pictures))))
 
 

@@ -147,8 +147,10 @@ class Filled:
         ]  # fmt: skip
         found = {part: {**Summary.of(rows, train=100, validation=26).to_json(), "round": 9}
                  for part in ("labels", "unlabelled")}  # fmt: skip
+        changed = [LeftOut(31, "r4", "no_label", "it has no label; choose one.", "painted_out")]
         self.store.update_project(
             number, left_out=found, pinned="taudis-0003-65a1", serving="taudis-0003-65a1",
+            unusable=Summary.of(changed).to_json(),
             changed_by_person="sampling was switched off in Label Studio's settings",
         )  # fmt: skip
         self.arms(number)
@@ -169,7 +171,11 @@ class Filled:
     def hostile(self, number=7):
         """Text from outside that would be code if it were not escaped."""
         self.ready(number, 2, title=HOSTILE)
-        self.store.update_project(number, message=HOSTILE, changed_by_person=HOSTILE)
+        changed = [LeftOut(31, HOSTILE, "no_label", HOSTILE, "painted_out")]
+        self.store.update_project(
+            number, message=HOSTILE, changed_by_person=HOSTILE,
+            unusable=Summary.of(changed).to_json(),
+        )  # fmt: skip
         round_ = self.store.open_round(self.lease, number, "train", HOSTILE, [])
         metrics = {**measured(0.5, 4), "per_label": {HOSTILE: 0.5}}
         self.step(round_, "evaluated", version="taudis-0009-65a1", metrics=metrics, reason=HOSTILE)

@@ -14,7 +14,9 @@ STATES = {
     "ready": ["Ready", "waits for labels", "mAP50 from 0.137 with 16 labelled images to 0.536"],
     "failed": ["Failed", "Out of memory. Give the worker more", "Training to try again at once"],
     "left_out": ["Needs a look", "Labelled tasks left out: 2", "Task 5: Region r1: the RLE is cut",
-                 "is pinned by a rollback", "Whether the order pays"],
+                 "is pinned by a rollback", "Whether the order pays",
+                 "in changed tasks, if left so: regions without a label: 1",
+                 "Task 31: Region r4: it has no label; choose one."],
 }  # fmt: skip
 SECTIONS = ["Now", "In short", "How good the models are", "What the order covers",
             "What people did with the pre-annotations", "Versions", "Rounds"]  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions import decode_annotation
+from backend.label_studio.regions.decode import problems_of
 from backend.label_studio.regions.problems import KINDS
 from backend.label_studio.regions.results import SHAPES
 from tests.backend.label_studio.regions.region_cases import (
@@ -56,6 +57,12 @@ def test_no_region_is_lost_in_silence_among_others(figures):
         assert len(both.target) == len(alone.target) + 1
         assert both.problems == alone.problems
     figures(regions=len(CASES), crashes=0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_a_look_without_the_image_finds_the_same_problems(case):
+    config = parse_label_config(case.xml)
+    assert problems_of(case.rows, config) == list(decode_annotation(case.rows, config).problems)
 
 
 JUNK = [

@@ -1,0 +1,100 @@
+"""Looks at the labels that changed since the last training, for the status page.
+
+A region that cannot be used is left out by the next training, which may be hours away. So the
+scheduler looks at the changed annotations as it counts them, and the page names such regions at
+once. It looks without images: what is wrong with the image itself shows in training.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.errors import LabelConfigError
+from backend.label_studio.label_config import LabelConfig, parse_label_config
+from backend.label_studio.left_out import LeftOut, Summary, of_region
+from backend.label_studio.regions.decode import problems_of
+from backend.store.state import ProjectChanges
+from backend.worker.context import RoundContext
+from backend.worker.dataset import Task, choose_annotation
+
+logger = logging.getLogger(__name__)
+
+MAX_SECONDS = 1.0
+"""Time that one look takes at most, but for the annotation at which it ends: events wait."""
+
+Key = tuple[int, int, str]
+"""Task, annotation, and when it was updated."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Tasks whose counting annotation is new, edited or gone since a training read its labels."""
+
+    count: int
+    since: int  # number of that training's round; 0 before the first
+    tasks: Sequence[Task] | None  # those of them that have annotations; None: not read
+
+
+@dataclass
+class _Found:
+    """What was found in the changed annotations of one project."""
+
+    config: str = ""  # the labelling config under which they were looked at
+    found: dict[Key, tuple[LeftOut, ...]] = field(default_factory=dict)
+
+
+_found: dict[int, _Found] = {}
+"""By project; a worker that is started again looks again."""
+
+
+def note(context: RoundContext, changed: Changed) -> None:
+    """Write to the project's row how many tasks changed, and what of them cannot be used."""
+    state = context.load_project().state
+    values: ProjectChanges = {}
+    if changed.count != state.changed:
+        values |= {"changed": changed.count, "labelled_at": time.time()}
+    if changed.since != state.changed_since:
+        values["changed_since"] = changed.since
+    if changed.tasks is not None:
+        unusable = _unusable(context.project_id, changed.tasks, state.label_config)
+        if unusable.to_json() != (state.unusable or Summary().to_json()):
+            values["unusable"] = unusable.to_json()
+            if unusable:
+                words = unusable.in_words("Tasks that the next training leaves out")
+                logger.info("Project %s, changed labels: %s", context.project_id, words)
+    if values:
+        context.store.update_project(context.project_id, **values)
+
+
+def _unusable(project: int, tasks: Sequence[Task], xml: str) -> Summary:
+    """What the next training cannot use of the changed tasks, as far as it was looked at."""
+    try:
+        config = parse_label_config(xml)
+    except LabelConfigError:
+        return Summary()  # the page says so elsewhere: no round can start
+    before = _found.get(project, _Found())
+    known = before.found if before.config == xml else {}
+    found: dict[Key, tuple[LeftOut, ...]] = {}
+    until = time.monotonic() + MAX_SECONDS
+    for task in tasks:
+        annotation = choose_annotation(task)
+        if annotation is None:
+            continue
+        key = int(task["id"]), int(annotation["id"]), str(annotation.get("updated_at"))
+        if key in known:
+            found[key] = known[key]
+        elif time.monotonic() < until:
+            found[key] = _problems(key[0], annotation, config)
+    _found[project] = _Found(xml, found)
+    return Summary.of([row for key in sorted(found) for row in found[key]])
+
+
+def _problems(task: int, annotation: dict[str, Any], config: LabelConfig) -> tuple[LeftOut, ...]:
+    """Regions of one annotation that are not used, or that take their whole task with them."""
+    result = annotation.get("result")
+    problems = problems_of(result if isinstance(result, list) else [], config)
+    return tuple(of_region(task, each) for each in problems if each.effect != "used")

@@ -1,0 +1,58 @@
+"""The table of rounds fits the terminal, and loses nothing in a narrow one."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from backend.store.database import Store
+
+MESSAGE = (
+    "The new model serves: mAP50 0.512 is not worse than 0.498. Labelled tasks left out: 4 (regions"
+    " with a label that the labelling config does not have: 4). First: Task 5: Region r1: got [i]."
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data directory with two trainings that ended and one that runs."""
+    store = Store(tmp_path)
+    lease = store.acquire()
+    store.update_project(7, title="Seven")
+    for number in (1, 2, 3):
+        round_ = store.open_round(lease, 7, "train", "16 labelled tasks changed", [])
+        store.finish_step(lease, round_.id, "synced", {"labelled": 16 * number})
+        if number < 3:
+            store.finish_step(lease, round_.id, "trained", {"left_out": {"tasks": 4}})
+            store.finish_step(lease, round_.id, "evaluated", {"metrics": {"map50": 0.5123}})
+            store.end_round(lease, round_.id, "served", MESSAGE)
+        else:
+            store.report(lease, round_.id, {"step": "trained", "done": 120, "total": 400})
+    store.close()
+    return tmp_path
+
+
+def printed(data, columns):
+    done = subprocess.run(
+        [sys.executable, "-m", "backend", "rounds", "--project", "7"],
+        env={**os.environ, "MODEL_DIR": str(data), "COLUMNS": str(columns)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.partition("Next labels")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("columns", "lines"), [(80, 40), (160, 20)])
+def test_every_word_of_a_round_stands_whole_in_lines_that_fit(data, columns, lines):
+    table = printed(data, columns)
+    rows = table.splitlines()
+    assert max(map(len, rows)) <= columns and len(rows) <= lines
+    # The last column holds reason and result, the first ones the facts.
+    results = " ".join(cells[-2].strip() for row in rows if len(cells := re.split("[│┃]", row)) > 2)
+    assert results.count(MESSAGE) == 2
+    words = re.sub(r"[^\w.%:()]+", " ", table)
+    for fact in ("32 (4 left out)", "0.512", "in trained 30 %", "train", "served"):
+        assert fact in words, fact

@@ -1,0 +1,118 @@
+"""Labels that change while nobody or a training reads them: what the status page says at once."""
+
+import pytest
+
+from backend.store.rounds import Round
+from backend.store.state import ProjectState
+from backend.web.status.now import now_of, progress_to_round
+from backend.worker import changed_labels
+from backend.worker.context import RoundContext
+from backend.worker.round import STEP_FUNCTIONS
+from tests.backend.local_loop import truth
+
+
+@pytest.fixture
+def project(make_loop):
+    return make_loop(TRAIN_AFTER="4").project(6)
+
+
+def state_of(project):
+    return project.loop.store.project(project.id).state
+
+
+def now(project):
+    rounds = [project.loop.store.round(row.id) for row in project.rounds]
+    return now_of(state_of(project), rounds, 4)
+
+
+def submit(project, number, regions):
+    return project.client.create_annotation(project.tasks()[number]["id"], regions)
+
+
+def with_label(regions, label):
+    return [each | {"value": each["value"] | {"brushlabels": [label]}} for each in regions]
+
+
+def begin_training(project):
+    """A training round that has read its labels and is not through with them."""
+    loop = project.loop
+    round_ = loop.store.open_round(loop.lease, project.id, "train", "Start Training", [])
+    context = RoundContext(loop.settings(), loop.store, loop.lease, project.id)
+    step, function = next(iter(STEP_FUNCTIONS.items()))
+    loop.store.finish_step(loop.lease, round_.id, step, function(context, round_, lambda _: None))
+    return round_
+
+
+def test_a_region_that_cannot_be_used_is_named_before_any_training(project):
+    task = project.tasks()[0]
+    regions = truth(task)
+    submit(project, 0, with_label(regions[:1], "fox") + regions[1:])
+    project.loop.schedule()
+    seen = now(project)
+    assert seen.unusable == "regions with a label that the labelling config does not have: 1"
+    (reason,) = seen.reasons
+    assert reason.startswith(f"Task {task['id']}: Region t0:") and "fox" in reason
+    assert "put the label back" in reason
+    assert seen.next_round == "1 of 4 changed tasks, 3 to go"
+
+    (annotation,) = project.client.export_annotated(project.id)[0]["annotations"]
+    path = f"/api/annotations/{annotation['id']}/"
+    project.loop.studio.api("PATCH", path, json={"result": regions})
+    project.loop.schedule()
+    assert now(project).unusable == "" and now(project).reasons == ()
+
+
+def test_the_page_says_which_labels_the_running_training_does_not_have(project):
+    submit(project, 0, truth(project.tasks()[0]))
+    project.loop.schedule()
+    round_ = begin_training(project)
+    # Until the tasks are counted again, the count is of the time before the training.
+    assert "has those" not in now(project).next_round and "1 of 4" in now(project).next_round
+    project.loop.schedule()
+    assert state_of(project).changed_since == round_.number
+    every = "the training that runs has every label; 0 of 4 changed tasks, 4 to go"
+    assert now(project).next_round == every
+
+    regions = truth(project.tasks()[1])
+    submit(project, 1, with_label(regions[:1], "fox"))
+    submit(project, 2, truth(project.tasks()[2]))
+    project.loop.schedule()
+    assert now(project).next_round == (
+        "2 tasks have changed since this training read the labels; it does not have these labels,"
+        " the next training does (2 of 4 changed tasks, 2 to go)"
+    )
+    assert "fox" in now(project).reasons[0]
+
+
+def test_an_annotation_is_looked_at_once_and_a_look_ends_in_time(project, monkeypatch):
+    looked = []
+    look = changed_labels._problems
+    monkeypatch.setattr(
+        changed_labels, "_problems", lambda task, *rest: (looked.append(task), look(task, *rest))[1]
+    )
+    for number in range(3):
+        submit(project, number, with_label(truth(project.tasks()[number])[:1], "fox"))
+    monkeypatch.setattr(changed_labels, "MAX_SECONDS", 0.0)
+    project.loop.schedule()
+    assert looked == [] and now(project).unusable == ""
+    monkeypatch.setattr(changed_labels, "MAX_SECONDS", 60.0)
+    project.loop.schedule()
+    project.loop.schedule()
+    assert sorted(looked) == sorted(task["id"] for task in project.tasks()[:3])
+    assert now(project).unusable.endswith(": 3")
+
+
+def test_words_before_and_after_trainings():
+    def said(changed, since=0, open_=None):
+        return progress_to_round(ProjectState(changed=changed, changed_since=since), 16, open_)
+
+    def training(steps):
+        return Round(5, 7, 2, "train", "", 0.0, None, None, "", {}, steps)
+
+    assert said(None) == "0 of 16 changed tasks, 16 to go"
+    assert said(1, 2) == "1 of 16 changed tasks since the last training, 15 to go"
+    assert said(16, 2) == "16 of 16 changed tasks since the last training: due"
+    reading = training({})
+    assert said(20, 1, reading).endswith("the round that runs has those from before it")
+    assert "1 task has changed since this training" in said(1, 2, training({"synced": {}}))
+    assert "due after this round" in said(16, 2, training({"synced": {}}))
