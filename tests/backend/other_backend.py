@@ -1,15 +1,10 @@
 """Another ML backend, which people connect beside ours or in its place."""
 
-import base64
-
 from tests.backend.label_studio.json_server import JsonServer, send
-from tests.backend.local_loop import PASSWORD, USER
-
-OUR_PAIR = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 class OtherBackend(JsonServer):
-    """An ML backend that is not ours. It keeps the Authorization headers that it is sent."""
+    """An ML backend that is not ours. It keeps the Authorization headers it gets ('' for none)."""
 
     def __init__(self):
         super().__init__()
