@@ -83,7 +83,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an edit of an annotation is a change",
-        "backend/worker/triggers.py",
+        "backend/worker/dataset.py",
         '(int(chosen["id"]), str(chosen["updated_at"]))',
         '(int(chosen["id"]), "")',
         (f"{WORKER}/test_round_due.py",),
