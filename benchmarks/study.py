@@ -75,6 +75,15 @@ PARTS = {
     "first_look": Part(
         (Grid("tools_bench", steps=400, images=16, precision="bf16"),), BASELINES, "0-1"
     ),
+    "choosing": Part(
+        (
+            Grid("oam_buildings", steps=400, images=8, rounds=2),
+            Grid("oam_buildings", steps=400, images=4, rounds=2, again="4_images"),
+            Grid("tools_bench", steps=400, images=16, rounds=2, again="400_steps"),
+        ),
+        (*BASELINES, "taudis_scale_t03", "cost_scale_t03", "taudis_img_all"),
+        "0-1",
+    ),
     "screening": Part(
         (
             Grid("nuclei_dsb2018", steps=150, images=4),

@@ -60,6 +60,9 @@ PRESETS: Mapping[str, str] = MappingProxyType(
         "taudis_objects": "taudis@weighting=score",
         "taudis_foreground": "taudis@weighting=foreground",
         "taudis_balanced": "taudis@balanced=true",
+        # without uncertainty: every image, or every detection from 0.3 on, is a candidate
+        "taudis_img_all": "taudis_img@alpha_img=1000000",
+        "cover_all_t03": "taudis_cover@T_F=0.3@alpha=1000000",
         "wse_t03": "wse@T_F=0.3",
         "cover_t03": "taudis_cover@T_F=0.3",
         "cover_one": "taudis_cover@candidates_per_image=1",
