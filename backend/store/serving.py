@@ -34,6 +34,8 @@ The order, after connecting anew (`after_connecting`):
     | '', or a backend's title     | at least one                | the newest of them       |
     | '', or a backend's title     | none                        | none: a new order is due |
 
+A version that no prediction has was not chosen: it is the title of a backend that was removed.
+
 The model (`serving_model`): `promoted` if a person chose one, else `model`, else none.
 """
 
@@ -124,7 +126,7 @@ def after_connecting(
         versions: our versions, newest first.
         held: version -> number of its predictions in Label Studio.
     """
-    if current and current not in titles:
+    if current and current not in titles and held.get(current):
         return "as it is"
     return next((row for row in versions if row.tasks and held.get(row.version)), None)
 

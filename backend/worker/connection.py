@@ -85,13 +85,13 @@ def use_our_order(context: RoundContext, project: Row) -> None:
 def _serve_again(context: RoundContext) -> None:
     """After connecting anew: serve the newest order that Label Studio still holds, or call for one.
 
-    Connecting writes the backend's title where no version was chosen, which means random order.
+    Connecting writes the backend's title where no version was chosen, which means random order. The
+    title stays there when the backend is removed.
     """
     current = context.studio.project(context.project_id).get("model_version") or ""
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     versions = context.store.versions(context.project_id)
-    chosen = current and current not in titles
-    held = {} if chosen else context.studio.model_versions(context.project_id)
+    held = context.studio.model_versions(context.project_id)
     order = serving.after_connecting(current, titles, versions, held)
     if order == "as it is":
         return

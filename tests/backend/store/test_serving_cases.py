@@ -78,8 +78,10 @@ def test_a_rollback_or_a_disconnect_during_the_switch_wins(
 @pytest.mark.parametrize(
     ("current", "versions", "held", "expected"),
     [
-        ("yolo", [order("v2")], {"v2": 5}, "as it is"),
-        ("v1", [order("v2")], {"v2": 5}, "as it is"),
+        ("yolo", [order("v2")], {"v2": 5, "yolo": 1}, "as it is"),
+        ("v1", [order("v2")], {"v2": 5, "v1": 2}, "as it is"),
+        ("Removed", [order("v2")], {"v2": 5}, "v2"),
+        ("Removed", [], {}, None),
         ("", [order("v2"), order("v1")], {"v2": 5, "v1": 5}, "v2"),
         ("TAUDIS", [order("v2"), order("v1")], {"v1": 5}, "v1"),
         ("TAUDIS", [order("v2", tasks=0), order("v1")], {"v2": 5, "v1": 5}, "v1"),
