@@ -31,14 +31,13 @@ def setting_names() -> set[str]:
 
 def misspelt(names: Collection[str]) -> dict[str, str]:
     """Those of the names of variables that are almost that of a setting, and that setting."""
-    known = {
-        name for each, field in Settings.model_fields.items() for name in _variables(each, field)
-    }
+    every = setting_names()
+    now = sorted(every - set(MOVED))
     found = {}
     for name in sorted(set(names) - set(OTHERS)):
-        if name.upper() in setting_names():
+        if name.upper() in every:
             continue
-        if near := get_close_matches(name.upper(), sorted(known), 1, ALMOST):
+        if near := get_close_matches(name.upper(), now, 1, ALMOST):
             found[name] = near[0]
     return found
 

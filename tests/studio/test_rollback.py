@@ -118,7 +118,7 @@ def check_not_taken_for_ours(work):
         backend = studio.connect_backend(work.id, other.url, "Other", None)
         _, hooks = state(work)
         assert [hook["url"] for hook in hooks] == [f"{other.url}/webhook"]
-        time.sleep(POLLS)
+        time.sleep(POLLS)  # polls that must change nothing
         fields, still = state(work)
         assert fields["sampling"] == work.before["sampling"]
         assert not fields["model_version"].startswith("taudis-")
