@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 NAME = "mask2former"
 STRIDE = 4
 """Image px, at the working size, of a cell of the masks and of the pixel decoder's features."""
+QUERIES_STEP = 40
+"""More queries than a network has by default come in steps of so many."""
 
 
 def small_network() -> dict[str, Any]:
@@ -118,10 +120,12 @@ class Mask2FormerConfig:
     def with_queries(self, instances: int) -> Mask2FormerConfig:
         """The same with a quarter more queries than `instances`, never with less than before.
 
-        Queries are weights: another number of them is another architecture.
+        Queries are weights: another number of them is another architecture, and no warm start. So
+        their number grows by QUERIES_STEP, not with each image that is denser than the others.
         """
-        room = instances + -(-instances // 4)
-        return replace(self, network={**self.network, "num_queries": max(self.queries, room)})
+        missing = max(0, instances + -(-instances // 4) - self.queries)
+        more = -(-missing // QUERIES_STEP) * QUERIES_STEP
+        return replace(self, network={**self.network, "num_queries": self.queries + more})
 
     def warn_of_denser(self, instances: int, weights: str) -> None:
         """Log that a labelled image has more objects than these weights can detect, if one has."""

@@ -249,8 +249,8 @@ class Recipe:
     def mask2former(self, weights: str, backbone: str, densest: int) -> Recipe:
         """The recipe of a Mask2Former: its network, its rates, and float32 (decision 38).
 
-        Weights of a folder decide the network; with 'none' there are more queries than objects in
-        the densest labelled image. Raises WeightsError or DataError for what only Mask R-CNN has.
+        Weights of a folder decide the network, the recipe the size of the images; with 'none' there
+        are more queries than objects in the densest labelled image. Raises WeightsError or DataError for what only Mask R-CNN has.
         """
         if self.name == "paper":
             raise DataError("recipe: expected auto, cpu or small for a mask2former, got paper.")
@@ -264,11 +264,14 @@ class Recipe:
             self, precision="fp32", lr=1e-3 if small else 1e-4, clip=5.0 if small else 0.1,
             backbone_lr=1.0 if weights == "none" else 0.1,
         )  # fmt: skip
+        fresh = Mask2FormerConfig.small() if small else Mask2FormerConfig.standard()
         if weights == "none":
-            fresh = Mask2FormerConfig.small() if small else Mask2FormerConfig.standard()
             return replace(recipe, model=fresh.with_queries(densest))
         if is_transformers_folder(weights):
-            found = config_of_folder(Path(weights))
+            # the weights decide the network alone: 800 px are minutes a step on a CPU
+            found = replace(
+                config_of_folder(Path(weights)), min_size=fresh.min_size, max_size=fresh.max_size
+            )
         else:
             made = read_config(read_card(Path(weights))["model"])
             found = fitting(made, Mask2FormerConfig, weights)

@@ -102,7 +102,7 @@ def test_the_backbone_has_its_own_rate_and_no_frozen_stages():
 def test_the_recipe_has_more_queries_than_the_densest_image_has_objects():
     recipe = choose("auto", FOUND, gpu=False, model="mask2former")
     assert isinstance(recipe.model, Mask2FormerConfig) and recipe.name == "cpu"
-    assert recipe.model.queries == 100 == recipe.model.detections_per_image
+    assert recipe.model.queries == 120 and recipe.model.detections_per_image == 100
     assert recipe.precision == "fp32" and recipe.backbone_lr == 1
     assert json.loads(json.dumps(dataclasses.asdict(recipe)))["model"]["architecture"]
     large = choose("auto", FOUND, gpu=True, model="mask2former").model
@@ -125,6 +125,22 @@ def test_what_is_mask_r_cnn_alone_is_refused_by_name():
         given = {"name": "auto", **asked, **options}
         with pytest.raises(kind, match=message):
             choose(given.pop("name"), FOUND, **given)
+
+
+def test_a_denser_image_keeps_the_warm_start_within_a_step_of_queries():
+    counts = {densest: Mask2FormerConfig.small().with_queries(densest).queries
+              for densest in (1, 32, 33, 64, 65)}  # fmt: skip
+    assert counts == {1: 40, 32: 40, 33: 80, 64: 80, 65: 120}
+
+
+def test_the_recipe_has_the_size_of_the_images_not_the_weights(tmp_path):
+    build_model(TINY_QUERIES, 3, seed=5).network.save_pretrained(tmp_path)
+    asked = {"weights": str(tmp_path), "model": "mask2former"}
+    on_cpu, on_gpu = (choose("auto", FOUND, gpu=gpu, **asked).model for gpu in (False, True))
+    assert (on_cpu.min_size, on_cpu.max_size) == (None, 512)
+    assert (on_gpu.min_size, on_gpu.max_size) == (800, 1333)
+    assert on_cpu.network == on_gpu.network
+    assert on_cpu.network["hidden_dim"] == TINY_QUERIES.network["hidden_dim"]
 
 
 @pytest.mark.slow
