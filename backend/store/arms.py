@@ -62,7 +62,8 @@ class ArmComparison:
     steps: int  # of each training
     map50: Mapping[str, float | None]  # arm -> mAP50
     intervals: Mapping[str, Sequence[float | None]]  # arm -> 95 % interval of mAP50
-    difference: float | None  # mAP50 of the strategy's arm minus that of the random arm
+    difference: float | None  # mAP50 of the strategy's arm minus that of the random arm, like
+    # `interval` over the labels that three or more validation images show
     interval: Sequence[float | None]  # 95 % interval of the difference, paired by image
 
     @property
@@ -72,9 +73,23 @@ class ArmComparison:
 
     @property
     def better(self) -> Arm | None:
-        """The arm that is better beyond the interval of the difference; None where neither is."""
+        """The arm that is better beyond the interval of the difference; None where neither is.
+
+        Also None where mAP50 over all labels says the opposite: labels that too few validation
+        images show then decide.
+        """
         low, high = (math.nan if end is None else end for end in self.interval)
+        if self.contradicted:
+            return None
         return "strategy" if low > 0 else "random" if high < 0 else None
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether mAP50 over all labels differs in the other direction than the interval's."""
+        strategy, random = self.map50["strategy"], self.map50["random"]
+        if self.difference is None or strategy is None or random is None:
+            return False
+        return self.difference * (strategy - random) < 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -150,6 +165,11 @@ def in_words(found: Sequence[ArmComparison]) -> str:
         return f"it pays: {figures}, and the comparison before agrees"
     if said == "does not pay":
         return f"it does not pay, the random arm is better: {figures}, and the one before agrees"
+    if newest.contradicted:
+        return (
+            f"cannot be told yet: {figures}. Labels that too few validation images show say the"
+            " opposite of the interval"
+        )
     if newest.better:
         arm = "the strategy's arm" if newest.better == "strategy" else "the random arm"
         return (

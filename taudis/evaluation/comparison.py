@@ -37,15 +37,31 @@ class Comparison:
 
     a: Metrics
     b: Metrics
-    difference: float  # map50 of B minus that of A, -1..1; NaN where there is no truth
+    difference: float  # map50 of B minus that of A over `labels`, -1..1; NaN where not known
     interval: tuple[float, float]  # 95 % of the difference over images; NaN where not known
-    labels: int  # the interval is over so many labels: those that ENOUGH images show
+    labels: int  # both are over so many labels: those that ENOUGH images show
 
     @property
     def winner(self) -> str:
-        """'a' or 'b' where the interval excludes zero, else ''."""
+        """'a' or 'b' where the interval excludes zero and all labels together agree, else ''."""
         low, high = self.interval
+        if self.rare_labels_decide:
+            return ""
         return "b" if low > 0 else "a" if high < 0 else ""
+
+    @property
+    def over_all(self) -> float:
+        """map50 of B minus that of A over all labels, -1..1; NaN where there is no truth."""
+        return self.b.map50 - self.a.map50
+
+    @property
+    def rare_labels_decide(self) -> bool:
+        """Whether labels that too few images show turn the result: no interval covers these."""
+        low, high = self.interval
+        whole = self.over_all
+        if low > 0 or high < 0:
+            return self.difference * whole < 0
+        return abs(whole) > self.drop and not (math.isnan(low) or low <= whole <= high)
 
     @property
     def drop(self) -> float:
@@ -57,10 +73,10 @@ class Comparison:
         """About how many images would tell such a drop, where these do not; 0 where they do.
 
         Also 0 where one model is better beyond the interval: nothing more is needed. Where no
-        interval is known, the fewest images that could give one.
+        interval is known or rare labels decide, the fewest images that could change that.
         """
         low, high = self.interval
-        if math.isnan(low):
+        if math.isnan(low) or self.rare_labels_decide:
             return max(ENOUGH, self.a.images + 1)
         reach = (high - low) / 2
         if self.winner or reach <= self.drop:
@@ -76,6 +92,9 @@ class Comparison:
         low, high = self.interval
         if math.isnan(low):
             expected, tell = f"a label that {ENOUGH} images show", "no label is shown so often"
+        elif self.rare_labels_decide:
+            expected = f"every label on {ENOUGH} or more"
+            tell = f"labels on fewer change the difference to {self.over_all:+.3f}"
         else:
             expected = f"about {wanted}, which tell a drop of {self.drop:.2f} mAP50 from chance"
             tell = f"they tell one of {(high - low) / 2:.2f}"
@@ -88,6 +107,7 @@ class Comparison:
         """The difference as JSON can hold it, without the metrics of the two: NaN becomes None."""
         return {
             "map50": _number(self.difference),
+            "over_all_labels": _number(self.over_all),
             "interval": [_number(end) for end in self.interval],
             "labels": self.labels,
             "images_wanted": self.images_wanted,
@@ -95,17 +115,32 @@ class Comparison:
 
     def verdict(self, a: str, b: str) -> str:
         """What the figures say of the two, in a sentence; `a` and `b` are their names."""
-        if math.isnan(self.difference):
+        if math.isnan(self.over_all):
             return f"{a} and {b} cannot be compared: no validation image shows an object."
         low, high = self.interval
         seen = f"{self.a.images} validation image{'' if self.a.images == 1 else 's'}"
-        known = "no interval" if math.isnan(low) else f"95 % interval {low:+.3f} to {high:+.3f}"
-        figures = f"mAP50 {self.difference:+.3f}, {known}"
+        if math.isnan(low):
+            figures = f"mAP50 {self.over_all:+.3f}, no interval"
+        else:
+            figures = (
+                f"mAP50 {self.difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}{self._part}"
+            )
         if not self.winner:
             few = f" There are {self.too_few}." if self.too_few else ""
             return f"{seen} show no difference between {a} and {b} ({figures}).{few}"
         return (
             f"{b} is {'better' if self.winner == 'b' else 'worse'} than {a} on {seen}: {figures}."
+        )
+
+    @property
+    def _part(self) -> str:
+        """Which labels the difference is over, in words; '' where it is over all."""
+        shown = sum(not math.isnan(value) for value in self.a.per_label.values())
+        if self.labels >= shown:
+            return ""
+        return (
+            f", over the {self.labels} of {shown} labels that {ENOUGH} or more images show;"
+            f" {self.over_all:+.3f} over all"
         )
 
 
@@ -165,4 +200,8 @@ def paired(
         return Comparison(a, b, math.nan, (math.nan, math.nan), 0)
     of_a, of_b = (label_matches(one, label_map, limit) for one in images)
     interval = difference_interval(of_a, of_b, seed, bootstrap)
-    return Comparison(a, b, b.map50 - a.map50, interval, int(comparable_labels(of_a).sum()))
+    known = comparable_labels(of_a)
+    differences = [b.per_label[name] - a.per_label[name] for name in label_map.names]
+    over = [value for value, counts in zip(differences, known, strict=True) if counts]
+    difference = sum(over) / len(over) if over else math.nan
+    return Comparison(a, b, difference, interval, len(over))

@@ -80,7 +80,8 @@ def _kept(evaluated: Mapping[str, Any]) -> str:
     if evaluated.get("serve", True):
         return ""
     _, high = _interval(evaluated.get("difference") or {})
-    return WORSE if high is not None and high < 0 else PROMOTED
+    worse = high is not None and high < 0 and not evaluated.get("undecided")
+    return WORSE if worse else PROMOTED
 
 
 def _interval(metrics: Mapping[str, Any]) -> tuple[float | None, float | None]:

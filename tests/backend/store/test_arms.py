@@ -50,6 +50,14 @@ def test_two_comparisons_in_a_row_must_agree(intervals, expected):
     )
 
 
+def test_no_arm_is_better_where_all_labels_say_the_opposite():
+    """The interval is over the labels that enough images show."""
+    turned = dataclasses.replace(compared(1, *BETTER), map50={"random": 0.83, "strategy": 0.5})
+    assert compared(1, *BETTER).better == "strategy" and turned.better is None
+    assert verdict([turned, turned]) == "cannot be told"
+    assert in_words([turned, turned]).endswith("say the opposite of the interval")
+
+
 def test_the_sentence_has_the_figures():
     text = in_words([compared(1, *BETTER)])
     assert "with 16 labels each (10 of them in common)" in text

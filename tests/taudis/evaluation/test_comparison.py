@@ -17,7 +17,7 @@ from tests.taudis.detector_cases import LABELS, Pictures, detector
 SIDE = 28
 
 
-def evaluated(truth, found):
+def evaluated(truth, found, label=1):
     """One image of 8 places in a row, of which `truth` and `found` (with scores) hold squares."""
 
     def masks(places):
@@ -26,13 +26,13 @@ def evaluated(truth, found):
             made[row, 4:24, place * SIDE + 4 : place * SIDE + 24] = True
         return made
 
-    target = Target.from_masks(masks(truth), np.ones(len(truth), np.int64))
+    target = Target.from_masks(masks(truth), np.full(len(truth), label))
     boxes = Target.from_masks(masks([p for p, _ in found]), np.ones(len(found), np.int64)).boxes
     n = len(found)
     instances = Instances(
         np.zeros(n, np.int64), boxes.astype(np.float32),
-        np.array([score for _, score in found], np.float32), np.ones(n, np.int64),
-        np.tile(np.float32([0.5, 0.5]), (n, 1)), np.zeros((n, 1), np.float32),
+        np.array([score for _, score in found], np.float32), np.full(n, label),
+        np.tile(np.float32([0.5, 0.25, 0.25]), (n, 1)), np.zeros((n, 1), np.float32),
         np.ones((n, SIDE, SIDE), np.float32),
     )  # fmt: skip
     return EvaluatedImage.of(
@@ -145,6 +145,38 @@ def test_labels_on_two_images_are_too_few():
     assert math.isnan(found.interval[0]) and found.labels == 0 and found.winner == ""
     assert "a label that 3 images show, got 2" in found.verdict("A", "B")
     assert found.to_dict()["interval"] == [None, None]
+
+
+TWO = LabelMap(("common", "rare"))
+
+
+def of_rare(found):
+    """Two images of the rare label, in which it is found or not."""
+    return [evaluated([0], [(0, 0.9)] if found else [], label=2) for _ in range(2)]
+
+
+def test_difference_and_interval_are_over_the_same_labels():
+    """The rare label is lost on its two images, which no interval covers: nothing is decided."""
+    same = images(28, 0.6, seed=1)
+    found = compare_images(same + of_rare(True), same + of_rare(False), TWO)
+    assert found.labels == 1 and found.interval == (0, 0) and found.difference == 0
+    assert found.over_all == found.to_dict()["over_all_labels"] == pytest.approx(-0.5)
+    assert found.winner == "" and "every label on 3 or more, got 30" in found.too_few
+    said = found.verdict("A", "B")
+    assert "over the 1 of 2 labels that 3 or more images show; -0.500 over all" in said
+    assert found.too_few in said
+
+
+def test_a_gain_that_rare_labels_turn_is_no_gain():
+    weak, strong = images(28, 0.4, seed=2), images(28, 0.9, seed=2)
+    alone = compare_images(weak, strong, ONE)
+    lost = compare_images(weak + of_rare(True), strong + of_rare(False), TWO)
+    kept = compare_images(weak + of_rare(True), strong + of_rare(True), TWO)
+    assert alone.winner == "b" and alone.difference == alone.over_all
+    assert lost.interval[0] > 0 > lost.over_all and lost.winner == "" and lost.images_wanted == 31
+    assert kept.winner == "b" and kept.too_few == "" and kept.difference == pytest.approx(2 * kept.over_all)
+    back = compare_images(strong + of_rare(False), weak + of_rare(True), TWO)
+    assert back.winner == "" and back.too_few
 
 
 def test_no_truth_no_verdict():
