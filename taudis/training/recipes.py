@@ -250,7 +250,8 @@ class Recipe:
         """The recipe of a Mask2Former: its network, its rates, and float32 (decision 38).
 
         Weights of a folder decide the network, the recipe the size of the images; with 'none' there
-        are more queries than objects in the densest labelled image. Raises WeightsError or DataError for what only Mask R-CNN has.
+        are more queries than objects in the densest labelled image. Raises WeightsError or
+        DataError for what only Mask R-CNN has.
         """
         if self.name == "paper":
             raise DataError("recipe: expected auto, cpu or small for a mask2former, got paper.")
