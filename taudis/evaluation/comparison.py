@@ -135,11 +135,11 @@ class Comparison:
     @property
     def _part(self) -> str:
         """Which labels the difference is over, in words; '' where it is over all."""
-        shown = sum(not math.isnan(value) for value in self.a.per_label.values())
-        if self.labels >= shown:
+        known = sum(not math.isnan(value) for value in self.a.per_label.values())
+        if self.labels >= known:
             return ""
         return (
-            f", over the {self.labels} of {shown} labels that {ENOUGH} or more images show;"
+            f", over the {self.labels} of {known} labels that {ENOUGH} or more images show;"
             f" {self.over_all:+.3f} over all"
         )
 
