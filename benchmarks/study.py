@@ -70,19 +70,35 @@ class Part:
 
 
 BASELINES = ("random", "foreground_random", "wse", "taudis")
+OWN_ENTRIES = ("taudis_scale_t03", "cost_scale_t03", "taudis_img_all")
+"""What is chosen from, by `study_tables.choosing`."""
 OWN_STEPS = 306  # of the product's recipe for 64 labelled images, the most of these grids
 PARTS = {
     "first_look": Part(
         (Grid("tools_bench", steps=400, images=16, precision="bf16"),), BASELINES, "0-1"
     ),
+    # given up: 8 images leave no room
+    "trial": Part((Grid("oam_buildings", steps=400, images=8, rounds=2),), ("random",), "0-1"),
     "choosing": Part(
         (
-            Grid("oam_buildings", steps=400, images=8, rounds=2),
             Grid("oam_buildings", steps=400, images=4, rounds=2, again="4_images"),
             Grid("tools_bench", steps=400, images=16, rounds=2, again="400_steps"),
         ),
-        (*BASELINES, "taudis_scale_t03", "cost_scale_t03", "taudis_img_all"),
+        ("random", *OWN_ENTRIES),
         "0-1",
+    ),
+    # The first division and the second. CHOSEN joins the baselines when it is chosen.
+    "test": Part(
+        (Grid("highway_cam", steps=400, images=16, rounds=2),
+         Grid("facades", steps=400, images=16, rounds=2)),
+        BASELINES,
+        "0-2",
+    ),
+    "test_again": Part(
+        (Grid("highway_cam", steps=400, images=16, rounds=2, split=1),
+         Grid("facades", steps=400, images=16, rounds=2, split=1)),
+        BASELINES,
+        "3-5",
     ),
     "screening": Part(
         (

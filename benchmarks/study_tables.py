@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.page_tables import Row, Tables, run
-from benchmarks.study import ROWS
+from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
 from taudis.simulation.comparison import Comparison, compare
 from taudis.simulation.cpu_cost import cost
 from taudis.simulation.curves import AXES
@@ -72,13 +72,23 @@ def _finished(rows: list[Row], name: str) -> set[int]:
     return {row["seed"] for row in rows if (row["strategy"], row["round"]) == (name, last)}
 
 
+CLOSED = 0.9
+"""Share of the gap from which on random's first round leaves no room for a comparison."""
+
+
+def is_compared(rows: list[Row]) -> bool:
+    """Whether the protocol compares strategies on these rows of one set."""
+    closed = closed_at_once(rows)
+    return signal_of_rows(rows).passed is True and closed is not None and closed < CLOSED
+
+
 def gates(rows: list[Row]) -> str:
     """Sets, their sizes, and the signal gate."""
     lines = [
         "| set | training images | test images | images of the seed set, of a round | steps"
         " | mAP50 of the seed set | of all labels | labels matter"
-        " | random's first round closes of the gap |",
-        "|---|---|---|---|---|---|---|---|---|",
+        " | random's first round closes of the gap | compared |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, own in by_set(rows).items():
         shared, gate = own[0]["record"]["shared"], signal_of_rows(own)
@@ -89,13 +99,14 @@ def gates(rows: list[Row]) -> str:
             f"| {name} | {whole[0] if whole else ''} | {own[0]['test_images']}"
             f" | {shared['seed_images']}, {shared['budget']} | {own[0]['steps']}"
             f" | {gate.seed_set} | {gate.all_labels if whole else ''} | {passed}"
-            f" | {'' if closed is None else f'{closed:.0%}'.replace('%', ' %')} |"
+            f" | {'' if closed is None else f'{closed:.0%}'.replace('%', ' %')}"
+            f" | {'yes' if is_compared(own) else 'no'} |"
         )
     return "\n".join(lines)
 
 
 def against_random(rows: list[Row]) -> str:
-    """Every strategy of every set against random."""
+    """Every strategy against random, on the sets that the protocol compares."""
     lines = [
         "| set | strategy | seeds | final mAP50 | random's, same seeds"
         " | area over images: more than random | over objects | images saved | objects saved"
@@ -103,7 +114,7 @@ def against_random(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for data, own in by_set(rows).items():
-        found = comparisons(own)
+        found = comparisons(own) if is_compared(own) else {}
         order = sorted(found, key=lambda name: -(_gain(found[name]) or 0.0))
         lines += [_against_random(data, name, found[name]) for name in order]
     return "\n".join(lines)
@@ -121,6 +132,20 @@ def _against_random(data: str, name: str, found: Comparison) -> str:
         f" | {number(found.reference_final)} | {number(each.area['images'].more, signed=True)}"
         f" | {number(each.area['objects'].more, signed=True)} | {saved} |"
     )
+
+
+def choosing(rows: list[Row]) -> str:
+    """The entries that are chosen from: area over images more than random's, by set and summed."""
+    sets = {grid.name: by_set(rows).get(grid.name, []) for grid in PARTS["choosing"].grids}
+    found = {name: comparisons(own) if own else {} for name, own in sets.items()}
+    lines = [f"| entry | {' | '.join(sets)} | sum |", "|---|" + "---|" * (len(sets) + 1)]
+    for entry in OWN_ENTRIES:
+        gains = [_gain(each[entry]) if entry in each else None for each in found.values()]
+        known = [gain for gain in gains if gain is not None]
+        total = f"{sum(known):+.3f}" if len(known) == len(sets) else ""
+        cells = ["" if gain is None else f"{gain:+.3f}" for gain in gains]
+        lines.append(f"| `{entry}` | {' | '.join(cells)} | {total} |")
+    return "\n".join(lines)
 
 
 def labelled(rows: list[Row]) -> str:
@@ -203,7 +228,7 @@ def costs(rows: list[Row]) -> str:
 
 
 TABLES: Tables = {
-    "gates": gates, "against random": against_random, "labelled": labelled,
+    "gates": gates, "against random": against_random, "choosing": choosing, "labelled": labelled,
     "choices": choices, "costs": costs
 }  # fmt: skip
 

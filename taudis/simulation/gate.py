@@ -54,13 +54,13 @@ class Signal:
     def passed(self) -> bool | None:
         """Whether labels matter, by the larger of both deviations.
 
-        None where a kind of model has no seed, or neither has two.
+        None where a kind of model has less than two seeds: with one seed of the other kind, the
+        gate would pass far more often by chance.
         """
-        low, high = self.seed_set.mean, self.all_labels.mean
-        spreads = [each.sd for each in (self.seed_set, self.all_labels) if each.sd is not None]
-        if low is None or high is None or not spreads:
+        low, high = self.seed_set, self.all_labels
+        if low.mean is None or high.mean is None or low.sd is None or high.sd is None:
             return None
-        return high - low > SPREADS * max(spreads)
+        return high.mean - low.mean > SPREADS * max(low.sd, high.sd)
 
     @property
     def figures(self) -> str:
@@ -110,17 +110,20 @@ def closed_at_once(rows: Iterable[Mapping[str, Any]]) -> float | None:
     """The share of the gap between seed set and all labels that random's first round closes.
 
     Near 1, no strategy can be better than random: the steps or the data limit the model, not the
-    choice. Above 1 and below 0 are possible. None without random's first round, without both kinds
-    of models, or without a gap.
+    choice. Above 1 and below 0 are possible. The three means are over the seeds that have all three
+    models. None without such a seed, or without a gap.
     """
-    found = [*rows]
-    gate = signal_of_rows(found)
-    first = [
-        row["map50"]
-        for row in found
-        if (row["kind"], row.get("strategy"), row.get("round")) == ("round", "random", 1)
-    ]
-    low, high = gate.seed_set.mean, gate.all_labels.mean
-    if low is None or high is None or not first or high <= low:
+    models: dict[str, dict[int, float]] = {"seed_set": {}, "all": {}, "random": {}}
+    for row in rows:
+        first = (row.get("strategy"), row.get("round")) == ("random", 1)
+        kind = "random" if row["kind"] == "round" and first else row["kind"]
+        if kind in models:
+            models[kind][row["seed"]] = row["map50"]
+    seeds = set.intersection(*(set(found) for found in models.values()))
+    if not seeds:
         return None
-    return float((np.mean(first) - low) / (high - low))
+    low, high, first_round = (
+        float(np.mean([models[kind][seed] for seed in seeds]))
+        for kind in ("seed_set", "all", "random")
+    )
+    return (first_round - low) / (high - low) if high > low else None

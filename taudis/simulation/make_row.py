@@ -5,13 +5,17 @@ The format of a row is described in docs/experiments.md.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import taudis
 from taudis.detector.checkpoint import code_version
 from taudis.simulation.choosing import selection_seed
 from taudis.simulation.jobs import Job
@@ -83,10 +87,23 @@ def record_of(job: Job, store: ModelStore, preset: Preset | None, model: Model) 
         "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
         "versions": {
             "taudis": code_version(),
+            "taudis_source": source_hash(),
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in VERSIONS},
         },
     }
+
+
+@functools.cache
+def source_hash() -> str:
+    """16 hexadecimal digits of the SHA-256 of this package's Python files, names and content.
+
+    Its version stays the same between two commits; this tells them apart.
+    """
+    root, found = Path(taudis.__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
 
 
 def finite(value: Any) -> Any:

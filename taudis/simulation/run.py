@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
-from taudis.errors import TaudisError
+from taudis.errors import DataError, TaudisError
 from taudis.files import remove_drafts, write_json
 from taudis.simulation.choosing import choose_images
 from taudis.simulation.claims import Claims, Lock
@@ -207,6 +207,28 @@ def is_finished(job: Job, rows: Mapping[Job, Row], wanted: list[Job]) -> bool:
     return True
 
 
+def check_rows(log: RowLog, grid: Grid, presets: tuple[Preset, ...]) -> None:
+    """Raise DataError where a row is of another grid, or of other settings of a strategy.
+
+    Rows may have been copied into the folder from another machine, without the grid's file.
+    """
+    settings = {preset.name: preset.to_dict() for preset in presets}
+    for job, row in log.read().items():
+        where = f"{log.path}, row {job.name}"
+        if row["grid"] != grid.hash:
+            raise DataError(
+                f"{where}: expected a row of the grid {grid.hash}, got one of {row['grid']}. Give"
+                " the options that made it, or another --out."
+            )
+        made_with = row["record"]["strategy"]
+        if job.strategy in settings and made_with != settings[job.strategy]:
+            raise DataError(
+                f"{where}: expected the settings of {job.strategy} as they are here,"
+                f" {settings[job.strategy]}, got {made_with}. Give the strategy another name, or"
+                " another --out."
+            )
+
+
 # long: with its docstring
 def start(
     path: Path,
@@ -224,6 +246,7 @@ def start(
     """
     folder = Folder(path)
     join(folder.grid_file, folder.lock, grid, presets, asked)
+    check_rows(folder.log, grid, presets)
     with claims(path / "claims", folder.lock) as own:
         named = {preset.name: preset for preset in presets}
         return Run(folder, grid, data, named, asked, own).finish(watcher)

@@ -31,17 +31,19 @@ def test_the_larger_deviation_counts_and_worse_with_all_labels_fails():
 
 
 @pytest.mark.parametrize(
-    ("seed_set", "all_labels"), [([], []), ([0.1, 0.2], []), ([], [0.1, 0.2]), ([0.1], [0.9])]
-)
+    ("seed_set", "all_labels"),
+    [([], []), ([0.1, 0.2], []), ([], [0.1, 0.2]), ([0.1], [0.9]),
+     ([0.1, 0.12], [0.5])],
+)  # fmt: skip
 def test_without_both_kinds_or_two_seeds_nothing_is_known(seed_set, all_labels):
     gate = signal(seed_set, all_labels)
     assert gate.passed is None and "was not run" in gate.warning
 
 
-def test_one_kind_on_one_seed_has_the_deviation_of_the_other():
+def test_the_figures_of_one_seed_have_no_deviation():
     gate = signal([0.1, 0.12], [0.5])
-    assert gate.passed is True and gate.to_dict()["all"] == {"mean": 0.5, "sd": None, "seeds": 1}
-    assert "0.100 (standard deviation unknown, 1 seed)" in signal([0.1, 0.12], [0.1]).warning
+    assert gate.to_dict()["all"] == {"mean": 0.5, "sd": None, "seeds": 1}
+    assert "0.500 (standard deviation unknown, 1 seed)" in gate.figures
 
 
 def test_rows_of_rounds_do_not_count():
@@ -52,12 +54,25 @@ def test_rows_of_rounds_do_not_count():
 
 def test_what_the_first_round_of_random_closes():
     """Seed set 0.2, all labels 0.6: 0.5 is three quarters of the way. Others do not count."""
-    models = [{"kind": "seed_set", "map50": 0.2}, {"kind": "all", "map50": 0.6}]
+    models = [{"kind": kind, "seed": 0, "map50": map50}
+              for kind, map50 in (("seed_set", 0.2), ("all", 0.6))]  # fmt: skip
     rounds = [
-        {"kind": "round", "strategy": "random", "round": 1, "map50": 0.5},
-        {"kind": "round", "strategy": "random", "round": 2, "map50": 0.6},
-        {"kind": "round", "strategy": "wse", "round": 1, "map50": 0.1},
+        {"kind": "round", "seed": 0, "strategy": strategy, "round": number, "map50": map50}
+        for strategy, number, map50 in (("random", 1, 0.5), ("random", 2, 0.6), ("wse", 1, 0.1))
     ]
     assert closed_at_once(models + rounds) == pytest.approx(0.75)
     assert closed_at_once(models) is None and closed_at_once(rounds) is None
-    assert closed_at_once([models[0], {"kind": "all", "map50": 0.1}, *rounds]) is None
+    assert closed_at_once([models[0], {**models[1], "map50": 0.1}, *rounds]) is None
+
+
+def test_only_seeds_with_all_three_models_count():
+    """Seed 1 lacks random's first round, seed 2 the model of all labels."""
+    rows = [
+        {"kind": kind, "seed": seed, "strategy": strategy, "round": number, "map50": map50}
+        for kind, seed, strategy, number, map50 in (
+            ("seed_set", 0, None, None, 0.2), ("all", 0, None, None, 0.6),
+            ("round", 0, "random", 1, 0.5), ("seed_set", 1, None, None, 0.9),
+            ("all", 1, None, None, 0.9), ("round", 2, "random", 1, 0.9),
+        )
+    ]  # fmt: skip
+    assert closed_at_once(rows) == pytest.approx(0.75)

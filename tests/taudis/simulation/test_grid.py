@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -20,7 +21,10 @@ from taudis.simulation.grid import (
     weights_sha256,
 )
 from taudis.simulation.jobs import Job
+from taudis.simulation.make_row import source_hash
 from taudis.simulation.presets import read_presets
+from taudis.simulation.row_log import RowLog
+from taudis.simulation.run import check_rows
 from taudis.training.recipes import choose
 from tests.taudis.simulation.simulation_cases import RECIPE, grid
 
@@ -119,6 +123,28 @@ def test_another_meaning_of_a_name_is_refused(place):
         DataError, match=r"sure: params.least_score: 0.3, 0.5; sure: params.sigma: 0.8, 0.9"
     ):
         ask(place, "sure:taudis@T_F=0.5@sigma=0.9")
+
+
+def test_rows_that_were_copied_from_another_grid_are_refused(tmp_path):
+    """A folder of another machine holds the rows alone, without grid.json."""
+    log = RowLog(tmp_path / "rows.jsonl", Lock(tmp_path / "lock"))
+    (here,), (redefined,) = presets("sure:taudis@T_F=0.3"), presets("sure:taudis@T_F=0.5")
+    log.append({
+        "kind": "round", "seed": 0, "strategy": "sure", "round": 1, "grid": grid().hash,
+        "record": {"strategy": here.to_dict()},
+    })  # fmt: skip
+    check_rows(log, grid(), (here,))
+    check_rows(log, grid(), presets("random"))
+    with pytest.raises(
+        DataError, match=r"row sure/0/1: expected a row of the grid .*another --out"
+    ):
+        check_rows(log, grid(budget=9), (here,))
+    with pytest.raises(DataError, match=r"row sure/0/1: expected the settings of sure"):
+        check_rows(log, grid(), (redefined,))
+
+
+def test_the_source_of_the_package_has_a_hash():
+    assert re.fullmatch(r"[0-9a-f]{16}", source_hash())
 
 
 def test_a_damaged_file_is_named(place):
