@@ -18,6 +18,7 @@ import typer
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
 from taudis.cli.compare import compare
 from taudis.cli.options import Coco, Images, Model, Out, Seed, progress_bars, write_result
+from taudis.cli.pool import pool
 from taudis.cli.ray_options import WithRay
 from taudis.cli.review import review
 from taudis.cli.score import score
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from taudis.detector.registry import TrainedDetector
     from taudis.training.recipes import Recipe
 
-WITHOUT_MODEL = ("select", "strategies", "parameters", "check", "compare")
+WITHOUT_MODEL = ("select", "strategies", "parameters", "check", "compare", "pool")
 """Commands that do not import torch."""
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
@@ -224,6 +225,7 @@ def check(
         raise typer.Exit(REFUSED)
 
 
+app.command()(pool)
 app.command(cls=WithRay)(score)
 app.command()(review)
 app.command(cls=WithRay)(select)
