@@ -16,6 +16,8 @@ PARALLEL := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 # Two spinning OpenMP threads on shared cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
+# Where it is set, each of some hundred processes compiles PyTorch's source anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help check format lint types fast test install dev studio exporters browser torture soak demo bench wheel lock clean
 
