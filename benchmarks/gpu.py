@@ -6,7 +6,8 @@
 The model of both is `maskrcnn_resnet50_fpn` with batch norm, from scratch. The peer is what
 torchvision's references/detection does: a DataLoader with worker processes, SGD, autocast with a
 GradScaler, and a look at the loss each step (engine.py, train_one_epoch). Ours is
-`taudis.training.train` and `Detector.detect`. Contenders take turns, the device is waited for
+`taudis.training.train`, `Detector.detect`, and for a pool's scoring `Detector.fast` with
+`taudis.scoring`, as the worker does it. Contenders take turns, the device is waited for
 before each look at the clock, and the first turn is not counted. Both train in the same precision:
 bfloat16, where the GradScaler has nothing to do and costs next to nothing; float32 on a device
 without it, where the figures of bfloat16 are null. The last line is JSON; on a CPU the ratios say
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -30,7 +32,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
 from taudis.detector.architecture import ModelConfig, make_model
+from taudis.detector.device import device_of_this_process
 from taudis.detector.mask_rcnn import Detector, has_bf16, to_tensor
+from taudis.scoring import score_pool
 from taudis.training.recipes import Recipe
 from taudis.training.samples import Loader, Stream, example
 from taudis.training.train import _Trainer
@@ -220,13 +224,38 @@ def inference(options: argparse.Namespace, config: ModelConfig, device: str) -> 
     return result
 
 
+def scoring(options: argparse.Namespace, config: ModelConfig, device: str) -> dict[str, object]:
+    """Images a second of a pool's scoring by a fast detector, and those of one CPU thread."""
+    images = [(seed, picture(seed, options.size)[0]) for seed in range(options.batch)]
+    speed: dict[str, float] = {}
+    for place in dict.fromkeys((device, "cpu")):
+        torch.manual_seed(0)
+        model = make_model(config, len(LABELS)).to(place).eval()
+        fast = Detector(model, config, LABELS, place).fast()
+        score = functools.partial(score_pool, fast, images)
+        if place == "cpu":  # no second device: a few images tell enough
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            spent = seconds({"ours": score}, 1, 1, place)
+            torch.set_num_threads(threads)
+            speed[place] = len(images) / spent["ours"][0]
+        else:
+            spent = seconds({"ours": score}, options.rounds, options.steps, place)
+            speed[place] = options.steps * len(images) / float(np.median(spent["ours"]))
+    has_card = device != "cpu"
+    return {
+        "score_images_per_s": round(speed[device], 2),
+        "score_over_cpu": round(speed[device] / speed["cpu"], 2) if has_card else None,
+    }
+
+
 def _ratio(spent: dict[str, list[float]], one: str, other: str) -> float:
     return round(float(np.median(np.array(spent[one]) / np.array(spent[other]))), 3)
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
     """Everything, on the GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of_this_process()
     config = dataclasses.replace(
         ModelConfig.standard(), norm="batch", min_size=options.size, max_size=2 * options.size
     )
@@ -237,6 +266,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         "batch": options.batch,
         **training(options, config, device),
         **inference(options, config, device),
+        **scoring(options, config, device),
     }
 
 

@@ -91,16 +91,15 @@ def train(
     The same command continues a run that was interrupted. The file is checked first, as `check`
     does, so that nothing in it can end the training later.
     """
-    import torch
-
     from taudis.cli.coco_check import open_labelled
     from taudis.detector.checkpoint import save_checkpoint
+    from taudis.detector.device import device_of_this_process
     from taudis.training.recipes import choose
     from taudis.training.training_state import clear_states
 
     checked = open_labelled(coco, images, crowds, skip_bad)
     samples, resume = checked.samples, out.with_name(f"{out.name}.resume")
-    gpu = torch.cuda.is_available()
+    gpu = device_of_this_process() == "cuda"
     chosen = choose(
         recipe, samples.statistics(), gpu=gpu, weights=weights, backbone=backbone,
         model=architecture,
@@ -158,10 +157,11 @@ def evaluate(
     """
     from taudis.cli.coco_check import for_model, open_labelled
     from taudis.detector.checkpoint import load_checkpoint
+    from taudis.detector.device import device_of_this_process
     from taudis.evaluation.metrics import evaluate as evaluate_detector
 
     checked = open_labelled(coco, images, crowds, skip_bad)
-    detector, _ = load_checkpoint(model)
+    detector, _ = load_checkpoint(model, device=device_of_this_process())
     samples = for_model(checked, detector.label_map)
     metrics = evaluate_detector(detector, samples, seed=seed).to_dict()
     write_result({**metrics, "coco": checked.to_dict()})
@@ -184,11 +184,12 @@ def predict(
     from taudis.cli.coco_check import categories_of, for_model, open_images
     from taudis.data.coco.write import coco_results, form_of
     from taudis.detector.checkpoint import load_checkpoint
+    from taudis.detector.device import device_of_this_process
     from taudis.detector.pasting import pasted_masks
 
     form = form_of(segmentation)
     checked = open_images(coco, images, skip_bad)
-    detector, _ = load_checkpoint(model)
+    detector, _ = load_checkpoint(model, device=device_of_this_process())
     samples = for_model(checked, detector.label_map)
     categories = categories_of(checked, detector.label_map)
     results: list[dict[str, object]] = []

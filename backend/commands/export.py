@@ -98,8 +98,9 @@ def export(
         with draft_folder(out, mode=0o755) as draft:
             export_torchvision(context.model_dir(model), draft)
             source = _every(context) if every_image else _validation(context, card)
+            # On the CPU, with which the ONNX model is compared.
             detector, _ = load_checkpoint(
-                context.model_dir(model), label_map=source.config.label_map
+                context.model_dir(model), label_map=source.config.label_map, device="cpu"
             )
             # The fast detector, because it makes the served predictions, too.
             count, instances = _coco(source, detector.fast(), draft, segmentation)

@@ -17,6 +17,7 @@ from backend.worker.context import RoundContext
 from backend.worker.dataset import AnnotatedSamples, take_snapshot
 from backend.worker.prune import size_of
 from taudis.detector.checkpoint import load_checkpoint, read_card
+from taudis.detector.device import device_of_this_process
 from taudis.errors import CheckpointError
 from taudis.evaluation.comparison import Comparison, compare
 
@@ -166,7 +167,9 @@ def compare_versions(context: RoundContext, a: str, b: str) -> tuple[str, str, C
         context, [read_card(context.model_dir(name)) for name in names]
     )
     of_a, of_b = (
-        load_checkpoint(context.model_dir(name), label_map=config.label_map)[0].fast()
+        load_checkpoint(
+            context.model_dir(name), label_map=config.label_map, device=device_of_this_process()
+        )[0].fast()
         for name in names
     )
     left_out = Summary.of(samples.left_out, validation=len(samples))

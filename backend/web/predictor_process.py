@@ -105,7 +105,9 @@ class LoadedModels:
         found = self.models.pop(folder, None)
         if found is None or found[0].label_map != config.label_map:
             # Loaded first: a checkpoint that is refused must not push a good one out.
-            detector, card = load_checkpoint(folder, label_map=config.label_map)
+            # On the CPU, also where this process sees a card. For single images a card saves
+            # little. It takes seconds to start, and memory that a training may need.
+            detector, card = load_checkpoint(folder, label_map=config.label_map, device="cpu")
             chosen, fixed = card.get(CARD_KEY, {}), self.settings.score_threshold
             found = detector.fast(), thresholds_for(config.label_map, chosen, fixed)
             while len(self.models) >= MODELS:

@@ -15,6 +15,7 @@ from backend.worker.context import RoundContext, remove
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.train import recipe_of
 from taudis.detector.checkpoint import load_checkpoint, read_card, save_checkpoint
+from taudis.detector.device import device_of_this_process
 from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError
 from taudis.training.recipes import Recipe
@@ -114,7 +115,8 @@ def arm_model(
         )
         save_checkpoint(folder, detector, card=made)
         remove(state)
-    return load_checkpoint(folder, label_map=labels)[0].fast()
+    device = device_of_this_process()
+    return load_checkpoint(folder, label_map=labels, device=device)[0].fast()
 
 
 def _is_there(folder: Path, made: dict[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from backend.worker.dataset import AnnotatedSamples
 from backend.worker.serving import Serving, load_serving
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.detector.checkpoint import amend_card, load_checkpoint
+from taudis.detector.device import device_of_this_process
 from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
@@ -48,7 +49,9 @@ def judge(context: RoundContext, round_: Round, report: Report) -> Result:
     version = round_.steps["trained"]["version"]
     samples, config = samples_of(context, round_, "validation")
     _recount(context, round_, samples)
-    new, _ = load_checkpoint(context.model_dir(version), label_map=config.label_map)
+    new, _ = load_checkpoint(
+        context.model_dir(version), label_map=config.label_map, device=device_of_this_process()
+    )
     serving = new.fast()
     metrics, images, visible = _measured(serving, samples, context.settings.seed)
     old = _serving_before(context, config.label_map)

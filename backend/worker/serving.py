@@ -12,6 +12,7 @@ from backend.store import serving
 from backend.store.rounds import Round
 from backend.worker.context import RoundContext
 from taudis.detector.checkpoint import load_checkpoint, read_card
+from taudis.detector.device import device_of_this_process
 from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError, DataError
 from taudis.types import Embedding, LabelMap
@@ -39,7 +40,9 @@ def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
     refused: list[str] = []
     for version in serving.stand_ins(context.store, context.load_project(), wanted):
         try:
-            detector, card = load_checkpoint(context.model_dir(version), label_map=label_map)
+            detector, card = load_checkpoint(
+                context.model_dir(version), label_map=label_map, device=device_of_this_process()
+            )
         except CheckpointError as error:
             logger.warning("Project %s, model %s: %s", context.project_id, version, error)
             refused.append(str(error))
@@ -113,5 +116,7 @@ def scoring_model(context: RoundContext, round_: Round, label_map: LabelMap) -> 
     if not is_new(round_):
         return load_serving(context, label_map)
     version = str(round_.steps["evaluated"]["version"])
-    detector, _ = load_checkpoint(context.model_dir(version), label_map=label_map)
+    detector, _ = load_checkpoint(
+        context.model_dir(version), label_map=label_map, device=device_of_this_process()
+    )
     return Serving(version, detector.fast())

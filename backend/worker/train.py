@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch.utils.data import Subset
 
 from backend.errors import RoundError
@@ -27,6 +26,7 @@ from backend.worker.dataset import AnnotatedSamples
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.checkpoint import check_start, read_card, save_checkpoint
+from taudis.detector.device import device_of_this_process
 from taudis.detector.registry import MASK_RCNN
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
@@ -196,7 +196,7 @@ def recipe_of(settings: Settings, found: LabelStatistics) -> Recipe:
     recipe = choose(
         settings.recipe,
         found,
-        gpu=torch.cuda.is_available(),
+        gpu=device_of_this_process() == "cuda",
         weights=settings.weights,
         backbone=settings.backbone,
         model=settings.model,

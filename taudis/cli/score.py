@@ -69,11 +69,12 @@ def _score_here(
     from taudis.cli.coco_check import for_model, open_images
     from taudis.data.pool_writer import check_pool_path
     from taudis.detector.checkpoint import load_checkpoint
+    from taudis.detector.device import device_of_this_process
     from taudis.scoring import score_to_file
 
     check_pool_path(out)
     checked = open_images(coco, images, skip_bad)
-    detector = load_checkpoint(model)[0].fast()
+    detector = load_checkpoint(model, device=device_of_this_process())[0].fast()
     samples = for_model(checked, detector.label_map)
     pairs = ((number, samples.image(row)) for row, number in enumerate(samples.image_ids))
     with progress_bars() as bar:

@@ -159,10 +159,11 @@ def why(
     from taudis.cli.coco_check import for_model, open_images
     from taudis.cli.why_picture import check_picture_path, draw, look_again
     from taudis.detector.checkpoint import load_checkpoint
+    from taudis.detector.device import device_of_this_process
 
     check_picture_path(out)
     checked = open_images(coco, images, skip_bad)
-    detector = load_checkpoint(model)[0].fast()
+    detector = load_checkpoint(model, device=device_of_this_process())[0].fast()
     names, samples = detector.label_map.names, for_model(checked, detector.label_map)
     ranked = _rank(pool, budget, strategy, params, mean_instances, labelled, only, seed)
     reasons = explained(

@@ -18,6 +18,10 @@ _OF_OTHERS = (
     "Cannot allocate memory",  # ENOMEM, as where a file of weights is mapped
     "Insufficient memory",  # OpenCV
     "can't start new thread",  # Python: no room for its stack
+    "CUDA error: out of memory",  # the card's driver, beside torch's allocator: pinned pages too
+    "CUBLAS_STATUS_ALLOC_FAILED",  # libraries of the card, which allocate for themselves
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
 )
 GROWTH = 64_000_000
 """Bytes by which a process may grow before its free memory is returned to the system."""
@@ -25,8 +29,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # mallopt's, fr
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether less memory may help: MemoryError, or an allocator of torch, OpenCV or the system
-    failed.
+    """Whether less memory may help: MemoryError, or an allocator of torch, OpenCV, the system or
+    the card failed.
     """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taudis.distributed.cluster import Cluster
 from taudis.errors import ClusterError
+
+if TYPE_CHECKING:
+    from taudis.detector.device import Device
 
 MOST_STARTS = 5
 """Actors that may die as they start, one after the other, before the run ends."""
@@ -43,13 +46,14 @@ class Actors:
         wanted: int | None,
         most: int,
         patience: float | None = None,
+        device: Device = "cuda",
     ) -> None:
-        """wanted: how many, see `Cluster.actors`. most: no more than this.
+        """wanted, device: how many, and of what, see `Cluster.actors`. most: no more than this.
 
         patience: seconds without any actor that has started; None: START_SECONDS.
         """
         self.patience = START_SECONDS if patience is None else patience
-        count, occupied = cluster.actors(wanted)
+        count, occupied = cluster.actors(wanted, device)
         self.cluster, self.count = cluster, min(count, most)
         self._occupied = occupied
         self._made = cluster.ray.remote(kind).options(**occupied, max_restarts=0)

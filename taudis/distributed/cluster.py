@@ -14,9 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taudis.errors import ClusterError, DataError, TaudisError
+
+if TYPE_CHECKING:
+    from taudis.detector.device import Device
+
+logger = logging.getLogger(__name__)
 
 LOCAL = "local"
 """The address that starts a cluster on this machine; it ends with the process."""
@@ -51,11 +56,14 @@ class Cluster:
     cpus: int
     gpus: int
 
-    def actors(self, wanted: int | None) -> tuple[int, dict[str, float]]:
-        """(how many actors, what each one occupies): one a GPU, without GPUs one a core."""
+    def actors(self, wanted: int | None, device: Device = "cuda") -> tuple[int, dict[str, float]]:
+        """(how many actors, what each one occupies): one a GPU, without GPUs one a core.
+
+        device: 'cpu' for work that must not run on a GPU; each actor then occupies a core alone.
+        """
         if wanted is not None and wanted < 1:
             raise DataError(f"actors: expected 1 or more, got {wanted}.")
-        if self.gpus:
+        if self.gpus and device == "cuda":
             return wanted or self.gpus, {"num_cpus": 1, "num_gpus": 1}
         return wanted or max(1, self.cpus), {"num_cpus": 1}
 
@@ -97,6 +105,23 @@ class Cluster:
             return self.answer(reference)
         except self.deaths as error:
             raise _cluster_error(error) from error
+
+
+def device_of_this_actor() -> Device:
+    """'cuda' in an actor that ray gave a card, 'cpu' in every other process.
+
+    Ray hides the other cards from an actor that has one. From an actor without one it hides none
+    (unless RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO is 1), so what PyTorch sees does not decide.
+    """
+    from taudis.detector.device import device_of_this_process  # imports torch
+
+    ray = import_ray()
+    if not (ray.is_initialized() and ray.get_runtime_context().get_accelerator_ids().get("GPU")):
+        return "cpu"
+    device = device_of_this_process()
+    if device == "cpu":
+        logger.warning("ray gave this actor a GPU, PyTorch sees none: it computes on the CPU.")
+    return device
 
 
 def _cluster_error(error: Exception) -> ClusterError:

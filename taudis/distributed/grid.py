@@ -8,6 +8,7 @@ and processes without ray may share the run. All nodes must see the data and the
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from taudis.data.coco import CocoSamples
+from taudis.detector.device import Device
 from taudis.distributed.actors import Actors
-from taudis.distributed.cluster import Cluster
-from taudis.errors import ClusterError
+from taudis.distributed.cluster import Cluster, device_of_this_actor
+from taudis.errors import ClusterError, DataError
 from taudis.simulation.claims import Claims, Owner, claimed_by
 from taudis.simulation.data_set import DataSet, data_set
 from taudis.simulation.grid import Asked, Grid, join
@@ -59,6 +61,13 @@ class RowMaker:
 
         torch.set_num_threads(self.work.threads)
         work, folder = self.work, Folder(self.work.out)
+        if work.grid.device == "cuda" and device_of_this_actor() == "cpu":
+            raise DataError(
+                "ray: expected a GPU for each process, since this run was begun on one; a process"
+                f" on the node {os.uname().nodename} has none. Give the nodes' GPUs to ray (`ray"
+                " start --num-gpus`) and PyTorch for CUDA to its Python, or begin another run on a"
+                " machine without a GPU."
+            )
         claims = self._stack.enter_context(Claims(work.out / "claims", folder.lock))
         data = data_set(work.label_map, work.samples, work.rows, work.grid.recipe.model)
         named = {preset.name: preset for preset in work.presets}
@@ -128,13 +137,15 @@ def run_grid(
 ) -> Outcome:
     """Make every row that was asked for, from the start or from where a run stopped.
 
-    actors: how many; None: one a GPU, without GPUs one a core. Raises DataError where the folder
-    holds another grid, and where processes die again and again, and what training raises.
+    actors: how many; None: one a GPU for a grid on GPUs, else one a core. Raises DataError where
+    the folder holds another grid, where a process of a grid on GPUs has none, and where processes
+    die again and again, and what training raises.
     """
     folder, jobs = Folder(work.out), work.asked.jobs(work.grid.rounds)
     join(folder.grid_file, folder.lock, work.grid, work.presets, work.asked)
     made, resting, deaths = 0, list[tuple[float, Any, Owner]](), _Deaths(work.out / "claims", jobs)
-    with Actors(cluster, RowMaker, (work,), actors, len(jobs)) as pool:
+    device: Device = "cuda" if work.grid.device == "cuda" else "cpu"
+    with Actors(cluster, RowMaker, (work,), actors, len(jobs), device=device) as pool:
         while True:
             rows = folder.log.read()
             done = sum(job in rows for job in jobs)

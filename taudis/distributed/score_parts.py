@@ -34,7 +34,7 @@ from taudis.distributed.blocks import (
     block_size,
     blocks_of,
 )
-from taudis.distributed.cluster import Cluster
+from taudis.distributed.cluster import Cluster, device_of_this_actor
 from taudis.errors import DataError, ImageNotRead
 from taudis.files import SUMS, sha256_of
 from taudis.scoring import empty_pool, score_images
@@ -95,7 +95,9 @@ class Scorer:
                 f"{self.work.parts}: expected the folder of the parts, node {os.uname().nodename}"
                 " does not see it. Put it where all nodes see it under one path."
             )
-        self.detector = load_checkpoint(self.work.checkpoint)[0].fast()
+        self.detector = load_checkpoint(self.work.checkpoint, device=device_of_this_actor())[
+            0
+        ].fast()
         return os.getpid()
 
     def score(self, block: Block, samples: CocoSamples) -> Record:

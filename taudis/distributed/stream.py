@@ -18,7 +18,7 @@ from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.memory import FreePages
 from taudis.distributed.actors import Actors, Answer
 from taudis.distributed.blocks import BATCH, DEATHS_ALONE, DEATHS_TOGETHER, DIED, MOST_DEATHS
-from taudis.distributed.cluster import Cluster
+from taudis.distributed.cluster import Cluster, device_of_this_actor
 from taudis.errors import ClusterError, TaudisError
 from taudis.files import scratch_folder
 from taudis.scoring import batches, score_images
@@ -67,7 +67,7 @@ class StreamScorer:
         with scratch_folder(Path(tempfile.gettempdir()), "taudis-") as folder:
             for name, content in self.work.checkpoint.items():
                 (folder / name).write_bytes(content)
-            self.detector = load_checkpoint(folder)[0].fast()
+            self.detector = load_checkpoint(folder, device=device_of_this_actor())[0].fast()
 
     def score(self, images: list[tuple[int, Image]]) -> list[tuple[Pool, Any]]:
         """Each image's share of the pool, and what `finish` makes of its detection."""

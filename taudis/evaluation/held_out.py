@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
+from taudis.detector.device import device_of_this_process
 from taudis.detector.registry import TrainedDetector
 from taudis.evaluation.label_errors import HeldOutImage
 from taudis.evaluation.matching import EvaluatedImage
@@ -80,7 +81,8 @@ def held_out_images(
             )  # fmt: skip
             save_checkpoint(checkpoint, detector, card={"held_out": len(rows), "seed": seed})
             clear_states(states)
-        detector = load_checkpoint(checkpoint, label_map=label_map)[0].fast()
+        device = device_of_this_process()
+        detector = load_checkpoint(checkpoint, label_map=label_map, device=device)[0].fast()
         for row in rows:
             yield held_out_image(detector, samples, row)
 

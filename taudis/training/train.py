@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
 from taudis.detector.checkpoint import model_of_checkpoint
+from taudis.detector.device import device_of_this_process
 from taudis.detector.gradients import fast_gradients
 from taudis.detector.mask_rcnn import has_bf16
 from taudis.detector.memory import is_out_of_memory
@@ -206,7 +207,7 @@ def train(
     _check(samples, recipe, seed)
     if batch is not None and batch < 1:
         raise TrainingError(f"batch: expected 1 or more, got {batch}.")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or device_of_this_process()
     if start is None:
         model = build_model(
             recipe.model, len(label_map), seed=seed, weights=weights, weights_dir=weights_dir

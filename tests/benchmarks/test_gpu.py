@@ -19,4 +19,5 @@ def test_it_runs_tiny_and_prints_its_figures(capsys):
         assert figures[name] > 0
     device = "cuda" if torch.cuda.is_available() else "cpu"
     assert (figures["one_pass_over_stock_bf16"] is not None) == has_bf16(device)
-    assert figures["train_images_per_s"] > 0
+    assert figures["train_images_per_s"] > 0 and figures["score_images_per_s"] > 0
+    assert (figures["score_over_cpu"] is None) == (device == "cpu")

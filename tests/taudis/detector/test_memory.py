@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from taudis.detector import memory
 
@@ -59,3 +60,20 @@ def test_the_resident_size_grows_with_what_is_held():
     with mmap.mmap(-1, 50_000_000) as held:  # new pages: an allocation may reuse freed ones
         held.write(b"x" * len(held))
         assert memory.resident_bytes() - before > 0.8 * len(held)
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), True),
+        (torch.AcceleratorError("CUDA error: out of memory\nCompile with", 2), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (MemoryError(), True),
+        (RuntimeError("another error"), False),
+    ],
+    ids=str,
+)
+def test_memory_that_is_short_on_a_card_is_known(error, short):
+    assert memory.is_out_of_memory(error) == short

@@ -39,11 +39,12 @@ class StandIn:
     fate: Callable[[Any, str, tuple[Any, ...]], Exception | str | None] = lambda *_: None
     free: dict[str, float] = field(default_factory=dict)
     log: list[tuple[str, Any]] = field(default_factory=list)  # what was started and killed
+    occupied: list[dict[str, float]] = field(default_factory=list)  # by each actor that started
     exceptions = exceptions
 
-    def cluster(self, cpus: int = 1) -> Cluster:
+    def cluster(self, cpus: int = 1, gpus: int = 0) -> Cluster:
         """A cluster of this stand-in."""
-        return Cluster(self, cpus, 0)
+        return Cluster(self, cpus, gpus)
 
     def remote(self, kind: type) -> _Kind:
         return _Kind(self, kind)
@@ -84,12 +85,14 @@ class StandIn:
 class _Kind:
     ray: StandIn
     kind: type
+    occupied: dict[str, float] = field(default_factory=dict)
 
-    def options(self, **_: Any) -> _Kind:
-        return self
+    def options(self, *, max_restarts: int, **occupied: float) -> _Kind:
+        return _Kind(self.ray, self.kind, occupied)
 
     def remote(self, *arguments: Any) -> _Handle:
         one = self.kind(*arguments)
+        self.ray.occupied.append(self.occupied)
         self.ray.log.append(("start", one))
         return _Handle(self.ray, one)
 

@@ -42,6 +42,7 @@ def test_nothing_that_answers_is_said_at_once():
 )
 def test_actors_are_one_a_gpu_or_one_a_core(cpus, gpus, wanted, found):
     assert Cluster(None, cpus, gpus).actors(wanted) == found
+    assert "num_gpus" not in Cluster(None, cpus, gpus).actors(wanted, "cpu")[1]
     with pytest.raises(DataError, match="1 or more"):
         Cluster(None, cpus, gpus).actors(0)
 
