@@ -17,7 +17,16 @@ import typer
 
 from taudis.cli.coco_options import CrowdsOption, SegmentationOption, SkipBad
 from taudis.cli.compare import compare
-from taudis.cli.options import Coco, Images, Model, Out, Seed, progress_bars, write_result
+from taudis.cli.options import (
+    Architecture,
+    Coco,
+    Images,
+    Model,
+    Out,
+    Seed,
+    progress_bars,
+    write_result,
+)
 from taudis.cli.pool import pool
 from taudis.cli.ray_options import WithRay
 from taudis.cli.review import review
@@ -73,14 +82,7 @@ def train(
         ),
     ] = "",
     weights: Annotated[str, typer.Option(help="imagenet, none, coco, or a path.")] = "imagenet",
-    architecture: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            help="mask_rcnn, or mask2former: needs the extra mask2former, and --weights none or a"
-            " folder. The other commands read it from the checkpoint.",
-        ),
-    ] = "mask_rcnn",
+    architecture: Architecture = "mask_rcnn",
     steps: Annotated[int | None, typer.Option(help="Steps instead of the recipe's.")] = None,
     seed: Seed = 0,
     crowds: CrowdsOption = "ask",

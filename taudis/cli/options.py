@@ -15,6 +15,14 @@ from rich.progress import TaskID
 Coco = Annotated[Path, typer.Argument(help="COCO instances file.")]
 Images = Annotated[Path, typer.Argument(help="Folder of its images.")]
 Model = Annotated[Path, typer.Argument(help="Checkpoint folder.")]
+Architecture = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="mask_rcnn, or mask2former: needs the extra mask2former, and --weights none or a"
+        " folder. Commands that take a checkpoint read it from there.",
+    ),
+]
 Out = Annotated[Path, typer.Argument(help="File or folder to write.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 

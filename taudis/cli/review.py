@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taudis.cli.coco_options import CrowdsOption, SkipBad
-from taudis.cli.options import Coco, Images, Seed, progress_bars, write_result
+from taudis.cli.options import Architecture, Coco, Images, Seed, progress_bars, write_result
 from taudis.errors import DataError
 from taudis.files import write_text
 
@@ -48,6 +48,7 @@ def review(
     ] = "",
     recipe: Annotated[str, typer.Option(help="cpu, small, paper or auto.")] = "auto",
     weights: Annotated[str, typer.Option(help="imagenet, none, coco, or a path.")] = "imagenet",
+    architecture: Architecture = "mask_rcnn",
     steps: Annotated[
         int | None, typer.Option(help="Training steps of every model; default: the recipe's.")
     ] = None,
@@ -77,7 +78,7 @@ def review(
     checked = open_labelled(coco, images, crowds, skip_bad)
     samples = checked.samples
     rows = folds_of(samples.file_names, count=folds, seed=seed, group=group)
-    chosen = _recipe(recipe, checked, weights, steps)
+    chosen = _recipe(recipe, checked, weights, architecture, steps)
     folder = out.with_name(f"{out.name}.folds")
     with progress_bars() as bars:
         task = bars.add_task("training", total=folds * chosen.steps)
@@ -98,13 +99,15 @@ def review(
                   "images": len(found), "coco": checked.to_dict()})  # fmt: skip
 
 
-def _recipe(name: str, checked: Checked, weights: str, steps: int | None) -> Recipe:
-    import torch
-
+def _recipe(
+    name: str, checked: Checked, weights: str, architecture: str, steps: int | None
+) -> Recipe:
+    from taudis.detector.device import device_of_this_process
     from taudis.training.recipes import choose
 
-    gpu = torch.cuda.is_available()
-    chosen = choose(name, checked.samples.statistics(), gpu=gpu, weights=weights, backbone="")
+    gpu = device_of_this_process() == "cuda"
+    found = checked.samples.statistics()
+    chosen = choose(name, found, gpu=gpu, weights=weights, backbone="", model=architecture)
     if steps is None:
         return chosen
     if steps < 1:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taudis.cli.coco_options import CrowdsOption, SkipBad
-from taudis.cli.options import threads_of, write_result
+from taudis.cli.options import Architecture, threads_of, write_result
 from taudis.cli.ray_options import Actors, RayAddress
 from taudis.errors import DataError
 
@@ -42,6 +42,7 @@ class Options:
     steps: int | None
     weights: str
     backbone: str
+    architecture: str
     recipe: str
     precision: str
     test_share: float
@@ -90,6 +91,7 @@ def simulate(
     ] = None,
     weights: Annotated[str, typer.Option(help="imagenet, none, coco, or a path.")] = "imagenet",
     backbone: Annotated[str, typer.Option(help="Backbone; default: the recipe's.")] = "",
+    architecture: Architecture = "mask_rcnn",
     recipe: Annotated[
         str,
         typer.Option(help="cpu, small, paper or auto, for the largest labelled set of the grid."),
@@ -152,7 +154,7 @@ def _run(options: Options) -> None:
     from taudis.cli.simulate_progress import progress
     from taudis.simulation.cpu_cost import cost
     from taudis.simulation.gate import signal_of_rows
-    from taudis.simulation.grid import Asked
+    from taudis.simulation.grid import Asked, check_embeddings
     from taudis.simulation.jobs import read_seeds
     from taudis.simulation.presets import base_params, read_presets
     from taudis.simulation.run import ROWS_FILE
@@ -161,6 +163,7 @@ def _run(options: Options) -> None:
     names = tuple(preset.name for preset in presets)
     asked = Asked(names, tuple(read_seeds(options.seeds)), options.all_labels)
     grid, data = _new_grid(options)
+    check_embeddings(presets, grid.recipe.model)
     began = time.monotonic()
     with progress(len(asked.jobs(grid.rounds))) as watcher:
         outcome = _outcome(options, grid, data, presets, asked, watcher)
@@ -209,15 +212,14 @@ def _opened(options: Options, crowds: str, *, skip_bad: bool) -> Checked:
 
 def _new_grid(options: Options) -> tuple[Grid, DataSet]:
     """The grid that the options ask for, and its data set. Raises DataError."""
-    import torch
-
+    from taudis.detector.device import device_of_this_process
     from taudis.files import sha256_of
     from taudis.simulation.data_set import data_set, divided, pictures_sha256
     from taudis.simulation.grid import Grid, recipe_of_grid, weights_sha256
 
     # How crowds were read stands in the grid, not the option: a person may have answered.
     checked = _opened(options, options.crowds, skip_bad=options.skip_bad)
-    samples, device = checked.samples, "cuda" if torch.cuda.is_available() else "cpu"
+    samples, device = checked.samples, device_of_this_process()
     share, split_seed, group = options.test_share, options.split_seed, options.group
     train, test = divided(samples, share=share, seed=split_seed, group=group)
     sizes = [options.wanted(name) for name in ("seed_images", "rounds", "budget")]
@@ -231,7 +233,7 @@ def _new_grid(options: Options) -> tuple[Grid, DataSet]:
     recipe = recipe_of_grid(
         options.recipe, samples.subset(train).statistics(), largest=largest, steps=options.steps,
         weights=options.weights, backbone=options.backbone, device=device,
-        precision=options.precision,
+        precision=options.precision, model=options.architecture,
     )  # fmt: skip
     grid = Grid(
         data=options.name or options.data.resolve().parent.name,

@@ -59,6 +59,8 @@ class Architecture:
     name: str
     fields: tuple[str, ...]
     """Fields of a configuration that decide which weights fit, and what they mean."""
+    embeddings: tuple[Embedding, ...]
+    """The embeddings r_n that its detectors have."""
     backbone_prefix: str
     """Where the parameters of the backbone are, which may train at a lower rate."""
     read_config: Callable[[dict[str, Any]], Config]
@@ -95,6 +97,7 @@ ARCHITECTURES = {
     MASK_RCNN: Architecture(
         name=MASK_RCNN,
         fields=architecture.ARCHITECTURE,
+        embeddings=("mask", "box"),
         backbone_prefix=imagenet.PREFIX,
         read_config=ModelConfig.from_dict,
         build=_built_mask_rcnn,
@@ -104,6 +107,7 @@ ARCHITECTURES = {
     MASK2FORMER: Architecture(
         name=MASK2FORMER,
         fields=("network",),
+        embeddings=("mask", "query"),
         backbone_prefix=mask2former.BACKBONE_PREFIX,
         read_config=Mask2FormerConfig.from_dict,
         build=_built_mask2former,

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from taudis.data.statistics import LabelStatistics
-from taudis.detector.registry import read_config
+from taudis.detector.registry import (
+    MASK2FORMER,
+    MASK_RCNN,
+    Config,
+    architecture_of,
+    read_config,
+)
 from taudis.errors import DataError
 from taudis.files import SUMS, remove_drafts, sha256_of, write_json
 from taudis.simulation.claims import Lock
@@ -72,6 +78,7 @@ class Grid:
         return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
+# long: half of it are its arguments and its docstring
 def recipe_of_grid(
     name: str,
     found: LabelStatistics,
@@ -82,6 +89,7 @@ def recipe_of_grid(
     backbone: str = "",
     device: str,
     precision: str = "auto",
+    model: str = MASK_RCNN,
 ) -> Recipe:
     """The one recipe of all models of a grid: the product's choice for the largest labelled set.
 
@@ -90,22 +98,39 @@ def recipe_of_grid(
     set, later rounds would be limited by training. So the recipe is chosen for `largest` images,
     those of the last round, with the object sizes and density of all training images. It has no
     evaluation on a validation split: every model is trained for all its steps. The precision, if
-    `auto`, is that of this machine, stated, so that a machine with another one is refused.
+    `auto`, is that of this machine, stated, so that a machine with another one is refused. `model`:
+    the architecture's name.
 
-    Raises DataError for steps below 1 and an unknown precision, and what `choose` raises.
+    Raises DataError for steps below 1, for an unknown precision and bf16 for a Mask2Former, and
+    what `choose` raises.
     """
     if precision not in PRECISIONS:
         raise DataError(f"--precision: expected {', '.join(PRECISIONS)}, got {precision!r}.")
     gpu = device == "cuda"
     counted = dataclasses.replace(found, images=largest)
-    recipe = choose(name, counted, gpu=gpu, weights=weights, backbone=backbone)
+    recipe = choose(name, counted, gpu=gpu, weights=weights, backbone=backbone, model=model)
     if steps is not None:
         if steps < 1:
             raise DataError(f"--steps: expected 1 or more, got {steps}.")
         recipe = dataclasses.replace(recipe, steps=steps)
+    if model == MASK2FORMER and precision == "bf16":
+        raise DataError(
+            f"--precision: expected auto or fp32 for a {model}, which trains in float32, got bf16."
+        )
     asked = recipe.precision if precision == "auto" else precision
     bf16 = uses_bf16(asked, device)
     return dataclasses.replace(recipe, evaluate_every=0, precision="bf16" if bf16 else "fp32")
+
+
+def check_embeddings(presets: Sequence[Preset], config: Config) -> None:
+    """Raise DataError that names the first strategy whose embedding the models do not have."""
+    known = architecture_of(config)
+    for preset in presets:
+        if preset.embedding not in known.embeddings:
+            raise DataError(
+                f"{preset.name}: expected embedding={' or '.join(known.embeddings)} for a"
+                f" {known.name}, got {preset.embedding}. Give --strategies without it."
+            )
 
 
 @dataclass(frozen=True)
@@ -205,9 +230,13 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
 def weights_sha256(weights: str) -> str:
     """What tells initial weights by a path from others: of the file, or of a checkpoint's sums.
 
-    "" for weights that are known by their name.
+    Of a folder that transformers wrote: of its configuration and its tensors. "" for weights that
+    are known by their name.
     """
     path = Path(weights)
-    if path.is_dir():
+    if (path / SUMS).is_file():
         return sha256_of(path / SUMS)
+    if path.is_dir():
+        files = sorted([path / "config.json", *path.glob("*.safetensors")])
+        return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
     return sha256_of(path) if path.is_file() else ""

@@ -11,7 +11,7 @@ The grammar of one entry; entries are separated by commas:
     screening                                every strategy and every preset
 
 KEY is a hyper-parameter (`python -m taudis parameters`), T_F, which is the paper's word for
-least_score, or embedding, the branch of r_n (mask or box).
+least_score, or embedding, the branch of r_n (mask or box; mask or query of a Mask2Former).
 """
 
 from __future__ import annotations
@@ -185,7 +185,9 @@ def _embedding(entry: str, text: str) -> Embedding:
         return "mask"
     if text == "box":
         return "box"
-    raise SelectionError(f"{entry}: expected embedding=mask or embedding=box, got {text!r}.")
+    if text == "query":
+        return "query"
+    raise SelectionError(f"{entry}: expected embedding=mask, box or query, got {text!r}.")
 
 
 def _pair(text: str, entry: str) -> tuple[str, str]:

@@ -43,7 +43,7 @@ def rounds_model(context, _):
     serving.scoring_model(context, context.store.round(round_.id), LABELS)
 
 
-def judged(context, monkeypatch):
+def evaluated(context, monkeypatch):
     monkeypatch.setattr(judge, "samples_of", lambda *_: (None, NO_LABELS.config))
     monkeypatch.setattr(judge, "_recount", lambda *_: None)
     judge.judge(context, SimpleNamespace(steps={"trained": {"version": "v1"}}), None)
@@ -67,11 +67,11 @@ def compared(context, monkeypatch):
     [
         lambda context, _: serving.load_serving(context, LABELS),
         rounds_model,
-        judged,
+        evaluated,
         arm,
         compared,
     ],
-    ids=["serving", "scoring", "judged", "arm", "compared"],
+    ids=["serving", "scoring", "evaluated", "arm", "compared"],
 )
 def test_a_model_of_the_worker_is_loaded_to_the_card(context, monkeypatch, load):
     with pytest.raises(LoadedTo, match=r"^cuda$"):

@@ -11,10 +11,12 @@ import pytest
 
 from taudis.data.coco import load_coco
 from taudis.detector.checkpoint import save_checkpoint
+from taudis.detector.mask2former_config import Mask2FormerConfig
+from taudis.evaluation import held_out
 from taudis.evaluation.held_out import held_out_images, name_of_model
 from taudis.training.recipes import Recipe
 from tests.taudis.cli.cli_cases import call, run
-from tests.taudis.detector_cases import detector, save_pictures
+from tests.taudis.detector_cases import TINY_QUERIES, detector, save_pictures
 
 
 @pytest.fixture
@@ -42,6 +44,18 @@ def test_a_doubled_object_is_listed_with_its_id_and_the_models_are_removed(folde
     box = [int(first[key]) for key in ("x", "y", "width", "height")]
     assert np.allclose(box, copy["bbox"], atol=1) and "lies on another" in first["reason"]
     assert not out.with_name("suspects.csv.folds").exists()
+
+
+@pytest.mark.slow
+def test_a_mask2former_judges_the_labels(folder, monkeypatch):
+    monkeypatch.setattr(Mask2FormerConfig, "small", classmethod(lambda cls: TINY_QUERIES))
+    made, real = [], held_out.save_checkpoint
+    monkeypatch.setattr(
+        held_out, "save_checkpoint", lambda *a, **k: (made.append(a[1].config), real(*a, **k))
+    )
+    done = call("review", folder / "coco.json", folder, folder / "suspects.csv", "--folds", 2,
+                "--steps", 1, "--model", "mask2former", "--weights", "none")  # fmt: skip
+    assert done["images"] == 6 and [config.architecture for config in made] == ["mask2former"] * 2
 
 
 def test_models_that_are_there_are_used_again(folder, tmp_path):

@@ -7,9 +7,11 @@ import json
 import pytest
 
 from taudis.cli.simulate_progress import Lines
+from taudis.detector.mask2former_config import Mask2FormerConfig
 from taudis.errors import DataError, SelectionError
 from taudis.simulation.jobs import Job
 from tests.taudis.cli.cli_cases import call, run
+from tests.taudis.detector_cases import TINY_QUERIES
 from tests.taudis.simulation.simulation_cases import write_data
 
 
@@ -96,3 +98,28 @@ def test_the_time_left_counts_rows_of_others_and_the_row_at_work(capsys, monkeyp
     assert lines.left == "0:01:00"  # four rows in a minute, three of them by others
     wanted = "[6/10, 0:01:00 left] wse/0/1: mAP50 0.5000, 7 images\n"
     assert capsys.readouterr().err == wanted
+
+
+@pytest.fixture
+def tiny_queries(monkeypatch):
+    """The network of tests in place of the one that takes a CPU minutes."""
+    monkeypatch.setattr(Mask2FormerConfig, "small", classmethod(lambda cls: TINY_QUERIES))
+
+
+@pytest.mark.slow
+def test_a_mask2former_is_simulated(data, tmp_path, tiny_queries):
+    asked = arguments(data, tmp_path / "out", model="mask2former",
+                      strategies="taudis@embedding=query")  # fmt: skip
+    assert call(*asked)["rows_made"] == 2
+    lines = (tmp_path / "out" / "rows.jsonl").read_text().splitlines()
+    model = json.loads(lines[0])["record"]["shared"]["recipe"]["model"]
+    assert model["architecture"] == "mask2former" and model["network"]["hidden_dim"] == 48
+
+
+def test_an_embedding_that_a_mask2former_lacks_is_refused(data, tmp_path, tiny_queries):
+    asked = arguments(data, tmp_path / "out", model="mask2former", strategies="taudis_box")
+    done = run(*asked)
+    assert isinstance(done.exception, DataError) and not (tmp_path / "out").exists()
+    assert "taudis_box: expected embedding=mask or query for a mask2former" in str(done.exception)
+    done = run(*arguments(data, tmp_path / "out", model="detr"))
+    assert "model: expected one of ['mask2former', 'mask_rcnn'], got 'detr'" in str(done.exception)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from taudis.data.statistics import LabelStatistics
+from taudis.detector.mask2former_config import Mask2FormerConfig
+from taudis.detector.registry import architecture_of
 from taudis.errors import DataError
 from taudis.selection.params import SelectionParams
 from taudis.simulation.claims import Lock
 from taudis.simulation.grid import (
     Asked,
     Grid,
+    check_embeddings,
     join,
     read_grid,
     recipe_of_grid,
@@ -26,8 +30,10 @@ from taudis.simulation.presets import read_presets
 from taudis.simulation.row_log import RowLog
 from taudis.simulation.run import check_rows
 from taudis.training.recipes import choose
+from tests.taudis.detector_cases import TINY, TINY_QUERIES, detector, mask2former
 from tests.taudis.simulation.simulation_cases import RECIPE, grid
 
+RESULTS = Path(__file__).resolve().parents[3] / "docs" / "results" / "rows"
 FOUND = LabelStatistics(
     images=300, mean_instances=4.0, densest=90, object_share=0.1, image_side=256.0
 )
@@ -160,3 +166,61 @@ def test_weights_by_path_are_told_apart(tmp_path):
     one = weights_sha256(str(file))
     file.write_bytes(b"two")
     assert len(one) == 64 and weights_sha256(str(file)) != one
+    (tmp_path / "config.json").write_text("{}")  # a folder that transformers wrote
+    of_folder = weights_sha256(str(tmp_path))
+    file.write_bytes(b"three")
+    assert len(of_folder) == 64 and weights_sha256(str(tmp_path)) != of_folder
+
+
+def test_the_grids_of_the_results_have_the_hashes_that_they_had():
+    """Rows of before belong to their runs: a field that every grid gets would end them."""
+    rows = [
+        json.loads(line)
+        for path in sorted(RESULTS.glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()[:1]
+    ]
+    assert len(rows) >= 6
+    for row in rows:
+        assert Grid.from_dict(row["record"]["shared"]).hash == row["grid"]
+
+
+def test_a_mask2former_is_an_architecture_of_a_grid():
+    def of(precision="auto"):
+        return recipe_of_grid(
+            "cpu", FOUND, largest=64, steps=9, weights="none", device="cpu", precision=precision,
+            model="mask2former",
+        )  # fmt: skip
+
+    found = of()
+    assert isinstance(found.model, Mask2FormerConfig) and found.model.queries > 90
+    assert (found.steps, found.precision, found.evaluate_every) == (9, "fp32", 0)
+    one = grid(recipe=found)
+    assert Grid.from_dict(json.loads(json.dumps(one.to_dict()))).hash == one.hash != grid().hash
+    with pytest.raises(DataError, match="--precision: expected auto or fp32 for a mask2former"):
+        of("bf16")
+
+
+@pytest.mark.parametrize(
+    ("config", "well", "wrong"),
+    [
+        (TINY, "taudis_box", "taudis@embedding=query"),
+        (TINY_QUERIES, "taudis@embedding=query", "taudis_box"),
+    ],
+    ids=["mask_rcnn", "mask2former"],
+)
+def test_an_embedding_that_the_models_lack_is_refused_by_name(config, well, wrong):
+    check_embeddings(presets(f"random,taudis,{well}"), config)
+    with pytest.raises(DataError, match=f"^{wrong}: expected embedding=mask or .* for a mask"):
+        check_embeddings(presets(f"random,{wrong}"), config)
+
+
+@pytest.mark.parametrize("make", [detector, mask2former])
+def test_the_table_of_architectures_has_the_embeddings_of_their_detectors(make):
+    model = make()
+    known = architecture_of(model.config).embeddings
+    for embedding in ("mask", "box", "query"):
+        if embedding in known:
+            assert model.embedding_width(embedding) > 0
+        else:
+            with pytest.raises(DataError, match="embedding: expected"):
+                model.embedding_width(embedding)

@@ -107,7 +107,7 @@ def test_only_random_reads_no_pool(name):
         ("taudis@speed=2", "expected one of .*, T_F, embedding, got 'speed'"),
         ("taudis@alpha=much", "alpha: expected a number above 1 or None, got 'much'"),
         ("taudis@sigma=2", "sigma: expected a number with 0 < sigma < 1"),
-        ("taudis@embedding=pixel", "expected embedding=mask or embedding=box, got 'pixel'"),
+        ("taudis@embedding=pixel", "expected embedding=mask, box or query, got 'pixel'"),
         ("taudis" + "@sigma=0.9" * 20, "expected a name of at most 200 bytes"),
         ("a/b:taudis", "got the name 'a/b'"),
         ("taudis_cover@sketch=guaranteed", "sketch"),
