@@ -1,10 +1,9 @@
 """Fetches images over HTTP, from addresses that anybody may have written into a task.
 
 Before each request, redirects included, the scheme, the host and its IP addresses are checked, and
-whether the access token may be sent there. The connection then goes to the checked IP address. So a
-host name that resolves to another address a moment later changes nothing. That is why this file
-uses `http.client` on a socket of its own: other clients look the name up again. A timer closes the
-socket when the time is up, however slowly the bytes come.
+whether the access token may be sent there. The connection then goes to the checked IP addresses. So
+a host name that resolves to another address a moment later changes nothing
+(`backend.images.connection`).
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import http.client
 import ipaddress
 import re
 import socket
-import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,9 +19,9 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urljoin
 
 import requests
-from certifi import where as certificates
 
 from backend.errors import ImageError, StudioAuthError, StudioUnreachable
+from backend.images.connection import Connection, PassingError
 from backend.label_studio.addresses import (
     Address,
     embedded,
@@ -119,14 +116,14 @@ class Fetcher:
         while True:
             try:
                 return self._hop(where, deadline, resolved)
-            except _PassingError as error:
+            except PassingError as error:
                 pause = PAUSE_S * 2**attempt
                 if attempt == ATTEMPTS or time.monotonic() + pause >= deadline:
                     raise self._failure(where, error) from None
                 attempt += 1
                 time.sleep(pause)
 
-    def _failure(self, where: SplitResult, error: _PassingError) -> Exception:
+    def _failure(self, where: SplitResult, error: PassingError) -> Exception:
         message = f"Fetching an image from {where.hostname} failed: {error}."
         # One object that its storage cannot give must not stop the pool: an outage is one only if
         # Label Studio itself does not answer either.
@@ -144,11 +141,11 @@ class Fetcher:
 
     def _hop(self, where: SplitResult, deadline: float, resolved: bool) -> tuple[bytes, str | None]:
         """Make one request. Returns the body, or the address that it redirects to."""
-        address = self._judge(where, resolved)
+        addresses = self._judge(where, resolved)
         headers = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
         if self._is_studio(where):
             headers.update(self.auth())
-        with _Connection(where, address, deadline) as connection:
+        with Connection(where, addresses, deadline) as connection:
             path = (where.path or "/") + (f"?{where.query}" if where.query else "")
             response = connection.request(path, headers)
             if response.status in _REDIRECTS and response.headers.get("Location"):
@@ -159,7 +156,7 @@ class Fetcher:
     def _check_status(self, where: SplitResult, response: http.client.HTTPResponse) -> None:
         status, host = response.status, where.hostname
         if status in _PASSING:
-            raise _PassingError(f"it answered {status}")
+            raise PassingError(f"it answered {status}")
         if status == 401 and self._is_studio(where):
             raise StudioAuthError(
                 "Label Studio answered 401 to an image request; check LABEL_STUDIO_API_KEY."
@@ -189,7 +186,7 @@ class Fetcher:
                 raise ImageError(_too_large(limit, "more"))
             parts.append(part)
         if length is not None and total < length:
-            raise _PassingError(f"it sent {total} of {length} bytes", outage=False)
+            raise PassingError(f"it sent {total} of {length} bytes", outage=False)
         return b"".join(parts)
 
     # --- what is allowed ----------------------------------------------------------------------
@@ -201,14 +198,14 @@ class Fetcher:
         """The path below Label Studio's own address (it may live under a prefix)."""
         return where.path.removeprefix(self.studio.path.rstrip("/"))
 
-    def _judge(self, where: SplitResult, resolved: bool) -> str:
-        """The IP address to connect to. Raises ImageError for an address that is not allowed."""
+    def _judge(self, where: SplitResult, resolved: bool) -> list[Address]:
+        """The host's IP addresses. Raises ImageError if one of them is not allowed."""
         _, host, port = origin_of(where)
         if self._is_studio(where):
             path = self._studio_path(where)
             if not STUDIO_PATHS.match(path) or ".." in unquote(path).split("/"):
                 raise ImageError(f"{path!r:.100} is no address of an image on Label Studio.")
-            return str(_addresses(host, port)[0])
+            return _addresses(host, port)
         if not self._listed(host) and not resolved:
             raise ImageError(
                 f"Images from {host!r} ({where.scheme}, port {port}) are not allowed; add the host "
@@ -218,7 +215,7 @@ class Fetcher:
         found = _addresses(host, port)
         for address in found:
             self._check_address(host, address)
-        return str(found[0])
+        return found
 
     def _listed(self, host: str) -> bool:
         allowed = self.limits.allowed_hosts
@@ -247,7 +244,7 @@ def _addresses(host: str, port: int) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise _PassingError(f"the name {host!r:.100} cannot be resolved") from None
+        raise PassingError(f"the name {host!r:.100} cannot be resolved") from None
     # A scope ("%eth0") belongs to link-local addresses, which are judged without it.
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
@@ -256,86 +253,4 @@ def _too_large(limit: int, came: str) -> str:
     return (
         f"The image file is too large: at most {limit} bytes are read, it has {came}; "
         "scale it down or raise MAX_IMAGE_BYTES."
-    )
-
-
-class _PassingError(Exception):
-    """A failure that may pass. `outage`: the server did not answer at all."""
-
-    def __init__(self, why: str, *, outage: bool = True) -> None:
-        super().__init__(why)
-        self.outage = outage
-
-
-class _Connection:
-    """One request to one checked IP address. A timer closes the connection at the deadline."""
-
-    def __init__(self, where: SplitResult, address: str, deadline: float) -> None:
-        self.where, self.address, self.deadline = where, address, deadline
-        self.socket: socket.socket | None = None
-        self.expired = self.answered = False
-
-    def __enter__(self) -> _Connection:
-        self.watchdog = threading.Timer(self._left(), self._expire)
-        self.watchdog.daemon = True
-        self.watchdog.start()
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.watchdog.cancel()
-        if self.socket is not None:
-            self.socket.close()
-        outage = not self.answered
-        if self.expired and not isinstance(error, ImageError):
-            raise _PassingError("it took too long (IMAGE_TIMEOUT)", outage=outage) from None
-        if isinstance(error, ssl.SSLError):
-            raise ImageError(f"TLS with {self.where.hostname} failed: {error.reason}.") from None
-        if isinstance(error, (OSError, http.client.HTTPException, ValueError)):
-            why = f"{type(error).__name__}: {error!s:.100}"
-            raise _PassingError(why, outage=outage) from None
-
-    def _left(self) -> float:
-        return max(self.deadline - time.monotonic(), 0.001)
-
-    def _expire(self) -> None:
-        self.expired = True
-        if self.socket is not None:
-            try:  # the plain shutdown: an SSL socket's own would wait for the reading thread
-                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
-            except OSError:
-                self.socket.close()
-
-    def request(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        """Send a GET and read the answer's head."""
-        scheme, host, port = origin_of(self.where)
-        self.socket = socket.create_connection((self.address, port), timeout=self._left())
-        if scheme == "https":
-            secure = _tls_context(self.where.geturl()).wrap_socket(
-                self.socket, server_hostname=host, do_handshake_on_connect=False
-            )
-            self.socket = secure  # first, so that the watchdog can end the handshake too
-            secure.do_handshake()
-        client = http.client.HTTPConnection(host, port)
-        client.sock = self.socket
-        client.request("GET", path, headers={"Host": _host_header(self.where), **headers})
-        response = client.getresponse()
-        self.answered = True
-        return response
-
-
-def _host_header(where: SplitResult) -> str:
-    """The Host header as browsers send it; signatures of cloud addresses cover it."""
-    scheme, host, port = origin_of(where)
-    name = f"[{host}]" if ":" in host else host.encode("idna").decode()
-    return name if port == (443 if scheme == "https" else 80) else f"{name}:{port}"
-
-
-def _tls_context(url: str) -> ssl.SSLContext:
-    """The same certificates that `requests` trusts, also those of REQUESTS_CA_BUNDLE."""
-    settings = requests.Session().merge_environment_settings(url, {}, False, None, None)
-    verify = settings["verify"]
-    bundle = verify if isinstance(verify, str) else certificates()
-    folder = Path(bundle).is_dir()
-    return ssl.create_default_context(
-        cafile=None if folder else bundle, capath=bundle if folder else None
     )

@@ -177,6 +177,57 @@ def test_the_connection_goes_to_the_judged_address_though_the_name_moves(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("at_studio", [True, False])
+def test_the_next_address_of_a_name_is_asked_where_nobody_listens_at_the_first(
+    studio, source, monkeypatch, at_studio
+):
+    """A stock hosts file names ::1 before 127.0.0.1, and many a server listens on IPv4 alone."""
+    asked = resolve_to(monkeypatch, "::1", "127.0.0.1")
+    url = f"http://both.example:{studio.server_port}"
+    images = source(url if at_studio else None, allowed_hosts=("*",), allow_private=True)
+    assert is_red(images.load(f"{url}/data/upload/1/red.png"))
+    assert asked == ["both.example"]
+    assert ("Authorization" in studio.seen[0][1]) is at_studio
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(source, stranger, monkeypatch):
+    resolve_to(monkeypatch, "127.0.0.3", "127.0.0.2")
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.3", stranger.server_port))
+        full.listen(0)
+        for waiting in (first, second):  # no room for one more: Linux drops what comes then
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        images = source(allowed_hosts=("*",), allow_private=True, timeout_s=1.0)
+        assert is_red(images.load(f"http://both.example:{stranger.server_port}/red.png"))
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+@pytest.mark.fault("F8", "refused")
+def test_a_name_with_one_private_address_of_several_is_refused(
+    source, stranger, monkeypatch, order, figures
+):
+    resolve_to(monkeypatch, *["8.8.8.8", "127.0.0.2"][order])
+    with pytest.raises(ImageError, match="private address"):
+        source(allowed_hosts=("*",)).load(f"http://both.example:{stranger.server_port}/red.png")
+    assert stranger.seen == []
+    figures(addresses=1, fetched=0)
+
+
+def resolve_to(monkeypatch, *addresses):
+    """Let both.example have these addresses, in this order. Returns the look-ups of that name."""
+    real, asked = socket.getaddrinfo, []
+
+    def lookup(host, *args, **kwargs):
+        if host != "both.example":
+            return real(host, *args, **kwargs)
+        asked.append(host)
+        return [entry for each in addresses for entry in real(each, *args, **kwargs)]
+
+    monkeypatch.setattr("backend.images.fetch.socket.getaddrinfo", lookup)
+    return asked
+
+
 # --- limits -----------------------------------------------------------------------------------
 
 
@@ -235,7 +286,7 @@ def test_addresses_with_spaces_and_umlauts_are_quoted():
 
 
 def test_an_ip6_host_and_a_default_port_in_the_host_header():
-    from backend.images.fetch import _host_header
+    from backend.images.connection import _host_header
 
     assert _host_header(split_address("https://b.s3.example/x")) == "b.s3.example"
     assert _host_header(split_address("https://b.s3.example:443/x")) == "b.s3.example"
