@@ -173,8 +173,8 @@ def measure_predictor(folder: Path) -> dict[str, Any]:
     predictor = Predictor(settings)
     began = time.monotonic()
     try:
-        for data in tasks.values():
-            job = Job(1, settings.model_dir / "models" / "1" / "m", CONFIG, data,
+        for task, data in tasks.items():
+            job = Job(1, int(task), settings.model_dir / "models" / "1" / "m", CONFIG, data,
                       settings.label_studio_url, "none")  # fmt: skip
             answer = predictor.predict(job, 60)
             if answer.problem:

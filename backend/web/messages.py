@@ -19,6 +19,7 @@ class Job:
     """One task to predict. It travels over a pipe, so its token is in no command line."""
 
     project: int
+    task: int  # its id, by which Label Studio resolves cloud addresses; 0 for one without
     checkpoint: Path
     label_config: str
     data: Mapping[str, Any]  # the task's data
@@ -27,12 +28,17 @@ class Job:
     stand_ins: tuple[Path, ...] = ()  # checkpoints to take, in this order, if it cannot be read
 
     def __repr__(self) -> str:
-        return f"Job(project={self.project}, checkpoint={self.checkpoint.name!r})"
+        name = self.checkpoint.name
+        return f"Job(project={self.project}, task={self.task}, checkpoint={name!r})"
 
 
 @dataclass(frozen=True)
 class PredictedRegions:
-    """The regions of one task, or the reason why there can be none (`problem`, else '')."""
+    """The regions of one task, or the reason why there are none (`problem`, else '').
+
+    `lasting`: no later try can give regions, because the task names no image.
+    """
 
     regions: list[Region]
     problem: str = ""
+    lasting: bool = False

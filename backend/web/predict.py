@@ -63,8 +63,9 @@ def answer_tasks(
     """One prediction a task, in the order of the tasks.
 
     The score of a stored prediction is its place in the order. Any other task gets a score behind
-    all N places, 1 + 1/N: a confidence would put it first. A prediction that could not be made in
-    time names no version, so that Label Studio asks again.
+    all N places, 1 + 1/N: a confidence would put it first. A prediction that could not be made this
+    time (no time left, an image that cannot be read) names no version, so that Label Studio asks
+    again.
     """
     project = services.store.project(project_id)
     version = served_version(project)
@@ -147,7 +148,7 @@ class _OnTheSpot:
                 _task_id(task),
                 answer.problem,
             )
-            return self._empty(version)
+            return self._empty(version if answer.lasting else "")
         self.services.metrics.predictions("computed", 1)
         return task_prediction(answer.regions, self.behind, version)
 
@@ -167,7 +168,8 @@ class _OnTheSpot:
         names = stand_ins(self.services.store, self.project, model)
         folders = [models_folder(settings.model_dir, self.project.id) / name for name in names]
         token = token_for(settings, self.project.id)
-        return Job(self.project.id, folders[0], config, data, url, token, tuple(folders[1:]))
+        spare = tuple(folders[1:])
+        return Job(self.project.id, _task_id(task), folders[0], config, data, url, token, spare)
 
 
 def versions_of(store: Store, project: int) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from backend.errors import BackendError
+from backend.errors import BackendError, ImageError
 from backend.images.source import image_source
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import LabelConfig, parse_label_config
@@ -52,7 +52,7 @@ def serve(connection: Connection, settings: Settings, idle_seconds: float) -> No
         try:
             outcome: PredictedRegions | None = models.predict(job)
         except Exception:
-            logger.exception("A prediction for project %s failed", job.project)
+            logger.exception("A prediction of task %s failed", job.task)
             outcome = None
         connection.send(outcome)
         answered += 1
@@ -74,11 +74,14 @@ class LoadedModels:
         """
         try:
             config = parse_label_config(job.label_config)
-            address = config.image.address(job.data)
+            try:
+                address = config.image.address(job.data)
+            except ImageError as error:
+                return PredictedRegions([], str(error), lasting=True)
             studio = Studio(job.studio_url, job.token)
             detector, thresholds = self._readable((job.checkpoint, *job.stand_ins), config)
             source = image_source(self.settings, studio.url, studio.auth_headers)
-            detection = detector.detect([source.load(address)])[0]
+            detection = detector.detect([source.load(address, task=job.task or None)])[0]
         except (BackendError, TaudisError) as error:
             return PredictedRegions([], str(error))
         return PredictedRegions(encode_prediction(detection, config, threshold=thresholds))

@@ -1,9 +1,12 @@
 """The prediction process: answers, dies, hangs, grows; and a real model in a real process."""
 
+import base64
+import io
 import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -39,7 +42,7 @@ def obedient(connection, settings):
 
 
 def job(do=""):
-    return Job(7, Path("m"), CONFIG, {"do": do}, "http://studio.example", "geheim")
+    return Job(7, 1, Path("m"), CONFIG, {"do": do}, "http://studio.example", "geheim")
 
 
 @pytest.fixture
@@ -173,7 +176,9 @@ TASKS = [{"id": i, "data": {"image": f"/data/{i}.png"}} for i in (1, 2)]
 
 def test_on_the_spot_goes_behind_the_known_and_names_the_version(services):
     services = with_predictor(
-        services, PredictedRegions([{"id": "a"}]), PredictedRegions([], "no image there")
+        services,
+        PredictedRegions([{"id": "a"}]),
+        PredictedRegions([], "it names no image", lasting=True),
     )
     found = answer_tasks(services, 7, TASKS)
     assert found == [
@@ -183,6 +188,18 @@ def test_on_the_spot_goes_behind_the_known_and_names_the_version(services):
     asked = services.predictor.asked[0]
     assert asked.checkpoint == services.settings.model_dir / "models" / "7" / "v1"
     assert (asked.studio_url, asked.label_config) == ("http://studio.example", CONFIG)
+    assert [job.task for job in services.predictor.asked] == [1, 2]
+
+
+def test_an_image_that_cannot_be_read_names_no_version_and_the_next_task_is_tried(services):
+    services = with_predictor(
+        services, PredictedRegions([], "not allowed"), PredictedRegions([{"id": "a"}])
+    )
+    found = answer_tasks(services, 7, TASKS)
+    assert found == [
+        {"result": [], "score": 2.0, "model_version": ""},
+        {"result": [{"id": "a"}], "score": 2.0, "model_version": "v1"},
+    ]
 
 
 def test_what_was_not_made_names_no_version_and_is_not_tried_on(services):
@@ -202,6 +219,34 @@ def test_without_a_confirmed_address_no_token_leaves(tmp_path):
     assert answer_tasks(services, 7, TASKS)[0]["result"] == []
     assert services.predictor.asked == []
     services.store.close()
+
+
+@pytest.mark.slow
+def test_a_cloud_address_goes_through_label_studios_resolver(tmp_path, untrained_model):
+    """Label Studio's /predict names images as they were imported, not as its editor gets them."""
+    from PIL import Image
+
+    from backend.web.predictor_process import LoadedModels
+    from tests.backend.images.servers import send, serve
+    from tests.backend.worker.round_cases import CONFIG as TWO_LABELS
+    from tests.taudis.detector_cases import picture
+
+    settings = load_settings(model_dir=tmp_path, score_threshold=0.0)
+    encoded = io.BytesIO()
+    Image.fromarray(picture(1)[0]).save(encoded, "PNG")
+    with serve() as studio:
+        studio.routes["/tasks/5/resolve/"] = send(encoded.getvalue())
+        models, data = LoadedModels(settings), {"image": "s3://bucket/a b.png"}
+        job = Job(7, 5, untrained_model, TWO_LABELS, data, studio.url, "t")
+        found = models.predict(job)
+        assert (found.problem, found.lasting) == ("", False)
+        ((path, headers),) = studio.seen
+        assert base64.urlsafe_b64decode(path.partition("fileuri=")[2]) == b"s3://bucket/a b.png"
+        assert headers["Authorization"] == "Token t"
+        studio.routes["/tasks/6/resolve/"] = send(b"", 404)
+        gone = models.predict(replace(job, task=6, data={"image": "s3://bucket/gone.png"}))
+        assert "404" in gone.problem and not gone.lasting
+        assert models.predict(replace(job, data={})).lasting
 
 
 @pytest.mark.slow
@@ -232,7 +277,7 @@ def test_a_real_model_in_a_real_process(tmp_path):
     missing = {"id": 2, "data": {"image": "/data/local-files/?d=b.png"}}
     try:
         found = answer_tasks(services, 7, [good, missing, {"id": 3, "data": {}}])
-        assert [(r["model_version"], r["score"]) for r in found] == [("v1", 2.0)] * 3
+        assert [(r["score"], r["model_version"]) for r in found] == [(2, "v1"), (2, ""), (2, "v1")]
         assert found[0]["result"], "a model at threshold 0 shows something"
         assert {r["type"] for r in found[0]["result"]} == {"brushlabels"}
         assert found[0]["result"][0]["original_width"] == 80
