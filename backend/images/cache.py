@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 
 from taudis import files
@@ -14,7 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class FileCache:
-    """Bytes by key in one folder. Safe for threads; processes may share the folder."""
+    """Bytes by key in one folder. Safe for threads; processes may share the folder.
+
+    A file's mtime is when it was put, its atime when it was used last.
+    """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
@@ -25,12 +29,15 @@ class FileCache:
     def _path(self, key: str) -> Path:
         return self.folder / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def get(self, key: str) -> bytes | None:
-        """The bytes of a key, or None."""
+    def get(self, key: str, since: float = 0.0) -> bytes | None:
+        """The bytes of a key; None for none, and for those put before `since` (epoch seconds)."""
         path = self._path(key)
         try:
+            put = path.stat().st_mtime_ns
+            if put < since * 1e9:
+                return None
             data = path.read_bytes()
-            os.utime(path)
+            os.utime(path, ns=(time.time_ns(), put))
         except OSError:
             return None
         return data
@@ -69,7 +76,7 @@ class FileCache:
                 status = entry.stat()
             except FileNotFoundError:  # another process was faster
                 continue
-            files.append((status.st_mtime_ns, status.st_size, Path(entry.path)))
+            files.append((status.st_atime_ns, status.st_size, Path(entry.path)))
         total = sum(size for _, size, _ in files)
         if total <= self.max_bytes:
             return total

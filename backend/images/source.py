@@ -58,10 +58,12 @@ class ImageSource:
         self.fetcher = Fetcher(studio_url.rstrip("/"), auth, self.limits)
         self.cache = FileCache(cache_dir, max_cache_bytes)
 
-    def load(self, value: str, *, task: int | None = None) -> Pixels:
+    def load(self, value: str, *, task: int | None = None, since: float = 0.0) -> Pixels:
         """The image at an address, RGB uint8 [H,W,3], as the annotator's browser shows it.
 
-        `task` is the id of the task that names it, needed for bare cloud addresses alone.
+        `task` is the id of the task that names it, needed for bare cloud addresses alone. A cached
+        file that was fetched before `since` (epoch seconds) is fetched again: another one may have
+        taken its address. It stays in use if that fails.
 
         Raises ImageError, with the beginning of the address, for an image that may not be
         fetched, cannot be fetched, or cannot be decoded. Raises StudioUnreachable or
@@ -71,27 +73,42 @@ class ImageSource:
             raise ImageError(f"Expected an image address (text), got {type(value).__name__}.")
         value = value.strip()
         try:
-            return self._load(value, task)
+            return self._load(value, task, since)
         except ImageError as error:
             raise ImageError(f"{excerpt(value)}: {error}") from None
 
-    def _load(self, value: str, task: int | None) -> Pixels:
+    def _load(self, value: str, task: int | None, since: float) -> Pixels:
         if is_data_address(value):
             return self._decode(read_data_address(value, self.limits.max_bytes))
         local = self._local(value)
         if local is not None:
             return self._decode(self._read(local))
         key = f"{self.fetcher.studio.geturl()}\n{value}"
-        cached = self.cache.get(key)
+        cached = self._cached(key, since)
         if cached is not None:
-            try:
-                return self._decode(cached)
-            except ImageError:
-                self.cache.remove(key)
-        data = self.fetcher.get(self._address(value, task))
-        pixels = self._decode(data)
+            return cached
+        try:
+            data = self.fetcher.get(self._address(value, task))
+            pixels = self._decode(data)
+        except ImageError as error:
+            earlier = self._cached(key) if since else None
+            if earlier is None:
+                raise
+            logger.warning("%s: the file fetched earlier is used: %s", excerpt(value), error)
+            return earlier
         self.cache.put(key, data)
         return pixels
+
+    def _cached(self, key: str, since: float = 0.0) -> Pixels | None:
+        """The image of a cached file that was put at `since` or later, if it can be decoded."""
+        data = self.cache.get(key, since)
+        if data is None:
+            return None
+        try:
+            return self._decode(data)
+        except ImageError:
+            self.cache.remove(key)
+            return None
 
     def _decode(self, data: bytes) -> Pixels:
         return decode_image(data, self.limits.max_pixels)

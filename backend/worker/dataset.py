@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ Task = Mapping[str, Any]
 Split = Literal["train", "validation"]
 
 CACHE_BYTES = 512 << 20
+CLOCKS_S = 300.0  # by which Label Studio's clock may lag behind ours
 _BUCKETS = 1 << 64
 
 
@@ -56,8 +58,13 @@ def submitted(task: Task) -> list[dict[str, Any]]:
 
 
 def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, float, int]:
-    when = annotation.get("updated_at") or annotation.get("created_at")
-    return bool(annotation.get("ground_truth")), seconds_of(when), int(annotation.get("id") or 0)
+    truth, number = bool(annotation.get("ground_truth")), int(annotation.get("id") or 0)
+    return truth, _edited_at(annotation), number
+
+
+def _edited_at(annotation: Mapping[str, Any]) -> float:
+    """When an annotation was last saved, in epoch seconds of Label Studio's clock."""
+    return seconds_of(annotation.get("updated_at") or annotation.get("created_at"))
 
 
 def seconds_of(when: Any) -> float:
@@ -209,10 +216,12 @@ class _Packed:
 class AnnotatedSamples:
     """Labelled tasks as training samples: `len()` and `[i] -> (image, target)`.
 
-    Every image is loaded and every annotation decoded once up front. `left_out` says what was not
-    used. A task is left out as a whole if its image cannot be read, or if the place of one of its
-    regions is not known: that object would train as background. A region whose pixels are known but
-    whose label is not is painted over in the image, so that it is neither object nor background.
+    Every image is loaded and every annotation decoded once up front, from a file that is no older
+    than the annotation: another file may have taken the address before somebody drew on it.
+    `left_out` says what was not used. A task is left out as a whole if its image cannot be read, or
+    if the place of one of its regions is not known: that object would train as background. A region
+    whose pixels are known but whose label is not is painted over in the image, so that it is
+    neither object nor background.
 
     Images come from the disk cache of `images`, targets from a bounded cache in memory. Safe for
     threads.
@@ -261,10 +270,11 @@ class AnnotatedSamples:
             return self[index][1].labels
         return packed.target.labels[~packed.target.iscrowd]
 
-    def _image(self, task: Task) -> Pixels:
+    def _image(self, task: Task, since: float = 0.0) -> Pixels:
+        """The task's image, from a file that was fetched at `since` (epoch seconds) or later."""
         data = task.get("data")
         address = self.config.image.address(data if isinstance(data, dict) else {})
-        return self.images.load(address, task=int(task["id"]))
+        return self.images.load(address, task=int(task["id"]), since=since)
 
     def _target(self, task: Task, image: Pixels) -> Target:
         task_id = int(task["id"])
@@ -286,6 +296,17 @@ class AnnotatedSamples:
         result = _result(choose_annotation(task) or {})
         return decode_annotation(result, self.config, size=(height, width))
 
+    def _of_its_image(self, task: Task, started: float) -> Decoded:
+        """The target in the image that was drawn on, and what could not be used of it.
+
+        If regions do not fit a file that was fetched before `started`, it is fetched once more.
+        """
+        drawn = _edited_at(choose_annotation(task) or {}) + CLOCKS_S
+        decoded = self._decoded(task, self._image(task, min(drawn, started)))
+        if any(problem.kind == "other_image" for problem in decoded.problems):
+            decoded = self._decoded(task, self._image(task, started))
+        return decoded
+
     def _keep(self, task_id: int, packed: _Packed) -> None:
         with self._lock:
             before = self._cache.pop(task_id, None)
@@ -298,6 +319,7 @@ class AnnotatedSamples:
         self, tasks: Sequence[Task], tally: Tally
     ) -> tuple[list[Task], tuple[LeftOut, ...]]:
         """The tasks that can be trained on, counted in `tally`, and what was left out."""
+        started = time.time()
         usable: list[Task] = []
         left_out: list[LeftOut] = []
         for task in tasks:
@@ -307,7 +329,7 @@ class AnnotatedSamples:
                 left_out.append(of_task(task_id, reason, NO_ANNOTATION))
                 continue
             try:
-                decoded = self._decoded(task, self._image(task))
+                decoded = self._of_its_image(task, started)
             except ImageError as error:
                 left_out.append(of_task(task_id, str(error)))
                 continue

@@ -24,6 +24,16 @@ def test_the_cache_is_bounded_and_drops_the_longest_unused(tmp_path):
     assert not [path for path in (tmp_path / "c").iterdir() if path.name.startswith(".new")]
 
 
+def test_the_time_of_putting_outlives_a_use(tmp_path):
+    cache = FileCache(tmp_path / "c", 1000)
+    cache.put("a", b"bytes")
+    os.utime(cache._path("a"), (1000, 1000))
+    assert cache.get("a", since=1000) == b"bytes"
+    status = cache._path("a").stat()
+    assert status.st_mtime == 1000 and status.st_atime > 1e9
+    assert cache.get("a", since=1001) is None and cache.get("a") == b"bytes"
+
+
 def test_a_damaged_cache_entry_is_fetched_again(studio, source):
     images = source()
     images.load("/data/upload/1/red.png")

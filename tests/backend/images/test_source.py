@@ -3,6 +3,7 @@
 import base64
 import os
 import socket
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.backend.images.servers import (
     RED,
     TOKEN,
     is_red,
+    picture,
     redirect,
     send,
 )  # fmt: skip
@@ -23,6 +25,20 @@ def test_an_upload_is_fetched_with_the_token_once_then_cached(studio, source):
     assert is_red(images.load(" /data/upload/1/red.png "))
     assert len(studio.seen) == 1
     assert studio.seen[0][1]["Authorization"] == TOKEN
+
+
+def test_a_file_that_took_the_address_of_another_is_fetched_where_a_newer_one_is_asked_for(
+    studio, source, caplog
+):
+    images, path = source(), "/data/upload/1/red.png"
+    images.load(path)
+    studio.routes[path] = send(picture(color=(0, 0, 255)))
+    assert is_red(images.load(path)) and is_red(images.load(path, since=time.time() - 3600))
+    assert images.load(path, since=time.time())[0, 0].tolist() == [0, 0, 255]
+    assert len(studio.seen) == 2
+    studio.routes[path] = send(b"", 404)
+    assert images.load(path, since=time.time())[0, 0].tolist() == [0, 0, 255]
+    assert "the file fetched earlier is used" in caplog.text and "404" in caplog.text
 
 
 def test_the_full_address_of_label_studio_is_its_own_too(studio, source):

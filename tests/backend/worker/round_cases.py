@@ -23,7 +23,7 @@ class Images:
     def __init__(self, broken=()):
         self.broken, self.loads = set(broken), []
 
-    def load(self, value, *, task=None):
+    def load(self, value, *, task=None, since=0.0):
         self.loads.append(task)
         if task in self.broken:
             raise ImageError(f"{value}: gone")

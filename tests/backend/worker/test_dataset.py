@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 
 import numpy as np
@@ -7,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import ImageError, StudioUnreachable
+from backend.images.fetch import ImageLimits
+from backend.images.source import ImageSource
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions.brush import encode_rle
 from backend.worker.dataset import (
@@ -17,6 +20,7 @@ from backend.worker.dataset import (
     take_snapshot,
 )
 from taudis.training.samples import MEAN_COLOUR
+from tests.backend.images.servers import picture, send, serve
 
 CONFIG = parse_label_config(
     '<View><Image name="img" value="$image"/><BrushLabels name="t" toName="img">'
@@ -48,7 +52,7 @@ class Images:
     def __init__(self, broken=()):
         self.broken, self.loads = set(broken), 0
 
-    def load(self, value, *, task=None):
+    def load(self, value, *, task=None, since=0.0):
         self.loads += 1
         if value in self.broken:
             raise ImageError(f"{value}: gone")
@@ -224,9 +228,46 @@ def test_a_region_of_unknown_label_is_painted_over_not_background():
     assert samples.statistics.densest == 1
 
 
+@pytest.fixture
+def replaced(tmp_path):
+    """A Label Studio whose picture /data/1 is in our cache, and the source of its images."""
+    with serve() as studio:
+        studio.routes["/data/1"] = send(picture(size=(30, 30), color=(9, 9, 9)))
+        images = ImageSource(studio.url, dict, tmp_path / "cache", ImageLimits())
+        assert images.load("/data/1").shape == (30, 30, 3)
+        (cached,) = images.cache.folder.iterdir()
+        os.utime(cached, (1_700_000_000, 1_700_000_000))  # 2023-11-14
+        yield studio, images
+
+
+def test_regions_that_do_not_fit_the_cached_picture_are_tried_on_the_one_at_its_address(replaced):
+    studio, images = replaced
+    tasks = [task(1, annotation(1, region(), when="2023-01-01T00:00:00Z"))]
+    samples = AnnotatedSamples(tasks, CONFIG, images)
+    assert len(samples) == 0 and "the image was exchanged: draw again" in str(samples.left_out[0])
+    assert len(studio.seen) == 2
+    studio.routes["/data/1"] = send(picture(size=(40, 30), color=(200, 0, 0)))
+    samples = AnnotatedSamples(tasks, CONFIG, images)
+    assert len(samples) == 1 and samples.left_out == ()
+    assert samples[0][0][0, 0].tolist() == [200, 0, 0] and len(studio.seen) == 3
+    assert len(AnnotatedSamples(tasks, CONFIG, images)) == 1 and len(studio.seen) == 3
+
+
+def test_a_label_is_read_with_a_picture_that_is_no_older(replaced):
+    studio, images = replaced
+    studio.routes["/data/1"] = send(picture(size=(30, 30), color=(200, 0, 0)))
+    colours = []
+    for when in ("2023-01-01T00:00:00Z", "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"):
+        drawn = annotation(1, region(size=(30, 30)), when=when)
+        samples = AnnotatedSamples([task(1, drawn)], CONFIG, images)
+        colours.append(samples[0][0][0, 0].tolist())
+    assert colours == [[9, 9, 9], [200, 0, 0], [200, 0, 0]]
+    assert len(studio.seen) == 2
+
+
 def test_an_outage_of_label_studio_sets_nothing_aside():
     class Down(Images):
-        def load(self, value, *, task=None):
+        def load(self, value, *, task=None, since=0.0):
             raise StudioUnreachable("down")
 
     with pytest.raises(StudioUnreachable):
