@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from taudis.detector.imagenet import mismatched
-from taudis.detector.mask2former_config import NAME, Mask2FormerConfig
+from taudis.detector.mask2former_config import NAME, STRIDE, Mask2FormerConfig
 from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
 from taudis.errors import CheckpointError, PackageError, WeightsError
 from taudis.files import verify_sealed
@@ -31,6 +31,8 @@ BACKBONE_PREFIX = "network.model.pixel_level_module.encoder."
 """Where the tensors of the backbone are in a `Mask2Former`."""
 LABEL_DEPENDENT = ("network.class_predictor.", "network.criterion.empty_weight")
 """Tensors whose shape depends on the labels; they always start fresh."""
+CHUNK_CELLS = 4_000_000
+"""Cells of dense masks that are held at a time, float32: 16 MB, whatever Q and the image are."""
 SIZE_DIVISIBLE = 32
 """Images are padded to multiples of it, px: the stride of the coarsest features."""
 OWN_KEYS = frozenset({
@@ -86,11 +88,13 @@ class Mask2Former(nn.Module):
         """The weighted losses of images [3,h,w] in 0..1 with torchvision's targets.
 
         transformers' `Mask2FormerLoss` computes them: the Hungarian method matches queries with
-        objects, in each layer of the decoder. Its points are drawn from torch's generator.
+        objects, in each layer of the decoder. Its points are drawn from torch's generator, at
+        shares of height and width. So the objects' masks have the predictions' resolution: a cell
+        holds the share of its px that the object covers, as the mean of many points would.
         """
         pixels = self.batch(images)
         height, width = pixels.shape[-2:]
-        masks = [_padded(target["masks"].float(), height, width) for target in targets]
+        masks = [_cells(target["masks"], height, width) for target in targets]
         labels = [target["labels"] - 1 for target in targets]
         found = self.network(pixel_values=pixels, mask_labels=masks, class_labels=labels)
         return {"loss": found.loss}
@@ -109,6 +113,19 @@ class Mask2Former(nn.Module):
 def _padded(rows: Tensor, height: int, width: int) -> Tensor:
     """[n,h,w] with zeros below and to the right, [n,height,width]."""
     return functional.pad(rows, (0, width - rows.shape[2], 0, height - rows.shape[1]))
+
+
+def _cells(masks: Tensor, height: int, width: int) -> Tensor:
+    """Masks [n,h,w] as the covered share of each cell, 0..1, [n,height/STRIDE,width/STRIDE].
+
+    A few masks at a time, so that no float32 of all their px is held.
+    """
+    rows = max(1, CHUNK_CELLS // (height * width))
+    parts = [
+        functional.avg_pool2d(_padded(some.float(), height, width)[:, None], STRIDE)
+        for some in torch.split(masks, rows)
+    ]
+    return torch.cat(parts)[:, 0]
 
 
 def make_model(config: Mask2FormerConfig, num_labels: int) -> Mask2Former:

@@ -17,16 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
-from taudis.detector.mask2former import Mask2Former
+from taudis.detector.mask2former import CHUNK_CELLS, Mask2Former
 from taudis.detector.mask2former_config import NAME, STRIDE, Mask2FormerConfig
 from taudis.detector.mask_rcnn import grouped_by_shape, to_numpy, to_tensor
 from taudis.errors import DataError
 from taudis.types import Detection, Embedding, Image, Instances, LabelMap, check_image
 
 logger = logging.getLogger(__name__)
-
-CHUNK_CELLS = 4_000_000
-"""Cells of dense masks that are held at a time, float32: 16 MB, whatever Q and the image are."""
 
 
 @dataclass(frozen=True, eq=False)
