@@ -61,8 +61,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     )
     _check_usable(round_, samples, left_out)
     recipe = recipe_of(context.settings, samples.statistics)
-    start, reset_because = _start(context, config.label_map, recipe)
-    recipe = recipe.warm() if start else recipe
+    start, recipe, reset_because = _start(context, config.label_map, recipe)
     # Read anew: the reports of this worker hold the number that was found at the step's start.
     halvings = memory_kills.deaths(context.store.round(round_.id), "trained", context.lease)
     detector = train_detector(
@@ -99,21 +98,24 @@ def _unused(labels: LabelMap, found: LabelStatistics) -> list[str]:
     return [name for number, name in enumerate(labels.names, 1) if number not in found.labels]
 
 
-def _start(context: RoundContext, labels: LabelMap, recipe: Recipe) -> tuple[Path | None, str]:
-    """The checkpoint that the training goes on from, where WARM_START is set.
+def _start(
+    context: RoundContext, labels: LabelMap, recipe: Recipe
+) -> tuple[Path | None, Recipe, str]:
+    """The checkpoint that the training goes on from, where WARM_START is set, and the recipe.
 
     None where there is no model yet, or where it cannot be used; then the reason in words.
     """
     version = serving_model(context.load_project().state)
     if not context.settings.warm_start or not version:
-        return None, ""
+        return None, recipe, ""
     folder = context.model_dir(version)
     try:
-        check_start(folder, recipe.model, labels)
+        model = check_start(folder, recipe.model, labels)
     except CheckpointError as error:
         logger.warning("Project %s: no warm start: %s", context.project_id, error)
-        return None, f"trained from the initial weights, not from model {version}: {error}"
-    return folder, ""
+        because = f"trained from the initial weights, not from model {version}: {error}"
+        return None, recipe, because
+    return folder, replace(recipe.warm(), model=model), ""
 
 
 def _other_weights(context: RoundContext) -> str:

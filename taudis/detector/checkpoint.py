@@ -12,14 +12,22 @@ import os
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from taudis.detector.mask2former import Mask2Former, with_queries_of
+from taudis.detector.mask2former_config import Mask2FormerConfig
 from taudis.detector.memory import is_out_of_memory
-from taudis.detector.registry import Config, TrainedDetector, architecture_of, read_config
+from taudis.detector.registry import (
+    Config,
+    TrainedDetector,
+    architecture_of,
+    fitting,
+    read_config,
+)
 from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
 from taudis.errors import CheckpointError, DataError, PackageError
 from taudis.files import verify_sealed, write_sealed
@@ -113,10 +121,12 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def check_start(folder: Path, config: Config, label_map: LabelMap) -> None:
+def check_start(folder: Path, config: Config, label_map: LabelMap) -> Config:
     """Check that a model of `config` can be trained on from the checkpoint in `folder`.
 
-    Labels and architecture are those of its card.
+    Labels and architecture are those of its card. A Mask2Former may have another number of queries:
+    missing ones start untrained, and the checkpoint's stay. Returns the configuration to train:
+    `config`, with as many queries as the checkpoint at least.
 
     Raises CheckpointError naming the file: damaged, for other labels, or of another architecture.
     """
@@ -128,22 +138,38 @@ def check_start(folder: Path, config: Config, label_map: LabelMap) -> None:
             f"{folder / CARD_FILE}: another architecture: expected a {wanted_one.name}, got a"
             f" {architecture_of(made).name}."
         )
+    goal = config
+    if isinstance(config, Mask2FormerConfig) and isinstance(made, Mask2FormerConfig):
+        goal = config.goes_on_from(made)
+        made = made.goes_on_from(goal)  # the number of queries is no difference
     for name in wanted_one.fields:
-        was, wanted = getattr(made, name), getattr(config, name)
+        was, wanted = getattr(made, name), getattr(goal, name)
         if was != wanted:
             raise CheckpointError(
                 f"{folder / CARD_FILE}: another architecture: expected a model of {name} {wanted},"
                 f" got {was}."
             )
+    return goal
 
 
 def model_of_checkpoint(folder: Path, config: Config, label_map: LabelMap) -> nn.Module:
     """The model in `folder` with the thresholds of `config`, to be trained on.
 
-    Raises what `check_start` raises.
+    Raises what `check_start` raises, and CheckpointError for a `config` of fewer queries than the
+    checkpoint has.
     """
-    check_start(folder, config, label_map)
-    return _with_weights(folder, config, len(label_map))
+    goal, labels = check_start(folder, config, label_map), len(label_map)
+    if goal != config:
+        raise CheckpointError(
+            f"{folder / CARD_FILE}: expected a model of at least the checkpoint's queries, got"
+            " fewer. Train the configuration that `check_start` returns."
+        )
+    if not isinstance(config, Mask2FormerConfig):
+        return _with_weights(folder, config, labels)
+    made = _config_of(folder, read_card(folder))
+    own = dataclasses.replace(config, network=fitting(made, Mask2FormerConfig).network)
+    model = cast(Mask2Former, _with_weights(folder, own, labels))
+    return with_queries_of(model, config, labels)
 
 
 def _check_labels(folder: Path, card: dict[str, Any], label_map: LabelMap) -> None:

@@ -29,6 +29,11 @@ logger = logging.getLogger(__name__)
 EXTRA = "taudis-label-studio[mask2former]"
 BACKBONE_PREFIX = "network.model.pixel_level_module.encoder."
 """Where the tensors of the backbone are in a `Mask2Former`."""
+QUERY_TENSORS = tuple(
+    f"network.model.transformer_module.{name}.weight"
+    for name in ("queries_embedder", "queries_features")
+)
+"""Tensors [Q,D] with a row for each query."""
 LABEL_DEPENDENT = ("network.class_predictor.", "network.criterion.empty_weight")
 """Tensors whose shape depends on the labels; they always start fresh."""
 CHUNK_CELLS = 4_000_000
@@ -254,3 +259,22 @@ def restored_model(
         model = make_model(config, num_labels)
     model.load_state_dict(state)
     return model
+
+
+def with_queries_of(model: Mask2Former, config: Mask2FormerConfig, num_labels: int) -> Mask2Former:
+    """The model with as many queries as `config`, which has at least the model's own.
+
+    The first queries are the model's, the others those of a fresh model, always the same ones. All
+    queries attend to each other, so the new ones also change what the others find until they are
+    trained.
+    """
+    if config.queries == model.config.queries:
+        return model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        grown = make_model(config, num_labels)
+    state, fresh = model.state_dict(), grown.state_dict()
+    for name in QUERY_TENSORS:
+        state[name] = torch.cat([state[name], fresh[name][len(state[name]) :]])
+    grown.load_state_dict(state)
+    return grown

@@ -120,12 +120,17 @@ class Mask2FormerConfig:
     def with_queries(self, instances: int) -> Mask2FormerConfig:
         """The same with a quarter more queries than `instances`, never with less than before.
 
-        Queries are weights: another number of them is another architecture, and no warm start. So
-        their number grows by QUERIES_STEP, not with each image that is denser than the others.
+        Queries are weights: a warm start adds untrained ones where their number grew. So it grows
+        by QUERIES_STEP, not with each image that is denser than the others.
         """
         missing = max(0, instances + -(-instances // 4) - self.queries)
         more = -(-missing // QUERIES_STEP) * QUERIES_STEP
         return replace(self, network={**self.network, "num_queries": self.queries + more})
+
+    def goes_on_from(self, made: Mask2FormerConfig) -> Mask2FormerConfig:
+        """The same with the queries of `made` where that has more: none is ever taken away."""
+        queries = max(self.queries, made.queries)
+        return replace(self, network={**self.network, "num_queries": queries})
 
     def warn_of_denser(self, instances: int, weights: str) -> None:
         """Log that a labelled image has more objects than these weights can detect, if one has."""

@@ -209,10 +209,10 @@ def test_a_checkpoint_gives_the_same_detector(tmp_path, ours):
     for name in ("boxes", "class_probs", "mask_probs", "embeddings"):
         assert np.array_equal(getattr(one, name), getattr(other, name))
 
-    check_start(tmp_path / "v1", ours.config, LABELS)
-    denser = ours.config.with_queries(100)
+    assert check_start(tmp_path / "v1", ours.config, LABELS) == ours.config
+    wider = dataclasses.replace(ours.config, network={**ours.config.network, "hidden_dim": 96})
     with pytest.raises(CheckpointError, match="another architecture: expected a model of network"):
-        check_start(tmp_path / "v1", denser, LABELS)
+        check_start(tmp_path / "v1", wider, LABELS)
     with pytest.raises(CheckpointError, match="expected a mask_rcnn, got a mask2former"):
         check_start(tmp_path / "v1", TINY, LABELS)
     with pytest.raises(CheckpointError, match="expected a model for the labels"):
