@@ -27,7 +27,8 @@ from backend.worker.sync import load_snapshot, samples_of
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.checkpoint import check_start, read_card, save_checkpoint
 from taudis.detector.device import device_of_this_process
-from taudis.detector.registry import MASK_RCNN
+from taudis.detector.mask2former_config import Mask2FormerConfig
+from taudis.detector.registry import MASK_RCNN, Config
 from taudis.errors import CheckpointError
 from taudis.evaluation import metrics as evaluation
 from taudis.training.recipes import choose
@@ -84,6 +85,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
         "started_from": reset_because or _other_weights(context),
         "mean_instances": samples.statistics.mean_instances,
         "unused_labels": _unused(config.label_map, samples.statistics),
+        "beyond_queries": beyond_queries(recipe.model, samples.statistics),
         "recipe": recipe.name,
         "left_out": left_out.to_json(),
     }
@@ -96,6 +98,18 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
 def _unused(labels: LabelMap, found: LabelStatistics) -> list[str]:
     """The labels of the config without an object in the training split: the model learns none."""
     return [name for number, name in enumerate(labels.names, 1) if number not in found.labels]
+
+
+def beyond_queries(model: Config, found: LabelStatistics) -> Result:
+    """The training images with more objects than a Mask2Former has queries: `images`, how many,
+    the objects of the `densest`, and `queries`. {} where there is none.
+
+    The model never finds more objects in an image than it has queries.
+    """
+    if not isinstance(model, Mask2FormerConfig):
+        return {}
+    images = sum(count > model.queries for count in found.counts)
+    return {"images": images, "densest": found.densest, "queries": model.queries} if images else {}
 
 
 def _start(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class LabelStatistics:
     image_side: float  # longer side of the median image, px; 0 without images
     upright: float = 0.0  # how much a quarter turn changes the objects' shapes, see `uprightness`
     labels: tuple[int, ...] = ()  # numbers 1..K of the labels that have an object, ascending
+    counts: tuple[int, ...] = field(default=(), compare=False)  # instances of each image
 
 
 BOX_NOISE = 0.1
@@ -83,4 +84,5 @@ class Tally:
             image_side=float(np.median(self._sides)) if self._sides else 0.0,
             upright=uprightness(self._shapes),
             labels=tuple(sorted(self._shapes)),
+            counts=tuple(self._counts),
         )

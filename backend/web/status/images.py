@@ -85,6 +85,19 @@ def left_out(state: ProjectState) -> list[LeftOutPart]:
     ]
 
 
+def beyond_queries(trainings: Sequence[Round]) -> str:
+    """That the last training had images with more objects than its model can find; '' if not."""
+    last = next((each for each in trainings if "trained" in each.steps), None)
+    found = last.steps["trained"].get("beyond_queries") if last else None
+    if not (last and found):
+        return ""
+    return (
+        f"Images with more objects than the model has queries: {found['images']} of those that"
+        f" round {last.number} trained on (the densest has {found['densest']} objects, the model"
+        f" finds at most {found['queries']} in an image)"
+    )
+
+
 def coverage(rounds: Sequence[Round], state: ProjectState) -> Chart | None:
     """How much of the pool the picks of the served order resemble; None where not recorded."""
     made = _maker(rounds, state)

@@ -54,6 +54,7 @@ class ProjectView:
     labels_more: int
     counted: str
     left_out: Sequence[images.LeftOutPart]
+    beyond_queries: str
     coverage: Chart | None
     arms: Mapping[str, Any] | None
     live: Sequence[tuple[str, ...]]
@@ -142,6 +143,7 @@ def view(
         labels_more=quality.labels_beyond(metrics),
         counted=images.counted(recent, state),
         left_out=images.left_out(state),
+        beyond_queries=images.beyond_queries(rounds),
         coverage=images.coverage(recent, state),
         arms=arms_view(store, project.id, services.settings.control_share),
         live=live_words.table(found, by_label=by_label),

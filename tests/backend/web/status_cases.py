@@ -54,7 +54,7 @@ class Filled:
         self.store.end_round(self.lease, round_.id, "served", "order by random")
         return version
 
-    def training(self, number, labelled, map50, *, serve=True, tasks=200, end=True):
+    def training(self, number, labelled, map50, *, serve=True, tasks=200, end=True, **trained):
         """A round that trained a model on this many images, with its mAP50."""
         round_ = self.store.open_round(
             self.lease, number, "train", "16 labelled tasks changed (a round starts at 16)", []
@@ -63,7 +63,7 @@ class Filled:
         validation = max(1, labelled // 5)
         counts = {"labelled": labelled, "pool": tasks, "train": labelled - validation}
         self.step(round_, "synced", **counts, validation=validation, seconds=1.2)
-        used = {"images": labelled - validation, "mean_instances": 3.5}
+        used = {"images": labelled - validation, "mean_instances": 3.5, **trained}
         self.step(round_, "trained", **used, version=version, seconds=95.0)
         metrics = measured(map50, validation)
         before = f"taudis-{round_.number - 1:04d}-65a1"

@@ -40,6 +40,18 @@ def test_every_state_says_what_it_is(client, filled, state):
     assert STATES[state][0] in parts and 'id="live-now"' in parts
 
 
+def test_images_that_are_denser_than_the_model_are_told_until_the_next_training(client, filled):
+    filled.ready()
+    assert "than the model has queries" not in client.get("/projects/7").text
+    dense = {"images": 3, "densest": 250, "queries": 100}
+    filled.training(7, 160, 0.6, beyond_queries=dense)
+    page = client.get("/projects/7").text
+    says = "more objects than the model has queries: 3 of those that round 10 trained on"
+    assert says in page and "finds at most 100 in an image" in page and ">Left out</h2>" in page
+    filled.training(7, 170, 0.6, beyond_queries={})
+    assert "than the model has queries" not in client.get("/projects/7").text
+
+
 def test_text_from_outside_is_escaped_everywhere(client, filled):
     filled.hostile()
     filled.project(8, HOSTILE, message=HOSTILE)

@@ -1,9 +1,16 @@
 """Rounds with MODEL=mask2former: warm starts, a change of the model, what doctor says."""
 
+import dataclasses
+
 import pytest
 
 from backend.commands.machine_checks import examine_machine
 from backend.settings import load_settings
+from backend.worker.train import beyond_queries
+from taudis.data.statistics import LabelStatistics
+from taudis.detector.mask2former import build_model
+from tests.backend.local_loop import PASSWORD, USER
+from tests.taudis.detector_cases import TINY, TINY_QUERIES
 
 
 def trained(round_):
@@ -49,6 +56,28 @@ def test_rounds_go_on_from_a_mask2former_and_say_when_the_model_changes(make_loo
     assert project.card(trained(fourth)["version"])["model"]["architecture"] == "mask2former"
     assert third.outcome == "served"
     assert "trained a mask2former, the model before was a mask_rcnn" in fourth.message
+
+
+def test_images_with_more_objects_than_queries_are_counted():
+    found = LabelStatistics(4, 6.0, 13, 0.1, 64.0, counts=(1, 12, 13, 13))
+    model = dataclasses.replace(TINY_QUERIES, detections_per_image=50)
+    assert beyond_queries(model, found) == {"images": 2, "densest": 13, "queries": 12}
+    assert beyond_queries(model.with_queries(13), found) == beyond_queries(TINY, found) == {}
+
+
+@pytest.mark.slow
+def test_a_training_records_images_that_are_denser_than_its_weights(make_loop, tmp_path):
+    few = {**TINY_QUERIES.network, "num_queries": 1}
+    config = dataclasses.replace(TINY_QUERIES, network=few)
+    build_model(config, 2, seed=0).network.save_pretrained(tmp_path / "weights")
+    loop = make_loop(MODEL="mask2former", WEIGHTS=str(tmp_path / "weights"), MAX_STEPS="1")
+    project = loop.project(4)
+    project.label_some(4)
+    round_ = project.train()
+    found, used = trained(round_)["beyond_queries"], trained(round_)["images"]
+    assert found == {"images": used, "densest": 2, "queries": 1}, round_.message
+    page = loop.app.test_client().get(f"/projects/{project.id}", auth=(USER, PASSWORD)).text
+    assert f"more objects than the model has queries: {used} of those that" in page
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ def test_labelled_images_are_counted():
     assert found == LabelStatistics(
         3, 2.0, 2, pytest.approx(24 / 64), 64.0, found.upright, labels=(1, 2)
     )
+    assert found.counts == (2, 2, 2)
     assert Tally().statistics() == LabelStatistics(0, 0.0, 0, 0.0, 0.0)
 
 
