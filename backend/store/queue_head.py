@@ -18,7 +18,7 @@ from taudis import files
 
 VISIBLE = 12
 """Images of the status page."""
-FORM = 1
+FORM = 2
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class QueueImage:
     found: Mapping[str, int] = field(default_factory=dict)  # label -> number of masks drawn
     size: tuple[int, int] | None = None  # height and width of the picture in px; None: no picture
     note: str = ""  # why there is no picture, or no mask in it
+    again: float = 0.0  # when to try the picture again, seconds since 1970; 0: the note stays
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 2 * queue_head.VISIBLE  # pictures made at a time, so that not every label asks for one
 SECONDS = 60.0  # for the pictures of one turn
+AGAIN_SECONDS = 600.0  # until an image that could not be read is tried again
 NO_TASK = "its task is not in the files of the round any more"
 
 
@@ -43,7 +44,8 @@ def refresh(context: RoundContext) -> bool:
     events = context.store.event_counts(project).get("changed", 0)
     stamp = [events, state.labelled_at, state.label_config]
     known = queue_head.read(context.data, project, state.serving)
-    if known is not None and list(known.stamp) == stamp:
+    due = known is not None and any(_is_due(image) for image in known.images)
+    if known is not None and list(known.stamp) == stamp and not due:
         return False
     made = maker(context, state.serving)
     if made is None:
@@ -100,8 +102,11 @@ class _Pictures:
         """What is known of a place's image; without a size where its picture is to be made."""
         fresh = QueueImage(place.task, place.rank, place.reason)
         before = self._known.get(place.task)
-        there = before and (not before.size or self._path(place.task).exists())
-        return replace(before, rank=place.rank, reason=place.reason) if before and there else fresh
+        if before is None or _is_due(before):
+            return fresh
+        if before.size and not self._path(place.task).exists():
+            return fresh
+        return replace(before, rank=place.rank, reason=place.reason)
 
     def _path(self, task: int) -> Any:
         context = self._context
@@ -113,18 +118,20 @@ class _Pictures:
         try:
             data = self._tasks().get(str(image.task))
             if data is None:
-                raise ImageError(NO_TASK)
+                return replace(image, note=f"no picture: {NO_TASK}")
             pixels = self._context.images.load(self._config.image.address(data), task=image.task)
             picture, size, found = thumbnail(pixels, regions, self._config)
             files.write_bytes(self._path(image.task), picture, private=True, durable=False)
         except (ImageError, OSError) as error:
-            return replace(image, note=f"no picture: {error}")
-        return replace(image, size=size, found=found, note=self._note(image.task, stored, found))
+            again = time.time() + AGAIN_SECONDS
+            return replace(image, note=f"no picture: {error}", again=again)
+        note = "" if found else self._note(image.task, stored, regions)
+        return replace(image, size=size, found=found, note=note)
 
-    def _note(self, task: int, stored: predictions.Stored, found: Mapping[str, int]) -> str:
-        """Why no mask is drawn; '' where there is one."""
-        if found:
-            return ""
+    def _note(self, task: int, stored: predictions.Stored, regions: Sequence[Any]) -> str:
+        """Why no mask is drawn."""
+        if regions:
+            return "its pre-annotations cannot be drawn at this size"
         if self._round.kind == "first":
             return "no model yet"
         if stored.is_blank(task):
@@ -137,3 +144,8 @@ class _Pictures:
             path = self._context.round_dir(self._round) / "pool.json"
             self._data = read_json(path) if path.exists() else {}
         return self._data
+
+
+def _is_due(image: QueueImage) -> bool:
+    """Whether an image that could not be read is to be tried again."""
+    return 0 < image.again <= time.time()

@@ -45,7 +45,8 @@ def thumbnail(
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     # Masks are resized one by one: those of a large image do not fit in memory together.
-    target = decode_annotation(regions, config, size=(height, width)).target
+    own = (image.shape[0], image.shape[1])
+    target = decode_annotation(regions, config, size=(height, width), largest=own).target
     found: dict[str, int] = {}
     if target is not None:
         small = _drawn(small, target)

@@ -63,13 +63,20 @@ class _Part:
 
 
 def decode_annotation(
-    result: Sequence[Any], config: LabelConfig, *, size: Size | None = None
+    result: Sequence[Any],
+    config: LabelConfig,
+    *,
+    size: Size | None = None,
+    largest: Size | None = None,
 ) -> Decoded:
     """The target of an annotation's `result`, in the size (H, W) px of the image as it is used.
 
     Without a size, that of the first region that states one. Regions drawn on an image of another
     aspect (over 2 %) are problems; of another size but the same aspect, their masks are resized.
     Regions that `encode_prediction` tied by meta become one instance again.
+
+    `largest`: the size (H, W) px of the image itself, where `size` is that of a smaller copy. A
+    bitmask may have MAX_SCALE times its width; without it, MAX_SCALE times that of `size`.
 
     Regions of known place and unknown label come last, as crowds; so do, as one row, the instances
     beyond the memory bound. Their pixels may also belong to instances.
@@ -79,13 +86,14 @@ def decode_annotation(
     size = size or _first_stated(regions)
     if size is None:
         return Decoded(None, tuple(_without_size(regions)))
+    largest = largest or size
     parts: list[_Part] = []
     unknown: list[Crop] = []
     for region in regions:
         try:
-            parts.append(_part(region, config, size, problems))
+            parts.append(_part(region, config, size, largest, problems))
         except RegionError as error:
-            problems.append(_painted(region, config, size, error, unknown))
+            problems.append(_painted(region, config, size, largest, error, unknown))
     target = _target(_merged(parts), unknown, size, problems)
     return Decoded(target, tuple(problems))
 
@@ -103,9 +111,9 @@ def problems_of(result: Sequence[Any], config: LabelConfig) -> list[RegionProble
         return _without_size(regions)
     for region in regions:
         try:
-            _part(region, config, size, problems)
+            _part(region, config, size, size, problems)
         except RegionError as error:
-            problems.append(_painted(region, config, size, error, []))
+            problems.append(_painted(region, config, size, size, error, []))
     return problems
 
 
@@ -124,9 +132,11 @@ def _first_stated(regions: Sequence[Region]) -> Size | None:
     return next((size for each in regions if (size := _stated_size(each.first))), None)
 
 
-def _part(region: Region, config: LabelConfig, size: Size, problems: list[RegionProblem]) -> _Part:
+def _part(
+    region: Region, config: LabelConfig, size: Size, largest: Size, problems: list[RegionProblem]
+) -> _Part:
     label, several = region.label(config)
-    crop = _crop(region, config, size)
+    crop = _crop(region, config, size, largest)
     if several is not None:
         problems.append(problem_of(region.id, several, "used"))
     if shape_of(region.first) == "polygon" and region.first["value"].get("closed") is False:
@@ -140,13 +150,18 @@ def _part(region: Region, config: LabelConfig, size: Size, problems: list[Region
 
 
 def _painted(
-    region: Region, config: LabelConfig, size: Size, error: RegionError, unknown: list[Crop]
+    region: Region,
+    config: LabelConfig,
+    size: Size,
+    largest: Size,
+    error: RegionError,
+    unknown: list[Crop],
 ) -> RegionProblem:
     """What becomes of a region that is no instance; its pixels, where known, go to `unknown`."""
     if error.kind == "no_pixel":
         return problem_of(region.id, error, "painted_out")  # nothing to paint: the place is known
     try:
-        unknown.append(_crop(region, config, size))
+        unknown.append(_crop(region, config, size, largest))
     except RegionError as shape:
         if shape.kind == "no_pixel":
             return problem_of(region.id, error, "painted_out")
@@ -165,7 +180,7 @@ def _stated_size(row: Result) -> Size | None:
     return (round(height), round(width)) if height * width <= MAX_PIXELS else None
 
 
-def _crop(region: Region, config: LabelConfig, size: Size) -> Crop:
+def _crop(region: Region, config: LabelConfig, size: Size, largest: Size) -> Crop:
     """The region's pixels. Raises RegionError for those of another image, and for no pixel."""
     row = region.first
     value = row.get("value")
@@ -194,7 +209,7 @@ def _crop(region: Region, config: LabelConfig, size: Size) -> Crop:
     wrong = kind == "brush" and stated is not None and not _is_of_size(value, stated)
     if stated is not None and kind != "bitmask" and not (wrong and _is_of_size(value, size)):
         _check_aspect(stated, size)
-    return _shape(kind, value, stated, size)
+    return _shape(kind, value, stated, size, largest)
 
 
 def _is_of_size(value: Mapping[str, Any], size: Size) -> bool:
@@ -214,7 +229,9 @@ def _check_aspect(stated: Size, size: Size) -> None:
         )
 
 
-def _shape(kind: Kind, value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
+def _shape(
+    kind: Kind, value: Mapping[str, Any], stated: Size | None, size: Size, largest: Size
+) -> Crop:
     if kind == "polygon":
         return polygon_to_crop(value.get("points"), *size)
     if kind == "vector":
@@ -224,7 +241,7 @@ def _shape(kind: Kind, value: Mapping[str, Any], stated: Size | None, size: Size
     if kind == "rectangle":
         return rectangle_to_crop(value, *size)
     if kind == "bitmask":
-        most = min(MAX_PIXELS, MAX_SCALE**2 * size[0] * size[1])
+        most = min(MAX_PIXELS, MAX_SCALE**2 * largest[0] * largest[1])
         mask = decode_bitmask(value.get("imageDataURL"), most)
         _check_aspect(mask.shape, size)
         return tight(Crop(resized(mask, *size), 0, 0))
