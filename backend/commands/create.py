@@ -20,7 +20,7 @@ from backend.label_studio.new_project import (
     belongs_to,
     label_config,
 )
-from backend.label_studio.regions.objects import encode_objects
+from backend.label_studio.regions.objects import count_objects, encode_objects
 from backend.settings import Settings
 from taudis.cli.coco_check import open_labelled
 from taudis.cli.options import StrategyBars
@@ -36,6 +36,8 @@ class Plan:
     labels: LabelMap
     labelled: dict[str, Callable[[], Target]]  # name of the uploaded file -> its objects
     left_out: tuple[str, ...]  # sentences
+    objects: int = 0  # of the COCO file, also those of images that come unlabelled
+    pixelless: int = 0  # of these: their mask covers no pixel
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,29 @@ class Created:
     project: int
     tasks: int
     annotations: int
+    objects: int  # posted
+    of_objects: int  # in the COCO file; 0 without one
+    not_drawn: int  # of these: they have no region, since they cover no pixel
 
     def in_words(self, settings: Settings) -> str:
-        """One sentence for people, with the project's address."""
+        """What was made, for people, with the project's address at the end."""
         url = settings.label_studio_public_url or settings.label_studio_url
+        posted = f", with {self.objects} of {self.of_objects} objects of the COCO file"
+        lost = f"{self.not_drawn} objects could not be drawn: they cover no pixel. "
         return (
-            f"Project {self.project} has {self.tasks} tasks, {self.annotations} of them labelled:"
-            f" {url}/projects/{self.project}"
+            f"{lost if self.not_drawn else ''}"
+            f"Project {self.project} has {self.tasks} tasks, {self.annotations} of them labelled"
+            f"{posted if self.of_objects else ''}: {url}/projects/{self.project}"
         )
+
+
+@dataclass(frozen=True)
+class _Posted:
+    """The counts of `_annotate`."""
+
+    annotations: int
+    objects: int
+    not_drawn: int
 
 
 def check(settings: Settings, draw: str) -> None:
@@ -109,7 +126,10 @@ def plan(
     labelled, left_out = _labelled(checked, names)
     left_out = _not_images(paths, taken) + left_out
     files = {name: path for path, name in names.items()}
-    return Plan(files, label_map, labelled, left_out)
+    if checked is None:
+        return Plan(files, label_map, labelled, left_out)
+    pixelless = checked.found.counts.get("no_pixel", 0)
+    return Plan(files, label_map, labelled, left_out, checked.objects + pixelless, pixelless)
 
 
 def create(settings: Settings, made: Plan, title: str, draw: str) -> Created:
@@ -131,11 +151,12 @@ def create(settings: Settings, made: Plan, title: str, draw: str) -> Created:
         with StrategyBars() as bars:
             tasks = new.upload(project, made.files, partial(bars, "uploading images"))
             _check_names(studio, project, tasks)
-            count = _annotate(studio, made, tasks, xml, partial(bars, "posting labels"))
+            posted = _annotate(studio, made, tasks, xml, partial(bars, "posting labels"))
     except StudioError as error:
         said = f"{error} Project {project} stays as it is now; delete it before you try again."
         raise type(error)(said) from error
-    return Created(project, len(tasks), count)
+    not_drawn = made.pixelless + posted.not_drawn
+    return Created(project, len(tasks), posted.annotations, posted.objects, made.objects, not_drawn)
 
 
 def _names(images: Path, paths: list[Path]) -> dict[Path, str]:
@@ -198,12 +219,16 @@ def _annotate(
     tasks: dict[str, int],
     xml: str,
     progress: Callable[[int, int], object],
-) -> int:
-    """Post the objects of each labelled image as one annotation; how many were posted."""
-    config, posted = parse_label_config(xml), 0
+) -> _Posted:
+    """Post the objects of each labelled image as one annotation."""
+    config, annotations, drawn, lost = parse_label_config(xml), 0, 0, 0
     for number, (name, objects) in enumerate(made.labelled.items(), 1):
-        if regions := encode_objects(objects(), made.labels, config):
+        target = objects()
+        regions = encode_objects(target, made.labels, config)
+        if regions:
             studio.create_annotation(tasks[name], regions)
-            posted += 1
+            annotations += 1
+        found = count_objects(regions)
+        drawn, lost = drawn + found, lost + len(target) - found
         progress(number, len(made.labelled))
-    return posted
+    return _Posted(annotations, drawn, lost)

@@ -20,6 +20,8 @@ Region = dict[str, Any]
 def encode_objects(target: Target, label_map: LabelMap, config: LabelConfig) -> list[Region]:
     """The regions of an image's objects, each drawn with the control tag of its label.
 
+    No object is too small: a person, not a model, says that it is there.
+
     Args:
         target: the objects. Crowds are left out: nobody can outline their members. So are masks
             without a pixel.
@@ -55,6 +57,11 @@ def encode_objects(target: Target, label_map: LabelMap, config: LabelConfig) -> 
     return regions
 
 
+def count_objects(regions: list[Region]) -> int:
+    """How many objects regions of `encode_objects` stand for; parts of one object count once."""
+    return sum(not region.get("meta", {}).get(PART_KEY) for region in regions)
+
+
 def _values(control: ControlTag, mask: BoolArray, box: list[float]) -> list[Region]:
     """The region values of one object's mask [H,W], in the form that the control tag draws."""
     height, width = mask.shape
@@ -67,5 +74,5 @@ def _values(control: ControlTag, mask: BoolArray, box: list[float]) -> list[Regi
             return [box_to_value(box, height, width)]
         except RegionError:
             return []
-    outlines = mask_to_polygons(Crop(mask, 0, 0), height, width)
+    outlines = mask_to_polygons(Crop(mask, 0, 0), height, width, specks=0)
     return [{"points": outline, "closed": True} for outline in outlines]

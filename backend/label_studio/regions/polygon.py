@@ -21,10 +21,10 @@ from taudis.types import BoolArray, IntArray
 
 SIMPLIFY_PX = 0.5
 SPECK_PX = 4
-"""Masks of fewer pixels are dropped: they are noise of the threshold, not objects."""
+"""A model's masks of fewer pixels are dropped: they are noise of the threshold, not objects."""
 
 SPECK_SHARE = 0.002
-"""Parts under SPECK_PX are dropped as long as they make up no more of the mask than this."""
+"""Such parts of a larger mask are dropped as long as they make up no more of it than this."""
 
 MAX_PERCENT = 1e6
 MAX_CROSSINGS = 50_000_000
@@ -38,38 +38,49 @@ _Part = tuple[float, IntArray, list[IntArray]]  # area in px, outline and holes 
 
 
 def mask_to_polygons(
-    crop: Crop, height: int, width: int, *, simplify_px: float = SIMPLIFY_PX
+    crop: Crop,
+    height: int,
+    width: int,
+    *,
+    simplify_px: float = SIMPLIFY_PX,
+    specks: int = SPECK_PX,
 ) -> list[list[list[float]]]:
     """The outlines of a mask's 8-connected parts, largest first, as points in percent.
 
     Holes are kept, tied to their outline by a bridge of no width (keyhole). Simplified by
-    no more than `simplify_px`, and parts under SPECK_PX pixels are dropped from large masks.
+    no more than `simplify_px`. A mask of fewer than `specks` pixels has no outline, and such parts
+    are dropped from large masks. With 0, every pixel counts: a person drew it.
     """
     scale = np.array([100 / width, 100 / height])
     offset = np.array([crop.x, crop.y])
-    outlines = trace(crop.mask, simplify_px=simplify_px)
+    outlines = trace(crop.mask, simplify_px=simplify_px, specks=specks)
     # 100 / 11 * 11 is more than 100, which Label Studio refuses.
     return [((outline + offset) * scale).clip(0, 100).tolist() for outline in outlines]
 
 
-def trace(mask: BoolArray, *, simplify_px: float = SIMPLIFY_PX) -> list[Points]:
-    """Outlines [n,2] (x, y) in px at pixel corners of a mask [h,w], largest part first."""
+def trace(
+    mask: BoolArray, *, simplify_px: float = SIMPLIFY_PX, specks: int = SPECK_PX
+) -> list[Points]:
+    """Outlines [n,2] (x, y) in px at pixel corners of a mask [h,w], largest part first.
+
+    `simplify_px` and `specks` are those of `mask_to_polygons`.
+    """
     parts = [
         (abs(area(outer)) - sum(abs(area(hole)) for hole in holes), outer, holes)
         for outer, holes in parts_of(mask)
     ]
     if not parts:
         return []
-    kept = _without_specks(sorted(parts, key=lambda part: -part[0]))
+    kept = _without_specks(sorted(parts, key=lambda part: -part[0]), specks)
     return [_with_holes(outer, holes, simplify_px) for _, outer, holes in kept]
 
 
-def _without_specks(parts: list[_Part]) -> list[_Part]:
+def _without_specks(parts: list[_Part], specks: int) -> list[_Part]:
     """The parts, largest first, less the smallest that nobody will miss."""
     spare = SPECK_SHARE * sum(area for area, *_ in parts)
-    while len(parts) > 1 and parts[-1][0] < SPECK_PX and parts[-1][0] <= spare:
+    while len(parts) > 1 and parts[-1][0] < specks and parts[-1][0] <= spare:
         spare -= parts.pop()[0]
-    return parts if parts[0][0] >= SPECK_PX else []
+    return parts if parts[0][0] >= specks else []
 
 
 def _with_holes(outer: IntArray, holes: list[IntArray], simplify_px: float) -> Points:

@@ -66,6 +66,33 @@ def test_a_folder_with_labels_becomes_a_connected_project(loop, folder, draw):
     assert loop.studio.api("GET", f"/api/projects/{number}/")["sampling"] == "Uncertainty sampling"
 
 
+@pytest.mark.parametrize("draw", ["brush", "bitmask", "polygon", "rectangle"])
+def test_objects_of_a_few_pixels_are_posted_and_counted(loop, folder, draw):
+    file = folder / "instances.json"
+    coco = json.loads(file.read_text())
+    image = coco["annotations"][0]["image_id"]
+    kept = [each for each in coco["annotations"] if each["image_id"] == image]
+    small = [[5, 5, 8, 5, 8, 6, 5, 6], [9, 9, 10, 9, 10, 10, 9, 10], [3.1, 3.1, 3.3, 3.1, 3.2, 3.3]]
+    coco["annotations"] = kept + [
+        kept[0] | {"id": 900 + row, "segmentation": [ring], "area": 1, "bbox": [5, 5, 3, 1]}
+        for row, ring in enumerate(small)
+    ]
+    file.write_text(json.dumps(coco))
+    printed = loop.cli(
+        *("create", str(folder / "images"), "--coco", str(file), "--draw", draw),
+        BACKEND_URL=loop.url,
+    )
+    number, drawn = project_of(printed), len(kept) + 2
+    assert f"8 tasks, 1 of them labelled, with {drawn} of {drawn + 1} objects of the" in printed
+    assert "1 objects could not be drawn" in printed
+    tasks = loop.studio.api("GET", "/api/tasks", params={"project": number, "fields": "all"})
+    (task,) = [task for task in tasks["tasks"] if task["annotations"]]
+    config = parse_label_config(loop.studio.api("GET", f"/api/projects/{number}/")["label_config"])
+    read = decode_annotation(task["annotations"][0]["result"], config, size=(64, 64))
+    assert not read.problems
+    assert read.target.masks[len(kept) :].sum(axis=(1, 2)).tolist() == [3, 1]
+
+
 def test_without_labels_the_names_are_given(loop, folder):
     printed = loop.cli(
         *("create", str(folder / "images"), "--labels", 'a, "b" & <c>', "--title", "Mine"),
