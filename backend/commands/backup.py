@@ -65,7 +65,10 @@ def backup(data_dir: Path, target: Path) -> Copied:
             " backend's."
         )
     if target.exists():
-        raise StoreError(f"{target}: expected a new file, but it exists. Give another name.")
+        raise StoreError(
+            f"{target}: expected a new file, but it exists, and a backup overwrites none. Give"
+            " another name, or move that file away first."
+        )
     for attempt in range(1, ATTEMPTS + 1):
         try:
             with draft_file(target, private=True) as draft:
@@ -119,7 +122,7 @@ def _write(data_dir: Path, draft: Path) -> Copied:
             name = path.relative_to(data_dir).as_posix()
             source = path
             if path.suffix == ".sqlite3":
-                _copy_database(path, copy)
+                _copy_database(path, copy, roll_back=path != data_dir / STORE)
                 source = copy
             files[name] = _add(archive, source, name)
             if path == data_dir / STORE:
@@ -162,16 +165,24 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
     return header
 
 
-def _copy_database(path: Path, copy: Path) -> None:
-    """A consistent copy of a SQLite file that others may write to now."""
+def _copy_database(path: Path, copy: Path, *, roll_back: bool) -> None:
+    """A consistent copy of a SQLite file that others may write to now.
+
+    `roll_back`: a worker that was killed while it wrote leaves a journal beside a file of
+    predictions, which only a connection that may write can roll back. So these files are opened for
+    writing, without writing to them. Where a disk is read-only, SQLite itself opens them for
+    reading.
+    """
+    mode = "rw" if roll_back else "ro"
     if not path.exists():
         raise FileNotFoundError(2, "No such file", str(path))
     copy.unlink(missing_ok=True)
     try:
         with (
-            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as source,
             closing(sqlite3.connect(copy)) as target,
         ):
+            source.execute("PRAGMA query_only = ON")
             source.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")
             bad = target.execute("PRAGMA quick_check").fetchone()[0]

@@ -8,9 +8,11 @@ import pytest
 from backend.commands import backup as backups
 from backend.commands.backup import backup, restore
 from backend.errors import StoreError
+from backend.store import predictions
 from backend.store.database import Store
 from backend.store.secrets import save_token
 from taudis.detector.checkpoint import load_checkpoint
+from tests.backend.store import prediction_cases
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +82,19 @@ def test_a_store_that_is_written_to_is_copied_whole(tmp_path):
         restore(tmp_path / f"{number}.tar", tmp_path / f"restored-{number}")
 
 
+def test_an_order_that_a_killed_worker_left_half_written_is_copied_as_it_was(tmp_path):
+    data, new = tmp_path / "data", tmp_path / "new"
+    Store(data).close()
+    path = predictions.path_of(data, 7, "taudis-0001-a")
+    places = prediction_cases.write(path, {task: [{"id": str(task)}] for task in range(1, 501)})
+    prediction_cases.killed_while_it_writes(path, "order")
+    assert path.with_name(f"{path.name}-journal").stat().st_size, "nothing was on disk yet"
+    backup(data, tmp_path / "taudis.tar")
+    restore(tmp_path / "taudis.tar", new)
+    assert predictions.order(predictions.path_of(new, 7, "taudis-0001-a")) == places
+    assert predictions.order(path) == places
+
+
 def test_what_is_not_whole_is_refused_and_nothing_is_left(tmp_path):
     Store(tmp_path / "data").close()
     (tmp_path / "data" / "models").mkdir()
@@ -115,7 +130,7 @@ def test_nothing_is_overwritten_and_nothing_made_of_nothing(tmp_path):
         backup(tmp_path, tmp_path / "taudis.tar")
     Store(tmp_path / "data").close()
     backup(tmp_path / "data", tmp_path / "taudis.tar")
-    with pytest.raises(StoreError, match="new file"):
+    with pytest.raises(StoreError, match=r"new file.*overwrites none\. Give another name, or move"):
         backup(tmp_path / "data", tmp_path / "taudis.tar")
     with pytest.raises(StoreError, match="empty or missing"):
         restore(tmp_path / "taudis.tar", tmp_path / "data")

@@ -2,10 +2,7 @@
 
 import json
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -19,8 +16,6 @@ from backend.store.predictions import Place, Prediction
 from backend.worker.context import version_name
 from tests.backend.store import prediction_cases
 from tests.backend.store.prediction_cases import given as given_with
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def regions(count):
@@ -137,33 +132,12 @@ def test_all_attempts_of_a_round_share_one_file(tmp_path):
 
 # --- killed, and read meanwhile -------------------------------------------------------------------
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from backend.store import predictions
-from backend.store.predictions import Place
-
-def places():
-    for rank in range(1, 60_001):
-        yield Place(100_000 - rank, rank, rank / 60_000, "a long reason " * 20)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-path = Path(sys.argv[1])
-if sys.argv[2] == "order":
-    predictions.set_order(path, places())
-with predictions.writing(path) as add:
-    for task in range(300):
-        add(task, [{"id": os.urandom(20_000).hex()}])
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deed", ["order", "regions"])
 def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path, deed):
     path = file_of(tmp_path, 3)
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path), deed], cwd=ROOT, check=False)
-    assert done.returncode == -signal.SIGKILL
+    prediction_cases.killed_while_it_writes(path, deed)
     assert len(list(path.parent.iterdir())) > 1, "nothing was on disk yet: the test shows nothing"
     # Readers come first: /predict, and the step `publish`, which reads before it writes.
     assert predictions.order(path) == places(3)
