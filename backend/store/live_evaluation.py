@@ -3,7 +3,8 @@
 It adds up the rows that the worker keeps (`backend.store.live`): the changes by version and label,
 and the lead times with and without pre-annotations. Nobody labels anything for it. The tasks are
 those that the queue served, so a version is measured on the images that it found worth labelling.
-Lead times are compared within the versions that had blank tasks: people get faster with time.
+Blank tasks are compared with the other tasks of the versions that had some: models get better with
+time, and people get faster.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ class LiveEvaluation:
 
     versions: Sequence[VersionChanges]  # oldest first
     blank: Total  # withheld regions, compared with what people drew without seeing them
+    beside_blank: Total  # the visible ones of the versions that `blank` has
     times: Sequence[AnnotatorTimes]
     kinds: Mapping[Kind, int]
     outdated: int  # edited after the pre-annotation was pruned; counted as they were before
@@ -145,6 +147,7 @@ class LiveEvaluation:
             "versions": [each.to_json() for each in self.versions],
             "total": self.total.to_json(),
             "blank": self.blank.to_json(),
+            "beside_blank": self.beside_blank.to_json(),
             "times": [each.to_json() for each in self.times],
             "enough": ENOUGH,
             "not_faster": self.not_faster,
@@ -176,10 +179,13 @@ def evaluate(
         by_version.setdefault(row.version, []).append(row)
     both = {row.version for row in rows if row.kind == "blank"}  # versions with blank tasks
     timed = [r for r in rows if r.kind in ("visible", "blank") and r.version in both]
+    withheld = [r for r in rows if r.kind == "blank" and r.counts is not None]
+    blank_versions = {row.version for row in withheld}
     counted = Counter(row.kind for row in rows)
     return LiveEvaluation(
         versions=[_changes(name, some, random) for name, some in by_version.items() if some],
-        blank=_total([r for r in rows if r.kind == "blank" and r.counts is not None]),
+        blank=_total(withheld),
+        beside_blank=_total([row for row in visible if row.version in blank_versions]),
         times=_times([row for row in timed if row.lead_time is not None]),
         kinds={kind: counted[kind] for kind in KINDS if counted[kind]},
         outdated=sum(row.outdated for row in rows),

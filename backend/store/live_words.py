@@ -25,11 +25,12 @@ HEADINGS = (
 )
 """Of the table. Shares are of the regions, in per cent; those added of the objects."""
 ALL, BLANK, RANDOM = "all versions", "blank tasks", "random tasks"
+BESIDE = "versions with blank tasks"
 
 
 def table(evaluation: LiveEvaluation, *, by_label: bool = False) -> list[tuple[str, ...]]:
     """The cells under HEADINGS: each version, its random tasks, its labels if asked for, the sum of
-    all versions, and the blank tasks.
+    all versions, that of the versions that had blank tasks, and these blank tasks.
     """
     rows = list[tuple[str, ...]]()
     for each in evaluation.versions:
@@ -40,6 +41,7 @@ def table(evaluation: LiveEvaluation, *, by_label: bool = False) -> list[tuple[s
     if len(evaluation.versions) > 1:
         rows.append(_cells(ALL, evaluation.total))
     if evaluation.blank.annotations:
+        rows.append(_cells(BESIDE, evaluation.beside_blank))
         rows.append(_cells(BLANK, evaluation.blank))
     return rows
 
@@ -82,7 +84,8 @@ def sentences(evaluation: LiveEvaluation) -> list[str]:
     if evaluation.blank.annotations:
         found.append(
             f"In the row {BLANK!r}, the regions that were withheld are compared with what people"
-            " drew without seeing them: nobody could accept a wrong one."
+            " drew without seeing them: nobody could accept a wrong one. Compare it with the row"
+            f" {BESIDE!r}: other versions may be better or worse."
         )
     if evaluation.outdated:
         found.append(

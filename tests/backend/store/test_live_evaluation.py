@@ -39,7 +39,8 @@ def test_changes_are_summed_by_version_and_label():
 
     rows = table(found, by_label=True)
     assert [each[0] for each in rows] == [
-        "v2", "v2: bar", "v2: square", "v10", "v10: bar", "all versions", "blank tasks"
+        "v2", "v2: bar", "v2: square", "v10", "v10: bar", "all versions",
+        "versions with blank tasks", "blank tasks",
     ]  # fmt: skip
     assert rows[0] == ("v2", "3", "5", "20 %", "0 %", "20 %", "20 %", "40 %", "3", "0 %")
     assert {len(each) for each in rows} == {len(HEADINGS)}
@@ -55,6 +56,27 @@ def test_random_tasks_have_a_row_of_their_own():
     assert (version.total.regions, version.random) == (2, Total(1, {"removed": 1}))
     assert [each[0] for each in table(found)] == ["v2", "v2: random tasks"]
     assert any("a random sample of the pool" in text for text in sentences(found))
+
+
+def test_blank_tasks_stand_beside_their_own_versions():
+    """BLANK_SHARE was set before v10, which is better than v2: no suggestion pulled anybody."""
+    rows = [
+        row(1, counts=changed(accepted=4, removed=6)),
+        row(2, version="v10", counts=changed(accepted=8, removed=2)),
+        row(3, "blank", version="v10", counts=changed(accepted=8, removed=2)),
+    ]
+    found = evaluate(rows, VERSIONS)
+    assert found.total.share("accepted") == 0.6
+    assert found.beside_blank.share("accepted") == found.blank.share("accepted") == 0.8
+    assert found.to_json()["beside_blank"]["shares"]["accepted"] == 0.8
+    accepted = {cells[0]: cells[3] for cells in table(found)}
+    assert accepted == {
+        "v2": "40 %", "v10": "80 %", "all versions": "60 %",
+        "versions with blank tasks": "80 %", "blank tasks": "80 %",
+    }  # fmt: skip
+    assert any("'versions with blank tasks'" in text for text in sentences(found))
+    unread = evaluate([*rows, row(4, "blank", counts=None)], VERSIONS)
+    assert unread.beside_blank == found.beside_blank  # nothing of v2 is in `blank`
 
 
 def test_nothing_is_a_share_of_nothing():
