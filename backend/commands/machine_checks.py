@@ -60,8 +60,8 @@ def _weights_remedy(settings: Settings, error: Exception) -> str:
         )
     if settings.recipe == "paper":
         return (
-            "Set WEIGHTS=coco (downloaded once) or WEIGHTS=<file> with RECIPE=paper, or another"
-            " RECIPE."
+            "Set WEIGHTS=coco (downloaded once) or WEIGHTS=<file of a detector of that"
+            " architecture> with RECIPE=paper, or another RECIPE."
         )
     return (
         "Set WEIGHTS=imagenet (they are installed with the backend), WEIGHTS=none (train from"

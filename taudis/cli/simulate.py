@@ -113,7 +113,10 @@ def simulate(
         ),
     ] = "",
     params: Annotated[
-        str, typer.Option(help="Hyper-parameters of all strategies: KEY=VALUE,... or a JSON file.")
+        str,
+        typer.Option(
+            help="Hyper-parameters of all strategies: default, paper, KEY=VALUE,... or a JSON file."
+        ),
     ] = "default",
     all_labels: Annotated[
         bool, typer.Option("--all-labels", help="Also a model of all labels: the signal gate.")

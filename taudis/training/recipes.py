@@ -178,11 +178,12 @@ class Recipe:
         """
         return replace(self, turns=False) if upright > UPRIGHT else self
 
-    def pretrained(self, kind: Kind, backbone: str) -> Recipe:
+    def pretrained(self, kind: Kind, weights: str, backbone: str) -> Recipe:
         """The recipe for a backbone that starts from ImageNet weights, batch norms folded.
 
-        `kind`: "imagenet" for the packaged weights, "backbone" for a file. Raises WeightsError
-        where `backbone` is not the one of the packaged weights.
+        `kind`: "imagenet" for the packaged weights, "backbone" for the file `weights`. Raises
+        WeightsError where `backbone` is not the one of the packaged weights, and for the paper's
+        recipe.
         """
         if kind == "imagenet" and backbone not in ("", PACKAGED_BACKBONE):
             raise WeightsError(
@@ -192,8 +193,10 @@ class Recipe:
             )
         if self.name == "paper":
             raise WeightsError(
-                "Weights 'imagenet': the paper's recipe trains a ResNet-50. Set the weights to"
-                " 'coco' or to a path, or choose the recipe cpu or small."
+                f"Weights '{weights}': the paper's recipe trains a ResNet-50 from the weights of a"
+                " whole detector, and these are of a backbone alone. Set the weights to 'coco' or"
+                " to the path of a detector or checkpoint of that architecture, or choose the"
+                " recipe cpu or small."
             )
         chosen = PACKAGED_BACKBONE if kind == "imagenet" else backbone or self.model.backbone
         model = replace(fitting(self.model, ModelConfig).with_backbone(chosen), norm="folded")
@@ -239,7 +242,7 @@ class Recipe:
         if kind in ("detector", "backbone") and Path(weights).is_dir():
             return self.for_checkpoint(Path(weights), backbone)
         if kind in ("imagenet", "backbone"):
-            return self.pretrained(kind, backbone)
+            return self.pretrained(kind, weights, backbone)
         if kind == "coco":
             return replace(self, model=ModelConfig.standard())
         if backbone:

@@ -123,3 +123,9 @@ def test_an_embedding_that_a_mask2former_lacks_is_refused(data, tmp_path, tiny_q
     assert "taudis_box: expected embedding=mask or query for a mask2former" in str(done.exception)
     done = run(*arguments(data, tmp_path / "out", model="detr"))
     assert "model: expected one of ['mask2former', 'mask_rcnn'], got 'detr'" in str(done.exception)
+
+
+def test_the_help_names_every_kind_of_hyper_parameters(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    help_ = " ".join(run("simulate", "--help").output.split())
+    assert "default, paper, KEY=VALUE,... or a JSON file" in help_

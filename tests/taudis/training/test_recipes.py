@@ -95,7 +95,7 @@ def test_imagenet_weights_bring_their_backbone_and_its_learning_rate(tmp_path):
         WeightsError, match="expected the backbone efficientnet_lite0, got resnet18"
     ):
         recipes.choose("cpu", found(), gpu=False, weights="imagenet", backbone="resnet18")
-    with pytest.raises(WeightsError, match="the paper's recipe trains a ResNet-50"):
+    with pytest.raises(WeightsError, match="'imagenet': the paper's recipe trains a ResNet-50"):
         recipes.choose("paper", found(), gpu=False, weights="imagenet")
     control = recipes.choose("cpu", found(), gpu=False, backbone="efficientnet_lite0")
     assert (control.model.norm, control.backbone_lr) == ("group", 1.0)
@@ -105,6 +105,10 @@ def test_imagenet_weights_bring_their_backbone_and_its_learning_rate(tmp_path):
     )
     assert (own.model.backbone, own.model.norm) == ("mobilenet_v2", "folded")
     assert own.backbone_lr == chosen.backbone_lr
+    with pytest.raises(
+        WeightsError, match=r"own\.pth': .*of a detector or checkpoint of that arch"
+    ):
+        recipes.choose("paper", found(), gpu=False, weights=str(tmp_path / "own.pth"))
 
 
 def test_a_checkpoint_brings_its_architecture(tmp_path):
