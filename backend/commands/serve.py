@@ -174,9 +174,9 @@ def web_command(
         *("--keep-alive", str(keep_alive)),
         *("--worker-connections", str(connections)),
         *("--graceful-timeout", "5"),
-        "--no-control-socket",  # a file in the home folder, which a container does not have
         *("--log-level", "warning"),
-        "--no-control-socket",  # of gunicorn's own commands: a file in the home directory
+        # The socket of gunicorn's own commands lies in the home folder; a container has none.
+        "--no-control-socket",
         *("--pythonpath", str(ROOT)),
         *memory,
     ]

@@ -77,6 +77,7 @@ def test_given_settings_reach_the_children(tmp_path):
     assert "TRAIN_AFTER" not in found and "PORT" not in found
     assert "[::1]:9090" in web_command(settings)
     assert "p" not in web_command(settings)
+    assert web_command(settings).count("--no-control-socket") == 1
 
 
 @pytest.mark.slow
