@@ -232,7 +232,7 @@ def scoring(options: argparse.Namespace, config: ModelConfig, device: str) -> di
         torch.manual_seed(0)
         model = make_model(config, len(LABELS)).to(place).eval()
         fast = Detector(model, config, LABELS, place).fast()
-        score = functools.partial(score_pool, fast, images)
+        score: Callable[[], object] = functools.partial(score_pool, fast, images)
         if place == "cpu":  # no second device: a few images tell enough
             threads = torch.get_num_threads()
             torch.set_num_threads(1)

@@ -150,7 +150,8 @@ def run_grid(
             rows = folder.log.read()
             done = sum(job in rows for job in jobs)
             watcher.rows(done, None, None)
-            if done == len(jobs):
+            is_done = done == len(jobs)
+            if is_done and not pool.busy:  # a row is there before its actor's answer is
                 return Outcome({job: rows[job] for job in jobs}, made)
             for answer in pool.answers():
                 if answer.actor is None:
@@ -165,6 +166,8 @@ def run_grid(
                     watcher.rows(sum(each in rows for each in jobs), job, rows.get(job))
                 wait = WAIT if step == "busy" else 0
                 resting.append((time.monotonic() + wait, answer.actor, owner))
+            if is_done:
+                continue
             now = time.monotonic()
             for _, actor, owner in (each for each in resting if each[0] <= now):
                 pool.give(actor, owner, lambda one: one.make_row.remote())

@@ -64,3 +64,16 @@ def test_a_row_whose_processes_die_is_named(tmp_path, names, said):
         run_grid(ray.cluster(), work, Watched(), actors=1)
     for actor in (one for word, one in ray.log if word == "start" and hasattr(one, "run")):
         actor._stack.close()  # its thread
+
+
+def test_the_last_row_counts_where_it_is_read_before_its_answer(tmp_path):
+    """The stand-in makes a row within the call, and its answer is looked at later."""
+    data, shared = write_data(tmp_path / "data"), grid(rounds=1)
+    presets = tuple(read_presets("random", SelectionParams()))
+    asked = Asked(("random",), (0,), all_labels=False)
+    work = work_of(tmp_path / "run", shared, opened(data, shared), presets, asked, 1)
+    ray, seen = StandIn(), Watched()
+    outcome = run_grid(ray.cluster(), work, seen, actors=1)
+    assert outcome.made == len(outcome.rows) == len(seen.jobs) == 2
+    for actor in (one for word, one in ray.log if word == "start"):
+        actor._stack.close()  # its thread
