@@ -17,13 +17,16 @@ from sqlalchemy.dialects.sqlite import insert
 
 from backend.store.lease import Lease, check_lease
 from backend.store.transactions import META, Transactions
+from taudis.evaluation.next_labels import USUAL_NOISE
 
 Arm = Literal["random", "strategy"]
 ARMS: tuple[Arm, ...] = ("random", "strategy")
 Membership = Literal["random", "strategy", "both"]
 IN_A_ROW = 2
-"""So many comparisons in a row must agree. One alone is wrong too often: its interval holds the
-chance of the validation images, not that of the training."""
+"""So many comparisons in a row must agree. One alone is wrong too often: there is one after every
+round. benchmarks/arm_verdicts.py has the rates."""
+TRAININGS = 1.96 * math.sqrt(2) * USUAL_NOISE
+"""Reach of the 95 % interval of the difference between two equal trainings, mAP50."""
 
 arms_table = sa.Table(
     "control_arms",
@@ -73,15 +76,17 @@ class ArmComparison:
 
     @property
     def better(self) -> Arm | None:
-        """The arm that is better beyond the interval of the difference; None where neither is.
+        """The arm that is better beyond chance; None where neither is.
 
-        Also None where mAP50 over all labels says the opposite: labels that too few validation
-        images show then decide.
+        The interval holds the chance of the validation images. It is widened by that of two
+        trainings. Also None where mAP50 over all labels says the opposite: labels that too few
+        validation images show then decide.
         """
         low, high = (math.nan if end is None else end for end in self.interval)
         if self.contradicted:
             return None
-        return "strategy" if low > 0 else "random" if high < 0 else None
+        middle, reach = (low + high) / 2, math.hypot((high - low) / 2, TRAININGS)
+        return "strategy" if middle > reach else "random" if -middle > reach else None
 
     @property
     def contradicted(self) -> bool:

@@ -40,6 +40,8 @@ BETTER, WORSE, UNCLEAR = (0.02, 0.1), (-0.1, -0.02), (-0.04, 0.1)
         ([WORSE, WORSE], "does not pay"),
         ([(None, None), (None, None)], "cannot be told"),
         ([(0.0, 0.1), (0.0, 0.1)], "cannot be told"),
+        ([(0.005, 0.03), (0.005, 0.03)], "cannot be told"),  # two trainings differ by as much
+        ([(0.03, 0.07), (0.03, 0.07)], "pays"),
     ],
 )
 def test_two_comparisons_in_a_row_must_agree(intervals, expected):
