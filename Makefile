@@ -40,11 +40,19 @@ types: dev
 fast: dev
 	$(PARALLEL) -m "not slow and not studio and not browser and not exporters"
 
-# A Label Studio, a worker and a browser fill two cores by themselves, so those tests run alone.
+# A Label Studio waits as much as it computes, so two of them share the cores. Which tasks are validation depends on
+# their ids: the order of the tests of a process stays the same. tests/studio/test_burst.py measures times, alone.
+STUDIO := $(BIN)/python -m pytest -m "studio or browser"
+STUDIO_FIRST := tests/browser tests/contract $(wildcard tests/studio/test_[t-v]*.py)
+STUDIO_ALONE := tests/studio/test_burst.py
+
 test: dev studio exporters browser lint types  ## the whole suite: real Label Studio and browser included
-	failed=0; \
+	failed=0; mkdir -p .cache; \
 	$(PARALLEL) -m "not studio and not browser" || failed=$$?; \
-	$(BIN)/python -m pytest -m "studio or browser" || failed=$$?; \
+	$(STUDIO) $(STUDIO_FIRST) >.cache/studio-first.log 2>&1 & first=$$!; \
+	$(STUDIO) tests $(patsubst %,--ignore=%,$(STUDIO_FIRST) $(STUDIO_ALONE)) || failed=$$?; \
+	wait $$first || failed=$$?; cat .cache/studio-first.log; \
+	$(STUDIO) $(STUDIO_ALONE) || failed=$$?; \
 	exit $$failed
 
 # What passed at this commit is not run again. The last line is JSON; see docs/reliability.md.

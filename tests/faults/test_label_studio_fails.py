@@ -66,6 +66,12 @@ class Failing:
             self.loop.worker._pauses.clear()  # so does the pause of the threads
             self.loop.turn()
             self.loop.clean()
+            if self.whole():
+                return True
+        return False
+
+    def whole(self):
+        """Whether every task has a place, and no round is open."""
         tasks = {task["id"] for task in self.project.tasks()}
         return {*self.project.order()} == tasks and not self.loop.store.open_rounds()
 

@@ -61,6 +61,19 @@ def loop(studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         made.start_web()
         made.start_worker()
+        _shared.append(made)
         yield made
     finally:
+        _shared.clear()
         made.close()
+
+
+_shared: list[Loop] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _projects_end_with_their_module() -> Iterator[None]:
+    """The worker of `loop` asks about each of its projects every second, finished or not."""
+    yield
+    for each in _shared:
+        each.delete_projects()

@@ -57,6 +57,7 @@ class Loop:
         }
         self.store = Store(data)
         self.web = self.worker = None
+        self.projects = []  # that `make_project` made
 
     def start_web(self):
         command = web_command(Settings(port=self.port))
@@ -82,6 +83,13 @@ class Loop:
             yield
         finally:
             os.killpg(self.worker.popen.pid, signal.SIGCONT)
+
+    def delete_projects(self):
+        """Delete in Label Studio the projects that are left, so that no worker polls them."""
+        there = {project["id"] for project in Studio(self.studio.url, ADMIN.token).projects()}
+        while self.projects:
+            if (project := self.projects.pop()) in there:
+                self.studio.api("DELETE", f"/api/projects/{project}/")
 
     def close(self):
         for process in (self.worker, self.web):
@@ -258,6 +266,7 @@ def make_project(
     label_map, samples = pictures
     config = label_config(label_map, control)
     project = loop.studio.create_project(title, xml or config)
+    loop.projects.append(project)
     names = samples.file_names[:part]
     loop.studio.upload(project, [samples.images_dir / name for name in names])
     truth = Truth(samples, label_map, parse_label_config(config))
