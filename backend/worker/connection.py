@@ -53,6 +53,7 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
         LabelConfigError: the labelling config cannot be used; the message says what to change.
         StudioError: Label Studio cannot be reached or refuses.
     """
+    before = context.load_project().state.before
     project = context.studio.project(context.project_id)
     context.store.update_project(
         context.project_id, title=project["title"], label_config=project["label_config"]
@@ -62,7 +63,7 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     parse_label_config(project["label_config"])
     backend = our_backend(context)
     hooks = our_webhooks(context, backend["url"])
-    _remember(context, project)
+    before = before or _remembered(context, project)
     webhook = _one_webhook(context, backend["url"], hooks)
     if not context.load_project().state.armed:  # later a person may have changed them
         use_our_order(context, project)
@@ -72,7 +73,22 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
         context.project_id, armed=armed, backend_id=backend["id"], gone=False, message=""
     )
     _serve_again(context)
+    _gives_way_to_disconnect(context, before)
     return armed
+
+
+def _gives_way_to_disconnect(context: RoundContext, before: Mapping[str, Any] | None) -> bool:
+    """Put everything back once more if a person disconnected the project since we looked.
+
+    The command `disconnect` runs in a process of its own. What we set after its look it does not
+    see, and it may have ended and forgotten what was there `before`.
+    """
+    state = context.load_project().state
+    if not state.disconnected:
+        return False
+    context.store.update_project(context.project_id, before=state.before or before)
+    disarm(context, state.message)
+    return True
 
 
 def use_our_order(context: RoundContext, project: Row) -> None:
@@ -153,15 +169,14 @@ def our_webhooks(context: RoundContext, backend_url: str) -> list[Row]:
     return [row for row in rows if row["url"].split("?", 1)[0].rstrip("/") == ours]
 
 
-def _remember(context: RoundContext, project: Row) -> None:
-    """Keep what stood in Label Studio before us, once; our own values are never 'before'."""
-    if context.load_project().state.before:
-        return
+def _remembered(context: RoundContext, project: Row) -> Row:
+    """Keep what stood in Label Studio before us; returned, too."""
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     before = {field: project.get(field) for field in PROJECT_FIELDS}
     if before["model_version"] in titles:
         before["model_version"] = ""  # connecting wrote the backend's title there
     context.store.update_project(context.project_id, before=before)
+    return before
 
 
 def webhook_fields(settings: Settings, backend_url: str, project_id: int) -> Row:
@@ -255,6 +270,8 @@ def repair(context: RoundContext) -> str:
         project = {**project, "model_version": state.serving}
     review_tab.settle(context)
     changed = changes_by_person(project, state, titles)
+    if _gives_way_to_disconnect(context, state.before):
+        return ""
     if changed != state.changed_by_person:
         context.store.update_project(context.project_id, changed_by_person=changed)
     return changed

@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from backend.store.secrets import webhook_password
+from backend.worker import connection
 from tests.backend.local_loop import PASSWORD, USER
 
 FIELDS = ("sampling", "model_version", "show_collab_predictions")
@@ -158,6 +159,28 @@ def test_disconnecting_puts_everything_back_and_stays_so(connected):
     assert len(connected.rounds) == 1
     again = connected.cli("disconnect", well=False)
     assert "nothing to restore" in again or "never" in again
+
+
+@pytest.mark.parametrize("at", ["arm", "repair"])
+def test_a_disconnect_while_the_worker_sets_the_project_up_wins(connected, monkeypatch, at):
+    """It deletes the webhook just before the worker misses it and makes another one."""
+    look, looks = connection.our_webhooks, []
+
+    def late(context, url):
+        if not looks:
+            looks.append(1)
+            connected.cli("disconnect")
+        return look(context, url)
+
+    if at == "arm":
+        connected.cli("connect")
+    monkeypatch.setattr(connection, "our_webhooks", late)
+    connected.loop.turn()
+    assert looks and seen(connected) == (connected.before, [])
+    state = connected.loop.store.project(connected.id).state
+    assert state.disconnected and not state.armed and not state.before
+    connected.loop.turn()
+    assert seen(connected) == (connected.before, [])
 
 
 def test_a_version_that_served_before_comes_back_unless_it_is_gone(loop):
