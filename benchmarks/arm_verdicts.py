@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.arm_verdicts
 
-Two arms are compared after each of LOOKS rounds. The true difference is `gain`. A comparison
+Two arms are compared after each of COMPARISONS rounds. The true difference is `gain`. A comparison
 measures it with two errors: that of the validation images, which are the same ones from round to
 round and grow in number, and that of two trainings, drawn anew each time. The interval is the one
 of the validation images alone, as `compare` gives it. The verdict is the product's
@@ -20,7 +20,7 @@ import numpy as np
 
 from backend.store.arms import IN_A_ROW, ArmComparison, verdict
 
-PROJECTS, LOOKS = 2000, 12
+PROJECTS, COMPARISONS = 2000, 12
 FIRST, MORE = 10, 6
 """Validation images at the first comparison, and more of them at each further one."""
 SPREAD = 0.2
@@ -49,18 +49,18 @@ def by_images_alone(found: Sequence[ArmComparison]) -> str:
 
 def project(gain: float, noise: float, rng: np.random.Generator) -> list[ArmComparison]:
     """The comparisons of one project."""
-    images = FIRST + MORE * np.arange(LOOKS)
+    images = FIRST + MORE * np.arange(COMPARISONS)
     errors = rng.normal(0, SPREAD, images[-1])
     means = np.cumsum(errors)[images - 1] / images
-    trained = rng.normal(0, noise, (LOOKS, 2)) @ [1.0, -1.0]
+    trained = rng.normal(0, noise, (COMPARISONS, 2)) @ [1.0, -1.0]
     reaches = REACH * SPREAD / np.sqrt(images)
     middles = gain + means + trained
-    return [compared(*one) for one in zip(range(LOOKS), middles, reaches, strict=True)]
+    return [compared(*one) for one in zip(range(COMPARISONS), middles, reaches, strict=True)]
 
 
 def said(rule: Callable[[Sequence[ArmComparison]], str], found: list[ArmComparison]) -> set[str]:
     """What a rule says after the rounds of a project."""
-    return {rule(found[:count]) for count in range(1, LOOKS + 1)}
+    return {rule(found[:count]) for count in range(1, COMPARISONS + 1)}
 
 
 def main() -> None:
@@ -72,9 +72,9 @@ def main() -> None:
             projects = [project(gain, noise, rng) for _ in range(PROJECTS)]
             row: dict[str, float] = {"gain": gain, "noise": noise}
             for name, rule in (("images_alone", by_images_alone), ("now", verdict)):
-                heard = [said(rule, found) for found in projects]
+                told = [said(rule, found) for found in projects]
                 for word, key in (("pays", "pays"), ("does not pay", "not")):
-                    row[f"{name}_{key}"] = sum(word in each for each in heard) / PROJECTS
+                    row[f"{name}_{key}"] = sum(word in each for each in told) / PROJECTS
             rows.append(row)
             print(row)
     print(json.dumps({"rows": rows}))

@@ -164,19 +164,19 @@ def test_disconnecting_puts_everything_back_and_stays_so(connected):
 @pytest.mark.parametrize("at", ["arm", "repair"])
 def test_a_disconnect_while_the_worker_sets_the_project_up_wins(connected, monkeypatch, at):
     """It deletes the webhook just before the worker misses it and makes another one."""
-    look, looks = connection.our_webhooks, []
+    listed, calls = connection.our_webhooks, []
 
     def late(context, url):
-        if not looks:
-            looks.append(1)
+        if not calls:
+            calls.append(1)
             connected.cli("disconnect")
-        return look(context, url)
+        return listed(context, url)
 
     if at == "arm":
         connected.cli("connect")
     monkeypatch.setattr(connection, "our_webhooks", late)
     connected.loop.turn()
-    assert looks and seen(connected) == (connected.before, [])
+    assert calls and seen(connected) == (connected.before, [])
     state = connected.loop.store.project(connected.id).state
     assert state.disconnected and not state.armed and not state.before
     connected.loop.turn()
