@@ -72,9 +72,9 @@ def main() -> None:
             projects = [project(gain, noise, rng) for _ in range(PROJECTS)]
             row: dict[str, float] = {"gain": gain, "noise": noise}
             for name, rule in (("images_alone", by_images_alone), ("now", verdict)):
-                told = [said(rule, found) for found in projects]
+                verdicts = [said(rule, found) for found in projects]
                 for word, key in (("pays", "pays"), ("does not pay", "not")):
-                    row[f"{name}_{key}"] = sum(word in each for each in told) / PROJECTS
+                    row[f"{name}_{key}"] = sum(word in each for each in verdicts) / PROJECTS
             rows.append(row)
             print(row)
     print(json.dumps({"rows": rows}))
