@@ -180,6 +180,9 @@ def in_words(found: Sequence[ArmComparison]) -> str:
         return (
             f"cannot be told yet: {figures}. {arm.capitalize()} is better, in this comparison alone"
         )
+    low, high = newest.interval
+    if low is not None and high is not None and (low > 0 or high < 0):
+        return f"cannot be told yet: {figures}. Two trainings may differ by as much"
     return f"cannot be told yet: {figures}"
 
 

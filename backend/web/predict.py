@@ -64,8 +64,8 @@ def answer_tasks(
 
     The score of a stored prediction is its place in the order. Any other task gets a score behind
     all N places, 1 + 1/N: a confidence would put it first. A prediction that could not be made this
-    time (no time left, an image that cannot be read) names no version, so that Label Studio asks
-    again.
+    time (no time left, an image that cannot be read) names no version, so that Label Studio's
+    action "Retrieve predictions" asks again.
     """
     project = services.store.project(project_id)
     version = served_version(project)

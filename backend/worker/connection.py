@@ -62,6 +62,8 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     context.store.update_project(context.project_id, origin=context.studio.url)
     parse_label_config(project["label_config"])
     backend = our_backend(context)
+    # Before anything changes there: after a `disconnect` this row is not one that was added anew.
+    context.store.update_project(context.project_id, backend_id=backend["id"])
     hooks = our_webhooks(context, backend["url"])
     before = before or _remembered(context, project)
     webhook = _one_webhook(context, backend["url"], hooks)
@@ -69,8 +71,9 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
         use_our_order(context, project)
     tab = queue_tab.added(context)
     armed = {**OUR_FIELDS, "webhook": webhook["id"], "backend_url": backend["url"], "tab": tab}
+    # With `before`, which a `disconnect` has forgotten if it ended meanwhile.
     context.store.update_project(
-        context.project_id, armed=armed, backend_id=backend["id"], gone=False, message=""
+        context.project_id, armed=armed, before=before, gone=False, message=""
     )
     _serve_again(context)
     _gives_way_to_disconnect(context, before)
@@ -251,7 +254,7 @@ def repair(context: RoundContext) -> str:
     """
     state = context.load_project().state
     armed = state.armed
-    if not armed:
+    if not armed or _gives_way_to_disconnect(context, state.before):
         return ""
     project = context.studio.project(context.project_id)
     changes: ProjectChanges = {}
@@ -264,7 +267,8 @@ def repair(context: RoundContext) -> str:
     backend_url = str(armed["backend_url"])
     webhook = _one_webhook(context, backend_url, our_webhooks(context, backend_url))
     if webhook["id"] != armed.get("webhook"):
-        context.store.update_project(context.project_id, armed={**armed, "webhook": webhook["id"]})
+        armed = {**armed, "webhook": webhook["id"]}
+        context.store.update_project(context.project_id, armed=armed, before=state.before)
     titles = {row.get("title") or "" for row in context.studio.ml_backends(context.project_id)}
     if state.serving != project.get("model_version") and late_switches.undo(context):
         project = {**project, "model_version": state.serving}

@@ -216,12 +216,10 @@ class _Packed:
 class AnnotatedSamples:
     """Labelled tasks as training samples: `len()` and `[i] -> (image, target)`.
 
-    Every image is loaded and every annotation decoded once up front, from a file that is no older
-    than the annotation: another file may have taken the address before somebody drew on it.
-    `left_out` says what was not used. A task is left out as a whole if its image cannot be read, or
-    if the place of one of its regions is not known: that object would train as background. A region
-    whose pixels are known but whose label is not is painted over in the image, so that it is
-    neither object nor background.
+    Every image is loaded and every annotation decoded once up front. `left_out` says what was not
+    used. A task is left out as a whole if its image cannot be read, or if the place of one of its
+    regions is not known: that object would train as background. A region whose pixels are known but
+    whose label is not is painted over in the image, so that it is neither object nor background.
 
     Images come from the disk cache of `images`, targets from a bounded cache in memory. Safe for
     threads.
@@ -299,12 +297,14 @@ class AnnotatedSamples:
     def _of_its_image(self, task: Task, started: float) -> Decoded:
         """The target in the image that was drawn on, and what could not be used of it.
 
-        If regions do not fit a file that was fetched before `started`, it is fetched once more.
+        If regions do not fit a cached file that is older than they are, another one may have taken
+        its address before somebody drew on it: it is fetched once more. A file that fits is never
+        asked for again. It is the one that was drawn on, whatever lies at its address by now.
         """
-        drawn = _edited_at(choose_annotation(task) or {}) + CLOCKS_S
-        decoded = self._decoded(task, self._image(task, min(drawn, started)))
+        decoded = self._decoded(task, self._image(task))
         if any(problem.kind == "other_image" for problem in decoded.problems):
-            decoded = self._decoded(task, self._image(task, started))
+            drawn = _edited_at(choose_annotation(task) or {}) + CLOCKS_S
+            decoded = self._decoded(task, self._image(task, min(drawn, started)))
         return decoded
 
     def _keep(self, task_id: int, packed: _Packed) -> None:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 AHEAD = 2 * queue_head.VISIBLE  # pictures made at a time, so that not every label asks for one
 SECONDS = 60.0  # for the pictures of one turn
-AGAIN_SECONDS = 600.0  # until an image that could not be read is tried again
+AGAIN_SECONDS = 3600.0  # until an image that could not be read is tried again
 NO_TASK = "its task is not in the files of the round any more"
 
 

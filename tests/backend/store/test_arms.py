@@ -60,6 +60,11 @@ def test_no_arm_is_better_where_all_labels_say_the_opposite():
     assert in_words([turned, turned]).endswith("say the opposite of the interval")
 
 
+def test_a_difference_that_two_trainings_may_have_is_called_so():
+    assert in_words([compared(1, 0.005, 0.03)]).endswith("Two trainings may differ by as much")
+    assert in_words([compared(1, *UNCLEAR)]).endswith("validation images)")
+
+
 def test_the_sentence_has_the_figures():
     text = in_words([compared(1, *BETTER)])
     assert "with 16 labels each (10 of them in common)" in text

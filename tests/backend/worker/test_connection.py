@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from backend.errors import StudioUnreachable
 from backend.store.secrets import webhook_password
 from backend.worker import connection
 from tests.backend.local_loop import PASSWORD, USER
@@ -181,6 +182,42 @@ def test_a_disconnect_while_the_worker_sets_the_project_up_wins(connected, monke
     assert state.disconnected and not state.armed and not state.before
     connected.loop.turn()
     assert seen(connected) == (connected.before, [])
+
+
+@pytest.mark.parametrize("at", ["arm", "repair"])
+def test_a_disconnect_wins_also_where_the_worker_fails_after_it(connected, monkeypatch, at):
+    """Label Studio answers nothing more once the worker has made the webhook anew."""
+    listed, made, calls = connection.our_webhooks, connection._one_webhook, []
+
+    def late(context, url):
+        if not calls:
+            calls.append(1)
+            connected.cli("disconnect")
+        return listed(context, url)
+
+    def failing(*given):
+        hook = made(*given)
+        if len(calls) == 1:
+            calls.append(2)
+            monkeypatch.setattr(connection, "changes_by_person", stop)
+            monkeypatch.setattr(connection, "_serve_again", stop)
+        return hook
+
+    def stop(*_):
+        monkeypatch.undo()
+        raise StudioUnreachable("down")
+
+    if at == "arm":
+        connected.cli("connect")
+    monkeypatch.setattr(connection, "our_webhooks", late)
+    monkeypatch.setattr(connection, "_one_webhook", failing)
+    connected.loop.turn()
+    connected.loop.start_worker()  # one that does not wait after the failure
+    for _ in range(2):
+        connected.loop.turn()
+    assert len(calls) == 2 and seen(connected) == (connected.before, [])
+    state = connected.loop.store.project(connected.id).state
+    assert state.disconnected and not state.armed and not state.before
 
 
 def test_a_version_that_served_before_comes_back_unless_it_is_gone(loop):

@@ -1,6 +1,7 @@
 import json
 import os
 import threading
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -242,27 +243,39 @@ def replaced(tmp_path):
 
 def test_regions_that_do_not_fit_the_cached_picture_are_tried_on_the_one_at_its_address(replaced):
     studio, images = replaced
-    tasks = [task(1, annotation(1, region(), when="2023-01-01T00:00:00Z"))]
-    samples = AnnotatedSamples(tasks, CONFIG, images)
+    early = [task(1, annotation(1, region(), when="2024-01-01T00:00:00Z"))]
+    samples = AnnotatedSamples(early, CONFIG, images)
     assert len(samples) == 0 and "the image was exchanged: draw again" in str(samples.left_out[0])
     assert len(studio.seen) == 2
     studio.routes["/data/1"] = send(picture(size=(40, 30), color=(200, 0, 0)))
-    samples = AnnotatedSamples(tasks, CONFIG, images)
+    assert len(AnnotatedSamples(early, CONFIG, images)) == 0 and len(studio.seen) == 2
+    now = datetime.now(UTC).isoformat()
+    late = [task(1, annotation(1, region(), when=now))]
+    samples = AnnotatedSamples(late, CONFIG, images)
     assert len(samples) == 1 and samples.left_out == ()
     assert samples[0][0][0, 0].tolist() == [200, 0, 0] and len(studio.seen) == 3
-    assert len(AnnotatedSamples(tasks, CONFIG, images)) == 1 and len(studio.seen) == 3
+    assert len(AnnotatedSamples(late, CONFIG, images)) == 1 and len(studio.seen) == 3
 
 
-def test_a_label_is_read_with_a_picture_that_is_no_older(replaced):
+def test_a_picture_that_fits_is_the_one_that_was_drawn_on_and_is_not_asked_for_again(replaced):
+    """The file at its address was replaced after the drawing, by one of the same size."""
     studio, images = replaced
     studio.routes["/data/1"] = send(picture(size=(30, 30), color=(200, 0, 0)))
-    colours = []
-    for when in ("2023-01-01T00:00:00Z", "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"):
+    asked = len(studio.seen)
+    for when in ("2023-01-01T00:00:00Z", "2024-01-01T00:00:00Z"):
         drawn = annotation(1, region(size=(30, 30)), when=when)
         samples = AnnotatedSamples([task(1, drawn)], CONFIG, images)
-        colours.append(samples[0][0][0, 0].tolist())
-    assert colours == [[9, 9, 9], [200, 0, 0], [200, 0, 0]]
-    assert len(studio.seen) == 2
+        assert samples[0][0][0, 0].tolist() == [9, 9, 9]
+    assert len(studio.seen) == asked
+
+
+def test_regions_that_fit_neither_picture_are_asked_for_once(replaced):
+    studio, images = replaced
+    drawn = annotation(1, region(), when="2023-01-01T00:00:00Z")
+    asked = len(studio.seen)
+    for _ in range(3):  # the cached file is younger than the label
+        assert len(AnnotatedSamples([task(1, drawn)], CONFIG, images)) == 0
+    assert len(studio.seen) == asked
 
 
 def test_an_outage_of_label_studio_sets_nothing_aside():
