@@ -50,6 +50,7 @@ test: dev studio exporters browser lint types  ## the whole suite: real Label St
 	failed=0; mkdir -p .cache; \
 	$(PARALLEL) -m "not studio and not browser" || failed=$$?; \
 	$(STUDIO) $(STUDIO_FIRST) >.cache/studio-first.log 2>&1 & first=$$!; \
+	trap 'kill $$first 2>/dev/null || true' EXIT; \
 	$(STUDIO) tests $(patsubst %,--ignore=%,$(STUDIO_FIRST) $(STUDIO_ALONE)) || failed=$$?; \
 	wait $$first || failed=$$?; cat .cache/studio-first.log; \
 	$(STUDIO) $(STUDIO_ALONE) || failed=$$?; \

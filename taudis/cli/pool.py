@@ -36,6 +36,9 @@ def pool(
     from taudis.data.coco.kinds import Findings
     from taudis.files import write_json
 
+    for target in (out, labelled):
+        if target is not None and target.resolve() == coco.resolve():
+            raise DataError(f"{target}: expected another file than the one that is read.")
     content = read_coco_json(coco, Findings())
     with_object = {_text(each, "image_id", coco) for each in content.get("annotations", [])}
     known = [each for each in content["images"] if _text(each, "id", coco) in with_object]

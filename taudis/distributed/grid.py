@@ -27,7 +27,7 @@ from taudis.simulation.grid import Asked, Grid, join
 from taudis.simulation.jobs import Job
 from taudis.simulation.presets import Preset
 from taudis.simulation.row_log import Row
-from taudis.simulation.run import WAIT, Folder, Outcome, Run, Step, Watcher
+from taudis.simulation.run import WAIT, Folder, Outcome, Run, Step, Watcher, check_rows
 from taudis.types import LabelMap
 
 DEATHS_OF_ROW, DEATHS_IN_VAIN = 5, 12
@@ -143,6 +143,7 @@ def run_grid(
     """
     folder, jobs = Folder(work.out), work.asked.jobs(work.grid.rounds)
     join(folder.grid_file, folder.lock, work.grid, work.presets, work.asked)
+    check_rows(folder.log, work.grid, work.presets)
     made, resting, deaths = 0, list[tuple[float, Any, Owner]](), _Deaths(work.out / "claims", jobs)
     device: Device = "cuda" if work.grid.device == "cuda" else "cpu"
     with Actors(cluster, RowMaker, (work,), actors, len(jobs), device=device) as pool:

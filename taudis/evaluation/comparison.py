@@ -56,12 +56,17 @@ class Comparison:
 
     @property
     def rare_labels_decide(self) -> bool:
-        """Whether labels that too few images show turn the result: no interval covers these."""
+        """Whether labels that too few images show turn the result by more than `drop`.
+
+        No interval covers these labels.
+        """
         low, high = self.interval
         whole = self.over_all
+        if math.isnan(low) or abs(whole) <= self.drop:
+            return False
         if low > 0 or high < 0:
             return self.difference * whole < 0
-        return abs(whole) > self.drop and not (math.isnan(low) or low <= whole <= high)
+        return not low <= whole <= high
 
     @property
     def drop(self) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -207,7 +207,7 @@ def is_finished(job: Job, rows: Mapping[Job, Row], wanted: list[Job]) -> bool:
     return True
 
 
-def check_rows(log: RowLog, grid: Grid, presets: tuple[Preset, ...]) -> None:
+def check_rows(log: RowLog, grid: Grid, presets: Sequence[Preset]) -> None:
     """Raise DataError where a row is of another grid, or of other settings of a strategy.
 
     Rows may have been copied into the folder from another machine, without the grid's file.

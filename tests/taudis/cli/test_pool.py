@@ -55,3 +55,8 @@ def test_nothing_to_label_and_a_record_without_a_name_are_said(folder):
     done = run("pool", path, folder / "images", folder / "pool.json")
     assert "expected 'file_name' in each record" in str(done.exception)
     assert not (folder / "pool.json").exists()
+    path, _ = coco(folder, ["a.png"], with_object=(1,))
+    before = path.read_text()
+    done = run("pool", path, folder / "images", folder / "pool.json", "--labelled", path)
+    assert "expected another file than the one that is read" in str(done.exception)
+    assert path.read_text() == before

@@ -1,5 +1,6 @@
 """Paired comparison: exact figures, an interval that covers, and a verdict that follows it."""
 
+import dataclasses
 import json
 import math
 
@@ -178,6 +179,13 @@ def test_a_gain_that_rare_labels_turn_is_no_gain():
     assert kept.difference == pytest.approx(2 * kept.over_all)
     back = compare_images(strong + of_rare(False), weak + of_rare(True), TWO)
     assert back.winner == "" and back.too_few
+
+
+@pytest.mark.parametrize(("over_all", "winner"), [(0.005, "a"), (0.2, ""), (-0.2, "a")])
+def test_rare_labels_must_turn_the_result_by_more_than_a_drop(over_all, winner):
+    a = Metrics(0.5, 0.5, {}, (0.0, 1.0), 40, 80)
+    b = dataclasses.replace(a, map50=0.5 + over_all)
+    assert Comparison(a, b, -0.15, (-0.22, -0.08), 1).winner == winner
 
 
 def test_no_truth_no_verdict():
