@@ -62,7 +62,7 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     context.store.update_project(context.project_id, origin=context.studio.url)
     parse_label_config(project["label_config"])
     backend = our_backend(context)
-    # Before anything changes there: after a `disconnect` this row is not one that was added anew.
+    # Before anything changes there: after a `disconnect` this row is not a new one.
     context.store.update_project(context.project_id, backend_id=backend["id"])
     hooks = our_webhooks(context, backend["url"])
     before = before or _remembered(context, project)
@@ -83,8 +83,7 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
 def _gives_way_to_disconnect(context: RoundContext, before: Mapping[str, Any] | None) -> bool:
     """Put everything back once more if a person disconnected the project since we looked.
 
-    The command `disconnect` runs in a process of its own. What we set after its look it does not
-    see, and it may have ended and forgotten what was there `before`.
+    The command `disconnect` runs in another process, and may have ended and forgotten `before`.
     """
     state = context.load_project().state
     if not state.disconnected:
