@@ -43,14 +43,7 @@ def pool(
     with_object = {_text(each, "image_id", coco) for each in content.get("annotations", [])}
     known = [each for each in content["images"] if _text(each, "id", coco) in with_object]
     places = [find_picture(images, _text(each, "file_name", coco))[0] for each in known]
-    taken = {place.resolve() for place in places}
-    found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
-    free = [path for path in found if path.is_file() and path.resolve() not in taken]
-    if not free:
-        raise DataError(
-            f"{images}: expected an image without an object in {coco}, got none of {len(found)}."
-        )
-    names = [path.relative_to(images).as_posix() for path in free]
+    names = _without_object(images, places, coco)
     rows = [{"id": number, "file_name": name} for number, name in enumerate(names, start=1)]
     write_json(out, {"images": rows})
     if labelled is not None:
@@ -58,6 +51,18 @@ def pool(
     missing = sum(not place.is_file() for place in places)
     counts = {"unlabelled": len(rows), "labelled": len(known), "not_found": missing}
     write_result({"pool": str(out), **counts})
+
+
+def _without_object(images: Path, labelled: list[Path], coco: Path) -> list[str]:
+    """Names in the folder of the images that are not labelled, sorted. Raises DataError for none."""
+    taken = {place.resolve() for place in labelled}
+    found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+    free = [path for path in found if path.is_file() and path.resolve() not in taken]
+    if not free:
+        raise DataError(
+            f"{images}: expected an image without an object in {coco}, got none of {len(found)}."
+        )
+    return [path.relative_to(images).as_posix() for path in free]
 
 
 def _text(record: Any, key: str, coco: Path) -> str:

@@ -132,6 +132,14 @@ class _Deaths:
         )
 
 
+def _joined(work: GridWork) -> Folder:
+    """The folder of the run, which holds no other grid. Raises DataError."""
+    folder = Folder(work.out)
+    join(folder.grid_file, folder.lock, work.grid, work.presets, work.asked)
+    check_rows(folder.log, work.grid, work.presets)
+    return folder
+
+
 def run_grid(
     cluster: Cluster, work: GridWork, watcher: Watcher, *, actors: int | None = None
 ) -> Outcome:
@@ -141,9 +149,7 @@ def run_grid(
     the folder holds another grid, where a process of a grid on GPUs has none, and where processes
     die again and again, and what training raises.
     """
-    folder, jobs = Folder(work.out), work.asked.jobs(work.grid.rounds)
-    join(folder.grid_file, folder.lock, work.grid, work.presets, work.asked)
-    check_rows(folder.log, work.grid, work.presets)
+    folder, jobs = _joined(work), work.asked.jobs(work.grid.rounds)
     made, resting, deaths = 0, list[tuple[float, Any, Owner]](), _Deaths(work.out / "claims", jobs)
     device: Device = "cuda" if work.grid.device == "cuda" else "cpu"
     with Actors(cluster, RowMaker, (work,), actors, len(jobs), device=device) as pool:
