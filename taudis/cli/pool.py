@@ -54,7 +54,7 @@ def pool(
 
 
 def _without_object(images: Path, labelled: list[Path], coco: Path) -> list[str]:
-    """Names in the folder of the images that are not labelled, sorted. Raises DataError for none."""
+    """The sorted names of the images that are not labelled. Raises DataError where all are."""
     taken = {place.resolve() for place in labelled}
     found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
     free = [path for path in found if path.is_file() and path.resolve() not in taken]
