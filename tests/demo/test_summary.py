@@ -64,7 +64,7 @@ def test_a_good_run_is_described_in_a_sentence():
 def test_a_run_with_a_control_arm_says_whether_the_order_pays():
     from tests.backend.store.test_arms import compared
 
-    rows = [compared(2, 0.01, 0.03), compared(3, 0.02, 0.1)]
+    rows = [compared(2, 0.02, 0.1), compared(3, 0.02, 0.1)]
     with_arms = GOOD | arms_of(rows, 0.5)
     assert with_arms["arms"]["pays"] == "pays"
     assert with_arms["arms"]["rows"][1]["labels"] == 16

@@ -150,13 +150,13 @@ def test_an_npz_may_carry_label_names_and_text(tmp_path):
     assert PoolHeader(("a", "b")).name(2) == "b" and PoolHeader().name(2) == "2"
 
 
-def test_the_documentation_names_every_array_and_its_examples_run(tmp_path):
+def test_the_documentation_names_every_array_and_its_examples_run(tmp_path, monkeypatch):
     page = (ROOT / "docs" / "pools.md").read_text(encoding="utf-8")
     for name, array in ARRAYS.items():
         shape = "[" + ", ".join(map(str, array.axes)) + "]"
         assert f"| `{name}` | {shape} |" in page
-    path = tmp_path / "pool.safetensors"
-    names = {"np": np, "rng": np.random.default_rng(0), "path": path, "arrays": None}
+    monkeypatch.chdir(tmp_path)
+    path, names = tmp_path / "pool.safetensors", {"arrays": None}
     first, second = (part.split("```")[0] for part in page.split("```python\n")[1:])
     exec(first, names)
     pool = load_pool(path)
