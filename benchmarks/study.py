@@ -79,8 +79,15 @@ PARTS = {
     "first_look": Part(
         (Grid("tools_bench", steps=400, images=16, precision="bf16"),), BASELINES, "0-1"
     ),
-    # given up: 8 images leave no room
-    "trial": Part((Grid("oam_buildings", steps=400, images=8, rounds=2),), ("random",), "0-1"),
+    # given up: the seed set leaves no room
+    "trial": Part(
+        (
+            Grid("oam_buildings", steps=400, images=8, rounds=2),
+            Grid("highway_cam", steps=400, images=16, rounds=2),
+        ),
+        ("random",),
+        "0-1",
+    ),
     "choosing": Part(
         (
             Grid("oam_buildings", steps=400, images=4, rounds=2, again="4_images"),
@@ -91,13 +98,13 @@ PARTS = {
     ),
     # The first division and the second.
     "test": Part(
-        (Grid("highway_cam", steps=400, images=16, rounds=2),
+        (Grid("highway_cam", steps=400, images=8, rounds=2, again="8_images"),
          Grid("facades", steps=400, images=16, rounds=2)),
         (*BASELINES, CHOSEN),
         "0-2",
     ),
     "test_again": Part(
-        (Grid("highway_cam", steps=400, images=16, rounds=2, split=1),
+        (Grid("highway_cam", steps=400, images=8, rounds=2, again="8_images", split=1),
          Grid("facades", steps=400, images=16, rounds=2, split=1)),
         (*BASELINES, CHOSEN),
         "3-5",
