@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.page_tables import Row, Tables, run
 from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
+from benchmarks.study_rule import SETS, by_rule
 from taudis.simulation.comparison import Comparison, compare
 from taudis.simulation.cpu_cost import cost
 from taudis.simulation.curves import AXES
@@ -23,6 +24,7 @@ from taudis.simulation.gate import closed_at_once, signal_of_rows
 from taudis.simulation.paired_curves import Choice, paired_curves
 from taudis.simulation.report import number, saved_share
 from taudis.simulation.result_rows import ResultRow, read_results
+from taudis.simulation.statistics import Interval
 
 PAGE = ROWS.parent / "README.md"
 
@@ -148,6 +150,32 @@ def choosing(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def rule(rows: list[Row]) -> str:
+    """The rule of the default: what it asks of each candidate, and whether it is met."""
+    kept = [row for own in by_set(rows).values() if is_compared(own) for row in own]
+    files = read_results(sorted({Path(row["file"]) for row in kept})).rows if kept else ()
+    found = by_rule(files)
+    sets = [f"{data}: more than random" for data in SETS]
+    lines = [
+        "| strategy | paired seeds | area over images: more than `foreground_random` | p (Holm)"
+        f" | over objects | {' | '.join(sets)} | becomes the default |",
+        "|---|---|---|---|---|" + "---|" * (len(sets) + 1),
+    ]
+    for name, each in found.items():
+        random = [_cell(interval) for interval in each.random.values()]
+        p = "" if each.p is None else f"{each.p:.3f}"
+        verdict = {True: "yes", False: "no", None: "not known yet"}[each.meets]
+        lines.append(
+            f"| `{name}` | {each.seeds} | {_cell(each.images)} | {p} | {_cell(each.objects)}"
+            f" | {' | '.join(random)} | {verdict} |"
+        )
+    return "\n".join(lines)
+
+
+def _cell(interval: Interval | None) -> str:
+    return "" if interval is None else number(interval, signed=True)
+
+
 def labelled(rows: list[Row]) -> str:
     """What each strategy had labelled at the end, and how far it agrees with `taudis`."""
     lines = [
@@ -228,8 +256,8 @@ def costs(rows: list[Row]) -> str:
 
 
 TABLES: Tables = {
-    "gates": gates, "against random": against_random, "choosing": choosing, "labelled": labelled,
-    "choices": choices, "costs": costs
+    "gates": gates, "against random": against_random, "choosing": choosing, "rule": rule,
+    "labelled": labelled, "choices": choices, "costs": costs,
 }  # fmt: skip
 
 

@@ -219,7 +219,7 @@ def _most_to_save(reference: Sequence[Curve], axis: str) -> float:
     return sum(shares) / len(shares)
 
 
-def _pair_areas(
+def pair_areas(
     curves: Sequence[Curve], reference: Sequence[Curve], axis: str
 ) -> tuple[list[float], list[float]]:
     """Of each seed the area of a strategy, and how much more it is than the reference's."""
@@ -233,12 +233,12 @@ def _pair_areas(
 
 def _area_p(data: PairedCurves, name: str, axis: str) -> float:
     """The p of a strategy's gain in area."""
-    return paired_p(_pair_areas(_curves(data, name), _curves(data, data.reference), axis)[1])
+    return paired_p(pair_areas(_curves(data, name), _curves(data, data.reference), axis)[1])
 
 
 def _area(
     curves: Sequence[Curve], reference: Sequence[Curve], axis: str, p: float, p_holm: float
 ) -> Area:
     """Area and gain over all seeds."""
-    areas, more = _pair_areas(curves, reference, axis)
+    areas, more = pair_areas(curves, reference, axis)
     return Area(mean_interval(areas), mean_interval(more), p, p_holm)

@@ -20,6 +20,8 @@ LEVEL = 0.95
 RESAMPLES = 9_999
 SEED = 0
 """Of the resamples: the same rows always give the same interval."""
+EQUAL = 1e-9
+"""Values so near each other are equal: differences of the same numbers are rounded."""
 _UNKNOWN = -1e12
 """Stands for a value without a lower bound among the numbers that are resampled."""
 OfSeeds = Callable[[IntArray], FloatArray]
@@ -116,8 +118,8 @@ def _bootstrap(
     values: FloatArray, statistic: Any, method: Any, level: float
 ) -> tuple[float, float]:
     """The ends of a bootstrap interval; equal values give an interval of no width."""
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
+    if np.ptp(values) <= EQUAL:
+        return float(values.min()), float(values.max())
     low, high = _ends(values, statistic, method, level)
     if not (math.isfinite(low) and math.isfinite(high)):
         return _ends(values, statistic, "percentile", level)

@@ -1,0 +1,99 @@
+"""The rule of the default strategy, as docs/results/README.md fixed it before the test's rows.
+
+`taudis` or the chosen entry becomes the default if three things hold on the sets of the parts
+`test` and `test_again`, both divisions of a set counted together:
+
+- its area over images is above that of `foreground_random` on the paired seeds of all sets, with p
+  below P after Holm's correction for these two strategies
+- its area over objects is not below that of `foreground_random` beyond the 95 % interval
+- on no set is its area over images below random's beyond the 95 % interval
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from benchmarks.study import CHOSEN, PARTS
+from taudis.simulation.comparison import pair_areas
+from taudis.simulation.paired_curves import Choice, paired_curves
+from taudis.simulation.result_rows import ResultRow
+from taudis.simulation.statistics import Interval, holm, mean_interval, paired_p
+
+CANDIDATES = ("taudis", CHOSEN)
+P = 0.05
+SETS: Mapping[str, tuple[str, ...]] = {
+    first.data: (first.name, second.name)
+    for first, second in zip(PARTS["test"].grids, PARTS["test_again"].grids, strict=True)
+}
+"""Folder of a set -> the names of its two divisions."""
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """One candidate under the rule; None where its rows are missing."""
+
+    images: Interval | None  # area over images more than foreground_random's, all paired seeds
+    p: float | None  # of that, after Holm's correction
+    seeds: int
+    objects: Interval | None  # the same over objects
+    random: Mapping[str, Interval | None]  # set -> area over images more than random's
+
+    @property
+    def meets(self) -> bool | None:
+        """Whether the rule is met; None before every set has paired seeds of both references."""
+        below_random = [
+            each.high for each in self.random.values() if each and each.high is not None
+        ]
+        if self.images is None or self.objects is None or len(below_random) < len(SETS):
+            return None
+        gains = (self.images.middle or 0.0) > 0 and self.p is not None and self.p < P
+        dearer = self.objects.high is not None and self.objects.high < 0
+        return gains and not dearer and all(high >= 0 for high in below_random)
+
+
+def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> list[float]:
+    """Of each seed that both have finished, how much more area the strategy has, grid by grid."""
+    found: list[float] = []
+    by_data: dict[str, list[ResultRow]] = {}
+    for row in rows:
+        by_data.setdefault(row.data, []).append(row)
+    for own in by_data.values():
+        if not {name, reference} <= {row.strategy for row in own}:
+            continue
+        kept = [row for row in own if row.strategy in (None, name, reference)]
+        last = max(row.round or 0 for row in kept)
+        done = [
+            {row.seed for row in kept if (row.strategy, row.round) == (who, last)}
+            for who in (name, reference)
+        ]
+        if not done[0] & done[1]:
+            continue
+        pairs = paired_curves(kept, Choice(reference=reference, finished_only=True))[0]
+        curves = [[pairs.curves[who][seed] for seed in pairs.seeds] for who in (name, reference)]
+        found += pair_areas(curves[0], curves[1], axis)[1]
+    return found
+
+
+def by_rule(rows: Iterable[ResultRow]) -> dict[str, RuleResult]:
+    """Every candidate, by the rows of the test."""
+    grids = {name for pair in SETS.values() for name in pair}
+    known = [row for row in rows if row.data in grids]
+    images = {name: more(known, name, "foreground_random", "images") for name in CANDIDATES}
+    corrected = holm({name: paired_p(each) for name, each in images.items() if each})
+    found = {}
+    for name in CANDIDATES:
+        objects = more(known, name, "foreground_random", "objects")
+        random = {
+            data: more([row for row in known if row.data in pair], name, "random", "images")
+            for data, pair in SETS.items()
+        }
+        found[name] = RuleResult(
+            _interval(images[name]), corrected.get(name), len(images[name]), _interval(objects),
+            {data: _interval(each) for data, each in random.items()},
+        )  # fmt: skip
+    return found
+
+
+def _interval(values: list[float]) -> Interval | None:
+    return mean_interval(values) if values else None
