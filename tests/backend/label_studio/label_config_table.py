@@ -18,21 +18,23 @@ PAGE = Path(__file__).resolve().parents[3] / "docs/label_configs.md"
 
 HEAD = """# Labelling configs and regions: what is read, ignored, refused
 
-Made by `python -m tests.backend.label_studio.label_config_table` from the cases of the tests
-(`tests/backend/label_studio/config_cases.py`,
-`tests/backend/label_studio/regions/region_cases.py`); a test fails when this page differs. The
-reference is Label Studio 1.23.2: its editor for what a config and a region mean, its check at
-import for the predictions that it takes. `tests/studio/test_label_configs.py` runs every config on
-a server: that it is saved, and that every prediction written for it is stored as written.
+The tables are written by `python -m tests.backend.label_studio.label_config_table` from
+`tests/backend/label_studio/config_cases.py` and
+`tests/backend/label_studio/regions/region_cases.py`. The reference is Label Studio 1.23.2.
+`tests/studio/test_label_configs.py` saves every config on a server and checks that every prediction
+written for it is stored unchanged.
 
 ## Labelling configs
 
-read: it means what Label Studio means by it. ignored: it changes nothing. scores only: people label
-with it, training and the order of the queue work, but Label Studio takes no predictions of it, so
-no pre-annotations are shown. refused: the project is not connected, and the sentence says why.
-Configs that Label Studio itself does not save are marked with \\*.
+- **read**: it means the same as in Label Studio.
+- **ignored**: it changes nothing.
+- **scores only**: labelling, training and the order of the queue work. Label Studio takes no
+  predictions of such a config, so annotators see no masks.
+- **refused**: the project is not connected. The sentence says why.
 
-| tag | what | becomes | what is said |
+Label Studio itself does not save the configs marked with \\*.
+
+| tag | case | result | message |
 |---|---|---|---|
 """
 
@@ -49,24 +51,28 @@ MIDDLE = """
 </View>
 ```
 
-People draw, select the region and choose. A pre-annotation is drawn with its choice ticked;
-another tick corrects its class. A region without a choice is painted out and counted. One
-`Choices` tag gives the class: the one with `perRegion="true"` beside tags that draw without
-labels, or the one with `taudis="class"` in any config. Beside label tags that attribute has to be
-there, because a choice may say something else about a labelled object ("in shadow"). A tag that
-draws keeps one label then, which all regions get ([decision
-39](decisions/0039-a-class-by-a-choice.md)).
+Annotators draw, select the region and choose. A pre-annotation comes with its choice ticked;
+another tick corrects its class. A region without a choice is painted out and counted.
+
+One `Choices` tag gives the class: the one with `perRegion="true"` beside tags that draw without
+labels, or, in any config, the one with `taudis="class"`. Beside label tags the attribute is
+required, because a choice may describe something else about a labelled object ("in shadow"). Such
+a label tag has a single label, which all its regions get
+([decision 39](decisions/0039-a-class-by-a-choice.md)).
 
 ## Regions
 
-read: an instance of the training set. used: an instance, though not all that it says was followed.
-painted out: its place is known but not what it shows, so its pixels are neither object nor
-background. dropped: its place is not known, so its task is not trained on or judged by. ignored: no
-region with an area. Everything but "read" and "ignored" is counted and reported.
+- **read**: an instance of the training set.
+- **used**: an instance, though not everything that the region says was followed.
+- **painted out**: the place is known and the class is not. The pixels are neither object nor
+  background.
+- **dropped**: the place is not known. The task is used neither for training nor for evaluation.
+- **ignored**: not a region with an area.
 
-Rows of "any kind" hold for brush, bitmask, polygon, rectangle and vector alike.
+All but "read" and "ignored" are counted and reported. "any kind" means brush, bitmask, polygon,
+rectangle and vector.
 
-| type | field | becomes | what is said |
+| type | field | result | message |
 |---|---|---|---|
 """
 
