@@ -1,7 +1,7 @@
 """Algorithm 1 lines 4-8: from a pool of detected instances to an order of its images.
 
-`taudis` below is the algorithm, one paragraph for each line of the paper. Where the paper leaves a
-choice open, docs/decisions/0003-selection.md says what we chose and why.
+`algorithm_1` has one paragraph for each line of the paper. docs/decisions/0003-selection.md gives
+the reasons for the choices that the paper leaves open.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def taudis(
 ) -> Selection:
     """Algorithm 1 lines 4-8: order the pool's images for annotation.
 
-    budget: B images, at least 0; more than I means I. seed: any integer; it breaks the last ties.
-    The result depends on the pool's content, not on the order of its rows.
+    budget: B images, at least 0; more than I means I. seed: any integer; it breaks ties and draws
+    the samples. The result does not depend on the order of the pool's rows.
     Raises SelectionError for parameters out of range.
     """
     return algorithm_1(pool, "taudis", None, budget, labelled, params, seed, progress)
@@ -53,16 +53,16 @@ def algorithm_1(
     seed: int,
     progress: ProgressCallback | None,
 ) -> Selection:
-    """Algorithm 1 lines 4-8 under the name of a strategy; other arguments as of `taudis`.
+    """Algorithm 1 lines 4-8, also for variants of it; other arguments as for `taudis`.
 
-    known: [M,D] embeddings of labelled instances, which enter the universe as covered; the paper
-    has none.
+    strategy: the name in the result. known: [M,D] embeddings of labelled instances; what is similar
+    to them counts as covered (beyond the paper). None: the algorithm of the paper.
     """
     images = check_budget(budget, pool)
 
-    # Lines 4 and 5: uncertainty of each instance; the alpha * B most uncertain ones are the
-    # candidates. From here on rows are in priority order, so that a smaller row wins every tie and
-    # the candidates are the first rows.
+    # Lines 4 and 5: the uncertainty of each instance; the alpha * B most uncertain ones become the
+    # candidates. From here on, instances are numbered in priority order: candidates first, and the
+    # smaller number wins a tie.
     order = order_instances(pool, images, labelled, params)
     rows, image, candidates = order.rows, order.image, order.candidates
     k = min(candidates, multiple(order.beta, images))
@@ -82,11 +82,11 @@ def algorithm_1(
         progress=progress,
     )
 
-    # Line 7: the beta * B candidates that cover most of it.
+    # Line 7: the beta * B candidates that cover the most instances.
     cover = greedy_cover(graph.edges, k, remainder=params.remainder, sizes=graph.sizes)
     cover = cover.scaled(graph.scale)
 
-    # Line 8: their images by majority vote; beyond the paper, by the sum of their uncertainties.
+    # Line 8: the images by majority vote. `params.vote` "uncertainty" is beyond the paper.
     weights = cover.weights
     if params.vote == "uncertainty":
         weights = weights * order.uncertainty[cover.picks]

@@ -1,10 +1,9 @@
-"""Appendix D: random order, and the strategies that rank images by one figure.
+"""Appendix D: random order, and the strategies that rank images by a single figure.
 
-The figure of an image is for example the mean entropy of its detections. `FIGURES` lists these
-strategies; a new entry is a new strategy. Core-set, round-robin and TAUDIS-IMG of appendix D have
-modules of their own.
+A figure is a number for each image, for example the mean entropy of its detections. Each entry of
+`FIGURES` is a strategy. Core-set, round-robin and TAUDIS-IMG of appendix D have their own modules.
 
-Every strategy orders the whole pool. Ties go by a hash of seed and image id. Images without
+Every strategy orders the whole pool. A hash of seed and image id breaks ties. Images without
 detections come last, in the order of that hash.
 """
 
@@ -26,19 +25,19 @@ WSE = "weighted segmentation entropy"
 
 @dataclass(frozen=True)
 class Figure:
-    """A query strategy that ranks images by one figure; a call orders a pool.
+    """A query strategy that ranks images by a figure; a call orders a pool.
 
-    The figure of an image depends on this image alone, so the order of two images does not change
+    The figure of an image depends only on this image. So the order of two images does not change
     when other images enter or leave the pool.
     """
 
-    strategy: str
-    figure: Callable[[Pool], FloatArray]  # pool -> [I] float64, one figure an image
-    label: str  # the figure in words, for reasons
-    source: str  # where in the paper
-    detections: str  # what it reads of the detections
+    strategy: str  # its name
+    figure: Callable[[Pool], FloatArray]  # pool -> [I] float64
+    label: str  # the figure in words, for the reasons
+    source: str  # section, equation or figure of the paper
+    detections: str  # fields of the detections that it reads
     use: str  # when to use it, one sentence
-    formula: str = ""  # what the label alone does not say
+    formula: str = ""  # how the figure is computed, if the label does not say it
     lowest_first: bool = False
 
     @property
@@ -57,10 +56,10 @@ class Figure:
         seed: int,
         progress: ProgressCallback | None = None,
     ) -> Selection:
-        """The images by this figure. Utilities are the figure, negated if the lowest is first.
+        """The images ordered by the figure. Utilities are the figure, negated if lowest is first.
 
-        Neither `labelled` nor `params` is read. Raises SelectionError for a budget below 0, and for
-        an image without an area if the figure weights by area.
+        `labelled` and `params` are not read. Raises SelectionError for a budget below 0, and for an
+        image without an area if the figure weights by area.
         """
         images = check_budget(budget, pool)
         figure = self.figure(pool)
@@ -70,14 +69,14 @@ class Figure:
         return Selection(self.strategy, order, utilities, reasons, images)
 
 
-ONE_AS_GOOD_AS_MANY = "One unsure object alone in its image ranks as high as twenty of them do."
-LARGE_AND_MANY = "It favours images with many objects, and with objects that fill much of the area."
+ONE_AS_GOOD_AS_MANY = "An image with one uncertain object ranks as high as an image with twenty."
+LARGE_AND_MANY = "It favours images with many objects or large objects."
 WEIGHTED_SUM = "summed over the detections, each weighted by its mask's share of the image"
 
 FIGURES = (
     Figure(
         "margin",
-        # An image without detections counts as sure: a margin of 1.
+        # An image without detections gets the margin of a certain model, 1.
         lambda pool: mean_by_image(pool, pool.uncertainty.cm, empty=1.0),
         "mean classification margin",
         source="appendix D, Eq. 1; CM of figure B.1",
@@ -120,7 +119,7 @@ FIGURES = (
         formula=WEIGHTED_SUM,
     ),
 )
-"""The strategies that rank by one figure, in the order of the paper."""
+"""The strategies that rank by a figure, in the order of the paper."""
 
 
 # --- figures of images -----------------------------------------------------------------------
@@ -129,8 +128,8 @@ FIGURES = (
 def sum_by_group(group: IntArray, values: FloatArray, groups: int) -> FloatArray:
     """Sum of the values [n] by `group` [n] (0..groups-1), [groups] float64; 0 for an empty group.
 
-    Within a group, values are added in ascending order. Float sums depend on the order of their
-    terms, so this makes them independent of the order of the pool's rows.
+    The values of a group are added in ascending order. Otherwise the float sums would depend on the
+    order of the pool's rows.
     """
     wide = np.asarray(values, np.float64)
     order = np.lexsort((wide, group))
@@ -143,9 +142,9 @@ def detections_by_image(pool: Pool) -> IntArray:
 
 
 def mean_by_image(pool: Pool, values: FloatArray, *, empty: float = 0.0) -> FloatArray:
-    """Plain average of the instances' values [N] by image, [I] float64 (figure B.1).
+    """Mean of the instances' values [N] by image (figure B.1), [I] float64.
 
-    Images without detections get `empty`.
+    empty: the value of an image without detections.
     """
     found = detections_by_image(pool)
     total = sum_by_group(pool.instances.image_index, values, len(pool))
@@ -155,7 +154,7 @@ def mean_by_image(pool: Pool, values: FloatArray, *, empty: float = 0.0) -> Floa
 def size_weighted(pool: Pool, values: FloatArray) -> FloatArray:
     """s_n x value_n [N] float64, the terms of Eq. 4 and 5.
 
-    s_n is the mask's area over the image's area, about 0..1. Raises SelectionError for an image
+    s_n is the mask's area / the image's area, about 0..1. Raises SelectionError for an image
     without an area.
     """
     areas = pool.sizes.astype(np.float64).prod(axis=1)
@@ -184,7 +183,7 @@ def weighted_by_image(pool: Pool, values: FloatArray) -> FloatArray:
 def order_by(pool: Pool, figure: FloatArray, seed: int) -> IntArray:
     """Image rows [I], the largest `figure` [I] first; images without detections last.
 
-    Ties go by a hash of seed and image id, and so do the images without detections.
+    A hash of seed and image id orders ties and the images without detections.
     """
     empty = detections_by_image(pool) == 0
     figure = np.where(empty, 0.0, figure)
@@ -192,7 +191,7 @@ def order_by(pool: Pool, figure: FloatArray, seed: int) -> IntArray:
 
 
 def by_place(order: IntArray) -> FloatArray:
-    """Utilities [I] float64 of an order that no figure makes: I for the first image down to 1."""
+    """Utilities [I] float64 for an order without a figure: I for the first image down to 1."""
     utilities = np.empty(len(order))
     utilities[order] = len(order) - np.arange(len(order))
     return utilities
@@ -201,9 +200,9 @@ def by_place(order: IntArray) -> FloatArray:
 def figure_reasons(
     pool: Pool, order: IntArray, label: str, figure: FloatArray, *, after: str = ""
 ) -> tuple[str, ...]:
-    """A sentence for each image row of `order`: its figure [I] in words, and how many detections.
+    """A sentence for each image row of `order`: its figure and its number of detections.
 
-    label: the figure in words. after: the end of the sentence.
+    label: the name of the figure. figure: [I] by image row. after: the end of the sentence.
     """
     found = detections_by_image(pool)
     return tuple(
@@ -228,8 +227,8 @@ def random(
 ) -> Selection:
     """Images in the order of a hash of seed and image id (the paper's random strategy).
 
-    The order of two images does not change when other images enter or leave the pool. Neither
-    `labelled` nor `params` is read. Raises SelectionError for a budget below 0.
+    The order of two images does not change when other images enter or leave the pool. `labelled`
+    and `params` are not read. Raises SelectionError for a budget below 0.
     """
     images = check_budget(budget, pool)
     words = seeded_hash(pool.image_ids, seed)

@@ -1,8 +1,8 @@
-"""Algorithm 1 lines 4 and 5: the uncertainty of every instance, and which become candidates.
+"""Algorithm 1 lines 4 and 5: the uncertainty of every instance, and the choice of candidates.
 
-The paper takes the alpha * B most uncertain instances. Beyond the paper, `SelectionParams` can
-weigh the uncertainty by the probability that a detection is an object, limit the candidates of an
-image, and even out the candidates' share of each predicted label.
+The candidates of the paper are the alpha * B most uncertain instances. `SelectionParams` has three
+options beyond the paper: weight the uncertainty by the probability that a detection is an object,
+limit the candidates per image, and take equally many candidates of each predicted label.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from taudis.selection.reasons import counted
 from taudis.types import BoolArray, FloatArray, IntArray, Pool
 
 LEAST_IMAGES = 2
-"""Images with candidates for each image of the budget, below which a selection warns."""
+"""A selection warns if fewer than this times B images have candidates."""
 
 
 @dataclass(frozen=True, eq=False)
 class InstanceOrder:
-    """All instances: the candidates first, then the others, each part in priority order.
+    """All instances: the candidates first, then the others, both in priority order.
 
-    A smaller place wins every tie.
+    Of two equal instances, the earlier one in this order wins.
     """
 
-    rows: IntArray  # [N] instance rows
-    uncertainty: FloatArray  # [N] by place, larger is more uncertain
-    image: IntArray  # [N] image row, by place
+    rows: IntArray  # [N] rows of the pool's instances, in this order
+    uncertainty: FloatArray  # [N] in this order, larger is more uncertain
+    image: IntArray  # [N] image row of each instance, in this order
     candidates: int  # C
     alpha: float
     beta: float
@@ -42,7 +42,7 @@ class InstanceOrder:
         return self.image[: self.candidates]
 
     def describe(self) -> dict[str, float | int | str | None]:
-        """Diagnostics of a Selection."""
+        """Entries of `Selection.diagnostics`."""
         return {
             "instances": len(self.rows),
             "candidates": self.candidates,
@@ -60,7 +60,7 @@ def order_instances(
     by_row = acquisition(pool, params.uncertainty, params.weighting)
     rows = priority_order(pool, by_row)
 
-    # Line 5. With the paper's parameters the places are 0..N-1, so the rows stay as they are.
+    # Line 5. With the paper's parameters `places` is 0..N-1, and `rows` does not change.
     places = candidate_places(pool, rows, params)
     head = np.sort(places[: multiple(alpha, budget)])
     tail = np.delete(np.arange(len(rows)), head)
@@ -74,8 +74,8 @@ def order_instances(
 def acquisition(pool: Pool, measure: Measure, weighting: Weighting = "none") -> FloatArray:
     """The uncertainty [N] by which Algorithm 1 ranks instances, float64, larger is more uncertain.
 
-    A small margin means a large uncertainty, so `cm` gives 1 - CM. weighting: multiplies it by the
-    probability that the detection is an object (`object_probability`).
+    `cm` gives 1 - CM, because a small margin means a large uncertainty. weighting: the factor of
+    the uncertainty, see `object_probability`.
     """
     values: FloatArray = np.asarray(getattr(pool.uncertainty, measure), np.float64)
     values = 1 - values if measure == "cm" else values
@@ -83,9 +83,10 @@ def acquisition(pool: Pool, measure: Measure, weighting: Weighting = "none") -> 
 
 
 def object_probability(pool: Pool, weighting: Weighting) -> FloatArray:
-    """The probability [N] float64 that each detection is an object: of its label, or of any label.
+    """The probability [N] float64 that each detection is an object.
 
-    `score` gives the score, `foreground` 1 - p_0, `none` 1.
+    `score`: an object of its label (the score). `foreground`: an object of any label, 1 - p_0.
+    `none`: 1.
     """
     if weighting == "none":
         return np.ones(len(pool.instances))
@@ -99,10 +100,10 @@ def object_probability(pool: Pool, weighting: Weighting) -> FloatArray:
 
 
 def priority_order(pool: Pool, uncertainty: FloatArray) -> IntArray:
-    """Instance rows [N], the most uncertain first. No other place breaks ties of instances.
+    """Instance rows [N], the most uncertain first. The only place that breaks ties of instances.
 
-    Equal instances are ordered by image id, box, label, score, and last the bytes of the embedding,
-    so every permutation of the pool gives the same order of instances.
+    Ties go by image id, box, label, score and the bytes of the embedding. So the order does not
+    depend on the order of the pool.
     """
     order = np.argsort(-uncertainty, kind="stable")
     again = uncertainty[order[1:]] == uncertainty[order[:-1]]
@@ -112,7 +113,7 @@ def priority_order(pool: Pool, uncertainty: FloatArray) -> IntArray:
 
 
 def _ties_broken(pool: Pool, uncertainty: FloatArray, rows: IntArray) -> IntArray:
-    """The instance rows [n], which share their uncertainty with others, in their order."""
+    """Instance rows [n] that share their uncertainty with others, sorted as in `priority_order`."""
     found = pool.instances
     keys = [-uncertainty[rows], pool.image_ids[found.image_index[rows]], *found.boxes[rows].T]
     keys += [found.labels[rows], found.scores[rows]]
@@ -125,16 +126,16 @@ def _ties_broken(pool: Pool, uncertainty: FloatArray, rows: IntArray) -> IntArra
 
 
 def _runs(same: BoolArray) -> list[tuple[int, int]]:
-    """(start, end) of every stretch of rows that equal their neighbours; same: [N-1] bool."""
+    """(start, end) of every run of equal neighbours. same: [N-1], whether row i equals row i+1."""
     steps = np.diff(np.concatenate(([0], same.astype(np.int8), [0])))
     starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) + 1
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def candidate_places(pool: Pool, rows: IntArray, params: SelectionParams) -> IntArray:
-    """The places in `rows` [N] that may be candidates, in the order in which they become some.
+    """Positions in `rows` of the instances that may be candidates, the first candidate first.
 
-    rows: instance rows in priority order. The paper takes them in that order.
+    rows: [N] instance rows in priority order. With the paper's parameters the result is 0..N-1.
     """
     places = np.arange(len(rows))
     if params.candidates_per_image is not None:
@@ -147,7 +148,7 @@ def candidate_places(pool: Pool, rows: IntArray, params: SelectionParams) -> Int
 
 
 def earlier_of_group(group: IntArray) -> IntArray:
-    """How many earlier elements of `group` [n] equal each element, [n] int64."""
+    """For each element of `group` [n], the number of equal elements before it, [n] int64."""
     order = np.argsort(group, kind="stable")
     new = np.diff(group[order], prepend=group[order[:1]] - 1) != 0
     starts = np.flatnonzero(new)
@@ -159,12 +160,12 @@ def earlier_of_group(group: IntArray) -> IntArray:
 def few_images_warning(
     image: IntArray, places: IntArray, candidates: int, budget: int, alpha: float
 ) -> tuple[str, ...]:
-    """A warning where the candidates lie in fewer than 2 B images, with what to set instead.
+    """A warning if the candidates lie in fewer than 2 B images, with settings that avoid it.
 
-    Then nearly every image with a candidate is among the first B, and the cover has nothing to
-    choose. image: [N] image row of each instance. places: into `image`, in the order in which they
-    become candidates. candidates: how many did, C. A pool in which fewer than 2 B images have
-    detections cannot have candidates in more, so that many are enough.
+    In that case nearly every image with a candidate is among the first B, whatever the cover picks.
+    If the detections of the pool lie in fewer than 2 B images, this smaller number is enough.
+    image: [N] image row of each instance. places: `candidate_places`, positions in `image`.
+    candidates: C.
     """
     detected = int(np.count_nonzero(np.bincount(image)))
     expected = min(LEAST_IMAGES * budget, detected)
@@ -172,9 +173,9 @@ def few_images_warning(
     if held >= expected:
         return ()
     firsts = np.sort(np.unique(image[places], return_index=True)[1])
-    needed = int(firsts[expected - 1]) + 1  # candidates that lie in so many images
+    needed = int(firsts[expected - 1]) + 1  # least C at which `expected` images have candidates
     settings = [f"alpha to {math.ceil(10 * needed / budget) / 10:.10g} (now {alpha:.4g})"]
-    if candidates >= expected:  # so many an image at most leave no way to lie in fewer images
+    if candidates >= expected:  # with this limit, C candidates need at least `expected` images
         settings.insert(0, f"candidates_per_image to {candidates // expected}")
     enough = f"twice the budget of {budget}" if expected < detected else "all that have detections"
     return (

@@ -1,10 +1,10 @@
 """Appendix D, Core-set [35]: greedy k-centre (farthest-first) on image embeddings, exact and fast.
 
-The usual loop computes one column of distances for each pick, bound by memory. Here the columns of
-32 images that are likely to be picked next are computed in one matrix product and kept until they
-are needed. The product is in float32, with a known limit of its rounding error. Images that cannot
-be the farthest by more than that limit are left out. The others are compared by float64 distances.
-So the picks are those of the plain loop in float64 and depend on no BLAS.
+The usual loop computes the distances of all images to the last pick, and the memory bandwidth
+limits it. Here one matrix product computes these distances for 32 images that are likely to be
+picked next, and keeps them until they are needed. The product is in float32, with a known bound of
+its rounding error. Float64 distances decide between the images that this bound cannot separate. So
+the picks are those of the plain loop in float64, and do not depend on BLAS.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from taudis.selection.params import Labelled, ProgressCallback, SelectionParams,
 from taudis.selection.vote import seeded_hash
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
-COLUMNS = 32  # columns of distances in one product
-_FORESEEN = 512  # the farthest images, among which the next picks are foreseen
-_BLOCK_ROWS = 256  # of a walk over all points: small enough for the processor's cache
-_BLOCK_KNOWN = 4096
-_EXACT_NUMBERS = 2_000_000  # float64 differences held at a time
+COLUMNS = 32  # images whose distances to all others one product computes
+_FORESEEN = 512  # farthest images, among which the next picks are guessed
+_BLOCK_ROWS = 256  # points read at a time; they fit the processor's cache
+_BLOCK_KNOWN = 4096  # points, and labelled images, compared at a time
+_EXACT_NUMBERS = 2_000_000  # float64 differences in memory at a time
 
 Float32 = npt.NDArray[np.float32]
 
@@ -40,11 +40,12 @@ def core_set(
 ) -> Selection:
     """B images, each the farthest from all labelled and picked ones; then the rest by distance.
 
-    Euclidean distance of image embeddings. Without labelled embeddings the first centre is the
-    first image in seeded order, and ties go in that order too. Utilities are the distance to the
-    nearest centre when an image was picked, of the others after the last pick; they never rise
-    along the order. Detections and `params` are not looked at. Memory beyond the pool: one float32
-    copy of the image embeddings, about 170 bytes an image, and the centres in float64. Raises
+    The distance is Euclidean, between image embeddings. A seeded order of the images breaks ties.
+    Without labelled embeddings, the first image of that order is picked first. The utility of a
+    picked image is its distance to the nearest centre (a labelled or picked image) when it was
+    picked. The utility of any other image is this distance after the last pick. Utilities never
+    rise along the order. Detections and `params` are not read. Memory besides the pool: a float32
+    copy of the image embeddings, about 170 bytes per image, and the centres in float64. Raises
     SelectionError for a budget below 0 and for labelled embeddings that do not fit the pool's.
     """
     images = check_budget(budget, pool)
@@ -88,7 +89,10 @@ def _known_centres(pool: Pool, labelled: Labelled) -> FloatArray:
 
 
 def _reasons(order: IntArray, distances: FloatArray, picks: int, known: int) -> tuple[str, ...]:
-    """One sentence a rank: what the distance is to, and how far it is."""
+    """One sentence for each image in order: its distance, and from what it is measured.
+
+    picks: number of picked images. known: number of labelled images.
+    """
     sentences = []
     for place, row in enumerate(order.tolist()):
         if not known and place == 0 and picks:
@@ -108,10 +112,10 @@ def _reasons(order: IntArray, distances: FloatArray, picks: int, known: int) -> 
 
 @dataclass(frozen=True, eq=False)
 class Centres:
-    """The picks of farthest-first, and how far every point is from the centres."""
+    """The picks of farthest-first, and the distance of every point to its nearest centre."""
 
     picks: IntArray  # [count] int64 rows, in pick order
-    distances: FloatArray  # [n] float64; of a pick: when it was picked; of others: after the last
+    distances: FloatArray  # [n] float64; of a pick: before it was picked; else: after the last pick
 
 
 def farthest_first(
@@ -124,11 +128,11 @@ def farthest_first(
 ) -> Centres:
     """Pick `count` points, each the farthest from `known` and from those picked before.
 
-    points: [n,D], finite. known: [L,D] centres to start from; with none, the first point in `order`
-    is the first pick, and its distance is given as that of the second (or the farthest point).
-    count: 0..n. order: [n] a permutation of the rows; the earlier wins a tie (None: the row order).
-    The distances of points that were not picked are to the centre that float32 finds nearest: in a
-    near tie of two centres they may be too large by its rounding. Without any centre they are 0.
+    points: [n,D], finite. known: [L,D] centres to start from; if none, the first point in `order`
+    is picked first, with the distance of the second pick (or of the farthest point). count: 0..n.
+    order: [n] a permutation of the rows; the earlier wins a tie (None: the row order). Points that
+    are not picked have the distance to the centre that float32 finds nearest, which may be too
+    large by its rounding. Without any centre the distances are 0.
     """
     rows = np.arange(len(points)) if order is None else order
     race = _Race(points, known, count, rows)
@@ -136,7 +140,7 @@ def farthest_first(
     reached = np.zeros(count)
     while len(places) < count:
         place, distance = race.farthest()
-        if distance == 0:  # every point lies on a centre: the others are all alike
+        if distance == 0:  # every point lies on a centre, so all others tie
             places += np.flatnonzero(~race.taken)[: count - len(places)].tolist()
             if progress is not None:
                 progress("core-set", count, count)
@@ -156,9 +160,10 @@ def farthest_first(
 
 
 class _Race:
-    """Which point is the farthest from its nearest centre; points by their place in the order.
+    """Finds the point that is farthest from its nearest centre.
 
-    Squared distances are of points scaled by a power of two, so that no square overflows.
+    Points are numbered by their place in the order. They are scaled by a power of two, so that no
+    squared distance overflows.
     """
 
     def __init__(self, points: FloatArray, known: FloatArray, picks: int, rows: IntArray) -> None:
@@ -169,21 +174,23 @@ class _Race:
         self.centres = np.empty((len(known) + picks, width))  # [L+picks,D] float64, scaled
         self.centres[: len(known)] = np.asarray(known, np.float64) * self.scale
         self.made = len(known)  # rows of `centres` in use
-        self.near = np.full(n, np.inf, np.float32)  # to the nearest centre; -inf once taken
-        self.owner = np.zeros(n, np.int64)  # that centre
-        self.exact = np.full(n, np.inf)  # to the nearest of the first `compared` centres
+        # Squared distances to the nearest centre: `near` in float32, -inf once picked; `owner` is
+        # that centre. `exact` in float64, over the first `compared` centres only.
+        self.near = np.full(n, np.inf, np.float32)
+        self.owner = np.zeros(n, np.int64)
+        self.exact = np.full(n, np.inf)
         self.compared = np.zeros(n, np.int64)
-        self.columns: dict[int, Float32] = {}  # -2 x the products [n] of all points with one
+        self.columns: dict[int, Float32] = {}  # place -> -2 x its products [n] with all points
         mean *= self.scale
-        self.flat = np.empty((n, width), np.float32)  # centred, which keeps rounding small
+        self.flat = np.empty((n, width), np.float32)  # centred, to keep rounding errors small
         for top in range(0, n, _BLOCK_ROWS):
             places = slice(top, min(top + _BLOCK_ROWS, n))
             self.flat[places] = self._scaled(places) - mean
         flat_known = (self.centres[: self.made] - mean).astype(np.float32)
         self.lengths, known_lengths = _squares(self.flat), _squares(flat_known)
         longest = float(max(self.lengths.max(initial=0), known_lengths.max(initial=0)))
-        # Of a squared distance in float32, u = 2^-24: 2Du of the product, whatever the order of its
-        # sum, and less than 32u of the rest, relative to the longest square.
+        # Bound of the rounding error of a float32 squared distance, with u = 2^-24 and relative to
+        # the longest square: 2Du for the product, in any order of its sum, and 32u for the rest.
         self.error = 2 * (width + 32) * 2.0**-24 * longest
         self._start_from(flat_known, known_lengths)
 
@@ -192,7 +199,7 @@ class _Race:
         return take(self.points, self.rows[places]).astype(np.float64) * self.scale
 
     def _start_from(self, known: Float32, lengths: Float32) -> None:
-        """Nearest of the known centres [L,D] for every point."""
+        """Find the nearest of the known centres [L,D] for every point."""
         for top in range(0, len(self.flat), _BLOCK_KNOWN):
             places = slice(top, top + _BLOCK_KNOWN)
             for left in range(0, len(known), _BLOCK_KNOWN):
@@ -209,7 +216,7 @@ class _Race:
     def farthest(self) -> tuple[int, float]:
         """The place of the farthest point and its distance; the first place if there is no centre.
 
-        Points whose float32 distances cannot be told apart are compared in float64.
+        Points within the rounding error of the largest float32 distance are compared in float64.
         """
         if not self.made:
             return 0, float("inf")
@@ -219,7 +226,7 @@ class _Race:
         return best, float(np.sqrt(self.exact[best]) / self.scale)
 
     def _compare(self, places: IntArray) -> None:
-        """Bring `exact` of the given places up to date with all centres."""
+        """Update `exact` of the given places to all centres."""
         for first in range(int(self.compared[places].min()), self.made, _FORESEEN):
             centres = self.centres[first : min(first + _FORESEEN, self.made)]
             step = max(1, _EXACT_NUMBERS // max(1, centres.size))
@@ -231,7 +238,7 @@ class _Race:
         self.compared[places] = self.made
 
     def pick(self, place: int) -> None:
-        """Make the point a centre."""
+        """Make the point a centre, and update the distances in `near`."""
         squared = self._products(place) + self.lengths
         squared += self.lengths[place]
         closer = np.flatnonzero(squared < self.near)
@@ -243,7 +250,10 @@ class _Race:
         self.near[place] = -np.inf
 
     def _products(self, place: int) -> Float32:
-        """-2 x the products [n] of all points with one: a column at hand, or 32 new ones."""
+        """-2 x the products [n] of all points with the given one.
+
+        If they are not stored yet, those of up to 32 points are computed.
+        """
         if place not in self.columns:
             batch = self._foresee(place)
             self.columns.clear()
@@ -252,9 +262,10 @@ class _Race:
         return self.columns[place]
 
     def _foresee(self, place: int) -> list[int]:
-        """The place and up to 31 that farthest-first would pick next if only the farthest counted.
+        """The place, and up to 31 places that farthest-first is likely to pick next.
 
-        A guess: one that is wrong costs a product, never a pick.
+        Only the `_FORESEEN` farthest points are considered. A wrong guess costs time, but never
+        changes a pick.
         """
         if not self.made:
             return [place]
@@ -274,7 +285,7 @@ class _Race:
         return batch
 
     def distances(self) -> FloatArray:
-        """Distance [n] of every place to its nearest centre as float32 sees it; 0 without any."""
+        """Float64 distance [n] of every place to its centre `owner`; 0 without any centre."""
         found = np.zeros(len(self.rows))
         for top in range(0, len(found) if self.made else 0, _BLOCK_ROWS):
             places = slice(top, top + _BLOCK_ROWS)
@@ -284,7 +295,10 @@ class _Race:
 
 
 def _middle(points: FloatArray, rows: IntArray, known: FloatArray) -> tuple[FloatArray, float]:
-    """The points' mean [D], added in the order of `rows`, and a power of two that scales to 1."""
+    """The points' mean [D], summed in the order of `rows`, and a power of two as a scale.
+
+    Times the scale, the largest element of the points and `known` is at most 1.
+    """
     total = np.zeros(points.shape[1])
     peak = float(np.abs(known).max(initial=0))
     for top in range(0, len(rows), _BLOCK_ROWS):

@@ -1,13 +1,13 @@
-"""Algorithm 1 line 7: the k candidates that together cover most instances.
+"""Algorithm 1 line 7: the k candidates that together cover the most instances.
 
-The edges of a candidate are the set of instances that it covers. Greedy picks the candidate that
-newly covers most, again and again (`_greedy`). It covers at least 1 - 1/e of what the best k
-candidates cover. `taudis.selection.largest_gain` finds each pick without counting all candidates
-anew; the picks are the same as with counting.
+A candidate covers the instances that it has edges to. Its gain is the number of instances that it
+covers and no earlier pick does. Greedy picks the candidate with the largest gain, k times
+(`_greedy`). It covers at least 1 - 1/e of what the best k candidates cover.
+`taudis.selection.largest_gain` finds each pick without recounting every candidate.
 
-If every instance is covered before k candidates are picked, the paper does not say how to pick the
-others. `Remainder` has three ways. With layers, the cover starts anew on all instances, and a pick
-of layer n has the weight 2^-n in the vote.
+The cover may be complete before k candidates are picked. The paper does not say how to pick the
+rest; `Remainder` has three ways. With "layers", a new cover of all instances starts, and a pick of
+layer n has the weight 2^-n in the vote.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from taudis.selection.similarity import BitRows
 from taudis.types import BoolArray, FloatArray, IntArray
 
 Remainder = Literal["layers", "uncertainty", "none"]
-"""Where the picks come from once everything that can be covered is covered."""
+"""How candidates are picked after everything that can be covered is covered."""
 
-LAST_LAYER = 30  # a vote of 2^-31 could no longer matter; further layers are not run
+LAST_LAYER = 30  # later layers are not run: votes of 2^-31 and less would not matter
 
 Pick = tuple[int, int]
-"""The row of a candidate, and how many instances it newly covers."""
+"""(row of a candidate, its gain)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cover:
     """The chosen candidates in pick order.
 
-    `coverable` and `curve` count pool instances. `saturation_pick` is the number of picks after
-    which all that the candidates reach was covered; None if k picks did not get there.
+    `coverable` and `curve` count pool instances. `saturation_pick` is the number of picks that
+    cover everything coverable; None if k picks do not.
     """
 
-    picks: IntArray  # [k'] int64, row of the candidates; k' <= k
-    gains: IntArray  # [k'] int64, newly covered instances, within the pick's own layer
-    layers: IntArray  # [k'] int64, 0 = the cover itself; from 1 on = the remainder
-    weights: FloatArray  # [k'] votes of a pick: 2^-layer, or 1 under `uncertainty`
-    coverable: int  # instances that the candidates together reach
+    picks: IntArray  # [k'] int64, rows of candidates; k' <= k
+    gains: IntArray  # [k'] int64, newly covered instances, counted within the layer of the pick
+    layers: IntArray  # [k'] int64; 0: the first cover, 1 and more: the remainder
+    weights: FloatArray  # [k'] votes of a pick: 2^-layer under "layers", else 1
+    coverable: int  # instances that all candidates together cover
     saturation_pick: int | None
 
     def scaled(self, factor: float) -> Cover:
-        """The cover with its counts times `factor`: estimates for all instances from a sample."""
+        """The cover with its counts times `factor`: estimates for the pool from a sample of it."""
         if factor == 1:
             return self
         gains = scaled_counts(self.gains, self.layers, factor)
@@ -58,7 +58,7 @@ class Cover:
 
     @property
     def curve(self) -> IntArray:
-        """[k0] int64, covered instances after each pick of the first layer."""
+        """Covered instances after each pick of the first layer, [k0] int64."""
         curve: IntArray = np.cumsum(self.gains[self.layers == 0])
         return curve
 
@@ -69,10 +69,10 @@ class Cover:
 
 
 def scaled_counts(counts: IntArray, layers: IntArray, factor: float) -> IntArray:
-    """Counts [k] times `factor`, in whole numbers.
+    """Counts [k] times `factor`, as integers.
 
-    Each layer's running sum is rounded, not each count, so that the counts add up to the estimate
-    of the whole.
+    The cumulative sums of each layer are rounded, not the counts, so that the counts of a layer add
+    up to its rounded total.
     """
     scaled = np.zeros(len(counts), np.int64)
     for layer in np.unique(layers).tolist():
@@ -82,7 +82,7 @@ def scaled_counts(counts: IntArray, layers: IntArray, factor: float) -> IntArray
     return scaled
 
 
-# long: most of it says what each argument does
+# long: the signature and the docstring take half of it
 def greedy_cover(
     rows: BitRows,
     k: int,
@@ -95,14 +95,13 @@ def greedy_cover(
     """Choose up to k candidates by greedy maximum cover (Algorithm 1 line 7).
 
     rows: [C, W] edges. k: at least 0; more than C means C.
-    priority: [C] distinct integers, the smaller wins if gains are equal (None: the row number).
-    remainder: what follows once the cover is complete:
-    `layers` starts a new cover with the candidates that are left, and each layer's picks have half
-    the vote of the one before; `uncertainty` takes the rest in the order of `priority`; `none`
-    stops.
+    priority: [C] distinct integers; of equal gains the smaller wins (None: the row number).
+    remainder: what follows after the cover is complete. `layers`: a new cover by the candidates
+    that are left, in which each pick has half the vote of a pick of the layer before.
+    `uncertainty`: the candidates that are left, in the order of `priority`. `none`: no more picks.
     sizes: [C] edges of each candidate, if known (`row_sizes`).
-    costs: [C] above 0: pick the largest gain for its cost instead of the largest gain.
-    Raises DataError for arrays and SelectionError for k or remainder that do not fit.
+    costs: [C] above 0. With costs, the largest gain / cost is picked instead of the largest gain.
+    Raises DataError for arrays, and SelectionError for k or remainder, that do not fit.
     """
     order = _checked_priority(rows, k, priority, remainder)
     words = as_words(rows)
@@ -132,7 +131,10 @@ Search = LargestGain | LargestRatio
 def _search(
     words: Words, sizes: IntArray, order: IntArray, costs: FloatArray | None
 ) -> Callable[[BoolArray], Search]:
-    """The search among the candidates that are left [C]. Raises DataError for wrong costs."""
+    """A function that starts a search among the candidates in a mask [C].
+
+    Raises DataError for wrong costs.
+    """
     if costs is None:
         return Candidates(words, sizes, order).search
     if costs.shape != (len(words),) or not (np.isfinite(costs) & (costs > 0)).all():
@@ -141,9 +143,9 @@ def _search(
 
 
 def _greedy(search: Search, words: Words, reach: Words, k: int) -> list[Pick]:
-    """Cover `reach` from nothing: up to k picks that each gain something.
+    """Cover the instances `reach` [W], of which none is covered, by up to k picks of gain >= 1.
 
-    words: [C, W] edges of all candidates; `search` knows which of them may be picked.
+    words: [C, W] edges of all candidates. search: finds the next pick among those still allowed.
     """
     picks: list[Pick] = []
     uncovered = reach.copy()
@@ -161,7 +163,7 @@ def _greedy(search: Search, words: Words, reach: Words, k: int) -> list[Pick]:
 def _checked_priority(
     rows: BitRows, k: int, priority: IntArray | None, remainder: Remainder
 ) -> IntArray:
-    """The priority as an array. Raises DataError or SelectionError for what does not fit."""
+    """The priority as an array. Raises DataError or SelectionError for wrong arguments."""
     if rows.ndim != 2 or rows.dtype != np.uint8:
         raise DataError(f"rows: expected uint8 [C, W], got {rows.dtype} {list(rows.shape)}.")
     if k < 0:
@@ -192,9 +194,9 @@ def _assemble(layers: list[list[Pick]], coverable: int, *, halving: bool) -> Cov
 
 
 def row_sizes(rows: BitRows) -> IntArray:
-    """Edges of each candidate, [C] int64."""
+    """Number of edges of each candidate, [C] int64."""
     sizes = np.zeros(len(rows), np.int64)
-    step = 512  # rows at a time: the counts of all bits of all rows need not be in memory
+    step = 512  # rows at a time, since `bitwise_count` gives one byte for each word of each row
     for start in range(0, len(rows), step):
         words = as_words(rows[start : start + step])
         sizes[start : start + step] = np.bitwise_count(words).sum(axis=1, dtype=np.uint32)

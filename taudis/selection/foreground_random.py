@@ -1,7 +1,7 @@
-"""Foreground random: images by chance, those with more predicted objects more often.
+"""Foreground random: a random order in which images with more predicted objects tend to come first.
 
-A baseline beyond the paper. Images are drawn one after another without replacement; each draw takes
-an image with a probability proportional to its expected objects.
+A baseline beyond the paper. Images are drawn without replacement. In each draw, the probability of
+an image is proportional to its expected number of objects.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from taudis.selection.vote import seeded_hash
 from taudis.types import FloatArray, Pool, Selection
 
 LEAST_WEIGHT = 1e-12
-"""Weight of an image whose detections are background for certain: drawn after all others."""
+"""Weight of an image whose detections are certainly background: it is drawn after all others."""
 
 
 def expected_objects(pool: Pool) -> FloatArray:
     """The expected number of objects of each image, [I] float64; 0 without detections.
 
-    It is the sum over the image's detections of 1 - p_0, the probability that the detection is an
-    object of any label. (The score would be the probability of one label alone, so that an object
-    between two labels would count half.)
+    It is the sum of 1 - p_0 over the image's detections, the probability that a detection is an
+    object of any label. The score is the probability of one label only; with it, an object between
+    two labels would count as half an object.
     """
     objects = object_probability(pool, "foreground")
     return sum_by_group(pool.instances.image_index, objects, len(pool))
@@ -40,12 +40,12 @@ def foreground_random(
 ) -> Selection:
     """Images in the order of a seeded draw without replacement, weighted by `expected_objects`.
 
-    Each image has an exponential waiting time t = -log(1 - u) / w: u is its hash of seed and id as
-    a number in [0, 1), w its expected objects. The shortest time is first. That is the order of
-    successive weighted draws (Efraimidis and Spirakis 2006), and an image's time does not depend on
-    other images. Equal weights give the order of `random`. Utilities are 1 / (1 + t). Images
-    without detections come last, by the hash alone. Neither `labelled` nor `params` is read. Raises
-    SelectionError for a budget below 0.
+    Each image has an exponential waiting time t = -log(1 - u) / w. Here u is a hash of seed and
+    image id in [0, 1), and w is the expected number of objects. The order by ascending t equals the
+    order of successive weighted draws (Efraimidis and Spirakis 2006). The t of an image does not
+    depend on other images. Equal weights give the order of `random`. Utilities are 1 / (1 + t).
+    Images without detections come last, ordered by the hash. `labelled` and `params` are not read.
+    Raises SelectionError for a budget below 0.
     """
     images = check_budget(budget, pool)
     weight = expected_objects(pool)

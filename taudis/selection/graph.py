@@ -1,14 +1,14 @@
-"""Algorithm 1 line 6 for pools of any size: chooses sigma and what to cover, computes the edges.
+"""Algorithm 1 line 6 for pools of any size: chooses sigma and computes the similarity graph.
 
-The edges of C candidates and N instances take C x N bits. Where they exceed `params.edge_bytes`,
-the candidates cover a random sample of the instances (Bateni, Esfandiari, Mirrokni, KDD 2018, the
-paper's [26]), and a warning says so. The sample is drawn before any cosine is computed, so the
-similarity step shrinks with it. It has one of two sizes:
+The edges of C candidates and N instances take C x N bits. If this is more than `params.edge_bytes`,
+the cover is computed on a random sample of the instances (Bateni, Esfandiari, Mirrokni, KDD 2018,
+the paper's [26]), and a warning says so. The sample is drawn before any cosine is computed, so it
+saves time as well as memory. Its size is one of two:
 
 * `fast_columns`, 2C: a heuristic. docs/selection.md has its measured loss.
-* `guaranteed_columns`: greedy covers at least (1 - 1/e - epsilon) of what the best k candidates
-  cover, with probability 0.99, if `cap_degrees` limits the number of candidates that are similar to
-  one instance. docs/scale.md has the proof.
+* `guaranteed_columns`: with probability 0.99, greedy covers at least (1 - 1/e - epsilon) of what
+  the best k candidates cover. `cap_degrees` limits the edges of each instance, as the proof needs.
+  docs/scale.md has the proof.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from taudis.selection.similarity import BitRows, Shortcut, similarity_rows
 from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import Float32, FloatArray, IntArray, IntegerProduct
 
-FAST_COLUMNS = 2  # times C
+FAST_COLUMNS = 2  # size of the heuristic sample, in units of C
 FAILURE = 0.01  # probability that the guarantee does not hold
-LOOK = 256  # candidates whose cover of all instances bounds the best cover from below
-KNOWN = 1024  # labelled instances whose edges are in memory at a time
-_UNIVERSE = 0x5851F42D4C957F2D  # keeps the sample to cover independent of the one that sets sigma
+LOOK = 256  # sampled candidates; their greedy cover is a lower bound of the best cover
+KNOWN = 1024  # labelled instances processed at a time
+_UNIVERSE = 0x5851F42D4C957F2D  # makes this sample independent of the sample that sets sigma
 
 _integer_product: ContextVar[IntegerProduct | None] = ContextVar("integer_product", default=None)
 
 
 @contextmanager
 def using_integer_product(product: IntegerProduct | None) -> Iterator[None]:
-    """Selections in this context may multiply rounded embeddings by `product`, which must be fast.
+    """Let selections in this context use `product`, a fast matrix product of 8-bit integers.
 
-    It saves time and changes no result (`taudis.selection.fast.rounded`).
+    It changes no result (`taudis.selection.fast.rounded`). None: do not use one.
     """
     before = _integer_product.set(product)
     try:
@@ -54,7 +54,7 @@ def using_integer_product(product: IntegerProduct | None) -> Iterator[None]:
 
 
 class EdgeMaker(Protocol):
-    """Computes the edges of a graph in another way, such as on several machines."""
+    """A replacement for `edges_between`, for example on several machines."""
 
     def __call__(
         self,
@@ -64,10 +64,10 @@ class EdgeMaker(Protocol):
         own: IntArray,
         progress: Callable[[int, int], None] | None = None,
     ) -> BitRows:
-        """The edges of `edges_between`, with the columns in any order.
+        """The edges of `edges_between`; the columns may be in another order.
 
-        The order, and zero bits between columns, depend on `columns` alone. `own` has -1 for a
-        candidate that is none of the columns.
+        The order may depend on `columns` only. Zero bits may stand between columns. `own` is -1 for
+        a candidate that is not among the columns.
         """
 
 
@@ -76,9 +76,9 @@ _edge_maker: ContextVar[EdgeMaker | None] = ContextVar("edge_maker", default=Non
 
 @contextmanager
 def using_edges(maker: EdgeMaker | None) -> Iterator[None]:
-    """Selections in this context compute the edges of their graphs by `maker`.
+    """Let selections in this context compute their edges with `maker`. None: in this process.
 
-    It changes no result: a cover counts columns and never asks for their order.
+    The selection stays the same, because a cover only counts columns, in whatever order.
     """
     before = _edge_maker.set(maker)
     try:
@@ -94,7 +94,7 @@ def _edges(
     own: IntArray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BitRows:
-    """The edges by the maker of this context, or by this process."""
+    """The edges, computed by the `EdgeMaker` of this context if it has one."""
     maker = _edge_maker.get()
     if maker is None:
         return edges_between(candidates, columns, sigma, own=own, progress=progress)
@@ -104,25 +104,25 @@ def _edges(
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Which instances each candidate is similar to, and how that was decided."""
+    """The instances that each candidate is similar to, and the sigma that decided it."""
 
     edges: BitRows  # [C, W]
-    sizes: IntArray  # [C] edges of each candidate
+    sizes: IntArray  # [C] number of edges of each candidate
     density: float  # share of the C x columns pairs that are similar, 0..1
     instances: int  # N
-    columns: int  # instances that the edges lead to: N, or the size of the sample
-    sigma: float  # cosine from which on two instances are similar
-    sample: Callable[[], Float32]  # [S] cosines of sampled pairs
+    columns: int  # instances to cover: N, or the size of the sample
+    sigma: float  # least cosine of two similar instances
+    sample: Callable[[], Float32]  # gives cosines [S] of sampled pairs
     warnings: tuple[str, ...]
-    covered: int = 0  # columns that labelled instances cover, to which no edge leads
+    covered: int = 0  # columns that labelled instances already cover; they have no edges
 
     @property
     def scale(self) -> float:
-        """Instances that one column stands for; 1 without a sample."""
+        """Pool instances per column; 1 without a sample."""
         return self.instances / self.columns if self.columns else 1.0
 
     def describe(self) -> dict[str, float | int | str | None]:
-        """Diagnostics of a Selection."""
+        """The graph's entries in `Selection.diagnostics`."""
         return {
             "sigma_eff": self.sigma,
             "density": self.density,
@@ -131,7 +131,7 @@ class Graph:
         }
 
 
-# long: each step of line 6 follows on the one before, and half of it are arguments
+# long: the signature and the docstring take half of it
 def similarity_graph(
     units: UnitVectors,
     candidates: int,
@@ -145,10 +145,10 @@ def similarity_graph(
 ) -> Graph:
     """The graph between the first `candidates` rows of `units` [N,D] and all of them.
 
-    picks: k. Sigma is raised if it leaves a density above 2/k under the `sigma_rule` adaptive, or
-    above 1/B under budget.
-    known: [M,D] embeddings of labelled instances. No edge leads to the instances that are similar
-    to one of them: they enter the universe as covered. The density counts these edges.
+    picks: k. budget: B. Sigma is raised if more than a share 2/k (`sigma_rule` "adaptive") or 1/B
+    ("budget") of the pairs is similar.
+    known: [M,D] embeddings of labelled instances. Pool instances that are similar to one of them
+    count as covered and lose their edges. `Graph.density` still counts these edges.
     """
     head, own = units.head(candidates), np.arange(candidates)
     sample = functools.cache(lambda: sample_similarities(head, units, own=own, seed=seed))
@@ -180,7 +180,7 @@ def similarity_graph(
 
 
 def _without_covered(graph: Graph, known: UnitVectors, columns: UnitVectors) -> Graph:
-    """The graph without edges to the columns [n] that labelled instances [M] are similar to."""
+    """The graph without the edges to columns [n] that are similar to a labelled instance [M]."""
     covered = np.zeros(graph.edges.shape[1], np.uint8)
     for start in range(0, len(known), KNOWN):
         some = known.pick(np.arange(start, min(start + KNOWN, len(known))))
@@ -206,14 +206,14 @@ def edges_between(
     own: IntArray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BitRows:
-    """`similarity_rows` with the shortcut that saves most time, if one saves any."""
+    """`similarity_rows` with the fastest shortcut, if there is one that saves time."""
     candidates, pool = UnitVectors.of(candidates), UnitVectors.of(pool)
     shortcut = _shortcut(candidates, pool, sigma)
     return similarity_rows(candidates, pool, sigma, own=own, shortcut=shortcut, progress=progress)
 
 
 def _shortcut(candidates: UnitVectors, pool: UnitVectors, sigma: float) -> Shortcut | None:
-    try:  # the folder may be deleted: it saves time alone
+    try:  # taudis/selection/fast is optional: it only saves time
         from taudis.selection.fast.choice import find_shortcut
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("taudis.selection.fast"):
@@ -223,18 +223,18 @@ def _shortcut(candidates: UnitVectors, pool: UnitVectors, sigma: float) -> Short
 
 
 def edge_density(sizes: IntArray, columns: int) -> float:
-    """Share of the C x N pairs that are edges, 0..1, from `row_sizes` [C]; 0 without pairs."""
+    """Share of the C x `columns` pairs that are edges, 0..1; 0 without pairs. sizes: [C] edges."""
     pairs = len(sizes) * columns
     return int(sizes.sum()) / pairs if pairs else 0.0
 
 
 def sample_universe(instances: int, size: int, seed: int) -> IntArray:
-    """The places [size] of the instances to cover, by a hash that nothing else uses."""
+    """Ascending rows [size] of the instances to cover, drawn independently of sigma's sample."""
     return hash_sample(instances, size, seed ^ _UNIVERSE)
 
 
 def places_in(own: IntArray, universe: IntArray) -> IntArray:
-    """The column [C] of each candidate in an ascending sample of the instances; -1: not in it."""
+    """The position [C] of each candidate in an ascending sample of instances; -1: not in it."""
     at = np.searchsorted(universe, own)
     at[at == len(universe)] = 0
     places: IntArray = np.where(universe[at] == own, at, -1) if len(universe) else at - 1
@@ -249,10 +249,10 @@ def fast_columns(candidates: int, instances: int) -> int:
 def guaranteed_columns(
     epsilon: float, k: int, candidates: int, instances: int, *, reached: int
 ) -> int:
-    """The size n(epsilon, k) that the proof needs; `instances` if it needs them all.
+    """The sample size n(epsilon, k) of the proof in docs/scale.md, at most `instances`.
 
-    epsilon: between 0 and 1. reached: instances that some k candidates are known to cover, a lower
-    bound of the best cover. Raises SelectionError for an epsilon out of range.
+    epsilon: between 0 and 1. reached: instances that some k candidates cover, a lower bound of the
+    best cover. Raises SelectionError for an epsilon out of range.
     """
     _check_epsilon(epsilon)
     best = (1 - epsilon / 2) * reached
@@ -266,11 +266,11 @@ def guaranteed_columns(
 
 
 def degree_cap(epsilon: float, k: int, candidates: int) -> int:
-    """The edges D that an instance keeps in the proof, at most `candidates`."""
+    """The largest number of edges of an instance in the proof, at most `candidates`."""
     _check_epsilon(epsilon)
     share = epsilon / 4
     replaced = math.floor(share * k)
-    if not replaced:  # there is no random set to hit the capped instances
+    if not replaced:  # the proof replaces epsilon k / 4 picks; below 1 it allows no cap
         return candidates
     return min(candidates, math.ceil(candidates * math.log(1 / share) / replaced))
 
@@ -281,7 +281,7 @@ def _check_epsilon(epsilon: float) -> None:
 
 
 def cap_degrees(rows: BitRows, cap: int) -> BitRows:
-    """At most `cap` edges an instance, those of the first rows. Changes `rows` [C, W]."""
+    """Keep at most `cap` edges of each instance, those of the first rows [C, W]; in place."""
     degree: IntArray = np.zeros(rows.shape[1] * 8, np.int32)
     for row in rows:
         bits = np.unpackbits(row)
@@ -298,7 +298,7 @@ def _columns(
     sigma: float,
     seed: int,
 ) -> int:
-    """How many instances are to be covered: all, or the size of a sample."""
+    """The number of instances to cover: all, or the size of a sample."""
     everything = len(units)
     if params.sketch == "guaranteed":
         some = hash_sample(candidates, LOOK, seed)
@@ -313,7 +313,7 @@ def _columns(
 
 
 def _sample_warning(params: SelectionParams, candidates: int, instances: int, size: int) -> str:
-    """What the sample means for the result."""
+    """The warning that the cover is computed on a sample, with its reason."""
     what = f"The cover is of a random sample of {size:,} of {instances:,} instances"
     if params.sketch == "guaranteed":
         return (

@@ -1,7 +1,7 @@
-"""T_F: the detections of a pool that take part in a selection, by their score.
+"""T_F: the detections of a pool that take part in a selection, those of a sufficient score.
 
-Of the detections of a weak model from a score of 0.05 on, half are no objects, and the most
-uncertain masks are among them (docs/selection.md).
+Half of a weak model's detections with a score of 0.05 or more are not objects, and the most
+uncertain masks are among these (docs/selection.md).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from taudis.types import IntArray, Pool, Selection, Uncertainty
 
 
 def without_low_scores(pool: Pool, least: float) -> tuple[Pool, IntArray]:
-    """The pool with the detections of a score of `least` or more, and their rows [n] in the pool.
+    """The pool with only the detections of a score of `least` or more, and their rows [n] in it.
 
-    No image is left out. Above 0 the kept embeddings are copied into memory.
+    All images stay. If `least` is above 0, the kept embeddings are copied into memory.
     """
     if least <= 0:
         return pool, np.arange(len(pool.instances))
@@ -33,9 +33,9 @@ def without_low_scores(pool: Pool, least: float) -> tuple[Pool, IntArray]:
 
 
 def of_whole_pool(selection: Selection, rows: IntArray, pool: Pool, least: float) -> Selection:
-    """A selection of `without_low_scores` as one of the pool: its instances by their rows there.
+    """Turn a selection from the pool of `without_low_scores` into a selection from the whole pool.
 
-    rows: [n] of the detections that took part.
+    rows: [n] from `without_low_scores`, the rows of the kept detections in the whole pool.
     """
     none = f"no detections of a score from {least:g} on; seeded random place"
     return replace(

@@ -1,8 +1,7 @@
-"""One hyper-parameter in words and numbers: what it means, which values it takes, their check.
+"""The description of a hyper-parameter: its meaning, its range, and the check of a value.
 
-A field of a dataclass is annotated with `Meaning`; `parameters_of` lists such fields. The command
-line, the tables of the documentation and the checks of values are derived from that list, so that a
-hyper-parameter is described once.
+A dataclass annotates its fields with `Meaning`, and `parameters_of` lists these fields. The command
+line options, the tables in docs/ and the checks of values all come from that list.
 """
 
 from __future__ import annotations
@@ -22,35 +21,35 @@ Kind = type[str] | type[bool] | type[int] | type[float]
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the annotation of a field does not say: its meaning and its range."""
+    """The meaning and the range of a hyper-parameter, which its type does not say."""
 
-    text: str  # one sentence or two
-    above: float | None = None  # values are larger
-    least: float | None = None  # values are as large or larger
-    below: float | None = None  # values are smaller
-    option: str = ""  # of the command line, without dashes; empty: the field's name
-    unit: int = 1  # what 1 of the option stands for
+    text: str  # one or two sentences
+    above: float | None = None  # value > above
+    least: float | None = None  # value >= least
+    below: float | None = None  # value < below
+    option: str = ""  # command line option without dashes; empty: the field's name
+    unit: int = 1  # value of the field = value of the option x unit
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A hyper-parameter as people see it."""
+    """A field of a dataclass that is annotated with a `Meaning`."""
 
     name: str
     kind: Kind
     default: object
-    choices: tuple[str, ...]  # of a text; else empty
-    optional: bool  # whether None is a value
+    choices: tuple[str, ...]  # allowed texts; empty for numbers and bools
+    optional: bool  # whether None is allowed
     meaning: Meaning
 
     @property
     def option(self) -> str:
-        """The option of the command line, without dashes."""
+        """The command line option, without dashes."""
         return self.meaning.option or self.name.replace("_", "-")
 
     @property
     def expected(self) -> str:
-        """The values that it takes, in words."""
+        """The allowed values, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.kind is bool:
@@ -68,7 +67,7 @@ class Parameter:
         return f"{values} or None" if self.optional else values
 
     def check(self, value: object) -> None:
-        """Raise SelectionError for a value of another type or out of range."""
+        """Raise SelectionError for a value of the wrong type or out of range."""
         if not (self.optional and value is None) and not self._takes(value):
             raise SelectionError(f"{self.name}: expected {self.expected}, got {value!r}.")
 
@@ -79,7 +78,7 @@ class Parameter:
             return self.kind is bool and isinstance(value, bool | np.bool_)
         if not isinstance(value, Integral if self.kind is int else Real):
             return False
-        number: Any = value  # for mypy, numbers.Real has no comparisons
+        number: Any = value  # mypy: numbers.Real defines no comparison with float
         above, least, below = self.meaning.above, self.meaning.least, self.meaning.below
         return bool(
             _is_finite(number)
@@ -90,7 +89,7 @@ class Parameter:
 
 
 def _is_finite(number: Any) -> bool:
-    """Whether a number is neither infinite nor NaN nor a whole number too large for a float."""
+    """Whether a number is finite as a float; false for an int that is too large for a float."""
     try:
         return math.isfinite(number)
     except OverflowError:
@@ -98,19 +97,19 @@ def _is_finite(number: Any) -> bool:
 
 
 def parameters_of(dataclass_: type[Any]) -> tuple[Parameter, ...]:
-    """The fields that are annotated with a `Meaning`, in their order."""
+    """The fields of a dataclass, each annotated with a `Meaning`, in their order."""
     hints = get_type_hints(dataclass_, include_extras=True)
     found = []
     for each in fields(dataclass_):
         hint, *extras = get_args(hints[each.name])
-        kind, choices, optional = _taken_apart(hint)
+        kind, choices, optional = _parts_of(hint)
         (meaning,) = extras
         found.append(Parameter(each.name, kind, each.default, choices, optional, meaning))
     return tuple(found)
 
 
-def _taken_apart(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
-    """The type of an annotation, its choices if it is a Literal, and whether it allows None."""
+def _parts_of(hint: Any) -> tuple[Kind, tuple[str, ...], bool]:
+    """The type of a type hint, the choices of a Literal, and whether None is allowed."""
     if get_origin(hint) is Literal:
         return str, get_args(hint), False
     if isinstance(hint, UnionType):

@@ -1,4 +1,4 @@
-"""The arguments of a query strategy besides the pool: hyper-parameters, and what is labelled."""
+"""The arguments of a query strategy besides the pool: hyper-parameters and the labelled images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Vote = Literal["count", "uncertainty"]
 Sketch = Literal["auto", "never", "always", "guaranteed"]
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with (what is being done, how much is done, of how much) while a query runs."""
+"""Called with (name of the step, amount done, total amount) while a query runs."""
 
 ALPHA_PER_INSTANCE, BETA_PER_INSTANCE = 2.5, 1.5  # Appendix C: alpha 2.5x, beta 1-2x
 PAPER_MULTIPLIERS = {"coco": (150.0, 40.0), "overhead": (50.0, 30.0)}  # Appendix C
@@ -33,15 +33,17 @@ PAPER_MULTIPLIERS = {"coco": (150.0, 40.0), "overhead": (50.0, 30.0)}  # Appendi
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """What a query strategy may know of the labelled images."""
+    """The facts about labelled images that a query strategy may use."""
 
-    mean_instances: float  # labelled instances per image of the *seed set*, then frozen
+    # Labelled instances per image of the seed set (the first labelled images). It does not change
+    # in later rounds, so alpha and beta stay the same (Appendix C).
+    mean_instances: float
+    # [L,D'] one row for each labelled image, or empty
     image_embeddings: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    # [L,D'] of every labelled image, or empty
     image_ids: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [L], or empty
+    # [M,D] one row for each object that the model detects in the labelled images, or empty
     instance_embeddings: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    # [M,D] of the objects that the model finds in labelled images, or empty
-    images: int = 0  # labelled images; 0: not known
+    images: int = 0  # number of labelled images; 0: unknown
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.mean_instances) and self.mean_instances >= 0):
@@ -65,7 +67,7 @@ class Labelled:
 class SelectionParams:
     """The hyper-parameters of the query strategies; each strategy's docstring says which it reads.
 
-    Raises SelectionError for a value of another type or out of range.
+    Raises SelectionError for a value of the wrong type or out of range.
     """
 
     uncertainty: Annotated[
@@ -85,8 +87,8 @@ class SelectionParams:
     least_score: Annotated[
         float,
         Meaning(
-            "T_F, under every strategy: detections of a lower score take no part, as if the model"
-            " had not made them.",
+            "Every strategy ignores detections with a lower score, as if the model had not made"
+            " them: they are not in T_F.",
             least=0,
             below=1,
         ),
@@ -94,36 +96,39 @@ class SelectionParams:
     alpha: Annotated[
         float | None,
         Meaning(
-            "Candidates for each image of the budget, C = alpha B. None: 2.5 times the mean number"
-            " of instances an image, by alpha_rule.",
+            "Candidates per image of the budget, C = alpha B. None: 2.5 times the mean number of"
+            " instances per image, see alpha_rule.",
             above=1,
         ),
     ] = None
     beta: Annotated[
         float | None,
         Meaning(
-            "Chosen instances for each image of the budget, k = beta B; smaller than alpha. None:"
-            " 1.5 times the mean number of instances an image, by alpha_rule.",
+            "Chosen instances per image of the budget, k = beta B; smaller than alpha. None: 1.5"
+            " times the mean number of instances per image, see alpha_rule.",
             above=1,
         ),
     ] = None
     alpha_rule: Annotated[
         AlphaRule,
         Meaning(
-            "Instances an image that alpha and beta go by: those of labelled images (labelled), as"
-            " in the paper, or the detections of the pool that take part (detections)."
+            "The mean number of instances per image that sets alpha and beta: of the labelled"
+            " images (labelled), as in the paper, or of the pool's detections from least_score on"
+            " (detections)."
         ),
     ] = "labelled"
     candidates_per_image: Annotated[
         int | None,
-        Meaning("Candidates that an image may have, its most uncertain ones. None: any.", least=1),
+        Meaning("Most candidates per image: its most uncertain ones. None: no limit.", least=1),
     ] = None
     balanced: Annotated[
         bool,
-        Meaning("Predicted labels take turns in naming candidates, so that their shares are even."),
+        Meaning(
+            "Take candidates from the predicted labels in turn, so that their shares are even."
+        ),
     ] = False
     sigma: Annotated[
-        float, Meaning("Cosine from which on two embeddings are similar.", above=0, below=1)
+        float, Meaning("Least cosine of two similar embeddings.", above=0, below=1)
     ] = 0.8
     sigma_rule: Annotated[
         SigmaRule,
@@ -142,8 +147,8 @@ class SelectionParams:
     vote: Annotated[
         Vote,
         Meaning(
-            "`taudis`: a chosen instance counts 1, as in the paper (count), or its uncertainty, for"
-            " its image."
+            "`taudis`: the vote of a chosen instance for its image: 1, as in the paper (count), or"
+            " its uncertainty (uncertainty)."
         ),
     ] = "count"
     centre: Annotated[bool, Meaning("Subtract the pool's mean from the embeddings.")] = False
@@ -154,8 +159,8 @@ class SelectionParams:
     look_cost: Annotated[
         float,
         Meaning(
-            "`taudis_cover_cost`: the time to look at an image over the time to draw an object;"
-            " 7.8 s over 79.2 s by the figures in docs/comparing.md.",
+            "`taudis_cover_cost`: the time to look at an image / the time to draw an object;"
+            " 7.8 s / 79.2 s by the figures in docs/comparing.md.",
             above=0,
         ),
     ] = 0.1
@@ -200,10 +205,10 @@ class SelectionParams:
 
     @classmethod
     def paper(cls, dataset: Literal["coco", "overhead"] | None = None) -> SelectionParams:
-        """The paper's hyper-parameters: SE, a flat sigma of 0.8, k picks even if they gain nothing.
+        """The paper's hyper-parameters: SE, a fixed sigma of 0.8, always k picks.
 
-        dataset: takes alpha and beta of Appendix C (coco 150 and 40, overhead 50 and 30). None
-        leaves them to the rule, 2.5 and 1.5 times the mean number of labelled instances an image.
+        dataset: sets alpha and beta as in Appendix C (coco: 150 and 40, overhead: 50 and 30). With
+        None they are 2.5 and 1.5 times the mean number of labelled instances per image.
         Raises SelectionError for another data set.
         """
         if dataset is not None and dataset not in PAPER_MULTIPLIERS:
@@ -214,11 +219,11 @@ class SelectionParams:
         return cls(alpha=alpha, beta=beta, sigma_rule="flat", remainder="uncertainty")
 
     def multipliers(self, labelled: Labelled, detections: float = 0.0) -> tuple[float, float]:
-        """(alpha, beta) with alpha > beta > 1: the given values, or the rule of Appendix C.
+        """(alpha, beta), alpha > beta > 1: the values of the fields, or the rule of Appendix C.
 
-        detections: an image of the pool, the mean, which the rule goes by under `alpha_rule`
-        detections. If only one is given and the other's rule would break alpha > beta, the rule
-        gives way.
+        detections: mean number of detections per image of the pool. The rule uses it if
+        `alpha_rule` is "detections". If only one of alpha and beta is set, the other is adjusted
+        where needed to keep alpha > beta.
         """
         counted = detections if self.alpha_rule == "detections" else labelled.mean_instances
         mean = max(counted, 1.0)
@@ -239,15 +244,15 @@ PRESETS: dict[str, Callable[[], SelectionParams]] = {
     "default": SelectionParams,
     "paper": SelectionParams.paper,
 }
-"""Named values of all hyper-parameters."""
+"""Named sets of hyper-parameters."""
 
 
 def read_params(source: str) -> SelectionParams:
-    """Hyper-parameters by the name of a preset, or from a JSON file.
+    """Hyper-parameters of a preset or from a JSON file.
 
-    source: a name of `PRESETS`, or the path of a file with a JSON object. Its keys are fields of
-    `SelectionParams`; fields that it does not name keep their default. Raises SelectionError for a
-    file that cannot be read, unknown or repeated keys, wrong types and values out of range.
+    source: a name in `PRESETS`, or the path of a file with a JSON object. Its keys are fields of
+    `SelectionParams`; the other fields keep their defaults. Raises SelectionError for a file that
+    cannot be read, unknown or repeated keys, wrong types and values out of range.
     """
     if source in PRESETS:
         return PRESETS[source]()
@@ -282,7 +287,7 @@ _JSON_EXPECTED = 'expected a JSON object such as {"sigma": 0.9}'
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises SelectionError for a key that stands twice: one would be lost."""
+    """The pairs as a dict. Raises SelectionError for a repeated key: `dict` would drop a value."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -292,7 +297,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parameters_table() -> str:
-    """The hyper-parameters as a Markdown table, which docs/strategies.md holds."""
+    """The hyper-parameters as a Markdown table, for docs/strategies.md."""
     lines = ["| key | option of `select` | default | values | meaning |", "|---|---|---|---|---|"]
     for each in PARAMETERS:
         default = json.dumps(each.default)
@@ -305,13 +310,16 @@ def parameters_table() -> str:
 def multiple(multiplier: float, images: int) -> int:
     """`multiplier` x `images`, rounded up.
 
-    Rounded to 9 digits first: 1.1 x 50 is 55, although the product of the floats is larger.
+    The product is first rounded to 9 digits: 1.1 * 50 is 55.00000000000001 in floats, but means 55.
     """
     return math.ceil(round(multiplier * images, 9))
 
 
 def check_budget(budget: int, pool: Pool) -> int:
-    """The budget B, at most the pool's images. Raises SelectionError unless an integer >= 0."""
+    """The budget B, at most the number of images in the pool.
+
+    Raises SelectionError unless `budget` is an integer >= 0.
+    """
     try:
         images = operator.index(budget)
     except TypeError:

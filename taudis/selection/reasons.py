@@ -1,4 +1,4 @@
-"""A selection in words: why each image has its rank, and what to change when a cover collapsed."""
+"""A selection in words: the reason of each image's rank, and a warning for a cover of few picks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ NO_DETECTIONS = "no detections; seeded random place"
 
 
 def explain(ranking: Ranking, cover: Cover, image: IntArray, candidates: int) -> tuple[str, ...]:
-    """One sentence for each rank [I] of Algorithm 1, in the order of the ranking.
+    """One sentence for each image of the ranking of Algorithm 1, in its order.
 
-    image: [N] image row of each instance, candidates first. `cover.picks` are rows of it.
-    candidates: C.
+    image: [N] image row of each instance, candidates first; `cover.picks` index it. candidates: C.
     """
     voted = int((ranking.tiers == Tier.VOTED).sum())  # voted images come first in the order
     head, tail = ranking.order[:voted], ranking.order[voted:]
@@ -42,16 +41,16 @@ def explain(ranking: Ranking, cover: Cover, image: IntArray, candidates: int) ->
 def explain_rest(
     ranking: Ranking, rows: IntArray, image: IntArray, candidates: int, start: str
 ) -> list[str]:
-    """One sentence for each image row of `rows`, none of which has a vote: what ranks it.
+    """One sentence for each image row of `rows`, images without votes: the value that ranks it.
 
-    image: [N] image row of each instance, candidates first. candidates: C. start: why the image is
-    not among the first ones, for example "no votes".
+    image: [N] image row of each instance, candidates first. candidates: C. start: how the sentence
+    begins, for example "no votes".
     """
     images = len(ranking.order)
     uncertain = np.bincount(image[:candidates], minlength=images)
     detections = np.bincount(image, minlength=images)
     summed, mean = ranking.candidate_uncertainty, ranking.mean_uncertainty
-    # Lists, since formatting numpy scalars one by one is slow for a large pool.
+    # Lists, because formatting numpy scalars is slow for a large pool.
     columns = [each[rows].tolist() for each in (ranking.tiers, summed, uncertain, mean, detections)]
     sentences = []
     for tier, total, unsure, average, found in zip(*columns, strict=True):
@@ -69,7 +68,7 @@ def explain_rest(
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 vote`, `2 votes`."""
+    """A number and its noun, such as `1 vote` or `2 votes`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -89,10 +88,10 @@ def _voted(votes: float, chosen: int, uncertain: int, covered: int) -> str:
 
 
 def covering_sentence(covered: int, layer: int, uncertain: int) -> str:
-    """Why `taudis_cover` picked an image.
+    """The reason why `taudis_cover` picked an image.
 
-    covered: pool instances that the image newly covers. layer: of the cover, 0 the first one.
-    uncertain: the image's candidates.
+    covered: pool instances that the image newly covers. layer: the layer of the cover, 0 is the
+    first. uncertain: number of the image's candidates.
     """
     whose = f"its {counted(uncertain, 'uncertain instance')}"
     if layer:
@@ -102,10 +101,10 @@ def covering_sentence(covered: int, layer: int, uncertain: int) -> str:
 
 
 def coverage(cover: Cover, instances: int) -> dict[str, float | int | str | None]:
-    """What the first layer covered, as diagnostics of a Selection.
+    """What the first layer covered, as entries of `Selection.diagnostics`.
 
-    `coverage` and `coverable` are shares of all instances. `saturation_pick` is the number of picks
-    after which everything that the candidates reach was covered.
+    `coverage` and `coverable` are shares of the pool's `instances`. `saturation_pick` is the number
+    of picks that cover everything coverable, or None.
     """
     return {
         "coverage": cover.covered / instances if instances else 0.0,
@@ -123,12 +122,12 @@ def saturation_warning(
 ) -> tuple[str, ...]:
     """A warning if the cover was complete before B picks, with a sigma at which it would not be.
 
-    candidates: the sets of the cover. sample: gives sampled similarities [S]; called only if there
-    is a warning.
+    budget: B. candidates: number of sets that the cover chooses from. sample: gives sampled
+    similarities [S]; called only for a warning.
 
-    The named sigma is an estimate: the quantile of the similarities at which a candidate covers
-    about 1/B of the pool, and at most a quarter of what it covers now. Then fewer than B picks can
-    hardly cover everything.
+    The suggested sigma is an estimate. At this quantile of the similarities, a candidate covers
+    about 1/B of the pool, and at most a quarter of what it covers now. Fewer than B such candidates
+    can hardly cover everything.
     """
     done = cover.saturation_pick
     if done is None or done >= min(budget, candidates):

@@ -1,6 +1,6 @@
-"""Appendix D, round-robin [48]: the labels take turns, so that rare labels get images too.
+"""Appendix D, round-robin [48]: the labels take turns in choosing an image.
 
-`clasp_se`, beyond the paper, draws the image of a turn with noise that decays.
+So rare labels get images too. `clasp_se`, beyond the paper, adds decaying noise to the choice.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from taudis.types import FloatArray, IntArray, Pool, Selection
 
 @dataclass(frozen=True)
 class _Turn:
-    """One image that a label took, and the figures by which the label chose it."""
+    """An image that a label took."""
 
-    row: int
+    row: int  # image row
     label: int  # 1..K
-    entropy: float  # WSE(c_k): of the image's detections of this label alone
-    detections: int  # of that label in the image
+    entropy: float  # WSE(c_k) of the image: over its detections of this label only
+    detections: int  # the image's detections of this label
 
 
 def round_robin(
@@ -48,10 +48,10 @@ def round_robin(
 ) -> Selection:
     """Labels 1..K in turn take their image of the highest WSE(c_k), until B images are taken.
 
-    Appendix D after [48]; WSE(c_k) sums over the detections of label k alone. An image is taken
-    once. A label without an image left is passed over. The images after the first B go by their WSE
-    (Eq. 5). Utilities are I for the first image down to 1. Neither `labelled` nor `params` is read.
-    Raises SelectionError for a budget below 0 or an image without an area.
+    Appendix D, after [48]. WSE(c_k) sums over the detections of label k only. An image is taken at
+    most once. A label is skipped when it has no image left. The images after the first B are
+    ordered by WSE (Eq. 5). Utilities are I for the first image down to 1. `labelled` and `params`
+    are not read. Raises SelectionError for a budget below 0 or an image without an area.
     """
     images = check_budget(budget, pool)
     head = _take_turns(_queues(pool, seed), images)
@@ -71,10 +71,10 @@ def clasp_se(
 ) -> Selection:
     """Labels 1..K in turn draw an image, with probabilities proportional to WSE(c_k)^beta.
 
-    After ClaSP PE (arXiv 2601.13677): class-stratified, with power noise that decays
-    (`taudis.selection.power_noise`). Beta is 1 at first and grows with `labelled.images`. The
-    images after the first B are drawn by their WSE. Utilities are I for the first image down to 1.
-    `params` is not read. Raises SelectionError like `round_robin`.
+    After ClaSP PE (arXiv 2601.13677): stratified by class, with decaying noise
+    (`taudis.selection.power_noise`). Beta starts at 1 and grows with `labelled.images`. The images
+    after the first B are drawn with probabilities proportional to WSE^beta. Utilities are I for the
+    first image down to 1. `params` is not read. Raises SelectionError like `round_robin`.
     """
     images = check_budget(budget, pool)
     power = scheduled_power(labelled.images, images)
@@ -88,9 +88,9 @@ def clasp_se(
 def _selection(
     name: str, pool: Pool, images: int, head: list[_Turn], rest: IntArray, figure: FloatArray
 ) -> Selection:
-    """The images that labels took, and behind them the others in the order `rest` [I] of all.
+    """The images that labels took, then the other images.
 
-    figure: [I] WSE of each image row.
+    rest: [I] an order of all images, for those that no label took. figure: [I] WSE by image row.
     """
     taken = [turn.row for turn in head]
     tail = rest[~np.isin(rest, taken)]
@@ -111,7 +111,7 @@ def _selection(
 def _queues(pool: Pool, seed: int, power: float | None = None) -> list[Iterator[_Turn]]:
     """One queue for each detected label, in the order of the label map: its images, best first.
 
-    power: draw the images of a label by their WSE(c_k) to this power instead.
+    "Best" is the highest WSE(c_k). With a power, images are drawn by WSE(c_k)^power instead.
     """
     images = max(1, len(pool))
     keys = pool.instances.labels.astype(np.int64) * images + pool.instances.image_index
@@ -124,7 +124,7 @@ def _queues(pool: Pool, seed: int, power: float | None = None) -> list[Iterator[
     best = np.lexsort((seeded_hash(ids, seed), -figure, labels))
 
     def queue(places: IntArray) -> Iterator[_Turn]:
-        for i in places:  # a generator, since few images of a large pool get a turn
+        for i in places:  # a generator, because few images of a large pool are taken
             yield _Turn(int(rows[i]), int(labels[i]), float(entropy[i]), int(detections[i]))
 
     ends = np.flatnonzero(np.diff(labels[best])) + 1
@@ -134,7 +134,7 @@ def _queues(pool: Pool, seed: int, power: float | None = None) -> list[Iterator[
 def _drawn(
     entropy: FloatArray, ids: IntArray, labels: IntArray, seed: int, power: float
 ) -> FloatArray:
-    """`noised` entropies [n] of images `ids` under `labels`; each label draws for itself."""
+    """`noised` entropies [n] of images `ids` for their `labels`; each label has its own seed."""
     figure = np.empty(len(entropy))
     for label in np.unique(labels).tolist():
         own, its_seed = labels == label, int(seeded_hash(np.array([label]), seed)[0])
@@ -143,19 +143,19 @@ def _drawn(
 
 
 def _take_turns(queues: list[Iterator[_Turn]], count: int) -> list[_Turn]:
-    """Up to `count` turns: each queue in turn gives its first image that no label has taken."""
+    """Up to `count` turns. In each, the next queue gives its first image that is not taken yet."""
     waiting = deque(queues)
     taken: dict[int, _Turn] = {}
     while waiting and len(taken) < count:
         queue = waiting.popleft()
         turn = next((turn for turn in queue if turn.row not in taken), None)
-        if turn is not None:  # without an image left, the label gets no further turn
+        if turn is not None:  # else the label has no image left and gets no further turn
             taken[turn.row] = turn
             waiting.append(queue)
     return list(taken.values())
 
 
 def _turn_reason(turn: _Turn) -> str:
-    """The sentence of an image that a label took."""
+    """The reason of an image that a label took."""
     of = counted(turn.detections, "detection")
     return f"turn of label {turn.label}: {WSE} {turn.entropy:.3f} of its {of} of that label"

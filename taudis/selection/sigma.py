@@ -1,8 +1,8 @@
-"""The threshold sigma of Algorithm 1 line 6: how similar two instances must be for an edge.
+"""The threshold sigma of Algorithm 1 line 6: the least cosine of two similar instances.
 
-The paper takes 0.8. Embeddings after ReLU are all alike, and nearly every pair passes that. Sigma
-is then raised to a quantile of the cosines of sampled pairs, so that the cover can still tell
-instances apart.
+The paper uses 0.8. Embeddings after ReLU have no negative elements, and the cosine of nearly every
+pair is above 0.8. Every candidate then covers nearly the whole pool, and the cover cannot tell the
+candidates apart. In this case sigma is raised to a quantile of the cosines of sampled pairs.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from taudis.selection.vote import seeded_hash
 from taudis.types import Float32, FloatArray, IntArray
 
 SAMPLE_ROWS, SAMPLE_COLUMNS = 128, 4096
-CEILING = 1 - 1e-5  # closer to 1, float32 rounding would decide what is similar
+CEILING = 1 - 1e-5  # largest sigma; closer to 1, float32 rounding would decide the edges
 
 
 def effective_sigma(
     sigma: float, similarities: npt.NDArray[np.floating[Any]], density: float
 ) -> float:
-    """sigma_eff = max(sigma, the quantile of sampled similarities that leaves `density`).
+    """sigma, raised if more than about a share `density` (0..1) of the similarities [S] reach it.
 
-    With density 2/k the paper's 0.8 stays where it works. Where nearly every pair passes it (the
-    mask branch after ReLU), k picks can still tell instances apart.
+    sigma_eff = max(sigma, the (1 - density) quantile of the sampled similarities).
     """
     return max(sigma, quantile_sigma(similarities, density))
 
@@ -34,9 +33,9 @@ def effective_sigma(
 def quantile_sigma(similarities: npt.NDArray[np.floating[Any]], density: float) -> float:
     """The threshold that about a share `density` (0..1) of the similarities [S] reaches.
 
-    It lies between two sampled values, so that it equals none. Of equal values all stay below it,
-    unless they are the largest. At most `CEILING`; -1 if every pair shall reach it or there is
-    none.
+    The threshold lies between two different sampled values. Where equal values straddle the
+    quantile, it lies above them, unless they are the largest. It is at most `CEILING`, and -1 if
+    all similarities may reach it or there are none.
     """
     count = len(similarities)
     kept = max(1, round(density * count))
@@ -57,10 +56,10 @@ def sample_similarities(
     own: IntArray,
     seed: int,
 ) -> Float32:
-    """Cosines of up to 128 candidates with up to 4096 pool instances, unordered, [S].
+    """Cosines [S] of up to 128 candidates with up to 4096 pool instances, unordered.
 
-    own: [C] the pool column of each candidate; its cosine with itself is left out. A hash of seed
-    and position draws the rows. Raises DataError like `similarity_rows`.
+    own: [C] the pool row of each candidate; the cosine of a candidate with itself is left out. The
+    sample is drawn by a hash of seed and row. Raises DataError like `similarity_rows`.
     """
     one, other = as_pair(candidates, pool, own)
     some = hash_sample(len(one), SAMPLE_ROWS, seed)
@@ -73,7 +72,7 @@ def sample_similarities(
 
 
 def hash_sample(count: int, size: int, seed: int) -> IntArray:
-    """Up to `size` of the places 0..count-1, ascending: those of the smallest seeded hash."""
+    """Up to `size` of the integers 0..count-1 with the smallest seeded hashes, ascending."""
     if size >= count:
         return np.arange(count)
     words = seeded_hash(np.arange(count), seed)

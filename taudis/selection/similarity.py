@@ -1,16 +1,13 @@
-"""Algorithm 1 line 6: which instances of the pool each candidate is similar to.
+"""Algorithm 1 line 6: the edges between each candidate and the similar instances of the pool.
 
-Two instances are similar if the cosine of their embeddings is at least sigma: `similarity_rows`.
-The cosine is the float32 dot product of two vectors of length 1, whose terms are added in one fixed
-order (the last lines of this file).
+Two instances are similar if the cosine of their embeddings is at least sigma (`similarity_rows`).
+The edges must be the same on every machine. But a BLAS matrix product adds the terms of a cosine in
+an order that depends on the library and its threads, so its result varies by up to `ROUNDING`.
+`MatrixProduct` therefore decides only the pairs whose product differs from sigma by more than
+`ROUNDING`. For each remaining pair, `_settle` computes a float32 dot product in a fixed order.
 
-A matrix product computes all cosines of a block at once, but adds their terms in an order that
-depends on the BLAS library and its threads. It differs from the dot product by less than
-`ROUNDING`. So `MatrixProduct` decides the pairs whose product is farther than `ROUNDING` from
-sigma. For every other pair, `similarity_rows` computes the dot product. Thus the edges depend on
-the embeddings alone. A `Shortcut` (`taudis.selection.fast` has two) decides most pairs in less time
-than the matrix product; the edges are the same with and without it. `taudis.selection.graph`
-chooses sigma.
+A `Shortcut` decides most pairs in less time than the matrix product, with the same edges.
+`taudis.selection.fast` has two. `taudis.selection.graph` chooses sigma.
 """
 
 from __future__ import annotations
@@ -26,31 +23,32 @@ from taudis.errors import SelectionError
 from taudis.selection.unit_vectors import UnitVectors, as_pair
 from taudis.types import BoolArray, Float32, FloatArray, IntArray
 
-BLOCK = 512  # rows and columns of a block: its product stays in the processor's cache
-COLUMNS = 4096  # pool rows that are read at a time
-ROUNDING = 2e-6  # a float32 matrix product of unit vectors is off by less
-_PAIRS = 512  # whose dot products are computed at a time
+BLOCK = 512  # rows and columns of a block; a product of this size fits the processor's cache
+COLUMNS = 4096  # pool rows read at a time
+ROUNDING = 2e-6  # largest error of a float32 matrix product of unit vectors
+_PAIRS = 512  # pairs whose dot products are computed at a time
 
 BitRows = npt.NDArray[np.uint8]
-"""Edges [C, W] as `np.packbits` packs them: bit j of row i is the edge of candidate i and instance
-j. W is ceil(N/8), rounded up to whole 64-bit words; the bits beyond N are 0."""
+"""Edges [C, W], packed by `np.packbits`. Bit j of row i: candidate i is similar to instance j.
+
+W is ceil(N/8) bytes, rounded up to whole 64-bit words. The bits beyond N are 0."""
 
 
 class Bounds(Protocol):
-    """Unit vectors [n,D] in a form from which most cosines can be compared with sigma."""
+    """Unit vectors [n,D] in a form that decides for most pairs whether the cosine reaches sigma."""
 
     def __getitem__(self, rows: slice) -> Self: ...
 
     def decide(self, columns: Self, sigma: float) -> tuple[BoolArray, IntArray]:
-        """Which pairs with the columns [m,D] are edges: (edges [n,m], undecided [p]).
+        """The edges to the columns [m,D]: (edges [n,m], undecided [p]).
 
-        `undecided` are places in the flattened block. Everywhere else True is certainly an edge and
-        False certainly none. The caller may change both arrays; the next call may reuse them.
+        `undecided` holds positions in the flattened block. Everywhere else `edges` is certain. The
+        caller may change both arrays. The next call may overwrite them.
         """
 
 
 class Shortcut(Protocol):
-    """Bounds that decide most pairs of one pool for less than the matrix product."""
+    """A faster way than the matrix product to decide most pairs of one pool."""
 
     def bounds(self, units: Float32) -> Bounds:
         """The bounds of unit vectors [n,D], candidates or pool rows."""
@@ -58,7 +56,7 @@ class Shortcut(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class MatrixProduct:
-    """The plain `Bounds`: the whole product, which is certain beyond its rounding."""
+    """The plain `Bounds`: a matrix product, certain where it is `ROUNDING` or more from sigma."""
 
     units: Float32  # [n,D]
 
@@ -73,7 +71,7 @@ class MatrixProduct:
         return edges, np.flatnonzero(edges != certain)
 
 
-# long: seven lines of arguments and what each means
+# long: the signature and the docstring take half of it
 def similarity_rows(
     candidates: FloatArray | UnitVectors,
     pool: FloatArray | UnitVectors,
@@ -85,18 +83,18 @@ def similarity_rows(
 ) -> BitRows:
     """The edges of Algorithm 1 line 6: cosine(candidate, pool instance) >= sigma.
 
-    candidates: [C,D] embeddings of any length. pool: [N,D]. sigma: above 0, at most 1.
-    own: [C] the pool column of each candidate, an edge whatever the embedding, or -1 for a
-    candidate that is not in the pool; None if none is. A zero vector has no other edge.
-    shortcut: saves time, changes nothing. progress: called with (columns done, of how many).
-    Returns bit rows [C, W]. Raises DataError for arrays that do not fit or hold NaN, and
+    candidates: [C,D] vectors of any length. pool: [N,D]. sigma: above 0, at most 1.
+    own: [C] the pool row of each candidate itself, or -1 if the pool does not contain it; None: all
+    -1. The edge to this row is always set. A zero vector has no other edge.
+    shortcut: changes the time, not the result. progress: called with (pool rows done, pool rows).
+    Returns bit rows [C, W]. Raises DataError for arrays that do not fit or contain NaN, and
     SelectionError for a sigma out of range.
     """
     candidates, pool = as_pair(candidates, pool, own)
     if not 0 < sigma <= 1:
         raise SelectionError(f"sigma: expected a cosine with 0 < sigma <= 1, got {sigma}.")
     edges = np.zeros((len(candidates), -(-len(pool) // 64) * 8), np.uint8)
-    pairs = np.empty((2, _PAIRS, pool.width), np.float32)  # new memory would cost as much again
+    pairs = np.empty((2, _PAIRS, pool.width), np.float32)  # reused: allocation doubles the time
     units = candidates[:]
     bounds = shortcut.bounds if shortcut else MatrixProduct
     row_bounds: Bounds = bounds(units)
@@ -130,13 +128,16 @@ def _settle(
     sigma: float,
     pairs: Float32,
 ) -> None:
-    """Decide the undecided places [p] of a block [n,m] by dot products in a fixed order."""
+    """Decide the undecided positions [p] of a block [n,m] by dot products in a fixed order.
+
+    pairs: [2,_PAIRS,D] memory for the vectors of some pairs.
+    """
     row, column = np.divmod(undecided, edges.shape[1])
     cosines = np.empty(len(undecided), np.float32)
     for start in range(0, len(undecided), _PAIRS):
         some = slice(start, min(start + _PAIRS, len(undecided)))
         one, other = pairs[:, : some.stop - start]
-        rows.take(row[some], 0, one, "clip")  # "clip", since the default mode copies once more
+        rows.take(row[some], 0, one, "clip")  # the default mode would make one more copy
         columns.take(column[some], 0, other, "clip")
         np.vecdot(one, other, out=cosines[some])
     np.put(edges, undecided, cosines >= np.float32(sigma))

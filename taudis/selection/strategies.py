@@ -1,9 +1,9 @@
-"""All query strategies by name, with one signature.
+"""All query strategies by name, with the same signature.
 
-A new strategy that ranks by one figure is an entry of `taudis.selection.baselines.FIGURES`. Every
-other is a function with the signature of `QueryStrategy` and an entry of `STRATEGIES` below.
-tests/taudis/selection/test_strategies.py holds each entry to the contract; the command line, the
-settings and docs/strategies.md take their names from here.
+To add a strategy that ranks by a figure, add an entry to `taudis.selection.baselines.FIGURES`. To
+add any other, write a function with the signature of `QueryStrategy` and add an entry to
+`STRATEGIES`. tests/taudis/selection/test_strategies.py checks the contract for every entry. The
+command line, the settings and docs/strategies.md list the strategies from here.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from taudis.types import Pool, Selection
 class QueryStrategy(Protocol):
     """Orders a pool for annotation.
 
-    The result is a total order of all images. Equal content, seed and parameters give an equal
-    result, whatever the order of the pool's rows. Raises SelectionError for parameters that the
-    strategy cannot work with.
+    The result is a total order of all images. The same pool, seed and parameters give the same
+    result, in whatever order the rows of the pool are. Raises SelectionError for parameters that
+    the strategy does not support.
     """
 
     def __call__(
@@ -54,31 +54,31 @@ class QueryStrategy(Protocol):
 
 
 def accept_all(params: SelectionParams) -> None:
-    """Accept parameters of any values: the check of most strategies."""
+    """Accept all parameters: the `check` of most strategies."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A query strategy with what a person needs to know to choose it. A call runs it."""
+    """A query strategy with a description of it. A call runs it."""
 
     run: QueryStrategy
     ranks_by: str  # one line
-    source: str  # where in the paper
+    source: str  # place in the paper
     use: str  # when to use it, one to three sentences
-    detections: str = ""  # what it reads of the detections; empty: nothing
-    image_embeddings: bool = False  # whether it reads them
-    labelled_embeddings: bool = False  # whether it reads the image embeddings of labelled images
-    labelled_instances: bool = False  # whether it reads the embeddings of labelled instances
-    labelled_count: bool = False  # whether it reads how many images are labelled
-    independent: bool = False  # whether other images leave the order of two images as it is
+    detections: str = ""  # fields of the detections that it reads; empty: none
+    image_embeddings: bool = False  # whether it reads image embeddings of the pool
+    labelled_embeddings: bool = False  # whether it reads image embeddings of labelled images
+    labelled_instances: bool = False  # whether it reads embeddings of labelled instances
+    labelled_count: bool = False  # whether it reads the number of labelled images
+    independent: bool = False  # whether the order of two images depends on these two images only
     seed: str = "ties, images without detections"  # what the seed decides
     check: Callable[[SelectionParams], None] = accept_all
-    """Raises SelectionError for parameters that the strategy cannot work with."""
-    edges: bool = False  # whether it computes similarities, which `select --ray` spreads
+    """Raises SelectionError for parameters that the strategy does not support."""
+    edges: bool = False  # whether it computes similarities; `select --ray` distributes these
 
     @property
     def reads_labelled(self) -> bool:
-        """Whether it reads anything that a model finds in labelled images."""
+        """Whether it reads embeddings, which the model has to compute, of labelled images."""
         return self.labelled_embeddings or self.labelled_instances
 
     def __call__(
@@ -93,8 +93,8 @@ class Strategy:
     ) -> Selection:
         """Order the pool's images; see `QueryStrategy`.
 
-        Detections below `params.least_score` are left out before the strategy runs, unless it
-        reads none.
+        Detections with a score below `params.least_score` are removed before the strategy runs,
+        unless it reads no detections.
         """
         least = params.least_score if self.detections else 0.0
         part, rows = without_low_scores(pool, least)
@@ -146,8 +146,8 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             taudis_uncovered,
             "votes of uncertain instances that together cover what no labelled instance resembles",
             "beyond the paper",
-            "What is labelled already needs no second cover. It may help in later rounds, and where"
-            " images repeat; not yet measured.",
+            "It does not cover again what labelled instances resemble. It may help in later rounds,"
+            " or if images repeat. Not yet measured.",
             detections="uncertainty, embedding; embedding and score in labelled images",
             labelled_instances=True,
             edges=True,
@@ -158,7 +158,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             taudis_cover_uncovered,
             "images whose uncertain instances together cover what no labelled instance resembles",
             "beyond the paper",
-            "It is `taudis_cover` on the universe of `taudis_uncovered`; not yet measured.",
+            "It is `taudis_cover` on the universe of `taudis_uncovered`. Not yet measured.",
             detections="uncertainty, embedding; embedding and score in labelled images",
             labelled_instances=True,
             edges=True,
@@ -167,10 +167,10 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
         ),
         "taudis_cover_cost": Strategy(
             taudis_cover_cost,
-            "newly covered instances over the expected objects and the look at the image",
+            "newly covered instances / cost of the image (its expected objects + look_cost)",
             "beyond the paper",
-            "A crowded image has to cover as much more as it costs more to label. It may help where"
-            " the objects of an image vary much in number; not yet measured.",
+            "An image that costs twice as much to label has to cover twice as many new instances."
+            " It may help if the number of objects per image varies much. Not yet measured.",
             detections="uncertainty, embedding, class probabilities",
             edges=True,
             seed=SEED_OF_COVERS,
@@ -180,8 +180,8 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             taudis_img,
             "uncertain images (WSE) that together cover the pool's images",
             "Algorithm 2",
-            "It needs no embeddings of instances. Compared with `taudis`, it shows what the"
-            " instance level is worth.",
+            "It needs no instance embeddings. Compare it with `taudis` to see the effect of"
+            " choosing instances.",
             detections="SE, mask area",
             image_embeddings=True,
             edges=True,
@@ -200,8 +200,8 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             foreground_random,
             "a seeded draw, in proportion to the expected objects (the sum of 1 - p_background)",
             "beyond the paper",
-            "Like `random`, but images with many predicted objects come early more often. Compare"
-            " uncertainty with it: uncertain images are crowded ones.",
+            "Like `random`, but images with many predicted objects tend to come early. Compare"
+            " uncertainty strategies with it: they prefer crowded images, too.",
             detections="class probabilities",
             independent=True,
             seed="everything",
@@ -230,7 +230,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
             "labels in turn draw an image, with probabilities proportional to WSE^beta; beta grows",
             "beyond the paper, after ClaSP PE",
             "Nearly random in the first rounds, nearly by uncertainty later, and rare labels get"
-            " their turn. It may help where uncertain images are all alike; not yet measured.",
+            " their turn. It may help if uncertain images are all alike. Not yet measured.",
             detections="SE, mask area, label",
             labelled_count=True,
             seed="everything",
@@ -251,7 +251,7 @@ def find(name: str) -> Strategy:
 
 
 def strategies_table() -> str:
-    """The strategies as Markdown, which docs/strategies.md holds: a table, and when to use each."""
+    """The strategies as Markdown for docs/strategies.md: a table, and when to use each."""
     head = (
         "| name | ranks by | source in the paper | reads of the detections "
         "| image embeddings | order of two images depends on | the seed decides |"
@@ -273,7 +273,7 @@ def strategies_table() -> str:
 
 
 def _embeddings_read(strategy: Strategy) -> str:
-    """Whose image embeddings a strategy reads, as a cell of the table."""
+    """The table's cell for the image embeddings that a strategy reads."""
     if not strategy.image_embeddings:
         return "no"
     return "yes, and those of labelled images" if strategy.labelled_embeddings else "yes"

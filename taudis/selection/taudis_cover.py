@@ -1,9 +1,9 @@
-"""`taudis_cover`, a strategy of our own: choose images, not instances, to cover the pool.
+"""`taudis_cover`, a strategy beyond the paper: choose images, not instances, to cover the pool.
 
-Algorithm 1 chooses instances that cover the pool, and then the images that hold most of the chosen
-instances. But people label whole images. Here greedy maximum cover chooses the images: an image
-covers every pool instance that one of its candidates covers. The order of the picks is the order of
-the images, so neither beta nor a vote is needed.
+Algorithm 1 chooses instances that cover the pool, and then the images with the most chosen
+instances. But people label whole images. Here greedy maximum cover chooses images directly. An
+image covers every pool instance that one of its candidates covers. The picks already are an order
+of images, so neither beta nor a vote is needed.
 """
 
 from __future__ import annotations
@@ -58,17 +58,18 @@ def taudis_cover(
     """Lines 4-6 of Algorithm 1, then the B images whose candidates together cover most.
 
     The order starts with the picked images in pick order. The other images follow as in `taudis`.
-    `chosen` holds all candidates of the picked images, each with the instances that it covers and
-    no candidate before it. Unless `sigma_rule` is flat, sigma is raised if an image covers more
-    than 1/B of the pool. Utilities are I for the first image down to 1. Arguments, errors and
-    invariances are those of `taudis`, and `check_sketch`.
+    `chosen` holds all candidates of the picked images. The gain of a candidate is the number of
+    instances that it covers and no earlier candidate does. Unless `sigma_rule` is flat, sigma is
+    raised if an image covers more than 1/B of the pool on average. Utilities are I for the first
+    image down to 1. Arguments, errors and invariances are those of `taudis`. Also raises
+    SelectionError as `check_sketch` does.
     """
     return cover_by_images(
         pool, "taudis_cover", None, None, budget, labelled, params, seed, progress
     )
 
 
-# long: the body is to be read against the lines of Algorithm 1.
+# long: one paragraph for each line of Algorithm 1, read from top to bottom
 def cover_by_images(
     pool: Pool,
     strategy: str,
@@ -80,20 +81,21 @@ def cover_by_images(
     seed: int,
     progress: ProgressCallback | None,
 ) -> Selection:
-    """The cover by images under the name of a strategy; other arguments as of `taudis_cover`.
+    """`taudis_cover`, also for variants of it; other arguments as for `taudis_cover`.
 
-    known: [M,D] embeddings of labelled instances, which enter the universe as covered. costs: [I]
-    above 0: images are picked by their gain for their cost.
+    strategy: the name in the result. known: [M,D] embeddings of labelled instances; what is similar
+    to them counts as covered. costs: [I] above 0. With costs, images are picked by gain / cost.
     """
     images = check_budget(budget, pool)
     check_sketch(params)
 
-    # Lines 4 and 5: instances in priority order; the first ones are the candidates.
+    # Lines 4 and 5: the instances in priority order, candidates first.
     instances = order_instances(pool, images, labelled, params)
     rows, image, candidates = instances.rows, instances.image, instances.candidates
     owner = instances.owner  # image row of each candidate
 
-    # The order of images without a vote breaks ties of the cover, and ends the order.
+    # Algorithm 1's ranking of images without votes. It breaks ties of the cover, and it orders the
+    # images that the cover does not pick.
     ranking = _rank_without_votes(pool, instances, seed)
     sets = ranking.order[np.isin(ranking.order, owner)]  # images that hold a candidate
 
@@ -103,7 +105,7 @@ def cover_by_images(
     )
     sample = functools.cache(lambda: _sample(units, owner, sets, seed))
     sigma = params.sigma
-    if params.sigma_rule != "flat":  # at a density of 1/B, B images hardly cover everything
+    if params.sigma_rule != "flat":  # if an image covers 1/B, B images hardly cover everything
         sigma = effective_sigma(sigma, sample(), 1 / max(images, 1))
     flat = replace(params, sigma=sigma, sigma_rule="flat")
     graph = similarity_graph(
@@ -117,7 +119,7 @@ def cover_by_images(
         progress=progress,
     )
 
-    # Instead of lines 7 and 8: the B images that cover most of it.
+    # Instead of lines 7 and 8: the B images that cover the most instances.
     cover = greedy_cover(
         _joined(graph.edges, owner, sets),
         images,
@@ -163,7 +165,7 @@ def cover_by_images(
 
 
 def _rank_without_votes(pool: Pool, instances: InstanceOrder, seed: int) -> Ranking:
-    """The ranking of Algorithm 1 for images that no chosen instance votes for."""
+    """The ranking of Algorithm 1 as if no instance were chosen: all images without votes."""
     return rank_images(
         np.asarray(pool.image_ids),
         instances.image,
@@ -176,11 +178,12 @@ def _rank_without_votes(pool: Pool, instances: InstanceOrder, seed: int) -> Rank
 
 
 def _sample(units: UnitVectors, owner: IntArray, sets: IntArray, seed: int) -> Float32:
-    """Similarities of images to instances [S]: the cosine of an image's closest candidate.
+    """Sampled similarities [S] of an image to an instance: the cosine of its closest candidate.
 
-    Taken of up to 128 images of `sets` and 4096 rows of `units`, without an image's own candidates.
-    owner: [C] image row of each candidate. An image with several candidates reaches further than
-    one candidate does, so similarities of single candidates would give a sigma that is too low.
+    An image with several candidates covers more than each of them, so a sigma from the similarities
+    of single candidates would be too low. The sample has up to 128 images of `sets` and 4096 rows
+    of `units`, without pairs of an image and its own candidate. owner: [C] image row of each
+    candidate.
     """
     columns = hash_sample(len(units), SAMPLE_COLUMNS, ~seed)
     others = units[columns].T
@@ -195,7 +198,7 @@ def _sample(units: UnitVectors, owner: IntArray, sets: IntArray, seed: int) -> F
 def _joined(edges: BitRows, owner: IntArray, sets: IntArray) -> BitRows:
     """The instances that each image of `sets` [S] covers, as bit rows [S, W].
 
-    They are the union of its candidates' rows of `edges` [C, W].
+    The row of an image is the union of its candidates' rows of `edges` [C, W].
     """
     joined = np.zeros((len(sets), edges.shape[1]), np.uint8)
     place = np.full(int(sets.max(initial=-1)) + 1, -1, np.int64)
@@ -211,7 +214,7 @@ def _instances(
     """The candidates of the picked images in pick order, their gains, and their layers.
 
     The gain of a candidate is the number of instances that it newly covers. The gains of an image's
-    candidates add up to the gain of the image. restarts: each layer covers everything anew.
+    candidates add up to the gain of the image. restarts: whether each layer is a new cover.
     """
     chosen: list[int] = []
     gains: list[int] = []
@@ -233,7 +236,7 @@ def _instances(
 
 
 def _covering(cover: Cover, picked: IntArray, owner: IntArray) -> list[str]:
-    """One sentence a picked image. owner: [C] image row of each candidate."""
+    """One sentence for each picked image. owner: [C] image row of each candidate."""
     uncertain = np.bincount(owner, minlength=int(picked.max(initial=-1)) + 1)
     columns = (cover.gains.tolist(), cover.layers.tolist(), uncertain[picked].tolist())
     return [covering_sentence(*figures) for figures in zip(*columns, strict=True)]

@@ -1,6 +1,6 @@
 """Algorithm 2, TAUDIS-IMG: uncertainty and diversity of whole images instead of instances.
 
-The paper says nothing of some details. Here they are those of Algorithm 1: the adaptive sigma, the
+The details that the paper leaves open are the same as for Algorithm 1: the adaptive sigma, the
 picks after the cover is complete, and a total order of the pool (docs/decisions/0003-selection.md).
 """
 
@@ -30,7 +30,7 @@ from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import FloatArray, IntArray, Pool, Selection
 
 
-# long: the body is to be read against the lines of Algorithm 2.
+# long: one paragraph for each line of Algorithm 2, read from top to bottom
 def taudis_img(
     pool: Pool,
     *,
@@ -42,16 +42,15 @@ def taudis_img(
 ) -> Selection:
     """Algorithm 2: among the most uncertain images, the B that cover most of the pool's images.
 
-    The order starts with the picked images in pick order. The others follow by WSE, those without
-    detections last. Images without detections are no candidates. `centre` and `standardise` of
-    `params` apply to the image embeddings; uncertainty, alpha and beta are not read. Utilities are
-    I for the first image down to 1. Raises SelectionError for a budget below 0 or an image without
-    an area.
+    The order starts with the picked images in pick order. The others follow by WSE, images without
+    detections last; these are never candidates. `centre` and `standardise` of `params` apply to the
+    image embeddings; `uncertainty`, `alpha` and `beta` are not read. Utilities are I for the first
+    image down to 1. Raises SelectionError for a budget below 0 or an image without an area.
     """
     images = check_budget(budget, pool)
 
-    # Line 3: WSE of each image. From here on images are in this order: the first ones are the
-    # candidates, and the smaller number wins a tie.
+    # Line 3: the WSE of each image. From here on, images are numbered by WSE, the highest first:
+    # candidates come first, and the smaller number wins a tie.
     entropy = weighted_by_image(pool, pool.uncertainty.se)
     rows = order_by(pool, entropy, seed)
 
@@ -74,7 +73,7 @@ def taudis_img(
         progress=progress,
     )
 
-    # Line 6: the B candidates that cover most of it. All other images follow, beyond the paper.
+    # Line 6: the B candidates that cover the most images. Beyond the paper, all others follow.
     cover = greedy_cover(graph.edges, k, remainder=params.remainder, sizes=graph.sizes)
     cover = cover.scaled(graph.scale)
     tail = np.delete(rows, cover.picks)
@@ -105,9 +104,9 @@ def taudis_img(
 
 
 def _picked(pool: Pool, cover: Cover, rows: IntArray, entropy: FloatArray) -> list[str]:
-    """One sentence a picked image: how many images it newly covers, and its WSE.
+    """One sentence for each picked image: how many images it newly covers, and its WSE.
 
-    rows: [I] image rows by WSE, which the picks number. entropy: [I] WSE of each image row.
+    rows: [I] image rows by WSE; `cover.picks` index it. entropy: [I] WSE of each image row.
     """
     found = detections_by_image(pool)
     sentences = []

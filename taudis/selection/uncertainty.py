@@ -1,7 +1,7 @@
-"""How uncertain the model is about one instance: Eq. 1-3 of Appendix A, natural logarithm.
+"""The uncertainty of the model about an instance: Eq. 1 to 3 of Appendix A, natural logarithm.
 
-The paper sums Eq. 2 over the K classes. Here all K+1 entries of p_n count, the background too.
-With a single label, entropy and margin would otherwise be the same for every instance.
+Eq. 2 sums over the K classes. Here p_n has K+1 entries, because the background counts as a class.
+Otherwise a model with a single label would give every instance the same entropy and margin.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import numpy as np
 from taudis.errors import DataError
 from taudis.types import FloatArray, Instances, Uncertainty
 
-_SUM_TOLERANCE = 1e-2  # of a row of class_probs; float16 storage stays well inside
+_SUM_TOLERANCE = 1e-2  # a row of class_probs sums to 1 +- this; float16 rounding is far smaller
 
 
 def _probabilities(name: str, array: FloatArray, ndim: int) -> FloatArray:
-    """The array as float64. Raises DataError unless it has `ndim` axes and lies in 0..1."""
+    """The array as float64. Raises DataError unless it has `ndim` axes and values in 0..1."""
     if array.ndim != ndim:
         raise DataError(f"{name}: expected {ndim} axes, got shape {list(array.shape)}.")
     if array.dtype.kind != "f":
@@ -29,7 +29,7 @@ def _probabilities(name: str, array: FloatArray, ndim: int) -> FloatArray:
 
 
 def _class_probabilities(class_probs: FloatArray) -> FloatArray:
-    """`class_probs` [N,K+1] as float64. Raises DataError unless rows are distributions."""
+    """`class_probs` [N,K+1] as float64. Raises DataError unless each row is a distribution."""
     probs = _probabilities("class_probs", class_probs, 2)
     if probs.shape[1] < 2:
         raise DataError(
@@ -42,15 +42,15 @@ def _class_probabilities(class_probs: FloatArray) -> FloatArray:
 
 
 def _entropy_terms(probs: FloatArray) -> FloatArray:
-    """-p log p of each element, 0 for 0."""
-    # Imported here: whoever needs the names of the strategies alone starts without SciPy (0.4 s).
+    """-p log p of each element; 0 for p = 0."""
+    # Imported here because SciPy takes 0.4 s to import, and listing the strategies needs none.
     from scipy.special import entr
 
     return np.asarray(entr(probs))
 
 
 def classification_margin(class_probs: FloatArray) -> FloatArray:
-    """CM_n = p_n(c_1) - p_n(c_2) (Eq. 1): uncertain when *small*.
+    """CM_n = p_n(c_1) - p_n(c_2) (Eq. 1). A small margin means a large uncertainty.
 
     `class_probs` [N,K+1] in 0..1, rows sum to 1. Returns [N] float32 in 0..1.
     Raises DataError for other shapes or ranges.
@@ -60,7 +60,7 @@ def classification_margin(class_probs: FloatArray) -> FloatArray:
 
 
 def classification_entropy(class_probs: FloatArray) -> FloatArray:
-    """CE_n = -sum_k p_n(c_k) log p_n(c_k) (Eq. 2), 0 log 0 = 0.
+    """CE_n = -sum_k p_n(c_k) log p_n(c_k) (Eq. 2), with 0 log 0 = 0.
 
     `class_probs` [N,K+1] in 0..1, rows sum to 1. Returns [N] float32 in 0..log(K+1) nats.
     Raises DataError for other shapes or ranges.
@@ -70,10 +70,11 @@ def classification_entropy(class_probs: FloatArray) -> FloatArray:
 
 
 def segmentation_entropy(mask_probs: FloatArray) -> FloatArray:
-    """SE_n = mean binary entropy of the mask of the winning class (Eq. 3).
+    """SE_n = mean binary entropy over the cells of the mask of the winning class (Eq. 3).
 
-    `mask_probs` [N,M,M] in 0..1 (or [N,H,W]), at the head's own resolution. Exact at 0 and 1.
-    Returns [N] float32 in 0..log(2) nats. Raises DataError for other shapes or ranges.
+    `mask_probs` [N,M,M] or [N,H,W] in 0..1, at the resolution of the mask head. The entropy of a
+    cell of 0 or 1 is exactly 0. Returns [N] float32 in 0..log(2) nats.
+    Raises DataError for other shapes or ranges.
     """
     probs = _probabilities("mask_probs", mask_probs, 3)
     if not len(probs):
@@ -87,7 +88,7 @@ def segmentation_entropy(mask_probs: FloatArray) -> FloatArray:
 def uncertainty_of(instances: Instances) -> Uncertainty:
     """All three uncertainties of each instance (Algorithm 1 line 4).
 
-    Raises DataError if the instances carry no `mask_probs`: compute before masks are dropped.
+    Raises DataError if the instances have no `mask_probs`: call this before masks are dropped.
     """
     if instances.mask_probs is None:
         raise DataError(

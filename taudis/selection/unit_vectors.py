@@ -1,8 +1,8 @@
-"""Embeddings as the cosine needs them: vectors of length 1, read block by block.
+"""Embeddings as vectors of length 1, for cosine similarity, read block by block.
 
-The embeddings of a pool are large and may be a memory-mapped file, so only the rows that are asked
-for are in memory. The caller states the order of the rows. Algorithm 1 states the priority order of
-the instances, so that results do not depend on the order in the pool.
+The embeddings of a pool may be a large memory-mapped file, so only requested rows are loaded. The
+caller chooses the order of the rows. Algorithm 1 passes the priority order of the instances, so
+that its results do not depend on the order of the pool.
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from taudis.errors import DataError
 from taudis.memmap import JoinedRows, take
 from taudis.types import Float32, FloatArray, IntArray
 
-BLOCK = 4096  # rows that are read at a time for the mean and the standard deviation
-_NEGLIGIBLE = (
-    1e-6  # share of a dimension's largest value: smaller differences to the mean are noise
-)
-_SAFE = 1e-18, 1e18  # squared lengths between which float32 neither overflows nor loses digits
+BLOCK = 4096  # rows read at a time to compute the mean and the standard deviation
+# Differences to the mean below this share of a dimension's largest value are rounding noise.
+_NEGLIGIBLE = 1e-6
+_SAFE = 1e-18, 1e18  # float32 squared lengths in this range neither overflow nor lose digits
 
 
 @dataclass(frozen=True, eq=False)
 class UnitVectors:
-    """Rows of a matrix of embeddings, in a stated order, if wished centred and scaled.
+    """Selected rows of a matrix of embeddings, optionally centred and scaled.
 
-    `vectors[index]` gives rows [n,D] float32 of length 1. A zero vector stays zero. A row that
-    equals the mean becomes zero where the mean is subtracted.
+    `vectors[index]` gives rows [n,D] float32 of length 1. A zero vector stays zero. If the mean is
+    subtracted, a row that equals the mean becomes zero.
     """
 
     embeddings: FloatArray  # [N,D], rows of any length; may be memory-mapped
-    rows: IntArray | None = None  # [n] which rows, in which order; None: all, in their order
+    rows: IntArray | None = None  # [n] selected rows in order; None: all rows of `embeddings`
     mean: Float32 | None = None  # [D] subtracted from each row
-    noise: Float32 | None = None  # [D] smaller absolute differences to the mean count as 0
-    spread: Float32 | None = None  # [D] each centred row is divided by it
+    noise: Float32 | None = None  # [D] after centring, smaller absolute values become 0
+    spread: Float32 | None = None  # [D] standard deviation; divides each centred row
 
     @classmethod
     def of(
@@ -48,11 +47,11 @@ class UnitVectors:
         centre: bool = False,
         standardise: bool = False,
     ) -> UnitVectors:
-        """The given rows of the embeddings [N,D]; unit vectors without further wishes stay as is.
+        """The given rows of the embeddings [N,D]. `UnitVectors` are returned unchanged.
 
-        centre: subtract the mean of these rows. standardise: subtract it and divide each dimension
-        by its standard deviation; a constant dimension becomes 0. Raises DataError unless the
-        embeddings are a float matrix, and for NaN and infinity, at the latest when rows are read.
+        centre: subtract the mean of these rows. standardise: also divide each dimension by its
+        standard deviation; a constant dimension becomes 0. Raises DataError unless the embeddings
+        are a float matrix. NaN and infinity raise DataError here or when their row is read.
         """
         if isinstance(embeddings, UnitVectors):
             return embeddings
@@ -95,7 +94,7 @@ class UnitVectors:
         return self.pick(np.arange(count))
 
     def pick(self, index: IntArray) -> UnitVectors:
-        """The rows at the given places, in the order given."""
+        """The rows at the given positions, in the given order."""
         return replace(self, rows=index if self.rows is None else self.rows[index])
 
     def prepared(self, index: slice | IntArray) -> Float32:
@@ -104,7 +103,7 @@ class UnitVectors:
         Raises DataError for NaN and infinity if a mean is subtracted.
         """
         wanted = index if self.rows is None else self.rows[index]
-        # A slice may be a view, which must not be changed.
+        # A slice may give a view of `embeddings`; the code below changes `block` in place.
         block = take(self.embeddings, wanted).astype(np.float32, copy=isinstance(wanted, slice))
         if self.mean is None:
             return block
@@ -129,7 +128,7 @@ class UnitVectors:
 def as_pair(
     candidates: FloatArray | UnitVectors, pool: FloatArray | UnitVectors, own: IntArray | None
 ) -> tuple[UnitVectors, UnitVectors]:
-    """Both as `UnitVectors`. Raises DataError unless candidates, pool and own fit each other."""
+    """Both as `UnitVectors`. Raises DataError unless their widths and `own` fit."""
     one, other = UnitVectors.of(candidates), UnitVectors.of(pool)
     if one.width != other.width:
         raise DataError(
@@ -163,7 +162,7 @@ def to_unit_length(block: Float32) -> Float32:
         rows = block[odd]
         _check_finite(rows)
         peak = np.abs(rows).max(axis=1, initial=0, keepdims=True)
-        rows /= np.where(peak > 0, peak, 1)  # the largest element becomes 1: squares stay in range
+        rows /= np.where(peak > 0, peak, 1)  # with a largest element of 1, squares stay in range
         block[odd] = rows
         squares[odd] = np.einsum("nd,nd->n", rows, rows)
     block *= (1 / np.sqrt(np.where(squares > 0, squares, 1)))[:, None].astype(np.float32)

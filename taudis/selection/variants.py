@@ -1,6 +1,8 @@
-"""Variants of TAUDIS beyond the paper: what is labelled counts as covered; gain for its cost.
+"""Variants of TAUDIS beyond the paper.
 
-No experiment with labels has been made with them yet (docs/strategies.md).
+`taudis_uncovered` and `taudis_cover_uncovered` count pool instances that are similar to labelled
+ones as covered. `taudis_cover_cost` picks by gain / cost. None of them has been measured yet in an
+experiment with labels (docs/strategies.md).
 """
 
 from __future__ import annotations
@@ -18,21 +20,21 @@ from taudis.selection.taudis_cover import cover_by_images
 from taudis.types import FloatArray, Pool, Selection
 
 OBJECT_SCORE = 0.5
-"""Detections of labelled images from this score on stand for the objects that people labelled."""
+"""In labelled images, detections with at least this score stand for the labelled objects."""
 
 
 def embeddings_of_objects(pool: Pool) -> FloatArray:
     """The embeddings [M,D] of the objects in labelled images, for `Labelled.instance_embeddings`.
 
-    pool: the labelled images as the model scores them. The model was trained on their objects, so
-    it finds most of them again. An object that it does not find stays uncovered.
+    pool: the model's detections in the labelled images. The model was trained on these images, so
+    it detects most of their objects. An object that it does not detect covers nothing.
     """
     rows = np.flatnonzero(pool.instances.scores >= OBJECT_SCORE)
     return take(pool.instances.embeddings, rows)
 
 
 def check_uncovered(params: SelectionParams) -> None:
-    """Raise SelectionError for `sketch="guaranteed"`, whose proof has no covered instances."""
+    """Raise SelectionError for `sketch="guaranteed"`: its proof starts with nothing covered."""
     if params.sketch == "guaranteed":
         raise SelectionError(
             "sketch: expected auto, never or always for taudis_uncovered, got 'guaranteed': the"
@@ -49,11 +51,11 @@ def taudis_uncovered(
     seed: int,
     progress: ProgressCallback | None = None,
 ) -> Selection:
-    """Algorithm 1, in which a pool instance that resembles a labelled one is covered already.
+    """Algorithm 1, except that pool instances similar to a labelled one count as covered already.
 
-    The universe is the instances of a cosine below sigma to all of `labelled.instance_embeddings`.
-    Sigma is that of `taudis`. Without labelled instances the order is that of `taudis`. Errors and
-    invariances are those of `taudis`, and `check_uncovered`.
+    The universe holds the instances whose cosine to each of `labelled.instance_embeddings` is below
+    sigma. Sigma is that of `taudis`. Without labelled instances the order is that of `taudis`.
+    Errors and invariances are those of `taudis`. Also raises SelectionError as `check_uncovered`.
     """
     check_uncovered(params)
     known = known_instances(pool, labelled)
@@ -72,7 +74,7 @@ def taudis_cover_uncovered(
     seed: int,
     progress: ProgressCallback | None = None,
 ) -> Selection:
-    """`taudis_cover`, in which a pool instance that resembles a labelled one is covered already.
+    """`taudis_cover`, except that pool instances similar to a labelled one are covered already.
 
     The universe is that of `taudis_uncovered`. Errors are those of `taudis_cover`.
     """
@@ -91,11 +93,11 @@ def taudis_cover_cost(
     seed: int,
     progress: ProgressCallback | None = None,
 ) -> Selection:
-    """`taudis_cover`, in which each pick has the largest gain for its cost.
+    """`taudis_cover`, except that each pick has the largest gain / cost.
 
-    The gain is the number of instances that the image newly covers. The cost of an image is
-    `params.look_cost` + its expected objects (`expected_objects`), in the time to draw one object.
-    Greedy by ratio is the heart of the method of Khuller, Moss and Naor 1999 for a budget of cost.
+    The gain of an image is the number of instances that it newly covers. Its cost is
+    `params.look_cost` + its `expected_objects`, in units of the time to draw one object. Khuller,
+    Moss and Naor 1999 use greedy picks by this ratio for maximum cover with a limited total cost.
     Errors are those of `taudis_cover`.
     """
     costs = params.look_cost + expected_objects(pool)
@@ -105,7 +107,7 @@ def taudis_cover_cost(
 
 
 def known_instances(pool: Pool, labelled: Labelled) -> FloatArray:
-    """The labelled instances' embeddings [M,D]. Raises SelectionError if they do not fit."""
+    """The embeddings [M,D] of labelled instances. Raises SelectionError for another width."""
     known, width = labelled.instance_embeddings, pool.instances.embeddings.shape[1]
     if len(known) and len(pool.instances) and known.shape[1] != width:
         raise SelectionError(
@@ -116,7 +118,7 @@ def known_instances(pool: Pool, labelled: Labelled) -> FloatArray:
 
 
 def _warned(selection: Selection, known: FloatArray) -> Selection:
-    """The selection with a warning if no labelled instance [M,D] is known."""
+    """The selection, with a warning if `known` [M,D] has no labelled instance."""
     if len(known) or not len(selection.candidates):
         return selection
     plain = selection.strategy.removesuffix("_uncovered")

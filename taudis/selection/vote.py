@@ -1,10 +1,10 @@
 """Algorithm 1 line 8: the chosen instances vote for their images, and every image gets a rank.
 
-The paper ranks images by their number of chosen instances and stops at B. A task queue needs all
-images in order. Images with votes come first, then images with a candidate, then images with a
-detection, then images without one. A vote counts less if the instance was chosen after the cover
-was complete (`taudis.selection.cover`). Equal votes go by the summed uncertainty of the chosen
-instances. A hash of seed and image id breaks the ties that are left.
+The paper ranks images by their number of chosen instances and stops at B. A queue of labelling
+tasks needs an order of all images. Images with votes come first, then images with a candidate, then
+images with a detection, then images without one. An instance that was chosen after the cover was
+complete has less than one vote (`taudis.selection.cover`). Equal votes go by the summed uncertainty
+of the chosen instances, and remaining ties by a hash of seed and image id.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MASK = (1 << 64) - 1
 
 
 class Tier(IntEnum):
-    """By which figure an image is ranked; images of a smaller tier come first."""
+    """The value that ranks an image. All images of a smaller tier come first."""
 
     VOTED = 0  # by votes, then by the summed uncertainty of its chosen instances
     CANDIDATE = 1  # by the summed uncertainty of its candidates
@@ -31,10 +31,10 @@ class Tier(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """A total order of the images, and the figures that made it; all but `order` by image row."""
+    """A total order of the images, and the values behind it; all but `order` are by image row."""
 
-    order: IntArray  # [I] int64, image rows, best first
-    tiers: IntArray  # [I] int64, of `Tier`
+    order: IntArray  # [I] int64, image rows, the first to label first
+    tiers: IntArray  # [I] int64, values of `Tier`
     votes: FloatArray  # [I] float64
     chosen_uncertainty: FloatArray  # [I] float64, summed over the chosen instances
     candidate_uncertainty: FloatArray  # [I] float64, summed over the candidates
@@ -42,14 +42,15 @@ class Ranking:
 
 
 def _sum(image: IntArray, values: FloatArray, images: int) -> FloatArray:
-    """Sum of the values by image, [I] float64, added in the order given."""
+    """Sum of the values of each image, [I] float64, added in the given order."""
     return np.bincount(image, weights=values, minlength=images).astype(np.float64)
 
 
 def count_votes(image: IntArray, weights: FloatArray, images: int) -> FloatArray:
-    """Votes [I] float64: the summed weights [k] of the chosen instances on `image` [k] rows.
+    """Votes of each image, [I] float64: the summed weights [k] of its chosen instances.
 
-    Weights are powers of two down to 2^-30, so the sums are exact up to 4 million votes an image.
+    image: [k] image row of each chosen instance. Weights of 1, 1/2, ... 2^-30 have exact sums up to
+    4 million votes per image.
     """
     return _sum(image, weights, images)
 
@@ -67,9 +68,9 @@ def rank_images(
     """Rank all images by majority vote (Algorithm 1 line 8), then by `Tier`.
 
     image_ids: [I] unique. image: [N] image row of each instance. uncertainty: [N], larger is more
-    uncertain. chosen: [k] instance rows with weights [k] (votes). candidates: [C] instance rows.
-    A hash of seed and image id orders the images that still tie. Float sums depend on the order of
-    the arguments: pass rows in priority order.
+    uncertain. chosen: [k] instance rows. weights: [k] their votes. candidates: [C] instance rows.
+    A hash of seed and image id breaks the last ties. Float sums depend on the order of their terms:
+    pass instances in priority order.
     """
     images = len(image_ids)
     votes = count_votes(image[chosen], weights, images)
@@ -88,16 +89,16 @@ def rank_images(
 
 
 def seeded_hash(ids: IntArray, seed: int) -> npt.NDArray[np.uint64]:
-    """A pseudo-random word [n] of each id [n]: the same on every machine and in every numpy.
+    """A pseudo-random 64-bit word for each id [n], the same on every machine and numpy version.
 
-    A bijection for a given seed, so that different ids never tie. Any Python integer is a seed.
+    For a given seed, different ids have different words. Any Python integer is a seed.
     """
     key = _mix(np.array([(seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & _MASK], np.uint64))
     return _mix(_mix(ids.astype(np.int64).view(np.uint64) ^ key) + key)
 
 
 def _mix(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of splitmix64: a bijection of the 64-bit words."""
+    """The finaliser of splitmix64, a bijection on 64-bit words."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))

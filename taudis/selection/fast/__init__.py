@@ -1,5 +1,5 @@
-"""Exact shortcuts of the similarity step: they save time and change no edge.
+"""Optional shortcuts of the similarity step: they save time and change no edge.
 
-Each is a `taudis.selection.similarity.Shortcut`. `choice` picks one by its estimated cost. Without
-this folder the selection is the same, in more time.
+Each is a `taudis.selection.similarity.Shortcut`. `choice` picks the one with the least estimated
+cost. Without this folder the selection is the same, but takes longer.
 """

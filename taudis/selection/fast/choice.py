@@ -1,4 +1,4 @@
-"""Chooses the shortcut that costs least, from a sample of candidates and of instances."""
+"""Chooses the shortcut with the least cost, estimated on a sample of candidates and instances."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from taudis.selection.fast.rounded import Rounding, find_rounding
 from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import IntArray, IntegerProduct
 
-LEAST_PAIRS = 16_000_000  # below it the look costs more than a shortcut saves
-_CANDIDATES, _INSTANCES = 128, 1024  # about as many rows are looked at
+LEAST_PAIRS = 16_000_000  # for fewer pairs, the estimate costs more than a shortcut saves
+_CANDIDATES, _INSTANCES = 128, 1024  # approximate sizes of the samples
 
 
 def find_shortcut(
@@ -19,9 +19,9 @@ def find_shortcut(
     sigma: float,
     integer_product: IntegerProduct | None = None,
 ) -> Prefix | Rounding | None:
-    """The shortcut with the least estimated cost; None if the matrix product costs less.
+    """The shortcut with the least estimated cost; None if the matrix product is about as cheap.
 
-    Without an integer product, rounding is not considered.
+    `Rounding` is considered only with an integer product.
     """
     if len(candidates) * len(pool) < LEAST_PAIRS:
         return None

@@ -1,14 +1,14 @@
-"""A shortcut for embeddings that mostly lie in few directions, as those of trained networks do.
+"""A shortcut for embeddings that lie mostly in few directions, as those of trained networks do.
 
-Write unit vectors in an orthonormal basis whose first d directions hold most of the sum of squares
-of the pool: a = (p, x) and b = (q, y), where p and q have d elements. Then a.b = p.q + x.y. By
-Cauchy-Schwarz |x.y| <= |x| |y|, and |x| = sqrt(1 - |p|^2), so x itself is not computed. Thus
+Write unit vectors in an orthonormal basis whose first d directions hold most of the pool's energy
+(sum of squares): a = (p, x) and b = (q, y), where p and q have d elements. Then a.b = p.q + x.y. By
+Cauchy-Schwarz |x.y| <= |x| |y|. As |x| = sqrt(1 - |p|^2), x itself is not needed. Therefore
 
     p.q + |x| |y| <  sigma   no edge
     p.q - |x| |y| >= sigma   an edge
 
-and all other pairs are undecided. The upper bounds of a block are one product of d + 1 columns: the
-elements of p and q, and |x| and |y|.
+All other pairs are undecided. A single matrix product with d + 1 columns gives the upper bounds of
+a block: the columns are the elements of p (or q) and |x| (or |y|).
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from taudis.selection.fast.blocks import (
 )
 from taudis.types import BoolArray, Float32, IntArray
 
-DIMENSIONS = (8, 12, 16, 24, 32, 48, 64)  # numbers of directions d to choose from
-_DENSE = 0.04  # share of possible edges from which on the lower bounds are a product, too
-_MANY = 64  # effective directions of the energy from which on no d of DIMENSIONS is enough
+DIMENSIONS = (8, 12, 16, 24, 32, 48, 64)  # values of d to choose from
+_DENSE = 0.04  # with a larger share of possible edges, the lower bounds too come from a product
+_MANY = 64  # with more effective directions, no d in DIMENSIONS holds enough of the energy
 _PER_PRODUCT = 14  # cost of writing and comparing one product
 
 
 @dataclass(frozen=True, eq=False)
 class PrefixBounds:
-    """Unit vectors with their first d coordinates."""
+    """Unit vectors and their first d coordinates in the basis."""
 
     units: Float32  # [n,D]
-    prefix: Float32  # [n,d+1], the last column is the length of the rest
+    prefix: Float32  # [n,d+1]; the last column is `rest`
     scratch: Scratch
 
     def __getitem__(self, rows: slice) -> PrefixBounds:
@@ -48,7 +48,7 @@ class PrefixBounds:
 
     @property
     def rest(self) -> Float32:
-        """Length [n] of the part outside of the d directions."""
+        """|x|, the length [n] of the part outside of the d directions."""
         return self.prefix[:, -1]
 
     def decide(self, columns: PrefixBounds, sigma: float) -> tuple[BoolArray, IntArray]:
@@ -71,7 +71,7 @@ class PrefixBounds:
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """An orthonormal basis of the d directions that hold most of a pool's energy."""
+    """The shortcut: an orthonormal basis of the d directions that hold most of a pool's energy."""
 
     basis: Float32  # [D,d]
     cost: float = 0.0  # estimated, see `taudis.selection.fast.blocks`
@@ -82,13 +82,13 @@ class Prefix:
         prefix = np.empty((len(units), self.basis.shape[1] + 1), np.float32)
         np.matmul(units, self.basis, out=prefix[:, :-1])
         held = np.einsum("nd,nd->n", prefix[:, :-1], prefix[:, :-1])
-        # The rounding of a squared length is added, so that the rest is never too short.
+        # SLACK covers the rounding error of `held`, so that the length is never too small.
         prefix[:, -1] = np.sqrt(np.maximum(1 - held, 0) + SLACK)
         return PrefixBounds(units, prefix, self.scratch)
 
 
 def find_prefix(rows: Float32, columns: Float32, sigma: float) -> Prefix | None:
-    """The cheapest prefix by samples of candidates [n,D] and pool [m,D], unit vectors.
+    """The cheapest `Prefix`, estimated on unit vectors: sampled candidates [n,D] and pool [m,D].
 
     None if the matrix product is about as cheap: for narrow embeddings or a flat spectrum.
     """
@@ -96,7 +96,7 @@ def find_prefix(rows: Float32, columns: Float32, sigma: float) -> Prefix | None:
     if width < LEAST_WIDTH or not len(rows) or not len(columns):
         return None
     moments = (columns.T @ columns).astype(np.float64)
-    directions = np.trace(moments) ** 2 / np.square(moments).sum()  # 1..D, effective number
+    directions = np.trace(moments) ** 2 / np.square(moments).sum()  # effective number, 1..D
     if directions > _MANY:
         return None
     basis = np.linalg.eigh(moments)[1][:, ::-1].astype(np.float32)
@@ -105,7 +105,7 @@ def find_prefix(rows: Float32, columns: Float32, sigma: float) -> Prefix | None:
         prefix = Prefix(np.ascontiguousarray(basis[:, :count]))
         possible, undecided = shares(prefix.bounds(rows), prefix.bounds(columns), sigma)
         exact = cost_of_undecided(undecided, width)
-        if exact > least:  # fewer dimensions leave more pairs undecided
+        if exact > least:  # a smaller d leaves even more pairs undecided
             break
         products = 2 if possible > _DENSE else 1
         cost = products * (count + _PER_PRODUCT) + exact + PER_BLOCK
@@ -115,7 +115,7 @@ def find_prefix(rows: Float32, columns: Float32, sigma: float) -> Prefix | None:
 
 
 def shares(rows: PrefixBounds, columns: PrefixBounds, sigma: float) -> tuple[float, float]:
-    """Shares of the pairs, 0..1: the upper bound reaches sigma; the bounds leave it undecided."""
+    """Shares of the pairs, 0..1: (upper bound reaches sigma, bounds leave the pair undecided)."""
     product = rows.prefix[:, :-1] @ columns.prefix[:, :-1].T
     if not product.size:
         return 0.0, 0.0

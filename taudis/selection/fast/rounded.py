@@ -1,16 +1,16 @@
-"""A shortcut for processors that multiply 8-bit whole numbers several times as fast as float32.
+"""A shortcut for processors that multiply 8-bit integers several times as fast as float32.
 
-Write unit vectors as a = s q + e and b = s r + f, where q and r hold whole numbers and all vectors
-share the step s. Then by the triangle inequality and Cauchy-Schwarz
+Write unit vectors as a = s q + e and b = s r + f, where q and r are integer vectors and all vectors
+share the step s. By the triangle inequality and Cauchy-Schwarz
 
     |a.b - s^2 q.r| <= |e| |b| + |s q| |f| <= |e| + (1 + |e|) |f|
 
-and a pair is undecided only if s^2 q.r is nearer to sigma than that. The lengths of e and f are
-computed from the vectors, so elements that 8 bits cut off count as error, too. The embeddings need
-not lie in few directions (as for `taudis.selection.fast.prefix`). But the cosines must spread more
-than the error, which is 0.02 at D = 256.
+A pair is undecided only if s^2 q.r differs from sigma by less than this bound. |e| and |f| are
+computed from the vectors, so they include elements that were clipped to 8 bits. Unlike
+`taudis.selection.fast.prefix`, this works for embeddings that spread over many directions. But few
+cosines may be within the error of sigma; the error is 0.02 at D = 256.
 
-numpy has no such product. A caller that has one hands it in (`IntegerProduct`).
+numpy has no fast integer product. The caller has to pass one (`IntegerProduct`).
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from taudis.selection.fast.blocks import (
 )
 from taudis.types import BoolArray, Float32, IntArray, IntegerProduct
 
-LEVELS = 127  # the largest whole number
-PRODUCT = 0.25  # cost of a product of whole numbers over that of float32 with AVX-512 VNNI
-_ROOM = 1.1  # times a sample's largest element is the largest one that is not cut off
-_ROWS = 1024  # rounded at a time: candidates may be many
+LEVELS = 127  # the largest integer
+PRODUCT = 0.25  # cost of an integer product relative to a float32 product, with AVX-512 VNNI
+_ROOM = 1.1  # elements up to this times a sample's largest element are not clipped
+_ROWS = 1024  # rows rounded at a time, to limit memory
 _PER_PRODUCT = 20  # cost of writing one product and of comparing it twice
 
 
 @dataclass(frozen=True, eq=False)
 class RoundedBounds:
-    """Unit vectors as whole numbers of steps."""
+    """Unit vectors rounded to integer multiples of the step."""
 
     units: Float32  # [n,D]
     numbers: npt.NDArray[np.int8]  # [n,D]
@@ -58,13 +58,13 @@ class RoundedBounds:
         scratch, square = self.rounding.scratch, self.rounding.step**2
         product = scratch.integers((len(self.units), len(columns.units)))
         self.rounding.multiply(self.numbers, columns.numbers, product)
-        # First by the largest errors of the block, so that whole numbers are compared.
+        # First with the largest error of the block, which needs only integer comparisons.
         slack = _slack(self.error.max(), columns.error.max())
         low, high = (math.ceil((sigma + way * slack) / square) for way in (-1, 1))
         edges = np.greater_equal(product, np.int32(low), out=scratch.flags(0, product.shape))
         sure = np.greater_equal(product, np.int32(high), out=scratch.flags(1, product.shape))
         places = np.flatnonzero(np.not_equal(edges, sure, out=sure))
-        # Then by the errors of each pair, which are mostly smaller.
+        # Then with the error of each remaining pair, which is mostly smaller.
         row, column = row_and_column(places, edges.shape[1])
         beyond = product.ravel()[places] * square - sigma
         own = _slack(self.error[row], columns.error[column])
@@ -74,13 +74,13 @@ class RoundedBounds:
 
 
 def _slack(one: Any, other: Any) -> Any:
-    """The most that s^2 q.r differs from the cosine if the errors have these lengths."""
+    """The largest difference of s^2 q.r and the cosine; one: |e|, other: |f|."""
     return one + (1 + one) * other + SLACK
 
 
 @dataclass(frozen=True, eq=False)
 class Rounding:
-    """The step s, and what multiplies whole numbers."""
+    """The shortcut: the step s and the integer product."""
 
     step: float
     multiply: IntegerProduct
@@ -106,7 +106,7 @@ class Rounding:
 def find_rounding(
     rows: Float32, columns: Float32, sigma: float, multiply: IntegerProduct
 ) -> Rounding | None:
-    """The step that fits samples of candidates [n,D] and pool [m,D], unit vectors.
+    """The `Rounding` for unit vectors, from sampled candidates [n,D] and pool [m,D].
 
     None if the matrix product is about as cheap: for narrow embeddings, or if the cosines of many
     pairs are near sigma.
