@@ -1,6 +1,7 @@
 """`python -m backend`: the commands that start, check and steer the backend from a shell.
 
 This module parses arguments and prints. `backend.commands` and `backend.worker` do the work.
+Commands that use a model import torch inside their function: it takes seconds and 200 MB.
 """
 
 from __future__ import annotations
@@ -10,24 +11,21 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from backend.commands import backup as backup_
 from backend.commands import create as create_
-from backend.commands import doctor as doctor_
-from backend.commands import export as export_
 from backend.commands import export_labels as labels_
 from backend.commands import forget as forget_
 from backend.commands import processes
-from backend.commands import review as review_
 from backend.commands import rounds as rounds_
 from backend.commands import versions as versions_
 from backend.commands.connect import connect_backend
 from backend.commands.console import console, errors_as_messages, settings_with_logging
 from backend.commands.projects import ProjectOption, context_of
+from backend.commands.review_command import review
 from backend.errors import BackendError
 from backend.settings_table import settings_table
 from backend.store.database import Store
@@ -43,13 +41,15 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for L
 
 DOCTOR_PATIENCE = 20.0  # time limit of a request, seconds; a person waits for it
 
-for command in (processes.serve, processes.web, processes.worker, review_.review):
+for command in (processes.serve, processes.web, processes.worker, review):
     app.command()(command)
 
 
 @app.command()
 def doctor(project: ProjectOption = 0) -> None:
     """Check everything that the order depends on. Exit status 1 on a failure."""
+    from backend.commands import doctor as doctor_
+
     with errors_as_messages():
         settings = settings_with_logging()
         store = Store(settings.model_dir)
@@ -188,10 +188,14 @@ def promote(version: str, project: ProjectOption = 0) -> None:
 @app.command()
 def compare(a: str, b: str, project: ProjectOption = 0) -> None:
     """Compare two models on the same labelled validation images, with a verdict."""
+    import torch
+
+    from backend.commands.compare import compare_versions
+
     with errors_as_messages():
         context = context_of(project)
         torch.set_num_threads(context.settings.torch_threads)
-        name_a, name_b, found, left_out = versions_.compare_versions(context, a, b)
+        name_a, name_b, found, left_out = compare_versions(context, a, b)
         table = Table("figure", name_a, name_b, "difference")
         figures = {"mAP50": (found.a.map50, found.b.map50), "mAP": (found.a.map, found.b.map)}
         for label, value in found.a.per_label.items():
@@ -235,6 +239,10 @@ def export(
             return console.print(f"{coco}: {found}", markup=False)
         if coco is not None or out is None:
             raise BackendError("Expected VERSION and a folder, or --coco and a folder.")
+        import torch
+
+        from backend.commands import export as export_
+
         torch.set_num_threads(context.settings.torch_threads)
         done = export_.export(
             context,

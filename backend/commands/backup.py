@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from backend.errors import StoreError
 from backend.store.database import Store
-from taudis.detector.checkpoint import code_version
+from taudis.detector.card import code_version
 from taudis.files import draft_file, draft_folder, scratch_folder, sha256_of
 
 STORE = "store.sqlite3"

@@ -26,7 +26,7 @@ from backend.store import serving as models
 from backend.store.state import ProjectState
 from backend.worker import connection
 from backend.worker.context import RoundContext
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import read_card
 from taudis.errors import CheckpointError
 
 Check = Callable[[RoundContext], Finding]

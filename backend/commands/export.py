@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.commands.versions import validation_now
+from backend.commands.compare import validation_now
 from backend.errors import RoundError
 from backend.images.decode import Pixels
 from backend.label_studio.label_config import LabelConfig, parse_label_config
@@ -21,7 +21,8 @@ from backend.store import serving
 from backend.worker.context import RoundContext
 from backend.worker.score import read_images
 from taudis.data.coco.write import Segmentation, coco_of, coco_results
-from taudis.detector.checkpoint import load_checkpoint, read_card
+from taudis.detector.card import read_card
+from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.export import export_torchvision
 from taudis.detector.onnx_export import Agreement, export_onnx
 from taudis.detector.pasting import pasted_masks

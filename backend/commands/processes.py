@@ -6,11 +6,12 @@ import os
 
 from backend.commands import serve as serve_
 from backend.commands.console import errors_as_messages, settings_with_logging
-from backend.worker import worker as worker_
 
 
 def worker() -> None:
     """Run the worker: rounds, first orders, polling. Stops at SIGTERM or Ctrl-C."""
+    from backend.worker import worker as worker_  # torch: not in the process of `serve`
+
     with errors_as_messages():
         worker_.run(settings_with_logging())
 

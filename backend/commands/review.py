@@ -7,31 +7,24 @@ labels of other images. The serving model has seen them, so models of its own ar
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import torch
-import typer
 from rich.progress import Progress as Bars
 
-from backend.commands.console import console, errors_as_messages
-from backend.commands.projects import ProjectOption, context_of, labels_of
+from backend.commands.projects import labels_of
 from backend.errors import RoundError
 from backend.images.decode import Pixels
 from backend.label_studio.left_out import Summary
 from backend.label_studio.tabs import REVIEW_TITLE
-from backend.process import limit_memory
 from backend.worker import review_tab
 from backend.worker.context import RoundContext
 from backend.worker.dataset import AnnotatedSamples, fingerprint
 from backend.worker.train import recipe_of
-from taudis.cli.options import progress_bars
 from taudis.cli.review import table
 from taudis.evaluation.held_out import held_out_images
 from taudis.evaluation.label_errors import HeldOutImage, Suspect, find_suspects
@@ -120,57 +113,6 @@ class Reviewed:
 
 def _counted(count: int, words: str) -> list[str]:
     return [f"{count} {words}"] if count else []
-
-
-# long: half of it are the options of the command
-def review(
-    folds: Annotated[
-        int, typer.Option(help="Models, each trained without its share of the labelled images.")
-    ] = 3,
-    group: Annotated[
-        str,
-        typer.Option(
-            help="Regular expression: images whose addresses agree in its brackets are one scene,"
-            " all in one fold."
-        ),
-    ] = "",
-    limit: Annotated[
-        int, typer.Option(min=1, help="Tasks in the tab, the most suspicious ones.")
-    ] = 200,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="Also write all suspects to this CSV file.")
-    ] = None,
-    confirm: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Number of a listed task whose label is right: take it off this list and later"
-            " ones. May be given several times; nothing is judged then."
-        ),
-    ] = None,
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Remove the tab and its column instead.")
-    ] = False,
-    project: ProjectOption = 0,
-) -> None:
-    """List labelled tasks that are likely wrong in the Data Manager's tab "TAUDIS review".
-
-    Each image is judged by a model that was not trained on it. This takes several trainings. The
-    same command goes on with a run that was stopped. A new run replaces the list.
-    """
-    with errors_as_messages():
-        context = context_of(project)
-        if remove:
-            count = review_tab.remove(context)
-            return console.print(f"Project {context.project_id}: {count} tasks unmarked.")
-        if confirm:
-            count = review_tab.confirm(context, confirm)
-            return console.print(f"Project {context.project_id}: {count} tasks confirmed.")
-        os.nice(context.settings.nice)
-        torch.set_num_threads(context.settings.torch_threads)
-        limit_memory(training=True)
-        with progress_bars() as bars:
-            found = run(context, Options(folds, group, limit, csv), bars)
-        console.print(f"Project {context.project_id}: {found.in_words()}", markup=False)
 
 
 def run(context: RoundContext, options: Options, bars: Bars) -> Reviewed:

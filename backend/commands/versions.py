@@ -1,25 +1,19 @@
-"""Commands on versions: list them, compare two, and show a model's card.
+"""Commands on versions: list them, and show a model's card.
 
 A version is an order of the tasks, a model, or both under one name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from backend.errors import RoundError
-from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.label_studio.left_out import Summary
 from backend.store import serving
 from backend.worker.context import RoundContext
-from backend.worker.dataset import AnnotatedSamples, take_snapshot
 from backend.worker.prune import size_of
-from taudis.detector.checkpoint import load_checkpoint, read_card
-from taudis.detector.device import device_of_this_process
+from taudis.detector.card import read_card
 from taudis.errors import CheckpointError
-from taudis.evaluation.comparison import Comparison, compare
 
 
 @dataclass(frozen=True)
@@ -91,11 +85,12 @@ def _labels(card: dict[str, Any]) -> str:
         found = Summary.from_json(left_out)
         left = f", {found.tasks} left out" if found.tasks else ""
         return f"{found.train} + {found.validation}{left}"
-    splits = [entry["split"] for entry in _entries(card)]
+    splits = [entry["split"] for entry in entries(card)]
     return f"{splits.count('train')} + {splits.count('validation')}" if splits else ""
 
 
-def _entries(card: dict[str, Any]) -> list[dict[str, Any]]:
+def entries(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of the snapshot that a model was trained with; none for an unfinished card."""
     return list((card.get("snapshot") or {}).get("entries") or ())
 
 
@@ -128,55 +123,3 @@ def card_of(context: RoundContext, version: str) -> dict[str, Any]:
     splits = [entry["split"] for entry in snapshot.pop("entries", ())]
     counts = {split: splits.count(split) for split in ("train", "validation")}
     return {**card, "snapshot": {**counts, **snapshot}}
-
-
-def validation_now(
-    context: RoundContext, cards: Iterable[dict[str, Any]]
-) -> tuple[AnnotatedSamples, LabelConfig]:
-    """The validation images as Label Studio holds them now, and the labelling config.
-
-    Tasks that the models of these cards were trained on are left out. Such tasks enter the
-    validation split when VALIDATION_FRACTION is raised.
-    """
-    config = parse_label_config(context.studio.project(context.project_id)["label_config"])
-    annotated = context.studio.export_annotated(context.project_id)
-    snapshot = take_snapshot(
-        context.project_id, annotated, config, context.settings.validation_fraction
-    )
-    seen = {e["task_id"] for card in cards for e in _entries(card) if e["split"] == "train"}
-    wanted = {entry.task_id for entry in snapshot.of("validation")} - seen
-    tasks = [task for task in annotated if int(task["id"]) in wanted]
-    return AnnotatedSamples(tasks, config, context.images), config
-
-
-def compare_versions(context: RoundContext, a: str, b: str) -> tuple[str, str, Comparison, Summary]:
-    """Evaluate two models on the same validation images.
-
-    Returns:
-        The versions of the two models, the comparison, and a summary of the tasks left out.
-
-    Raises:
-        RoundError: no validation image is labelled, or a model is unknown.
-        CheckpointError: a model is damaged, or has other labels than the project.
-    """
-    names = (
-        serving.model_of(context.store, context.project_id, context.model_dir(""), a),
-        serving.model_of(context.store, context.project_id, context.model_dir(""), b),
-    )
-    samples, config = validation_now(
-        context, [read_card(context.model_dir(name)) for name in names]
-    )
-    of_a, of_b = (
-        load_checkpoint(
-            context.model_dir(name), label_map=config.label_map, device=device_of_this_process()
-        )[0].fast()
-        for name in names
-    )
-    left_out = Summary.of(samples.left_out, validation=len(samples))
-    if not len(samples):
-        raise RoundError(
-            "Expected at least one labelled validation image to compare on, got none: label more"
-            " (a share of VALIDATION_FRACTION of the tasks is never trained on)."
-            f" {left_out.in_words()}".rstrip()
-        )
-    return *names, compare(of_a, of_b, samples, seed=context.settings.seed), left_out

@@ -14,7 +14,8 @@ from backend.worker.common import Report
 from backend.worker.context import RoundContext, remove
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.train import recipe_of
-from taudis.detector.checkpoint import load_checkpoint, read_card, save_checkpoint
+from taudis.detector.card import read_card
+from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
 from taudis.detector.device import device_of_this_process
 from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError

@@ -26,7 +26,7 @@ from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.left_out import NO_ANNOTATION, LeftOut, of_region, of_task
 from backend.label_studio.regions import Decoded, decode_annotation
 from taudis.data.statistics import LabelStatistics, Tally
-from taudis.training.samples import hide_crowds
+from taudis.training.crowds import hide_crowds
 from taudis.types import IntArray, Target
 
 Task = Mapping[str, Any]

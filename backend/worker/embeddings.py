@@ -8,13 +8,16 @@ import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backend.images.decode import Pixels
 from taudis import files
-from taudis.detector.image_embedding import ImageEmbedder
 from taudis.types import Float32
+
+if TYPE_CHECKING:
+    from taudis.detector.image_embedding import ImageEmbedder
 
 logger = logging.getLogger(__name__)
 

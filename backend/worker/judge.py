@@ -19,7 +19,8 @@ from backend.worker.context import RoundContext, read_json
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.serving import Serving, load_serving
 from backend.worker.sync import load_snapshot, samples_of
-from taudis.detector.checkpoint import amend_card, load_checkpoint
+from taudis.detector.card import amend_card
+from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.device import device_of_this_process
 from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError

@@ -13,7 +13,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.store import serving
 from backend.store.versions import Version
 from backend.worker.context import RoundContext
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import read_card
 from taudis.errors import TaudisError
 
 logger = logging.getLogger(__name__)

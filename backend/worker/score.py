@@ -43,7 +43,7 @@ from backend.worker.serving import Serving, embedding_of, is_new, scoring_model
 from backend.worker.sync import load_snapshot
 from taudis import scoring
 from taudis.data.pool_reader import save_pool
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import read_card
 from taudis.detector.registry import TrainedDetector
 from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.selection.least_score import without_low_scores

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from backend.store import serving
 from backend.store.rounds import Round
 from backend.worker.context import RoundContext
-from taudis.detector.checkpoint import load_checkpoint, read_card
+from taudis.detector.card import read_card
+from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.device import device_of_this_process
 from taudis.detector.registry import TrainedDetector
 from taudis.errors import CheckpointError, DataError

@@ -25,7 +25,8 @@ from backend.worker.context import RoundContext, remove, version_name
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.sync import load_snapshot, samples_of
 from taudis.data.statistics import LabelStatistics
-from taudis.detector.checkpoint import check_start, read_card, save_checkpoint
+from taudis.detector.card import read_card
+from taudis.detector.checkpoint import check_start, save_checkpoint
 from taudis.detector.device import device_of_this_process
 from taudis.detector.mask2former_config import Mask2FormerConfig
 from taudis.detector.registry import MASK_RCNN, Config

@@ -107,7 +107,7 @@ def _score_by_ray(
     from taudis.cli.coco_check import for_model, open_images
     from taudis.data.pool_manifest import is_manifest, write_manifest
     from taudis.data.pool_writer import check_pool_path
-    from taudis.detector.checkpoint import read_card
+    from taudis.detector.card import read_card
     from taudis.detector.registry import read_config
     from taudis.distributed.score_parts import Work, only_driver
     from taudis.types import LabelMap

@@ -12,9 +12,8 @@ from safetensors.torch import load_file
 
 from taudis.detector import architecture, backbones
 from taudis.detector.architecture import ModelConfig
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import CARD_FILE, WEIGHTS_FILE, read_card
 from taudis.detector.registry import read_config
-from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
 from taudis.errors import ExportError
 
 MODEL_FILE, STATE_FILE = "model.py", "model.pt"

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from taudis.detector.card import CARD_FILE, WEIGHTS_FILE
 from taudis.detector.imagenet import mismatched
 from taudis.detector.mask2former_config import NAME, STRIDE, Mask2FormerConfig
-from taudis.detector.weights import CARD_FILE, WEIGHTS_FILE
 from taudis.errors import CheckpointError, PackageError, WeightsError
 from taudis.files import verify_sealed
 

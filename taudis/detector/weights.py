@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from taudis.detector.backbones import Backbone, Norm
+from taudis.detector.card import CARD_FILE, WEIGHTS_FILE
 from taudis.detector.imagenet import (
     BACKBONE,
     PREFIX,
@@ -27,8 +28,6 @@ from taudis.detector.imagenet import (
 from taudis.errors import CheckpointError, WeightsError
 from taudis.files import sha256_of, verify_sealed
 
-WEIGHTS_FILE = "weights.safetensors"
-CARD_FILE = "card.json"
 LABEL_DEPENDENT = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
 """Parameters whose shape and meaning depend on the labels; they always start fresh."""
 

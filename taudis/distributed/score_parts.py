@@ -21,7 +21,8 @@ from taudis.data.coco import CocoSamples
 from taudis.data.pool_format import PoolHeader
 from taudis.data.pool_manifest import Manifest, Part
 from taudis.data.pool_writer import PoolWriter
-from taudis.detector.checkpoint import code_version, load_checkpoint, read_card
+from taudis.detector.card import code_version, read_card
+from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.memory import FreePages
 from taudis.distributed.actors import Actors
 from taudis.distributed.blocks import (

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import taudis
-from taudis.detector.checkpoint import code_version
+from taudis.detector.card import code_version
 from taudis.simulation.choosing import selection_seed
 from taudis.simulation.jobs import Job
 from taudis.simulation.model_store import Model, ModelStore

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taudis.detector.checkpoint import load_checkpoint, read_card, save_checkpoint
+from taudis.detector.card import read_card
+from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
 from taudis.detector.registry import TrainedDetector
 from taudis.errors import TrainingStopped
 from taudis.evaluation.metrics import evaluate

@@ -13,7 +13,7 @@ from typing import Literal
 
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.architecture import ARCHITECTURE, ModelConfig
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import read_card
 from taudis.detector.imagenet import BACKBONE as PACKAGED_BACKBONE
 from taudis.detector.mask2former import config_of_folder, is_transformers_folder
 from taudis.detector.mask2former_config import Mask2FormerConfig

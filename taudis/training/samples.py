@@ -18,16 +18,15 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
-from taudis.detector.architecture import IMAGE_MEAN
 from taudis.detector.registry import Config
 from taudis.errors import DataError
+from taudis.training.crowds import hide_crowds
 from taudis.training.recipes import Recipe
 from taudis.types import FloatArray, Image, IntArray, Target, check_image
 
 CACHE_BYTES = 512 * 2**20
 """Memory for decoded and resized samples, so that later epochs need not decode them again."""
 
-MEAN_COLOUR = tuple(round(255 * value) for value in IMAGE_MEAN)
 Example = tuple[Tensor, dict[str, Tensor]]
 
 
@@ -76,22 +75,6 @@ def check_sample(image: Image, target: Target, labels: int) -> None:
         )
     if len(target) and target.labels.max() > labels:
         raise DataError(f"Target.labels: expected labels up to {labels}, got {target.labels.max()}")
-
-
-def hide_crowds(image: Image, target: Target) -> tuple[Image, Target]:
-    """Paint crowd regions in the mean colour and drop them: they are neither object nor background.
-
-    Pixels that also belong to a labelled instance stay as they are.
-    """
-    if not target.iscrowd.any():
-        return image, target
-    single = ~target.iscrowd
-    hidden = target.masks[target.iscrowd].any(0) & ~target.masks[single].any(0)
-    image = image.copy()
-    image[hidden] = MEAN_COLOUR
-    return image, Target(
-        target.boxes[single], target.labels[single], target.masks[single], target.iscrowd[single]
-    )
 
 
 def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image, Target]:

@@ -26,7 +26,7 @@ from backend.store.database import Store
 from backend.web.app import create_app
 from backend.worker.worker import Worker
 from demo.studio import ADMIN
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import read_card
 from tests.backend.worker.round_cases import CONFIG
 from tests.fake_label_studio import FakeLabelStudio
 from tests.taudis.detector_cases import LABELS, picture

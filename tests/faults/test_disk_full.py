@@ -15,7 +15,7 @@ from backend.settings import load_settings
 from backend.store import disk as store_disk
 from backend.store.database import Store
 from backend.worker import sync
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import read_card
 from taudis.errors import CheckpointError
 from taudis.files import sha256_of
 from tests.backend.local_loop import PASSWORD, USER, LocalLoop

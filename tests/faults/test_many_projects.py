@@ -8,7 +8,8 @@ import threading
 import pytest
 import torch
 
-from taudis.detector.checkpoint import read_card, save_checkpoint
+from taudis.detector.card import read_card
+from taudis.detector.checkpoint import save_checkpoint
 from taudis.files import write_sealed
 from tests.backend.local_loop import PASSWORD, USER
 from tests.backend.worker.round_cases import CONFIG

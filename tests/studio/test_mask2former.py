@@ -4,7 +4,7 @@ import pytest
 
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions.decode import decode_annotation
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import read_card
 from tests.studio.loop import Loop, make_pictures, make_project
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from taudis.detector.checkpoint import amend_card
+from taudis.detector.card import amend_card
 
 
 @pytest.fixture

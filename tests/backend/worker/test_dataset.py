@@ -20,7 +20,7 @@ from backend.worker.dataset import (
     is_validation,
     take_snapshot,
 )
-from taudis.training.samples import MEAN_COLOUR
+from taudis.training.crowds import MEAN_COLOUR
 from tests.backend.images.servers import picture, send, serve
 
 CONFIG = parse_label_config(

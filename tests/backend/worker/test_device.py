@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from backend.commands import versions
+from backend.commands import compare
 from backend.label_studio.label_config import parse_label_config
 from backend.store import serving as stored
 from backend.worker import arm_models, judge, serving
@@ -30,7 +30,7 @@ def context(make_context, monkeypatch):
         raise LoadedTo(device)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for module in (serving, judge, arm_models, versions):
+    for module in (serving, judge, arm_models, compare):
         monkeypatch.setattr(module, "load_checkpoint", load)
     return make_context()
 
@@ -58,8 +58,8 @@ def arm(context, monkeypatch):
 
 def compared(context, monkeypatch):
     monkeypatch.setattr(stored, "model_of", lambda *_: "v1")
-    monkeypatch.setattr(versions, "validation_now", lambda *_: ([], NO_LABELS.config))
-    versions.compare_versions(context, "v1", "v1")
+    monkeypatch.setattr(compare, "validation_now", lambda *_: ([], NO_LABELS.config))
+    compare.compare_versions(context, "v1", "v1")
 
 
 @pytest.mark.parametrize(

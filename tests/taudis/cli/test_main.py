@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from taudis.__main__ import app
 from taudis.data.coco import decode
 from taudis.data.pool_reader import load_pool, read_header
-from taudis.detector.checkpoint import read_card, save_checkpoint
+from taudis.detector.card import read_card
+from taudis.detector.checkpoint import save_checkpoint
 from taudis.errors import DataError, WeightsError
 from tests.taudis.detector_cases import LABELS, detector, save_pictures
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from taudis.detector.checkpoint import read_card
+from taudis.detector.card import read_card
 from taudis.errors import DataError
 from tests.taudis.data.coco_cases import RUNS, SQUARE, area, content, look, run, write
 

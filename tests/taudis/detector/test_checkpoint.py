@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from taudis.detector.architecture import build_model
-from taudis.detector.checkpoint import amend_card, load_checkpoint, read_card, save_checkpoint
+from taudis.detector.card import amend_card, read_card
+from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
 from taudis.errors import CheckpointError
 from taudis.files import write_sealed
 from taudis.types import LabelMap
@@ -152,8 +153,8 @@ def test_what_cannot_be_amended_changes_nothing(folder, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("taudis.detector.checkpoint.shutil.copyfile", fail)
-    monkeypatch.setattr("taudis.detector.checkpoint.os.link", fail)
+    monkeypatch.setattr("taudis.detector.card.shutil.copyfile", fail)
+    monkeypatch.setattr("taudis.detector.card.os.link", fail)
     with pytest.raises(OSError, match="No space"):
         amend_card(folder, steps=5)
     assert read_card(folder) == before
@@ -164,7 +165,7 @@ def test_a_card_is_amended_without_hard_links_and_without_swapping_names(folder,
     def refuse(*args):
         raise OSError(1, "Operation not permitted")
 
-    monkeypatch.setattr("taudis.detector.checkpoint.os.link", refuse)
+    monkeypatch.setattr("taudis.detector.card.os.link", refuse)
     monkeypatch.setattr("taudis.files.exchange", lambda one, other: False)
     assert amend_card(folder, steps=5)["steps"] == 5 == read_card(folder)["steps"]
     assert [path.name for path in folder.parent.iterdir()] == ["v1"]

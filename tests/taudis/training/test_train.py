@@ -13,7 +13,8 @@ import torch
 from taudis.errors import DataError, TrainingError, TrainingStopped
 from taudis.evaluation.metrics import evaluate
 from taudis.training import train as training
-from taudis.training.samples import MEAN_COLOUR, example, prepare
+from taudis.training.crowds import MEAN_COLOUR
+from taudis.training.samples import example, prepare
 from taudis.training.train import Progress, Recipe, uses_bf16
 from taudis.training.training_state import clear_states
 from taudis.types import Target
