@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.study DATA --runs FOLDER --part screening
         [--sets tools_bench] [--entries taudis,wse] [--seeds 0-1]
 
-Runs `python -m taudis simulate` for each set of a part, in FOLDER/NAME, and copies the rows to
-docs/results/rows/NAME.jsonl. A folder that is missing, as on another machine, begins with the
-rows that docs/results has. Several processes may share one FOLDER. Parts, sets, strategies and
+Runs `python -m taudis simulate` for each set of a part, in FOLDER/NAME, and adds the rows to
+docs/results/rows/NAME.jsonl. FOLDER first gets the rows that it lacks and docs/results has, as on
+another machine. Several processes may share one FOLDER. Parts, sets, strategies and
 seeds stand below; they were fixed before the sets of the part `test` were run
 (docs/results/README.md). The last line is JSON: the rows of each set.
 """
@@ -15,14 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.accuracy import GROUPS
+from taudis.errors import DataError
 from taudis.files import draft_file
+from taudis.simulation.claims import Lock
+from taudis.simulation.jobs import Job
+from taudis.simulation.row_log import Row, RowLog
 
 ROWS = Path(__file__).resolve().parents[1] / "docs" / "results" / "rows"
 
@@ -130,32 +133,50 @@ PARTS = {
 }  # fmt: skip
 
 
-def copy_rows(source: Path, target: Path) -> None:
-    """Copy the rows of a set, sorted, as one write. Half-written last lines are left out."""
-    *lines, _ = source.read_text(encoding="utf-8").split("\n")
+def add_rows(source: Path, target: Path) -> int:
+    """Add the rows of a set to those of `target`, sorted, as one write. Returns their number.
+
+    A half-written last line is left out. Raises DataError for a job with two different rows.
+    """
+    rows = _rows_of(target)
+    for job, row in _rows_of(source).items():
+        if rows.setdefault(job, row) != row:
+            raise DataError(
+                f"{target}: expected the row of {source} for {job}, got another one. Find out which"
+                " one is right, and delete the other line."
+            )
     target.parent.mkdir(parents=True, exist_ok=True)
     with draft_file(target) as draft:
-        draft.write_text("".join(f"{line}\n" for line in sorted(lines, key=_place)), "utf-8")
+        lines = [json.dumps(rows[job]) + "\n" for job in sorted(rows, key=_place)]
+        draft.write_text("".join(lines), encoding="utf-8")
+    return len(rows)
 
 
-def _place(line: str) -> tuple[str, int, str, int]:
+def _rows_of(path: Path) -> dict[Job, Row]:
+    return RowLog(path, Lock(path.parent / "lock")).read()
+
+
+def _place(job: Job) -> tuple[str, int, str, int]:
     """Where a row stands among the others: kind, seed, strategy, round."""
-    row = json.loads(line)
-    return row["kind"], row["seed"], row["strategy"] or "", row["round"] or 0
+    return job.kind, job.seed, job.strategy or "", job.round or 0
 
 
 def run(grid: Grid, entries: str, seeds: str, data: Path, folder: Path) -> int:
-    """Run a grid, or go on with it. Returns the number of rows. Raises CalledProcessError."""
+    """Run a grid, or go on with it. Returns the number of rows.
+
+    Raises CalledProcessError, and DataError for a job with two different rows.
+    """
     rows, kept = folder / grid.name / "rows.jsonl", ROWS / f"{grid.name}.jsonl"
-    if kept.exists() and not rows.exists():
-        rows.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept, rows)
+    rows.parent.mkdir(parents=True, exist_ok=True)
+    add_rows(rows, kept)  # first: a contradiction ends the run before its hours of work
+    log = RowLog(rows, Lock(rows.parent / "lock"))
+    for row in _rows_of(kept).values():
+        log.append(row)
     command = [sys.executable, "-m", "taudis", "simulate", *grid.options(data, folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--strategies", entries, "--seeds", seeds],
                    check=True, env=environment, stdout=sys.stderr)  # fmt: skip
-    copy_rows(rows, kept)
-    return len(kept.read_text(encoding="utf-8").splitlines())
+    return add_rows(rows, kept)
 
 
 def main() -> None:

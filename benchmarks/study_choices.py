@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from benchmarks.study import PARTS, ROWS
 from benchmarks.study_pictures import open_data
+from taudis.files import append_bytes
 from taudis.selection.params import SelectionParams
 from taudis.simulation.choosing import choose_images
 from taudis.simulation.claims import Claims, Lock
@@ -37,10 +39,23 @@ FIGURES = ("candidates", "images_with_candidates", "pool_images", "pool_detectio
 
 
 def known(path: Path = CHOICES) -> set[tuple[str, int, str]]:
-    """The choices that a file has: set, seed, name."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = (json.loads(line) for line in lines)
-    return {(row["data"], row["seed"], row["strategy"]) for row in rows}
+    """The choices that a file has: set, seed, name. A half-written last line is none."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return {_name(json.loads(line)) for line in lines}
+
+
+def _name(row: dict[str, Any]) -> tuple[str, int, str]:
+    return row["data"], row["seed"], row["strategy"]
+
+
+def record(row: dict[str, Any], lock: Lock, path: Path = CHOICES) -> None:
+    """Add a choice, unless the file has it. A half-written last line is removed first."""
+    with lock.held():
+        if path.exists():
+            data = path.read_bytes()
+            os.truncate(path, data.rfind(b"\n") + 1)
+        if _name(row) not in known(path):
+            append_bytes(path, json.dumps(row).encode() + b"\n")
 
 
 def choice(store: ModelStore, data: DataSet, preset: Preset, seed: int) -> dict[str, Any]:
@@ -61,14 +76,13 @@ def run(name: str, options: argparse.Namespace, presets: tuple[Preset, ...]) -> 
     folder = options.runs / name
     grid = read_grid(folder / GRID_FILE).grid
     data = open_data(options.data, name, grid)
+    lock = Lock(options.runs / "choices.lock")
     with Claims(folder / "claims", Lock(folder / "lock")) as claims:
         store = ModelStore(folder / "models", claims, grid, data)
         for seed in read_seeds(options.seeds):
             for preset in presets:
                 if (name, seed, preset.name) not in known():
-                    line = json.dumps(choice(store, data, preset, seed))
-                    with CHOICES.open("a", encoding="utf-8") as file:
-                        file.write(f"{line}\n")
+                    record(choice(store, data, preset, seed), lock)
 
 
 def main() -> None:

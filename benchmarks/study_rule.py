@@ -7,6 +7,9 @@
   below P after Holm's correction for these two strategies
 - its area over objects is not below that of `foreground_random` beyond the 95 % interval
 - on no set is its area over images below random's beyond the 95 % interval
+
+There is no p and no verdict before all planned rows of the candidates are there: each earlier look
+would be a test of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 
 from benchmarks.study import CHOSEN, PARTS
 from taudis.simulation.comparison import pair_areas
+from taudis.simulation.jobs import read_seeds
 from taudis.simulation.paired_curves import Choice, paired_curves
 from taudis.simulation.result_rows import ResultRow
 from taudis.simulation.statistics import Interval, holm, mean_interval, paired_p
@@ -27,6 +31,9 @@ SETS: Mapping[str, tuple[str, ...]] = {
     for first, second in zip(PARTS["test"].grids, PARTS["test_again"].grids, strict=True)
 }
 """Folder of a set -> the names of its two divisions."""
+ROUNDS = {grid.name: grid.rounds for part in ("test", "test_again") for grid in PARTS[part].grids}
+SEEDS = sum(len(read_seeds(PARTS[part].seeds)) for part in ("test", "test_again"))
+"""Planned paired seeds of a set, both divisions together."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +41,21 @@ class RuleResult:
     """One candidate under the rule; None where its rows are missing."""
 
     images: Interval | None  # area over images more than foreground_random's, all paired seeds
-    p: float | None  # of that, after Holm's correction
+    p: float | None  # of that, after Holm's correction; None unless the rows are complete
     seeds: int
+    complete: bool  # whether all planned rows of all candidates are there
     objects: Interval | None  # the same over objects
     random: Mapping[str, Interval | None]  # set -> area over images more than random's
 
     @property
     def meets(self) -> bool | None:
-        """Whether the rule is met; None before every set has paired seeds of both references."""
-        below_random = [
-            each.high for each in self.random.values() if each and each.high is not None
-        ]
-        if self.images is None or self.objects is None or len(below_random) < len(SETS):
+        """Whether the rule is met; None before all planned rows are there."""
+        if not self.complete or self.images is None or self.objects is None or self.p is None:
             return None
-        gains = (self.images.middle or 0.0) > 0 and self.p is not None and self.p < P
-        dearer = self.objects.high is not None and self.objects.high < 0
-        return gains and not dearer and all(high >= 0 for high in below_random)
+        gains = (self.images.middle or 0.0) > 0 and self.p < P
+        below = [each is not None and (each.high or 0.0) < 0
+                 for each in (self.objects, *self.random.values())]  # fmt: skip
+        return gains and not any(below)
 
 
 def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> list[float]:
@@ -62,7 +68,7 @@ def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> lis
         if not {name, reference} <= {row.strategy for row in own}:
             continue
         kept = [row for row in own if row.strategy in (None, name, reference)]
-        last = max(row.round or 0 for row in kept)
+        last = ROUNDS[kept[0].data]
         done = [
             {row.seed for row in kept if (row.strategy, row.round) == (who, last)}
             for who in (name, reference)
@@ -79,20 +85,26 @@ def by_rule(rows: Iterable[ResultRow]) -> dict[str, RuleResult]:
     """Every candidate, by the rows of the test."""
     grids = {name for pair in SETS.values() for name in pair}
     known = [row for row in rows if row.data in grids]
+    of_set = {data: [row for row in known if row.data in pair] for data, pair in SETS.items()}
     images = {name: more(known, name, "foreground_random", "images") for name in CANDIDATES}
-    corrected = holm({name: paired_p(each) for name, each in images.items() if each})
-    found = {}
-    for name in CANDIDATES:
-        objects = more(known, name, "foreground_random", "objects")
-        random = {
-            data: more([row for row in known if row.data in pair], name, "random", "images")
-            for data, pair in SETS.items()
-        }
-        found[name] = RuleResult(
-            _interval(images[name]), corrected.get(name), len(images[name]), _interval(objects),
-            {data: _interval(each) for data, each in random.items()},
-        )  # fmt: skip
-    return found
+    random = {
+        name: {data: more(rows, name, "random", "images") for data, rows in of_set.items()}
+        for name in CANDIDATES
+    }
+    complete = all(
+        len(images[name]) == SEEDS * len(SETS)
+        and all(len(each) == SEEDS for each in random[name].values())
+        for name in CANDIDATES
+    )
+    corrected = holm({name: paired_p(each) for name, each in images.items()}) if complete else {}
+    return {
+        name: RuleResult(
+            _interval(images[name]), corrected.get(name), len(images[name]), complete,
+            _interval(more(known, name, "foreground_random", "objects")),
+            {data: _interval(each) for data, each in random[name].items()},
+        )
+        for name in CANDIDATES
+    }  # fmt: skip
 
 
 def _interval(values: list[float]) -> Interval | None:

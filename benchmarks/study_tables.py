@@ -30,12 +30,15 @@ PAGE = ROWS.parent / "README.md"
 
 
 def read(folder: Path) -> list[Row]:
-    """All rows of a folder, by file, and the choices beside it; a row knows its file."""
+    """All rows of a folder, by file, and the choices beside it; a row knows its file.
+
+    A half-written last line is left out.
+    """
     choices = folder.parent / "choices.jsonl"
     return [
         {"kind": "choice", **json.loads(line), "file": str(path)}
         for path in (*sorted(folder.glob("*.jsonl")), *([choices] if choices.exists() else []))
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]
     ]
 
 

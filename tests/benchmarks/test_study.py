@@ -9,9 +9,12 @@ import pytest
 
 from backend.web.status.evidence import EVIDENCE, evidence
 from benchmarks.page_tables import filled
-from benchmarks.study import PARTS, ROWS, Grid, copy_rows
+from benchmarks.study import PARTS, ROWS, Grid, add_rows
+from benchmarks.study_choices import known, record
 from benchmarks.study_tables import PAGE, TABLES, read
+from taudis.errors import DataError
 from taudis.selection.params import SelectionParams
+from taudis.simulation.claims import Lock
 from taudis.simulation.presets import read_presets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +66,52 @@ def test_rows_are_kept_in_one_order_and_a_half_written_one_is_left_out(tmp_path)
     ]
     source, target = tmp_path / "rows.jsonl", tmp_path / "kept" / "cells.jsonl"
     source.write_text("".join(f"{json.dumps(row)}\n" for row in rows) + '{"kind": "ro')
-    copy_rows(source, target)
-    kept = [json.loads(line) for line in Path(target).read_text().splitlines()]
-    assert kept == [rows[3], rows[2], rows[1], rows[0]]
+    add_rows(source, target)
+    assert kept_in(target) == [rows[3], rows[2], rows[1], rows[0]]
+
+
+def kept_in(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def row(seed, map50=0.5):
+    return {"kind": "seed_set", "seed": seed, "map50": map50}
+
+
+def save(path, *rows):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def test_rows_of_another_machine_stay(tmp_path):
+    source, target = tmp_path / "run" / "rows.jsonl", tmp_path / "kept" / "cells.jsonl"
+    save(source, row(1))
+    save(target, row(0), row(2))
+    assert add_rows(source, target) == 3
+    assert kept_in(target) == [row(0), row(1), row(2)]
+
+
+def test_two_rows_of_one_job_are_refused_and_nothing_is_written(tmp_path):
+    source, target = tmp_path / "run" / "rows.jsonl", tmp_path / "kept" / "cells.jsonl"
+    save(source, row(0), row(1))
+    save(target, row(0, map50=0.6))
+    with pytest.raises(DataError, match="seed=0"):
+        add_rows(source, target)
+    assert kept_in(target) == [row(0, map50=0.6)]
+
+
+def test_the_kept_rows_are_in_their_order(tmp_path):
+    for path in ROWS.glob("*.jsonl"):
+        add_rows(path, tmp_path / path.name)
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_a_choice_is_recorded_once_and_a_torn_line_goes(tmp_path):
+    path, lock = tmp_path / "choices.jsonl", Lock(tmp_path / "lock")
+    first, second = ({"data": "cells", "seed": seed, "strategy": "wse"} for seed in (0, 1))
+    for each in (first, second, first):
+        record(each, lock, path)
+    path.write_bytes(path.read_bytes()[:-5])
+    assert known(path) == {("cells", 0, "wse")}
+    record(second, lock, path)
+    assert kept_in(path) == [first, second]

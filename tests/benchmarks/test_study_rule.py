@@ -59,4 +59,28 @@ def test_with_a_set_missing_nothing_is_known(tmp_path):
         **{CHOSEN: HIGH},
     )  # fmt: skip
     assert by_rule(rows)[CHOSEN].meets is None
+    assert by_rule(rows)["taudis"].p is None
     assert {each.meets for each in by_rule([]).values()} == {None}
+
+
+def changed_rows(folder, change):
+    """The rows of a clear case, less those for which `change` answers True."""
+    rows = rows_of(folder, random=LOW, foreground_random=MIDDLE, taudis=MIDDLE, **{CHOSEN: HIGH})
+    assert by_rule(rows)[CHOSEN].meets
+    return [row for row in rows if not change(row)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row.data.endswith("split1") and row.data.startswith("facades"),
+        lambda row: (row.strategy, row.seed) == (CHOSEN, 5),
+        lambda row: (row.strategy, row.seed, row.round) == ("random", 0, 2),
+        lambda row: row.round == 2,
+        lambda row: row.strategy == "taudis",
+    ],
+    ids=["a division", "a seed", "a round", "the last rounds", "the other candidate"],
+)
+def test_before_all_planned_rows_are_there_there_is_no_verdict(tmp_path, change):
+    found = by_rule(changed_rows(tmp_path, change))
+    assert [(each.meets, each.p) for each in found.values()] == [(None, None)] * 2
