@@ -1,12 +1,16 @@
-"""Section 4 of the paper on a labelled data set: simulated rounds of active learning, compared.
+"""Section 4 of the paper: simulated rounds of active learning on a labelled data set.
 
-The steps of `python -m taudis simulate`: `split` divides the images, `presets` are the strategies
-with their settings, `jobs` and `grid` what is to be done, `image_cache`, `data_set` and
-`model_store` what is shared, `choosing` and `make_row` one row, `claims` and `row_log` how
-processes share a run, `run` the run itself, `rerun` one row again, `cpu_cost` what it took.
+`python -m taudis simulate` trains a model for each strategy, seed and round, and writes a row for
+each model:
 
-Both commands: `row_format`, and `gate`, the signal gate.
+    split, data_set, image_cache   training and test images
+    presets, jobs, grid            strategies with settings, rows to make, settings of all rows
+    choosing, make_row             the choice of images, and the row of a model
+    model_store, claims, row_log   models and rows on disk, shared by several processes
+    run, rerun, cpu_cost           the run, a row made again, the CPU time of a run
 
-The steps of `python -m taudis compare`, which import no torch: `result_rows`, `costs`, `curves`,
-`paired_curves`, `statistics`, `comparison`, `report`, `curve_picture`.
+`python -m taudis compare` compares the strategies, without importing torch: `result_rows`, `costs`,
+`curves`, `paired_curves`, `statistics`, `comparison`, `report`, `curve_picture`.
+
+Both use `row_format` and `gate`, the test whether more labels improve the model at all.
 """

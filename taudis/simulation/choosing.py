@@ -1,4 +1,4 @@
-"""The choice of a round: which images a strategy adds, by the model of the round before."""
+"""The images that a strategy chooses in a round, with the model of the round before."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from taudis.types import Pool, Selection
 
 @dataclass(frozen=True)
 class Choice:
-    """What a strategy chose, as its row holds it."""
+    """The images that a strategy chose, with the other fields of its row."""
 
     chosen: list[int]  # image ids, best first
-    selection: dict[str, Any]
-    corrections: Corrections
-    cpu_seconds: dict[str, float]
-    pool: str | None  # the pool that was read: what shares it, shares its seconds
+    selection: dict[str, Any]  # diagnostics
+    corrections: Corrections  # of the chosen images
+    cpu_seconds: dict[str, float]  # by part of the work
+    pool: str | None  # key of the pool that was read; rows with the same pool share its CPU time
 
     def to_dict(self) -> dict[str, Any]:
-        """The choice as JSON holds it."""
+        """The choice as JSON values."""
         return {
             "chosen": self.chosen,
             "selection": self.selection,
@@ -41,14 +41,15 @@ class Choice:
 
 
 def selection_seed(seed: int, number: int) -> int:
-    """The seed of the strategies at a seed and round; the same for all of them."""
+    """The seed of the query strategies for a seed of the run and a round; the same for all."""
     return derived_seed("select", seed, number)
 
 
 def choose_images(store: ModelStore, model: Model, preset: Preset, number: int) -> Choice:
-    """The images that a strategy adds in round `number` to those of `model`.
+    """The images that a strategy adds in round `number` to the labelled images of `model`.
 
-    Raises BusyError, and SelectionError for parameters that the strategy cannot work with.
+    Raises BusyError while another process makes the model or its pool, and SelectionError for
+    parameters that the strategy does not support.
     """
     pool, scored = _pool(store, model, preset)
     known, scored_labelled = _labelled(store, model, preset)
@@ -83,7 +84,7 @@ def choose_images(store: ModelStore, model: Model, preset: Preset, number: int) 
 
 
 def _pool(store: ModelStore, model: Model, preset: Preset) -> tuple[Pool, float]:
-    """The pool that the strategy reads, and the CPU seconds of its scoring."""
+    """The pool for the strategy, and the CPU seconds of its scoring."""
     if not preset.reads_pool:
         ids = np.array([n for n in store.data.train_ids if n not in model.labelled], np.int64)
         blank = Pool.without_detections(ids, np.zeros((len(ids), 1), np.float32))
@@ -93,9 +94,9 @@ def _pool(store: ModelStore, model: Model, preset: Preset) -> tuple[Pool, float]
 
 
 def _labelled(store: ModelStore, model: Model, preset: Preset) -> tuple[Labelled, float]:
-    """What the strategy may know of the labelled images, and the CPU seconds of their scoring.
+    """The facts about labelled images for the strategy, and the CPU seconds of their scoring.
 
-    The mean number of objects is that of the seed set (appendix C), in every round.
+    The mean number of objects is that of the seed set in every round (appendix C).
     """
     ids = store.seed_set(model.seed)
     mean = store.data.objects(ids) / len(ids)
@@ -110,7 +111,7 @@ def _labelled(store: ModelStore, model: Model, preset: Preset) -> tuple[Labelled
 
 
 def _described(selection: Selection, pool: Pool) -> dict[str, Any]:
-    """What a selection tells of itself."""
+    """The diagnostics of a selection, for its row."""
     images = np.unique(pool.instances.image_index[selection.candidates])
     below = int(selection.diagnostics.get("detections_below") or 0)
     return {

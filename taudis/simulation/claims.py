@@ -1,16 +1,16 @@
-"""Claims: which process works on what, so that several processes share a run.
+"""Claims let several processes share the work of a run.
 
-A claim is a file with the name of the work, made with O_EXCL. It holds who made it. The owner
-touches it every BEAT seconds. A claim is taken over at once if its owner is a dead process of this
-machine, and after STALE seconds without a touch if the owner is on another machine (a container
-with process ids of its own counts as one).
+A claim is a file with the name of the work. It names the process that made it, its owner. The owner
+touches it every BEAT seconds. Another process takes over a claim at once if the owner was a process
+of this machine and has ended. If the owner is on another machine, it takes over after STALE seconds
+without a touch. A container with its own process ids counts as another machine.
 
-Claims only prevent that work is done twice. A row is written once, whatever happens to a claim: the
-row log refuses a row that it has.
+Claims only save work. A row is never written twice, whatever happens to a claim, because the row
+log refuses a row that it already has.
 
-All changes are made under one lock (flock), since to take over is to remove a claim and make
-another: without it a process could remove the claim that a second one has just taken over. So the
-folder must be on a file system with flock; NFS has it since Linux 2.6.12.
+All changes of claims happen under a lock (flock). To take over a claim, a process removes it and
+makes another; without the lock it could remove a claim that a third process has just made. So the
+folder must be on a file system with flock. NFS has it since Linux 2.6.12.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ STALE = 300.0
 """Seconds without a touch after which a claim of another machine is taken over."""
 
 CLOCK_STEP = 5.0
-"""Start times that are nearer to each other are the same: an adjusted clock moves them a little."""
+"""Seconds up to which two start times of a process are the same; an adjusted clock moves them."""
 
 
 class Lock:
-    """The lock of a folder; one process, and in it one thread, holds it at a time."""
+    """The lock of a folder; one thread of one process holds it at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,7 +49,7 @@ class Lock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock in a block. The system lets go of it when the process dies."""
+        """Hold the lock in a `with` block. The system releases it when the process dies."""
         with self._thread, self.path.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -61,7 +61,7 @@ class Lock:
             yield
 
     def now(self) -> float:
-        """The time by the clock of the file system, which all machines share. Hold the lock."""
+        """The time of the file system's clock, the same for all machines. Needs the lock held."""
         os.utime(self.path)
         return self.path.stat().st_mtime
 
@@ -72,7 +72,7 @@ class Owner:
 
     machine: str
     pid: int
-    started: float  # by the machine's clock: a later process may have the same number
+    started: float  # start time by the machine's clock; a later process may have the same pid
 
     @classmethod
     def this_process(cls) -> Owner:
@@ -88,7 +88,7 @@ class Owner:
 
 
 def _machine() -> str:
-    """What tells machines apart, and containers, whose process ids say nothing to each other."""
+    """A text that differs between machines, and between containers with their own process ids."""
     parts = [socket.gethostname()]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -99,13 +99,13 @@ def _machine() -> str:
 
 
 def _text(path: str) -> str:
-    """What a file of the system says, or where it points to."""
+    """The content of a file below /proc, or the target of a link."""
     found = Path(path)
     return str(found.readlink()) if found.is_symlink() else found.read_text("ascii").strip()
 
 
 def _started(pid: int) -> float | None:
-    """When a process of this machine started; None for one that has ended."""
+    """The start time of a process of this machine; None if it has ended."""
     try:
         process = psutil.Process(pid)
         ended = process.status() == psutil.STATUS_ZOMBIE
@@ -122,12 +122,12 @@ def _owner_of(path: Path) -> Owner | None:
 
 
 def claimed_by(folder: Path, owner: Owner) -> list[str]:
-    """The names of the work that a process has claimed, or had when it died."""
+    """The names of the claims of a process, which may have died since."""
     return [unquote(path.name) for path in folder.iterdir() if _owner_of(path) == owner]
 
 
 class Claims:
-    """The claims of a run, as this process sees them; a context manager that touches its own."""
+    """The claims of a run. As a context manager, it touches the claims of this process."""
 
     def __init__(
         self, folder: Path, lock: Lock, *, beat: float = BEAT, stale: float = STALE
@@ -169,31 +169,31 @@ class Claims:
         return True
 
     def release(self, name: str) -> None:
-        """Give a claim back; nothing happens if another process took it over."""
+        """Give up a claim; nothing happens if another process took it over."""
         with self.lock.held():
             self._held.discard(name)
             if _owner_of(self._path(name)) == self.owner:
                 self._path(name).unlink()
 
     def is_lost(self, name: str) -> bool:
-        """Whether another process took the claim over, since this one seemed dead."""
+        """Whether another process took over the claim, because this one seemed dead."""
         return _owner_of(self._path(name)) != self.owner
 
     def _path(self, name: str) -> Path:
         return self.folder / quote(name, safe="@=+")
 
     def _is_free(self, path: Path) -> bool:
-        """Whether a claim may be taken over. Hold the lock."""
+        """Whether a claim may be taken over. Needs the lock held."""
         owner = _owner_of(path)
-        if owner is None:  # killed before it had written its name: a maker holds the lock, too
+        if owner is None:  # the owner died while it wrote the file, which it does under the lock
             return True
         return owner.is_dead() or self.lock.now() - path.stat().st_mtime > self.stale
 
     def _touch_all(self) -> None:
-        """Touch the claims of this process until it is closed."""
+        """Touch the claims of this process until the context manager exits."""
         while not self._stop.wait(self.beat):
             for name in list(self._held):
                 try:
                     os.utime(self._path(name))
-                except OSError:  # taken over and given back, or the disk is away for a moment
+                except OSError:  # the claim is gone, or the disk is unavailable for a moment
                     continue

@@ -1,12 +1,13 @@
 """The comparison of strategies on one data set: labels saved, area under the curve, paired tests.
 
-Everything is paired by seed: a strategy and the reference start from the same seed set. The rules:
+Everything is paired by seed: a strategy and the reference start from the same seed set.
 
     target        the reference's mAP50 after its last round
-    labels saved  1 - labels that the strategy needs / labels that the reference needs, both read
-                  off the mean curves of the seeds; beside it, read off each seed's own curves
-    area          of both curves of a seed, up to the labels that both have reached
+    labels saved  1 - labels that the strategy needs / labels that the reference needs to reach the
+                  target, both from the mean curves over seeds; also from the curves of each seed
+    area          under the curve of a seed, up to the labels that both strategies have reached
 
+Labels are counted on three axes: images, objects and seconds (`AXES`).
 n: number of seeds; P: points of a curve; R: resamples.
 """
 
@@ -32,35 +33,36 @@ from taudis.simulation.statistics import (
 from taudis.types import BoolArray, FloatArray, IntArray
 
 FEW_SEEDS = 5
-"""Below, the range of the seeds itself covers a median in less than 90 % of all cases."""
+"""With fewer seeds, even the range of the seeds covers the median in less than 90 % of cases."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The share of the reference's labels that a strategy saves, in one axis.
+    """The share of the reference's labels that a strategy saves, on one axis.
 
-    Negative: it needs more. None in an interval: the target is not reached, so it is not known.
+    Negative: the strategy needs more labels. None in an interval: unknown, because the target is
+    not reached.
     """
 
-    interval: Interval  # of the mean curves
-    at_most: float  # the most that the mean curves can save, where the target is not reached
+    interval: Interval  # from the mean curves
+    at_most: float  # upper bound from the mean curves, for a target that is not reached
     by_seed: Interval  # of the median over seeds
-    not_reached: int  # seeds on which the strategy never reaches the target: censored
+    not_reached: int  # seeds on which the strategy never reaches the target (censored)
 
 
 @dataclass(frozen=True)
 class Area:
-    """The area under a strategy's curve, in one axis, up to the labels that both have reached."""
+    """The area under a strategy's curve on one axis, up to the labels that both have reached."""
 
-    area: Interval  # of the mean over seeds
-    more: Interval  # than the reference's area, of the mean over seeds
-    p: float  # of a paired sign-flip test of `more`
-    p_holm: float  # corrected for the strategies that are compared
+    area: Interval  # mean over seeds
+    more: Interval  # area minus the reference's area, mean over seeds
+    p: float  # p of a paired sign-flip test of `more`
+    p_holm: float  # p after Holm's correction for the number of strategies
 
 
 @dataclass(frozen=True)
 class StrategyResult:
-    """One strategy against the reference, by axis."""
+    """A strategy compared with the reference, by axis."""
 
     name: str
     final: Interval  # mAP50 after the last round, mean over seeds
@@ -78,19 +80,18 @@ class Comparison:
     reference_final: Interval
     reference_labels: dict[str, float]
     reference_area: dict[str, Interval]
-    most_to_save: dict[
-        str, float
-    ]  # by axis: share saved by a strategy that needs the seed set only
-    strategies: tuple[StrategyResult, ...]  # largest gain in area over images first
+    # By axis: the share that a strategy would save if the seed set alone reached the target.
+    most_to_save: dict[str, float]
+    strategies: tuple[StrategyResult, ...]  # the largest gain in area over images first
 
     @property
     def seeds(self) -> int:
-        """Paired seeds."""
+        """Number of paired seeds."""
         return len(self.data.seeds)
 
     @property
     def smallest_p(self) -> float:
-        """The smallest corrected p that so many seeds and strategies allow."""
+        """The smallest corrected p that is possible with these numbers of seeds and strategies."""
         return smallest_p(self.seeds, len(self.strategies))
 
 
@@ -146,19 +147,19 @@ def _labels(curves: Sequence[Curve]) -> dict[str, float]:
 
 
 def _own_areas(curves: Sequence[Curve], axis: str) -> list[float]:
-    """The area under each whole curve."""
+    """The area under each curve up to its last point."""
     return [curve.area(axis, float(curve.labels[axis][-1])) for curve in curves]
 
 
 def share_saved(curve: Curve, reference: Curve, axis: str) -> tuple[float, bool]:
-    """The share of the reference's labels that one curve saves, and if it is censored.
+    """(share of the reference's labels that a curve saves, whether it is censored).
 
-    Censored: the curve never reaches the target; the share is at most the number that is returned,
-    which counts all labels of the curve.
+    Censored: the curve never reaches the target. The returned share is then an upper bound, which
+    counts all labels of the curve as needed.
     """
     target = float(reference.map50[-1])
     full = reference.needed(axis, target)
-    if not full:  # a curve reaches its own last point; 0 labels: an empty seed set reaches it
+    if not full:  # never None, as the curve reaches its last point; 0 for an empty seed set
         return 0.0, False
     needed = curve.needed(axis, target)
     if needed is None:
@@ -167,7 +168,7 @@ def share_saved(curve: Curve, reference: Curve, axis: str) -> tuple[float, bool]
 
 
 def labels_saved(curves: Sequence[Curve], reference: Sequence[Curve], axis: str) -> Saved:
-    """The share of the reference's labels that a strategy saves. Curves in the order of seeds."""
+    """The share of the reference's labels that a strategy saves. Both curves: in seed order."""
 
     def lowest(rows: IntArray) -> FloatArray:
         shares, censored = _shares_of_means(curves, reference, axis, rows)
@@ -189,9 +190,9 @@ def labels_saved(curves: Sequence[Curve], reference: Sequence[Curve], axis: str)
 def _shares_of_means(
     curves: Sequence[Curve], reference: Sequence[Curve], axis: str, rows: IntArray
 ) -> tuple[FloatArray, BoolArray]:
-    """What the mean curves of resamples save [R], and which are censored [R]; see `share_saved`.
+    """`share_saved` of the mean curves of resamples: (shares [R], whether each is censored [R]).
 
-    rows: seeds of each resample [R,n]; a seed's two curves stay together.
+    rows: seeds of each resample [R,n]. The same resample is used for both strategies.
     """
     labels, map50 = _means(curves, axis, rows)
     other_labels, other_map50 = _means(reference, axis, rows)
@@ -211,7 +212,7 @@ def _means(curves: Sequence[Curve], axis: str, rows: IntArray) -> tuple[FloatArr
 
 
 def _most_to_save(reference: Sequence[Curve], axis: str) -> float:
-    """The share that is saved where the seed set reaches the target, mean over seeds."""
+    """The share that is saved if the seed set alone reaches the target, mean over seeds."""
     shares = []
     for curve in reference:
         full = curve.needed(axis, float(curve.map50[-1]))
@@ -222,7 +223,7 @@ def _most_to_save(reference: Sequence[Curve], axis: str) -> float:
 def pair_areas(
     curves: Sequence[Curve], reference: Sequence[Curve], axis: str
 ) -> tuple[list[float], list[float]]:
-    """Of each seed the area of a strategy, and how much more it is than the reference's."""
+    """For each seed: the area of a strategy, and this area minus that of the reference."""
     areas, more = [], []
     for one, other in zip(curves, reference, strict=True):
         until = min(float(one.labels[axis][-1]), float(other.labels[axis][-1]))
@@ -239,6 +240,6 @@ def _area_p(data: PairedCurves, name: str, axis: str) -> float:
 def _area(
     curves: Sequence[Curve], reference: Sequence[Curve], axis: str, p: float, p_holm: float
 ) -> Area:
-    """Area and gain over all seeds."""
+    """The area of a strategy and its gain, over all seeds."""
     areas, more = pair_areas(curves, reference, axis)
     return Area(mean_interval(areas), mean_interval(more), p, p_holm)

@@ -1,4 +1,4 @@
-"""What a person does who corrects the pre-annotations of images, counted from the ground truth."""
+"""Counts the corrections that pre-annotations need, from the ground truth."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from taudis.types import Detection, Target
 
 
 def corrections(seen: Iterable[tuple[Target, Detection]]) -> Corrections:
-    """The regions of all images by what happens to them.
+    """The numbers of regions that a person accepts, reshapes, adds and removes in all images.
 
-    Visible are detections from a score of 0.5 on (a simulation has no validation images to choose
-    thresholds on), one an object, without specks. A region that fits an object (same label, IoU of
-    at least 0.5) is accepted or reshaped. An object that no region fits is added, a region that
-    fits none is removed, both where the label alone is wrong. Crowd regions count nowhere.
+    The person sees detections with a score of at least 0.5, one per object, without specks
+    (`taudis.evaluation.visible`). A simulation has no validation images to choose other thresholds.
+    A region that fits an object (same label, IoU of at least 0.5) is accepted or reshaped. A region
+    that fits no object is removed, and an object that no region fits is added. A region with only
+    the label wrong counts as both removed and added. Crowd regions are not counted.
     """
     total = Changes()
     for target, detection in seen:

@@ -1,6 +1,6 @@
-"""Annotation time: a stated model of the seconds that a person needs, from published figures.
+"""Annotation time: a model of the seconds that a person needs, from published figures.
 
-docs/comparing.md says where each figure comes from, and what it does not measure.
+docs/comparing.md gives the source of each figure, and what it does not measure.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ LOOK = 7.8
 
 @dataclass(frozen=True)
 class Seconds:
-    """Seconds of a person's work.
+    """Seconds that a person needs for each kind of work.
 
-    Raises DataError unless each is a finite number from 0 on, and look and draw are not both 0.
+    Raises DataError unless each is a finite number of at least 0, and look and draw are not both 0.
     """
 
-    look: float = LOOK  # an image, whatever is in it
-    draw: float = DRAW  # an object that no region fits
-    reshape: float = RESHAPE  # a region that fits an object roughly
-    accept: float = ACCEPT  # a region that stays as it is
-    remove: float = ACCEPT  # a region that fits no object: seen as accepted ones are, and deleted
-    by_hand: bool = False  # everything is drawn, also where the corrections are known
+    look: float = LOOK  # per image, whatever is in it
+    draw: float = DRAW  # per object that no region fits
+    reshape: float = RESHAPE  # per region that fits an object roughly
+    accept: float = ACCEPT  # per region that stays as it is
+    remove: float = ACCEPT  # per region that fits no object; deleting counts no extra time
+    by_hand: bool = False  # count every object as drawn, even if the corrections are known
 
     def __post_init__(self) -> None:
         for name, value in self.figures().items():
@@ -50,11 +50,11 @@ class Seconds:
         return found
 
     def of_labels(self, images: int, objects: int) -> float:
-        """Drawing every object of these images from nothing."""
+        """Seconds to draw every object of these images without pre-annotations."""
         return self.look * images + self.draw * objects
 
     def of_round(self, row: ResultRow) -> float:
-        """Labelling what a round chose: correcting pre-annotations where that is known."""
+        """Seconds to label the images of a round, by correcting pre-annotations if known."""
         fixed = row.corrections
         if fixed is None or self.by_hand:
             return self.of_labels(row.chosen_images, row.chosen_objects)

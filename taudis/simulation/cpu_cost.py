@@ -1,4 +1,4 @@
-"""What a run cost in CPU seconds, shared and one by one, from its rows."""
+"""The CPU seconds of a run, with and without sharing of models and pools, from its rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def cost(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
-    """CPU seconds of the rounds: in a shared run, and run one by one in two meanings.
+    """CPU seconds of the rounds, as run together and as they would be if run separately.
 
-    `shared`: each model and each pool once. `strategies_alone`: each strategy and seed by itself,
-    with its own seed set and all parts of its rounds. `rows_alone`: each row of a round by itself,
-    as --rerun does, with the training of the model that chose. The ratios are those of the shared
-    run over each; None without rounds. Models of all labels count nowhere.
+    `shared`: each model and each pool is made once. `strategies_alone`: each strategy and seed is
+    run separately, with its own model of the seed set. `rows_alone`: each row of a round is made
+    separately, as --rerun does, with the training of the model that chooses. The ratios are
+    shared / separate; None without rounds. Models of all labels are not counted.
     """
     every = [row for row in rows if row["kind"] != "all"]
     known = {(row["strategy"], row["seed"], row["round"]): row for row in every}
@@ -43,7 +43,7 @@ def cost(rows: Iterable[Mapping[str, Any]]) -> dict[str, float | None]:
 
 
 def _parts(row: Mapping[str, Any]) -> dict[object, float]:
-    """The CPU seconds of each part of a row, by what is done once however many rows share it."""
+    """The CPU seconds of each part of a row. Rows with an equal key share this part."""
     spent = row["cpu_seconds"]
     pool = row.get("pool")
     return {

@@ -1,7 +1,7 @@
-"""Learning curves as a picture, in the manner of the paper's figure 2: a line for each strategy.
+"""Learning curves as a picture like the paper's figure 2: a line for each strategy.
 
-A panel for each axis. A point is a round: the means of labels and mAP50 over the seeds. The band is
-one sample standard deviation of mAP50 over the seeds to each side.
+There is a panel for each axis. A point is a round: the means of labels and mAP50 over the seeds.
+The band reaches one sample standard deviation of mAP50 over the seeds to each side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MARKERS = "osv^D<>pPX*hd"
 
 
 def picture_stems(names: list[str]) -> dict[str, str]:
-    """A file name without suffix for each data set, all different."""
+    """A different file name, without suffix, for each data set."""
     stems: dict[str, str] = {}
     for name in names:
         stem = plain = f"curves-{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}"
@@ -69,7 +69,7 @@ def _figure(found: Comparison) -> Figure:
 
 
 def _draw_panel(axes: Axes, axis: str, found: Comparison) -> None:
-    """One axis: a line and a band for each strategy, the reference dashed and black."""
+    """The panel of an axis: a line and a band for each strategy, the reference dashed and black."""
     data = found.data
     ordered = [data.reference, *sorted(each.name for each in found.strategies)]
     palette = colormaps["tab10" if len(ordered) <= 11 else "tab20"]

@@ -15,24 +15,21 @@ from taudis.simulation.result_rows import ResultRow
 from taudis.types import FloatArray
 
 AXES = ("images", "objects", "seconds")
-"""What labels are counted in."""
+"""The units in which labels are counted."""
 EQUAL = 1e-9
-"""An mAP50 so little below a target is equal to it: means of the same numbers are rounded."""
+"""mAP50 values that differ by less are equal: means are subject to rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """mAP50 [P] of one strategy on one seed, and by axis the labels [P] it cost, never falling.
+    """The learning curve of one strategy on one seed, linear between its points."""
 
-    Between its points a curve is a straight line.
-    """
-
-    map50: FloatArray
-    labels: dict[str, FloatArray]
+    map50: FloatArray  # [P] 0..1
+    labels: dict[str, FloatArray]  # axis -> labels used so far [P], never falling
 
     @classmethod
     def of(cls, seed_set: ResultRow, rounds: Sequence[ResultRow], seconds: Seconds) -> Curve:
-        """The curve of a seed set and the rounds after it, in their order."""
+        """The curve of a seed set and its rounds, in their order."""
         points = [seed_set, *rounds]
         start = seconds.of_labels(seed_set.labelled_images, seed_set.labelled_objects)
         spent = np.cumsum([start, *(seconds.of_round(row) for row in rounds)])
@@ -45,37 +42,37 @@ class Curve:
 
     @classmethod
     def mean(cls, curves: Sequence[Curve]) -> Curve:
-        """The mean of several curves, point by point: of mAP50, and of the labels of each axis."""
+        """The mean of several curves, point by point, for mAP50 and the labels of each axis."""
         labels = {axis: np.mean([each.labels[axis] for each in curves], axis=0) for axis in AXES}
         return cls(np.mean([each.map50 for each in curves], axis=0), labels)
 
     def needed(self, axis: str, target: float) -> float | None:
-        """The fewest labels at which the curve reaches a target mAP50; None where it never does.
+        """The fewest labels at which the curve reaches a target mAP50; None if it never does.
 
-        It is the first crossing, so a curve counts as if it never fell again. An equal mAP50
-        reaches the target.
+        Only the first crossing counts, even if the curve falls again later. An equal mAP50 reaches
+        the target.
         """
         found = first_crossing(self.labels[axis][None], self.map50[None], np.array([target]))[0]
         return float(found) if np.isfinite(found) else None
 
     def area(self, axis: str, until: float) -> float:
-        """The mean height of the curve, 0..1, from its first point to `until` labels.
+        """The area under the curve from its first point to `until` labels, / its width; 0..1.
 
-        That is the area below it over its width. `until` lies on the curve; where it is the first
-        point, the height there.
+        `until` must lie within the curve. At the first point, the result is the height there.
         """
         labels, height = self.labels[axis], self.map50
         inside = labels < until
         if not inside.any():
             return float(height[0])
         x = np.append(labels[inside], until)
-        # np.interp takes the last point of a jump; the curve ends where the jump begins.
+        # Not np.interp: of several points at `until` it takes the last, but the area ends at the
+        # first.
         y = np.append(height[inside], _height_at(labels, height, until))
         return float(np.trapezoid(y, x) / (until - labels[0]))
 
 
 def _height_at(labels: FloatArray, height: FloatArray, at: float) -> float:
-    """The height of a curve at a number of labels; of several points there, the first."""
+    """The height of a curve at a number of labels; if several points are there, of the first."""
     row = int(np.searchsorted(labels, at))
     if row == len(labels):
         return float(height[-1])
@@ -85,7 +82,7 @@ def _height_at(labels: FloatArray, height: FloatArray, at: float) -> float:
 
 
 def first_crossing(labels: FloatArray, map50: FloatArray, target: FloatArray) -> FloatArray:
-    """The fewest labels [R] at which curves reach their targets [R]; inf where one never does.
+    """The fewest labels [R] at which R curves reach their targets [R]; inf if a curve never does.
 
     labels, map50: [R,P], labels never falling.
     """

@@ -1,4 +1,4 @@
-"""The data set of a run: its training and test images, decoded once, by image id."""
+"""The data set of a run: its training and test images, accessed by image id."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from taudis.types import Image, LabelMap
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """The images of a checked COCO file, divided for training and test."""
+    """The images of a checked COCO file, divided into training and test images."""
 
     label_map: LabelMap
     samples: CocoSamples
-    train_ids: tuple[int, ...]  # ascending rows of the file
-    test_rows: tuple[int, ...]
+    train_ids: tuple[int, ...]  # image ids, in the order of the file
+    test_rows: tuple[int, ...]  # rows of the file
     cache: ImageCache
     row_of: dict[int, int]  # image id -> row
 
     def objects(self, ids: Iterable[int]) -> int:
-        """Labelled objects in these images, crowds not counted."""
+        """Number of labelled objects in these images, without crowds."""
         return sum(len(self.samples.labels_at(self.row_of[number])) for number in ids)
 
     def image(self, number: int) -> Image:
@@ -35,11 +35,11 @@ class DataSet:
         return self.cache.image(self.row_of[number])
 
     def training_images(self, ids: Iterable[int]) -> TrainingImages:
-        """Labelled images to train on, in the order of the file: not in that of their choice."""
+        """Labelled images to train on, in the order of the file, not of the choice."""
         return TrainingImages(self.cache, sorted(self.row_of[number] for number in ids))
 
     def pairs(self, ids: Iterable[int]) -> EvaluationImages:
-        """These images with their ground truth, in the order given."""
+        """These images with their ground truth, in the given order."""
         return EvaluationImages(self.cache, [self.row_of[number] for number in ids])
 
     @property
@@ -51,9 +51,9 @@ class DataSet:
 def divided(
     samples: CocoSamples, *, share: float, seed: int, group: str
 ) -> tuple[list[int], list[int]]:
-    """Rows to train on and to test on; see `split`.
+    """The rows of the training and of the test images; see `split`.
 
-    Raises DataError also where the test images hold no object, since mAP would mean nothing.
+    Also raises DataError if the test images have no object, because mAP would be undefined.
     """
     train, test = split(samples.file_names, share=share, seed=seed, group=group)
     if not any(len(samples.labels_at(row)) for row in test):
@@ -70,7 +70,7 @@ def data_set(
     rows: tuple[Sequence[int], Sequence[int]],
     config: Config,
 ) -> DataSet:
-    """The data set with these rows for training and test; `config`: of the model."""
+    """The data set. rows: of training and test images. config: of the model to train."""
     train, test = rows
     return DataSet(
         label_map=label_map,

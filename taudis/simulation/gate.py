@@ -1,6 +1,6 @@
-"""The signal gate: whether labels matter on a data set under a recipe.
+"""The signal gate: a test whether more labels improve the model on a data set under a recipe.
 
-A comparison of strategies means something only where a model of all labels is better than one of
+A comparison of strategies is meaningful only if the model of all labels is better than the model of
 the seed set by more than SPREADS standard deviations over seeds.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 SPREADS = 2.0
-"""Standard deviations by which all labels must be better than the seed set."""
+"""Standard deviations by which the model of all labels must exceed that of the seed set."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class OverSeeds:
 
     @classmethod
     def of(cls, map50: Sequence[float]) -> OverSeeds:
-        """Of one value a seed."""
+        """From one mAP50 per seed."""
         mean = float(np.mean(map50)) if map50 else None
         sd = float(np.std(map50, ddof=1)) if len(map50) > 1 else None
         return cls(mean, sd, len(map50))
@@ -37,7 +37,7 @@ class OverSeeds:
         return {"mean": mean, "sd": sd, "seeds": self.seeds}
 
     def __str__(self) -> str:
-        """The mean with its deviation, for a person; of one seed at least."""
+        """The mean with its standard deviation, as text. Needs at least one seed."""
         sd = "unknown" if self.sd is None else f"{self.sd:.3f}"
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         return f"{self.mean:.3f} (standard deviation {sd}, {seeds})"
@@ -45,16 +45,16 @@ class OverSeeds:
 
 @dataclass(frozen=True)
 class Signal:
-    """The models of the seed set and of all labels, and what the gate says of them."""
+    """The models of the seed set and of all labels, and the verdict of the gate."""
 
     seed_set: OverSeeds
     all_labels: OverSeeds
 
     @property
     def passed(self) -> bool | None:
-        """Whether labels matter, by the larger of both deviations.
+        """Whether more labels improve the model, by the larger of both standard deviations.
 
-        None where a kind of model has less than two seeds: with one seed of the other kind, the
+        None if a kind of model has fewer than two seeds. With the deviation of one kind only, the
         gate would pass far more often by chance.
         """
         low, high = self.seed_set, self.all_labels
@@ -64,12 +64,12 @@ class Signal:
 
     @property
     def figures(self) -> str:
-        """Both figures, for a person; where the gate was run."""
+        """Both figures, as text. Needs at least one seed of each kind."""
         return f"mAP50 {self.seed_set} with the seed set, {self.all_labels} with all labels"
 
     @property
     def warning(self) -> str:
-        """What a reader must know before the rows are compared; empty where the gate passed."""
+        """A warning for a comparison of the rows; empty if the gate passed."""
         if self.passed:
             return ""
         if self.passed is None:
@@ -94,12 +94,12 @@ class Signal:
 
 
 def signal(seed_set: Sequence[float], all_labels: Sequence[float]) -> Signal:
-    """The gate of mAP50 with the seed set and with all labels, one value a seed each."""
+    """The gate for mAP50 of the seed set and of all labels, one value per seed in each."""
     return Signal(OverSeeds.of(seed_set), OverSeeds.of(all_labels))
 
 
 def signal_of_rows(rows: Iterable[Mapping[str, Any]]) -> Signal:
-    """The gate of the rows of a run; rows of rounds do not count."""
+    """The gate for the rows of a run; rows of rounds are ignored."""
     found: dict[str, list[float]] = {}
     for row in rows:
         found.setdefault(row["kind"], []).append(row["map50"])
@@ -107,11 +107,11 @@ def signal_of_rows(rows: Iterable[Mapping[str, Any]]) -> Signal:
 
 
 def closed_at_once(rows: Iterable[Mapping[str, Any]]) -> float | None:
-    """The share of the gap between seed set and all labels that random's first round closes.
+    """The share of the mAP50 gap, seed set to all labels, that the first round of `random` closes.
 
-    Near 1, no strategy can be better than random: the steps or the data limit the model, not the
-    choice. Above 1 and below 0 are possible. The three means are over the seeds that have all three
-    models. None without such a seed, or without a gap.
+    If it is near 1, no strategy can be better than random: the steps or the data limit the model,
+    not the choice of images. It may be above 1 or below 0. All means are over the seeds that have
+    the three models. None without such a seed, or without a gap.
     """
     models: dict[str, dict[int, float]] = {"seed_set": {}, "all": {}, "random": {}}
     for row in rows:

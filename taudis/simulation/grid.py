@@ -1,8 +1,8 @@
-"""The grid of a run: what all its rows share, and what was asked for so far.
+"""The grid of a run: the settings that all its rows share, and the rows that were requested.
 
-The file `grid.json` in the folder of a run holds it. A command that differs in what the rows share
-is refused, with what differs. More strategies, seeds and the models of all labels may be asked for
-later: what the rows share stays the same, and rows that exist stay.
+It is stored as `grid.json` in the folder of the run. A command with other shared settings is
+refused, and the error names the differences. A later command may request more strategies, more
+seeds or the models of all labels. Existing rows stay.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 @dataclass(frozen=True)
 class Grid:
-    """What all rows of a run share."""
+    """The settings that all rows of a run share."""
 
     data: str  # name of the data set
     coco_sha256: str
     images_sha256: str
     test_share: float
     split_seed: int
-    group: str  # regular expression of a scene, or ""
+    group: str  # regular expression that finds the scene in a file name, or ""
     crowds: str
     skip_bad: bool
     recipe: Recipe
     weights: str
-    weights_sha256: str  # of a file or a checkpoint's sums; "" for weights by name
+    weights_sha256: str  # see `weights_sha256`
     device: str  # cpu or cuda
     budget: int
     seed_images: int
     rounds: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The grid as JSON holds it."""
+        """The grid as JSON values."""
         found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return found
 
@@ -73,12 +73,12 @@ class Grid:
 
     @property
     def hash(self) -> str:
-        """16 hexadecimal digits that differ between grids; the name of the data does not count."""
+        """16 hexadecimal digits that identify the grid; the name of the data is left out."""
         found = {key: value for key, value in self.to_dict().items() if key != "data"}
         return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 
-# long: half of it are its arguments and its docstring
+# long: the signature and the docstring take half of it
 def recipe_of_grid(
     name: str,
     found: LabelStatistics,
@@ -91,18 +91,18 @@ def recipe_of_grid(
     precision: str = "auto",
     model: str = MASK_RCNN,
 ) -> Recipe:
-    """The one recipe of all models of a grid: the product's choice for the largest labelled set.
+    """The recipe of all models of a grid: `choose` for the largest set of labelled images.
 
-    The paper keeps all hyper-parameters constant over a data set (appendix C). Steps that grew with
-    the labels would mix what labels bring with what training brings; with the steps of the seed
-    set, later rounds would be limited by training. So the recipe is chosen for `largest` images,
-    those of the last round, with the object sizes and density of all training images. It has no
-    evaluation on a validation split: every model is trained for all its steps. The precision, if
-    `auto`, is that of this machine, stated, so that a machine with another one is refused. `model`:
-    the architecture's name.
+    The paper keeps all hyper-parameters constant for a data set (appendix C). If the steps grew
+    with the labels, the effect of more labels could not be told from that of more training. With
+    the steps for the seed set, training would limit later rounds. So the recipe is chosen for
+    `largest` images, as labelled in the last round, with the object sizes and density of all
+    training images. There is no validation split: every model is trained for all steps. `auto`
+    precision is replaced by the precision of this machine, so that another machine with a different
+    one is refused. model: name of the architecture.
 
-    Raises DataError for steps below 1, for an unknown precision and bf16 for a Mask2Former, and
-    what `choose` raises.
+    Raises DataError for steps below 1, an unknown precision, and bf16 for a Mask2Former, and the
+    errors of `choose`.
     """
     if precision not in PRECISIONS:
         raise DataError(f"--precision: expected {', '.join(PRECISIONS)}, got {precision!r}.")
@@ -123,7 +123,7 @@ def recipe_of_grid(
 
 
 def check_embeddings(presets: Sequence[Preset], config: Config) -> None:
-    """Raise DataError that names the first strategy whose embedding the models do not have."""
+    """Raise DataError for a strategy with an embedding that the models do not have."""
     known = architecture_of(config)
     for preset in presets:
         if preset.embedding not in known.embeddings:
@@ -135,27 +135,27 @@ def check_embeddings(presets: Sequence[Preset], config: Config) -> None:
 
 @dataclass(frozen=True)
 class Asked:
-    """The rows that a command asked for."""
+    """The rows that a command requested."""
 
     strategies: tuple[str, ...]
     seeds: tuple[int, ...]
     all_labels: bool
 
     def jobs(self, rounds: int) -> list[Job]:
-        """Its jobs, in their order."""
+        """The jobs of these rows, in their order."""
         return jobs_of(self.strategies, self.seeds, rounds, all_labels=self.all_labels)
 
 
 @dataclass(frozen=True)
 class GridFile:
-    """The grid of a folder with its strategies and everything that was asked for."""
+    """The grid of a folder, its strategies, and the requests of all commands."""
 
     grid: Grid
     presets: Mapping[str, Preset]
     asked: tuple[Asked, ...]
 
     def jobs(self) -> Iterator[Job]:
-        """Every job that any command asked for, once."""
+        """Every requested job, once."""
         seen: dict[Job, None] = {}
         for asked in self.asked:
             seen |= dict.fromkeys(asked.jobs(self.grid.rounds))
@@ -173,7 +173,7 @@ class GridFile:
 
 
 def read_grid(path: Path) -> GridFile:
-    """The grid in a file. Raises DataError naming it."""
+    """The grid in a file. Raises DataError with the path."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
@@ -191,10 +191,10 @@ def read_grid(path: Path) -> GridFile:
 
 
 def join(path: Path, lock: Lock, grid: Grid, presets: Sequence[Preset], asked: Asked) -> None:
-    """Write the grid of a new run, or add what is asked to that of an old one.
+    """Write the grid of a new run, or add the request to the grid of an existing run.
 
-    Raises DataError that says what differs, for another grid and for a strategy that has other
-    settings under the same name.
+    Raises DataError, which names the differences, for another grid, or for a strategy with the same
+    name and other settings.
     """
     with lock.held():
         known = read_grid(path) if path.exists() else GridFile(grid, {}, ())
@@ -217,7 +217,7 @@ def join(path: Path, lock: Lock, grid: Grid, presets: Sequence[Preset], asked: A
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """Each value that differs: its name, the old and the new value."""
+    """A text for each value that differs: its name, the old and the new value."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in dict.fromkeys((*old, *new)):
@@ -228,10 +228,10 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def weights_sha256(weights: str) -> str:
-    """What tells initial weights by a path from others: of the file, or of a checkpoint's sums.
+    """The SHA-256 of initial weights: of a file, or of a checkpoint's file of checksums.
 
-    Of a folder that transformers wrote: of its configuration and its tensors. "" for weights that
-    are known by their name.
+    For a folder written by transformers, it covers the configuration and the tensors. "" for
+    weights that are known by their name.
     """
     path = Path(weights)
     if (path / SUMS).is_file():

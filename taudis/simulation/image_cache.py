@@ -1,7 +1,4 @@
-"""Decoded images, and training examples at the working size, in memory for all models of a run.
-
-Without it every model decodes its images anew.
-"""
+"""Keeps decoded images and resized training examples in memory for all models of a run."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from taudis.training.samples import prepare
 from taudis.types import Image, IntArray, Target
 
 CACHE_BYTES = 1_000_000_000
-"""Memory for decoded images and masks; the least recently used ones go first. (A training keeps up
-to 512 MB of its own; those are the same arrays.)"""
+"""Memory for decoded images and masks; the least recently used ones are removed first. (The cache
+of a training, up to 512 MB, holds the same arrays.)"""
 
 Entry = Image | tuple[Image, Target]
 
 
 class ImageCache:
-    """The images of a data set: decoded once, resized for training once; safe for threads."""
+    """The images of a data set, decoded once and resized for training once. Thread-safe."""
 
     def __init__(
         self, samples: CocoSamples, labels: int, config: Config, limit: int = CACHE_BYTES
@@ -33,7 +30,7 @@ class ImageCache:
         self._lock = threading.Lock()
 
     def image(self, row: int) -> Image:
-        """The image uint8 [H,W,3] at its own size. Raises DataError for a broken one."""
+        """The image uint8 [H,W,3] at its original size. Raises DataError for a broken file."""
         found = self._find("image", row)
         if found is not None and not isinstance(found, tuple):
             return found
@@ -42,10 +39,10 @@ class ImageCache:
         return image
 
     def training_pair(self, row: int) -> tuple[Image, Target]:
-        """Image and target as a training step reads them before its own augmentation.
+        """Image and target for training, before augmentation: at the working size, crowds hidden.
 
-        At the working size, crowds hidden. `prepare` leaves such a pair as it is; where it would
-        not (a size that rounds differently the second time), the pair is at its own size.
+        `prepare` in the training step does not change such a pair. If it would, because rounding
+        gives another size the second time, the pair is kept at its original size.
         """
         found = self._find("pair", row)
         if isinstance(found, tuple):
@@ -77,7 +74,7 @@ class ImageCache:
 
 
 class TrainingImages:
-    """Some images of a cache as `taudis.training.samples.Samples`, in the order given."""
+    """Some images of a cache as `taudis.training.samples.Samples`, in the given order."""
 
     def __init__(self, cache: ImageCache, rows: Sequence[int]) -> None:
         self.cache, self.rows = cache, list(rows)
@@ -94,7 +91,7 @@ class TrainingImages:
 
 
 class EvaluationImages:
-    """Some images of a cache with their ground truth at their own size."""
+    """Some images of a cache with their ground truth, at their original size."""
 
     def __init__(self, cache: ImageCache, rows: Sequence[int]) -> None:
         self.cache, self.rows = cache, list(rows)

@@ -1,4 +1,4 @@
-"""The jobs of a grid: each gives one row. Their names, their order, and what each follows on."""
+"""The jobs of a grid. Each job makes one row: it trains and evaluates a model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from taudis.simulation.row_format import KINDS, Kind
 
 @dataclass(frozen=True)
 class Job:
-    """One model to train and evaluate: of a seed set, of a round, of all training images."""
+    """A model to train and evaluate: of a seed set, of a round, or of all training images."""
 
     kind: Kind
     seed: int
-    strategy: str | None = None  # of a round
-    round: int | None = None  # 1..R of a round
+    strategy: str | None = None  # for kind "round", else None
+    round: int | None = None  # 1..R for kind "round", else None
 
     @property
     def name(self) -> str:
@@ -28,7 +28,7 @@ class Job:
 
     @property
     def before(self) -> Job | None:
-        """The job whose model and labelled images it begins with."""
+        """The job of the round before, whose model chooses the images of this one."""
         if self.kind != "round" or self.round is None:
             return None
         if self.round == 1:
@@ -37,7 +37,7 @@ class Job:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Job:
-        """The job of a row. Raises KeyError, TypeError or ValueError for what is no row."""
+        """The job of a row. Raises KeyError, TypeError or ValueError if it is not a row."""
         kind = row["kind"]
         if kind not in KINDS:
             raise ValueError(f"kind {kind!r}")
@@ -47,7 +47,7 @@ class Job:
 
     @classmethod
     def find(cls, name: str, jobs: Iterable[Job]) -> Job:
-        """The job of this name among `jobs`. Raises DataError."""
+        """The job with this name in `jobs`. Raises DataError if there is none."""
         known = {job.name: job for job in jobs}
         if name not in known:
             few = ", ".join(list(known)[:5]) or "no row"
@@ -61,10 +61,10 @@ class Job:
 def jobs_of(
     strategies: Sequence[str], seeds: Sequence[int], rounds: int, *, all_labels: bool
 ) -> list[Job]:
-    """The jobs of a grid in the order in which one process does them.
+    """The jobs of a grid in the order in which a single process runs them.
 
-    The signal gate is first (the models of the seed sets and of all labels). Then seed by seed and
-    round by round: few models wait on the disk for the next round.
+    The models of the signal gate come first (seed sets and all labels). The rounds follow seed by
+    seed and round by round, so that few models wait on the disk for the next round.
     """
     found = [Job("seed_set", seed) for seed in seeds]
     found += [Job("all", seed) for seed in seeds if all_labels]
@@ -78,7 +78,7 @@ def jobs_of(
 
 
 def read_seeds(text: str) -> list[int]:
-    """Seeds such as 0-4 or 0,2,5-7, ascending. Raises DataError."""
+    """The seeds in a text such as 0-4 or 0,2,5-7, ascending. Raises DataError."""
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")

@@ -1,6 +1,6 @@
-"""Makes the row of a job: chooses, trains and evaluates, and records all that is needed to repeat.
+"""Makes the row of a job: trains and evaluates its model, and records how to repeat it.
 
-The format of a row is described in docs/experiments.md.
+docs/experiments.md describes the format of a row.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from taudis.simulation.row_format import FORMAT
 from taudis.simulation.row_log import Row
 
 VERSIONS = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless")
-"""Packages whose versions a row records, besides this one's."""
+"""Packages whose versions a row records, besides taudis."""
 
 PARTS = ("train", "evaluate", "score", "score_labelled", "select", "correct")
-"""What a row's CPU seconds are spent on."""
+"""The parts of a row's CPU seconds."""
 
 
 def make_row(
@@ -40,9 +40,9 @@ def make_row(
 ) -> Row:
     """The row of a job.
 
-    preset: of its strategy. before: the row that it follows on. choice: its choice of images
-    (`choose_images`), which is made before. All three are None for kinds without rounds. Raises
-    BusyError where another process makes the model.
+    preset: settings of its strategy. before: the row of the round before. choice: the chosen images
+    (`choose_images`). All three are None unless the kind is "round". Raises BusyError while another
+    process makes the model.
     """
     chosen: list[int] = choice["chosen"] if choice else []
     labelled = [*(before["labelled"] if before else _first_images(job, store)), *chosen]
@@ -71,12 +71,12 @@ def make_row(
 
 
 def _first_images(job: Job, store: ModelStore) -> list[int]:
-    """The images of a job that follows on no other."""
+    """The labelled images of a job without a round before."""
     return list(store.data.train_ids) if job.kind == "all" else store.seed_set(job.seed)
 
 
 def record_of(job: Job, store: ModelStore, preset: Preset | None, model: Model) -> dict[str, Any]:
-    """All that is needed to run the row again, besides the images themselves."""
+    """Everything that is needed to make the row again, except the images."""
     selected_with = None if job.round is None else selection_seed(job.seed, job.round)
     return {
         "shared": store.grid.to_dict(),
@@ -98,7 +98,7 @@ def record_of(job: Job, store: ModelStore, preset: Preset | None, model: Model) 
 def source_hash() -> str:
     """16 hexadecimal digits of the SHA-256 of this package's Python files, names and content.
 
-    Its version stays the same between two commits; this tells them apart.
+    It tells apart source code with the same version of the package.
     """
     root, found = Path(taudis.__file__).parent, hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -107,11 +107,11 @@ def source_hash() -> str:
 
 
 def finite(value: Any) -> Any:
-    """What JSON can hold: numbers that are not finite become None."""
+    """The value with None for numbers that are not finite, which JSON does not have."""
     if isinstance(value, dict):
         return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list):
         return [finite(each) for each in value]
-    if hasattr(value, "item"):  # a number of numpy
+    if hasattr(value, "item"):  # a numpy scalar
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

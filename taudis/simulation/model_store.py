@@ -1,16 +1,17 @@
 """The models of a run on disk, each trained, evaluated and scored once for all rows that need it.
 
-A model is known by the seed of its training and the images that it was trained on, so strategies
-that labelled the same images share it. Its folder holds, each file written whole:
+A model is identified by its training seed and its training images. So strategies that labelled the
+same images share a model. Its folder has these files, each written atomically:
 
-    training/             states of the training while it runs
-    checkpoint/           the trained detector
-    evaluation.json       its figures on the test images: the row's
-    mask.safetensors      the pool of the images that stay unlabelled (box.safetensors: of r_n of
-                          the box branch); mask.json: what it cost
-    mask-labelled.safetensors   the same of the labelled images, for strategies that read them
+    training/                   states of the training while it runs
+    checkpoint/                 the trained detector
+    evaluation.json             its figures on the test images, for the row
+    mask.safetensors            the pool of the unlabelled training images
+    mask.json                   the CPU seconds of its scoring
+    mask-labelled.safetensors   the pool of the labelled images, for strategies that read them
 
-What exists is never made again. `clear` removes everything but the evaluation.
+The names begin with `box` for embeddings r_n of the box branch. A file that exists is never made
+again. `clear` removes the large files and keeps the evaluation.
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ from taudis.types import Embedding
 HEAVY = ("checkpoint", "training", "mask.safetensors", "box.safetensors",
          "mask-labelled.safetensors", "box-labelled.safetensors")  # fmt: skip
 OnStep = Callable[[int, int], None]
-"""Called with (steps done, steps) while a model trains."""
+"""Called with (steps done, all steps) while a model trains."""
 
 
 class BusyError(Exception):
-    """Another process makes what is needed: do something else, and come back."""
+    """Another process is making the needed file: do other work and try again later."""
 
 
 @dataclass(frozen=True)
 class Model:
     """A model of a run, trained or not."""
 
-    round: int | None  # 0 of a seed set, None of all training images
-    seed: int  # of the run
+    round: int | None  # 0 for a seed set, None for all training images
+    seed: int  # seed of the run
     labelled: frozenset[int]  # image ids
 
     @classmethod
@@ -67,7 +68,7 @@ class Model:
 
     @property
     def training_seed(self) -> int:
-        """The seed of its training: the same for all strategies at one seed and round."""
+        """The seed of its training: the same for all strategies with the same seed and round."""
         return derived_seed("train", self.seed, "all" if self.round is None else self.round)
 
     @property
@@ -94,12 +95,12 @@ class ModelStore:
         return self.folder / model.key
 
     def seed_set(self, seed: int) -> list[int]:
-        """The image ids that all strategies of a seed begin with."""
+        """The ids of the images that are labelled at the start, for all strategies of a seed."""
         return seed_set(self.data.train_ids, self.grid.seed_images, seed)
 
     @contextmanager
     def _claimed(self, name: str) -> Iterator[None]:
-        """Hold a claim in a block. Raises BusyError where another process has it."""
+        """Hold a claim in a `with` block. Raises BusyError if another process has it."""
         if not self.claims.take(name):
             raise BusyError(name)
         try:
@@ -108,9 +109,9 @@ class ModelStore:
             self.claims.release(name)
 
     def evaluation(self, model: Model) -> dict[str, Any]:
-        """The figures of a model on the test images; trained and evaluated if it is new.
+        """The figures of a model on the test images; trains and evaluates it if needed.
 
-        Raises BusyError where another process makes it.
+        Raises BusyError while another process makes it.
         """
         path = self.at(model) / "evaluation.json"
         if not path.exists():
@@ -121,9 +122,10 @@ class ModelStore:
         return _read(path)
 
     def detector(self, model: Model) -> TrainedDetector:
-        """The model as it serves: always from its checkpoint, so that a resumed run has the same.
+        """The model, ready for detection; trains it if needed.
 
-        Raises BusyError; CheckpointError for a damaged checkpoint.
+        It is always read from its checkpoint, so that a resumed run gets the same results. Raises
+        BusyError, and CheckpointError for a damaged checkpoint.
         """
         checkpoint = self.at(model) / "checkpoint"
         if not checkpoint.exists():
@@ -139,9 +141,9 @@ class ModelStore:
     def pool(
         self, model: Model, embedding: Embedding, *, labelled: bool = False
     ) -> tuple[Path, float]:
-        """The pool file of the training images that a model leaves unlabelled, and its CPU seconds.
+        """The pool file of the images that are unlabelled for a model, and its CPU seconds.
 
-        labelled: of the images that it was trained on instead. Raises BusyError where another
+        labelled: of the images that it was trained on instead. Raises BusyError while another
         process makes it.
         """
         name = f"{embedding}-labelled" if labelled else embedding
@@ -154,7 +156,7 @@ class ModelStore:
         return path, float(_read(cost)["cpu_seconds"])
 
     def clear(self, key: str) -> None:
-        """Remove what only the next round needs: no row needs it any more."""
+        """Remove the large files of a model, once no row needs them any more."""
         for name in HEAVY:
             path = self.folder / key / name
             if path.is_dir():
@@ -163,7 +165,7 @@ class ModelStore:
                 path.unlink(missing_ok=True)
 
     def _train(self, model: Model) -> None:
-        """Write the checkpoint of a model, unless it is there."""
+        """Train a model and write its checkpoint, unless it exists."""
         folder = self.at(model)
         if (folder / "checkpoint").exists():
             return
@@ -192,7 +194,7 @@ class ModelStore:
         clear_states(folder / "training")
 
     def _evaluate(self, model: Model, path: Path) -> None:
-        """Write the figures of a trained model."""
+        """Evaluate a trained model and write its figures."""
         detector, began = self.detector(model), time.process_time()
         metrics = evaluate(detector, self.data.test, bootstrap=1).to_dict()
         found = {
@@ -215,7 +217,7 @@ class ModelStore:
         embedding: Embedding,
         labelled: bool,
     ) -> None:
-        """Write a pool and what it cost."""
+        """Write a pool and its CPU seconds."""
         began = time.process_time()
         ids = [number for number in self.data.train_ids if (number in model.labelled) == labelled]
         images, instances = score_to_file(

@@ -1,7 +1,7 @@
-"""Rows joined to learning curves: a data set, its strategies, and for each the same seeds.
+"""Joins rows to learning curves: for each data set, strategy and seed.
 
-A comparison is paired by seed. So every strategy needs the same seeds, each with every round; rows
-that do not fit are refused with their names, or left out and counted (`finished_only`).
+A comparison is paired by seed, so every strategy needs the same seeds, each with every round. Other
+rows are refused with their names, or left out and counted (`finished_only`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class PairedCurves:
     seeds: tuple[int, ...]
     rounds: int
     curves: dict[str, dict[int, Curve]]  # strategy -> seed -> curve; the reference comes first
-    seed_set: dict[int, float]  # seed -> mAP50 of the seed set, of every seed that has one
+    seed_set: dict[int, float]  # seed -> mAP50 of the seed set, for every seed that has one
     all_labels: dict[int, float]  # seed -> mAP50 with all labels
     left_out: dict[str, tuple[int, ...]]  # strategy -> seeds with rows that are not compared
-    with_corrections: int  # rounds whose seconds count corrections of pre-annotations
-    by_hand: int  # rounds whose seconds count every object as drawn
+    with_corrections: int  # number of rounds whose seconds count corrections
+    by_hand: int  # number of rounds whose seconds count every object as drawn
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows are compared, and how seconds are counted."""
+    """The rows to compare, and how to count seconds."""
 
     reference: str = "random"
     strategies: tuple[str, ...] = ()  # besides the reference; empty: all
@@ -45,7 +45,7 @@ class Choice:
 
 
 def paired_curves(rows: Sequence[ResultRow], choice: Choice) -> list[PairedCurves]:
-    """The data sets of the rows, by name. Raises DataError for rows that do not fit each other."""
+    """The curves of each data set, ordered by name. Raises DataError for rows that do not fit."""
     _check_no_row_twice(rows)
     names = sorted({row.data for row in rows})
     if not names:
@@ -54,7 +54,7 @@ def paired_curves(rows: Sequence[ResultRow], choice: Choice) -> list[PairedCurve
 
 
 def _check_no_row_twice(rows: Sequence[ResultRow]) -> None:
-    """Raise DataError if two rows are of one model."""
+    """Raise DataError for two rows of the same model."""
     known: dict[tuple[object, ...], ResultRow] = {}
     for row in rows:
         key = (row.grid, row.data, row.kind, row.strategy, row.seed, row.round)
@@ -68,14 +68,14 @@ def _check_no_row_twice(rows: Sequence[ResultRow]) -> None:
 
 
 def _title(row: ResultRow) -> str:
-    """What a row is of, in words."""
+    """The model of a row, in words."""
     if row.kind == "round":
         return f"{row.strategy}, seed {row.seed}, round {row.round}"
     return f"the {'seed set' if row.kind == 'seed_set' else 'model of all labels'}, seed {row.seed}"
 
 
 def _one_set(name: str, rows: Sequence[ResultRow], choice: Choice) -> PairedCurves:
-    """One data set; see `paired_curves`."""
+    """The curves of one data set; see `paired_curves`."""
     _check_one_grid(name, rows)
     seed_sets = {row.seed: row for row in rows if row.kind == "seed_set"}
     rounds = _rounds_by_strategy(name, rows, choice)
@@ -109,7 +109,7 @@ def _one_set(name: str, rows: Sequence[ResultRow], choice: Choice) -> PairedCurv
 
 
 def _check_one_grid(name: str, rows: Sequence[ResultRow]) -> None:
-    """Raise DataError if the rows of a data set are of several grids."""
+    """Raise DataError if the rows of a data set belong to several grids."""
     grids = Counter(row.grid for row in rows)
     if len(grids) > 1:
         first = {row.grid: row.where for row in reversed(rows)}
@@ -125,7 +125,7 @@ Rounds = dict[str, dict[int, dict[int, ResultRow]]]
 
 
 def _rounds_by_strategy(name: str, rows: Sequence[ResultRow], choice: Choice) -> Rounds:
-    """The rounds of the strategies that are compared, the reference first, the others by name.
+    """The rounds of the compared strategies: the reference first, then the others by name.
 
     Raises DataError for a strategy without rows.
     """
@@ -196,7 +196,7 @@ def _gaps(rounds: Rounds, seed_sets: Collection[int], last: int) -> str:
 
 
 def _check_sums(points: Sequence[ResultRow]) -> None:
-    """Raise DataError unless each point has the labels of the point before it and its choice."""
+    """Raise DataError unless each point has the labels of the point before plus its own choice."""
     for before, row in pairwise(points):
         expected = (
             before.labelled_images + row.chosen_images,

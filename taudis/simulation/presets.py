@@ -1,17 +1,17 @@
-"""The strategies of a grid: a query strategy with its settings under a name.
+"""The strategies of a grid. Each is a query strategy with settings and a name.
 
-The grammar of one entry; entries are separated by commas:
+The command line lists them as entries separated by commas. The grammar of an entry:
 
     [NAME:]STRATEGY[@KEY=VALUE]...
 
-    taudis                                   the strategy, under its own name
-    taudis@T_F=0.3@alpha=5                   with settings, under this whole text as its name
-    sure:taudis@T_F=0.3                      the same under the name `sure`
-    taudis_paper                             a name of PRESETS
+    taudis                                   the strategy, with its own name
+    taudis@T_F=0.3@alpha=5                   with settings; the name is this whole text
+    sure:taudis@T_F=0.3                      with settings and the name `sure`
+    taudis_paper                             a name in PRESETS
     screening                                every strategy and every preset
 
-KEY is a hyper-parameter (`python -m taudis parameters`), T_F, which is the paper's word for
-least_score, or embedding, the branch of r_n (mask or box; mask or query of a Mask2Former).
+KEY is one of: a hyper-parameter (`python -m taudis parameters`); T_F, another word for least_score;
+embedding, the branch of r_n (mask or box, for a Mask2Former mask or query).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from taudis.selection.strategies import STRATEGIES, Strategy, find
 from taudis.types import Embedding
 
 SETTINGS = ("T_F", "embedding")
-"""Keys of an entry besides the names of the hyper-parameters."""
+"""Keys of an entry besides the hyper-parameters."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
 NAME_BYTES = 200
-"""Length of a name as part of a file's, which takes 255 bytes."""
+"""Longest name; it is part of a file name, which may have 255 bytes."""
 WORDS: Mapping[str, object] = MappingProxyType({"true": True, "false": False, "none": None})
 
 PRESETS: Mapping[str, str] = MappingProxyType(
@@ -60,7 +60,7 @@ PRESETS: Mapping[str, str] = MappingProxyType(
         "taudis_objects": "taudis@weighting=score",
         "taudis_foreground": "taudis@weighting=foreground",
         "taudis_balanced": "taudis@balanced=true",
-        # without uncertainty: every image, or every detection from 0.3 on, is a candidate
+        # Without uncertainty: every image, or every detection with a score of 0.3, is a candidate.
         "taudis_img_all": "taudis_img@alpha_img=1000000",
         "cover_all_t03": "taudis_cover@T_F=0.3@alpha=1000000",
         "wse_t03": "wse@T_F=0.3",
@@ -76,14 +76,14 @@ PRESETS: Mapping[str, str] = MappingProxyType(
         "cost_objects": "taudis_cover_cost@alpha_rule=detections@weighting=score",
     }
 )
-"""The ablations of `taudis`, and variants of our own, by name, each in the grammar above."""
+"""Ablations of `taudis` and variants beyond the paper: name -> entry in the grammar above."""
 SCREENING = "screening"
-"""The entry that stands for every strategy and every preset."""
+"""The entry for every strategy and every preset."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A query strategy with its settings. Raises SelectionError for settings it cannot take."""
+    """A query strategy with its settings. Raises SelectionError for unsupported settings."""
 
     name: str
     strategy: str
@@ -105,7 +105,7 @@ class Preset:
 
     @property
     def reads_pool(self) -> bool:
-        """Whether it reads anything of the pool but the image ids."""
+        """Whether it reads more of the pool than the image ids."""
         return bool(self.query.detections) or self.query.image_embeddings
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Preset:
     def from_dict(cls, name: str, found: Mapping[str, Any]) -> Preset:
         """The inverse of `to_dict`. Raises DataError for anything else.
 
-        Runs of before have T_F beside the hyper-parameters.
+        Older runs have T_F beside the hyper-parameters, and no least_score.
         """
         try:
             params = dict(found["params"])
@@ -132,9 +132,9 @@ class Preset:
 
 
 def read_presets(text: str, base: SelectionParams) -> tuple[Preset, ...]:
-    """The entries of a comma-separated list; `base` holds what an entry does not set.
+    """The entries of a comma-separated list. base: the settings that an entry does not set.
 
-    Raises SelectionError for a wrong entry, and for a name that stands twice.
+    Raises SelectionError for a wrong entry, and for a repeated name.
     """
     named = [entry.strip() for entry in text.split(",") if entry.strip()]
     every = (*STRATEGIES, *PRESETS)
@@ -149,7 +149,7 @@ def read_presets(text: str, base: SelectionParams) -> tuple[Preset, ...]:
 
 
 def base_params(source: str) -> SelectionParams:
-    """Hyper-parameters from KEY=VALUE,..., or from what `read_params` takes.
+    """Hyper-parameters from KEY=VALUE,... or from an argument of `read_params`.
 
     Raises SelectionError.
     """
@@ -168,7 +168,7 @@ def _preset(entry: str, base: SelectionParams) -> Preset:
             f"{entry}: expected NAME:STRATEGY@KEY=VALUE with a name of letters, digits and _.+-,"
             f" got the name {name!r}."
         )
-    if strategy in PRESETS:  # settings of the entry come after its own
+    if strategy in PRESETS:  # settings of the entry override those of the preset
         name = name or entry
         strategy, *own = PRESETS[strategy].split("@")
         settings = [*own, *settings]
@@ -200,9 +200,9 @@ def _pair(text: str, entry: str) -> tuple[str, str]:
 
 
 def _value(key: str, text: str) -> Any:
-    """The value of a hyper-parameter. Raises SelectionError for an unknown key or no number.
+    """The value of a hyper-parameter. Raises SelectionError for an unknown key or a wrong number.
 
-    The type and the range are checked by `SelectionParams`.
+    `SelectionParams` checks the type and the range.
     """
     known: dict[str, Parameter] = {each.name: each for each in PARAMETERS}
     if key not in known:

@@ -13,7 +13,7 @@ SIGNIFICANT = 0.05
 
 
 def markdown(comparisons: Sequence[Comparison], half_written: int = 0) -> str:
-    """A section for each data set: warnings, two tables, how to read them."""
+    """A section for each data set: warnings, two tables, and how to read them."""
     lines: list[str] = []
     if half_written:
         lines += [f"**Warning:** {half_written} half-written last line(s) left out.", ""]
@@ -23,7 +23,7 @@ def markdown(comparisons: Sequence[Comparison], half_written: int = 0) -> str:
 
 
 def _section(found: Comparison) -> list[str]:
-    """The lines of one data set."""
+    """The section of one data set, as lines."""
     data = found.data
     seeds = ", ".join(str(seed) for seed in data.seeds)
     return [
@@ -44,7 +44,7 @@ def _section(found: Comparison) -> list[str]:
 
 
 def _signal_line(found: Comparison) -> str:
-    """What the signal gate says."""
+    """The result of the signal gate."""
     gate = found.signal
     if gate.passed:
         return f"Signal gate: passed; {gate.figures}."
@@ -52,7 +52,7 @@ def _signal_line(found: Comparison) -> str:
 
 
 def warnings_of(found: Comparison) -> list[str]:
-    """What a reader must know before the tables."""
+    """Warnings that a reader must know before the tables."""
     data = found.data
     texts = [found.signal.warning] if found.signal.warning else []
     if found.seeds < FEW_SEEDS:
@@ -71,7 +71,7 @@ def warnings_of(found: Comparison) -> list[str]:
 
 
 def _saved_table(found: Comparison) -> list[str]:
-    """mAP50 at the end, and labels saved by axis."""
+    """The table of final mAP50 and of labels saved by axis."""
     data = found.data
     lines = [
         "| strategy | final mAP50 | images saved | objects saved | seconds saved"
@@ -91,7 +91,7 @@ def _saved_table(found: Comparison) -> list[str]:
 
 
 def _area_table(found: Comparison) -> list[str]:
-    """Areas by axis with their tests."""
+    """The table of areas by axis, with their tests."""
     lines = [
         f"| strategy | {' | '.join(f'area over {axis}: more than reference' for axis in AXES)}"
         f" | p (Holm) | labels at the end: images, objects, hours |",
@@ -130,7 +130,7 @@ def _notes(found: Comparison) -> list[str]:
 
 
 def _smallest_p_line(found: Comparison) -> str:
-    """What the number of seeds lets the tests find."""
+    """The smallest p that this number of seeds allows."""
     tests = len(found.strategies)
     text = (
         f"The smallest p that {found.seeds} seeds allow is {smallest_p(found.seeds):.4f}, corrected"
@@ -152,7 +152,7 @@ def _percent(value: float) -> str:
 
 
 def saved_share(found: Saved) -> str:
-    """A share saved: `40 % (30 to 52)`; `at most 0 % (unknown to 0)`."""
+    """A share saved, such as `40 % (30 to 52)` or `at most 0 % (unknown to 0)`."""
     if found.interval.middle is None:
         return f"at most {_percent(found.at_most)}{_around(found.interval)}"
     return _interval(found.interval)
@@ -164,13 +164,13 @@ def _interval(found: Interval) -> str:
 
 
 def _around(found: Interval) -> str:
-    """The ends of an interval in percent; nothing for one seed."""
+    """The ends of an interval in percent, in brackets; empty for one seed."""
     low = "unknown" if found.low is None else f"{100 * found.low:.0f}"
     return "" if found.high is None else f" ({low} to {100 * found.high:.0f})"
 
 
 def number(found: Interval, *, signed: bool = False) -> str:
-    """A number with its interval: `0.412 (0.390 to 0.433)`."""
+    """A number with its interval, such as `0.412 (0.390 to 0.433)`."""
     form = "+.3f" if signed else ".3f"
     if found.middle is None:
         return ""
@@ -180,15 +180,15 @@ def number(found: Interval, *, signed: bool = False) -> str:
 
 
 def _cell(text: str) -> str:
-    """A name that cannot break a table: on one line, bars escaped."""
+    """A name for a table: on one line, bars escaped."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def to_dict(comparisons: Sequence[Comparison], half_written: int = 0) -> dict[str, Any]:
-    """The comparisons as JSON.
+    """The comparisons as JSON values.
 
-    With one data set each key holds its value; with several, all but `data`, `strategies` and
-    `half_written` map the name of each data set to its value.
+    With several data sets, each key maps the name of a data set to its value, except for `data`,
+    `strategies` and `half_written`.
     """
     parts = {each.data.name: _one(each) for each in comparisons}
     names = [each.data.name for each in comparisons]
@@ -253,12 +253,12 @@ def _saved_dict(found: Comparison) -> dict[str, Any]:
 
 
 def _censored_dict(found: Saved) -> dict[str, object]:
-    """Seeds that never reach the target, and the most that the mean curves can save."""
+    """Number of seeds that never reach the target, and an upper bound of the share saved."""
     return {"seeds": found.not_reached, "at_most": round(found.at_most, 4)}
 
 
 def _area_dict(found: StrategyResult, axis: str) -> dict[str, object]:
-    """The area of a strategy, and how much more it is than the reference's."""
+    """The area of a strategy, and this area minus that of the reference."""
     area = found.area[axis]
     return {"area": area.area.to_list(), "more_than_reference": area.more.to_list()}
 

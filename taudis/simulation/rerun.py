@@ -1,4 +1,4 @@
-"""Runs one row again from its own record, in a folder of its own, and compares."""
+"""Makes a row again from its record, in a temporary folder, and compares both."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def rerun(
     on_step: OnStep = no_steps,
     on_part: Callable[[str], None] = no_part,
 ) -> dict[str, Any]:
-    """Choose, train and evaluate as the row says; nothing that its run left behind is used.
+    """Choose, train and evaluate as the row says, without any file of its run.
 
-    A row of a round takes two trainings: the model that chose is trained again, too, on the images
-    that the row says were labelled before. `folder` takes the models for the time. Returns mAP50
-    then and now, whether they and the chosen images are equal, and what of the machine differs.
+    The row of a round needs two trainings, because the model that chose is trained again, too, on
+    the images that the row lists as labelled before. folder: a place for temporary files. Returns
+    mAP50 then and now, whether they and the chosen images are equal, and the differences between
+    the machines.
     """
     job = Job.of_row(row)
     settings = row["record"]["strategy"]
@@ -65,7 +66,7 @@ def rerun(
 def _choice(
     row: Row, job: Job, preset: Preset | None, store: ModelStore
 ) -> tuple[Row | None, dict[str, Any] | None]:
-    """What the row follows on, and its choice made again; None for kinds without rounds."""
+    """(the row of the round before, the choice made again); None unless the kind is "round"."""
     if preset is None or job.before is None or job.round is None:
         return None, None
     labelled = row["labelled"][: len(row["labelled"]) - len(row["chosen"])]
@@ -74,12 +75,12 @@ def _choice(
 
 
 def _chosen(row: Row) -> dict[str, Any]:
-    """The recorded choice: the training is repeated as it was, whatever was chosen now."""
+    """The recorded choice: the training is repeated with it, even if the new choice differs."""
     return {"chosen": row["chosen"]}
 
 
 def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What of machine and versions is not as it was when the row was made."""
+    """The differences in machine and versions since the row was made."""
     pairs = {
         **{key: (then[key], now[key]) for key in ("threads", "machine")},
         **{key: (then["versions"].get(key), each) for key, each in now["versions"].items()},

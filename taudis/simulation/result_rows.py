@@ -1,7 +1,7 @@
-"""Reads the rows that `simulate` writes: one JSON object a line, format 1.
+"""Reads the rows that `simulate` writes: one JSON object per line, format 1.
 
-Only what a comparison needs is kept; a key that is not known here is no error. Every row is checked
-by itself. `paired_curves` checks that rows fit each other.
+Only the fields for a comparison are kept; other keys are ignored. Each row is checked separately.
+`paired_curves` checks that rows fit each other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from taudis.errors import DataError
 from taudis.simulation.row_format import FORMAT, KINDS, Corrections
 
 MOST = 10**12
-"""The largest number of anything in a row; a larger one would not be exact as a float sum."""
+"""Largest count in a row; sums of larger counts would not be exact as floats."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ResultRow:
     """One trained and evaluated model."""
 
     where: str  # file and line
-    grid: str  # hash of all that the rows of one grid share
+    grid: str  # hash of the settings that all rows of a grid share
     data: str
     kind: str  # one of KINDS
     seed: int
@@ -33,9 +33,9 @@ class ResultRow:
     labelled_images: int
     labelled_objects: int
     map50: float  # 0..1
-    chosen_images: int  # added in this round; 0 for the other kinds
+    chosen_images: int  # images added in this round; 0 unless kind is "round"
     chosen_objects: int
-    corrections: Corrections | None  # of the chosen images; None where not computed
+    corrections: Corrections | None  # of the chosen images; None if not computed
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class ResultFiles:
 
     rows: tuple[ResultRow, ...]
     half_written: int
-    """Last lines without an end that hold no whole object: a run was stopped, or still writes."""
+    """Incomplete last lines: a run was stopped, or is still writing."""
 
 
 def read_results(paths: Iterable[Path]) -> ResultFiles:
     """Read the rows of one or more files.
 
-    Raises DataError for a line that is no row of format 1, and OSError. A half-written last line of
-    a file is left out and counted.
+    An incomplete last line of a file is left out and counted. Raises DataError for a line that is
+    not a row of format 1, and OSError.
     """
     rows: list[ResultRow] = []
     half_written = 0
@@ -68,7 +68,7 @@ def read_results(paths: Iterable[Path]) -> ResultFiles:
 
 
 def _is_whole(line: bytes) -> bool:
-    """Whether a line without an end is a JSON value: cut objects are not."""
+    """Whether a line without a line end is complete: the part of a JSON object is not valid."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -96,7 +96,7 @@ def _row(line: bytes, where: str) -> ResultRow:
 
 @dataclass(frozen=True)
 class _Fields:
-    """The object of a line, read field by field. Every method raises DataError."""
+    """The JSON object of a line, read field by field. Every method raises DataError."""
 
     found: dict[str, Any]
     where: str
@@ -131,7 +131,7 @@ class _Fields:
         )
 
     def text(self, name: str) -> str:
-        """A string that is not empty."""
+        """A non-empty string."""
         value = self.found.get(name)
         if not isinstance(value, str) or not value:
             raise self.wrong(name, "a text", value)
@@ -148,7 +148,7 @@ class _Fields:
         """A number in 0..1."""
         value = self.found.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-            return float(value)  # NaN compares False
+            return float(value)  # not NaN, which fails the comparison
         raise self.wrong(name, "a number from 0 to 1", value)
 
     def length(self, name: str) -> int:
@@ -159,7 +159,7 @@ class _Fields:
         return len(value)
 
     def corrections(self) -> Corrections | None:
-        """The corrections; None where they were not computed."""
+        """The corrections; None if they were not computed."""
         value = self.found.get("corrections")
         if value is None:
             return None

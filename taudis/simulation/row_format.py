@@ -1,4 +1,4 @@
-"""The format of rows, which `simulate` writes and `compare` reads; docs/experiments.md has it."""
+"""The format of the rows that `simulate` writes and `compare` reads (docs/experiments.md)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ FORMAT = 1
 """Version of rows and of grid.json."""
 
 Kind = Literal["seed_set", "round", "all"]
-"""A model of the seed set (round 0 of every strategy), of a round, of all training images."""
+"""The model of a row: of the seed set (before round 1), of a round, or of all training images."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """What a person who corrects pre-annotations does with their regions in the chosen images."""
+    """Numbers of regions in the chosen images, by what a person does to correct pre-annotations."""
 
-    accepted: int  # left as they are
+    accepted: int  # left unchanged
     reshaped: int
-    added: int  # drawn, since no region fits
+    added: int  # drawn, because no region fits the object
     removed: int

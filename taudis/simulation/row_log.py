@@ -1,9 +1,9 @@
-"""The rows of a run: one JSON file of lines, to which all processes append under a lock.
+"""The rows of a run: a file of JSON lines, to which all processes append under a lock.
 
-One file for all processes, and not one for each: under the lock a process sees all rows that exist,
-so that no row can be written twice, whatever happened to the claims. A line is written by one
-call and flushed to the disk. A process that is killed in that call leaves a part of a line without
-an end; the next writer removes it (or ends it, if nothing but the end is missing).
+All processes share one file. Under the lock a process sees all existing rows, so no row is written
+twice, whatever happens to the claims. A line is written by a single call and flushed to the disk. A
+process that is killed in this call leaves an incomplete last line. The next writer removes it, or
+adds the line end if only this is missing.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class RowLog:
         self.path, self.lock = path, lock
 
     def read(self) -> dict[Job, Row]:
-        """The whole rows. A last line without an end is left out: it is being written.
+        """The complete rows. A last line without a line end is left out: it is being written.
 
-        Raises DataError naming a line that is no row, and OSError.
+        Raises DataError with the number of a line that is not a row, and OSError.
         """
         rows: dict[Job, Row] = {}
         for number, line in enumerate(self._lines(), start=1):
@@ -45,7 +45,7 @@ class RowLog:
         return rows
 
     def append(self, row: Row) -> bool:
-        """Write a row; False, and nothing is written, where its job has one. Raises OSError."""
+        """Write a row. Returns False and writes nothing if its job has a row. Raises OSError."""
         with self.lock.held():
             self._repair()
             if Job.of_row(row) in self.read():
@@ -55,13 +55,16 @@ class RowLog:
         return True
 
     def _lines(self) -> list[bytes]:
-        """The lines that have an end."""
+        """The lines with a line end."""
         if not self.path.exists():
             return []
         return self.path.read_bytes().split(b"\n")[:-1]
 
     def _repair(self) -> None:
-        """Remove a half-written last line, or give a whole one its end. Hold the lock."""
+        """Remove an incomplete last line, or add its line end if only this is missing.
+
+        Needs the lock held.
+        """
         data = self.path.read_bytes() if self.path.exists() else b""
         last = data.rpartition(b"\n")[2]
         if not last:

@@ -1,8 +1,8 @@
-"""Runs the jobs of a grid that have no row yet, beside other processes that do the same.
+"""Runs the jobs of a grid that have no row yet. Several processes may do this at the same time.
 
-Everything that a row is made of is kept on disk as soon as it is complete, each file written whole:
-the choice of images, the trained model, its figures, its pool. A run that was killed goes on from
-there; only a training goes on from its last saved state instead.
+Each result is saved as soon as it is complete, in a file that is written atomically: the choice of
+images, the trained model, its figures, its pool. A run that was killed continues from these files,
+and a training from its last saved state.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ logger = logging.getLogger(__name__)
 
 ROWS_FILE, GRID_FILE, LOCK_FILE = "rows.jsonl", "grid.json", "lock"
 WAIT = 1.0
-"""Seconds between two looks for work while other processes make all that is left."""
+"""Seconds between two attempts while other processes are making all remaining rows."""
 
 
 Step = Literal["made", "busy", "finished"]
-"""A row was made; others make all that is left; every row exists."""
+"""made: a row was made. busy: other processes are making the rest. finished: every row exists."""
 
 
 class Watcher(Protocol):
     """Shows the progress of a run."""
 
     def started(self, job: Job) -> None:
-        """A row is being made by this process."""
+        """The process begins to make a row."""
 
     def step(self, done: int, steps: int) -> None:
-        """A training step of that row is done."""
+        """A training step for this row is done."""
 
     def rows(self, done: int, job: Job | None, row: Row | None) -> None:
-        """So many rows exist; this process finished `job`, or waits for others (None)."""
+        """`done` requested rows exist. This process has just made the row of `job`, or none."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did."""
+    """The result of a run."""
 
-    rows: Mapping[Job, Row]  # of all jobs that were asked for
-    made: int  # by this process
+    rows: Mapping[Job, Row]  # of all requested jobs
+    made: int  # number of rows that this process made
 
 
 class Folder:
@@ -72,16 +72,16 @@ class Folder:
 
     @property
     def grid_file(self) -> Path:
-        """What all rows share, and what was asked for."""
+        """The file of `taudis.simulation.grid`."""
         return self.path / GRID_FILE
 
     def choice_file(self, job: Job) -> Path:
-        """The images that a job chose, until its row is written."""
+        """The file with the chosen images of a job, until its row is written."""
         return self.path / "choices" / f"{quote(job.name, safe='@=+')}.json"
 
 
 class Run:
-    """A process's part of a run."""
+    """The part of a process in a run."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Run:
         (folder.path / "choices").mkdir(exist_ok=True)
 
     def finish(self, watcher: Watcher) -> Outcome:
-        """Make every row that is missing, or wait for those that others make."""
+        """Make every missing row, and wait for the rows of other processes."""
         while (step := self.advance(watcher)) != "finished":
             if step == "busy":
                 time.sleep(WAIT)
@@ -108,10 +108,10 @@ class Run:
         return Outcome({job: rows[job] for job in self.jobs}, self.made)
 
     def advance(self, watcher: Watcher) -> Step:
-        """Make one row that is missing, if that is possible now.
+        """Make a missing row, if possible.
 
-        Where it is not, others have claimed all that can be made. The claim of a killed process is
-        free again, so each of these jobs ends or can be taken later.
+        If it is not possible, other processes have claimed all jobs that can run now. Each of these
+        jobs will end, or its claim can be taken over after its process has died.
         """
         self.store.on_step = watcher.step
         rows = self.folder.log.read()
@@ -123,7 +123,7 @@ class Run:
         return "made" if any(self._tried(job, rows, watcher) for job in left) else "busy"
 
     def _tried(self, job: Job, rows: Mapping[Job, Row], watcher: Watcher) -> bool:
-        """Make the row of a job if that is possible now. Returns whether it was."""
+        """Make the row of a job, if it is possible now. Returns whether it was."""
         before = rows.get(job.before) if job.before else None
         if (job.before and before is None) or not self.claims.take(job.name):
             return False
@@ -147,12 +147,12 @@ class Run:
         return True
 
     def _report_signal(self, rows: list[Row]) -> None:
-        """Warn before any strategy runs where labels do not matter."""
+        """Log a warning, before any strategy runs, if more labels do not improve the model."""
         if warning := signal_of_rows(rows).warning:
             logger.warning("%s", warning)
 
     def _row(self, job: Job, before: Row | None) -> Row | None:
-        """Make and write the row of a claimed job; None where it was written meanwhile."""
+        """Make and write the row of a claimed job; None if another process has written it."""
         if job in self.folder.log.read():
             return None
         preset = self.presets[job.strategy] if job.strategy else None
@@ -164,7 +164,7 @@ class Run:
         return row if written else None
 
     def _choice(self, job: Job, preset: Preset, before: Row) -> dict[str, Any]:
-        """The images that the job adds: chosen once, then read."""
+        """The chosen images of a job; chosen once, then read from a file."""
         path = self.folder.choice_file(job)
         if not path.exists():
             model = Model.of(job.before or job, before["labelled"])
@@ -187,8 +187,8 @@ class Run:
 def is_finished(job: Job, rows: Mapping[Job, Row], wanted: list[Job]) -> bool:
     """Whether no row needs the model of a job's row any more.
 
-    A model is needed for the next round of every strategy that has it. Strategies whose row of the
-    same round is missing may choose the same images and have it, too.
+    The model is needed for the next round of every strategy that shares it. A strategy without a
+    row of the same round may choose the same images and so share the model later.
     """
     if job.kind == "all":
         return True
@@ -208,9 +208,9 @@ def is_finished(job: Job, rows: Mapping[Job, Row], wanted: list[Job]) -> bool:
 
 
 def check_rows(log: RowLog, grid: Grid, presets: Sequence[Preset]) -> None:
-    """Raise DataError where a row is of another grid, or of other settings of a strategy.
+    """Raise DataError for a row of another grid, or of a strategy with other settings.
 
-    Rows may have been copied into the folder from another machine, without the grid's file.
+    Rows may have been copied into the folder from another machine, without `grid.json`.
     """
     settings = {preset.name: preset.to_dict() for preset in presets}
     for job, row in log.read().items():
@@ -229,7 +229,7 @@ def check_rows(log: RowLog, grid: Grid, presets: Sequence[Preset]) -> None:
             )
 
 
-# long: with its docstring
+# long: the signature and the docstring take half of it
 def start(
     path: Path,
     grid: Grid,
@@ -240,9 +240,9 @@ def start(
     *,
     claims: Callable[[Path, Lock], Claims] = Claims,
 ) -> Outcome:
-    """Run a grid in a folder, from its start or from where it stopped.
+    """Run a grid in a folder, from the start or from where it stopped.
 
-    Raises DataError where the folder holds another grid, and what training raises.
+    Raises DataError if the folder has another grid, and the errors of training.
     """
     folder = Folder(path)
     join(folder.grid_file, folder.lock, grid, presets, asked)

@@ -1,6 +1,6 @@
-"""Which images are tested on, which are labelled first, and every derived random seed.
+"""The test images, the seed set (the images labelled first), and all derived random seeds.
 
-All depend on names, ids and seeds alone, so that every strategy of a seed begins alike.
+They depend only on names, ids and seeds, so that all strategies of a seed start the same way.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from taudis.errors import DataError
 
 
 def _hashed(text: str) -> bytes:
-    """32 bytes that depend on the text alone, uniformly distributed."""
+    """The SHA-256 of a text."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def derived_seed(*parts: object) -> int:
-    """A seed 0..2^31-1 that depends on the parts alone, such as ("train", seed, round)."""
+    """A seed 0..2^31-1, a hash of its parts, such as ("train", seed, round)."""
     return int.from_bytes(_hashed("/".join(map(str, parts)))[:4], "big") >> 1
 
 
 def scenes_of(names: Sequence[str], group: str) -> list[str]:
-    """The scene [I] of each file name: the parts in brackets of the regular expression `group`.
+    """The scene [I] of each file name: the bracketed parts of the regular expression `group`.
 
-    An image whose name does not match is a scene of its own; without `group`, each image is.
-    Raises DataError for a wrong expression, and for one that no name matches.
+    An image whose name does not match is a separate scene. Without `group`, every image is.
+    Raises DataError for an invalid expression, and for an expression that no name matches.
     """
     if not group:
         return list(names)
@@ -53,10 +53,10 @@ def scenes_of(names: Sequence[str], group: str) -> list[str]:
 def split(
     names: Sequence[str], *, share: float, seed: int, group: str
 ) -> tuple[list[int], list[int]]:
-    """Rows to train on and to test on, each in ascending order.
+    """The rows of the training and of the test images, each in ascending order.
 
-    Scenes are taken for the test in the order of a hash of seed and scene until `share` of the
-    images is reached; a scene is never divided. Raises DataError where one side would be empty.
+    Scenes become test images in the order of a hash of seed and scene, until `share` of the images
+    is reached. A scene is never divided. Raises DataError if one side would be empty.
     """
     if not 0 < share < 1:
         raise DataError(f"--test-share: expected a number between 0 and 1, got {share}.")
@@ -77,15 +77,15 @@ def split(
 
 
 def seed_set(image_ids: Sequence[int], count: int, seed: int) -> list[int]:
-    """The ids of the seed set: `count` of the training images by chance, the same for all."""
+    """The ids of the seed set: `count` random images, the same for all strategies of a seed."""
     return sorted(image_ids, key=lambda number: _hashed(f"seed_set/{seed}/{number}"))[:count]
 
 
 def folds(names: Sequence[str], *, count: int, seed: int, group: str) -> list[list[int]]:
-    """The rows of each fold, ascending; every row is in one, and a scene is never divided.
+    """The rows of each fold, ascending. Every row is in one fold, and a scene is never divided.
 
-    Scenes go, in the order of a hash of seed and scene, to the fold with the fewest images. Raises
-    DataError where there are fewer scenes than folds.
+    In the order of a hash of seed and scene, each scene goes to the fold with the fewest images.
+    Raises DataError if there are fewer scenes than folds.
     """
     scenes: dict[str, list[int]] = {}
     for row, scene in enumerate(scenes_of(names, group)):

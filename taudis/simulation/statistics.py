@@ -1,6 +1,7 @@
 """Intervals over seeds, paired tests and Holm's correction.
 
-docs/comparing.md says why these, and measures how often the intervals cover. n: number of seeds.
+docs/comparing.md gives the reasons for these methods and the measured coverage of the intervals.
+n: number of seeds.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from taudis.types import FloatArray, IntArray
 LEVEL = 0.95
 RESAMPLES = 9_999
 SEED = 0
-"""Of the resamples: the same rows always give the same interval."""
+"""Seed of the resamples; it is fixed, so the same rows always give the same interval."""
 EQUAL = 1e-9
-"""Values so near each other are equal: differences of the same numbers are rounded."""
+"""Values that differ by less are equal: differences are subject to rounding."""
 _UNKNOWN = -1e12
-"""Stands for a value without a lower bound among the numbers that are resampled."""
+"""Replaces a value without a lower bound, since resampling needs finite numbers."""
 OfSeeds = Callable[[IntArray], FloatArray]
-"""A statistic of resamples: rows of seeds [R,n] to [R]."""
+"""A statistic: from resamples, rows of seeds [R,n], to its values [R]."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with the 95 % interval around it; None where the rows do not tell."""
+    """An estimate with its 95 % interval; None for a number that the rows do not determine."""
 
     low: float | None
     middle: float | None
@@ -44,11 +45,11 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """The mean of one value a seed, with a BCa interval at the level that fits so few seeds.
+    """The mean over seeds, with a BCa interval at a level that is corrected for few seeds.
 
-    Plain bootstrap intervals of a mean are too narrow for few seeds (five: 83 % instead of 95 %).
-    The quantiles are therefore those of Hesterberg (2015)'s expanded interval.
-    One seed: no interval.
+    Plain bootstrap intervals of a mean are too narrow for few seeds: with five seeds they cover
+    83 % instead of 95 %. So the level is that of Hesterberg's (2015) expanded interval.
+    With one seed there is no interval.
     """
     found = np.asarray(values, np.float64)
     middle = float(found.mean())
@@ -59,12 +60,12 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def median_interval(values: Sequence[float], at_most: Sequence[bool]) -> Interval:
-    """The median of one value a seed, with a percentile interval over seeds.
+    """The median over seeds, with a percentile interval.
 
-    at_most: which values are only known to be at most so high (censored). An end of the interval,
-    or the median, is None where it rests on such a value from above only; `high` is then an upper
-    bound. BCa does not apply: its acceleration is a jackknife, which fails for a median. One seed:
-    no interval.
+    values: one per seed. at_most: whether a value is only an upper bound (censored). The median and
+    the low end are None if they depend on such a value; `high` is then an upper bound. BCa is not
+    used, because the jackknife of its acceleration fails for a median. With one seed there is no
+    interval.
     """
     highest = np.asarray(values, np.float64)
     lowest = np.where(np.asarray(at_most, bool), _UNKNOWN, highest)
@@ -79,10 +80,10 @@ def median_interval(values: Sequence[float], at_most: Sequence[bool]) -> Interva
 def resampled_interval(seeds: int, lowest: OfSeeds, highest: OfSeeds) -> Interval:
     """A statistic of all seeds together, with an expanded percentile interval over seeds.
 
-    lowest, highest: the statistic of resamples, rows of seeds [R,n] to [R]; they differ where it is
-    only known to be at most `highest` (censored: `lowest` is -inf). The middle and the low end are
-    None where they are not known; `high` is then an upper bound. BCa does not apply: a jackknife
-    value that is not known has no acceleration. One seed: no interval.
+    lowest, highest: bounds of the statistic for resamples. They are equal unless the statistic is
+    censored: then `lowest` is -inf. The middle and the low end are None if they are unknown; `high`
+    is then an upper bound. BCa is not used, because its acceleration cannot be computed from
+    unknown values. With one seed there is no interval.
     """
     middle = _known(float(_finite(lowest, np.arange(seeds))))
     if seeds < 2:
@@ -94,21 +95,21 @@ def resampled_interval(seeds: int, lowest: OfSeeds, highest: OfSeeds) -> Interva
 
 
 def _finite(statistic: OfSeeds, rows: IntArray) -> FloatArray:
-    """The statistic of resamples [...,n], a finite number also where it is not known."""
+    """The statistic of resamples [...,n], with `_UNKNOWN` instead of -inf."""
     flat = statistic(rows.reshape(-1, rows.shape[-1]))
     return np.maximum(flat, _UNKNOWN).reshape(rows.shape[:-1])
 
 
 def _known(value: float) -> float | None:
-    """None for a number that rests on a value without a lower bound."""
+    """The number, or None if it was computed from `_UNKNOWN`."""
     return None if value < _UNKNOWN / 1e6 else value
 
 
 def _expanded_level(n: int) -> float:
-    """The level whose normal quantiles are as far out as Student's t on n seeds.
+    """The bootstrap level for n seeds, whose normal quantiles match those of Student's t.
 
-    Hesterberg (2015): tails of Phi(-sqrt(n / (n - 1)) * t(0.975, n - 1)), here at least as large as
-    the resamples can tell (below 4 seeds they cannot: the interval is the range of the seeds).
+    Each tail is Phi(-sqrt(n / (n - 1)) * t(0.975, n - 1)) (Hesterberg 2015), but at least half of
+    1 / RESAMPLES. For fewer than 4 seeds, the interval is therefore the range of the seeds.
     """
     reach = math.sqrt(n / (n - 1)) * float(stats.t.ppf((1 + LEVEL) / 2, n - 1))
     return 1 - max(2 * float(stats.norm.cdf(-reach)), 1 / RESAMPLES)
@@ -117,7 +118,7 @@ def _expanded_level(n: int) -> float:
 def _bootstrap(
     values: FloatArray, statistic: Any, method: Any, level: float
 ) -> tuple[float, float]:
-    """The ends of a bootstrap interval; equal values give an interval of no width."""
+    """The ends of a bootstrap interval. If all values are equal, its width is 0."""
     if np.ptp(values) <= EQUAL:
         return float(values.min()), float(values.max())
     low, high = _ends(values, statistic, method, level)
@@ -127,7 +128,7 @@ def _bootstrap(
 
 
 def _ends(data: Any, statistic: Any, method: Any, level: float) -> tuple[float, float]:
-    """The ends of scipy's bootstrap interval; NaN where BCa has too few different values."""
+    """The ends of scipy's bootstrap interval; NaN if BCa has too few different values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
@@ -143,10 +144,10 @@ def _ends(data: Any, statistic: Any, method: Any, level: float) -> tuple[float, 
 
 
 def paired_p(differences: Sequence[float]) -> float:
-    """The two-sided p of paired differences by a sign-flip test of their mean.
+    """The two-sided p of paired differences, by a sign-flip test of their mean.
 
-    Every pattern of signs is tried up to 13 seeds, 9,999 random ones beyond. One seed: 1, since
-    both of its patterns are as far from 0.
+    Up to 13 seeds, all patterns of signs are tried; with more seeds, 9,999 random patterns. With
+    one seed p is 1, because both patterns are equally far from 0.
     """
     found = np.asarray(differences, np.float64)
     if len(found) < 2 or not found.any():
@@ -163,14 +164,14 @@ def paired_p(differences: Sequence[float]) -> float:
 
 
 def smallest_p(n: int, tests: int = 1) -> float:
-    """The smallest p that `paired_p` can give for n seeds, after Holm's correction for `tests`."""
+    """The smallest p of `paired_p` for n seeds, after Holm's correction for `tests` tests."""
     return min(1.0, tests * max(2.0 ** (1 - n), 2 / (RESAMPLES + 1)))
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down correction of the p of several tests, by name (Holm 1979).
 
-    The k-th smallest of m is multiplied by m - k + 1; no corrected p is below one before it.
+    The k-th smallest of m is multiplied by m - k + 1. Corrected values never fall as k rises.
     """
     corrected: dict[str, float] = {}
     highest = 0.0
