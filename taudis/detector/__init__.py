@@ -1,1 +1,1 @@
-"""The paper, section 3.1: the Mask R-CNN that each round trains, and its use to detect objects."""
+"""Section 3.1 of the paper: the model that each round trains, and the detection of objects."""

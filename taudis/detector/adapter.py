@@ -1,8 +1,8 @@
-"""The interface that a model must have so that TAUDIS can select images with it, and a test of it.
+"""The interface that TAUDIS needs of a model, and a test of it.
 
-The paper needs three things of each detected instance (section 3.1): class probabilities p_n, a
-mask m_n and an embedding r_n. `Adapter` states this interface; `check_adapter` tests whether a
-model keeps it. docs/adapters.md has a worked example, and describes a transformer.
+The selection needs class probabilities p_n, a mask m_n and an embedding r_n of each detected
+instance (section 3.1 of the paper). `Adapter` is the interface, and `check_adapter` tests a model
+against it. docs/adapters.md has a complete example.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from taudis.errors import DataError
 from taudis.types import Detection, Embedding, FloatArray, Image, Instances, LabelMap, check_image
 
 SCORE_TOLERANCE = 1e-3
-"""How far a score may be from its label's probability: rounding, no other meaning."""
+"""Largest difference of a score and the class probability of its label, for rounding."""
 BOX_TOLERANCE = 1e-2
-"""How far, in px, a box may reach beyond its image: rounding of a scale and its inverse."""
+"""Px that a box may reach beyond its image, for rounding when it is scaled back."""
 
 
 class Adapter(Protocol):
-    """A model that detects objects and gives what the selection needs.
+    """A model that detects objects and gives all values that the selection needs.
 
-    `taudis.detector.mask_rcnn.Detector` is one. Each image's instances (see
-    `taudis.types.Instances`):
+    `taudis.detector.mask_rcnn.Detector` is an example. The instances of an image
+    (`taudis.types.Instances`) have:
 
         class_probs [n,K+1]  p_n: softmax over background (column 0) and the K labels
                              (of sigmoid scores: `class_probs_of_sigmoids`)
-        mask_probs  [n,M,M]  m_n: sigmoid mask of the instance's own label, 0..1, any side M
-        embeddings  [n,D]    r_n: one vector a region; similar instances have similar vectors
-        boxes       [n,4]    xyxy in px of the image as it was given, inside it
+        mask_probs  [n,M,M]  m_n: sigmoid mask of the instance's label, 0..1, any side M
+        embeddings  [n,D]    r_n: one vector per instance; similar instances have similar vectors
+        boxes       [n,4]    xyxy in px of the given image, inside it
         labels      [n]      1..K, never background
         scores      [n]      class_probs at the label
         image_index [n]      0
 
-    An image yields the same alone and in any batch, every time; one without instances yields arrays
-    of the same widths.
+    The result for an image is the same in every call, alone or in any batch. The arrays of an image
+    without instances have the same widths.
     """
 
     @property
@@ -51,23 +51,23 @@ class Adapter(Protocol):
         """D', the width of `Detection.image_embedding`."""
 
     def embedding_width(self, embedding: Embedding) -> int:
-        """D, the width of r_n from this branch; DataError for a branch that the model lacks.
+        """D, the width of r_n from this branch of the model. Every model has 'mask'.
 
-        Each model has 'mask'.
+        Raises DataError for a branch that the model does not have.
         """
 
     def detect(
         self, images: Sequence[Image], *, embedding: Embedding = "mask"
     ) -> Sequence[Detection]:
-        """One Detection for each image (uint8 [H,W,3] RGB, any sizes), in the order given."""
+        """One Detection for each image (uint8 [H,W,3] RGB, any sizes), in the given order."""
 
 
 def class_probs_of_sigmoids(scores: FloatArray) -> FloatArray:
-    """p_n [n,K+1] of a model that gives K independent sigmoid scores [n,K], such as RF-DETR-Seg.
+    """p_n [n,K+1] from K independent sigmoid scores s [n,K], as of RF-DETR-Seg.
 
-    The rows of such scores need not sum to 1, and the contract refuses them as they are. Each label
-    keeps its odds against background: p_k / p_0 = s_k / (1 - s_k), which is softmax over 0 and the
-    K logits. With one label p_1 = s_1. `Instances.scores` are p at the label, not s.
+    Such scores need not sum to 1, so `check_adapter` refuses them. Here each label keeps its odds
+    against background: p_k / p_0 = s_k / (1 - s_k). This is the softmax over 0 and the K logits.
+    With one label p_1 = s_1. `Instances.scores` must be p of the label, not s.
 
     Raises DataError for scores outside 0..1.
     """
@@ -83,7 +83,7 @@ def class_probs_of_sigmoids(scores: FloatArray) -> FloatArray:
     return probs
 
 
-# long: the contract, one clause after another
+# long: the checks of the contract, one after another
 def check_adapter(
     model: Adapter,
     images: Sequence[Image],
@@ -91,13 +91,12 @@ def check_adapter(
     embedding: Embedding = "mask",
     tolerance: float = 1e-3,
 ) -> None:
-    """Run a model through the contract of `Adapter`.
+    """Test a model against the contract of `Adapter`.
 
-    images: at least two, of at least two sizes, preferably real ones with objects. A black image is
-    added, in which it may detect nothing. tolerance: how far an image's arrays may
-    be apart between two calls, relative to the largest number of each array (bfloat16: 0.05);
-    labels must be the same.
-    Raises DataError naming the first fault. No such test can show that r_n means something or that
+    images: at least two, of at least two sizes, preferably real images with objects. A black image
+    is added, in which the model may detect nothing. tolerance: largest difference of an array
+    between two calls, relative to its largest number (use 0.05 for bfloat16). Labels must be equal.
+    Raises DataError for the first fault. The test cannot show that r_n is meaningful or that
     probabilities are calibrated.
     """
     for image in images:
@@ -107,7 +106,7 @@ def check_adapter(
     widths = _widths(model, embedding)
     everything = [*images, np.zeros((48, 64, 3), np.uint8)]
 
-    # Each image's arrays, and that they come in order
+    # The arrays of each image
     found = _detected(model, everything, embedding)
     for row, (image, detection) in enumerate(zip(everything, found, strict=True)):
         _check_detection(f"image {row}", image, detection, model.label_map, widths)
@@ -117,7 +116,7 @@ def check_adapter(
             "what the model knows, or lower its score threshold."
         )
 
-    # The same in a second call, alone, and in a batch of other images
+    # An empty batch; the same results in a second call and for each image alone
     _detected(model, [], embedding)
     again = _detected(model, everything, embedding)
     for row, (one, other) in enumerate(zip(found, again, strict=True)):
@@ -140,7 +139,7 @@ def check_adapter(
 
 
 def _widths(model: Adapter, embedding: Embedding) -> tuple[int, int]:
-    """(D, D') as the model states them. Raises DataError for a missing or impossible statement."""
+    """(D, D') as the model states them. Raises DataError if one is missing or not a width."""
     for name in ("label_map", "image_embedding_width", "embedding_width", "detect"):
         if not hasattr(model, name):
             raise DataError(f"model: expected an Adapter, got one without `{name}`.")
@@ -161,7 +160,7 @@ def _widths(model: Adapter, embedding: Embedding) -> tuple[int, int]:
 
 
 def _detected(model: Adapter, images: list[Image], embedding: Embedding) -> Sequence[Detection]:
-    """A call of `detect`. Raises DataError unless there is one Detection for each image."""
+    """Call `detect`. Raises DataError unless it gives a Detection per image and changes none."""
     before = [image.copy() for image in images]
     found = model.detect(images, embedding=embedding)
     if len(found) != len(images):
@@ -275,7 +274,7 @@ def _expect_same(where: str, wanted: str, one: Detection, other: Detection, t: f
 
 
 def _difference(one: Detection, other: Detection, tolerance: float) -> str:
-    """In which array two detections differ, in words; nothing if in none."""
+    """The first array in which two detections differ, in words; "" if they are equal."""
     if tuple(one.size) != tuple(other.size):
         return "another size"
     if len(one.instances) != len(other.instances):
@@ -286,7 +285,7 @@ def _difference(one: Detection, other: Detection, tolerance: float) -> str:
     for name, (a, b) in pairs.items():
         if a.shape != b.shape:
             return f"{name} of shapes {list(a.shape)} and {list(b.shape)}"
-        if name == "labels":  # numbers of classes: 40 is no nearer to 41 than to 1
+        if name == "labels":  # class numbers have no tolerance: 40 is not close to 41
             wrong = np.flatnonzero(a != b)
             if len(wrong):
                 return f"labels {a[wrong[0]]} and {b[wrong[0]]} at {wrong[0]}"

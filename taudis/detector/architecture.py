@@ -1,4 +1,4 @@
-"""Builds the model: torchvision's Mask R-CNN in two sizes, small and standard.
+"""Builds torchvision's Mask R-CNN in two sizes, small and standard.
 
 Letters: K labels, D' FPN width.
 """
@@ -32,27 +32,27 @@ CENTRED = {"efficientnet_lite0"}
 ARCHITECTURE = (
     "backbone", "norm", "fpn_width", "box_mlp", "mask_head", "mask_deconv", "anchors"
 )  # fmt: skip
-"""Fields of a ModelConfig that decide which weights fit, and what they mean."""
+"""Fields of a ModelConfig that must be equal for two models to share weights."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The architecture and its thresholds; `dataclasses.asdict` of it goes into JSON and back."""
+    """The architecture and its thresholds. `from_dict` reads `dataclasses.asdict` of it."""
 
     backbone: Backbone = "resnet18"
-    norm: Norm = "group"  # frozen and folded batch norms want weights
+    norm: Norm = "group"  # "frozen" and "folded" need pretrained weights
     fpn_width: int = 64
     box_mlp: int = 256
     mask_head: tuple[int, ...] = (64, 64, 64, 64)  # widths of the 3x3 convolutions
     mask_deconv: int = 64
-    min_size: int | None = None  # px of the shorter side; None: the image's own, never enlarged
+    min_size: int | None = None  # px of the shorter side; None: images are never enlarged
     max_size: int = 512  # px of the longer side
-    anchors: tuple[int, ...] = (8, 16, 32, 64, 128)  # px at the working size, one an FPN level
+    anchors: tuple[int, ...] = (8, 16, 32, 64, 128)  # px at the working size, one per FPN level
     rpn_samples: int = 64  # anchors per image in the RPN loss
     box_samples: int = 64  # proposals per image in the box loss
     proposals: int = 150  # kept after the RPN's NMS, per image
     proposals_nms: float = 0.7
-    score_threshold: float = 0.05  # T_F: what counts as a detection
+    score_threshold: float = 0.05  # least score of a detection (T_F)
     nms: float = 0.5
     detections_per_image: int = 100
 
@@ -81,7 +81,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of `dataclasses.asdict`, also after JSON made lists of tuples."""
+        """The inverse of `dataclasses.asdict`, also with lists for tuples, as JSON gives them."""
         try:
             fields: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             return cls(**fields)
@@ -90,16 +90,16 @@ class ModelConfig:
 
     @property
     def image_mean(self) -> tuple[float, float, float]:
-        """Mean of the pixels (R, G, B; 0..1) that the backbone expects; it is subtracted."""
+        """Mean (R, G, B; 0..1) to subtract from the pixels, as the backbone was trained."""
         return (0.5, 0.5, 0.5) if self.backbone in CENTRED else IMAGE_MEAN
 
     @property
     def image_std(self) -> tuple[float, float, float]:
-        """Standard deviation (R, G, B) that the pixels are divided by."""
+        """Standard deviation (R, G, B) to divide the pixels by, as the backbone was trained."""
         return (0.5, 0.5, 0.5) if self.backbone in CENTRED else IMAGE_STD
 
     def with_backbone(self, backbone: str) -> ModelConfig:
-        """The same with another backbone. Raises DataError for an unknown one."""
+        """The configuration with another backbone. Raises DataError for an unknown one."""
         known = get_args(Backbone)
         if backbone not in known:
             raise DataError(f"backbone: expected one of {', '.join(known)}, got {backbone!r}.")
@@ -107,9 +107,10 @@ class ModelConfig:
         return replace(self, backbone=chosen)
 
     def for_densest(self, instances: int) -> ModelConfig:
-        """The same with room for images as dense as the densest labelled one, never with less.
+        """The configuration with room for `instances` objects, those of the densest labelled image.
 
-        A quarter more detections than `instances`, and twice as many proposals.
+        It allows a quarter more detections than `instances`, and twice as many proposals. Limits
+        are only raised, never lowered.
         """
         return replace(
             self,
@@ -118,14 +119,15 @@ class ModelConfig:
         )
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) px at which an image of this size goes through the model."""
+        """The (height, width) px to which an image of this size is resized for the model."""
         return working_size(height, width, self.min_size, self.max_size)
 
 
 def working_size(height: int, width: int, shorter: int | None, longer: int) -> tuple[int, int]:
-    """The largest (height, width) px of an image's shape whose sides keep two limits, px.
+    """The largest (height, width) px with the image's aspect ratio within two limits, px.
 
-    Without a limit of the shorter side the image is never enlarged.
+    shorter, longer: limits of the shorter and the longer side. If `shorter` is None, the image is
+    never enlarged.
     """
     scale = longer / max(height, width)
     scale = min(scale, 1.0 if shorter is None else shorter / min(height, width))
@@ -135,8 +137,8 @@ def working_size(height: int, width: int, shorter: int | None, longer: int) -> t
 class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's transform with the working size of the config.
 
-    Training images arrive at their working size already (taudis.training.samples), so nothing is
-    resized then; elsewhere an image thinner than a pixel after scaling keeps one pixel.
+    It does not resize in training, since `taudis.training.samples` gives images at their working
+    size. Unlike torchvision's, a side is at least 1 px after scaling.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -151,7 +153,7 @@ class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
     def resize(
         self, image: Tensor, target: dict[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """The image [3,H,W] at its working size; targets are untouched (training only)."""
+        """The image [3,H,W] at its working size. The target is returned unchanged."""
         size = self.config.working_size(*image.shape[-2:])
         if self.training or size == tuple(image.shape[-2:]):
             return image, target
@@ -160,11 +162,11 @@ class _Resize(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 class _Backbone(BackboneWithFPN):  # type: ignore[misc]
-    """torchvision's backbone with float32 feature maps, whatever precision it computes in.
+    """torchvision's backbone with float32 feature maps, also if it computes in bfloat16.
 
-    Anchors and boxes take the type of what they are made from, and in bfloat16 a coordinate of
-    300 px is a multiple of 2 px: proposals move, small ones lose their area, and the box loss
-    becomes NaN. RoI align wants float32 anyway. The heads below answer in float32 for that reason.
+    Anchors and boxes inherit the type of the feature maps. In bfloat16, coordinates near 300 px are
+    multiples of 2 px: proposals move, small ones lose their area, and the box loss becomes NaN. RoI
+    align needs float32 anyway. For the same reason the heads below return float32.
     """
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -199,7 +201,7 @@ def make_model(config: ModelConfig, num_labels: int) -> MaskRCNN:
     """
     if num_labels < 1:
         raise DataError(f"num_labels: expected at least 1, got {num_labels}.")
-    # A checkpoint holds no anchors, so loading one could not fill anchors that are on "meta".
+    # Checkpoints have no anchors, so anchors made on the "meta" device would stay without values.
     with torch.device("cpu"):
         anchors = AnchorGenerator(
             tuple((size,) for size in config.anchors), ((0.5, 1.0, 2.0),) * len(config.anchors)
@@ -235,11 +237,11 @@ def build_model(
     weights: str = "none",
     weights_dir: Path | None = None,
 ) -> MaskRCNN:
-    """A model to train: initialised from `seed`, then from `weights`.
+    """A model to train: initialised with random numbers from `seed`, then from `weights`.
 
-    weights: 'none', 'imagenet', 'coco' or a path; `weights_dir`: where ImageNet weights are kept.
-    torch's global generator is left as it was. Raises WeightsError where the weights cannot be had
-    or do not fit, or where a frozen batch norm would be trained from nothing.
+    weights: 'none', 'imagenet', 'coco' or a path. weights_dir: a folder for the ImageNet weights.
+    The state of torch's global generator does not change. Raises WeightsError if the weights are
+    not available or do not fit, and if a frozen batch norm would be trained without weights.
     """
     if config.norm in ("frozen", "folded") and weights == "none":
         raise WeightsError(

@@ -1,7 +1,7 @@
 """Builds the backbones of the detector, without their classifiers.
 
-ResNet, MobileNetV2 and MobileNetV3 are torchvision's. EfficientNet-lite0 is built here from
-torchvision's blocks: torchvision has EfficientNet with squeeze-and-excitation only.
+ResNet, MobileNetV2 and MobileNetV3 are from torchvision. EfficientNet-lite0 is built here from
+torchvision's blocks, because torchvision has EfficientNet only with squeeze-and-excitation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Norm = Literal["group", "batch", "frozen", "folded"]
 NormLayer = Callable[[int], nn.Module]
 
 EPSILON = {"efficientnet_lite0": 1e-3, "mobilenet_v3_large": 1e-3}
-"""Backbones that TensorFlow trained, with its epsilon of batch norms; PyTorch's is 1e-5."""
+"""Epsilon of batch norms, for backbones that were trained in TensorFlow; PyTorch's is 1e-5."""
 
 LITE0 = (
     (1, 3, 1, 16, 1),
@@ -37,7 +37,7 @@ LITE0 = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-"""Stages of EfficientNet-lite0: expansion, kernel, stride, channels, blocks."""
+"""Stages of EfficientNet-lite0: (expansion, kernel, stride, channels, number of blocks)."""
 
 
 class MBConv(nn.Module):
@@ -68,8 +68,8 @@ class MBConv(nn.Module):
         for layer in expansion:
             y = layer(y)
         if y.requires_grad and y.device.type == "cpu":
-            # Training on a CPU: oneDNN computes the gradient of a depthwise convolution 5 to 10
-            # times faster in float32 than in bfloat16 (PyTorch 2.15, an Intel Xeon with AMX).
+            # oneDNN computes the gradient of a depthwise convolution 5 to 10 times faster in
+            # float32 than in bfloat16 (PyTorch 2.15, an Intel Xeon with AMX).
             with torch.autocast("cpu", enabled=False):
                 y = depthwise(y.float())
         else:
@@ -98,7 +98,7 @@ def efficientnet_lite0(norm: NormLayer) -> nn.Sequential:
 def make_backbone(name: Backbone, norm: Norm) -> tuple[nn.Module, dict[str, str], list[int]]:
     """A freshly initialised backbone without its classifier, and its stages.
 
-    Returns the module; the name of the child that ends each stage, with the name of its feature
+    Returns the module; a dictionary from the last child of each stage to the name of its feature
     map ("0" for stride 4 to "3" for stride 32); and the channels of the four feature maps.
     """
     body: Any
@@ -109,7 +109,7 @@ def make_backbone(name: Backbone, norm: Norm) -> tuple[nn.Module, dict[str, str]
         body = getattr(models, name)(weights=None, norm_layer=_norm_layer(name, norm)).features
         if name == "mobilenet_v2":
             body = body[:-1]  # its last layer widens 320 channels to 1,280 for the classifier
-        # As torchvision's detectors cut it: a stage ends before a block that halves the resolution.
+        # As in torchvision's detectors, a stage ends before a block that halves the resolution.
         strided = [row for row, block in enumerate(body) if getattr(block, "_is_cn", False)]
         ends = [*(row - 1 for row in strided[1:]), len(body) - 1]
         layers = {str(row): str(level) for level, row in enumerate(ends)}
@@ -134,17 +134,17 @@ def _norm_layer(name: Backbone, norm: Norm) -> NormLayer:
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Replace each convolution and the batch norm registered after it by one convolution.
+    """Replace each convolution and the batch norm after it by a single convolution.
 
-    The module computes the same as before in evaluation, in two thirds of the time
-    (decision 22). It has no statistics left, which a batch of four images could not give.
+    In evaluation the module gives the same results, in two thirds of the time (decision 22). In
+    training it needs no batch statistics, which would be poor for batches of four images.
     """
     module.eval()
     before: tuple[str, nn.Module] = ("", module)
     for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d) and isinstance(before[1], nn.Conv2d):
             folded = fuse_conv_bn_eval(before[1], child)
-            # PyTorch 2.15 makes the bias of a convolution that had none a constant.
+            # PyTorch 2.15 adds the bias, if the convolution had none, without a gradient.
             setattr(module, before[0], folded.requires_grad_(True))
             setattr(module, name, nn.Identity())
         else:

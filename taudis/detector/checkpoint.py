@@ -1,7 +1,7 @@
-"""Checkpoints: a folder of safetensors weights, a JSON card and SHA-256 sums, written at once.
+"""Checkpoints: a folder with safetensors weights, a JSON card and SHA-256 sums.
 
-Every byte is verified before a checkpoint is used. (`torch.load` does not detect changed bytes, and
-a file for it can run code.)
+A checkpoint is written atomically, and every byte is verified before use. (`torch.load` does not
+detect changed bytes, and its files can run code.)
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from taudis.types import LabelMap
 
 
 def save_checkpoint(folder: Path, detector: TrainedDetector, *, card: dict[str, Any]) -> None:
-    """Write the detector to `folder`; a checkpoint that was there is replaced.
+    """Write the detector to `folder` and replace an existing checkpoint there.
 
-    `card` is stored with it (recipe, metrics, parent: any JSON); labels, model configuration and
-    versions are added. Raises OSError where the disk does not take it, and
-    CheckpointError for a card that JSON cannot hold.
+    card: any JSON values, such as recipe, metrics and parent. Labels, model configuration and
+    versions are added to it. Raises OSError if it cannot be written, and CheckpointError for a card
+    with other values than JSON's.
     """
     full = {
         **card,
@@ -63,13 +63,13 @@ def save_checkpoint(folder: Path, detector: TrainedDetector, *, card: dict[str, 
 
 
 def check_start(folder: Path, config: Config, label_map: LabelMap) -> Config:
-    """Check that a model of `config` can be trained on from the checkpoint in `folder`.
+    """Check that the training of a model of `config` can continue from the checkpoint in `folder`.
 
-    Labels and architecture are those of its card. A Mask2Former may have another number of queries:
-    missing ones start untrained, and the checkpoint's stay. Returns the configuration to train:
-    `config`, with as many queries as the checkpoint at least.
+    Labels and architecture must be those of its card. Only the number of queries of a Mask2Former
+    may differ: all queries of the checkpoint are kept, and missing ones start untrained. Returns
+    the configuration to train: `config`, with at least as many queries as the checkpoint.
 
-    Raises CheckpointError naming the file: damaged, for other labels, or of another architecture.
+    Raises CheckpointError for a damaged checkpoint, other labels or another architecture.
     """
     card = read_card(folder)
     _check_labels(folder, card, label_map)
@@ -82,7 +82,7 @@ def check_start(folder: Path, config: Config, label_map: LabelMap) -> Config:
     goal = config
     if isinstance(config, Mask2FormerConfig) and isinstance(made, Mask2FormerConfig):
         goal = config.goes_on_from(made)
-        made = made.goes_on_from(goal)  # the number of queries is no difference
+        made = made.goes_on_from(goal)  # so that the number of queries is not compared below
     for name in wanted_one.fields:
         was, wanted = getattr(made, name), getattr(goal, name)
         if was != wanted:
@@ -94,10 +94,10 @@ def check_start(folder: Path, config: Config, label_map: LabelMap) -> Config:
 
 
 def model_of_checkpoint(folder: Path, config: Config, label_map: LabelMap) -> nn.Module:
-    """The model in `folder` with the thresholds of `config`, to be trained on.
+    """The model in `folder` with the thresholds of `config`, to continue its training.
 
-    Raises what `check_start` raises, and CheckpointError for a `config` of fewer queries than the
-    checkpoint has.
+    Raises the errors of `check_start`, and CheckpointError for a `config` with fewer queries than
+    the checkpoint.
     """
     goal, labels = check_start(folder, config, label_map), len(label_map)
     if goal != config:
@@ -136,7 +136,7 @@ def _with_weights(folder: Path, config: Config, labels: int) -> nn.Module:
     except PackageError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     except (DataError, RuntimeError) as error:
-        if is_out_of_memory(error):  # nothing is wrong with the file
+        if is_out_of_memory(error):  # the file itself may be good
             raise
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: does not fit the card: {error}") from error
 
@@ -144,10 +144,10 @@ def _with_weights(folder: Path, config: Config, labels: int) -> nn.Module:
 def load_checkpoint(
     folder: Path, *, label_map: LabelMap | None = None, device: str = "cpu"
 ) -> tuple[TrainedDetector, dict[str, Any]]:
-    """The detector in `folder` and its card, after every byte was verified.
+    """The detector in `folder` and its card, after every byte is verified.
 
-    Raises CheckpointError naming the file: missing, cut, changed, or made for other labels than
-    `label_map` (names and order) where that is given.
+    label_map: the expected labels, names and order; None: any. Raises CheckpointError with the name
+    of the file if it is missing, truncated, changed, or made for other labels.
     """
     card = read_card(folder)
     labels = LabelMap(tuple(card["labels"]))

@@ -1,4 +1,4 @@
-"""Where models compute: on the card of this process, where it has one."""
+"""The device on which models compute: a GPU, if this process has one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ Device = Literal["cuda", "cpu"]
 
 
 def device_of_this_process() -> Device:
-    """'cuda' where PyTorch sees a GPU in this process, else 'cpu'.
+    """'cuda' if PyTorch finds a GPU in this process, else 'cpu'.
 
-    For all that computes many images: training, scoring, evaluation. 'cuda' is the first card that
-    the process sees, so CUDA_VISIBLE_DEVICES chooses the card, and hides all of them if it is
-    empty.
+    Training, scoring and evaluation use this device. 'cuda' is the first GPU that the process sees,
+    so CUDA_VISIBLE_DEVICES chooses the GPU. An empty value hides all GPUs.
     """
     return "cuda" if torch.cuda.is_available() else "cpu"

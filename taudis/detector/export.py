@@ -38,11 +38,11 @@ def load(folder: str = ".") -> MaskRCNN:
 
 
 def standalone_source() -> str:
-    """The modules that build the model, as one that needs torch, torchvision and safetensors.
+    """Source code of a module that builds the model with torch, torchvision and safetensors only.
 
-    It is the text of `taudis.detector.backbones` and `taudis.detector.architecture`, so that no
-    second description of the model can differ from the first. Imports of this library and
-    `build_model`, which starts a training, are left out; `load` is added.
+    It is the text of `taudis.detector.backbones` and `taudis.detector.architecture`, so the
+    exported code cannot differ from the library's. Imports of this library and `build_model`, which
+    starts a training, are left out; `load` is added.
     """
     parts = [_standalone(module) for module in (backbones, architecture)]
     future = "from __future__ import annotations\n"
@@ -54,7 +54,7 @@ def standalone_source() -> str:
 
 
 def _standalone(module: ModuleType) -> str:
-    """A module's text without what belongs to this library alone."""
+    """A module's text without its imports of this library and without `build_model`."""
     source = Path(str(module.__file__)).read_text(encoding="utf-8")
     lines = source.splitlines(keepends=True)
     for node in reversed(ast.parse(source).body):
@@ -70,11 +70,11 @@ def _standalone(module: ModuleType) -> str:
 
 
 def export_torchvision(checkpoint: Path, out: Path) -> None:
-    """Fill the folder `out` with a checkpoint's weights and the code that loads them.
+    """Write a checkpoint's weights and the code that loads them to the folder `out`.
 
-    weights.safetensors and model.pt (the same torchvision state dict twice), card.json, model.py.
-    Raises ExportError for another model than a Mask R-CNN, CheckpointError naming the file for a
-    damaged checkpoint, OSError.
+    The files are card.json, model.py, and weights.safetensors and model.pt with the same
+    torchvision state dict. Raises ExportError for another model than a Mask R-CNN, CheckpointError
+    for a damaged checkpoint, and OSError.
     """
     config = read_config(read_card(checkpoint)["model"])
     if not isinstance(config, ModelConfig):

@@ -1,17 +1,17 @@
-"""Runs a Mask R-CNN on a CPU in less time than torchvision's own forward pass, for inference alone.
+"""Runs a Mask R-CNN on a CPU in less time than torchvision's forward pass, for inference only.
 
-Four things differ from torchvision's pass, in speed and rounding only:
+It differs from torchvision's pass in four ways, which change only speed and rounding:
 
-- A layer and its ReLU are one call of oneDNN, with weights in oneDNN's own layout. The call
-  is the one that PyTorch's compiler makes on CPUs; where a build of PyTorch lacks it, the two are
-  called one after the other.
-- Anchors and boxes are computed for the best scores of a level alone, not for all anchors.
-- RoI align reads the same samples, as one weighted sum of rows of 16 cells: `embedding_bag`, which
-  computes all channels of a cell at once. torchvision's takes eleven times as long.
-- The heads are computed in the layout in which RoI align writes, in parts that fit into the caches,
-  and of the last layer only the mask of the winning label.
+- A layer and its ReLU are a single call of oneDNN, with weights in oneDNN's layout. PyTorch's
+  compiler makes the same call on CPUs. If a build of PyTorch does not have it, the layer and the
+  ReLU are called separately.
+- Anchors and boxes are computed only for the best scores of each level.
+- RoI align reads the same samples, but computes all channels of a cell at once, as a weighted sum
+  of 16 rows (`embedding_bag`). torchvision's RoI align takes eleven times as long.
+- The heads read the memory layout that RoI align writes, in parts that fit the caches. The last
+  mask layer computes only the mask of the winning label.
 
-Letters: B images, R RoIs, C channels of the feature maps, P cells a side, A anchors a cell,
+Letters: B images, R RoIs, C channels of the feature maps, P cells per side, A anchors per cell,
 K labels.
 """
 
@@ -31,43 +31,41 @@ from taudis.detector.fused import Fused, joined, linear_relu, own, prepared
 from taudis.detector.roi_align import STRIDES, RoITable, can_read
 
 BOX_ROIS, MASK_ROIS = 128, 32
-"""RoIs that go through a head together, always so many: the last ones are padded with zeros.
+"""RoIs that go through a head together; a smaller last part is padded with zeros.
 
-oneDNN compiles and keeps kernels for each number, and adds in another order for another one.
+The number is constant because oneDNN compiles and keeps a kernel for each number, and because the
+order of its sums, and so the rounding, depends on the number.
 """
 
 
 class Features(NamedTuple):
-    """The finest feature map [B,C,h,w] of a batch, the maps that RoIs are read from, and the RPN.
+    """The feature maps of a batch, and the output of the RPN for them."""
 
-    `rpn`: class logits and box deltas [B,5A,h,w] of each level, finest first.
-    """
-
-    finest: Tensor
-    table: RoITable
-    rpn: list[Tensor]
+    finest: Tensor  # [B,C,h,w], the finest feature map
+    table: RoITable  # the feature maps for RoI align
+    rpn: list[Tensor]  # class logits and box deltas [B,5A,h,w] of each level, finest first
 
 
 class Boxes(NamedTuple):
-    """Class logits [R,K+1] and box deltas [R,4(K+1)] of proposals, and their hidden layer [R,D]."""
+    """The output of the box branch for proposals."""
 
-    logits: Tensor
-    deltas: Tensor
-    hidden: Tensor
+    logits: Tensor  # [R,K+1], classes
+    deltas: Tensor  # [R,4(K+1)], boxes
+    hidden: Tensor  # [R,D], the last hidden layer
 
 
 class Masks(NamedTuple):
-    """Mask probabilities [R,28,28] of the given labels, and the embeddings [R,C'] of the RoIs."""
+    """The output of the mask branch for RoIs."""
 
-    probs: Tensor
-    embeddings: Tensor
+    probs: Tensor  # [R,28,28], of the given labels
+    embeddings: Tensor  # [R,C']
 
 
 class Engine:
-    """A model's parts, prepared once, and the calls that run them on batches of one size."""
+    """The prepared parts of a model. Each method runs a part on a batch of images of one size."""
 
     def __init__(self, model: MaskRCNN, dtype: torch.dtype) -> None:
-        """`dtype`: float32 or bfloat16, in which weights are kept and feature maps computed."""
+        """dtype: of the weights and feature maps, float32 or bfloat16."""
         self.dtype = dtype
         self.rpn, heads = model.rpn, model.roi_heads
         self.backbone = prepared(model.backbone, dtype)
@@ -79,10 +77,10 @@ class Engine:
         self.mask = _MaskHead(heads.mask_head, heads.mask_predictor, dtype)
 
     def features(self, pixels: Tensor) -> Features:
-        """The feature maps of images [B,3,H,W], and what the RPN says of their cells.
+        """The feature maps of images [B,3,H,W], and the output of the RPN for them.
 
-        One image at a time: oneDNN adds in another order for another batch size, and batches of
-        four are no faster.
+        Images are processed one by one, because the order of oneDNN's sums depends on the batch
+        size. Batches of four are no faster.
         """
         pixels = pixels.to(self.dtype, memory_format=torch.channels_last)
         maps, heads = [], []
@@ -100,10 +98,10 @@ class Engine:
     def proposals(
         self, heads: Sequence[Tensor], size: tuple[int, int], padded: Sequence[int]
     ) -> list[Tensor]:
-        """The proposals [R,4] of each image: xyxy px of images of `size` (height, width).
+        """The proposals [R,4] of each image: xyxy px.
 
-        `heads`: `Features.rpn`. `padded`: the size of the batch's tensor, of which all strides are
-        whole.
+        heads: `Features.rpn`. size: (height, width) of the images. padded: (height, width) of the
+        batch's tensor, multiples of all strides.
         """
         rpn, found = self.rpn, list[tuple[Tensor, Tensor, Tensor]]()
         for row, head in enumerate(heads):
@@ -139,7 +137,7 @@ class Engine:
         return boxes[keep[kept[: self.rpn.post_nms_top_n()]]]
 
     def boxes(self, table: RoITable, proposals: Sequence[Tensor]) -> Boxes:
-        """What the box branch says of the proposals [R,4] of each image, all images in a row."""
+        """The output of the box branch for the proposals [R,4] of each image, concatenated."""
         parts = [
             (self.box(table.pooled(rois, image, self.box.cells)), count)
             for rois, image, count in _in_parts(proposals, BOX_ROIS)
@@ -154,9 +152,10 @@ class Engine:
         *,
         before_relu: bool,
     ) -> Masks:
-        """The masks at the boxes [R,4] of each image, for `labels` [R] of all images in a row.
+        """The output of the mask branch for the boxes [R,4] of each image, concatenated.
 
-        `embeddings` are the means of the last 3x3 convolution, before its ReLU if so wanted.
+        labels: [R] of all images. The embeddings are the means of the last 3x3 convolution, before
+        its ReLU if `before_relu`.
         """
         first, probs, vectors = 0, [], []
         for rois, image, count in _in_parts(boxes, MASK_ROIS):
@@ -169,9 +168,9 @@ class Engine:
 
 
 def _in_parts(boxes: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """`size` RoIs [R,4] at a time, the images [R] that they lie in, and how many are real.
+    """Parts of `size` RoIs: (RoIs [R,4], their images [R], number of RoIs that are not padding).
 
-    The rest are zeros. At least one part, for the shapes of what is empty.
+    Padding is zeros. Without RoIs there is one part of padding, so that results have their shapes.
     """
     rois = torch.cat(list(boxes))
     image = torch.cat([torch.full((len(each),), row) for row, each in enumerate(boxes)])
@@ -189,7 +188,7 @@ def _in_parts(boxes: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tens
 
 
 class _BoxHead:
-    """TwoMLPHead and FastRCNNPredictor, for RoIs whose channels lie together."""
+    """TwoMLPHead and FastRCNNPredictor, for RoIs in channels-last layout."""
 
     def __init__(self, head: Any, predictor: Any, dtype: torch.dtype) -> None:
         self.cells = 7
@@ -213,7 +212,7 @@ class _BoxHead:
 
 
 class _MaskHead:
-    """MaskRCNNHeads and MaskRCNNPredictor, for RoIs whose channels lie together."""
+    """MaskRCNNHeads and MaskRCNNPredictor, for RoIs in channels-last layout."""
 
     def __init__(self, head: Any, predictor: Any, dtype: torch.dtype) -> None:
         self.cells = 14
@@ -222,7 +221,7 @@ class _MaskHead:
         self.blocks = [Fused(each, nn.ReLU, dtype) for each in convolutions[:-1]]
         self.last = Fused(convolutions[-1], None, dtype)
         up, out = predictor.conv5_mask, predictor.mask_fcn_logits
-        # A transposed convolution of 2x2 with stride 2 is one matrix for each of its four cells.
+        # A 2x2 transposed convolution with stride 2 is a matrix for each of its four output cells.
         self.up = own(up.weight.detach().permute(2, 3, 1, 0).flatten(0, 2), dtype)
         self.up_bias = own(up.bias.detach().repeat(4), dtype)
         self.width = up.weight.shape[1]
@@ -248,6 +247,6 @@ class _MaskHead:
 
 
 def can_run(model: MaskRCNN) -> bool:
-    """Whether `Engine` fits: a CPU's model, whose parts have the usual sizes."""
+    """Whether `Engine` supports the model: its RoI aligns must have torchvision's default sizes."""
     pools = model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool
     return [pool.output_size[0] for pool in pools] == [7, 14] and all(map(can_read, pools))

@@ -1,4 +1,4 @@
-"""Embeds whole images by an ImageNet backbone: an order before there is a detector reads them."""
+"""Embeds whole images with an ImageNet backbone, to order images before there is a detector."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from taudis.detector.imagenet import BACKBONE, PREFIX, SHA256, packaged_weights
 from taudis.types import Float32, Image, check_image
 
 SIDE = 224
-"""Longer side, px, of an embedded image: the size that the weights were trained at."""
+"""Longer side, px, of an embedded image: the size at which the weights were trained."""
 LEVEL = 2
-"""Stage of the backbone, 0 (stride 4) to 3 (stride 32), whose feature map is averaged: 112 channels
-at stride 16. docs/selection.md has the comparison with the others.
+"""Stage of the backbone whose feature map is averaged, 0 (stride 4) to 3 (stride 32).
+
+Stage 2 has 112 channels and stride 16. docs/selection.md compares the stages.
 """
 
 
@@ -28,15 +29,15 @@ class ImageEmbedder:
 
     body: nn.Module
     width: int  # D, of an embedding
-    made_by: str  # what embeddings depend on, besides the image
+    made_by: str  # identifies the weights and settings, which embeddings depend on
     mean: tuple[float, float, float]  # of pixels, R, G, B, 0..1
-    std: tuple[float, float, float]
+    std: tuple[float, float, float]  # of pixels, R, G, B
 
     @classmethod
     def packaged(cls, folder: Path | None = None, *, level: int = LEVEL) -> ImageEmbedder:
-        """With the weights that come with the installation, whatever the detector starts from.
+        """An embedder with the installed ImageNet weights, whatever weights the detector has.
 
-        `folder`: where they are kept once converted. Raises WeightsError where they are missing.
+        folder: keeps the converted weights. Raises WeightsError if the weights are missing.
         """
         state = packaged_weights(folder)
         body, stages, widths = make_backbone(BACKBONE, "folded")
@@ -54,20 +55,20 @@ class ImageEmbedder:
 
     @torch.inference_mode()
     def embed(self, image: Image) -> Float32:
-        """The embedding [D] of an image, which is scaled to SIDE px. Raises DataError for no image.
+        """The embedding [D] of an image, scaled to SIDE px. Raises DataError if it is not an image.
 
-        It depends on this image alone: each goes through the backbone by itself, without padding.
+        It depends only on this image, which goes through the backbone alone and without padding.
         """
         check_image(image)
         found: Float32 = self.body(self.prepared(image)).mean((0, 2, 3)).numpy()
         return found
 
     def prepared(self, image: Image) -> Tensor:
-        """An image [H,W,3] as the backbone takes it: [1,3,h,w], the longer side SIDE px."""
+        """An image [H,W,3] as input of the backbone: [1,3,h,w], the longer side SIDE px."""
         height, width, _ = image.shape
         scale = SIDE / max(height, width)
         size = max(1, round(height * scale)), max(1, round(width * scale))
-        # Scaled as bytes: in float32 a picture of 12 Mpx takes 144 MB.
+        # Scaled as uint8, because an image of 12 Mpx takes 144 MB in float32.
         pixels = torch.tensor(image).permute(2, 0, 1)[None]
         small = functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
         mean, std = (

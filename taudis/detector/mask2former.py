@@ -1,7 +1,7 @@
 """Mask2Former of the package transformers, trained like the other models of this library.
 
-The package is an optional extra and is imported when a model is built. It never asks the network:
-weights are random or come from a folder of this machine. Letters: K labels, Q queries.
+transformers is optional and is imported only when a model is built. It never downloads anything:
+weights are random or come from a local folder. Letters: K labels, Q queries.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ logger = logging.getLogger(__name__)
 
 EXTRA = "taudis-label-studio[mask2former]"
 BACKBONE_PREFIX = "network.model.pixel_level_module.encoder."
-"""Where the tensors of the backbone are in a `Mask2Former`."""
+"""Prefix of the backbone's tensors in a `Mask2Former`."""
 QUERY_TENSORS = tuple(
     f"network.model.transformer_module.{name}.weight"
     for name in ("queries_embedder", "queries_features")
 )
 """Tensors [Q,D] with a row for each query."""
 LABEL_DEPENDENT = ("network.class_predictor.", "network.criterion.empty_weight")
-"""Tensors whose shape depends on the labels; they always start fresh."""
+"""Tensors whose shape depends on the labels; they are never loaded from initial weights."""
 CHUNK_CELLS = 4_000_000
-"""Cells of dense masks that are held at a time, float32: 16 MB, whatever Q and the image are."""
+"""Largest number of float32 mask cells in memory at a time: 16 MB."""
 SIZE_DIVISIBLE = 32
-"""Images are padded to multiples of it, px: the stride of the coarsest features."""
+"""Image sides are padded to multiples of this, px: the stride of the coarsest features."""
 OWN_KEYS = frozenset({
     "model_type", "architectures", "transformers_version", "dtype", "torch_dtype",
     "id2label", "label2id", "num_labels", "use_pretrained_backbone", "backbone",
@@ -54,10 +54,10 @@ _REMEDY = (
 
 @functools.cache
 def library() -> Any:
-    """The package transformers, with its downloads switched off. Raises PackageError without it."""
+    """The package transformers, with downloads disabled. Raises PackageError without it."""
     try:
-        # Both packages look at this constant before each request; the environment is only its
-        # default.
+        # Both packages check this constant before each request. An environment variable would only
+        # set its default at import.
         constants = importlib.import_module("huggingface_hub.constants")
         constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
         package = importlib.import_module("transformers")
@@ -78,8 +78,8 @@ def network_config(config: Mask2FormerConfig, num_labels: int) -> Any:
 class Mask2Former(nn.Module):
     """The network, with the calling convention of torchvision's detectors in training.
 
-    Padded px are black after normalising, and no object is there. What an image yields does not
-    depend on the others of its batch as long as all have one size.
+    Padding is 0 after normalising and has no objects. The result for an image does not depend on
+    the other images of its batch if all have the same size.
     """
 
     network: Any  # of transformers, which has no types
@@ -92,10 +92,11 @@ class Mask2Former(nn.Module):
     def forward(self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]]) -> Any:
         """The weighted losses of images [3,h,w] in 0..1 with torchvision's targets.
 
-        transformers' `Mask2FormerLoss` computes them: the Hungarian method matches queries with
-        objects, in each layer of the decoder. Its points are drawn from torch's generator, at
-        shares of height and width. So the objects' masks have the predictions' resolution: a cell
-        holds the share of its px that the object covers, as the mean of many points would.
+        transformers' `Mask2FormerLoss` computes them. In each layer of the decoder, the Hungarian
+        method matches queries with objects. The loss samples masks at random points (torch's
+        generator) in relative coordinates, so targets need not have the full resolution. Here they
+        have the resolution of the predictions: a cell is the share of its px that the object
+        covers.
         """
         pixels = self.batch(images)
         height, width = pixels.shape[-2:]
@@ -123,7 +124,7 @@ def _padded(rows: Tensor, height: int, width: int) -> Tensor:
 def _cells(masks: Tensor, height: int, width: int) -> Tensor:
     """Masks [n,h,w] as the covered share of each cell, 0..1, [n,height/STRIDE,width/STRIDE].
 
-    A few masks at a time, so that no float32 of all their px is held.
+    A few masks are converted to float32 at a time, to limit memory.
     """
     rows = max(1, CHUNK_CELLS // (height * width))
     parts = [
@@ -134,7 +135,7 @@ def _cells(masks: Tensor, height: int, width: int) -> Tensor:
 
 
 def make_model(config: Mask2FormerConfig, num_labels: int) -> Mask2Former:
-    """A freshly initialised model of K = num_labels labels; draws from torch's generator."""
+    """A model of K = num_labels labels with random weights from torch's global generator."""
     network = library().Mask2FormerForUniversalSegmentation(network_config(config, num_labels))
     return Mask2Former(network, config)
 
@@ -142,10 +143,11 @@ def make_model(config: Mask2FormerConfig, num_labels: int) -> Mask2Former:
 def build_model(
     config: Mask2FormerConfig, num_labels: int, *, seed: int, weights: str = "none"
 ) -> Mask2Former:
-    """A model to train: initialised from `seed`, then from `weights`, 'none' or a folder's path.
+    """A model to train: initialised with random numbers from `seed`, then from `weights`.
 
-    torch's global generator is left as it was. Raises WeightsError where the weights cannot be had
-    or do not fit, PackageError without transformers.
+    weights: 'none' or the path of a folder. The state of torch's global generator does not change.
+    Raises WeightsError if the weights are not available or do not fit, and PackageError without
+    transformers.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -159,9 +161,9 @@ def build_model(
 
 
 def is_transformers_folder(weights: str) -> bool:
-    """Whether it is a folder that save_pretrained wrote. Raises WeightsError for other weights.
+    """Whether the path is a folder that save_pretrained wrote; False: a checkpoint folder.
 
-    False: a checkpoint folder of this library.
+    Raises WeightsError for anything else.
     """
     folder = Path(weights)
     if weights in ("imagenet", "coco"):
@@ -174,9 +176,9 @@ def is_transformers_folder(weights: str) -> bool:
 
 
 def config_of_folder(folder: Path) -> Mask2FormerConfig:
-    """The configuration of weights that save_pretrained wrote, at the sizes of `standard`.
+    """The configuration of a folder that save_pretrained wrote, with the image size of `standard`.
 
-    Raises WeightsError for another model's.
+    Raises WeightsError for another kind of model.
     """
     kind = library().Mask2FormerConfig
     try:
@@ -196,17 +198,17 @@ def config_of_folder(folder: Path) -> Mask2FormerConfig:
 
 
 COMPUTED = ".relative_position_index"
-"""Tables of a Swin backbone that transformers before version 5 wrote and later ones compute."""
+"""Tables of a Swin backbone: in files of transformers before version 5; later computed."""
 
 
 def _own_entries(backbone: Any) -> dict[str, Any]:
-    """What differs from the defaults in the configuration of a backbone, and its type."""
+    """The entries of a backbone's configuration that differ from the defaults, and its type."""
     own = {key: value for key, value in backbone.to_diff_dict().items() if key not in OWN_KEYS}
     return {"model_type": backbone.model_type, **own}
 
 
 def _pretrained(folder: Path, config: Mask2FormerConfig, num_labels: int) -> Any:
-    """The network with the weights of a folder; what depends on the labels is fresh."""
+    """The network with the weights of a folder; tensors that depend on the labels are random."""
     try:
         network, report = library().Mask2FormerForUniversalSegmentation.from_pretrained(
             str(folder), config=network_config(config, num_labels), local_files_only=True,
@@ -227,7 +229,7 @@ def _pretrained(folder: Path, config: Mask2FormerConfig, num_labels: int) -> Any
 
 
 def _load_checkpoint(model: Mask2Former, folder: Path) -> None:
-    """Fill a model with a checkpoint's weights, all but those that depend on the labels."""
+    """Load a checkpoint's weights into a model, except those that depend on the labels."""
     try:
         verify_sealed(folder, (CARD_FILE, WEIGHTS_FILE))
         state = load_file(folder / WEIGHTS_FILE)
@@ -254,7 +256,7 @@ def _does_not_fit(weights: str, wrong: Sequence[str]) -> WeightsError:
 def restored_model(
     config: Mask2FormerConfig, num_labels: int, state: dict[str, Tensor]
 ) -> Mask2Former:
-    """The model with all tensors of `state`. Raises RuntimeError where they do not fit."""
+    """A model with the tensors of `state`. Raises RuntimeError if they do not fit."""
     with torch.random.fork_rng(devices=[]):
         model = make_model(config, num_labels)
     model.load_state_dict(state)
@@ -262,11 +264,11 @@ def restored_model(
 
 
 def with_queries_of(model: Mask2Former, config: Mask2FormerConfig, num_labels: int) -> Mask2Former:
-    """The model with as many queries as `config`, which has at least the model's own.
+    """The model with as many queries as `config`, which must have at least as many as the model.
 
-    The first queries are the model's, the others those of a fresh model, always the same ones. All
-    queries attend to each other, so the new ones also change what the others find until they are
-    trained.
+    The first queries are those of the model. The others are random, from a fixed seed. Queries
+    attend to each other, so until the new queries are trained they change the results of the old
+    ones, too.
     """
     if config.queries == model.config.queries:
         return model

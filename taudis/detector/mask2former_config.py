@@ -1,6 +1,6 @@
-"""The configuration of a Mask2Former: its network as transformers describes it, and thresholds.
+"""The configuration of a Mask2Former: its network in transformers' terms, and its thresholds.
 
-This file imports no transformers, so that settings and recipes are read without it.
+This file does not import transformers, so that settings and recipes can be read without it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ logger = logging.getLogger(__name__)
 
 NAME = "mask2former"
 STRIDE = 4
-"""Image px, at the working size, of a cell of the masks and of the pixel decoder's features."""
+"""Side of a cell of the masks and of the pixel decoder's features, px at the working size."""
 QUERIES_STEP = 40
-"""More queries than a network has by default come in steps of so many."""
+"""Queries beyond the default of a network are added in steps of this number."""
 
 
 def small_network() -> dict[str, Any]:
     """A network that two CPU cores train from random weights in minutes: 1.7 M parameters.
 
-    Swin is the only backbone that transformers tests with Mask2Former. Its patches have 4 px, and
-    windows of 4 x 4 cells. GroupNorm in the pixel decoder wants a width that 32 divides.
+    Swin is the only backbone that transformers tests with Mask2Former. Here it has patches of 4 px
+    and windows of 4 x 4 cells. The width must be a multiple of 32 for the pixel decoder's
+    GroupNorm.
     """
     return {
         "backbone_config": {
@@ -61,14 +62,14 @@ def standard_network() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Mask2FormerConfig:
-    """The network and its thresholds; `dataclasses.asdict` of it goes into JSON and back."""
+    """The network and its thresholds. `from_dict` reads `dataclasses.asdict` of it."""
 
     network: Mapping[str, Any] = field(default_factory=small_network)
-    """Arguments of transformers' `Mask2FormerConfig`, all but the labels."""
-    architecture: str = NAME  # tells a checkpoint's card from that of a Mask R-CNN
-    min_size: int | None = None  # px of the shorter side; None: the image's own, never enlarged
+    """Arguments of transformers' `Mask2FormerConfig`, except the labels."""
+    architecture: str = NAME  # in a checkpoint's card, it tells it from a Mask R-CNN
+    min_size: int | None = None  # px of the shorter side; None: images are never enlarged
     max_size: int = 512  # px of the longer side
-    score_threshold: float = 0.05  # T_F: what counts as a detection
+    score_threshold: float = 0.05  # least score of a detection (T_F)
     detections_per_image: int = 100
     mask_side: int = 28  # M
 
@@ -94,46 +95,52 @@ class Mask2FormerConfig:
 
     @property
     def backbone(self) -> str:
-        """Name of the backbone's type in transformers."""
+        """The type of the backbone, by its name in transformers."""
         return str(self.network["backbone_config"]["model_type"])
 
     @property
     def queries(self) -> int:
-        """Q, the number of objects that the network can tell apart in an image."""
+        """Q, the largest number of objects that the network can detect in an image."""
         return int(self.network["num_queries"])
 
     @property
     def image_mean(self) -> tuple[float, float, float]:
-        """Mean of the pixels (R, G, B; 0..1) that the backbone expects; it is subtracted."""
+        """Mean (R, G, B; 0..1) to subtract from the pixels, as the backbone was trained."""
         return IMAGE_MEAN
 
     @property
     def image_std(self) -> tuple[float, float, float]:
-        """Standard deviation (R, G, B) that the pixels are divided by."""
+        """Standard deviation (R, G, B) to divide the pixels by, as the backbone was trained."""
         return IMAGE_STD
 
     def for_densest(self, instances: int) -> Mask2FormerConfig:
-        """The same with a quarter more detections than `instances`, never with less than before."""
+        """The configuration with room for a quarter more detections than `instances`.
+
+        The limit is only raised, never lowered.
+        """
         room = instances + -(-instances // 4)
         return replace(self, detections_per_image=max(self.detections_per_image, room))
 
     def with_queries(self, instances: int) -> Mask2FormerConfig:
-        """The same with a quarter more queries than `instances`, never with less than before.
+        """The configuration with at least a quarter more queries than `instances`.
 
-        Queries are weights: a warm start adds untrained ones where their number grew. So it grows
-        by QUERIES_STEP, not with each image that is denser than the others.
+        The number of queries never falls. It grows in steps of QUERIES_STEP, because queries are
+        weights: each growth adds untrained queries to a model that continues its training.
         """
         missing = max(0, instances + -(-instances // 4) - self.queries)
         more = -(-missing // QUERIES_STEP) * QUERIES_STEP
         return replace(self, network={**self.network, "num_queries": self.queries + more})
 
     def goes_on_from(self, made: Mask2FormerConfig) -> Mask2FormerConfig:
-        """The same with the queries of `made` where that has more: none is ever taken away."""
+        """The configuration with at least as many queries as `made`."""
         queries = max(self.queries, made.queries)
         return replace(self, network={**self.network, "num_queries": queries})
 
     def warn_of_denser(self, instances: int, weights: str) -> None:
-        """Log that a labelled image has more objects than these weights can detect, if one has."""
+        """Log a warning if a labelled image has more objects than these weights can detect.
+
+        instances: objects of the densest labelled image.
+        """
         if instances > self.queries:
             logger.warning(
                 "Weights %s: they detect at most %d objects an image, a labelled one has %d. With"
@@ -142,5 +149,5 @@ class Mask2FormerConfig:
             )  # fmt: skip
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) px at which an image of this size goes through the model."""
+        """The (height, width) px to which an image of this size is resized for the model."""
         return working_size(height, width, self.min_size, self.max_size)

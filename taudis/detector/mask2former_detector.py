@@ -1,7 +1,7 @@
-"""Detects objects with Mask2Former: p, m and r of each query that shows an object.
+"""Detects objects with Mask2Former: p, m and r of each query that finds an object.
 
-Letters: Q queries, n detections, K labels, M mask side, D width of an embedding, B images, and h, w
-cells of STRIDE px of the image at its working size.
+Letters: Q queries, n detections, K labels, M mask side, D width of an embedding, B images; h, w
+height and width of the features, in cells of STRIDE px at the working size.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Mask2FormerDetector:
     device: str = "cpu"
 
     def fast(self) -> Mask2FormerDetector:
-        """The detector itself. A Mask2Former has no faster form; the log says so."""
+        """The detector itself, with a log message: a Mask2Former has no faster form."""
         logger.info("%s has no faster form: it runs in float32 as it was trained.", NAME)
         return self
 
     def embedding_width(self, embedding: Embedding) -> int:
-        """D, the width of r_n: 'mask' or 'query'. Raises DataError for 'box'."""
+        """D, the width of r_n for 'mask' or 'query'. Raises DataError for 'box'."""
         if embedding == "box":
             raise DataError(
                 f"embedding: expected mask or query for a {NAME}, which has no box branch, got box."
@@ -58,12 +58,11 @@ class Mask2FormerDetector:
         return int(getattr(self.model.network.config, name))
 
     def detect(self, images: Sequence[Image], *, embedding: Embedding = "mask") -> list[Detection]:
-        """Detections of each image (uint8 [H,W,3] RGB, any sizes), in the order given.
+        """Detections of each image (uint8 [H,W,3] RGB, any sizes), in the given order.
 
-        embedding: 'mask' averages the pixel decoder's features over the mask, 'query' takes the
-        decoder's state of the query. Images of one size go through the model together and others
-        do not, so that padding never changes what an image yields. Raises DataError for 'box' and
-        for anything but such images.
+        embedding: 'mask' is the mean of the pixel decoder's features over the mask, 'query' is the
+        decoder's state of the query. Only images of the same size go through the model together, so
+        that no result depends on padding. Raises DataError for 'box' and for other images.
         """
         self.embedding_width(embedding)
         for image in images:
@@ -88,18 +87,19 @@ class Mask2FormerDetector:
 
     @torch.inference_mode()
     def _seen(self, images: list[Tensor]) -> list[_Seen]:
-        """What the network says of images [3,h,w] of one size."""
+        """The output of the network for images [3,h,w] of the same size."""
         network = self.model.network
         transformer = network.model.transformer_module
         predictor = transformer.decoder.mask_predictor
-        # transformers keeps the dense masks [B,Q,h,w] of every layer. Its attention has used them.
+        # transformers would keep the dense masks [B,Q,h,w] of every layer, which are not needed
+        # after the attention has used them.
         hook = predictor.register_forward_hook(_without_masks)
         try:
             found = network.model(self.model.batch(images), output_hidden_states=True)
         finally:
             hook.remove()
-        # transformers documents [B,Q,D]; these are [Q,B,D], normalised, as p and m are made of
-        # them. (`transformer_decoder_last_hidden_state` is [B,Q,D], not normalised.)
+        # These states are [Q,B,D], although transformers documents [B,Q,D]. They are normalised, as
+        # p and m need them; `transformer_decoder_last_hidden_state` is not.
         states = found.transformer_decoder_intermediate_states[-1].transpose(0, 1)
         logits = network.class_predictor(states)
         kernels = predictor.mask_embedder(states)
@@ -119,7 +119,7 @@ class Mask2FormerDetector:
         order = torch.argsort(scores, descending=True, stable=True)
         kept = order[scores[order] > self.config.score_threshold]
         boxes, masks, vectors, filled = seen.regions(kept, self.config.mask_side)
-        # A query whose mask has no px is no detection. The best ones of the others stay.
+        # A query with an empty mask is not a detection. Of the others, the best ones are kept.
         kept, room = kept[filled], self.config.detections_per_image
         rows = kept[:room]
         scale = boxes.new_tensor([original[axis] / seen.size[axis] for axis in (1, 0, 1, 0)])
@@ -143,29 +143,28 @@ WIDTH = "mask_feature_size"
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What the network says of one image."""
+    """The output of the network for one image."""
 
     class_probs: Tensor  # [Q,K+1], background first
-    kernels: Tensor  # [Q,D]: their products with the features are the mask logits
-    states: Tensor  # [Q,D''], the decoder's
-    features: Tensor  # [D,h,w], the pixel decoder's, padding included
+    kernels: Tensor  # [Q,D]; the mask logits are their products with the features
+    states: Tensor  # [Q,D''] of the decoder
+    features: Tensor  # [D,h,w] of the pixel decoder, with padding
     size: tuple[int, int]  # (height, width) px of the image at its working size
 
     @property
     def own_features(self) -> Tensor:
-        """The features of the cells that hold the image's own px, [D,h',w']."""
+        """The features without padding, [D,h',w']."""
         rows, columns = (-(-side // STRIDE) for side in self.size)
         return self.features[:, :rows, :columns]
 
     def regions(self, queries: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Boxes, masks and mean features of the queries that have a mask, and which have one.
+        """Boxes, masks and mean features of the queries whose mask is not empty.
 
-        Dense masks are made for as many queries at a time as CHUNK_CELLS allows. So memory does not
-        grow with the number of queries times the image's size.
+        To limit memory, dense masks are made for as many queries at a time as CHUNK_CELLS allows.
 
         Returns:
             boxes [n,4] xyxy px at the working size, masks [n,side,side] 0..1, features [n,D],
-            and a Boolean for each of `queries`.
+            and for each of `queries` whether its mask is not empty.
         """
         chunk = max(1, CHUNK_CELLS // (self.size[0] * self.size[1]))
         parts = [self._regions(some, side) for some in torch.split(queries, chunk)]
@@ -175,7 +174,7 @@ class _Seen:
     def _regions(self, queries: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         own = self.own_features
         logits = torch.einsum("qd,dhw->qhw", self.kernels[queries], own)[:, None]  # [q,1,h',w']
-        # In px: bilinear interpolation puts the border of a mask between two cells.
+        # Boxes come from masks in px, because the border of a mask may lie within a cell.
         dense = functional.interpolate(logits, scale_factor=STRIDE, mode="bilinear")[:, 0]
         inside = dense[:, : self.size[0], : self.size[1]] > 0
         rows, columns = inside.any(2), inside.any(1)
@@ -188,25 +187,28 @@ class _Seen:
         regions = torch.cat([index.float(), boxes], 1)
         cut = roi_align(logits[filled], regions, side, 1 / STRIDE, 2, aligned=True)
 
-        # r: the features, averaged over the cells of the mask. There is one, since interpolation
-        # exceeds no cell.
+        # r: the features, averaged over the cells of the mask. A mask with px has at least one
+        # cell, because interpolated logits never exceed the largest cell.
         cells = (logits[filled] > 0).float().flatten(1)
         vectors = cells @ own.flatten(1).T / cells.sum(1, keepdim=True)
         return boxes, cut[:, 0].sigmoid(), vectors, filled
 
 
 def _without_masks(_layer: nn.Module, _given: object, found: tuple[Tensor, Tensor]) -> Any:
-    """What transformers' mask predictor gives, with an empty tensor for the dense masks."""
+    """The output of transformers' mask predictor, with an empty tensor instead of dense masks."""
     masks, attention = found
     return masks.new_empty(0), attention
 
 
 def background_first(probs: Tensor) -> Tensor:
-    """Class probabilities [...,K+1] with "no object", the last column, as column 0."""
+    """Class probabilities [...,K+1] with the last column, "no object", moved to column 0."""
     return probs.roll(1, -1)
 
 
 def _extent(filled: Tensor) -> tuple[Tensor, Tensor]:
-    """First True and the place after the last one of each row [n,L]; each row has one."""
+    """For each row [n,L]: the position of the first True, and 1 + that of the last True.
+
+    Every row must have a True.
+    """
     flags = filled.int()
     return flags.argmax(1), filled.shape[1] - flags.flip(1).argmax(1)

@@ -1,8 +1,8 @@
-"""Detects objects with Mask R-CNN: one forward pass gives all that the selection needs.
+"""Detects objects with Mask R-CNN: a single forward pass gives all values for the selection.
 
-For each object: box, score, class probabilities p_n, mask m_n and embedding r_n; for the image: an
-embedding. torchvision's own call discards p_n and r_n. `Detector` calls the same parts of
-torchvision's model in the same order, and keeps them. Letters: n detections, K labels, M = 28 mask
+These are box, score, class probabilities p_n, mask m_n and embedding r_n of each object, and an
+embedding of the image. torchvision's model discards p_n and r_n. `Detector` calls the parts of
+torchvision's model in the same order and keeps them. Letters: n detections, K labels, M = 28 mask
 side, D embedding width, D' FPN width.
 """
 
@@ -28,11 +28,11 @@ from taudis.detector.fast import Engine, can_run
 from taudis.errors import DataError
 from taudis.types import Detection, Embedding, FloatArray, Image, Instances, LabelMap, check_image
 
-_PROPOSALS, _DETECTIONS = 64, 16  # a fast detector pads their numbers to multiples of these
+_PROPOSALS, _DETECTIONS = 64, 16  # a fast detector pads to multiples of these numbers
 
 
 def has_bf16(device: str) -> bool:
-    """Whether bfloat16 is native to this CPU or GPU, and so faster than float32."""
+    """Whether this CPU or GPU has bfloat16 instructions, so that it is faster than float32."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has = torch.cpu.get_capabilities()
@@ -48,18 +48,18 @@ class Detector:
     label_map: LabelMap
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
-    few_shapes: bool = False  # proposals and detections are padded to multiples of a number
-    engine: Engine | None = None  # runs the model's parts in less time
+    few_shapes: bool = False  # whether numbers of proposals and detections are padded
+    engine: Engine | None = None  # a faster way to run the model
 
     def fast(self) -> Detector:
-        """A copy for many images: bfloat16 where the hardware has it, and few tensor shapes.
+        """A copy for many images: in bfloat16 if the hardware has it, and with few tensor shapes.
 
-        oneDNN compiles and keeps kernels for each number of detections that it meets; padded ones
-        are few, so that a process of a thousand images stays as large as after a hundred.
-        On a CPU, `taudis.detector.fast` runs the model (decision 23). What is loaded equals the
-        stock model bit for bit; a fast detector changes fp32 by its rounding, and bfloat16 more:
-        benchmarks/scoring.py prints the speed and the change of mAP50. Never save a fast detector:
-        its weights are rounded.
+        oneDNN compiles and keeps a kernel for each number of detections. With padding there are few
+        such numbers, so memory does not grow from a hundred to a thousand images. On a CPU,
+        `taudis.detector.fast` runs the model (decision 23). A loaded detector equals torchvision's
+        model bit for bit. A fast one differs by rounding, in bfloat16 by more:
+        benchmarks/scoring.py prints the speed and the change of mAP50. Never save a fast detector,
+        because its weights are rounded.
         """
         few = replace(self, few_shapes=True)
         if self.few_shapes:
@@ -70,7 +70,7 @@ class Detector:
             return replace(few, engine=engine, precision="bf16" if bf16 else "fp32")
         if self.precision == "bf16" or not bf16:
             return few
-        # Weights that autocast would round anew at every call are rounded once.
+        # Round the weights once, instead of in every call as autocast would.
         rounded = copy.deepcopy(self.model).to(torch.bfloat16, memory_format=torch.channels_last)
         return replace(few, model=rounded, precision="bf16")
 
@@ -94,12 +94,12 @@ class Detector:
         embedding: Embedding = "mask",
         before_relu: bool = False,
     ) -> list[Detection]:
-        """Detections of each image (uint8 [H,W,3] RGB, any sizes), in the order given.
+        """Detections of each image (uint8 [H,W,3] RGB, any sizes), in the given order.
 
-        embedding: 'mask' averages the mask head's last 3x3 convolution over its 14x14 cells at the
-        final boxes (before its ReLU if `before_relu`), 'box' takes the box head's last layer at
-        the proposal. Images of one size go through the model together and others do not, so that
-        padding never changes what an image yields. Raises DataError for anything but such images.
+        embedding: 'mask' is the mean of the mask head's last 3x3 convolution over its 14x14 cells
+        at the final boxes (before its ReLU if `before_relu`). 'box' is the box head's last layer at
+        the proposal. Only images of the same size go through the model together, so that no result
+        depends on padding. Raises DataError for other images.
         """
         for image in images:
             check_image(image)
@@ -122,16 +122,16 @@ class Detector:
         return [found[row] for row in range(len(images))]
 
     def _mean_and_deviation(self, pixels: Tensor) -> list[Tensor]:
-        """Those of the model's pixels, 0..1, each [3,1,1], where and of what type `pixels` are."""
+        """The model's mean and standard deviation of pixels in 0..1, [3,1,1], typed as `pixels`."""
         transform = self.model.transform
         pair = transform.image_mean, transform.image_std
         return [pixels.new_tensor(values)[:, None, None] for values in pair]
 
     @torch.inference_mode()
     def _at_working_size(self, image: Image) -> Tensor:
-        """An image [H,W,3] as the model takes it [3,h,w]: the stock transform, without its copies.
+        """An image [H,W,3] as input of the model [3,h,w]: torchvision's transform without copies.
 
-        One at a time and in place, since a picture of 12 Mpx takes 144 MB as float32.
+        It works in place and on one image, because an image of 12 Mpx takes 144 MB as float32.
         """
         transform = self.model.transform
         pixels = to_tensor(image).to(self.device)
@@ -141,7 +141,7 @@ class Detector:
 
     @torch.inference_mode()
     def _resized(self, image: Image, dtype: torch.dtype) -> Tensor:
-        """`_at_working_size` up to rounding, [1,3,h,w] channels last: resized before the rest."""
+        """`_at_working_size` up to rounding, [1,3,h,w] channels last: it resizes before scaling."""
         transform = self.model.transform
         pixels = torch.from_numpy(image).float().permute(2, 0, 1)
         resized: Tensor = transform.resize(pixels, None)[0]
@@ -149,7 +149,7 @@ class Detector:
         normal = torch.addcmul(-mean / std, resized, 1 / (255 * std))
         return normal[None].to(dtype, memory_format=torch.channels_last)
 
-    # long: torchvision forward pass in its own order, to be read beside it.
+    # long: the same order as the forward pass of torchvision, so that both can be compared
     @torch.inference_mode()
     def _forward(
         self,
@@ -158,9 +158,9 @@ class Detector:
         embedding: Embedding,
         before_relu: bool,
     ) -> list[Detection]:
-        """The forward pass of torchvision (GeneralizedRCNN, RoIHeads), which keeps p_n and r_n.
+        """The forward pass of torchvision (GeneralizedRCNN, RoIHeads), keeping p_n and r_n.
 
-        `images` [3,h,w] are at the working size; `size` (height, width) px is their own.
+        images: [3,h,w] at the working size. size: their original (height, width) px.
         """
         model, heads = self.model, self.model.roi_heads
         original = [size] * len(images)
@@ -174,7 +174,7 @@ class Detector:
         features = model.backbone(pixels)
         proposals, _ = model.rpn(batch, features)
 
-        # Box branch: class logits and boxes of every proposal, then which of them to keep
+        # Box branch: class logits and boxes of every proposal, and the choice of detections
         rois = heads.box_roi_pool(features, proposals, batch.image_sizes)
         count = len(rois)
         padded_hidden = heads.box_head(self._padded(rois, _PROPOSALS))
@@ -184,7 +184,7 @@ class Detector:
         counts = [len(pick.labels) for pick in chosen]
         class_probs = functional.softmax(class_logits, -1)[torch.cat([p.rows for p in chosen])]
 
-        # Mask branch at the final boxes; its last block is split to reach before the ReLU
+        # Mask branch at the final boxes; its last block is split to get values before the ReLU
         rois = heads.mask_roi_pool(features, [pick.boxes for pick in chosen], batch.image_sizes)
         rois = self._padded(rois, _DETECTIONS)
         *blocks, (*linear_layers, relu) = (list(block) for block in heads.mask_head)
@@ -219,7 +219,7 @@ class Detector:
         embedding: Embedding,
         before_relu: bool,
     ) -> list[Detection]:
-        """`_forward` of images [B,3,h,w] at the working size, with the parts of a fast engine."""
+        """`_forward` by an `Engine`, for images [B,3,h,w] at the working size."""
         height, width = own = images.shape[-2], images.shape[-1]
         multiple = self.model.transform.size_divisible
         pixels = functional.pad(images, (0, -width % multiple, 0, -height % multiple))
@@ -253,10 +253,10 @@ class Detector:
         sizes: list[tuple[int, int]],
         original: list[tuple[int, int]],
     ) -> list[Detection]:
-        """The detections of each image, their boxes in px of the original images.
+        """The detections of each image, with boxes in px of the original image.
 
-        `class_probs` [n,K+1] and `vectors` [n,D] are those of all images, `mask_probs` [n,1,M,M]
-        and `whole` [D'] of each.
+        class_probs: [n,K+1] and vectors: [n,D] of all images, concatenated. mask_probs: [n,1,M,M]
+        and whole: [D'] of each image. sizes, original: (height, width) px.
         """
         results = [{"boxes": pick.boxes} for pick in chosen]
         boxes = self.model.transform.postprocess(results, sizes, original)
@@ -278,7 +278,7 @@ class Detector:
         ]  # fmt: skip
 
     def _padded(self, rois: Tensor, multiple: int) -> Tensor:
-        """Rows of zeros [n',C,h,w] below the RoIs [n,C,h,w] where few shapes are wanted."""
+        """The RoIs [n,C,h,w], padded with zeros to a multiple of n if `few_shapes`."""
         if not self.few_shapes:
             return rois
         return functional.pad(rois, (0, 0, 0, 0, 0, 0, 0, -len(rois) % multiple))
@@ -290,14 +290,14 @@ class Detector:
         proposals: list[Tensor],
         sizes: list[tuple[int, int]],
     ) -> list[_Chosen]:
-        """RoIHeads.postprocess_detections, but with the proposal's row of each detection."""
+        """RoIHeads.postprocess_detections, which also gives the proposal of each detection."""
         heads, counts = self.model.roi_heads, [len(rows) for rows in proposals]
         columns = class_logits.shape[-1]
         all_boxes = torch.split(heads.box_coder.decode(box_deltas, proposals), counts)
         all_scores = torch.split(functional.softmax(class_logits, -1), counts)
         chosen, first = [], 0
         for count, boxes, scores, size in zip(counts, all_boxes, all_scores, sizes, strict=True):
-            # Every pair of proposal and label but background is a candidate: [count * K]
+            # Every pair of a proposal and a label, without background: [count * K]
             boxes = box_ops.clip_boxes_to_image(boxes, size)[:, 1:].reshape(-1, 4)
             scores = scores[:, 1:].reshape(-1)
             labels = torch.arange(1, columns, device=scores.device).repeat(count)
@@ -313,16 +313,16 @@ class Detector:
 
 @dataclass(frozen=True, eq=False)
 class _Chosen:
-    """The detections of one image: proposal rows [n] in the batch, boxes, scores, labels."""
+    """The detections of one image."""
 
-    rows: Tensor
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
+    rows: Tensor  # [n] proposal of each, as a row of the batch's proposals
+    boxes: Tensor  # [n,4] xyxy px at the working size
+    scores: Tensor  # [n]
+    labels: Tensor  # [n] 1..K
 
 
 def grouped_by_shape(images: Sequence[Image]) -> list[list[int]]:
-    """The rows of the images of each size."""
+    """The rows of images, grouped by the image size."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, image in enumerate(images):
         groups.setdefault(image.shape, []).append(row)
@@ -336,7 +336,7 @@ def to_numpy(tensor: Tensor) -> FloatArray:
 
 
 def _mean_over_image(level: Tensor, padded: Sequence[int], size: Sequence[int]) -> Tensor:
-    """The mean [D'] of one image's feature map [D',h,w] over the cells that hold its pixels."""
+    """The mean [D'] of one image's feature map [D',h,w], without the cells of padding."""
     rows, columns = (
         -(-own * cells // whole)
         for own, cells, whole in zip(size, level.shape[-2:], padded, strict=True)

@@ -10,41 +10,40 @@ from typing import Any
 import torch
 
 LARGE_BLOCK = 16_000_000
-"""A freed block of at least so many bytes returns to the system at once: an image of 5.3 Mpx."""
+"""Freed blocks of at least this many bytes return to the system at once: images of 5.3 Mpx."""
 FREE_BLOCKS = 64_000_000
-"""So many bytes of smaller free blocks stay; with none, a training step takes 10 % longer."""
+"""Bytes of smaller free blocks that are kept; with none, a training step takes 10 % longer."""
 _OF_OTHERS = (
     "can't allocate memory",  # torch's CPU allocator
-    "Cannot allocate memory",  # ENOMEM, as where a file of weights is mapped
+    "Cannot allocate memory",  # ENOMEM, for example when a weights file is mapped
     "Insufficient memory",  # OpenCV
-    "can't start new thread",  # Python: no room for its stack
-    "CUDA error: out of memory",  # the card's driver, beside torch's allocator: pinned pages too
-    "CUBLAS_STATUS_ALLOC_FAILED",  # libraries of the card, which allocate for themselves
+    "can't start new thread",  # Python: no memory for the thread's stack
+    "CUDA error: out of memory",  # the GPU driver, also for pinned memory
+    "CUBLAS_STATUS_ALLOC_FAILED",  # GPU libraries that do not use torch's allocator
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
 )
 GROWTH = 64_000_000
 """Bytes by which a process may grow before its free memory is returned to the system."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # mallopt's, from glibc's malloc.h
+# Parameters of mallopt, from glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether less memory may help: MemoryError, or an allocator of torch, OpenCV, the system or
-    the card failed.
-    """
+    """Whether an allocation failed: in Python, torch, OpenCV, the system or on the GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(words in str(error) for words in _OF_OTHERS)
 
 
 def keep_heap_small() -> bool:
-    """Return freed images to the system. Call it at the start of a process, before its threads.
+    """Make glibc return freed images to the system. Call this before the process starts threads.
 
-    glibc raises its own limit with the size of freed blocks, up to 32 MB. Below the limit, images
-    of mixed sizes leave holes in the heap that are never returned (300 MB after 120 images).
-    Threads share one heap: with one each, memory after 1,000 images was 110 to 210 MB more, and
-    differed from run to run. Returns whether the C library has such
-    limits; others are left as they are.
+    By default, glibc returns a freed block at once only above a limit that grows with the sizes of
+    freed blocks, up to 32 MB. Images of mixed sizes below the limit leave holes in the heap that
+    are never returned (300 MB after 120 images). Here the limit is fixed, and all threads share one
+    heap. With a heap per thread, memory after 1,000 images was 110 to 210 MB larger and varied from
+    run to run. Returns whether the C library has these settings; if not, nothing changes.
     """
     mallopt = _of_the_c_library("mallopt")
     if mallopt is None:
@@ -54,10 +53,10 @@ def keep_heap_small() -> bool:
 
 
 def give_back_free_pages() -> bool:
-    """Return free memory of the heap to the system, also between blocks that are in use.
+    """Return free memory of the heap to the system, also from between blocks in use.
 
-    Small blocks in use (mostly compiled kernels) lie between freed images; glibc itself returns
-    only the end of the heap. Returns whether the C library can.
+    Small blocks in use, mostly compiled kernels, lie between freed images. By itself, glibc returns
+    only the end of the heap. Returns whether the C library supports this.
     """
     trim = _of_the_c_library("malloc_trim")
     if trim is None:
@@ -67,21 +66,21 @@ def give_back_free_pages() -> bool:
 
 
 class FreePages:
-    """Returns free memory to the system when the process has grown, and not more often.
+    """Returns free memory to the system, but only when the process has grown.
 
-    The system fills a page with zeros before a process gets it back. At 512 x 384 px this took 5
-    of 36 ms an image where free memory was returned every 16 images.
+    The system fills a page with zeros when the process needs it again. At 512 x 384 px this took 5
+    of 36 ms per image when free memory was returned every 16 images.
     """
 
     def __init__(self) -> None:
         self.usual: int | None = None
 
     def give_back_if_grown(self) -> bool:
-        """Call it at equal intervals, such as every 16 images. Returns whether memory was returned.
+        """Call this regularly, such as every 16 images. Returns whether memory was returned.
 
-        The first call, and the first one after memory was returned, take the resident size as the
-        usual one. Memory is returned once the size is above it by GROWTH, and at each call where
-        the system does not tell the size.
+        The first call, and the first call after memory was returned, record the resident size.
+        Memory is returned when the size has grown by more than GROWTH since then, and in every call
+        if the resident size is unknown.
         """
         size = resident_bytes()
         if size is None:
@@ -95,7 +94,7 @@ class FreePages:
 
 
 def resident_bytes() -> int | None:
-    """The resident size of this process; None where there is no /proc, as outside Linux."""
+    """The resident size of this process; None without /proc, that is outside Linux."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -104,7 +103,7 @@ def resident_bytes() -> int | None:
 
 
 def _of_the_c_library(name: str) -> Any:
-    """A function of the C library; None where it has none of that name, as outside glibc."""
+    """A function of the C library; None if it does not have it (it is not glibc)."""
     try:
         return getattr(ctypes.CDLL(None), name, None)
     except OSError:

@@ -1,8 +1,8 @@
-"""Exports a detector to ONNX and compares it with torch; a file that differs is not kept.
+"""Exports a detector to ONNX and compares it with torch; a file that differs is deleted.
 
-The export uses torch's older exporter, which traces. The newer one (torch.export) fails at the
-data-dependent shapes of torchvision's NMS (docs/decisions/0009-versions.md). It needs the packages
-onnx and onnxruntime; nothing else here needs them.
+The export uses torch's older exporter, which traces the model. The newer one (torch.export) fails
+at the data-dependent shapes of torchvision's NMS (docs/decisions/0009-versions.md). Only this file
+needs the packages onnx and onnxruntime.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from taudis.types import FloatArray, Image
 OUTPUTS = ("boxes", "labels", "scores", "masks")
 OPSET = 17
 TOLERANCE = 1e-3
-"""Largest difference from torch: of scores, of mask probabilities, and of boxes in px."""
+"""Largest allowed difference from torch, in scores, mask probabilities, and boxes in px."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far ONNX is from torch, over all detections of some images."""
+    """The largest differences between ONNX and torch over all detections of some images."""
 
     images: int
     detections: int
@@ -45,12 +45,12 @@ class Agreement:
 
 
 def export_onnx(detector: TrainedDetector, path: Path, images: Sequence[Image]) -> Agreement:
-    """Write `path`, run it on `images` (uint8 [H,W,3], at least one) beside torch, and compare.
+    """Write `path`, run it and torch on `images` (uint8 [H,W,3], at least one), and compare.
 
-    The graph takes one image, float32 [3,H,W] in 0..1 of any size, resizing included, and gives
-    what torchvision's model gives: boxes [n,4] px, labels [n], scores [n], masks [n,1,H,W].
-    Raises ExportError for another model than a Mask R-CNN, where a package is missing, or where
-    ONNX does not find the same detections within TOLERANCE; then nothing is left at `path`.
+    The graph takes one image, float32 [3,H,W] in 0..1 of any size, and resizes it. Its outputs are
+    those of torchvision's model: boxes [n,4] px, labels [n], scores [n], masks [n,1,H,W].
+    Raises ExportError for another model than a Mask R-CNN, a missing package, or if ONNX does not
+    find the same detections within TOLERANCE. After an error there is no file at `path`.
     """
     if not isinstance(detector, Detector):
         raise ExportError(
@@ -64,7 +64,7 @@ def export_onnx(detector: TrainedDetector, path: Path, images: Sequence[Image]) 
     dynamic["masks"] |= {2: "height", 3: "width"}
     dynamic["image"] = {1: "height", 2: "width"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: what is constant here is constant by design
+        warnings.simplefilter("ignore")  # tracing warns of constants, which are intended here
         torch.onnx.export(
             _One(model),
             (to_tensor(images[0]),),
@@ -94,7 +94,7 @@ def _package(name: str) -> Any:
 
 
 class _One(nn.Module):
-    """One image in, a tuple out: ONNX knows neither lists nor dictionaries."""
+    """The model for one image, with a tuple as output: ONNX has no lists and no dictionaries."""
 
     def __init__(self, model: MaskRCNN) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class _TracedResize(GeneralizedRCNNTransform):  # type: ignore[misc]
 
     def resize(self, image: Tensor, target: None = None) -> tuple[Tensor, None]:
         """The image [3,H,W] at its working size."""
-        # One-element tensors and no scalars: the exporter turns scalars into float32.
+        # One-element tensors, because the exporter turns scalars into float32.
         size = torch._shape_as_tensor(image)[-2:].to(torch.float64)
         scale = torch.tensor([float(self.config.max_size)], dtype=torch.float64) / size.max()[None]
         limit = torch.ones(1, dtype=torch.float64)
@@ -134,7 +134,7 @@ class _TracedResize(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 def _traceable(detector: Detector) -> MaskRCNN:
-    """The detector's model anew on the CPU, with the resize that can be traced."""
+    """A copy of the detector's model on the CPU, with a resize that can be traced."""
     with torch.random.fork_rng(devices=[]):
         model = make_model(detector.config, len(detector.label_map))
     model.load_state_dict(detector.model.state_dict())
@@ -144,7 +144,7 @@ def _traceable(detector: Detector) -> MaskRCNN:
 
 @torch.inference_mode()
 def _agreement(detector: Detector, session: Any, images: Sequence[Image]) -> Agreement:
-    """Both on every image. Raises ExportError at the first that differs."""
+    """Compare torch and ONNX on every image. Raises ExportError for the first that differs."""
     model = detector.model.cpu().eval()
     detections, worst = 0, dict.fromkeys(("boxes", "scores", "masks"), 0.0)
     for row, image in enumerate(images):

@@ -1,8 +1,8 @@
-"""The architectures that this library trains, and which of them a checkpoint holds.
+"""The architectures of models that this library trains.
 
-A checkpoint's card names its architecture; a card that names none is a Mask R-CNN's, as all cards
-were before there was a second one. Everything that trains, saves, loads or evaluates a detector
-asks this table, so that a third architecture is one more row.
+All code that trains, saves, loads or evaluates a detector uses the table `ARCHITECTURES`, so a new
+architecture is a new entry. A checkpoint's card names its architecture; older cards name none and
+are for a Mask R-CNN.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from taudis.types import Detection, Embedding, Image, LabelMap
 
 MASK_RCNN, MASK2FORMER = "mask_rcnn", mask2former_config.NAME
 Config = ModelConfig | Mask2FormerConfig
-"""The configuration of a model of one of the architectures."""
+"""The configuration of a model of any architecture."""
 C = TypeVar("C", ModelConfig, Mask2FormerConfig)
 
 
@@ -35,7 +35,7 @@ class TrainedDetector(Adapter, Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """In training mode it gives losses for images and torchvision's targets."""
+        """The network. In training mode it maps images and torchvision's targets to losses."""
 
     @property
     def config(self) -> Config:
@@ -43,37 +43,37 @@ class TrainedDetector(Adapter, Protocol):
 
     @property
     def device(self) -> str:
-        """Where the model is."""
+        """The device of the model."""
 
     def detect(self, images: Sequence[Image], *, embedding: Embedding = "mask") -> list[Detection]:
-        """One Detection for each image, in the order given."""
+        """One Detection for each image, in the given order."""
 
     def fast(self) -> TrainedDetector:
-        """A form for many images, or the detector itself where there is none."""
+        """A faster form for many images, or the detector itself if there is none."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How models of one architecture are described, built, and put to work."""
+    """How models of an architecture are configured, built and used."""
 
     name: str
     fields: tuple[str, ...]
-    """Fields of a configuration that decide which weights fit, and what they mean."""
+    """Fields of a configuration that must be equal for two models to share weights."""
     embeddings: tuple[Embedding, ...]
     """The embeddings r_n that its detectors have."""
     backbone_prefix: str
-    """Where the parameters of the backbone are, which may train at a lower rate."""
+    """Prefix of the backbone's parameters, which may have a lower learning rate."""
     read_config: Callable[[dict[str, Any]], Config]
     build: Callable[..., nn.Module]
     """(config, K, seed, weights, weights_dir) -> a model to train."""
     restore: Callable[[Any, int, dict[str, Tensor]], nn.Module]
-    """(config, K, tensors) -> the model with these tensors. RuntimeError where they do not fit."""
+    """(config, K, tensors) -> the model with these tensors. RuntimeError if they do not fit."""
     detector: Callable[[Any, Any, LabelMap, str], TrainedDetector]
     """(model, config, labels, device) -> the detector."""
 
 
 def _restored_mask_rcnn(config: ModelConfig, labels: int, state: dict[str, Tensor]) -> nn.Module:
-    # On "meta" no initial values are drawn: those in the file overwrite them anyway.
+    # "meta" saves the time to draw initial values, which the tensors of the file replace.
     with torch.device("meta"):
         model = architecture.make_model(config, labels)
     model.to_empty(device="cpu").load_state_dict(state)
@@ -123,7 +123,7 @@ def architecture_of(config: Config) -> Architecture:
 
 
 def read_config(values: Mapping[str, Any]) -> Config:
-    """The configuration in a card, of the architecture that it names.
+    """The configuration in a card, for the architecture that the card names.
 
     Raises DataError for an unknown architecture or a configuration of another version.
     """
@@ -134,9 +134,9 @@ def read_config(values: Mapping[str, Any]) -> Config:
 
 
 def fitting(config: Config, kind: type[C], weights: str = "") -> C:
-    """The configuration, which must be of this kind. `weights`: the folder that it was read from.
+    """The configuration, after a check of its type. weights: the folder that it was read from.
 
-    Raises WeightsError for that of another architecture.
+    Raises WeightsError for the configuration of another architecture.
     """
     if isinstance(config, kind):
         return config
@@ -156,9 +156,9 @@ def build_model(
     weights: str = "none",
     weights_dir: Path | None = None,
 ) -> nn.Module:
-    """A model to train, of any architecture: initialised from `seed`, then from `weights`.
+    """A model to train, of any architecture: random numbers from `seed`, then `weights`.
 
-    Raises WeightsError where the weights cannot be had or do not fit, PackageError where an
+    Raises WeightsError if the weights are not available or do not fit, and PackageError if an
     optional package is missing.
     """
     return architecture_of(config).build(config, num_labels, seed, weights, weights_dir)

@@ -1,10 +1,10 @@
-"""RoI align on a CPU as one weighted sum of rows: the samples of torchvision's in less time.
+"""A faster RoI align on a CPU, with the samples of torchvision's.
 
-Each cell of a RoI is a weighted sum of 16 cells of a feature map. `embedding_bag` computes it for
-all channels of a cell at once; torchvision's kernel goes through the channels one by one, forward
-and backward.
+Each cell of a RoI is a weighted sum of 16 cells of a feature map. `embedding_bag` computes this sum
+for all channels at once, forward and backward. torchvision's kernel processes the channels one by
+one.
 
-Letters: B images, R RoIs, C channels of the feature maps, P cells a side.
+Letters: B images, R RoIs, C channels of the feature maps, P cells per side.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
 STRIDES = (4, 8, 16, 32)  # of the feature maps that RoIs are read from
-SAMPLES = 2  # a side of each cell of RoI align, as in torchvision's detectors
+SAMPLES = 2  # samples per side of each cell, as in torchvision's detectors
 
 
 class RoITable:
-    """The cells of all feature maps of a batch as rows of one table, to read RoIs from."""
+    """The cells of all feature maps of a batch, as rows of a table from which RoIs are read."""
 
     def __init__(self, *parts: Sequence[Tensor]) -> None:
-        """`parts` of a batch, each its maps [b,C,h,w], finest first, of the strides STRIDES."""
+        """parts: of a batch, each with its maps [b,C,h,w] of the strides STRIDES, finest first."""
         levels = list(zip(*parts, strict=True))
         self.table = torch.cat(
             [part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]) for part in chain(*levels)]
         )
-        # int32: the rows that RoIs read are many, and their numbers are written three times.
+        # int32 saves time, because `pooled` writes three large arrays of row numbers.
         self.heights, self.widths = torch.tensor(
             [level[0].shape[2:] for level in levels], dtype=torch.int32
         ).unbind(1)
@@ -44,7 +44,7 @@ class RoITable:
         self.level_of = LevelMapper(finest, finest + len(levels) - 1)
 
     def maps(self) -> list[Tensor]:
-        """The feature maps [B,C,h,w] of the whole batch, channels last, in the table's memory."""
+        """The feature maps [B,C,h,w] of the batch, channels last: views of the table."""
         shapes = list(zip(self.heights.tolist(), self.widths.tolist(), strict=True))
         parts = torch.split(self.table, [self.images * height * width for height, width in shapes])
         return [
@@ -53,9 +53,9 @@ class RoITable:
         ]
 
     def pooled(self, rois: Tensor, image: Tensor, cells: int) -> Tensor:
-        """RoI align of `rois` [R,4] px in the images [R]: rows [R*cells*cells, C], x fastest.
+        """RoI align of `rois` [R,4] px in images `image` [R]: rows [R*cells*cells, C], x fastest.
 
-        torchvision's MultiScaleRoIAlign with `aligned=False`, up to rounding.
+        Equals torchvision's MultiScaleRoIAlign with `aligned=False`, up to rounding.
         """
         level = self.level_of([rois])
         height, width = self.heights[level], self.widths[level]
@@ -77,9 +77,9 @@ class RoITable:
 
 
 def _samples(low: Tensor, high: Tensor, count: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """Rows (or columns) that each cell of RoI align reads, and their weights: [R,cells,4].
+    """The rows (or columns) that each cell of RoI align reads, and their weights: [R,cells,4] each.
 
-    low, high: borders of the RoIs [R] in cells of the feature map, which has `count` [R] of them.
+    low, high: borders of the RoIs [R], in rows of their feature map. count: its number of rows [R].
     """
     step = (high - low).clamp(min=1) / (cells * SAMPLES)
     at = low[:, None] + (torch.arange(cells * SAMPLES) + 0.5) * step[:, None]
@@ -95,7 +95,7 @@ def _samples(low: Tensor, high: Tensor, count: Tensor, cells: int) -> tuple[Tens
 
 
 def can_read(pool: MultiScaleRoIAlign) -> bool:
-    """Whether `RoITable` reads what this RoI align of torchvision reads."""
+    """Whether `RoITable` supports the settings of this RoI align of torchvision."""
     return pool.sampling_ratio == SAMPLES and len(pool.featmap_names) == len(STRIDES)
 
 
@@ -109,7 +109,7 @@ class _ByTable(nn.Module):
     def forward(
         self, features: dict[str, Tensor], boxes: list[Tensor], _: list[tuple[int, int]]
     ) -> Tensor:
-        """The boxes [R,4] px of each image, read from the maps [B,C,h,w]: [sum of R,C,P,P]."""
+        """RoI align of the boxes [R,4] px of each image: [sum of R,C,P,P]."""
         levels = [features[name].float() for name in self.names]
         image = torch.cat([torch.full((len(each),), row) for row, each in enumerate(boxes)])
         rows = RoITable(levels).pooled(torch.cat(boxes), image, self.cells)
@@ -119,7 +119,7 @@ class _ByTable(nn.Module):
 
 @contextmanager
 def read_by_table(model: MaskRCNN) -> Iterator[None]:
-    """While open, a model on a CPU reads its RoIs by `RoITable`, up to rounding the same."""
+    """In this context, a model on a CPU reads its RoIs with `RoITable`; equal up to rounding."""
     heads = model.roi_heads
     pools = heads.box_roi_pool, heads.mask_roi_pool
     if not all(can_read(pool) for pool in pools):

@@ -1,4 +1,4 @@
-"""Initial weights of a model: none, ImageNet's, torchvision's COCO weights, or a file of the user.
+"""Initial weights of a model: none, ImageNet, torchvision's COCO weights, or a file of the user.
 
 If the chosen weights are not available, training fails; other weights are never used instead.
 """
@@ -29,7 +29,7 @@ from taudis.errors import CheckpointError, WeightsError
 from taudis.files import sha256_of, verify_sealed
 
 LABEL_DEPENDENT = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
-"""Parameters whose shape and meaning depend on the labels; they always start fresh."""
+"""Parameters that depend on the labels; they are never loaded from initial weights."""
 
 _REMEDY = (
     "Give a checkpoint folder or a .safetensors file, or set the weights to 'imagenet' or 'none'."
@@ -37,7 +37,7 @@ _REMEDY = (
 
 
 def _coco() -> dict[str, Tensor]:
-    """Torchvision's Mask R-CNN COCO_V1 state, from its cache or downloaded, hash checked."""
+    """The COCO_V1 weights of torchvision's Mask R-CNN, cached or downloaded, hash checked."""
     from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
     entry = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
@@ -56,9 +56,9 @@ def _coco() -> dict[str, Tensor]:
 
 
 def _check_cached(path: Path) -> None:
-    """Compare a file of torch's cache with the SHA-256 digits in its name; torch does not.
+    """Compare a cached file with the SHA-256 digits in its name. No error if there is no file.
 
-    torch.hub compares them at the download alone. Raises WeightsError; no file is well.
+    torch.hub compares them only after a download. Raises WeightsError.
     """
     if not path.exists():
         return
@@ -73,7 +73,7 @@ def _check_cached(path: Path) -> None:
 
 
 def _from_path(path: Path) -> dict[str, Tensor]:
-    """The state in a checkpoint folder (verified), a safetensors file or a torch state file."""
+    """The tensors of a checkpoint folder (verified), a safetensors file or a torch state file."""
     try:
         if path.is_dir():
             verify_sealed(path, (CARD_FILE, WEIGHTS_FILE))
@@ -87,7 +87,7 @@ def _from_path(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"Weights {path}: cannot be read: {error} {_REMEDY}") from error
     except WeightsError:
         raise
-    except Exception as error:  # torch.load raises nearly anything on a damaged or foreign file
+    except Exception as error:  # torch.load raises many types for a damaged or foreign file
         raise WeightsError(f"Weights {path}: no torch state file: {error} {_REMEDY}") from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
@@ -97,18 +97,17 @@ def _from_path(path: Path) -> dict[str, Tensor]:
 
 
 def _check_archive(path: Path) -> None:
-    """Compare the parts of a torch file with their CRC-32, which torch.load does not look at.
+    """Compare the parts of a torch file with their CRC-32, which torch.load does not check.
 
-    torch.save has made zip archives since PyTorch 1.6; an older file has no check sums. Raises
-    WeightsError for a part that was changed.
+    torch.save writes zip archives since PyTorch 1.6; older files have no checksums. Raises
+    WeightsError for a changed part.
     """
     if not zipfile.is_zipfile(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:
             changed = archive.testzip()
-    # zipfile raises these for a cut or changed archive. NotImplementedError is among them, since
-    # a changed byte can name a compression method that zipfile does not have.
+    # NotImplementedError: a changed byte can name an unknown compression method.
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise WeightsError(f"Weights {path}: cut or changed: {error}. {_REMEDY}") from error
     if changed is not None:
@@ -119,7 +118,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_finite(state: dict[str, Tensor], weights: str) -> None:
-    """Raise WeightsError for a tensor with NaN or infinity, which no training could mend."""
+    """Raise WeightsError for a tensor with NaN or infinity, since training would stay NaN."""
     for name, value in state.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise WeightsError(
@@ -134,19 +133,19 @@ Kind = Literal["none", "imagenet", "coco", "backbone", "detector"]
 
 @dataclass(frozen=True)
 class Weights:
-    """Initial weights: what they are, and the tensors of a detector or of its backbone alone."""
+    """Initial weights: their kind, and the tensors of a detector or only of its backbone."""
 
     kind: Kind
     state: dict[str, Tensor]
 
     @property
     def pretrained_backbone(self) -> bool:
-        """Whether they fill the backbone alone."""
+        """Whether they are for the backbone only."""
         return self.kind in ("imagenet", "backbone")
 
 
 def kind_of(weights: str) -> Kind:
-    """What the initial weights are; a file is read for it. Raises WeightsError."""
+    """The kind of initial weights; a file is read to find it. Raises WeightsError."""
     named: dict[str, Kind] = {"none": "none", "imagenet": "imagenet", "coco": "coco"}
     return named[weights] if weights in named else read_weights(weights).kind
 
@@ -154,8 +153,8 @@ def kind_of(weights: str) -> Kind:
 def read_weights(weights: str, folder: Path | None = None) -> Weights:
     """Initial weights: 'none', 'imagenet', 'coco' or the path of a file or checkpoint.
 
-    `folder`: where the ImageNet weights are kept once converted. A file without a tensor under
-    `backbone.` is a classification model, of which the backbone is used. Raises WeightsError.
+    folder: keeps the converted ImageNet weights. A file without tensors under `backbone.` is taken
+    as a classification model, whose backbone is used. Raises WeightsError.
     """
     if weights == "none":
         return Weights("none", {})
@@ -171,11 +170,11 @@ def read_weights(weights: str, folder: Path | None = None) -> Weights:
 def load_initial(
     model: nn.Module, weights: str, *, backbone: Backbone, norm: Norm, folder: Path | None = None
 ) -> None:
-    """Put initial weights into the model, which has this backbone and these norms.
+    """Load initial weights into a model with this backbone and these norms.
 
-    A detector's weights fill backbone, FPN, RPN and heads; the predictors that depend on the labels
-    (LABEL_DEPENDENT) keep their fresh values. A classification model's fill the backbone. Raises
-    WeightsError, which says what to do, where the weights are not available or do not fit.
+    Weights of a detector go into backbone, FPN, RPN and heads, except for the predictors that
+    depend on the labels (LABEL_DEPENDENT). Weights of a classification model go into the backbone.
+    Raises WeightsError, which says what to do, if the weights are not available or do not fit.
     """
     found = read_weights(weights, folder)
     if found.kind == "none":
@@ -199,10 +198,10 @@ def load_initial(
 
 
 def check_weights(weights: str) -> str:
-    """A description of the initial weights, after they were read. COCO weights are downloaded here.
+    """A description of the initial weights, after reading them. COCO weights are downloaded here.
 
     Raises:
-        WeightsError: they are not available; says what to do.
+        WeightsError: the weights are not available; the message says what to do.
     """
     found = read_weights(weights)
     if found.kind == "none":
