@@ -1,4 +1,4 @@
-"""The card of a checkpoint: what is known of a model besides its weights, as JSON.
+"""The card of a checkpoint: a JSON file that describes the model and its training.
 
 This file does not import torch, so a command that only reads cards starts within a second.
 """
@@ -20,11 +20,11 @@ CARD_FILE = "card.json"
 FORMAT = 1
 """Version of the card's layout."""
 OURS = ("format", "labels", "model", "code_version", "torch_version")
-"""Entries of a card that describe the weights: written with them, never changed."""
+"""Entries of a card that describe the weights; they cannot be changed later."""
 
 
 def code_version() -> str:
-    """The version of this code: the installed package's, or that of the source tree."""
+    """The version of the installed package, or of the source tree if it is not installed."""
     try:
         return metadata.version("taudis-label-studio")
     except metadata.PackageNotFoundError:
@@ -34,7 +34,10 @@ def code_version() -> str:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of a checkpoint, all its files verified. Raises CheckpointError naming the file."""
+    """The card of a checkpoint, after all its files are verified.
+
+    Raises CheckpointError with the name of a damaged file.
+    """
     verify_sealed(folder, (CARD_FILE, WEIGHTS_FILE))
     card: dict[str, Any] = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
     if card.get("format") != FORMAT:
@@ -48,10 +51,10 @@ def read_card(folder: Path) -> dict[str, Any]:
 def amend_card(folder: Path, **more: Any) -> dict[str, Any]:
     """Add keys to the card of a checkpoint, or replace their values; returns the whole card.
 
-    For entries that are known after the training: metrics, thresholds. The weights stay the same
-    file. Calling it again changes nothing. A crash leaves the old card or the new one, sealed.
-    Raises CheckpointError for a damaged checkpoint, for a key that describes the weights (OURS),
-    and for values that JSON cannot hold; OSError where the disk does not take it.
+    This is for entries that are known after the training, such as metrics and thresholds. The
+    weights file does not change. A second call with the same values changes nothing. A crash leaves
+    a valid checkpoint with the old or the new card. Raises CheckpointError for a damaged
+    checkpoint, a key in OURS, and values that JSON does not have; OSError if it cannot be written.
     """
     forbidden = sorted(set(more) & set(OURS))
     if forbidden:
@@ -74,7 +77,7 @@ def amend_card(folder: Path, **more: Any) -> dict[str, Any]:
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """The text of a card's file. Raises CheckpointError for a card that JSON cannot hold."""
+    """The text of a card's file. Raises CheckpointError for values that JSON does not have."""
     try:
         return json.dumps(card, indent=2, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:

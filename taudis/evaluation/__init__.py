@@ -1,1 +1,1 @@
-"""How good a model is: matching, metrics, comparison of models, thresholds of pre-annotations."""
+"""Evaluation of models: matching, metrics, comparison of models, thresholds of pre-annotations."""

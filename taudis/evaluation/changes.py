@@ -1,8 +1,7 @@
-"""What a person changed in the pre-annotation of one image, counted by label.
+"""Counts by label what a person changed in the pre-annotation of an image.
 
-The regions of the pre-annotation are matched with the objects that the person submitted, by the
-matching of all other figures (`taudis.evaluation.matching`): first within each label, then what is
-left over across labels.
+The regions of the pre-annotation are matched with the objects that the person submitted
+(`taudis.evaluation.matching`): first within each label, then the remaining ones across labels.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from taudis.evaluation.matching import NONE, EvaluatedImage, match
 from taudis.types import BoolArray, IntArray
 
 ACCEPTED_IOU = 0.85
-"""Mask IoU from which on a region stays as it is. A choice: people do not correct every pixel."""
+"""Least mask IoU of an accepted region. People do not correct every pixel, so this is a choice."""
 UNCHANGED_IOU = 0.99
-"""Mask IoU from which on a region was not touched. Below 1, since outlines are drawn anew."""
+"""Least mask IoU of an untouched region. Below 1, because saving can change an outline a little."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Counts of the regions of pre-annotations, and of the objects that no region was for."""
+    """Numbers of regions of pre-annotations, and of objects without a region."""
 
-    accepted: int = 0  # same label, IoU of at least ACCEPTED_IOU
-    unchanged: int = 0  # those of the accepted with an IoU of at least UNCHANGED_IOU
-    reshaped: int = 0  # same label, IoU from 0.5 to ACCEPTED_IOU
-    relabelled: int = 0  # another label, IoU of at least 0.5; counted for the region's label
-    removed: int = 0  # no object with an IoU of at least 0.5
-    added: int = 0  # objects that no region fits, whatever its label
+    accepted: int = 0  # regions: same label, IoU of at least ACCEPTED_IOU
+    unchanged: int = 0  # accepted regions with an IoU of at least UNCHANGED_IOU
+    reshaped: int = 0  # regions: same label, IoU from 0.5 to ACCEPTED_IOU
+    relabelled: int = 0  # regions: another label, IoU of at least 0.5; under the region's label
+    removed: int = 0  # regions: no object with an IoU of at least 0.5
+    added: int = 0  # objects that no region fits, under any label
 
     def __add__(self, other: Changes) -> Changes:
         """The sum, field by field."""
@@ -39,21 +38,21 @@ class Changes:
 
     @property
     def regions(self) -> int:
-        """The regions of the pre-annotations. Those in crowd regions count nowhere."""
+        """Number of regions of the pre-annotations, without those in crowd regions."""
         return self.accepted + self.reshaped + self.relabelled + self.removed
 
     @property
     def objects(self) -> int:
-        """The objects that were submitted."""
+        """Number of submitted objects."""
         return self.accepted + self.reshaped + self.relabelled + self.added
 
 
 def changes(image: EvaluatedImage) -> dict[int, Changes]:
-    """What became of each region of an image, by label.
+    """The changes in an image, by label.
 
     Args:
         image: the objects that a person submitted, and the regions of the pre-annotation as
-            detections. A crowd region takes regions of its own label.
+            detections. Regions inside a crowd region of their label are not counted.
     """
     found: dict[int, Changes] = defaultdict(Changes)
     unmatched, free = np.zeros(len(image.labels), bool), ~image.iscrowd
@@ -80,7 +79,7 @@ def changes(image: EvaluatedImage) -> dict[int, Changes]:
 
 
 def _part(image: EvaluatedImage, regions: BoolArray, objects: BoolArray) -> EvaluatedImage:
-    """Some of an image's regions and objects. `objects` holds no crowd region."""
+    """The image with some of its regions and objects. `objects` must have no crowd region."""
     return EvaluatedImage(
         image.size,
         image.true_labels[objects],

@@ -1,8 +1,8 @@
 """Compares two detectors on the same images: the difference in mAP50, with a bootstrap interval.
 
-Each resample of the images is used for both detectors (a paired bootstrap). Images that are hard
-for both then change both figures alike, so the interval of the difference is narrower than the
-intervals of the two figures. docs/evaluation.md says how often it is right.
+Both detectors are evaluated on the same resamples of the images (a paired bootstrap). An image that
+is hard for both changes both figures in the same way, so the interval of the difference is narrower
+than those of the figures. docs/evaluation.md has its measured coverage.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from taudis.types import LabelMap
 
 RESAMPLES = 1000
 DROP, SHARE = 0.1, 0.25
-"""A drop in mAP50 that validation images should tell from chance: DROP, or this share of the
-mAP50 of detector A if that is less."""
+"""The validation images should detect a drop in mAP50 of DROP, or of SHARE times the mAP50 of
+detector A if this is less."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Detector B against detector A on the same labelled images."""
+    """Detector B compared with detector A on the same labelled images."""
 
     a: Metrics
     b: Metrics
-    difference: float  # map50 of B minus that of A over `labels`, -1..1; NaN where not known
-    interval: tuple[float, float]  # 95 % of the difference over images; NaN where not known
-    labels: int  # both are over so many labels: those that ENOUGH images show
+    difference: float  # mean map50 of B minus A over the compared labels, -1..1; NaN if unknown
+    interval: tuple[float, float]  # 95 % interval of `difference` over images; NaN if unknown
+    labels: int  # number of compared labels: those that at least ENOUGH images show
 
     @property
     def winner(self) -> str:
-        """'a' or 'b' where the interval excludes zero and all labels together agree, else ''."""
+        """'a' or 'b' if the interval excludes zero and all labels together agree, else ''."""
         low, high = self.interval
         if self.rare_labels_decide:
             return ""
@@ -51,14 +51,14 @@ class Comparison:
 
     @property
     def over_all(self) -> float:
-        """map50 of B minus that of A over all labels, -1..1; NaN where there is no truth."""
+        """map50 of B minus that of A over all labels, -1..1; NaN without ground truth."""
         return self.b.map50 - self.a.map50
 
     @property
     def rare_labels_decide(self) -> bool:
-        """Whether labels that too few images show turn the result by more than `drop`.
+        """Whether labels that too few images show change the result, by more than `drop`.
 
-        No interval covers these labels.
+        The interval does not include these labels.
         """
         low, high = self.interval
         whole = self.over_all
@@ -70,15 +70,15 @@ class Comparison:
 
     @property
     def drop(self) -> float:
-        """The drop in mAP50 that the images should tell from chance, at least 0.01."""
+        """The drop in mAP50 that the images should detect, at least 0.01."""
         return max(0.01, min(DROP, SHARE * self.a.map50))
 
     @property
     def images_wanted(self) -> int:
-        """About how many images would tell such a drop, where these do not; 0 where they do.
+        """About how many images would detect a drop of `drop`; 0 if these images do.
 
-        Also 0 where one model is better beyond the interval: nothing more is needed. Where no
-        interval is known or rare labels decide, the fewest images that could change that.
+        It is also 0 if there is a winner. Without an interval, or if rare labels decide, it is the
+        least number of images that could change that.
         """
         low, high = self.interval
         if math.isnan(low) or self.rare_labels_decide:
@@ -90,7 +90,7 @@ class Comparison:
 
     @property
     def too_few(self) -> str:
-        """Why the images do not decide, in words; '' where they decide."""
+        """The reason why the images do not decide; '' if they do."""
         wanted = self.images_wanted
         if not wanted:
             return ""
@@ -109,7 +109,7 @@ class Comparison:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The difference as JSON can hold it, without the metrics of the two: NaN becomes None."""
+        """The difference as JSON values, without the metrics of both detectors; NaN is None."""
         return {
             "map50": _number(self.difference),
             "over_all_labels": _number(self.over_all),
@@ -119,7 +119,7 @@ class Comparison:
         }
 
     def verdict(self, a: str, b: str) -> str:
-        """What the figures say of the two, in a sentence; `a` and `b` are their names."""
+        """The result in a sentence. a, b: the names of the detectors."""
         if math.isnan(self.over_all):
             return f"{a} and {b} cannot be compared: no validation image shows an object."
         low, high = self.interval
@@ -139,7 +139,7 @@ class Comparison:
 
     @property
     def _part(self) -> str:
-        """Which labels the difference is over, in words; '' where it is over all."""
+        """The compared labels in words; '' if all labels are compared."""
         known = sum(not math.isnan(value) for value in self.a.per_label.values())
         if self.labels >= known:
             return ""
@@ -161,7 +161,7 @@ def compare(
     seed: int = 0,
     bootstrap: int = RESAMPLES,
 ) -> Comparison:
-    """Both detectors on the same labelled images. Raises DataError if their labels differ."""
+    """Compare both detectors on labelled images. Raises DataError if their labels differ."""
     if a.label_map != b.label_map:
         raise DataError(
             f"Expected detectors of the same labels, got {list(a.label_map.names)} and"
@@ -185,7 +185,7 @@ def compare_images(
     seed: int = 0,
     bootstrap: int = RESAMPLES,
 ) -> Comparison:
-    """The comparison of the same images, in the same order, with the detections of A and of B."""
+    """Compare the detections of A and B in the same images, in the same order."""
     of_a, of_b = (metrics_of(one, label_map, limit=limit, seed=seed) for one in (a, b))
     return paired(of_a, of_b, (a, b), label_map, limit=limit, seed=seed, bootstrap=bootstrap)
 
@@ -200,7 +200,7 @@ def paired(
     seed: int = 0,
     bootstrap: int = RESAMPLES,
 ) -> Comparison:
-    """The comparison where the metrics of both are known; `images` as in `compare_images`."""
+    """`compare_images` for known metrics. images: the detections of A and of B."""
     if not a.instances:
         return Comparison(a, b, math.nan, (math.nan, math.nan), 0)
     of_a, of_b = (label_matches(one, label_map, limit) for one in images)

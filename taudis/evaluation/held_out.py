@@ -1,4 +1,4 @@
-"""Detections in labelled images by models that were not trained on them: one model a fold."""
+"""Detections in labelled images by models that were not trained on them (cross-validation)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from taudis.training.training_state import clear_states
 from taudis.types import LabelMap
 
 OnStep = Callable[[int, Progress], None]
-"""Called after each training step with the number of the fold, from 0 on."""
+"""Called after each training step, with the number of the fold (from 0) and the progress."""
 
 
 class LabelledSamples(Samples, Protocol):
     """Labelled images that can be divided into folds."""
 
     def subset(self, rows: Iterable[int]) -> Self:
-        """The images at the given rows, in that order."""
+        """The images at the given rows, in this order."""
         ...
 
     def identity(self) -> object:
-        """What images and labels these are, for `json.dumps`: a change of either changes it."""
+        """A value for `json.dumps` that differs for other images or other labels."""
         ...
 
 
-# long: half of it describes its arguments and errors
+# long: the signature and the docstring take most of it
 def held_out_images(
     samples: LabelledSamples,
     label_map: LabelMap,
@@ -50,18 +50,18 @@ def held_out_images(
     weights_dir: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[HeldOutImage]:
-    """Each image of every fold, with what the model of the other folds detects in it.
+    """The images of all folds, each with the detections of the model that the other folds trained.
 
     Args:
         samples: the labelled images.
         label_map: their labels.
         recipe: of all models; they train for all its steps.
-        folds: rows of `samples`, at least two folds, no row in two.
+        folds: rows of `samples`; at least two folds, without common rows.
         seed: of the trainings.
         weights: the initial weights (`train`).
-        folder: holds the models and the states of their trainings. The same call goes on with
-            them; a call with other images, labels or settings makes its own (`name_of_model`).
-        weights_dir: where converted initial weights are kept (`train`).
+        folder: for the models and the states of their trainings. A second call with the same
+            images, labels and settings reuses them (`name_of_model`).
+        weights_dir: keeps converted initial weights (`train`).
         on_step: called after each training step.
 
     Raises:
@@ -90,9 +90,9 @@ def held_out_images(
 def name_of_model(
     samples: LabelledSamples, label_map: LabelMap, recipe: Recipe, seed: int, weights: str
 ) -> str:
-    """The folder of a model: 16 hexadecimal digits that depend on all that its training depends on.
+    """The folder of a model: 16 hexadecimal digits, a hash of everything its training depends on.
 
-    A run with other folds, labels or settings must not use a model that saw its images.
+    So a run with other folds, labels or settings never uses a model that was trained on its images.
     """
     what = [samples.identity(), label_map.names, dataclasses.asdict(recipe), seed, weights]
     text = json.dumps(what, sort_keys=True, default=str)
@@ -100,7 +100,7 @@ def name_of_model(
 
 
 def held_out_image(detector: TrainedDetector, samples: Samples, row: int) -> HeldOutImage:
-    """A labelled image with what a detector sees in it. Raises DataError for a broken sample."""
+    """A labelled image with a detector's detections. Raises DataError for a broken sample."""
     image, target = samples[row]
     detection = detector.detect([image])[0]
     evaluated = EvaluatedImage.of(target, detection)

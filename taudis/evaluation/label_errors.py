@@ -1,16 +1,16 @@
-"""Finds labelled objects that are likely wrong, by a model that never saw their image in training.
+"""Finds labelled objects that are likely wrong, with a model that was not trained on their image.
 
-Five kinds of errors, each with a suspicion 0..1 of its own:
+There are five kinds of errors. Each has a suspicion, 0..1:
 
-    label    the model sees the object, and another label is more likely than its own
-    outline  the model sees the object, and its mask lies elsewhere
-    missed   the model sees an object where none is labelled
-    nothing  the model sees nothing where it finds most objects of this label and size
-    double   the object lies on another one of its label
+    label    the model detects the object, and another label is more likely than the given one
+    outline  the model detects the object, and its mask lies elsewhere
+    missed   the model detects an object where none is labelled
+    nothing  the model detects nothing here, but most other objects of this label and size
+    double   the object lies on another object of its label
 
-Northcutt et al. (Confident Learning, 2021) compare labels with probabilities out of sample.
-Tkachenko et al. (ObjectLab, 2023) name the overlooked, the badly located and the swapped box. Here
-masks are compared, and how far a model of few labels can be believed is read from its own matches.
+Northcutt et al. (Confident Learning, 2021) compare labels with held-out probabilities. Tkachenko et
+al. (ObjectLab, 2023) find overlooked, badly located and swapped boxes. Here masks are compared. The
+reliability of the model, which may have few labels, is estimated from its matches (`Trust`).
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ Kind = Literal["label", "outline", "missed", "nothing", "double"]
 KINDS: tuple[Kind, ...] = ("label", "outline", "missed", "nothing", "double")
 
 TOUCHES = 0.1
-"""Mask IoU from which on a detection may be meant for an object."""
+"""Least mask IoU of a detection and the object that it may belong to."""
 DOUBLE = 0.7
-"""Mask IoU from which on two objects of one label are one. Neighbours overlap far less."""
+"""Least mask IoU of two labels for the same object. Neighbouring objects overlap far less."""
 COVERED = 0.5
-"""Share of a detection within one labelled object from which on it is a part, not a missed one."""
+"""A detection with at least this share inside a labelled object is a part of it, not missed."""
 LEAST = 0.05
 """Suspicions below this are not reported."""
 SIZES = 3
-"""Groups of equal size in which objects are counted as found or not, by their mask area."""
+"""Number of equally large groups, by mask area, for which recall is measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutImage:
-    """A labelled image, and what a model detected that was not trained on it."""
+    """A labelled image, and the detections of a model that was not trained on it."""
 
     number: int  # of the image
     evaluated: EvaluatedImage  # g objects and n detections
@@ -51,17 +51,17 @@ class HeldOutImage:
 
 
 class Suspect(NamedTuple):
-    """A likely error. A missed object has a detection, a double one has another object."""
+    """A likely error."""
 
     suspicion: float  # 0..1, higher is more likely an error
     kind: Kind
     image: int  # number of the image
-    object: int  # row of the labelled object, -1 for a missed one
-    detection: int  # row of the detection that says so, -1 where none does
-    other: int  # row of the object that this one doubles, or -1
-    label: int  # 1..K, of the object; of the detection for a missed one
-    likely: int  # 1..K, the label that the model sees there; 0 where it sees none
-    iou: float  # mask IoU of object and detection, or of object and other; 0 where there is none
+    object: int  # row of the labelled object, -1 for "missed"
+    detection: int  # row of the detection that shows the error, or -1
+    other: int  # row of the object that this one lies on ("double"), or -1
+    label: int  # 1..K of the object; for "missed" of the detection
+    likely: int  # 1..K, the label according to the model; 0 for none
+    iou: float  # mask IoU of object and detection, or of object and other; 0 for none
 
     def sentence(self, labels: LabelMap) -> str:
         """The reason in words."""
@@ -77,7 +77,7 @@ class Suspect(NamedTuple):
         return f"the model sees nothing here, and finds {sure} of such objects"
 
     def box(self, image: HeldOutImage) -> list[int]:
-        """x, y, width and height in px: of the object, or of the detection of a missed one."""
+        """x, y, width and height in px of the object, or for "missed" of the detection."""
         truth = image.evaluated
         missed = self.object < 0
         mask = truth.masks[self.detection] if missed else truth.true_masks[self.object]
@@ -86,11 +86,11 @@ class Suspect(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Overlap:
-    """What one image's suspicions are computed from."""
+    """The overlaps of detections and objects in an image."""
 
     image: HeldOutImage
-    ious: FloatArray  # [n,g] of detections with objects; with a crowd the covered share
-    within: FloatArray  # [n] the largest share of the detection that lies in one object or crowd
+    ious: FloatArray  # [n,g] mask IoU; for a crowd region, the share of the detection inside it
+    within: FloatArray  # [n] largest share of the detection inside an object or crowd region
     areas: FloatArray  # [g] px
     single: BoolArray  # [g] not a crowd region
 
@@ -101,13 +101,13 @@ class _Overlap:
 
 @dataclass(frozen=True, eq=False)
 class Trust:
-    """How far the models can be believed, from their matches on all held-out images."""
+    """The reliability of the models, from their matches on all held-out images."""
 
     scores: FloatArray  # [m] ascending
     precision: FloatArray  # [m] share of detections with this score that fit an object, rising
-    edges: FloatArray  # [K+1,SIZES-1] px, limits of the groups of mask areas of each label
+    edges: FloatArray  # [K+1,SIZES-1] px, limits of the groups by mask area, for each label
     recall: FloatArray  # [K+1,SIZES] share of a group's objects that a detection fits
-    usual: FloatArray  # [K+1] median IoU of fitting detections and their objects
+    usual: FloatArray  # [K+1] median IoU of objects and the detections that fit them
 
     def of_score(self, scores: FloatArray) -> FloatArray:
         """The precision of detections with these scores."""
@@ -116,15 +116,15 @@ class Trust:
         return np.interp(scores, self.scores, self.precision)
 
     def of_object(self, label: int, area: float) -> float:
-        """The recall of the group of an object."""
+        """The recall of an object's group."""
         return float(self.recall[label, np.searchsorted(self.edges[label], area, side="right")])
 
 
 def find_suspects(images: Sequence[HeldOutImage]) -> list[Suspect]:
     """The likely errors of all images, the most suspicious first; ties in the order of images.
 
-    Each object has at most one suspicion, its largest. An image's suspicions depend on the others
-    through `Trust` alone.
+    Each object has at most one suspicion, its largest. The suspicions of an image depend on other
+    images only through `Trust`.
     """
     overlaps = [_overlap(image) for image in images]
     trust = _trust(overlaps)
@@ -139,7 +139,7 @@ def _overlap(image: HeldOutImage) -> _Overlap:
     ious, shares = np.zeros(shape), np.zeros(shape)
     if shape[0] and shape[1]:
         ious = np.asarray(rle_tools.iou(truth.masks, truth.true_masks, crowd))
-        # with a crowd COCO gives the share of the detection that is covered
+        # For crowd regions (here: all), COCO's "IoU" is the share of the detection inside it.
         shares = np.asarray(rle_tools.iou(truth.masks, truth.true_masks, [1] * shape[1]))
     return _Overlap(
         image, ious, shares.max(1, initial=0.0), _areas(truth.true_masks), ~truth.iscrowd
@@ -165,7 +165,7 @@ def _trust(overlaps: Sequence[_Overlap]) -> Trust:
             edges[label] = np.quantile(area, np.arange(1, SIZES) / SIZES)
             group = np.searchsorted(edges[label], area, side="right")
             count = np.bincount(group, minlength=SIZES)
-            # one more that was not found: a group of few objects is believed less
+            # + 1 counts one more missed object, which lowers the recall of small groups.
             recall[label] = np.bincount(group, seen, SIZES) / (count + 1)
         if seen.any():
             usual[label] = np.median(iou[seen])
@@ -173,7 +173,7 @@ def _trust(overlaps: Sequence[_Overlap]) -> Trust:
 
 
 def _fits(each: _Overlap) -> BoolArray:
-    """Whether [n,g] a detection fits an object of its own label."""
+    """Whether a detection fits an object of its label, [n,g]."""
     same = each.truth.labels[:, None] == each.truth.true_labels[None, :]
     found: BoolArray = (each.ious >= FITS) & same
     return found
@@ -182,7 +182,7 @@ def _fits(each: _Overlap) -> BoolArray:
 def _objects_of(
     overlaps: Sequence[_Overlap], label: int
 ) -> tuple[FloatArray, BoolArray, FloatArray]:
-    """Area [m], whether a detection fits, and the best IoU of all objects of a label."""
+    """Of all objects of a label: area, whether a detection fits, and the best IoU; each [m]."""
     area: list[FloatArray] = [np.zeros(0)]
     seen: list[BoolArray] = [np.zeros(0, bool)]
     iou: list[FloatArray] = [np.zeros(0)]
@@ -207,7 +207,7 @@ def _of_image(each: _Overlap, trust: Trust) -> list[Suspect]:
 
 
 def _label(each: _Overlap, row: int) -> Suspect:
-    """How much more likely another label is than the object's own, where a mask fits it."""
+    """The kind label: how much more probable another label is, by detections that fit."""
     label = int(each.truth.true_labels[row])
     fits = np.flatnonzero(each.ious[:, row] >= FITS)
     probs = each.image.class_probs[fits]
@@ -222,7 +222,7 @@ def _label(each: _Overlap, row: int) -> Suspect:
 
 
 def _outline(each: _Overlap, row: int, trust: Trust) -> Suspect:
-    """How far the surest mask that is meant for the object lies from it, against the usual IoU."""
+    """The kind outline: how much lower than usual the IoU of the best detection is."""
     meant = np.flatnonzero(
         (each.ious[:, row] >= TOUCHES)
         & (each.ious[:, row] >= each.ious.max(1, initial=0.0))
@@ -238,14 +238,17 @@ def _outline(each: _Overlap, row: int, trust: Trust) -> Suspect:
 
 
 def _nothing(each: _Overlap, row: int, trust: Trust) -> Suspect:
-    """The share of such objects that are found, where this one is touched by no detection."""
+    """The kind nothing: the recall of the object's group, if no detection touches the object."""
     touched = (each.ious[:, row] >= TOUCHES).any()
     label, area = int(each.truth.true_labels[row]), float(each.areas[row])
     return _suspect(each, "nothing", 0.0 if touched else trust.of_object(label, area), row, -1)
 
 
 def _missed(each: _Overlap, trust: Trust) -> list[Suspect]:
-    """Detections that touch no object, by the precision of their score; one a place."""
+    """The kind missed: detections that touch no object, by the precision of their score.
+
+    Of detections that overlap, only the best one counts.
+    """
     free = each.ious.max(1, initial=0.0) < TOUCHES
     rows = np.flatnonzero(free & (each.within < COVERED))
     rows = rows[np.argsort(-each.truth.scores[rows], kind="stable")]
@@ -263,7 +266,7 @@ def _missed(each: _Overlap, trust: Trust) -> list[Suspect]:
 
 
 def _doubles(each: _Overlap) -> dict[int, Suspect]:
-    """Objects that lie on an earlier one of their label, by their row."""
+    """The kind double: objects that lie on an earlier object of their label, by their row."""
     found: dict[int, Suspect] = {}
     masks, labels = each.truth.true_masks, each.truth.true_labels
     for label in np.unique(labels[each.single]).tolist():

@@ -1,8 +1,8 @@
-"""Which detection found which object: the matching behind every figure of an evaluated image.
+"""Matches detections with objects, by COCO's rule.
 
-COCO's rule decides. Detections are taken in the order of their scores, best first. A detection
-takes the free object with the largest IoU of masks, if that IoU is at least 0.5. The metrics, the
-confusion matrix and the savings of pre-annotations all use this one matching.
+Detections are matched in the order of their scores, best first. A detection takes the unmatched
+object with the largest mask IoU, if this IoU is at least 0.5. The metrics, the confusion matrix and
+the savings of pre-annotations all use this matching.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from taudis.detector.pasting import pasted_masks
 from taudis.types import BoolArray, Detection, FloatArray, IntArray, Target
 
 FITS = 0.5
-"""Mask IoU from which a detection finds an object."""
+"""Least mask IoU of a detection and its object."""
 NONE = -1
+"""Row of the object, for a detection without one."""
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedImage:
-    """The ground truth of one image and the detections in it; masks are run lengths.
+    """The ground truth of an image and the detections in it.
 
-    g objects (crowd regions included) and n detections.
+    g objects, including crowd regions, and n detections.
     """
 
     size: tuple[int, int]  # (height, width) px
@@ -54,12 +55,12 @@ class EvaluatedImage:
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """What m detections of one image found, best score first."""
+    """The objects of m detections of an image, best score first."""
 
     found: IntArray  # [m] rows of the image's detections
-    objects: IntArray  # [m] row of the object that each found, NONE where it found none
-    ious: FloatArray  # [m] IoU with that object, 0 where it found none
-    in_crowd: BoolArray  # [m] found none, and at least FITS of it lies in a crowd region
+    objects: IntArray  # [m] row of the object of each, or NONE
+    ious: FloatArray  # [m] IoU with this object, or 0
+    in_crowd: BoolArray  # [m] no object, and a share of at least FITS inside a crowd region
 
 
 def match(
@@ -71,11 +72,11 @@ def match(
 ) -> Matching:
     """Match the detections of an image to its objects.
 
-    label: match detections and objects of this label alone; None: any with any. score: lowest score
-    of a detection that takes part. limit: only that many detections take part, the best ones.
+    label: match only detections and objects of this label; None: ignore labels. score: lowest score
+    of a detection that takes part. limit: number of detections that take part, the best ones.
 
-    Ties follow COCO's reference code: of two detections with the same score the first row goes
-    first; of two objects with the same IoU the last row is taken.
+    Ties are as in COCO's reference code: of detections with the same score, the first row is
+    matched first; of objects with the same IoU, the last row is taken.
     """
     found = np.flatnonzero(image.scores >= score)
     truth = np.arange(len(image.true_labels))
@@ -97,7 +98,7 @@ def match(
 
 
 def _overlaps(image: EvaluatedImage, found: IntArray, truth: IntArray) -> FloatArray:
-    """IoU [m,t] of detections with objects; with a crowd region the detection's covered share."""
+    """IoU [m,t] of detections and objects; for crowd regions, the detection's share inside."""
     if not len(found) or not len(truth):
         return np.zeros((len(found), len(truth)))
     return np.asarray(

@@ -1,6 +1,6 @@
-"""How good a detector is: mAP50, mAP and the confusion matrix of masks on labelled images.
+"""The metrics of a detector on labelled images: mAP50, mAP and the confusion matrix, of masks.
 
-mAP50 and mAP follow the COCO protocol; faster-coco-eval computes them, and the tests compare them
+mAP50 and mAP follow the COCO protocol. faster-coco-eval computes them, and the tests compare them
 with pycocotools. The interval of mAP50 comes from resampling the images (`resampling`).
 """
 
@@ -26,33 +26,33 @@ from taudis.types import Detection, FloatArray, IntArray, LabelMap, Target
 logger = logging.getLogger(__name__)
 
 COCO_DETECTIONS = 100
-"""Detections of an image that COCO counts for each label. A model that is set to give more is
-evaluated with its own number."""
+"""Detections per image and label that COCO evaluates. A model with a higher limit is evaluated with
+its own limit."""
 RESAMPLES = 200
-"""Resamples of the images for the interval. Its standard deviation is known to 5 % with so many."""
+"""Resamples of the images for the interval. They determine its standard deviation to 5 %."""
 CONFIDENT = 0.5
-"""Lowest score of a detection in the confusion matrix: with a lower one it is rarely visible."""
+"""Lowest score of a detection in the confusion matrix; lower ones are rarely visible to people."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good a detector is on a labelled set; every figure 0..1, NaN where there is no truth."""
+    """The metrics of a detector on a labelled set; figures are 0..1, NaN without ground truth."""
 
     map50: float  # mean over labels of the average precision at mask IoU 0.5
-    map: float  # the same, averaged over IoU 0.5, 0.55 .. 0.95
-    per_label: dict[str, float]  # map50 of each label, NaN for one without instances
-    interval: tuple[float, float]  # 95 % of map50 over images, by bootstrap; NaN where not made
+    map: float  # map50 averaged over IoU 0.5, 0.55 .. 0.95
+    per_label: dict[str, float]  # average precision at IoU 0.5; NaN for a label without instances
+    interval: tuple[float, float]  # 95 % of map50 over images, by bootstrap; NaN if not computed
     images: int
-    instances: int  # crowds not counted
-    confusion: tuple[tuple[int, ...], ...] = ()  # [K+1,K+1] see `confusion`; () without truth
+    instances: int  # without crowds
+    confusion: tuple[tuple[int, ...], ...] = ()  # [K+1,K+1] see `confusion`; () without instances
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold: NaN becomes None."""
+        """The metrics as JSON values; NaN becomes None."""
         return {k: _without_nan(v) for k, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Metrics:
-        """The inverse of `to_dict`, also after JSON. Raises DataError for anything else."""
+        """The inverse of `to_dict`. Raises DataError for anything else."""
         try:
             low, high = values["interval"]
             return cls(
@@ -88,10 +88,10 @@ def evaluate(
     bootstrap: int = RESAMPLES,
     on_image: Callable[[Target, Detection], None] | None = None,
 ) -> Metrics:
-    """Evaluate a detector on labelled images. No images give NaN figures and images = 0.
+    """Evaluate a detector on labelled images. Without images, figures are NaN and `images` is 0.
 
-    `bootstrap` resamples of the images make the interval; `seed` draws them; `on_image` gets
-    each image's truth and detections as they pass. Raises DataError for a broken sample.
+    bootstrap: number of resamples for the interval. seed: of the resamples. on_image: called with
+    the truth and the detections of each image. Raises DataError for a broken sample.
     """
     images = evaluated_images(detector, samples, on_image=on_image)
     limit = detection_limit(detector)
@@ -104,7 +104,7 @@ def evaluated_images(
     *,
     on_image: Callable[[Target, Detection], None] | None = None,
 ) -> list[EvaluatedImage]:
-    """Truth and detections of each image. Raises DataError for a broken sample."""
+    """The ground truth and the detections of each image. Raises DataError for a broken sample."""
     images = []
     for row in range(len(samples)):
         image, target = samples[row]
@@ -116,7 +116,7 @@ def evaluated_images(
 
 
 def detection_limit(*detectors: TrainedDetector) -> int:
-    """Detections of a label that count in an image: COCO's, or more if a detector gives more."""
+    """Detections per image and label that are evaluated: COCO's, or a detector's higher limit."""
     return max(COCO_DETECTIONS, *(each.config.detections_per_image for each in detectors))
 
 
@@ -128,7 +128,7 @@ def metrics_of(
     seed: int = 0,
     bootstrap: int = RESAMPLES,
 ) -> Metrics:
-    """The metrics of evaluated images; at most `limit` detections of a label count in an image."""
+    """The metrics of evaluated images, with at most `limit` detections per image and label."""
     instances = sum(int((~image.iscrowd).sum()) for image in images)
     if instances == 0:
         nothing = dict.fromkeys(label_map.names, math.nan)
@@ -148,7 +148,7 @@ def metrics_of(
 
 
 def _mean_of_known(precision: FloatArray, axis: int | tuple[int, ...]) -> FloatArray:
-    """The mean over `axis`; NaN for labels without truth, which COCO marks with -1."""
+    """The mean over `axis`; NaN for labels without instances, which COCO marks with -1."""
     known = precision > -1
     with np.errstate(invalid="ignore"):
         mean: FloatArray = np.where(known, precision, 0).sum(axis) / known.sum(axis)
@@ -158,7 +158,7 @@ def _mean_of_known(precision: FloatArray, axis: int | tuple[int, ...]) -> FloatA
 def coco_dicts(
     images: Sequence[EvaluatedImage], labels: int
 ) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
-    """The truth as a COCO file's content and the detections as COCO results; K = `labels`."""
+    """The ground truth as in a COCO file, and the detections as COCO results. labels: K."""
     truth: dict[str, list[dict[str, Any]]] = {
         "images": [],
         "annotations": [],
@@ -206,11 +206,11 @@ def coco_precision(images: Sequence[EvaluatedImage], labels: int, limit: int) ->
 def confusion(
     images: Iterable[EvaluatedImage], labels: int, *, score: float = CONFIDENT
 ) -> IntArray:
-    """Counts [K+1,K+1] of instances: true label by row, detected label by column. K = `labels`.
+    """Numbers of instances [K+1,K+1]: true label by row, detected label by column. labels: K.
 
-    Detections of at least `score` are matched with objects whatever their labels. Row 0 counts
-    detections that found no object, column 0 objects that no detection found. Detections in a crowd
-    region are not counted.
+    Detections with a score of at least `score` are matched with objects of any label. Row 0 counts
+    detections without an object, column 0 objects without a detection. Detections in a crowd region
+    are not counted.
     """
     counts = np.zeros((labels + 1, labels + 1), np.int64)
     for image in images:

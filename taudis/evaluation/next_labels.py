@@ -1,7 +1,7 @@
-"""What the next labels bring: the expected gain in mAP50, from the learning curve so far.
+"""The expected gain in mAP50 of the next labels, from the learning curve so far.
 
 P models, E measured steps. A step is the difference in mAP50 of two models on the same validation
-images. mAP50s of different validation sets are never subtracted, so the set may grow.
+images. mAP50s on different validation sets are never compared, so the validation set may grow.
 
 The curve is f(n) = y + s g(n / N) + h(n), with g(r) = (1 - r^-c) / c and N the newest model's
 number of labelled images. Without h it is an inverse power law, a - b n^-c with a = y + s / c:
@@ -9,16 +9,17 @@ the usual model (Figueroa et al. 2012, doi 10.1186/1472-6947-12-8). c = 0 is the
 y + s ln(n / N), and c = -1 a straight line. Mahmood et al. 2022 (arXiv 2207.01725) compare such
 families. s is the gain for each factor e of labels at N.
 
-No family fits all learning curves (Viering and Loog 2023, arXiv 2103.10948). So h bends the curve:
-it is 0 at N, and its slope over ln n is a random walk from there in both directions, q for each
-unit of ln n. The farther a model is from N, the less it says of the slope at N.
+No family fits all learning curves (Viering and Loog 2023, arXiv 2103.10948). So h bends the curve.
+It is 0 at N, and its slope over ln n is a random walk from N in both directions, with standard
+deviation q per unit of ln n. So models far from N tell little about the slope at N.
 
-A model's mAP50 differs from f by normal noise of standard deviation t: its training, and which
-images were labelled. Two steps that share a model share its noise. They also share a part of its
-validation error: that of the smaller of their validation sets is that of the larger, and more.
+A model's mAP50 differs from f by normal noise of standard deviation t, from the training and from
+the choice of labelled images. Two steps with a model in common share the noise of this model. They
+also share the validation error that is common to their validation sets, one of which includes the
+other.
 
 The result is the posterior of s, c, q and t on a grid. Domhan et al. (IJCAI 2015) sample a similar
-one. docs/when_to_stop.md says how often its intervals hold the truth.
+posterior. docs/when_to_stop.md has the measured coverage of the intervals.
 """
 
 from __future__ import annotations
@@ -34,40 +35,40 @@ from taudis.errors import DataError
 from taudis.types import FloatArray, IntArray
 
 LEAST = 3
-"""Models that a curve needs: two tell a slope, and only a third how far two trainings differ."""
+"""Least number of models. Two give a slope; only a third shows the noise between trainings."""
 FARTHEST = 1.0
-"""The most new labels for each label so far. Farther ahead nobody checked the intervals."""
+"""Most new labels per existing label. The intervals have not been checked beyond."""
 WIDEST = 0.2
-"""mAP50 from end to end of an interval that still tells something."""
+"""Largest width of a useful interval, mAP50."""
 SHARE = 0.95
-"""Probability that an interval holds the gain."""
+"""Probability that an interval contains the gain."""
 SLOPE = 0.2
-"""Before the curve is seen, s is below this with a probability of one half, mAP50 (Cauchy)."""
+"""Scale of the Cauchy prior of s, mAP50: with probability 1/2, |s| is below this."""
 STEEPEST = 2.0
 """Largest s, mAP50."""
 SLACK = 0.1
-"""The curve stays in -SLACK..1 + SLACK, mAP50: its level is known no better."""
+"""The curve stays within -SLACK..1 + SLACK, mAP50. The slack is for the error of its level."""
 NOISES = np.geomspace(0.004, 0.1, 8)
 """Values of t, mAP50."""
 USUAL_NOISE, NOISE_FACTOR = 0.015, 2.5
-"""Before the curve is seen, ln t is normal: t is USUAL_NOISE, give or take NOISE_FACTOR."""
+"""The prior of ln t is normal, with mean ln USUAL_NOISE and standard deviation ln NOISE_FACTOR."""
 BENDS = np.array([0.03, 0.1, 0.3, 1.0])
-"""Values of q, mAP50. None is 0: with q = 0 the intervals of many models are much too narrow."""
+"""Values of q, mAP50. 0 is not among them: for many models the intervals would be too narrow."""
 SLOPES = 121
-"""Values of s above 0, and as many below."""
+"""Number of values of s above 0, and of values below 0."""
 DRAWS = 2000
-"""Draws of the posterior, evenly over its probability, so they do not depend on chance."""
+"""Number of draws from the posterior; they are spaced evenly in probability, not random."""
 NORMAL = np.array([NormalDist().inv_cdf((row + 0.5) / DRAWS) for row in range(DRAWS)])
-"""As many draws of a normal variable."""
+"""DRAWS values of a standard normal variable, spaced evenly in probability."""
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """The curves that are possible before any is seen."""
+    """The prior of the shape of a curve."""
 
     exponents: FloatArray  # values of c, all equally likely
     bends: FloatArray  # values of q, all equally likely
-    falling: bool = True  # whether more labels may lower mAP50
+    falling: bool = True  # whether s may be negative: more labels lower mAP50
 
 
 SHAPES = Shapes(np.linspace(-1.0, 2.0, 9), BENDS)
@@ -77,7 +78,7 @@ SHAPES = Shapes(np.linspace(-1.0, 2.0, 9), BENDS)
 class CurveSoFar:
     """The measured steps of a learning curve.
 
-    Raises DataError where the arrays do not fit each other, or hold what cannot be.
+    Raises DataError if the arrays do not fit each other or have impossible values.
     """
 
     images: FloatArray  # [P] labelled images of each model, above 0; the newest model is last
@@ -85,7 +86,7 @@ class CurveSoFar:
     before: IntArray  # [E] row of the first model of each step
     after: IntArray  # [E] row of the second
     gains: FloatArray  # [E] mAP50 of the second minus that of the first, on the same images
-    errors: FloatArray  # [E] standard error of each gain over validation images; 0 counts as noise
+    errors: FloatArray  # [E] standard error of each gain over validation images; 0: part of t
 
     def __post_init__(self) -> None:
         models, steps = len(self.images), {len(self.before), len(self.after), len(self.gains)}
@@ -105,12 +106,12 @@ class CurveSoFar:
     def of_levels(
         cls, images: Sequence[float], map50: Sequence[float], error: float = 0.0
     ) -> CurveSoFar:
-        """A curve whose models were all evaluated on the same images.
+        """A curve of models that were all evaluated on the same images.
 
         Args:
-            images: labelled images of each model [P], in the order of training.
+            images: number of labelled images of each model [P], in the order of training.
             map50: mAP50 of each model [P].
-            error: standard error of a difference of two of them over test images.
+            error: standard error, over test images, of the difference between two models.
         """
         if len(images) != len(map50) or not len(images):
             raise DataError(
@@ -126,15 +127,15 @@ class CurveSoFar:
 
 @dataclass(frozen=True)
 class Expected:
-    """What `more` labels are expected to bring; figures in mAP50, NaN where `reason` says why."""
+    """The expected gain of `more` labelled images, in mAP50; NaN if `reason` is set."""
 
     more: int  # labelled images beyond those of the newest model
-    models: int  # of the curve
-    gain: float  # the mean gain of the curve itself, without the noise of two trainings
-    interval: tuple[float, float]  # holds that gain with a probability of SHARE
-    measured: tuple[float, float]  # the same of the next model minus the newest, both measured
-    noise: float  # standard deviation between trainings, the mean of what is likely
-    reason: str = ""  # why it cannot be told and what is needed; '' where it can
+    models: int  # number of models in the curve
+    gain: float  # mean gain of the curve, without the noise of trainings
+    interval: tuple[float, float]  # contains the gain of the curve with probability SHARE
+    measured: tuple[float, float]  # same for the measured difference of next and newest model
+    noise: float  # standard deviation between trainings, posterior mean
+    reason: str = ""  # why there is no useful prediction and what it needs; '' if there is one
 
 
 def expected_gain(curve: CurveSoFar, more: int, shapes: Shapes = SHAPES) -> Expected:
@@ -163,7 +164,7 @@ def expected_gain(curve: CurveSoFar, more: int, shapes: Shapes = SHAPES) -> Expe
 
 
 def _not_enough(curve: CurveSoFar, more: int) -> str:
-    """Why the curve is too short for a prediction; '' where it is not."""
+    """The reason why the curve is too short for a prediction; '' if it is not."""
     models = len(curve.images)
     if models < LEAST or len(curve.gains) < LEAST - 1:
         wanted = LEAST - min(models, len(curve.gains) + 1)
@@ -181,7 +182,7 @@ def _not_enough(curve: CurveSoFar, more: int) -> str:
 
 
 def _too_wide(curve: CurveSoFar, interval: tuple[float, float], noise: float) -> str:
-    """Why the interval tells nothing, and what would narrow it; '' where it tells something."""
+    """The reason why the interval is too wide, and what narrows it; '' if it is narrow enough."""
     low, high = interval
     if high - low <= WIDEST:
         return ""
@@ -194,14 +195,14 @@ def _too_wide(curve: CurveSoFar, interval: tuple[float, float], noise: float) ->
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """The posterior: K pairs of q and t, C exponents, S slopes."""
+    """The posterior on a grid: K pairs of q and t, C exponents, S slopes."""
 
     curve: CurveSoFar
-    ahead: float  # labelled images of the next model, in those of the newest
+    ahead: float  # labelled images of the next model / those of the newest model
     bends: FloatArray  # [K] q
     noises: FloatArray  # [K] t
-    reach: FloatArray  # [C] what a curve of slope 1 gains until the next model
-    rises: FloatArray  # [C,E] what it gains in each step
+    reach: FloatArray  # [C] gain of a curve of slope 1 until the next model
+    rises: FloatArray  # [C,E] gain of this curve in each step
     slopes: FloatArray  # [C,S] s
 
     @classmethod
@@ -217,7 +218,7 @@ class _Grid:
         return cls(curve, ahead, bends, noises, heights[:, -1], rises, slopes)
 
     def draws(self) -> tuple[FloatArray, FloatArray, float]:
-        """Draws [DRAWS] of the gain and of its measurement, and the mean of t."""
+        """Draws [DRAWS] of the curve's gain and of the measured gain, and the mean of t."""
         covariance, with_next, of_next = _covariance(self.curve, self.bends, self.noises)
         inverse = np.linalg.inv(covariance)
         shares = self._shares(inverse, np.linalg.slogdet(covariance)[1])
@@ -226,7 +227,7 @@ class _Grid:
         normal = np.random.default_rng(0).permutation(NORMAL)
         bent = self.bends * math.sqrt(math.log(self.ahead) ** 3 / 3)  # standard deviation of h
         gains = self.slopes[c, s] * self.reach[c] + bent[k] * normal
-        # What the steps so far tell of the noise of the newest model.
+        # The expected noise of the newest model, given the steps so far.
         weights = np.einsum("kef,kf->ke", inverse, with_next)
         luck = (weights @ self.curve.gains)[k] - self.slopes[c, s] * (weights @ self.rises.T)[k, c]
         spread = np.sqrt(np.maximum(of_next + bent**2 - (weights * with_next).sum(axis=1), 0))
@@ -234,7 +235,7 @@ class _Grid:
         return gains, measured, float(shares.sum(axis=(1, 2)) @ self.noises)
 
     def _shares(self, inverse: FloatArray, log_determinant: FloatArray) -> FloatArray:
-        """The probability [K,C,S] of each point of the grid; `inverse` is [K,E,E]."""
+        """The probability [K,C,S] of each point of the grid. inverse: of the covariance [K,E,E]."""
         gains, rises, slopes = self.curve.gains, self.rises, self.slopes
         known = inverse @ gains  # [K,E]
         of_slope = np.einsum("ce,kef,cf->kc", rises, inverse, rises)
@@ -254,7 +255,7 @@ class _Grid:
 
 
 def growth(ratio: FloatArray, exponent: float) -> FloatArray:
-    """g(r) = (1 - r^-c) / c: what a curve of slope 1 at r = 1 gains from there to each ratio."""
+    """g(r) = (1 - r^-c) / c: the gain from 1 to each ratio r, of a curve with slope 1 at r = 1."""
     if abs(exponent) < 1e-9:
         logarithm: FloatArray = np.log(ratio)
         return logarithm
@@ -263,10 +264,11 @@ def growth(ratio: FloatArray, exponent: float) -> FloatArray:
 
 
 def _slopes(level: float, fall: FloatArray, reach: FloatArray, *, falling: bool) -> FloatArray:
-    """The slopes [C,S] of each exponent's grid, denser at 0. The curve stays near 0..1.
+    """The slopes [C,S] of each exponent's grid, denser near 0.
 
-    fall, reach: [C] how far a curve of slope 1 is lower at its first model, higher at the next one.
-    Falling curves are as steep as rising ones.
+    They are limited so that a rising curve stays in -SLACK..1 + SLACK. Falling curves have the same
+    limits. fall, reach: [C] for a curve of slope 1, how much lower it is at the first model, and
+    how much higher at the next model, than at the newest.
     """
     top = np.minimum(STEEPEST, (level + SLACK) / np.maximum(fall, 1e-12))
     top = np.minimum(top, (1 - level + SLACK) / reach)
@@ -278,9 +280,9 @@ def _slopes(level: float, fall: FloatArray, reach: FloatArray, *, falling: bool)
 
 
 def _slope_prior(slopes: FloatArray) -> FloatArray:
-    """The prior [C,S] of each grid's cells, of sum 1 for each exponent.
+    """The Cauchy prior [C,S] of each cell of the grid; the sum is 1 for each exponent.
 
-    It is Cauchy's, whose long tails let a curve be as steep as its steps say.
+    Its long tails allow steep curves if the steps show them.
     """
     prior: FloatArray = np.gradient(slopes, axis=1) / (1 + (slopes / SLOPE) ** 2)
     prior /= prior.sum(axis=1, keepdims=True)
@@ -292,8 +294,8 @@ def _covariance(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Covariance of the steps [K,E,E], theirs with the next step [K,E], and its variance [K].
 
-    The next step goes from the newest model to a new one, with the newest step's error. What the
-    curve bends on the way there is not in its variance.
+    The next step goes from the newest model to a new one, and has the error of the newest step. Its
+    variance does not include the bend of the curve between these two models.
     """
     steps = len(curve.gains)
     signs = np.zeros((steps + 1, len(curve.images) + 1))
@@ -301,7 +303,7 @@ def _covariance(
     signs[np.arange(steps), curve.after] = 1
     signs[steps, [-2, -1]] = -1, 1
     errors = np.append(curve.errors, curve.errors[-1])
-    # A step's error is of two models: each has half of its variance.
+    # Each of the two models of a step has half of the variance of its error.
     shared = np.minimum.outer(errors, errors) ** 2 / 2
     apart = np.log(curve.images / curve.images[-1])
     near, far = (each(np.abs(apart)[:, None], np.abs(apart)) for each in (np.minimum, np.maximum))
@@ -313,7 +315,7 @@ def _covariance(
 
 
 def shortest(draws: FloatArray, share: float = SHARE) -> tuple[float, float]:
-    """The shortest interval that holds a share of the draws."""
+    """The shortest interval that contains a share of the draws."""
     ordered = np.sort(draws)
     inside = min(len(ordered) - 1, math.ceil(share * len(ordered)))
     start = int(np.argmin(ordered[inside:] - ordered[: len(ordered) - inside]))

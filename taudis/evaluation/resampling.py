@@ -1,15 +1,16 @@
 """The 95 % intervals of mAP50 and of a difference in mAP50, by resampling the images (bootstrap).
 
-K labels, I images, R resamples. Each image is matched once; a resample only gives the images other
-weights. docs/evaluation.md says how often the intervals hold the truth, and why they are made so:
+K labels, I images, R resamples. Each image is matched once; a resample only changes the weights of
+the images. The intervals differ from plain bootstrap intervals in three ways. docs/evaluation.md
+has the reasons and the measured coverage.
 
-- A resample's mean is over the labels of the whole set. A label that a resample lacks keeps its
-  average precision: without it the mean would jump, by as much as that label is better or worse.
-- Average precision is too high on few objects, since each detection counts itself. A resample holds
-  fewer different objects, so its mean is higher again. Measured, the error of the whole set is
-  about twice that shift (SHIFTS), so the middle of the interval is moved down by it.
-- A label that few images show varies less between resamples than between validation sets, and one
-  that a single image shows hardly varies at all. Its variance is raised (`_missing_variance`).
+- The mean of a resample is over all labels of the whole set. A label that is missing in a resample
+  keeps its average precision. Without it, the mean would jump.
+- Average precision is biased upwards for few objects. A resample has fewer different objects than
+  the whole set, so its mean is higher still. The bias of the whole set was measured as about twice
+  that shift (SHIFTS), so the middle of the interval is moved down by this amount.
+- A label that few images show varies less between resamples than between validation sets. A label
+  that a single image shows hardly varies at all. So its variance is raised (`_missing_variance`).
 """
 
 from __future__ import annotations
@@ -29,26 +30,26 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 REACH = float(stats.norm.ppf(0.975))
 """Standard deviations from the middle to the ends of a 95 % interval."""
 SHIFTS = 2.0
-"""How often the shift of the resamples is taken off the middle. Measured: docs/evaluation.md."""
+"""The middle moves down by this times the shift of the resamples (measured, docs/evaluation.md)."""
 ENOUGH = 3
-"""Images that must show a label before its resamples tell how much it varies."""
+"""Least number of images that must show a label to estimate its variance from resamples."""
 CELLS = 2_000_000
-"""Numbers in the largest array that is held at a time."""
+"""Numbers in the largest array in memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMatches:
-    """The counted detections of one label in all images, best score first."""
+    """The detections of a label in all images, best score first, without those in crowd regions."""
 
     image: IntArray  # [n] row of the image
-    hit: BoolArray  # [n] whether the detection found an object
-    objects: IntArray  # [I] objects in each image, crowd regions not counted
+    hit: BoolArray  # [n] whether the detection matches an object
+    objects: IntArray  # [I] number of objects in each image, without crowd regions
 
 
 def label_matches(
     images: Sequence[EvaluatedImage], label_map: LabelMap, limit: int
 ) -> list[LabelMatches]:
-    """The matches of each label 1..K, with at most `limit` detections of a label in an image."""
+    """The matches of each label 1..K, with at most `limit` detections per image and label."""
     return [_matches_of(images, label, limit) for label in range(1, len(label_map) + 1)]
 
 
@@ -67,9 +68,9 @@ def _matches_of(images: Sequence[EvaluatedImage], label: int, limit: int) -> Lab
 
 
 def average_precisions(labels: Sequence[LabelMatches], weights: FloatArray) -> FloatArray:
-    """COCO's 101-point average precision of each label under rows of image weights [R,I]: [K,R].
+    """COCO's 101-point average precision [K,R] of each label, for rows of image weights [R,I].
 
-    NaN where no image with weight shows the label.
+    NaN if no image with a weight above 0 shows the label.
     """
     longest = max((len(label.image) for label in labels), default=0)
     rows = max(1, CELLS // max(1, longest))
@@ -81,7 +82,7 @@ def average_precisions(labels: Sequence[LabelMatches], weights: FloatArray) -> F
 
 
 def _average_precision(label: LabelMatches, weights: FloatArray) -> FloatArray:
-    """Average precision [R] of one label. Precision peaks at hits, so only these are looked at."""
+    """Average precision [R] of a label. Only hits are needed, because precision peaks at hits."""
     wanted = weights @ label.objects
     hits = np.flatnonzero(label.hit)
     if not len(hits):
@@ -91,13 +92,13 @@ def _average_precision(label: LabelMatches, weights: FloatArray) -> FloatArray:
     precision = found / np.maximum(seen, np.spacing(1.0))
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     recall = found / np.maximum(wanted, np.spacing(1.0))[:, None]
-    reached = np.searchsorted(RECALLS, recall, side="right")  # thresholds up to each hit
+    reached = np.searchsorted(RECALLS, recall, side="right")  # number of thresholds up to each hit
     mean = (precision * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
     return np.where(wanted > 0, mean, np.nan)
 
 
 def weighted_map50(labels: Sequence[LabelMatches], weights: FloatArray) -> float:
-    """map50 where each image counts as often as its weight [I]; NaN without any object."""
+    """map50 with weights [I] of the images; NaN without objects."""
     values = average_precisions(labels, weights[None])
     return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
@@ -105,10 +106,10 @@ def weighted_map50(labels: Sequence[LabelMatches], weights: FloatArray) -> float
 def map50_interval(
     labels: Sequence[LabelMatches], seed: int, resamples: int
 ) -> tuple[float, float]:
-    """The 95 % interval of map50 over the labels that the images show; it holds map50 itself.
+    """The 95 % interval of map50 over the labels that the images show; it contains map50.
 
-    Symmetric in arcsin(sqrt(map50)), where the spread of a share does not depend on its height, so
-    the ends lie in 0..1. NaN without objects, or for fewer than two resamples.
+    It is symmetric in arcsin(sqrt(map50)), which makes the variance of a share constant, so its
+    ends are in 0..1. NaN without objects, or for fewer than two resamples.
     """
     whole, drawn = _whole_and_drawn(labels, seed, resamples)
     if not np.isfinite(whole).any() or resamples < 2:
@@ -131,10 +132,10 @@ def difference_interval(
 ) -> tuple[float, float]:
     """The 95 % interval of map50 of B minus map50 of A on the same images (paired).
 
-    Both models get the same resamples, and the ends are quantiles of their differences. The errors
-    that few objects make are alike in both and cancel, so nothing is shifted. The interval is over
-    the labels that ENOUGH images show: of the others one image would decide. NaN if there is none,
-    or for fewer than two resamples.
+    Both models get the same resamples, and the ends are quantiles of the differences. There is no
+    shift, because the bias for few objects is similar in both models and cancels. Only labels that
+    at least ENOUGH images show are included; for other labels, a single image would decide. NaN if
+    there is no such label, or for fewer than two resamples.
     """
     (_, drawn_a), (_, drawn_b) = (_whole_and_drawn(each, seed, resamples) for each in (a, b))
     known = comparable_labels(a)
@@ -145,14 +146,14 @@ def difference_interval(
 
 
 def comparable_labels(labels: Sequence[LabelMatches]) -> BoolArray:
-    """Which labels [K] are shown by so many images that two models can be compared on them."""
+    """Whether at least ENOUGH images show a label, so that models can be compared on it, [K]."""
     return _images_with(labels) >= ENOUGH
 
 
 def _whole_and_drawn(
     labels: Sequence[LabelMatches], seed: int, resamples: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Average precision of each label on the whole set [K], and on each resample of it [K,R]."""
+    """Average precision of each label on the whole set [K] and on each resample [K,R]."""
     images = len(labels[0].objects)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
@@ -163,17 +164,17 @@ def _whole_and_drawn(
 
 
 def _images_with(labels: Sequence[LabelMatches]) -> IntArray:
-    """How many images show each label [K]."""
+    """Number of images that show each label [K]."""
     return np.array([int((label.objects > 0).sum()) for label in labels])
 
 
 def _middle_and_spread(
     whole: FloatArray, drawn: FloatArray, counts: IntArray, most: float
 ) -> tuple[float, float]:
-    """The middle of the interval of a mean over labels, and its standard deviation.
+    """The middle of the interval of the mean over labels, and its standard deviation.
 
-    whole [K], drawn [K,R]: values of the whole set and of resamples. counts [K]: images that show
-    each label. most: the variance of a value that one image gives, where no label tells.
+    whole: [K] average precision on the whole set. drawn: [K,R] on resamples. counts: [K] images
+    that show each label. most: see `_missing_variance`.
     """
     means = drawn.mean(axis=0)
     middle = float(whole.mean() - SHIFTS * (means.mean() - whole.mean()))
@@ -182,11 +183,11 @@ def _middle_and_spread(
 
 
 def _missing_variance(drawn: FloatArray, counts: IntArray, most: float) -> float:
-    """The variance of the mean over labels that resamples of few images do not show.
+    """The variance of the mean over labels that resamples of few images underestimate.
 
-    Resamples of n images vary by (n - 1) / n of what they should. A label that fewer than ENOUGH
-    images show gets the variance an image that the other labels have on average; `most` where
-    these never vary, or there are none.
+    The variance of resamples of n images is too small by a factor (n - 1) / n. A label that fewer
+    than ENOUGH images show gets the mean variance per image of the other labels, or `most` if
+    there are no other labels or they do not vary.
     """
     variance = drawn.var(axis=1, ddof=1)
     enough = counts >= ENOUGH

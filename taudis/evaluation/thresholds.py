@@ -1,20 +1,19 @@
 """Expected cost of correcting pre-annotations, and the score thresholds with the least cost.
 
-The cost of an image is counted in drawings; 1 is the work of drawing one object from nothing:
+The unit of cost is a drawing, the work to draw an object without a pre-annotation:
 
     DRAW = 1        drawing an object that no visible region fits
     1 - IoU         reshaping a visible region that fits an object (same label, IoU >= 0.5)
     DELETE = 0.2    deleting a visible region that fits no object
 
-Drawing takes about 80 s an object in COCO (Lin et al. 2014), and some 10 s with a brush for a small
-object. Seeing that a region is wrong, clicking it and pressing a key takes 2 s. So DELETE lies
-between 0.03 and 0.2; the upper end also covers wrong regions that nobody notices. A region of the
-right shape and the wrong label counts as deleted and drawn, though changing its label costs less.
+Drawing an object takes about 80 s in COCO (Lin et al. 2014), and about 10 s for a small object with
+a brush. To see that a region is wrong, click it and press a key takes 2 s. So DELETE is between
+0.03 and 0.2. The upper end also accounts for wrong regions that nobody notices. A region with the
+right shape and the wrong label counts as deleted and drawn, although changing its label costs less.
 
-Detections are matched in the order of their scores (`taudis.evaluation.matching`). A threshold
-therefore makes the first part of one ranking visible, and what a detection saves (IoU) or costs
-(DELETE) does not depend on the detections after it. The best threshold lies where the running sum
-of the savings is highest.
+Detections are matched in the order of their scores (`taudis.evaluation.matching`). So the savings
+(IoU) or cost (DELETE) of a detection do not depend on detections with lower scores. The best
+threshold is where the cumulative sum of the savings is highest.
 """
 
 from __future__ import annotations
@@ -31,26 +30,26 @@ from taudis.types import Detection, FloatArray, IntArray, LabelMap, Target
 DRAW = 1.0
 DELETE = 0.2
 PRIOR = 20.0
-"""The pooled evidence of all labels weighs as much as this many objects of a label."""
-TYPICAL_IOU = 0.75  # of a region that fits, where nothing was measured
+"""Weight of a prior: as much as this many objects of a label."""
+TYPICAL_IOU = 0.75  # assumed IoU of a region that fits, in the prior
 
 
 @dataclass(frozen=True, eq=False)
 class Savings:
-    """What each detection saves when it is visible, and how many objects there are to draw.
+    """The savings of each detection if it is visible, and the numbers of objects to draw.
 
-    Rows are the detections of all images of a labelled set.
+    The rows are the detections of all images of a labelled set.
     """
 
     scores: FloatArray  # [n]
     labels: IntArray  # [n] 1..K
-    savings: FloatArray  # [n] drawings; negative for a region that would be deleted
-    objects: IntArray  # [K] objects of each label, crowds not counted
+    savings: FloatArray  # [n] drawings; negative for a region that must be deleted
+    objects: IntArray  # [K] number of objects of each label, without crowds
     images: int
 
     @classmethod
     def of(cls, images: Sequence[EvaluatedImage], labels: int) -> Savings:
-        """Match the detections of each image to its truth. `labels` is K."""
+        """The savings from the matches of detections with the ground truth. labels: K."""
         objects = np.zeros(labels, np.int64)
         for image in images:
             objects += np.bincount(image.true_labels[~image.iscrowd], minlength=labels + 1)[1:]
@@ -63,13 +62,13 @@ class Savings:
         )
 
     def cost(self, thresholds: FloatArray) -> float:
-        """The mean cost of an image, in drawings, if `thresholds` [K] decide what is visible."""
+        """The mean cost per image, in drawings, with these score thresholds [K]."""
         visible = self.scores >= thresholds[self.labels - 1]
         return float(DRAW * self.objects.sum() - self.savings[visible].sum()) / max(self.images, 1)
 
 
 def _savings(image: EvaluatedImage) -> FloatArray:
-    """The savings [n] of one image's detections; 0 for those in a crowd region."""
+    """The savings [n] of an image's detections; 0 in a crowd region."""
     savings = np.zeros(len(image.labels))
     for label in np.unique(image.labels):
         matching = match(image, label=int(label))
@@ -80,18 +79,18 @@ def _savings(image: EvaluatedImage) -> FloatArray:
 
 
 def with_visible_masks(target: Target, detection: Detection) -> EvaluatedImage:
-    """An image with the detections that can become visible, of any score."""
+    """An image with the detections of any score that could be visible."""
     instances = distinct(without_specks(detection.instances))
     return EvaluatedImage.of(target, replace(detection, instances=instances))
 
 
 def choose_thresholds(found: Savings, label_map: LabelMap) -> dict[str, float]:
-    """The score threshold of each label with the least expected cost; {} without any object.
+    """The score threshold of each label with the least expected cost; {} without objects.
 
-    Few images overfit, so each estimate is joined by a prior. The savings of a label's own
-    detections are joined by the savings of all labels, which weigh as much as PRIOR objects. Those
-    are joined in the same way by what a score promises: a detection of score s fits with
-    probability s. A label without an object gets the threshold of all labels together.
+    To avoid overfitting to few images, each estimate has a prior. The prior of a label's savings is
+    the savings of all labels, with the weight of PRIOR objects. The prior of the latter, with the
+    same weight, assumes that a detection with score s fits an object with probability s. A label
+    without objects gets the threshold of all labels together.
     """
     total = int(found.objects.sum())
     if not total:
@@ -107,14 +106,14 @@ def choose_thresholds(found: Savings, label_map: LabelMap) -> dict[str, float]:
 
 
 def _best_threshold(scores: FloatArray, savings: FloatArray) -> float:
-    """The threshold, halfway between two scores, above which the savings sum up to most.
+    """The threshold above which the sum of the savings is largest, halfway between two scores.
 
-    Where no detection is worth showing, it lies halfway between the best score and 1: a detection
-    with a higher score than all of these is still visible.
+    If no detection is worth showing, it is halfway between the best score and 1. So a later
+    detection with a higher score can be visible.
     """
     order = np.argsort(-scores, kind="stable")
     levels = np.concatenate([[1.0], scores[order], [0.0]])
     sums = np.concatenate([[0.0], np.cumsum(savings[order])])
-    ends = np.flatnonzero(levels[:-1] > levels[1:])  # equal scores are visible together
+    ends = np.flatnonzero(levels[:-1] > levels[1:])  # no threshold between equal scores
     best = ends[int(np.argmax(sums[ends]))]
     return round(float(levels[best] + levels[best + 1]) / 2, 4)

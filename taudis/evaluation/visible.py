@@ -1,8 +1,8 @@
-"""Which detections become visible as pre-annotations.
+"""The detections that become visible as pre-annotations.
 
-The selection uses every detection. Pre-annotations are fewer: the score must reach the threshold of
-the label (`taudis.evaluation.thresholds` chooses it), a second mask on the same object is dropped,
-and so are the small islands that a weak model scatters beside an object. Nothing here needs torch.
+The selection uses every detection. For pre-annotations, the score must reach the threshold of the
+label (`taudis.evaluation.thresholds` chooses it). A second mask on the same object is dropped, and
+so are small islands, which masks of a weak model have. Nothing here needs torch.
 Letters: n detections, K labels, M mask side.
 """
 
@@ -18,21 +18,22 @@ from taudis.errors import DataError
 from taudis.types import BoolArray, FloatArray, Instances, IntArray, LabelMap
 
 DEFAULT_THRESHOLD = 0.5
-"""Lowest score of a visible detection where no validation image decides."""
+"""Lowest score of a visible detection, without validation images to choose it."""
 SAME_LABEL_IOU = 0.5
-"""Mask IoU from which two detections of one label are one object. (The model has already dropped
-boxes that overlap too much.)"""
+"""Least mask IoU of two detections of the same object, for equal labels. (The model has already
+dropped boxes that overlap too much.)"""
 OTHER_LABEL_IOU = 0.8
-"""The same for two labels: high, because a window may fill most of its balcony."""
+"""The same for different labels. It is high because, for example, a window may fill most of a
+balcony."""
 SPECK_PX = 4
 """Masks and islands with fewer pixels are dropped."""
 ISLAND_SHARE = 0.01
 """Islands with a smaller share of their instance's area are dropped."""
 MASK_THRESHOLD = 0.5
 CARD_KEY = "score_thresholds"
-"""Key of a checkpoint's card for the chosen thresholds, by label name."""
-GRID = 48  # sample points a side where two masks are compared: IoU to about 0.02
-_CENTRES = (np.arange(GRID) + 0.5) / GRID  # of the sample points, as shares of the side
+"""Key of the chosen thresholds, by label name, in a checkpoint's card."""
+GRID = 48  # sample points per side to compare two masks; the IoU is correct to about 0.02
+_CENTRES = (np.arange(GRID) + 0.5) / GRID  # the sample points, as shares of the side
 
 
 def thresholds_for(
@@ -40,8 +41,8 @@ def thresholds_for(
 ) -> FloatArray:
     """The score thresholds [K] in the order of the label map.
 
-    `fixed` for all labels if given; else what was `chosen` for each (a checkpoint's card), and
-    DEFAULT_THRESHOLD for labels that it does not name.
+    fixed: for all labels, if given. chosen: by label name, from a checkpoint's card; other labels
+    get DEFAULT_THRESHOLD.
     """
     if fixed is not None:
         return np.full(len(label_map), fixed, np.float64)
@@ -49,9 +50,9 @@ def thresholds_for(
 
 
 def visible(instances: Instances, thresholds: FloatArray) -> Instances:
-    """The visible detections of one image, best score first, their masks without islands.
+    """The visible detections of an image, best score first, with masks without islands.
 
-    `thresholds` [K] are scores by label, inclusive. Without masks the scores alone decide.
+    thresholds: [K] least score of each label. Without masks, only the scores decide.
     """
     sure = instances.filter(instances.scores >= thresholds[instances.labels - 1])
     sure = sure.filter(np.argsort(-sure.scores, kind="stable"))
@@ -59,11 +60,11 @@ def visible(instances: Instances, thresholds: FloatArray) -> Instances:
 
 
 def without_specks(instances: Instances) -> Instances:
-    """Instances whose masks lost their islands, without those of fewer than SPECK_PX pixels.
+    """The instances without islands in their masks, and without masks of fewer than SPECK_PX px.
 
-    An island is a part (8-connected) beside the largest one, of under SPECK_PX pixels or under
-    ISLAND_SHARE of the mask. Sizes are counted in cells of the model's mask, so that the time does
-    not depend on the size of the image. The pixels that stay do not change.
+    An island is an 8-connected part, but not the largest one, of fewer than SPECK_PX px or less
+    than ISLAND_SHARE of the mask. Areas are computed from cells of the model's mask, so the time
+    does not depend on the size of the image. Other cells of the mask do not change.
     """
     probs = _masks_of(instances)
     cell_px = _areas(instances.boxes) / max(probs.shape[1] * probs.shape[2], 1)
@@ -77,7 +78,7 @@ def without_specks(instances: Instances) -> Instances:
 
 
 def _largest_parts(probs: FloatArray, cell_px: float) -> FloatArray:
-    """A mask [M,M] of probabilities with its islands at 0."""
+    """A mask [M,M] of probabilities with its islands set to 0."""
     filled = (probs >= MASK_THRESHOLD).astype(np.uint8)
     count, part_of, stats, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
     if count <= 2:  # the background and one part
@@ -89,10 +90,10 @@ def _largest_parts(probs: FloatArray, cell_px: float) -> FloatArray:
 
 
 def distinct(instances: Instances) -> Instances:
-    """One detection an object, best score first: greedy non-maximum suppression by masks.
+    """One detection per object, best score first: greedy non-maximum suppression by masks.
 
-    A detection is dropped if its mask overlaps that of a better one by an IoU of SAME_LABEL_IOU, or
-    of OTHER_LABEL_IOU where the labels differ: nested objects of different labels both stay.
+    A detection is dropped if the IoU of its mask with a better one is at least SAME_LABEL_IOU, or
+    OTHER_LABEL_IOU for different labels, so that nested objects of different labels both stay.
     """
     rows = instances.filter(np.argsort(-instances.scores, kind="stable"))
     probs, areas = _masks_of(rows), _mask_areas(rows)
@@ -131,14 +132,14 @@ def _mask_areas(rows: Instances) -> FloatArray:
 
 
 def _overlap(probs: FloatArray, boxes: FloatArray) -> float:
-    """The pixels that two masks [2,M,M] in their boxes [2,4] share."""
+    """The intersection, in px, of two masks [2,M,M] in their boxes [2,4]."""
     common = np.concatenate([boxes[:, :2].max(0), boxes[:, 2:].min(0)])
     both = _inside(probs[0], boxes[0], common) & _inside(probs[1], boxes[1], common)
     return float(both.mean() * (common[2:] - common[:2]).prod())
 
 
 def _inside(probs: FloatArray, box: FloatArray, window: FloatArray) -> BoolArray:
-    """Which of the GRID x GRID points of a window (xyxy px) a mask [M,M] in its box covers."""
+    """Whether a mask [M,M] in its box covers each of GRID x GRID points of a window (xyxy px)."""
     sides, spans = np.maximum(box[2:] - box[:2], 1e-6), window[2:] - window[:2]
     x, y = ((window[:2] - box[:2] + _CENTRES[:, None] * spans) / sides).T
     rows, columns = _weights(y, probs.shape[-1]), _weights(x, probs.shape[-1])
@@ -146,9 +147,9 @@ def _inside(probs: FloatArray, box: FloatArray, window: FloatArray) -> BoolArray
 
 
 def _weights(at: FloatArray, cells: int) -> FloatArray:
-    """The weights [p,cells] of bilinear samples at places [p] of a mask's side, 0..1.
+    """The weights [p,cells] of bilinear samples at positions [p] along a mask's side, 0..1.
 
-    Around the mask are zeros. Matrices sample any number of masks in one call.
+    Outside of the mask, values are 0. Multiplying masks by weights samples many masks at once.
     """
     away = np.abs(at[:, None] * cells - 0.5 - np.arange(cells))
     return np.asarray(np.clip(1 - away, 0, None), np.float32)

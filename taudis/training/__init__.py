@@ -1,1 +1,1 @@
-"""The paper, appendix C: training the detector."""
+"""Appendix C of the paper: training the detector."""

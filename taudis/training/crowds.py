@@ -9,9 +9,9 @@ MEAN_COLOUR = (124, 116, 104)
 
 
 def hide_crowds(image: Image, target: Target) -> tuple[Image, Target]:
-    """Paint crowd regions in the mean colour and drop them: they are neither object nor background.
+    """Remove crowd regions from the target, and paint them in the mean colour in the image.
 
-    Pixels that also belong to a labelled instance stay as they are.
+    They are neither objects nor background. Pixels of labelled instances are not painted.
     """
     if not target.iscrowd.any():
         return image, target

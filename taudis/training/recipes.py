@@ -1,4 +1,4 @@
-"""Training recipes (appendix C), and the choice of one for a machine and its labelled images.
+"""Training recipes (appendix C), and the choice of a recipe for a machine and labelled images.
 
 `cpu` trains on two cores in minutes, `small` needs one GPU, `paper` has the paper's values.
 """
@@ -29,76 +29,77 @@ from taudis.detector.weights import Kind, kind_of
 from taudis.errors import DataError, WeightsError
 
 WHOLE_SIZE = 192
-"""Longer side, px, of whole images that a CPU trains on in minutes."""
+"""Longer side, px, of whole images on which a CPU trains in minutes."""
 
 PRETRAINED_WHOLE_SIZE = 256
-"""Largest longer side, px, of whole images from ImageNet weights, which need fewer steps.
+"""Largest longer side, px, of whole images for a training from ImageNet weights.
 
-Tools_bench, 3 minutes, 192 and 256 px (one seed): 0.257 and 0.301 from ImageNet weights, 0.087 and
-0.058 from random weights.
+It is larger because this training needs fewer steps. mAP50 of tools_bench after 3 minutes with 192
+and 256 px (one seed): 0.257 and 0.301 from ImageNet weights, 0.087 and 0.058 from random weights.
 """
 
 SIZE_STEP = 32
-"""Working sizes of whole images are multiples of it, px: the stride of the coarsest features."""
+"""Working sizes of whole images are multiples of this, px: the stride of the coarsest features."""
 
 UPRIGHT = 0.1
-"""Uprightness (`taudis.data.statistics`) from which on training images are not turned.
+"""Training images with more uprightness (`taudis.data.statistics`) are not turned.
 
-Overhead pictures, nuclei and fruits on a table have 0.00 to 0.02, street scenes, highway cameras
-and COCO photographs 0.45 to 6.2. Sixteen images tell the two apart in at least 99 of 100 draws.
+Overhead images, nuclei and fruits on a table have 0.00 to 0.02. Street scenes, highway cameras and
+COCO photographs have 0.45 to 6.2. Sixteen images separate the two kinds in at least 99 of 100
+draws.
 """
 
 PRETRAINED_CROP = 192
-"""Side, px, of the `cpu` recipe's crops from ImageNet weights; from random weights, 128 will do.
+"""Side, px, of the `cpu` recipe's crops for ImageNet weights; 128 is enough for random weights.
 
-300 steps, one seed, mAP50 with 128 and 192 px: oam_buildings 0.258 and 0.303, highway_cam 0.236 and
-0.423, nuclei 0.791 and 0.800, in 1.2 to 1.6 times the CPU time.
+mAP50 with 128 and 192 px (300 steps, one seed): oam_buildings 0.258 and 0.303, highway_cam 0.236
+and 0.423, nuclei 0.791 and 0.800. With 192 px, training takes 1.2 to 1.6 times the CPU time.
 """
 
 PRETRAINED_STEPS = 240
-"""Least steps of the `cpu` recipe from ImageNet weights.
+"""Least number of steps of the `cpu` recipe for ImageNet weights.
 
-Eleven images of tools_bench: 0.040 mAP50 after 95 steps, 0.083 after 240 (one seed).
+mAP50 with eleven images of tools_bench: 0.040 after 95 steps, 0.083 after 240 (one seed).
 """
 
 WARM_STEPS = 0.5
-"""Steps of a warm start, as a share of the steps of a training from initial weights."""
+"""Steps of a training that continues from a trained model, as a share of the usual steps."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The hyper-parameters of a training, each with its reason."""
+    """The hyper-parameters of a training."""
 
     name: str
     steps: int
     model: Config = field(default_factory=ModelConfig.small)
-    optimizer: Literal["adamw", "sgd"] = "adamw"  # from scratch, far ahead of SGD in few steps
-    lr: float = 1e-3
-    backbone_lr: float = 1.0  # of the backbone's learning rate, over that of the rest
-    frozen_stages: int = 0  # of the backbone, 0..4 from the finest, that keep their weights
-    momentum: float = 0.9  # sgd
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # far better than SGD in few steps from scratch
+    lr: float = 1e-3  # learning rate
+    backbone_lr: float = 1.0  # learning rate of the backbone / lr
+    frozen_stages: int = 0  # stages of the backbone that are not trained, 0..4, the finest first
+    momentum: float = 0.9  # for sgd
     weight_decay: float = 0.05
     batch: int = 4
-    crop: int | None = 128  # px at the working size; None trains on whole images
-    whole: int = WHOLE_SIZE  # px of the longer side, at most, where crops would cut objects
-    turns: bool = True  # quarter turns and flips: right for overhead pictures, not for street views
+    crop: int | None = 128  # px at the working size; None: train on whole images
+    whole: int = WHOLE_SIZE  # largest longer side, px, if whole images replace crops
+    turns: bool = True  # random quarter turns; not for images whose objects stand upright
     colour: float = 0.0  # strength of brightness, contrast and saturation jitter, 0..1
-    balance: float = 0.0  # t of repeat-factor sampling; 0 draws every image alike
-    warmup: int = 50  # steps of a linearly growing rate: from scratch, a full rate diverges
+    balance: float = 0.0  # threshold of repeat-factor sampling; 0: draw all images equally often
+    warmup: int = 50  # steps of linearly growing rate; from scratch, the full rate diverges
     schedule: Literal["cosine", "steps"] = "cosine"
-    milestones: tuple[int, ...] = ()  # "steps": the rate is divided by 10 at each
-    clip: float = 5.0  # gradient norm
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the hardware has it
-    checkpoint_every: int = 100  # steps a killed worker repeats at most
+    milestones: tuple[int, ...] = ()  # for "steps": the rate is divided by 10 at each
+    clip: float = 5.0  # largest gradient norm
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 if the hardware has it
+    checkpoint_every: int = 100  # steps between saved states
     evaluate_every: int = 0  # steps between evaluations on the validation split; 0: none
-    patience: int = 3  # evaluations without a better mAP50 before training ends early
+    patience: int = 3  # evaluations without a better mAP50 after which training ends early
 
     @classmethod
     def cpu(cls, labelled: int | None = None) -> Recipe:
-        """The measured recipe for two shared cores; steps grow with the labelled images.
+        """The recipe for two shared cores; the steps grow with the labelled images.
 
-        5 steps a labelled image at first, half a step from 52 on, 900 at most. From random weights,
-        12 images train in about 35 s of one core, 72 in about 115 s.
+        Each labelled image adds 5 steps, from 52 images on half a step, up to 900 steps. From
+        random weights, 12 images train in about 35 s of one core, 72 in about 115 s.
         """
         count = 60 if labelled is None else labelled
         steps = max(1, min(40 + 5 * count, 274 + count // 2, 900))
@@ -106,10 +107,10 @@ class Recipe:
 
     @classmethod
     def small(cls, labelled: int | None = None) -> Recipe:
-        """One GPU, from scratch or from weights: torchvision's architecture at full size.
+        """The recipe for one GPU: torchvision's architecture at full size.
 
-        30 epochs, at least 1,000 steps and at most 10,000. Not tuned: no GPU was at hand when it
-        was written; the figures of its parts are torchvision's and Detectron2's usual ones.
+        It trains for 30 epochs, at least 1,000 and at most 10,000 steps. It has not been tuned on a
+        GPU; its values are the usual ones of torchvision and Detectron2.
         """
         count = 60 if labelled is None else labelled
         return cls(
@@ -127,7 +128,7 @@ class Recipe:
 
     @classmethod
     def paper(cls) -> Recipe:
-        """Appendix C for COCO: a GPU machine and COCO-like images."""
+        """Appendix C for COCO: for a GPU machine and COCO-like images."""
         return cls(
             name="paper",
             steps=25_000,
@@ -146,23 +147,24 @@ class Recipe:
         )
 
     def evaluated(self, times: int = 10) -> Recipe:
-        """The recipe with `times` evaluations on the validation split over the whole training."""
+        """The recipe with `times` evaluations on the validation split, evenly over the steps."""
         return replace(self, evaluate_every=max(1, self.steps // times))
 
     def for_objects(self, share: float, side: float) -> Recipe:
-        """Whole images where a crop would cut typical objects, at a size that fits the objects.
+        """The recipe with whole images instead of crops, if crops would cut typical objects.
 
-        At the working size, the typical object of the largest label is as long as the crop was.
-        The longer side has at least WHOLE_SIZE and at most `whole` px.
+        At the new working size, the typical object of the largest label is as long as the crop was.
+        The longer side has at least WHOLE_SIZE and at most `whole` px. Quarter turns end, because
+        objects that fill an image were photographed upright.
 
         Args:
-            share: longer side of an object over that of its image, for the label whose typical
-                (median) object is largest; 0..1.
+            share: longer side of an object / longer side of its image, 0..1, for the label whose
+                typical (median) object is largest.
             side: longer side of a typical image, px.
 
-        Facades (512 px; a "facade" fills the image; 192 px): crops of 128 px at full size reached
-        0.001 mAP50, whole images 0.108. Tools_bench (a hand is half as long as its image; 256 px):
-        docs/accuracy.md. What fills an image was photographed upright, so that quarter turns end.
+        mAP50 of facades (512 px; a facade fills the image): 0.001 with crops of 128 px at full
+        size, 0.108 with whole images of 192 px. docs/accuracy.md has tools_bench (256 px; a hand is
+        half as long as the image).
         """
         if self.crop is None or share * min(side, self.model.max_size) <= self.crop:
             return self
@@ -171,19 +173,18 @@ class Recipe:
         return replace(self, crop=None, turns=False, model=replace(self.model, max_size=size))
 
     def for_orientation(self, upright: float) -> Recipe:
-        """No quarter turns where they would show objects as no picture does.
+        """The recipe without quarter turns, if objects stand upright in all images.
 
-        `upright`: how much a turn changes the objects, by `taudis.data.statistics.uprightness`.
-        Highway_cam, 300 steps: 0.064 mAP50 with quarter turns, 0.236 without (one seed).
+        upright: how much a turn changes the objects (`taudis.data.statistics.uprightness`).
+        mAP50 of highway_cam after 300 steps: 0.064 with quarter turns, 0.236 without (one seed).
         """
         return replace(self, turns=False) if upright > UPRIGHT else self
 
     def pretrained(self, kind: Kind, weights: str, backbone: str) -> Recipe:
-        """The recipe for a backbone that starts from ImageNet weights, batch norms folded.
+        """The recipe for a backbone with ImageNet weights and folded batch norms.
 
-        `kind`: "imagenet" for the packaged weights, "backbone" for the file `weights`. Raises
-        WeightsError where `backbone` is not the one of the packaged weights, and for the paper's
-        recipe.
+        kind: "imagenet" for the packaged weights, "backbone" for the file `weights`. Raises
+        WeightsError if the packaged weights are for another `backbone`, and for the paper's recipe.
         """
         if kind == "imagenet" and backbone not in ("", PACKAGED_BACKBONE):
             raise WeightsError(
@@ -200,10 +201,10 @@ class Recipe:
             )
         chosen = PACKAGED_BACKBONE if kind == "imagenet" else backbone or self.model.backbone
         model = replace(fitting(self.model, ModelConfig).with_backbone(chosen), norm="folded")
-        return replace(self, model=model)._for_learnt_backbone()
+        return replace(self, model=model)._for_pretrained_backbone()
 
-    def _for_learnt_backbone(self) -> Recipe:
-        """For a backbone that ImageNet taught: a lower rate, larger crops, more steps."""
+    def _for_pretrained_backbone(self) -> Recipe:
+        """The recipe with a lower rate of the backbone and, for `cpu`, larger crops, more steps."""
         recipe = replace(self, backbone_lr=0.1)
         if self.name != "cpu":
             return recipe
@@ -212,15 +213,15 @@ class Recipe:
         return recipe.evaluated(5)
 
     def warm(self, share: float = WARM_STEPS) -> Recipe:
-        """The recipe for a training that goes on from a trained model: a share of the steps."""
-        # 0 stands for no evaluation, so that rounding must not reach it.
+        """The recipe for a training that continues from a trained model: a share of the steps."""
+        # At least 1, because 0 would turn evaluations off.
         every = max(1, round(share * self.evaluate_every)) if self.evaluate_every else 0
         return replace(self, steps=max(1, round(share * self.steps)), evaluate_every=every)
 
     def for_checkpoint(self, folder: Path, backbone: str) -> Recipe:
-        """The recipe with the architecture of the checkpoint in `folder`, by its card.
+        """The recipe with the architecture of the checkpoint in `folder`.
 
-        Raises CheckpointError for a damaged one; WeightsError where `backbone` is another one.
+        Raises CheckpointError for a damaged checkpoint, and WeightsError for another `backbone`.
         """
         made = fitting(read_config(read_card(folder)["model"]), ModelConfig, str(folder))
         if backbone not in ("", made.backbone):
@@ -231,12 +232,12 @@ class Recipe:
         own = fitting(self.model, ModelConfig)
         model = replace(own, **{name: getattr(made, name) for name in ARCHITECTURE})
         recipe = replace(self, model=model)
-        return recipe._for_learnt_backbone() if made.norm == "folded" else recipe
+        return recipe._for_pretrained_backbone() if made.norm == "folded" else recipe
 
     def for_weights(self, weights: str, backbone: str) -> Recipe:
-        """The recipe of a Mask R-CNN that starts from `weights`, with this backbone if not ''.
+        """The recipe for a Mask R-CNN that starts from `weights`, with this backbone if not ''.
 
-        COCO weights and a checkpoint folder fit one architecture only, so they decide it.
+        COCO weights and a checkpoint folder fit only one architecture, so they decide it.
         """
         kind = kind_of(weights)
         if kind in ("detector", "backbone") and Path(weights).is_dir():
@@ -250,11 +251,11 @@ class Recipe:
         return self
 
     def mask2former(self, weights: str, backbone: str, densest: int) -> Recipe:
-        """The recipe of a Mask2Former: its network, its rates, and float32 (decision 38).
+        """The recipe for a Mask2Former: its network and learning rates, in float32 (decision 38).
 
-        Weights of a folder decide the network, the recipe the size of the images; with 'none' there
-        are more queries than objects in the densest labelled image. Raises WeightsError or
-        DataError for what only Mask R-CNN has.
+        A folder of weights decides the network, the recipe the size of the images. With 'none', the
+        network has more queries than the densest labelled image has objects (`densest`). Raises
+        WeightsError or DataError for settings that only Mask R-CNN has.
         """
         if self.name == "paper":
             raise DataError("recipe: expected auto, cpu or small for a mask2former, got paper.")
@@ -272,7 +273,7 @@ class Recipe:
         if weights == "none":
             return replace(recipe, model=fresh.with_queries(densest))
         if is_transformers_folder(weights):
-            # the weights decide the network alone: 800 px are minutes a step on a CPU
+            # The image size is not taken from the weights: 800 px take minutes per step on a CPU.
             found = replace(
                 config_of_folder(Path(weights)), min_size=fresh.min_size, max_size=fresh.max_size
             )
@@ -301,14 +302,14 @@ def choose(
     backbone: str = "",
     model: str = MASK_RCNN,
 ) -> Recipe:
-    """The recipe called `name`, made to fit the labelled images and the initial weights.
+    """The recipe called `name`, adapted to the labelled images and the initial weights.
 
-    'auto' takes `small` with a GPU and `cpu` without. `model`: the architecture's name. Weights
-    that fit one network only decide it; otherwise `backbone` replaces that of the recipe. The
-    limit of detections per image is raised above the number in the densest labelled image. Where
-    crops would cut typical objects, the recipe trains on whole images. Where objects stand upright,
-    it does not turn images. Raises DataError for another
-    name or backbone, WeightsError or CheckpointError for weights that cannot be read.
+    'auto' is `small` with a GPU and `cpu` without. model: name of the architecture. Weights that
+    fit only one network decide it; otherwise `backbone` replaces that of the recipe. The limit of
+    detections per image is raised above the number in the densest labelled image. If crops would
+    cut typical objects, the recipe trains on whole images. If objects stand upright, it does not
+    turn images. Raises DataError for an unknown name or backbone, and WeightsError or
+    CheckpointError for weights that cannot be read.
     """
     if name == "auto":
         name = "small" if gpu else "cpu"

@@ -1,7 +1,7 @@
-"""Prepares training examples: each is a random crop of a labelled image, flipped, turned, coloured.
+"""Prepares training examples: random crops of labelled images, flipped, turned and recoloured.
 
-Threads prepare examples before the training step needs them. An example depends only on the seed
-and its place in the stream, so neither threads nor a restart change what the model learns from.
+Threads prepare examples in advance. An example depends only on the seed and its place in the
+stream, so neither threads nor a restart change the examples.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from taudis.training.recipes import Recipe
 from taudis.types import FloatArray, Image, IntArray, Target, check_image
 
 CACHE_BYTES = 512 * 2**20
-"""Memory for decoded and resized samples, so that later epochs need not decode them again."""
+"""Memory for decoded and resized samples, which later epochs reuse."""
 
 Example = tuple[Tensor, dict[str, Tensor]]
 
 
 class Samples(Protocol):
-    """Labelled images: anything with a length and (image, target) pairs, safe for threads."""
+    """Labelled images: an object with a length and (image, target) pairs; thread-safe."""
 
     def __len__(self) -> int: ...
 
@@ -40,7 +40,7 @@ class Samples(Protocol):
 
 @runtime_checkable
 class _WithLabels(Protocol):
-    """Samples that know an image's labels without decoding it."""
+    """Samples that give the labels of an image without decoding it."""
 
     def labels_at(self, index: int) -> IntArray: ...
 
@@ -53,10 +53,11 @@ def labels_of(samples: Samples, index: int) -> IntArray:
 
 
 def repeat_factors(labels: Sequence[IntArray], threshold: float) -> FloatArray:
-    """How often each image [I] is drawn in an epoch, 1 or more: more often with a rare label.
+    """How often each image [I] is drawn per epoch, 1 or more: images with rare labels more often.
 
-    Repeat-factor sampling (Gupta, Dollar, Girshick: LVIS, 2019). A label in a share f of the images
-    has the factor max(1, sqrt(threshold / f)); an image has the largest factor of its labels.
+    Repeat-factor sampling (Gupta, Dollar, Girshick: LVIS, 2019). A label that a share f of the
+    images shows has the factor max(1, sqrt(threshold / f)). An image has the largest factor of its
+    labels.
     """
     present = [np.unique(row) for row in labels]
     counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *present]))
@@ -66,7 +67,7 @@ def repeat_factors(labels: Sequence[IntArray], threshold: float) -> FloatArray:
 
 
 def check_sample(image: Image, target: Target, labels: int) -> None:
-    """Raise DataError unless the target belongs to this image and to a map of `labels` labels."""
+    """Raise DataError unless the target fits this image and a label map of `labels` labels."""
     check_image(image)
     if target.masks.shape[1:] != image.shape[:2] and len(target):
         raise DataError(
@@ -78,7 +79,10 @@ def check_sample(image: Image, target: Target, labels: int) -> None:
 
 
 def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image, Target]:
-    """Image (bilinear, area when it shrinks) and masks (nearest) at the size the model works at."""
+    """Image and masks at the model's working size.
+
+    Images are resized by area averages when they shrink, else bilinearly; masks to the nearest px.
+    """
     height, width = image.shape[:2]
     size = config.working_size(height, width)
     if size == (height, width):
@@ -92,19 +96,19 @@ def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image
 
 
 def prepare(image: Image, target: Target, config: Config, labels: int) -> tuple[Image, Target]:
-    """The part of an example that is the same in every epoch: checked, crowds hidden, resized."""
+    """The steps that are the same in every epoch: check, hide crowds, resize."""
     check_sample(image, target, labels)
     return at_working_size(*hide_crowds(image, target), config)
 
 
 def _window(length: int, crop: int | None, rng: np.random.Generator) -> tuple[int, int]:
-    """Start and size of a random window of `crop` px, or the whole length where it is shorter."""
+    """Start and size of a random window of `crop` px, or of the whole length if it is shorter."""
     size = length if crop is None else min(crop, length)
     return int(rng.integers(0, length - size + 1)), size
 
 
 def _coloured(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast and saturation, each times a random factor of 1 +- strength."""
+    """Multiply brightness, contrast and saturation by random factors in 1 +- strength."""
     for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
         image = adjust(image, float(rng.uniform(1 - strength, 1 + strength)))
     return image
@@ -121,8 +125,8 @@ def example(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """A random crop of a prepared image with the visible parts of its objects.
 
-    torchvision.transforms.v2 changes the pixels with parameters from `rng`. Its own transforms use
-    torch's global generator, which threads would share.
+    All random parameters come from `rng`. torchvision's random transforms are not used, because
+    they draw from torch's global generator, which threads would share.
 
     Returns the image float32 [3,h,w] in 0..1 and torchvision's target dictionary: tight boxes
     [n,4] of at least one pixel, labels [n], masks [n,h,w] uint8; n may be 0.
@@ -147,7 +151,7 @@ def example(
 
 
 class Prepared:
-    """Samples that `prepare` has prepared; kept up to CACHE_BYTES."""
+    """Samples after `prepare`; up to CACHE_BYTES of them are kept in memory."""
 
     def __init__(self, samples: Samples, recipe: Recipe, labels: int) -> None:
         self.samples, self.config, self.labels = samples, recipe.model, labels
@@ -178,12 +182,15 @@ class Stream:
         if recipe.balance:
             rows = [labels_of(samples, index) for index in range(len(samples))]
             self.factors = repeat_factors(rows, recipe.balance)
-        # Every epoch has the same length, so that the place alone tells the epoch.
+        # Every epoch has the same length, so the epoch can be computed from the place.
         self.epoch = round(float(self.factors.sum()))
         self._orders: dict[int, IntArray] = {}
 
     def order(self, epoch: int) -> IntArray:
-        """The images of an epoch: each as often as its factor, the fractions drawn at random."""
+        """The rows of the images of an epoch, shuffled: each as often as its repeat factor.
+
+        For fractional factors, the extra draws are random.
+        """
         known = self._orders.get(epoch)
         if known is None:
             rng = np.random.default_rng([self.seed, epoch, 0])
@@ -203,7 +210,7 @@ class Stream:
 
 
 def _repeated(factors: FloatArray, length: int, rng: np.random.Generator) -> IntArray:
-    """Rows 0..I-1, row i `factors[i]` times on average; systematic sampling of the fractions."""
+    """`length` rows of 0..I-1, row i `factors[i]` times on average, by systematic sampling."""
     ends = np.cumsum(factors)
     if length == len(factors):
         return np.arange(length)
@@ -213,11 +220,11 @@ def _repeated(factors: FloatArray, length: int, rng: np.random.Generator) -> Int
 
 
 class Loader:
-    """Reads a stream in threads, two batches ahead; a context manager."""
+    """Reads a stream in threads, two batches ahead. A context manager."""
 
     def __init__(self, stream: Stream, *, last: int, workers: int = 1) -> None:
-        self.stream, self.last = stream, last  # no examples are read ahead from place `last` on
-        self.waited = 0.0  # seconds that steps waited for their examples
+        self.stream, self.last = stream, last  # examples from place `last` on are not read ahead
+        self.waited = 0.0  # seconds that steps waited for examples
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="examples")
         self._ahead: dict[int, Future[Example]] = {}
 
@@ -228,14 +235,14 @@ class Loader:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def batch(self, first: int, size: int) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-        """The examples at places first .. first + size - 1. Raises what reading a sample raises."""
+        """The examples at places first .. first + size - 1. Raises the errors of the samples."""
         for place in range(first, max(first + size, min(first + 3 * size, self.last))):
             if place not in self._ahead:
                 self._ahead[place] = self._pool.submit(self.stream.__getitem__, place)
         started = time.monotonic()
         examples = [self._ahead[place].result() for place in range(first, first + size)]
         self.waited += time.monotonic() - started
-        # The examples of this step stay: if it runs out of memory, it asks for them again.
+        # The examples of this step are kept: after running out of memory, it needs them again.
         for place in [place for place in self._ahead if place < first]:
             del self._ahead[place]
         images, targets = zip(*examples, strict=True)

@@ -1,7 +1,7 @@
 """Trains a detector (appendix C). A training can be killed and resumed with the same result.
 
-A step depends only on the seed, the number of the step and the weights. So on a CPU a resumed run
-ends with the same bits as an uninterrupted one.
+A step depends only on the seed, the number of the step and the weights. So on a CPU, a resumed
+training ends with exactly the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ class Progress:
     """The progress of a training, reported after each step."""
 
     step: int  # steps done
-    steps: int
+    steps: int  # all steps
     loss: float  # of the last step
-    images_per_s: float  # of this process, since it started or resumed
-    eta_s: float
-    waiting: float = 0.0  # share of that time in which a step waited for its examples, 0..1
+    images_per_s: float  # since this process started or resumed the training
+    eta_s: float  # estimated remaining seconds
+    waiting: float = 0.0  # share of the time in which steps waited for examples, 0..1
     best: float | None = None  # best evaluation on the validation split so far
 
 
 def uses_bf16(precision: str, device: str) -> bool:
-    """Whether training uses bfloat16: requested, or 'auto' on hardware that has it."""
+    """Whether training uses bfloat16: if requested, or for 'auto' if the hardware has it."""
     if precision != "auto":
         return precision == "bf16"
     return has_bf16(device)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimiser: one group of the backbone's parameters, one of the others, each with its rate.
+    """The optimiser, with a group for the backbone's parameters and a group for the others.
 
-    A group's "scale" is its learning rate over that of the recipe.
+    The "scale" of a group is its learning rate / that of the recipe.
     """
     prefix = architecture_of(recipe.model).backbone_prefix
     named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
@@ -71,7 +71,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": outside, "scale": 1.0},
         {"params": inside, "scale": recipe.backbone_lr},
     ]
-    groups = [group for group in groups if group["params"]]  # all of the backbone may be frozen
+    groups = [group for group in groups if group["params"]]  # the whole backbone may be frozen
     lr, decay = recipe.lr, recipe.weight_decay
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=True)
@@ -79,7 +79,7 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _freeze(model: nn.Module, recipe: Recipe) -> None:
-    """End the training of the backbone's finest stages, as many as the recipe says."""
+    """Exclude the backbone's finest stages, `recipe.frozen_stages` of them, from training."""
     if not recipe.frozen_stages:
         return
     if not isinstance(model, MaskRCNN):
@@ -105,7 +105,7 @@ class _Trainer:
         self.optimizer = _optimizer(self.model, recipe)
 
     def step(self, loader: Loader, state: TrainingState) -> float:
-        """One optimisation step; returns the loss. Raises TrainingError when it diverged."""
+        """One optimisation step; returns the loss. Raises TrainingError if it diverged."""
         device = self.detector.device
         images, targets = loader.batch(state.seen, state.batch)
         torch.manual_seed(int(np.random.default_rng([self.seed, state.step, 2]).integers(2**62)))
@@ -133,13 +133,13 @@ class _Trainer:
         return float(loss.item())
 
     def _there(self, tensor: Tensor) -> Tensor:
-        """The tensor on the training device; copied while the device still computes."""
+        """The tensor on the training device; a GPU copies it while it computes."""
         if not self.detector.device.startswith("cuda"):
             return tensor
         return tensor.pin_memory().to(self.detector.device, non_blocking=True)
 
     def step_or_halve(self, loader: Loader, state: TrainingState) -> tuple[float, int]:
-        """A step, with half the batch where memory is short; returns (loss, batch used)."""
+        """A step, with half the batch if memory is short. Returns (loss, batch size used)."""
         while True:
             try:
                 return self.step(loader, state), state.batch
@@ -151,7 +151,7 @@ class _Trainer:
                         "Training needs more memory than there is, even one image at a time. Use"
                         " a smaller crop or model, or a machine with more memory."
                     ) from error
-            # outside the handler, so that the failed step's tensors are freed first
+            # Outside of the handler, so that the tensors of the failed step are freed first.
             self.optimizer.zero_grad(set_to_none=True)
             state = replace(state, batch=state.batch // 2)
             logger.warning("Out of memory: the batch is now %d.", state.batch)
@@ -170,7 +170,7 @@ Evaluation = Callable[[TrainedDetector], float]
 """A detector's figure on the validation split; higher is better, NaN without validation images."""
 
 
-# long: with its docstring
+# long: the signature and the docstring take half of it
 def train(
     samples: Samples,
     label_map: LabelMap,
@@ -189,20 +189,22 @@ def train(
 ) -> TrainedDetector:
     """Train a detector on labelled images; images without instances are true negatives.
 
-    With `resume_dir`, the state is kept there every `checkpoint_every` steps and a run of the same
-    seed, recipe, labels, weights and sample count goes on from it. It stays when training ends, so
-    that a run killed before its detector was saved need not start anew: `clear_states` removes it.
-    `batch`: at most so many images a step, where memory is short; a resumed run keeps to it too.
-    With `start`, the training goes on from that checkpoint's model, label predictors included, in
-    place of initial weights. `progress` is called after each step. When `stop` answers True the
-    state is kept and TrainingStopped is raised. With `evaluate` and a recipe with `evaluate_every`,
-    the detector is evaluated from the middle of the training on. Training ends early after
-    `patience` evaluations without a better figure, and the best detector is the result. `device`:
-    None takes a GPU where there is one.
+    start: a checkpoint whose model is trained further, with its label predictors, instead of
+    initial weights.
+    resume_dir: the state is saved there every `checkpoint_every` steps. A run with the same seed,
+    recipe, labels, weights and number of samples continues from it. The state remains after the
+    training, in case the process dies before it saves the detector; `clear_states` removes it.
+    batch: most images per step, for little memory; also applies to a resumed run.
+    progress: called after each step. stop: if it returns True, the state is saved and
+    TrainingStopped is raised.
+    evaluate: with `recipe.evaluate_every`, evaluates the detector from the middle of the training
+    on. Training ends early after `patience` evaluations without a better figure. The best detector
+    is returned.
+    device: None is a GPU if there is one.
 
-    Raises TrainingError without samples, on a loss or weights that are not finite, or when memory
-    is short at batch 1; DataError for a broken sample; WeightsError for initial weights;
-    CheckpointError for a `start` that is damaged or of another architecture or other labels.
+    Raises TrainingError without samples, for a loss or weights that are not finite, or if memory is
+    short with batch 1; DataError for a broken sample; WeightsError for initial weights;
+    CheckpointError for a `start` that is damaged or has another architecture or other labels.
     """
     _check(samples, recipe, seed)
     if batch is not None and batch < 1:
@@ -233,7 +235,7 @@ def train(
 
 
 def _check_finite(model: nn.Module) -> None:
-    """Raise TrainingError if a weight is not finite: loss and gradient of the last step may be."""
+    """Raise TrainingError if a weight is not finite; the last step can cause it unnoticed."""
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise TrainingError(
@@ -243,7 +245,7 @@ def _check_finite(model: nn.Module) -> None:
 
 
 class _Run:
-    """A training from its last saved state to its end."""
+    """A training, from its start or its last saved state to its end."""
 
     def __init__(
         self,
@@ -259,7 +261,7 @@ class _Run:
         self.best_weights: dict[str, Tensor] = {}
 
     def resume(self) -> None:
-        """Continue from the last saved state, if there is one of this run."""
+        """Continue from the last saved state of this training, if there is one."""
         if self.resume_dir is not None:
             model, optimizer = self.trainer.model, self.trainer.optimizer
             found = load_state(self.resume_dir, self.identity, model, optimizer)
@@ -267,7 +269,7 @@ class _Run:
                 self.state, self.best_weights = found
 
     def limit(self, batch: int) -> None:
-        """Take at most so many images a step."""
+        """Use at most `batch` images per step."""
         self.state = replace(self.state, batch=min(self.state.batch, batch))
 
     def keep(self) -> None:
@@ -311,7 +313,7 @@ class _Run:
         _check_finite(self.trainer.model)
 
     def _evaluate(self) -> None:
-        """Evaluate the detector where the recipe says so, and remember the best one."""
+        """Evaluate the detector if this step is due, and keep the best weights."""
         every, step = self.recipe.evaluate_every, self.state.step
         due = every and (step % every == 0 or step == self.recipe.steps)
         if self.evaluate is None or not due or 2 * step < self.recipe.steps:
@@ -323,7 +325,7 @@ class _Run:
             self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
 
     def _over(self) -> bool:
-        """Whether training ends early: no better evaluation within the recipe's patience."""
+        """Whether training ends early, after no better evaluation within the recipe's patience."""
         recipe, state = self.recipe, self.state
         if not recipe.evaluate_every or state.best is None:
             return False

@@ -1,8 +1,8 @@
 """Saves and loads the state of a running training: weights, optimiser, number of steps done.
 
-Each state is a sealed folder (`taudis.files`), so that a cut or changed file is detected. The older
-state is removed after the newer one is complete. Without a usable state the training starts anew,
-and logs it.
+Each state is a sealed folder (`taudis.files`), so a truncated or changed file is detected. An older
+state is removed after the newer one is complete. If no state can be used, a warning is logged and
+the training starts from the beginning.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ PREFIX, TENSORS, CARD = "state-", "state.safetensors", "state.json"
 
 @dataclasses.dataclass(frozen=True)
 class TrainingState:
-    """The progress of a training that a resumed run continues from."""
+    """The progress of a training, from which a resumed run continues."""
 
     step: int  # steps done
-    seen: int  # examples drawn
-    batch: int  # smaller than the recipe's after a shortage of memory
+    seen: int  # examples used
+    batch: int  # smaller than the recipe's if memory was short
     best: float | None = None  # best evaluation on the validation split
-    best_step: int = 0  # after which step that was
+    best_step: int = 0  # steps done at the best evaluation
 
 
 def identity_of(recipe: Recipe, label_map: LabelMap, seed: int, weights: str, samples: int) -> str:
-    """A hash of everything that determines a training; a run only continues an equal one."""
+    """A hash of everything that determines a training; a run continues only with an equal hash."""
     everything = [dataclasses.asdict(recipe), label_map.names, seed, weights, samples]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
@@ -55,7 +55,7 @@ def _tensors(
     found |= {f"best.{name}": value for name, value in best.items()}
     for index, parameter in enumerate(_parameters(optimizer)):
         for name, value in optimizer.state[parameter].items():
-            if value is not None:  # SGD without momentum
+            if value is not None:  # None for SGD without momentum
                 found[f"optimizer.{index}.{name}"] = value
     return {name: value.detach().cpu().contiguous() for name, value in found.items()}
 
@@ -68,9 +68,9 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     best: dict[str, Tensor],
 ) -> None:
-    """Put the state into a folder of its own in `resume_dir`, then remove older ones.
+    """Write the state to a new folder in `resume_dir`, then remove older states.
 
-    `best`: the weights of the best evaluation so far, {} before the first.
+    best: the weights of the best evaluation so far, {} before the first evaluation.
     """
 
     def write(folder: Path) -> None:
@@ -117,7 +117,7 @@ def _restore(
         if part == "optimizer":
             index, _, name = rest.partition(".")
             parameter = parameters[int(index)]
-            same = value.shape == parameter.shape  # else Adam's step count, which stays on the CPU
+            same = value.shape == parameter.shape  # else it is Adam's step count, kept on the CPU
             kept = torch.empty_like(parameter).copy_(value) if same else value
             optimizer.state[parameter][name] = kept
     logger.info("Training goes on from step %d.", state.step)
@@ -134,7 +134,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def clear_states(resume_dir: Path) -> None:
-    """Remove the states of a finished run; nothing happens where there is none."""
+    """Remove the states of a finished training, if there are any."""
     if not resume_dir.is_dir():
         return
     for folder in resume_dir.glob(f"*{PREFIX}*"):
