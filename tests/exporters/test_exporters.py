@@ -156,7 +156,7 @@ def table(files: dict[str, Written]) -> str:
     """The table of docs/coco.md."""
     heads = " | ".join(f"{name}, {count} px" for name, count in PIXELS.items())
     lines = [
-        f"| exporter | segmentations | first ids, file name | we | {heads} | said |",
+        f"| exporter | segmentations | first ids, file name | check | {heads} | reported |",
         "|" + "---|" * (5 + len(PIXELS)),
     ]
     return "\n".join([*lines, *(row(name, files[name]) for name in EXPORTERS)]) + "\n"

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 Effect = Literal["read", "left out", "bad", "refused"]
 EFFECTS: dict[Effect, str] = {
-    "read": "read, and said",
-    "left out": "left out, and counted",
+    "read": "read, and reported",
+    "left out": "left out and counted",
     "bad": "refused; left out with --skip-bad",
     "refused": "refused",
 }
@@ -156,7 +156,7 @@ class Findings:
 
 def kinds_table() -> str:
     """The kinds as the table of docs/coco.md."""
-    rows = ["| what | name | what becomes of it |", "|---|---|---|"]
+    rows = ["| content | name | treatment |", "|---|---|---|"]
     for name, kind in KINDS.items():
         rows.append(f"| {kind.says} | `{name}` | {EFFECTS[kind.effect]} |")
     return "\n".join(rows)
