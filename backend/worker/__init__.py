@@ -1,1 +1,1 @@
-"""The worker process: all that takes minutes. `worker` starts it, `round` lists its steps."""
+"""The worker process does all slow work. Its entry is `worker`; `round` lists a round's steps."""

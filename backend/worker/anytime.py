@@ -1,9 +1,9 @@
-"""Which part of the pool a round scores: the order of its images, the time for it, and the rest.
+"""Chooses which part of the pool a round scores, and in which order.
 
-A large pool takes longer to score than annotators should wait for a new order. So a round scores
-for SCORE_SECONDS at most, from the head of the served order on. It publishes the scored images
-first, and the rest behind them in their old order. The next round takes over what the same model
-has scored, and goes on with the rest. docs/decisions/0021-anytime-rounds.md says why.
+Annotators should not wait until a large pool is scored. A round therefore scores for at most
+SCORE_SECONDS, starting at the head of the served order. The new order has the scored images first,
+then the rest (the unscored images) in their previous order. The next round reuses the scores that
+the same model made and continues with the rest. docs/decisions/0021-anytime-rounds.md says why.
 """
 
 from __future__ import annotations
@@ -33,27 +33,29 @@ from taudis.types import Pool
 logger = logging.getLogger(__name__)
 
 POOL_FILE = "pool.safetensors"
-"""The unlabelled images: the scores and embeddings of everything that the model found there."""
+"""The scores and embeddings of all instances that the model found in the unlabelled images."""
 UNREADABLE_FILE = "unreadable.json"
 """Task id -> the reason why its image cannot be read."""
 REST_FILE = "rest.json"
-"""Task ids that the time did not suffice for, in their old order."""
+"""Ids of the tasks that the round had no time to score, in their previous order."""
 MADE_BY_FILE = "made_by.json"
-"""What the scores depend on besides the image (`made_by`)."""
-IMAGES_AT_A_TIME = 512  # images of an earlier pool file that are in memory together
+"""Everything besides the image that the scores depend on (see `made_by`)."""
+IMAGES_AT_A_TIME = 512  # read from an earlier pool file into memory together
 
 
-# --- the order and the time -----------------------------------------------------------------------
+# --- scoring order and time limit -----------------------------------------------------------------
 
 
 def scoring_order(
     context: RoundContext, tasks: Iterable[int], last: Container[int] = ()
 ) -> list[int]:
-    """The unlabelled tasks as a round scores them: the head of the served order first.
+    """The unlabelled tasks in the order in which a round scores them.
 
-    Tasks without a place in the served order come behind, by id; those of `last` behind all. A
-    strategy that reads nothing of the images ranks them before they are scored; then its own order
-    decides. The head of the random arm comes first of all, where there is one.
+    1. The head of the random arm, if there is a control arm.
+    2. The served order from its head. A strategy that needs nothing from the model
+       (`ranks_unseen`) can rank the tasks now, so its new order replaces the served one.
+    3. Tasks without a place in that order, by id.
+    4. The tasks of `last`.
     """
     ids = sorted(tasks)
     settings = context.settings
@@ -66,13 +68,13 @@ def scoring_order(
 
 
 def ranks_unseen(strategy: str) -> bool:
-    """Whether a strategy orders images without anything that a model finds in them."""
+    """Whether a strategy ranks images without detections or embeddings."""
     found = STRATEGIES[strategy]
     return not (found.detections or found.image_embeddings or found.labelled_embeddings)
 
 
 def unseen_order(settings: Settings, ids: Sequence[int]) -> list[int]:
-    """The order of a strategy that reads nothing of the images."""
+    """The order by a strategy for which `ranks_unseen` is true."""
     found = query(
         settings.strategy,
         empty_pool(np.array(ids, np.int64)),
@@ -85,7 +87,7 @@ def unseen_order(settings: Settings, ids: Sequence[int]) -> list[int]:
 
 
 def served_ranks(context: RoundContext) -> dict[int, int]:
-    """Task id -> rank in the served order; {} where there is none, or it cannot be read."""
+    """Task id -> rank in the served order; {} if no order is served or its file is unreadable."""
     served = context.load_project().state.serving
     if not served:
         return {}
@@ -97,25 +99,25 @@ def served_ranks(context: RoundContext) -> dict[int, int]:
 
 
 class TimeLimit:
-    """Says when the time for scoring is up. It begins at the first question; None: no limit."""
+    """The time limit for scoring. It starts at the first call of `is_up`; None: no limit."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._begun: float | None = None
 
     def is_up(self) -> bool:
-        """Whether the time is up; never at the first question, so each round scores an image."""
+        """Whether the time is up. The first call returns False, so each round scores an image."""
         if self._begun is None:
             self._begun = monotonic()
             return False
         return self._seconds is not None and monotonic() - self._begun >= self._seconds
 
 
-# --- what an earlier round has scored -------------------------------------------------------------
+# --- scores of an earlier round -------------------------------------------------------------------
 
 
 def made_by(context: RoundContext, model: str, label_config: str) -> dict[str, Any]:
-    """What the scores and regions of an image depend on besides the image itself."""
+    """Everything besides the image itself that its scores and regions depend on."""
     return {
         "model": model,
         "labels": label_config,
@@ -127,28 +129,28 @@ def made_by(context: RoundContext, model: str, label_config: str) -> dict[str, A
 
 @dataclass(frozen=True)
 class ScoredBefore:
-    """The images that an earlier round has scored and that are unlabelled still."""
+    """The images that an earlier round scored and that are still unlabelled."""
 
     pool: Pool | None = None
     rows: tuple[int, ...] = ()  # of the pool
     regions: Path | None = None  # the predictions file
     unreadable: Mapping[int, str] = field(default_factory=dict)
-    """Task id -> why that round could not read its image. It is tried again, after all others."""
+    """Task id -> why that round could not read the image. This round retries it last."""
 
     @property
     def tasks(self) -> list[int]:
-        """Their task ids, in the order of `rows`."""
+        """Task ids of the scored images, in the order of `rows`."""
         return [] if self.pool is None else self.pool.image_ids[list(self.rows)].tolist()
 
     def parts(self) -> Iterator[Pool]:
-        """Their rows of the pool, a bounded number of images at a time."""
+        """The rows `rows` of the pool, at most IMAGES_AT_A_TIME images in each part."""
         if self.pool is not None:
             for first in range(0, len(self.rows), IMAGES_AT_A_TIME):
                 rows = self.rows[first : first + IMAGES_AT_A_TIME]
                 yield self.pool.subset(np.array(rows, np.int64))
 
     def copy_regions(self, add: Callable[[int, bytes], None]) -> None:
-        """Give `add` each task id with its regions as JSON."""
+        """Call `add` with each task id and its regions as JSON."""
         if self.regions is not None:
             with predictions.Stored.opened(self.regions) as stored:
                 for task in self.tasks:
@@ -158,10 +160,10 @@ class ScoredBefore:
 def scored_before(
     context: RoundContext, round_: Round, tasks: Mapping[int, Any], made: Mapping[str, Any]
 ) -> ScoredBefore:
-    """What the newest earlier round with the same `made_by` leaves to this one.
+    """The scores that this round can reuse from the newest earlier round with the same `made_by`.
 
-    Nothing, if that round scored the whole pool in less than half of the time: then there is no
-    need, and small pools are scored as a whole. `tasks` maps the unlabelled tasks to their data.
+    Empty if that round scored the whole pool in at most half of SCORE_SECONDS: a small pool is
+    scored anew. `tasks` maps the unlabelled tasks to their data.
     """
     for earlier in context.store.rounds(context.project_id, limit=10):
         if earlier.id == round_.id or "scored" not in earlier.steps:
@@ -182,7 +184,7 @@ def scored_before(
 
 
 def _is_large(scored: Mapping[str, Any], limit: float | None) -> bool:
-    """Whether a pool that was scored like this needs more than one round, or nearly."""
+    """Whether a pool takes more than one round, or over half of the time `limit`, to score."""
     if scored.get("rest") or scored.get("taken_over"):
         return True
     return limit is not None and 2 * float(scored.get("seconds", 0.0)) > limit
@@ -191,7 +193,7 @@ def _is_large(scored: Mapping[str, Any], limit: float | None) -> bool:
 def _usable(
     context: RoundContext, earlier: Round, folder: Path, tasks: Mapping[int, Any]
 ) -> ScoredBefore:
-    """The rows of an earlier round whose task is unlabelled still and has the same data.
+    """The rows of an earlier round whose tasks are still unlabelled and have the same data.
 
     Raises:
         OSError, ValueError, DataError, StoreError: a file of that round cannot be read.
@@ -199,7 +201,7 @@ def _usable(
     version = version_name(earlier)
     regions = predictions.path_of(context.data, context.project_id, version)
     with predictions.Stored.opened(regions):
-        pass  # it is there, in a form that can be read
+        pass  # raises if the file is missing or unreadable
     pool = load_pool(folder / POOL_FILE)
     seen = read_json(folder / "pool.json")
     same = {task for task, data in tasks.items() if seen.get(str(task)) == data}
@@ -210,7 +212,7 @@ def _usable(
 
 
 def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
-    """A pool of images that nothing has looked at."""
+    """A pool of images without detections, with embeddings of zeros [I,1]."""
     return Pool.without_detections(task_ids, np.zeros((len(task_ids), 1), np.float32))
 
 
@@ -218,16 +220,16 @@ def empty_pool(task_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Pool:
 
 
 def rest_of(context: RoundContext, round_: Round) -> list[int]:
-    """The tasks that a round did not get to, in their old order."""
+    """The tasks that a round had no time to score, in their previous order."""
     path = context.round_dir(round_) / REST_FILE
     return [int(task) for task in read_json(path)] if path.exists() else []
 
 
 def unscored(context: RoundContext) -> int:
-    """The images of the served order that its model has not scored for lack of time.
+    """The number of images in the served order that its model had no time to score.
 
-    0 while another order is served than the newest: a rollback or a person's choice holds it, and
-    nobody would be served what a further round finds.
+    0 while the served order is not the newest: a rollback or a person's choice holds it, so
+    annotators would not see the result of another round.
     """
     newest = next(iter(context.store.versions(context.project_id)), None)
     if newest is None or newest.version != context.load_project().state.serving:
@@ -236,7 +238,7 @@ def unscored(context: RoundContext) -> int:
 
 
 def in_words(round_: Round) -> str:
-    """How much of the pool a round has scored, for people; '' where it is the whole pool."""
+    """A sentence that says how much of the pool a round scored; '' if it scored the whole pool."""
     scored = round_.steps.get("scored", {})
     rest, before = scored.get("rest", 0), scored.get("taken_over", 0)
     done = scored.get("images", 0) + scored.get("unreadable", 0)

@@ -1,4 +1,4 @@
-"""Trains the model of one arm of the queue, to be compared with that of the other arm."""
+"""Trains the model of one arm of the queue, for the comparison with the other arm's model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Part:
-    """Some of the labelled images, as training samples."""
+    """A subset of the labelled images as training samples."""
 
     def __init__(self, samples: AnnotatedSamples, tasks: Sequence[int]) -> None:
         wanted = set(tasks)
@@ -48,7 +48,10 @@ class Part:
 
 
 def recipe_for(context: RoundContext, samples: AnnotatedSamples, images: int) -> Recipe:
-    """The recipe of both arms: by the statistics of all compared images, for `images` each."""
+    """The recipe for both arms, chosen from the statistics of all compared images.
+
+    `images`: the number of training images of each arm's model.
+    """
     return recipe_of(context.settings, replace(samples.statistics, images=images))
 
 
@@ -64,23 +67,23 @@ def arm_model(
     report: Report,
     before: int = 0,
 ) -> TrainedDetector:
-    """The model of an arm as it detects when it serves; trained unless it is in `folder` already.
+    """The model of an arm, with the detector settings of serving. Trains it unless `folder` has it.
 
-    It starts from the initial weights and ends after the last step. The validation images do not
-    choose the step: they could choose a luckier one for one arm.
+    Training starts from the initial weights and runs to the last step of the recipe. No validation
+    image chooses the step, because the choice could favour one arm by chance.
 
     Args:
         context: the project's context.
-        folder: where the checkpoint goes; the training's state goes beside it.
+        folder: the checkpoint's folder; the training state is saved beside it.
         samples: labelled images.
-        tasks: ids of those that the arm's model learns from.
+        tasks: ids of the samples to train on.
         recipe: the same for both arms.
-        stop: whether the training has to end now and go on later.
-        report: takes the progress of both trainings together.
-        before: models that are trained already.
+        stop: returns True when the training must stop now and resume later.
+        report: receives the progress over both trainings.
+        before: number of arm models that are already trained.
 
     Raises:
-        TrainingStopped: `stop` said so. The next call goes on from there.
+        TrainingStopped: `stop` returned True. The next call resumes the training.
         TrainingError: the training diverged, or memory is short.
     """
     settings, labels = context.settings, samples.config.label_map
@@ -121,7 +124,7 @@ def arm_model(
 
 
 def _is_there(folder: Path, made: dict[str, Any]) -> bool:
-    """Whether the checkpoint of an arm is there, whole, and made as it would be made now."""
+    """Whether an arm's checkpoint exists, is complete, and was made from the inputs `made`."""
     if not folder.exists():
         return False
     try:

@@ -1,8 +1,8 @@
-"""The two arms of the queue: a seeded share of the tasks in random order beside the strategy's.
+"""The two arms of the queue: a random control arm, and the arm that the strategy orders.
 
-With CONTROL_SHARE each task is drawn once, by a hash of its id, into the random or the strategy's
-arm. No model has a say in it. The strategy orders its own arm alone, so what it picks never thins
-out the random arm. The queue takes from both in turn, at the stated share.
+With CONTROL_SHARE, a hash of the task's id draws each task into one of the arms, once and
+independently of any model. The strategy orders only the tasks of its arm, so its picks never
+remove tasks from the random arm. The queue interleaves both arms at the stated share.
 docs/decisions/0025-a-control-arm.md says why.
 """
 
@@ -30,7 +30,7 @@ DRAWN = "control arm: drawn at random"
 
 @dataclass(frozen=True)
 class Draw:
-    """Which tasks of a project are in the random arm; a pure function of these three figures."""
+    """Draws tasks of a project into the random arm: a pure function of these three fields."""
 
     project: int
     share: float  # of the tasks, above 0 and at most 0.5
@@ -38,7 +38,7 @@ class Draw:
 
     @property
     def name(self) -> str:
-        """What the store calls the draw. Another share or seed is another draw."""
+        """The draw's name in the store. Another share or seed makes another draw."""
         return f"share {self.share:g}, seed {self.seed}"
 
     def arm(self, task: int) -> Arm:
@@ -46,16 +46,16 @@ class Draw:
         return "random" if self._unit("task", task) < self.share else "strategy"
 
     def in_random_order(self, tasks: Iterable[int]) -> list[int]:
-        """The tasks that are in the random arm, in its order."""
+        """Those of `tasks` that are in the random arm, in the order of that arm."""
         places = {task: self._unit("task", task) for task in tasks}
         found = [task for task, place in places.items() if place < self.share]
         return sorted(found, key=lambda task: (places[task], task))
 
     def random_places(self) -> Iterator[int]:
-        """The places of the random arm in the queue, from 0 on, without end.
+        """The places of the random arm in the queue, counted from 0, as an endless iterator.
 
-        One place at random in each stretch of 1 / share. So among the first p places, the number
-        of them is within 1 of p * share, for every p.
+        Each stretch of 1 / share places has one of them, at a random position. For every p, the
+        number of them among the first p places is therefore within 1 of p * share.
         """
         stretch = 0
         while True:
@@ -64,31 +64,31 @@ class Draw:
             stretch += 1
 
     def _unit(self, what: str, number: int) -> float:
-        """A number in [0, 1) that depends on the seed, the project, `what` and `number` alone."""
+        """A number in [0, 1) that depends only on the seed, the project, `what` and `number`."""
         text = f"taudis-control:{self.seed}:{self.project}:{what}:{number}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / (1 << 48)
 
 
 def draw_of(settings: Settings, project: int) -> Draw | None:
-    """The draw that the settings ask for; None without CONTROL_SHARE."""
+    """The draw by the settings; None without CONTROL_SHARE."""
     share = settings.control_share
     return Draw(project, share, settings.seed) if share else None
 
 
 def drawn_in(context: RoundContext, round_: Round) -> Draw | None:
-    """The draw of a round's order. A first order has none: it is random as a whole."""
+    """The draw of a round's order. None for a first order, which is random as a whole."""
     return None if round_.kind == "first" else draw_of(context.settings, context.project_id)
 
 
 def divided(
     draw: Draw | None, pool: Pool, rest: Sequence[int]
 ) -> tuple[Pool, list[int], list[int]]:
-    """What the strategy orders: its arm of the pool and of the rest. Then the random arm, in order.
+    """Split the tasks by arm: the strategy's pool, its rest, and the random arm in its order.
 
     Args:
-        draw: the draw of the order; None leaves both as they are.
+        draw: the draw of the order; None puts every task into the strategy's arm.
         pool: the images that can be ordered.
-        rest: task ids that are not scored yet, in their old order.
+        rest: task ids that are not scored yet, in their previous order.
     """
     if draw is None:
         return pool, list(rest), []
@@ -101,13 +101,13 @@ def divided(
 def interleaved(
     draw: Draw, by_strategy: Sequence[Place], at_random: Sequence[int], last: int = 0
 ) -> list[Place]:
-    """One order of both arms. Where one arm has no task left, the other one goes on.
+    """Interleave both arms into one order. When one arm runs out, the other fills all places.
 
     Args:
         draw: the draw of the order.
-        by_strategy: the places of the other tasks, rank 1 first.
+        by_strategy: the places of the strategy's arm, rank 1 first.
         at_random: the task ids of the random arm, in its order.
-        last: so many of `by_strategy` stay behind everything, from the end.
+        last: the number of places at the end of `by_strategy` that stay behind both arms.
     """
     count = len(by_strategy) - last
     total = len(by_strategy) + len(at_random)
@@ -125,12 +125,12 @@ def interleaved(
 
 
 def budget_of_strategy(budget: int, draw: Draw | None) -> int:
-    """How many of the next `budget` images are the strategy's to pick, at least 1."""
+    """How many of the next `budget` images the strategy picks, at least 1."""
     return budget if draw is None else max(1, round(budget * (1 - draw.share)))
 
 
 def described(context: RoundContext, draw: Draw | None, at_random: Collection[int]) -> Result:
-    """What the row of the step `selected` says of the arms; {} without a control arm."""
+    """The arms' entry in the row of the step `selected`; {} without a control arm."""
     if draw is None:
         return {}
     return {
@@ -144,9 +144,9 @@ def described(context: RoundContext, draw: Draw | None, at_random: Collection[in
 
 
 def served_draw(context: RoundContext) -> str:
-    """The draw of the order that annotators are served now; '' where it has none.
+    """The name of the draw of the order that is served now; '' if it has none.
 
-    '' also where a person chose another version in Label Studio: nobody knows its order.
+    Also '' if a person chose another version in Label Studio, because its order is unknown.
     """
     state = context.load_project().state
     if not state.serving or state.changed_by_person:
@@ -161,7 +161,7 @@ def served_draw(context: RoundContext) -> str:
 
 
 def first_at_random(context: RoundContext, tasks: Iterable[int]) -> set[int]:
-    """The tasks of the random arm that annotators are served first: they are scored first, too."""
+    """The random arm's tasks at its head, at most `budget` of them. They are scored first."""
     draw = draw_of(context.settings, context.project_id)
     found = draw.in_random_order(tasks) if draw else []
     return set(found[: context.settings.budget])

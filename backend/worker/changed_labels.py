@@ -1,8 +1,8 @@
-"""Looks at the labels that changed since the last training, for the status page.
+"""Checks the labels that changed since the last training, for the status page.
 
-A region that cannot be used is left out by the next training, which may be hours away. So the
-scheduler looks at the changed annotations as it counts them, and the page names such regions at
-once. It looks without images: what is wrong with the image itself shows in training.
+The next training, which may be hours away, leaves out every region that it cannot use. The
+scheduler therefore checks each changed annotation when it counts it, and the status page lists
+unusable regions at once. The check loads no image, so only training finds a faulty image.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from backend.worker.dataset import Task, choose_annotation
 logger = logging.getLogger(__name__)
 
 MAX_SECONDS = 1.0
-"""Time that one look takes at most, but for the annotation at which it ends: events wait."""
+"""After this time, a check starts no further annotation, because events wait meanwhile."""
 
 Key = tuple[int, int, str]
-"""Task, annotation, and when it was updated."""
+"""Task id, annotation id, and the time of the annotation's last update."""
 
 
 @dataclass(frozen=True)
 class Changed:
-    """Tasks whose counting annotation is new, edited or gone since a training read its labels."""
+    """Tasks whose counting annotation was added, edited or deleted since a training read them."""
 
     count: int
     since: int  # number of that training's round; 0 before the first
-    tasks: Sequence[Task] | None  # those of them that have annotations; None: not read
+    tasks: Sequence[Task] | None  # the changed tasks that have annotations; None: not read
 
 
 @dataclass
 class _Found:
-    """What was found in the changed annotations of one project."""
+    """The problems found in the changed annotations of one project."""
 
-    config: str = ""  # the labelling config under which they were looked at
+    config: str = ""  # the labelling config of the check
     found: dict[Key, tuple[LeftOut, ...]] = field(default_factory=dict)
 
 
 _found: dict[int, _Found] = {}
-"""By project; a worker that is started again looks again."""
+"""Project id -> results, kept in memory only: a restarted worker checks again."""
 
 
 def note(context: RoundContext, changed: Changed) -> None:
-    """Write to the project's row how many tasks changed, and what of them cannot be used."""
+    """Write to the project's row how many tasks changed and which of their regions are unusable."""
     state = context.load_project().state
     values: ProjectChanges = {}
     if changed.count != state.changed:
@@ -71,11 +71,11 @@ def note(context: RoundContext, changed: Changed) -> None:
 
 
 def _unusable(project: int, tasks: Sequence[Task], xml: str) -> Summary:
-    """What the next training cannot use of the changed tasks, as far as it was looked at."""
+    """What the next training cannot use of the changed tasks that were checked so far."""
     try:
         config = parse_label_config(xml)
     except LabelConfigError:
-        return Summary()  # the page says so elsewhere: no round can start
+        return Summary()  # the page shows elsewhere that no round can start
     before = _found.get(project, _Found())
     known = before.found if before.config == xml else {}
     found: dict[Key, tuple[LeftOut, ...]] = {}
@@ -94,7 +94,7 @@ def _unusable(project: int, tasks: Sequence[Task], xml: str) -> Summary:
 
 
 def _problems(task: int, annotation: dict[str, Any], config: LabelConfig) -> tuple[LeftOut, ...]:
-    """Regions of one annotation that are not used, or that take their whole task with them."""
+    """Regions of one annotation that training leaves out, alone or with their whole task."""
     result = annotation.get("result")
     problems = problems_of(result if isinstance(result, list) else [], config)
     return tuple(of_region(task, each) for each in problems if each.effect != "used")

@@ -11,9 +11,9 @@ from backend.store.rounds import Round
 from backend.worker.context import RoundContext, read_json, write_json
 
 Result = dict[str, Any]
-"""What a step leaves in its row: small, JSON."""
+"""The result in a step's row: a small JSON object."""
 Report = Callable[[Mapping[str, Any]], None]
-"""Takes progress: {"step", "done", "total", ...}."""
+"""Receives progress: {"step", "done", "total", ...}."""
 LISTED_PROBLEMS = 20
 
 
@@ -26,9 +26,9 @@ def record(
     train: int = 0,
     validation: int = 0,
 ) -> Summary:
-    """Write one part of a round's record, and show its summary with the project.
+    """Write what one part of a round left out, and copy its summary to the project's row.
 
-    Repeating it replaces that part: a killed step writes it again.
+    A repeated call replaces the part, so a killed step can run again.
     """
     kept = sorted(rows, key=lambda row: (row.task, row.region))
     summary = Summary.of(kept, train=train, validation=validation)

@@ -1,10 +1,10 @@
-"""compared: the last step of a round with a control arm. It says what each arm's labels are worth.
+"""The step `compared`, the last of a round with a control arm: what are each arm's labels worth?
 
-For each arm a model is trained on the labels that both arms have and on the arm's own, with the
-same recipe, the same number of steps and the same number of images. Both are evaluated on the same
-validation images, and neither serves. It runs after the new order is served, so nobody waits for
-it. A round that is due goes first: the step then ends, and the next round's goes on with the same
-labels.
+The step trains one model for each arm, on the labels common to both arms and on those of the arm.
+Recipe, number of steps and number of images are equal. Both models are evaluated on the same
+validation images, and neither serves. The step runs after the new order is served, so nobody waits
+for it. When another round is due, the step ends, and that round's step continues the comparison
+with the same labels.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ logger = logging.getLogger(__name__)
 
 JOB_FILE = "job.json"
 FEWEST = 5
-"""Images that each arm must have gained since the last comparison, and at least a tenth more."""
+"""Images by which each arm must have grown since the last comparison, and by at least a tenth."""
 STAYS_OPEN = (RoundWaits, LeaseLost, StudioUnreachable, StudioAuthError, OperationalError)
-"""With these the step goes on later. Any other error ends it, but never fails the round."""
+"""After these errors the step is resumed later. Any other error ends it but not the round."""
 Job = dict[str, Any]
-"""What is compared: the ids of the training tasks, the round that they are of, and the draw."""
+"""A comparison to make: the ids of the training tasks, their round, and the draw."""
 
 
 def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Record the arms of the labelled tasks; compare both arms where there are enough new labels.
+    """Record the arms of the labelled tasks, and compare both arms if there are enough new labels.
 
-    The order of the round is served already, so a training that fails does not fail the round.
+    The round's order is already served, so a failed training does not fail the round.
     """
     draw = drawn_in(context, round_)
     if draw is None or _draw_of_order(round_) != draw.name:
@@ -83,12 +83,12 @@ def compare_arms(context: RoundContext, round_: Round, report: Report) -> Result
 
 
 def _draw_of_order(round_: Round) -> str:
-    """The draw of the order that a round made; '' for none. The settings may have changed since."""
+    """The name of the draw of a round's order, whatever the settings say now; '' for none."""
     return str(round_.steps["selected"].get("control", {}).get("draw", ""))
 
 
 def _folder(context: RoundContext) -> Path:
-    """Working files of the comparison that is under way, beside the folders of rounds."""
+    """Working files of the current comparison; they outlive the round that began it."""
     return context.data / "control" / str(context.project_id)
 
 
@@ -96,11 +96,11 @@ def _folder(context: RoundContext) -> Path:
 
 
 def _record(context: RoundContext, round_: Round, draw: Draw) -> dict[int, Membership]:
-    """Record the arms of tasks that were labelled since the last time. Returns all arms.
+    """Record the arms of the tasks labelled since the last record. Returns the arms of all tasks.
 
-    Whatever is new was labelled while the order of before was served. If that one had the same
-    arms, the task is in its arm, else in both. The moment of the switch counts, so where the order
-    of before had others, the tasks that were labelled during this round are read once more.
+    These tasks were labelled while the previous order was served. If that order had the same draw,
+    each belongs to its arm, else to both. Tasks count up to the switch to the new order: after
+    another draw, the tasks labelled during this round are therefore read once more.
     """
     before = str(round_.steps["selected"]["control"]["served_before"])
     labelled = {entry.task_id for entry in load_snapshot(context, round_)[0].entries}
@@ -126,7 +126,7 @@ def _compare(
     arms: Mapping[int, Membership],
     report: Report,
 ) -> str:
-    """Finish the comparison that is under way, or make a new one. Returns why not, in words."""
+    """Finish the current comparison, or make a new one. Returns why not, in words, or ''."""
     job = _job_under_way(context, round_, draw) or _new_job(context, round_, draw, arms)
     if isinstance(job, str):
         return job
@@ -161,7 +161,7 @@ def _compare(
 
 
 def _row(job: Job, recipe: Recipe, found: Comparison) -> ArmComparison:
-    """The result as the store keeps it: A of the comparison is the random arm."""
+    """The result as the store keeps it. A of the comparison is the random arm."""
     values = dict(zip(ARMS, (found.a.to_dict(), found.b.to_dict()), strict=True))
     difference = found.to_dict()
     return ArmComparison(
@@ -183,7 +183,7 @@ def _row(job: Job, recipe: Recipe, found: Comparison) -> ArmComparison:
 
 
 def _job_under_way(context: RoundContext, round_: Round, draw: Draw) -> Job | None:
-    """The comparison that an earlier attempt began; None where there is none, or no use in it."""
+    """The comparison that an earlier attempt began; None if there is none or it is outdated."""
     path = _folder(context) / JOB_FILE
     if not path.exists():
         remove(_folder(context))
@@ -201,13 +201,13 @@ def _job_under_way(context: RoundContext, round_: Round, draw: Draw) -> Job | No
 def _new_job(
     context: RoundContext, round_: Round, draw: Draw, arms: Mapping[int, Membership]
 ) -> Job | str:
-    """A new comparison of equally many images of each arm, or why there is none yet, in words."""
+    """A new comparison with equally many images of each arm, or in words why it must wait."""
     before = context.store.comparisons(context.project_id, draw.name)
     last = max((one.images for one in before), default=0)
     wanted = max(last + FEWEST, math.ceil(1.1 * last))
     snapshot, annotated, _ = load_snapshot(context, round_)
     parts = _parts(snapshot, annotated, arms)
-    if _fewer(parts) >= wanted:  # only then are the images read
+    if _fewer(parts) >= wanted:  # reading the images is slow, so only now
         usable = samples_of(context, round_, "train")[0].task_ids
         parts = _parts(snapshot, annotated, arms, usable)
     if _fewer(parts) < wanted:
@@ -237,9 +237,9 @@ def _parts(
     arms: Mapping[int, Membership],
     usable: Collection[int] | None = None,
 ) -> dict[Membership, list[int]]:
-    """The training tasks of both arms and of each, by the order in which they were labelled.
+    """The training tasks of each membership, in the order in which they were first labelled.
 
-    Label Studio counts its annotations up, so the lowest id of a task is its first label.
+    Label Studio's annotation ids increase, so the lowest id of a task is its first annotation.
     """
     train = {entry.task_id for entry in snapshot.of("train")}
     train &= train if usable is None else set(usable)
@@ -255,6 +255,6 @@ def _parts(
 
 
 def _fewer(parts: Mapping[Membership, Sequence[int]]) -> int:
-    """Training images of the arm that has fewer."""
+    """The number of training images of the smaller arm."""
     arms: tuple[Arm, ...] = ARMS
     return min(len(parts[arm]) for arm in arms)

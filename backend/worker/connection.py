@@ -1,10 +1,10 @@
 """Connects a project: sets its webhook, sampling and version in Label Studio, and restores them.
 
 When a person connects a backend on the Model page, Label Studio creates a webhook for all actions
-without credentials, and sets the project's version to the backend's title. `arm` replaces both: one
-webhook for label changes with our credentials and without payload, uncertainty sampling, and our
-version. It adds a tab to the Data Manager (`backend.worker.queue_tab`). The store keeps the values
-from before, and `disarm` restores them.
+without credentials, and sets the project's version to the backend's title. `arm` replaces the
+webhook by one for label changes, with our credentials and without payload. It sets uncertainty
+sampling and our version, and adds a tab to the Data Manager (`backend.worker.queue_tab`). The store
+keeps the previous values, and `disarm` restores them.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ Row = dict[str, Any]
 
 
 def arm(context: RoundContext) -> Mapping[str, Any]:
-    """Set the project up in Label Studio. Returns what is armed.
+    """Set the project up in Label Studio. Returns the values that were set, for the store.
 
-    Doing it again puts back what only we own, and leaves alone what a person may have changed.
+    Another call repairs what only this backend uses, and keeps what a person may have changed.
 
     Raises:
         RoundError: the project has no ML backend row of ours (it was removed there).
@@ -62,16 +62,16 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
     context.store.update_project(context.project_id, origin=context.studio.url)
     parse_label_config(project["label_config"])
     backend = our_backend(context)
-    # Before anything changes there: after a `disconnect` this row is not a new one.
+    # Recorded before any change there, so that after a `disconnect` this row does not count as new.
     context.store.update_project(context.project_id, backend_id=backend["id"])
     hooks = our_webhooks(context, backend["url"])
     before = before or _remembered(context, project)
     webhook = _one_webhook(context, backend["url"], hooks)
-    if not context.load_project().state.armed:  # later a person may have changed them
+    if not context.load_project().state.armed:  # once armed, a person may have changed them
         use_our_order(context, project)
     tab = queue_tab.added(context)
     armed = {**OUR_FIELDS, "webhook": webhook["id"], "backend_url": backend["url"], "tab": tab}
-    # With `before`, which a `disconnect` has forgotten if it ended meanwhile.
+    # `before` is written again, because a `disconnect` that ended meanwhile deleted it.
     context.store.update_project(
         context.project_id, armed=armed, before=before, gone=False, message=""
     )
@@ -81,9 +81,9 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
 
 
 def _gives_way_to_disconnect(context: RoundContext, before: Mapping[str, Any] | None) -> bool:
-    """Put everything back once more if a person disconnected the project since we looked.
+    """Restore everything again if a person disconnected the project meanwhile. Whether it did.
 
-    The command `disconnect` runs in another process, and may have ended and forgotten `before`.
+    The command `disconnect` runs in another process, and may already have deleted `before`.
     """
     state = context.load_project().state
     if not state.disconnected:
@@ -94,17 +94,17 @@ def _gives_way_to_disconnect(context: RoundContext, before: Mapping[str, Any] | 
 
 
 def use_our_order(context: RoundContext, project: Row) -> None:
-    """Set uncertainty sampling, and show predictions, where Label Studio's project differs."""
+    """Switch on uncertainty sampling and predictions in the project, if they are off."""
     changed = {key: value for key, value in OUR_FIELDS.items() if project.get(key) != value}
     if changed:
         context.studio.patch_project(context.project_id, **changed)
 
 
 def _serve_again(context: RoundContext) -> None:
-    """After connecting anew: serve the newest order that Label Studio still holds, or call for one.
+    """After a new connection, serve the newest order that Label Studio has, or request a new order.
 
-    Connecting writes the backend's title where no version was chosen, which means random order. The
-    title stays there when the backend is removed.
+    Connecting sets the version to the backend's title if none was chosen. Tasks then come in random
+    order. The title stays when the backend is removed.
     """
     current = context.studio.project(context.project_id).get("model_version") or ""
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
@@ -121,11 +121,10 @@ def _serve_again(context: RoundContext) -> None:
 
 
 def our_backend(context: RoundContext) -> Row:
-    """The ML backend row in Label Studio that points at us.
+    """The ML backend row in Label Studio that has our address.
 
-    It has the address BACKEND_URL, or else one at which Label Studio called us. A row with any
-    other address belongs to another backend, even if it is the only one: our webhook's credentials
-    would go there.
+    Our address is BACKEND_URL, or else any address at which Label Studio called us. Another row is
+    never taken, even if it is the only one: its backend would receive our webhook's credentials.
     """
     rows = context.studio.ml_backends(context.project_id)
     ours = _rows_of_ours(context, rows)
@@ -140,24 +139,24 @@ def our_backend(context: RoundContext) -> Row:
 
 
 def _rows_of_ours(context: RoundContext, rows: list[Row]) -> list[Row]:
-    """Those of a project's ML backends that have an address of ours.
+    """Those of a project's ML backend rows that have an address of ours.
 
-    Listing them makes Label Studio call us, so our addresses are read after that.
+    Listing the rows makes Label Studio call us, so our addresses are read after the listing.
     """
     addresses = {_in_one_spelling(address) for address in our_addresses(context)}
     return [row for row in rows if _in_one_spelling(row["url"]) in addresses]
 
 
 def _in_one_spelling(address: str) -> str:
-    """The address with its host in lower case, without default port and trailing slash."""
+    """The address with its host in lower case, without its default port and trailing slash."""
     try:
         return normal_address(address)
-    except ValueError:  # such as one with a user name in it
+    except ValueError:  # for example, an address with a user name
         return address.rstrip("/")
 
 
 def our_addresses(context: RoundContext) -> set[str]:
-    """Every address at which Label Studio reaches us, as far as we know."""
+    """BACKEND_URL if it is set, else every address at which Label Studio has called us."""
     if context.settings.backend_url:
         return {context.settings.backend_url}
     known = context.store.project(context.project_id)
@@ -172,7 +171,7 @@ def our_webhooks(context: RoundContext, backend_url: str) -> list[Row]:
 
 
 def _remembered(context: RoundContext, project: Row) -> Row:
-    """Keep what stood in Label Studio before us; returned, too."""
+    """Store the project's values from before we change them, and return them."""
     titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     before = {field: project.get(field) for field in PROJECT_FIELDS}
     if before["model_version"] in titles:
@@ -182,7 +181,7 @@ def _remembered(context: RoundContext, project: Row) -> Row:
 
 
 def webhook_fields(settings: Settings, backend_url: str, project_id: int) -> Row:
-    """The one webhook that we want: label changes, our credentials, no payload."""
+    """The fields of our webhook: label changes, our credentials, no payload."""
     return {
         "url": f"{backend_url.rstrip('/')}/webhook?project={project_id}",
         "send_payload": False,
@@ -194,8 +193,8 @@ def webhook_fields(settings: Settings, backend_url: str, project_id: int) -> Row
 
 
 def _one_webhook(context: RoundContext, backend_url: str, hooks: list[Row]) -> Row:
-    """Keep one webhook, as wanted; connecting twice leaves two, since the duplicate check there is
-    by exact address.
+    """Keep one webhook with our fields and delete the others. Connecting twice leaves two, because
+    Label Studio compares exact addresses.
     """
     wanted = webhook_fields(context.settings, backend_url, context.project_id)
     if not hooks:
@@ -209,7 +208,7 @@ def _one_webhook(context: RoundContext, backend_url: str, hooks: list[Row]) -> R
 
 
 def webhook_is_armed(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a webhook row is as wanted (the order of its actions does not matter)."""
+    """Whether a webhook row has the wanted fields, with its actions in any order."""
     return all(
         sorted(row.get(key) or []) == sorted(value) if key == "actions" else row.get(key) == value
         for key, value in wanted.items()
@@ -219,7 +218,7 @@ def webhook_is_armed(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 def _auth_header(settings: Settings) -> dict[str, str]:
     """The Authorization header that Label Studio must send with the webhook.
 
-    It opens `/webhook` alone, since Label Studio shows it to all its users.
+    It gives access to `/webhook` only, because Label Studio shows it to all its users.
     """
     if not settings.has_credentials:
         return {}
@@ -228,9 +227,9 @@ def _auth_header(settings: Settings) -> dict[str, str]:
 
 
 def was_removed(context: RoundContext) -> bool:
-    """Whether somebody removed our backend on the Model page since the project was armed.
+    """Whether our backend was removed on the Model page after the project was armed.
 
-    Removed and added again counts as never removed.
+    False if it was also added again.
     """
     known = context.load_project().state.backend_id
     rows = context.studio.ml_backends(context.project_id)
@@ -244,12 +243,11 @@ def was_removed(context: RoundContext) -> bool:
 
 
 def repair(context: RoundContext) -> str:
-    """Compare what was armed with what is there now (every poll).
+    """Compare Label Studio's project with the armed values, at every poll, and repair differences.
 
-    What only we own (the webhook) is put back, and so is the order after a switch by a worker
-    without the lease. Marks of the review on labels that were changed since are taken away. What a
-    person may have meant (sampling, version) is left alone. Returns what was left alone, in words,
-    '' if nothing.
+    Restores the webhook, which only this backend uses, and the order if a worker without the lease
+    switched it. Removes review marks from labels that changed. Leaves sampling and version as they
+    are, since a person may have chosen them, and returns these differences in words, '' if none.
     """
     state = context.load_project().state
     armed = state.armed
@@ -281,7 +279,7 @@ def repair(context: RoundContext) -> str:
 
 
 def changes_by_person(project: Mapping[str, Any], state: ProjectState, titles: set[str]) -> str:
-    """What somebody changed in Label Studio so that our order is not served. '' if it is."""
+    """Changes in Label Studio that keep our order from being served, in words; '' if none."""
     served = state.serving
     found = []
     if project.get("sampling") != SAMPLING:
@@ -303,10 +301,10 @@ def changes_by_person(project: Mapping[str, Any], state: ProjectState, titles: s
 
 
 def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:
-    """Restore the project's sampling, version and tabs as before `arm`; remove our webhooks.
+    """Restore the sampling, version and tabs from before `arm`, and remove our webhooks.
 
-    If Label Studio stops answering in between, `finish_disarm` goes on. The store has `message`
-    for people from the first step on.
+    If Label Studio stops answering, `finish_disarm` completes the work. The first step writes
+    `message`, which people see, to the store.
     """
     state = context.load_project().state
     before = state.before
@@ -314,7 +312,7 @@ def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:
         raise RoundError(f"Project {context.project_id} was never armed: nothing to restore.")
     armed = state.armed or state.disarming or {}
     restored = _version_to_restore(context, str(before["model_version"] or ""))
-    # First the store: a round or a repair under way must see it before it touches Label Studio.
+    # The store first: a running round or repair must see it before it changes Label Studio.
     context.store.update_project(
         context.project_id,
         armed=None,
@@ -325,7 +323,7 @@ def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:
         pinned="",
         promoted="",
     )
-    # Label Studio's own row for our address, too: connecting made it, and nobody else removes it.
+    # Also the webhook that Label Studio made at connect: nobody else removes it.
     addresses = {str(armed.get("backend_url") or ""), *our_addresses(context)} - {""}
     rows = [row for address in sorted(addresses) for row in our_webhooks(context, address)]
     for row_id in {row["id"] for row in rows}:
@@ -333,18 +331,18 @@ def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:
     queue_tab.remove(context, armed)
     fields = {key: before[key] for key in PROJECT_FIELDS}
     context.studio.patch_project(context.project_id, **{**fields, "model_version": restored})
-    review_tab.remove(context)  # last: it takes a request a task
+    review_tab.remove(context)  # last, because it takes one request per task
     context.store.update_project(context.project_id, before=None, serving="", changed_by_person="")
     return {**before, "model_version": restored}
 
 
 def finish_disarm(context: RoundContext) -> None:
-    """Go on with a `disarm` that was interrupted; the values from before are kept until its end."""
+    """Complete an interrupted `disarm`, which keeps the previous values until its end."""
     state = context.load_project().state
     if state.disconnected and state.before:
         disarm(context, state.message)
 
 
 def _version_to_restore(context: RoundContext, version: str) -> str:
-    """The version served before us, or '' if its predictions are gone (Label Studio refuses it)."""
+    """The version served before `arm`, or '' if its predictions are gone: it would be refused."""
     return version if context.studio.model_versions(context.project_id).get(version) else ""

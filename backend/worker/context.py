@@ -1,4 +1,4 @@
-"""What a round works with: settings, store, lease, one project, its client and its files."""
+"""The context of a round: settings, store, lease, one project, its client and its files."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ ADDRESS_HINT = "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for the backend an
 
 @dataclass(frozen=True)
 class RoundContext:
-    """The context of one project's round. Its client and image source are made when first used."""
+    """The context of one project's round. Client and image source are created on first use."""
 
     settings: Settings
     store: Store
     lease: Lease
     project_id: int
-    patience: float = 90.0  # seconds for one call to Label Studio with its repetitions
+    patience: float = 90.0  # seconds for one call to Label Studio, including retries
     switching: threading.Lock = field(default_factory=threading.Lock)
-    """Held by whichever thread of the worker compares the served version with the store and
-    switches it."""
+    """Held while a thread of the worker compares the served version with the store and switches
+    it."""
 
     def load_project(self) -> Project:
         """Read the project's row from the store, as it is now.
@@ -54,10 +54,10 @@ class RoundContext:
 
     @cached_property
     def studio(self) -> Studio:
-        """A client for the Label Studio that this project lives in.
+        """A client for the Label Studio of this project.
 
         Raises:
-            SettingsError: no address or no token is known, with the setting to give.
+            SettingsError: the address or the token is unknown; the message names the setting.
         """
         known = self.store.project(self.project_id)
         url = self.settings.label_studio_url or (origin_seen(known) if known else "")
@@ -76,12 +76,12 @@ class RoundContext:
         return studio
 
     def check_lease(self) -> None:
-        """Raise LeaseLost if another worker took over: nothing may be changed any more."""
+        """Raise LeaseLost if another worker took over. This worker must then change nothing."""
         self.store.check(self.lease)
 
     @cached_property
     def images(self) -> ImageSource:
-        """Where the images of this project's tasks come from."""
+        """Loads the images of this project's tasks."""
         return image_source(self.settings, self.studio.url, self.studio.auth_headers)
 
     # --- files ------------------------------------------------------------------------------
@@ -103,30 +103,30 @@ class RoundContext:
 
     @property
     def imagenet_dir(self) -> Path:
-        """Where the ImageNet weights are kept once converted, for all projects."""
+        """The folder of the converted ImageNet weights, shared by all projects."""
         return self.data / "weights" / "imagenet"
 
 
 def origin_seen(project: Project) -> str:
-    """The address that a project's Label Studio gave, confirmed or not; '' while none is known."""
+    """The address of a project's Label Studio, confirmed or not; '' while it is unknown."""
     return project.origin or project.state.candidate_origin
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
+    """Write JSON atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(path, value, private=True)
 
 
 def read_json(path: Path) -> Any:
-    """Read what `write_json` wrote."""
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that it holds, if it is there.
+    """Remove a file or a folder with its contents, if it exists.
 
-    Raises LeaseLost if another worker took over, inside `files.guarded`.
+    Inside `files.guarded`, raises LeaseLost if another worker took over.
     """
     files.check_guard()
     if path.is_dir():
@@ -136,9 +136,9 @@ def remove(path: Path) -> None:
 
 
 def version_name(round_: Round, attempt: int = 1) -> str:
-    """A name that Label Studio has never seen: number, start in hex seconds, publish attempt.
+    """A new version name: the round's number, its start in hex seconds, the publish attempt.
 
-    The start keeps it fresh when a new data directory meets an old project.
+    The start keeps names unique when a new data directory is used for an old project.
     """
     name = f"taudis-{round_.number:04d}-{int(round_.started):x}"
     return name if attempt == 1 else f"{name}-{attempt}"

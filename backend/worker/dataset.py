@@ -1,8 +1,9 @@
 """Turns Label Studio's annotations into training data, and splits off the validation images.
 
-A task goes to training or validation by its id, so it never changes sides. One annotation of a task
-counts. Cancelled ones (skips) never count. Ground truth counts before others, then the latest by
-`updated_at`, then the highest id. An annotation without regions is a true negative example.
+A hash of the task's id decides between training and validation, so a task never changes sides. One
+annotation of a task counts: ground truth before others, then the latest by `updated_at`, then the
+highest id. Cancelled annotations (skips) never count. An annotation without regions is a true
+negative example.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ Task = Mapping[str, Any]
 Split = Literal["train", "validation"]
 
 CACHE_BYTES = 512 << 20
-CLOCKS_S = 300.0  # by which Label Studio's clock may lag behind ours
+CLOCKS_S = 300.0  # seconds by which Label Studio's clock may lag behind ours
 _BUCKETS = 1 << 64
 
 
 def choose_annotation(task: Task) -> dict[str, Any] | None:
-    """The annotation of a task that counts, or None if there is none that was not cancelled."""
+    """The annotation of a task that counts; None if all were cancelled or there is none."""
     return max(submitted(task), key=_precedence, default=None)
 
 
 def fingerprint(task: Task) -> tuple[int, str] | None:
-    """Which annotation of a task counts, and since when; None if none does."""
+    """The id and last update of a task's counting annotation; None if no annotation counts."""
     chosen = choose_annotation(task)
     return None if chosen is None else (int(chosen["id"]), str(chosen["updated_at"]))
 
@@ -68,7 +69,7 @@ def _edited_at(annotation: Mapping[str, Any]) -> float:
 
 
 def seconds_of(when: Any) -> float:
-    """An ISO 8601 time as seconds; times without a zone are UTC, unreadable ones the earliest."""
+    """An ISO 8601 time as epoch seconds; UTC if it has no zone, 0 if it is unreadable."""
     try:
         moment = datetime.fromisoformat(when)
     except (TypeError, ValueError):
@@ -77,10 +78,10 @@ def seconds_of(when: Any) -> float:
 
 
 def is_validation(project: int, task_id: int, fraction: float) -> bool:
-    """Whether a task belongs to the validation split: a pure function of its id.
+    """Whether a task belongs to the validation split: a pure function of project, id and fraction.
 
-    A task stays on its side for ever (and moves only from training to validation when the fraction
-    grows), whatever else is labelled. With few labels the split may therefore be empty.
+    A task stays in its split whatever else is labelled. It moves only if the fraction changes: a
+    larger fraction moves tasks from training to validation. With few labels the split may be empty.
     """
     digest = hashlib.sha256(f"taudis-validation:{project}:{task_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * _BUCKETS
@@ -98,13 +99,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The labels of a round. Every annotation that counts is in one split, train or validation."""
+    """The labels of a round. Each counting annotation is in one split, train or validation."""
 
     project: int
     labels: tuple[str, ...]
     entries: tuple[Entry, ...]
     skipped: tuple[int, ...] = ()  # tasks whose annotations were all cancelled
-    superseded: int = 0  # annotations that do not count, because another of their task does
+    superseded: int = 0  # annotations that do not count because another of the same task counts
     problems: tuple[str, ...] = ()
 
     def of(self, split: Split) -> tuple[Entry, ...]:
@@ -122,7 +123,7 @@ class Snapshot:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Snapshot:
-        """What `to_json` gave."""
+        """The snapshot from the values of `to_json`."""
         return cls(
             project=value["project"],
             labels=tuple(value["labels"]),
@@ -138,8 +139,8 @@ def take_snapshot(
 ) -> Snapshot:
     """The snapshot of a project's annotated tasks, ordered by task id.
 
-    `problems` names labels in use that the config does not have (any more): their regions are not
-    trained on, and a person should know.
+    `problems` names used labels that are missing in the config. Their regions are not trained on,
+    which a person should know.
     """
     entries: list[Entry] = []
     skipped: list[int] = []
@@ -167,7 +168,7 @@ def take_snapshot(
 
 
 def _unknown_labels(annotation: Mapping[str, Any], config: LabelConfig) -> set[str]:
-    """Labels that the annotation's label tags do not have (any more)."""
+    """Labels of the annotation that are missing in their label tags."""
     found: set[str] = set()
     for region in _result(annotation):
         control = config.control(str(region.get("from_name"))) if isinstance(region, dict) else None
@@ -188,7 +189,7 @@ def _result(annotation: Mapping[str, Any]) -> list[Any]:
 
 @dataclass(frozen=True, eq=False)
 class _Packed:
-    """A target in the cache: masks as compressed bits, some hundred times smaller."""
+    """A target in the cache. Its masks are compressed bits, about a hundred times smaller."""
 
     target: Target  # without its masks
     masks: bytes
@@ -216,15 +217,14 @@ class _Packed:
 class AnnotatedSamples:
     """Labelled tasks as training samples: `len()` and `[i] -> (image, target)`.
 
-    Every image is loaded and every annotation decoded once up front. `left_out` says what was not
-    used. A task is left out as a whole if its image cannot be read, or if the place of one of its
-    regions is not known: that object would train as background. A region whose pixels are known but
-    whose label is not is painted over in the image, so that it is neither object nor background.
+    The constructor loads every image and decodes every annotation once. `left_out` lists what is
+    not used. A whole task is left out if its image cannot be read, or if the pixels of one of its
+    regions are unknown, because that object would train as background. A region with known pixels
+    but an unknown label is painted over in the image, so it is neither object nor background.
 
-    Images come from the disk cache of `images`, targets from a bounded cache in memory. Safe for
-    threads.
+    Images come from the disk cache of `images`, targets from a bounded memory cache. Thread-safe.
 
-    Raises StudioUnreachable or StudioAuthError when Label Studio as a whole fails.
+    Raises StudioUnreachable or StudioAuthError if Label Studio as a whole fails.
     """
 
     def __init__(
@@ -254,13 +254,13 @@ class AnnotatedSamples:
         return hide_crowds(*self.with_crowds(index))
 
     def with_crowds(self, index: int) -> tuple[Pixels, Target]:
-        """The same without painting over regions whose label is not known: they are crowds."""
+        """Image and target without painting over: regions with unknown labels stay as crowds."""
         task = self.tasks[index]
         image = self._image(task)
         return image, self._target(task, image)
 
     def labels_at(self, index: int) -> IntArray:
-        """The labels [n] of an image's instances, from the cache where it still holds them."""
+        """The labels [n] of an image's instances, from the cache if it still has them."""
         task = self.tasks[index]
         with self._lock:
             packed = self._cache.get(int(task["id"]))
@@ -289,17 +289,17 @@ class AnnotatedSamples:
         return target
 
     def _decoded(self, task: Task, image: Pixels) -> Decoded:
-        """The target in the image's size, and what could not be used of it."""
+        """The target in the image's size, and the regions that cannot be used."""
         height, width = image.shape[:2]
         result = _result(choose_annotation(task) or {})
         return decode_annotation(result, self.config, size=(height, width))
 
     def _of_its_image(self, task: Task, started: float) -> Decoded:
-        """The target in the image that was drawn on, and what could not be used of it.
+        """The target in the image that the annotator saw, and the regions that cannot be used.
 
-        If regions do not fit a cached file that is older than they are, another one may have taken
-        its address before somebody drew on it: it is fetched once more. A file that fits is never
-        asked for again. It is the one that was drawn on, whatever lies at its address by now.
+        If the regions do not fit a cached file that is older than they are, the file may have been
+        replaced at its address before the annotation, so it is fetched once more. A cached file
+        that fits is kept: the annotator saw it, whatever the address holds now.
         """
         decoded = self._decoded(task, self._image(task))
         if any(problem.kind == "other_image" for problem in decoded.problems):
@@ -318,7 +318,7 @@ class AnnotatedSamples:
     def _usable(
         self, tasks: Sequence[Task], tally: Tally
     ) -> tuple[list[Task], tuple[LeftOut, ...]]:
-        """The tasks that can be trained on, counted in `tally`, and what was left out."""
+        """The tasks that can be trained on, and what was left out. Adds the targets to `tally`."""
         started = time.time()
         usable: list[Task] = []
         left_out: list[LeftOut] = []

@@ -1,4 +1,4 @@
-"""Whether a round is due, asked by a step that may wait: the comparison of the arms."""
+"""Tells the comparison of the arms, which may wait, whether another round is due."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from backend.worker.triggers import round_due
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-"""Pause between two looks at the store."""
+"""Pause between two queries of the store."""
 
 
 class RoundDue:
-    """Says whether the project of a round is due for its next one. Once due, it stays so.
+    """Says whether the next round of a project is due. The answer True is final.
 
-    Label Studio is asked when an event came in, and every POLL_SECONDS, as the scheduler does.
+    Like the scheduler, it asks Label Studio after each event and every POLL_SECONDS.
     """
 
     def __init__(self, context: RoundContext, round_: Round) -> None:
@@ -31,7 +31,7 @@ class RoundDue:
         """Whether a round of this project is due, or the project was disconnected.
 
         Raises:
-            RoundWaits: a round of another project is open; this one goes on after it.
+            RoundWaits: another project's round goes first; this round continues after it.
         """
         now = monotonic()
         if self._due or now < self._next:
@@ -40,7 +40,7 @@ class RoundDue:
         for other in self._context.store.open_rounds():
             if other.id != self._round.id and self._goes_first(other):
                 raise RoundWaits(f"Round {other.number} of project {other.project} goes first.")
-        self._due = self._look(now)
+        self._due = self._find_out(now)
         return self._due
 
     def _goes_first(self, other: Round) -> bool:
@@ -48,10 +48,10 @@ class RoundDue:
         if other.kind == "first" or at_last_step(other):
             return False
         project = self._context.store.project(other.project)
-        return project is None or not project.state.gone  # a deleted project's round stays open
+        return project is None or not project.state.gone  # the round of a gone project cannot run
 
-    def _look(self, now: float) -> bool:
-        """Whether a round is due, by what was recorded and what Label Studio holds."""
+    def _find_out(self, now: float) -> bool:
+        """Whether a round is due, by pending events and the state of Label Studio."""
         context = self._context
         if not context.load_project().state.armed:
             return True
@@ -68,5 +68,5 @@ class RoundDue:
 
 
 def at_last_step(round_: Round) -> bool:
-    """Whether a round has only the comparison of the arms left, so that others go first."""
+    """Whether only the comparison of the arms is left of a round. Other rounds then go first."""
     return round_.next_step == "compared"

@@ -1,10 +1,9 @@
-"""The step `embedded`: look at the images of a project without a model, for a useful first order.
+"""The step `embedded`: embed the images of a project without a model, for a useful first order.
 
-Every image goes through the ImageNet backbone, and the step `selected` ranks their embeddings.
-Images are looked at in seeded random order, so that those of an interrupted look are a random
-sample. The look ends early if a training is due, or after LONGEST_SECONDS: the other images then
-follow at random places. Embeddings are kept with the project, so that tasks imported later, or a
-killed worker, look at each image once.
+The ImageNet backbone embeds every image, and the step `selected` ranks the embeddings. Images are
+embedded in seeded random order, so an interrupted run leaves a random sample. The run ends early if
+a training is due, or after LONGEST_SECONDS; the other images then get random places. Embeddings are
+kept with the project, so no image is embedded twice, even after later imports or a killed worker.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ from taudis.types import IntArray, Pool
 logger = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 1_200.0
-"""Since the worker began to look: 10,000 images of 0.2 Mpx take 4 minutes of one core."""
-CHUNK = 64  # images between two looks at what is due
+"""Time limit of one run. 10,000 images of 0.2 Mpx take 4 minutes of one core."""
+CHUNK = 64  # images between two checks whether the order is due
 SAVE_SECONDS = 30.0
 
 Tasks = Mapping[int, Mapping[str, Any]]
 
 
 def embed(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Embed the images of all tasks, and leave the files that the step `selected` ranks."""
+    """Embed the images of all tasks, and write the files that the step `selected` ranks."""
     strategy = context.settings.first_order
     if strategy == "random":
         return {"strategy": strategy}
@@ -55,13 +54,13 @@ def embed(context: RoundContext, round_: Round, report: Report) -> Result:
     except WeightsError as error:
         logger.warning("Project %s: the first order is random: %s", round_.project, error)
         return {"strategy": "random", "why": f"FIRST_ORDER={strategy} could not be used: {error}"}
-    look = _Look(context, round_, embedder, report)
-    look.run()
-    return {"strategy": strategy, **look.write()}
+    embedding_run = _EmbeddingRun(context, round_, embedder, report)
+    embedding_run.run()
+    return {"strategy": strategy, **embedding_run.write()}
 
 
-class _Look:
-    """One look at the images of a project: first the labelled ones, then the pool."""
+class _EmbeddingRun:
+    """Embeds the images of a project: first the labelled images, then the pool."""
 
     def __init__(
         self, context: RoundContext, round_: Round, embedder: ImageEmbedder, report: Report
@@ -75,17 +74,17 @@ class _Look:
         self.tasks: Tasks = {**self.labelled, **self.pool}
         self.kept = KeptEmbeddings(path, embedder, _addresses(self.tasks, self.config))
         self.unreadable: dict[int, str] = {}
-        self.why = ""  # the look ended early
+        self.why = ""  # the reason why the run ended early
         self.started = self.saved = time.monotonic()
-        self.looked = 0  # images that were not kept from before
+        self.embedded = 0  # images embedded in this run
 
     def run(self) -> None:
-        """Embed what is not kept from before, until all is done or the order is due."""
+        """Embed the images without a kept embedding, until all are done or the order is due."""
         pool = seeded_order(sorted(self.pool), self.context.settings.seed)
-        # With overlap, Label Studio still serves tasks that have an annotation: they are in both.
+        # With overlap, Label Studio still serves annotated tasks: they are in both groups.
         once = dict.fromkeys([*sorted(self.labelled), *pool])
         todo = [task for task in once if task not in self.kept]
-        self._tell(len(todo))
+        self._report_progress(len(todo))
         for first in range(0, len(todo), CHUNK):
             self.why = self._due()
             if self.why:
@@ -93,24 +92,24 @@ class _Look:
             some = {task: self.tasks[task] for task in todo[first : first + CHUNK]}
             for task, image in read_images(self.context, self.config, some, self.unreadable):
                 self.kept.add(task, image)
-                self.looked += 1
-                self._tell(len(todo))
+                self.embedded += 1
+                self._report_progress(len(todo))
             give_back_free_pages()
             if time.monotonic() > self.saved + SAVE_SECONDS:
                 self.kept.save()
                 self.saved = time.monotonic()
         self.kept.save()
 
-    def _tell(self, todo: int) -> None:
-        """Progress over all images; those kept from before are done."""
+    def _report_progress(self, todo: int) -> None:
+        """Report progress over all images. `todo`: images without a kept embedding at the start."""
         total = len(self.tasks)
-        done = self.looked + len(self.unreadable)
+        done = self.embedded + len(self.unreadable)
         seconds = time.monotonic() - self.started
         left = {"eta_s": seconds / done * (todo - done)} if done else {}
         self.report({"step": "embedded", "done": total - todo + done, "total": total, **left})
 
     def _due(self) -> str:
-        """Why the order must not wait any longer; '' if it may."""
+        """Why the order is due now, in words; '' if the run may continue."""
         if time.monotonic() - self.started > LONGEST_SECONDS:
             return f"the first order was due after {LONGEST_SECONDS / 60:.0f} minutes"
         events = self.context.store.pending_events()
@@ -123,7 +122,7 @@ class _Look:
         return f"{changed} labelled tasks changed" if changed >= wanted else ""
 
     def write(self) -> Result:
-        """The files of the round: embeddings, unreadable images, images not looked at. Counts."""
+        """Write the round's files: embeddings, unreadable images, the rest. Returns the counts."""
         folder = self.context.round_dir(self.round)
         seen = [task for task in sorted(self.pool) if task in self.kept]
         known = [task for task in sorted(self.labelled) if task in self.kept]
@@ -146,7 +145,7 @@ class _Look:
         }
 
     def _pool_of(self, tasks: list[int]) -> Pool:
-        """Images as a pool without detections."""
+        """The kept embeddings of tasks as a pool without detections."""
         vectors = np.zeros((len(tasks), self.embedder.width), np.float32)
         for row, task in enumerate(tasks):
             vectors[row] = self.kept[task]
@@ -154,7 +153,7 @@ class _Look:
 
 
 def _addresses(tasks: Tasks, config: LabelConfig) -> dict[int, str]:
-    """Task -> address of its image; without tasks that name none, whose images cannot be read."""
+    """Task -> address of its image, without the tasks whose data has no image address."""
     found = {}
     for task, data in tasks.items():
         with suppress(ImageError):
@@ -163,7 +162,7 @@ def _addresses(tasks: Tasks, config: LabelConfig) -> dict[int, str]:
 
 
 def _later_in_words(later: int, total: int, why: str) -> str:
-    """A sentence where images have not been looked at; else ''."""
+    """A sentence if images have no embedding yet; else ''."""
     if not later:
         return ""
     return f"{later} of {total} unlabelled images have random places, not looked at: {why}"

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILE = "image_embeddings.npz"
-"""In the folder of a project's rounds. The step `pruned` deletes it once there is a model."""
+"""File in the folder of a project's rounds. The step `pruned` deletes it once a model exists."""
 
 
 class KeptEmbeddings:
-    """Task -> embedding [D], of the image that the task names now.
+    """Task -> embedding [D] of the task's current image.
 
-    addresses: the image's address of each task. What was kept of other tasks, or of another
-    address, is forgotten. A file that is damaged, or made by another embedder, is made anew.
+    addresses: task -> current address of its image. Embeddings of other tasks or other addresses
+    are dropped. A file that is damaged or was made by another embedder is replaced.
     """
 
     def __init__(self, path: Path, embedder: ImageEmbedder, addresses: Mapping[int, str]) -> None:
@@ -44,7 +44,7 @@ class KeptEmbeddings:
         }
 
     def _read(self) -> dict[int, tuple[str, Float32]]:
-        """What an earlier look left: task -> digest of its image's address, and embedding."""
+        """The file of an earlier run: task -> digest of its image's address, and embedding."""
         if not self.path.exists():
             return {}
         try:
@@ -59,7 +59,7 @@ class KeptEmbeddings:
             return {}
 
     def save(self) -> None:
-        """Write all to disk, whole or not at all. Raises OSError."""
+        """Write all embeddings to disk atomically. Raises OSError."""
         tasks = list(self._vectors)
         vectors = np.zeros((len(tasks), self.embedder.width), np.float32)
         for row, vector in enumerate(self._vectors.values()):
@@ -85,5 +85,5 @@ class KeptEmbeddings:
 
 
 def _digest(address: str) -> str:
-    """Of an address, which may hold a whole image, or a signature that is secret."""
+    """A digest instead of the address, which may hold a whole image or a secret signature."""
     return hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()

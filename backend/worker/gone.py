@@ -1,7 +1,7 @@
-"""Projects that Label Studio does not show to our user, for good or for a while.
+"""Handles projects that Label Studio hides from our user, permanently or for a while.
 
-A proxy answers 404 while Label Studio restarts behind it, so each poll looks whether a project that
-was gone is there again.
+A proxy answers 404 while Label Studio restarts behind it. Each poll therefore checks whether a gone
+project has returned.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ logger = logging.getLogger(__name__)
 
 
 def check(context: RoundContext) -> None:
-    """Leave the project alone if Label Studio does not show it (any more)."""
+    """Mark the project as gone if Label Studio does not show it. Polls then only check for it."""
     try:
         context.studio.project(context.project_id)
     except StudioNotFound:
         logger.warning(
-            "Project %s is gone or hidden; each poll looks whether it is there again",
+            "Project %s is gone or hidden; each poll checks whether it has returned",
             context.project_id,
         )
         context.store.update_project(context.project_id, gone=True)
 
 
 def require_visible(context: RoundContext) -> None:
-    """Raise StudioUnreachable if Label Studio does not show the project itself."""
+    """Raise StudioUnreachable if Label Studio does not show the project."""
     try:
         context.studio.project(context.project_id)
     except StudioNotFound as error:
@@ -38,11 +38,11 @@ def require_visible(context: RoundContext) -> None:
 
 
 def is_back(context: RoundContext) -> bool:
-    """Whether a project that was gone is there again."""
+    """Whether a gone project has returned; if so, it is no longer marked as gone."""
     try:
         context.studio.project(context.project_id)
     except StudioNotFound:
         return False
-    logger.info("Project %s is there again", context.project_id)
+    logger.info("Project %s has returned", context.project_id)
     context.store.update_project(context.project_id, gone=False)
     return True

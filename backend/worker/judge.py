@@ -1,7 +1,7 @@
-"""judge: the step that evaluates a new model and decides whether it may serve.
+"""The step `evaluated`: evaluate a new model and decide whether it may serve.
 
-The new model and the serving one are evaluated on the same validation images. Metrics and verdict
-go to the checkpoint's card and to the round's row "evaluated".
+The new and the serving model are evaluated on the same validation images. Metrics and decision go
+to the checkpoint's card and to the step's row.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ logger = logging.getLogger(__name__)
 
 
 def judge(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Measure the new model on the frozen validation split; decide whether it may serve.
+    """Evaluate the new model on this round's validation images; decide whether it may serve.
 
-    The first model always serves. A later one is kept but not served in three cases:
+    The first model always serves. A later model is kept but not served in three cases:
 
-    - Its mAP50 is lower beyond the 95 % interval of the difference. Both are measured on this
-      round's validation images.
+    - Its mAP50 is lower than that of the serving model on the same images, and the whole 95 %
+      interval of the difference is below 0.
     - A person promoted the serving model.
     - No validation image shows an object, and the serving model was evaluated.
 
-    The model's card has the reason. It says so where the images are too few to decide.
+    The model's card has the reason, and a note if the images are too few to decide.
     """
     version = round_.steps["trained"]["version"]
     samples, config = samples_of(context, round_, "validation")
@@ -69,7 +69,7 @@ def judge(context: RoundContext, round_: Round, report: Report) -> Result:
 
 
 def _recount(context: RoundContext, round_: Round, validation: AnnotatedSamples) -> None:
-    """Record anew what is left out where an image went missing since the training looked at it."""
+    """Update the record of what is left out if the number of usable validation images changed."""
     before = round_.steps["trained"]["left_out"]
     if len(validation) == before["validation"]:
         return
@@ -84,10 +84,10 @@ def _recount(context: RoundContext, round_: Round, validation: AnnotatedSamples)
 def _measured(
     detector: TrainedDetector, samples: AnnotatedSamples, seed: int
 ) -> tuple[evaluation.Metrics, list[EvaluatedImage], Result]:
-    """The metrics of a detector, the evaluated images, and which detections are worth showing.
+    """The metrics of a detector, the evaluated images, and the score thresholds of each label.
 
-    The last are the score thresholds by label, and what correcting what they show costs beside
-    drawing everything, both in drawings an image (`taudis.evaluation.thresholds`).
+    With the thresholds comes the expected correction cost in drawn objects per image, with and
+    without pre-annotations (`taudis.evaluation.thresholds`).
     """
     seen: list[EvaluatedImage] = []
 
@@ -108,7 +108,7 @@ def _measured(
 
 
 def _serving_before(context: RoundContext, label_map: LabelMap) -> Serving | None:
-    """The model that served so far; None before the first, or where none has these labels."""
+    """The serving model; None before the first, or if no model has these labels."""
     if not serving.serving_model(context.load_project().state):
         return None
     try:
@@ -126,7 +126,7 @@ def _verdict(
     samples: AnnotatedSamples,
     seed: int,
 ) -> Result:
-    """Whether a new model with these metrics may serve, and why, evaluated on the same images."""
+    """Whether a new model with these metrics may serve, and why, by comparison with `old`."""
     if math.isnan(metrics.map50):
         return _unmeasured(metrics, old)
     if old is None:
@@ -148,10 +148,10 @@ def _verdict(
 
 
 def _unmeasured(metrics: evaluation.Metrics, old: Serving | None) -> Result:
-    """The verdict on a model that no validation image tells anything of.
+    """The decision on a model that could not be evaluated.
 
-    It never takes the place of a model that was evaluated. Otherwise nobody knows more of the model
-    before, which has learnt from fewer labels.
+    It never replaces an evaluated model. If the old model was not evaluated either, the new one
+    serves, because it was trained on more labels.
     """
     shows = "is labelled yet" if metrics.images == 0 else "shows an object"
     because = f"without evaluation: no validation image {shows}"
@@ -165,7 +165,7 @@ def _unmeasured(metrics: evaluation.Metrics, old: Serving | None) -> Result:
 
 
 def _reason(found: Comparison, labels: int) -> str:
-    """Why the new model serves or not, in words; the serving model is A of the comparison."""
+    """Why the new model serves or not, in words. In `found`, A is the serving model."""
     figures = f"mAP50 {found.b.map50:.3f}, before {found.a.map50:.3f}"
     low, high = found.interval
     if found.winner == "a":
@@ -178,6 +178,6 @@ def _reason(found: Comparison, labels: int) -> str:
 
 
 def _undecided(found: Comparison) -> str:
-    """That the validation images are too few to decide, and what to do; '' where they decide."""
+    """A sentence if the validation images are too few to decide, with the remedy; else ''."""
     few = found.too_few
     return f"{few}: label more images, or raise VALIDATION_FRACTION" if few else ""

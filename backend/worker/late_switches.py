@@ -1,10 +1,10 @@
 """Undoes the switch of a worker that lost its lease.
 
-A worker that sleeps, or whose request is on its way for long, may switch the project after another
-worker has taken over and switched to a newer order. Label Studio knows nothing of leases, so it
-does what the late request says. A worker therefore announces a switch in the store before it sends
-it. The next worker keeps in mind what may still come, and undoes it. Without that, the late order
-would count as one that a person chose, and stay.
+A worker that was suspended, or whose request is slow, may switch the project to its order after
+another worker has taken the lease and switched to a newer order. Label Studio knows no leases and
+obeys the late request. Each worker therefore announces a switch in the store before it sends the
+request, and the next worker undoes announced switches that arrive late. Otherwise the late order
+would count as a person's choice and stay.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def announce(context: RoundContext, version: str) -> None:
-    """Record that this worker switches now, and extend its lease.
+    """Record that this worker is about to switch to `version`, and extend its lease.
 
-    Raises LeaseLost: another worker took over.
+    Raises LeaseLost if another worker took over.
     """
     state = context.load_project().state
     before, late = state.switching, list(state.late_switches)
@@ -38,7 +38,7 @@ def announce(context: RoundContext, version: str) -> None:
 
 
 def of(state: ProjectState, lease: Lease) -> set[str]:
-    """The orders to which workers of earlier leases may still switch; never one of this worker."""
+    """The orders to which workers with earlier leases may still switch; never this worker's."""
     found, switching = set(state.late_switches), state.switching
     if switching and switching["token"] == lease.token:
         return found - {switching["version"]}
@@ -48,10 +48,10 @@ def of(state: ProjectState, lease: Lease) -> set[str]:
 
 
 def undo(context: RoundContext) -> bool:
-    """Switch back to the order that serves, if a late switch is in force. Whether it was."""
+    """Switch back to the order in the store after a late switch. Returns whether there was one."""
     with context.switching:
         current = str(context.studio.project(context.project_id).get("model_version") or "")
-        state = context.load_project().state  # read second: each switch is announced before
+        state = context.load_project().state  # read second: a switch is announced before it happens
         if current == state.serving or not (state.serving and state.armed):
             return False
         if current not in of(state, context.lease):

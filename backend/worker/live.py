@@ -1,12 +1,12 @@
-"""The live evaluation: compares what people were given with what they submitted, as it is read.
+"""The live evaluation: compares pre-annotations with the annotations that people submitted.
 
-Each submitted annotation that is new or was edited is compared once, with the regions that the
-editor began with. Label Studio keeps the id of that prediction with the annotation
-(`parent_prediction`), also where it has no region, and the prediction names its version. Where the
-id is missing (a resumed draft, a client of the API, a prediction that was deleted), region ids tell
-the version: they are made from a region's content, and the editor keeps them. An annotation with
-neither is counted as unknown. It is not compared with the version that served: somebody who began
-with an empty page would seem to have removed every region.
+Each new or edited annotation is compared once, with the regions that the editor started from. Label
+Studio keeps the id of that prediction with the annotation (`parent_prediction`), even if it has no
+region, and the prediction names its version. The id is missing after a resumed draft, from an API
+client, or if the prediction was deleted. Then region ids identify the version: they are derived
+from a region's content, and the editor keeps them. An annotation with neither counts as unknown. It
+is not compared with the version that served, because an annotator who started from an empty page
+would seem to have removed every region.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from taudis.types import BoolArray, Target
 
 logger = logging.getLogger(__name__)
 
-ROWS_AT_A_TIME = 50  # rows that one transaction writes; a killed worker goes on behind them
+ROWS_AT_A_TIME = 50  # rows that one transaction writes; a killed worker resumes after them
 CLOCKS_APART = 3600.0  # seconds by which Label Studio's clock may differ from this machine's
 FROM_PREDICTION = ("prediction", "prediction-changed")
 """The `origin` that the editor gives to regions of a prediction."""
@@ -46,9 +46,9 @@ Regions = Sequence[Mapping[str, Any]]
 
 
 def read_annotations(context: RoundContext, annotated: Sequence[Task], config: LabelConfig) -> None:
-    """Compare annotations that are new or edited, and forget those that are gone or cancelled.
+    """Compare new and edited annotations, and delete the rows of deleted or cancelled annotations.
 
-    `annotated`: all tasks with an annotation. Reading the same again changes nothing.
+    `annotated`: all tasks with an annotation. A repeated call with the same tasks changes nothing.
     """
     known = {row.annotation: row for row in context.store.live_rows(context.project_id)}
     reader, rows, there = _Reader(context, config), list[LiveRow](), set[int]()
@@ -67,7 +67,7 @@ def read_annotations(context: RoundContext, annotated: Sequence[Task], config: L
 
 @dataclass(frozen=True)
 class _Given:
-    """What an annotation began with; `regions` is None where it is not known any more."""
+    """What an annotation started from; `regions` is None if they are no longer known."""
 
     kind: Kind
     version: str = ""
@@ -75,7 +75,7 @@ class _Given:
 
 
 class _Reader:
-    """Finds what annotations of one project began with, and compares them with it."""
+    """Compares annotations of one project with the pre-annotations that they started from."""
 
     def __init__(self, context: RoundContext, config: LabelConfig) -> None:
         self._context, self._config = context, config
@@ -84,7 +84,7 @@ class _Reader:
         self._first = min((row.created for row in made), default=float("inf"))
 
     def row(self, task: int, annotation: Mapping[str, Any], before: LiveRow | None) -> LiveRow:
-        """The row of an annotation; `before` is what was kept of it, if it was edited."""
+        """The row of an annotation. `before`: its row before the edit, if there is one."""
         try:
             given = self._given(task, annotation, before)
         except StoreError as error:
@@ -109,12 +109,12 @@ class _Reader:
             logger.info("Annotation %s is not compared: %s", annotation["id"], error)
             return replace(found, kind="unreadable")
         if given.kind == "visible" and took is None and _untouched(counts):
-            # "Create annotations from predictions" of the Data Manager: nobody has looked at it.
+            # The Data Manager's "Create annotations from predictions": no person saw it.
             return replace(found, kind="converted")
         return replace(found, counts=counts)
 
     def _given(self, task: int, annotation: Mapping[str, Any], before: LiveRow | None) -> _Given:
-        """What an annotation began with."""
+        """What an annotation started from."""
         created = seconds_of(annotation.get("created_at"))
         if created < self._first - CLOCKS_APART:
             return _Given("before")
@@ -132,7 +132,7 @@ class _Reader:
         return self._by_regions(task, annotation, created)
 
     def _of_version(self, task: int, version: str, regions: Regions) -> _Given:
-        """What a prediction that Label Studio still has gave its annotation."""
+        """What an annotation started from whose prediction Label Studio still has."""
         made = self._versions.get(version)
         if made is None:
             return _Given("other_model", version)
@@ -152,13 +152,13 @@ class _Reader:
             found = json.loads(stored.found(task))
             if stored.is_blank(task):
                 return _Given("blank", version, found)
-        # Label Studio had the score alone: one post could not carry the regions of every task.
+        # Label Studio had only the score: one post could not carry the regions of every task.
         return _Given("unknown", version) if found else _Given("visible", version, [])
 
     def _by_regions(self, task: int, annotation: Mapping[str, Any], created: float) -> _Given:
-        """The version whose regions the annotation has, or whose blank task it is.
+        """The version whose regions the annotation has, or which left the task blank.
 
-        Of several versions the newest that was there when the annotation was made.
+        If several versions fit, the newest that existed when the annotation was made.
         """
         rows = [row for row in _result(annotation) if isinstance(row, Mapping)]
         ids = {str(row.get("id") or "") for row in rows}
@@ -179,7 +179,7 @@ class _Reader:
         return _Given("unknown")
 
     def _stored(self, task: int, version: str) -> Regions | None:
-        """The regions of a version as they are kept here; None if they were pruned."""
+        """The regions of a version from the local predictions file; None if it was pruned."""
         with self._opened(version) as stored:
             if stored is None or not stored.has_place(task):
                 return None
@@ -188,10 +188,10 @@ class _Reader:
 
     @contextmanager
     def _opened(self, version: str) -> Iterator[predictions.Stored | None]:
-        """The predictions file of a version, None if it is gone."""
+        """The predictions file of a version; None if it is missing or unreadable."""
         context, stored = self._context, None
         with ExitStack() as stack:
-            with suppress(StoreError):  # it was pruned, or another release wrote it
+            with suppress(StoreError):  # pruned, or written by another release
                 path = predictions.path_of(context.data, context.project_id, version)
                 stored = stack.enter_context(predictions.Stored.opened(path))
             yield stored
@@ -200,15 +200,15 @@ class _Reader:
 def compare(
     given: Regions, submitted_regions: Sequence[Any], config: LabelConfig
 ) -> dict[str, Counts]:
-    """What became of the regions of a pre-annotation, by label.
+    """Count by label how the regions of a pre-annotation were changed.
 
     Args:
-        given: the regions as Label Studio holds them, best score first.
+        given: the pre-annotation's regions as Label Studio has them, best score first.
         submitted_regions: the `result` of the annotation.
-        config: the labelling config. Regions of ours whose label it does not have count nowhere.
+        config: the labelling config. Given regions with a label that it lacks are not counted.
 
     Raises:
-        RegionError: a submitted region has no place that can be read.
+        RegionError: the pixels of a submitted region are unknown.
     """
     size = image_size([*given, *submitted_regions], config)
     if size is None:
@@ -241,14 +241,14 @@ def _untouched(counts: Mapping[str, Counts]) -> bool:
 
 
 def _evaluated(before: Target, after: Target, size: tuple[int, int], labels: int) -> EvaluatedImage:
-    """The submitted objects as the truth, and the regions of the pre-annotation as detections.
+    """The submitted objects as ground truth, the pre-annotation's regions as detections.
 
-    A submitted region without a known label takes regions of every label.
+    A submitted region with an unknown label matches detections of every label.
     """
     sure, crowd = ~after.iscrowd, after.iscrowd
     crowds = [encode(mask) for mask in after.masks[crowd]]
     names = np.arange(1, labels + 1)
-    known = ~before.iscrowd  # crowds are regions whose label is not known
+    known = ~before.iscrowd  # crowds are regions with an unknown label
     return EvaluatedImage(
         size,
         np.concatenate([after.labels[sure], np.repeat(names, len(crowds))]),

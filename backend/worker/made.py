@@ -1,4 +1,4 @@
-"""The round that made an order, and the tasks that were labelled since."""
+"""Finds the round that made an order, and the tasks that were labelled since."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from backend.worker.context import RoundContext
 
 
 def maker(context: RoundContext, version: str) -> Round | None:
-    """The round that published a version; None where the store does not know it."""
+    """The round that published a version; None if the store does not know the version."""
     versions = context.store.versions(context.project_id)
     number = next((row.round for row in versions if row.version == version), None)
     return None if number is None else context.store.round(number)
 
 
 def labelled_since(context: RoundContext, made: Round) -> set[int]:
-    """Tasks of an order that were labelled since its round has read them."""
+    """Tasks that were labelled since the round `made` read Label Studio."""
     if "synced" not in made.steps:
         return set()
     touched = watermark.since(context, made, context.studio.tasks_touched_since)

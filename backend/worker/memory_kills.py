@@ -1,9 +1,9 @@
-"""Notices that the system ended the worker for lack of memory.
+"""Detects that the kernel killed the worker for lack of memory.
 
-The kernel ends a process by SIGKILL when memory runs out, so no error is raised. The next worker
-would run the same step again, without end. Each report of progress therefore holds how many
-processes the kernel has ended so far. Where another worker goes on with the step, and the number
-has grown since the last report, the worker before was probably among them.
+When memory runs out, the kernel ends a process by SIGKILL, so no error is raised, and each new
+worker would repeat the same step for ever. Each progress report therefore records how many
+processes the kernel has killed. If another worker resumes the step and the number has grown since
+the last report, the previous worker was probably killed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from backend.store.lease import Lease
 from backend.store.rounds import Round
 
 MOST = 3
-"""Workers that may end this way in one step; then the round fails."""
+"""Number of workers killed in one step after which the round fails."""
 _COUNTER = Path("/proc/vmstat")
 
 
 def kills() -> int:
-    """How many processes the kernel has ended for lack of memory; 0 where it does not tell."""
+    """How many processes the kernel has killed for lack of memory; 0 if it has no counter."""
     try:
         found = re.search(r"^oom_kill (\d+)$", _COUNTER.read_text(encoding="ascii"), re.M)
     except OSError:
@@ -31,7 +31,7 @@ def kills() -> int:
 
 
 def deaths(round_: Round, step: str, lease: Lease) -> int:
-    """How many workers in a row ended for lack of memory in a step that this one goes on with."""
+    """How many workers in a row were killed for lack of memory in the step that `lease` resumes."""
     last = round_.progress
     if last.get("step") != step or "oom_kills" not in last:
         return 0
@@ -42,12 +42,12 @@ def deaths(round_: Round, step: str, lease: Lease) -> int:
 
 
 def to_report(found: int, lease: Lease) -> dict[str, Any]:
-    """What each report of progress holds for the next worker. `found`: of `deaths`."""
+    """The part of each progress report that the next worker reads. `found`: result of `deaths`."""
     return {"oom_kills": kills(), "oom_deaths": found, "token": lease.token}
 
 
 def check(found: int) -> None:
-    """Raise RoundError if as many workers have ended as may. `found`: of `deaths`."""
+    """Raise RoundError if MOST workers were killed. `found`: result of `deaths`."""
     if found >= MOST:
         raise RoundError(
             f"Out of memory: the system ended the worker {found} times in this step. Give the"

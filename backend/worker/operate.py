@@ -1,6 +1,6 @@
-"""What a person decides about versions: roll back, promote, unpin.
+"""A person's decisions about versions: roll back, promote, unpin.
 
-The commands call these functions. The status page leaves its request in the project's state, and
+The commands call these functions. The status page writes its request to the project's state, and
 the scheduler carries it out (`carry_out`).
 """
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def carry_out(context: RoundContext) -> None:
-    """Do what a person asked for on the status page, and keep what became of it in words.
+    """Carry out the request from the status page, and store a sentence about the result.
 
     Raises:
         StudioUnreachable, StudioAuthError: Label Studio cannot be used now; the request stays.
@@ -42,7 +42,7 @@ def carry_out(context: RoundContext) -> None:
 
 
 def _do(context: RoundContext, action: str, version: str) -> str:
-    """One request. Returns what was done, in a sentence."""
+    """Carry out one request. Returns a sentence that says what was done."""
     if action == "rollback":
         done = rollback(context, version)
         return f"Rolled back: {done.version} is served and pinned until you unpin it."
@@ -50,7 +50,7 @@ def _do(context: RoundContext, action: str, version: str) -> str:
         model = promote(context, version)
         return (
             f"Promoted: a round scores the unlabelled images with {model} and serves its order."
-            " Until then the order of before is served."
+            " Until then the current order is served."
         )
     if action == "unpin":
         newest = unpin(context)
@@ -63,14 +63,14 @@ def rollback(context: RoundContext, version: str = "") -> Version:
 
     Args:
         context: the project's context.
-        version: the version to serve. "" takes the newest one that is older than the served one.
+        version: the version to serve; "" for the newest version older than the served one.
 
     Raises:
         RoundError: there is no such version, or Label Studio no longer has its predictions.
     """
     target = _rollback_target(context, version)
     before = context.load_project().state
-    # The pin is written first: a round that is about to flip reads it.
+    # The pin is written first, because a round that is about to switch the order reads it.
     context.store.update_project(
         context.project_id, lease=context.lease, pinned=target.version, promoted=""
     )
@@ -86,7 +86,7 @@ def rollback(context: RoundContext, version: str = "") -> Version:
 
 
 def _now_serves(context: RoundContext, row: Version) -> Version:
-    """Record the version that Label Studio was switched to; returns it."""
+    """Record the version that Label Studio now serves, and return it."""
     context.store.update_project(
         context.project_id,
         lease=context.lease,
@@ -98,7 +98,7 @@ def _now_serves(context: RoundContext, row: Version) -> Version:
 
 
 def _rollback_target(context: RoundContext, version: str) -> Version:
-    """The version to go back to. Raises RoundError unless Label Studio has its predictions."""
+    """The version to roll back to. Raises RoundError unless Label Studio has its predictions."""
     published = [row for row in context.store.versions(context.project_id) if row.tasks]
     names = [row.version for row in published]
     served = context.load_project().state.serving
@@ -116,18 +116,18 @@ def _rollback_target(context: RoundContext, version: str) -> Version:
 
 
 def promote(context: RoundContext, version: str) -> str:
-    """Make a kept model serve, also one that evaluated worse; returns the model's version.
+    """Make a kept model serve, even if its evaluation was worse; returns the model's version.
 
-    The worker opens a round that scores the unlabelled pool with the model and flips to that order.
-    Until then the old order is served. Later rounds train and evaluate new models but do not
-    replace this one, until `unpin`, `rollback` or another `promote`. The pin of a rollback ends.
+    The worker opens a round that scores the unlabelled pool with the model and switches to that
+    order. Until then the current order is served. Later rounds train and evaluate new models but do
+    not replace this one until `unpin`, `rollback` or another `promote`. A rollback's pin ends.
 
     Args:
         context: the project's context.
-        version: a model, or an order (its model is promoted).
+        version: a model's version, or an order's version, whose model is then promoted.
 
     Raises:
-        RoundError: there is no such model, or it has other labels than the labelling config.
+        RoundError: there is no such model, or its labels differ from the labelling config.
         CheckpointError: the model is damaged; the message names the file.
     """
     model = serving.model_of(context.store, context.project_id, context.model_dir(""), version)
@@ -151,9 +151,10 @@ def promote(context: RoundContext, version: str) -> str:
 
 
 def unpin(context: RoundContext) -> Version | None:
-    """End a rollback or a promotion: serve the newest published version, None if there is none.
+    """End a rollback or a promotion, and serve the newest published version.
 
-    The model of a promotion serves until a round trains one that is not clearly worse.
+    Returns that version, or None if there is none. A promoted model serves until a round trains a
+    model that is not clearly worse.
     """
     published = [row for row in context.store.versions(context.project_id) if row.tasks]
     context.store.update_project(context.project_id, lease=context.lease, pinned="", promoted="")

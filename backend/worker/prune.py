@@ -1,9 +1,9 @@
 """Deletes old versions, locally and in Label Studio. Never the served, pinned or rollback version.
 
-Label Studio can delete the predictions of a version in one call. All annotators wait for that call:
-29 to 61 s for 10,000 predictions. To delete a single prediction takes 0.1 s, and nobody waits. So
-predictions are deleted one by one while people label, and in one call after a quarter of an hour
-without a label.
+Label Studio can delete all predictions of a version in one call, but all annotators wait for that
+call: 29 to 61 s for 10,000 predictions. Deleting a single prediction takes 0.1 s, and nobody waits.
+Predictions are therefore deleted one by one while people label, and in one call after a quarter of
+an hour without a new label.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from backend.worker.embeddings import FILE as EMBEDDINGS_FILE
 logger = logging.getLogger(__name__)
 
 ROWS_AT_A_TIME = 40  # about 5 s
-QUIET_SECONDS = 900.0  # without a label: nobody is there to wait
-KEPT_ROUNDS = 10  # working files of rounds
+QUIET_SECONDS = 900.0  # time without a new label after which nobody is expected to wait
+KEPT_ROUNDS = 10  # newest rounds whose working files are kept
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What can be let go of here: orders, by version, and the files and folders that go."""
+    """What to delete locally: the versions of old orders, and files and folders."""
 
     versions: tuple[str, ...]
     paths: tuple[Path, ...]
@@ -41,7 +41,7 @@ class Plan:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of everything in a folder; what vanishes meanwhile counts nothing."""
+    """Bytes of a file, or of all files in a folder. Files deleted meanwhile count as 0."""
     files = path.rglob("*") if path.is_dir() else [path]
     total = 0
     for file in files:
@@ -53,15 +53,15 @@ def size_of(path: Path) -> int:
 
 
 def prune(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Let go of versions, checkpoints and working files that are older than the kept ones.
+    """Delete old versions, checkpoints and working files.
 
-    Their predictions in Label Studio go little by little, by the worker's cleaner.
+    The worker's cleaner later deletes their predictions in Label Studio, a few at a time.
     """
     return {"versions": forget_old_versions(context)}
 
 
 def versions_to_keep(context: RoundContext) -> set[str]:
-    """What Label Studio serves, what a rollback would, the pinned, the newest up to the setting."""
+    """The served, pinned and rollback versions, and the newest KEEP_VERSIONS versions."""
     state = context.load_project().state
     newest = [row.version for row in context.store.versions(context.project_id) if row.tasks]
     served = str(context.studio.project(context.project_id).get("model_version") or "")
@@ -73,17 +73,17 @@ def versions_to_keep(context: RoundContext) -> set[str]:
 
 
 def plan(context: RoundContext) -> Plan:
-    """What is older than the kept versions; never what serves, may again, or is being made."""
+    """Everything that the kept versions, the models in use and the open rounds do not need."""
     keep = versions_to_keep(context)
     known = {row.version: row for row in context.store.versions(context.project_id)}
     old = tuple(version for version in known if version not in keep)
     kept = [row for version, row in known.items() if version in keep]
     wanted = serving.models_in_use(context.load_project().state) | {row.model for row in kept}
-    for row in kept:  # a model that evaluated worse is kept as long as its round's order
+    for row in kept:  # a model that was evaluated as worse is kept as long as its round's order
         wanted.add(str(context.store.round(row.round).steps.get("trained", {}).get("version", "")))
     recent = context.store.rounds(context.project_id, limit=KEPT_ROUNDS)
     making = tuple(version_name(round_) for round_ in recent if round_.ended is None)
-    # The snapshot of the last training says which labels are new since.
+    # New labels are found by comparison with the snapshot of the last training.
     training = context.store.last_training(context.project_id)
     folders = {f"{r.number:04d}" for r in [*recent, *([training] if training else [])]}
     if not context.load_project().state.model:
@@ -98,14 +98,14 @@ def plan(context: RoundContext) -> Plan:
 
 
 def forget_old_versions(context: RoundContext) -> list[str]:
-    """Delete predictions, checkpoints and working files of old versions here. Returns which."""
+    """Delete local files of old versions. Returns the versions."""
     return forget(context, plan(context))
 
 
 def forget(context: RoundContext, planned: Plan, *, by_hand: bool = False) -> list[str]:
-    """Delete what was planned; `by_hand` without a lease, beside a worker.
+    """Delete what was planned. `by_hand`: without a lease, possibly while a worker runs.
 
-    The rows in Label Studio go little by little, by the worker's cleaner.
+    The worker's cleaner later deletes the rows in Label Studio, a few at a time.
     """
     for version in planned.versions:
         context.store.prune_version(None if by_hand else context.lease, context.project_id, version)
@@ -115,18 +115,18 @@ def forget(context: RoundContext, planned: Plan, *, by_hand: bool = False) -> li
 
 
 def delete_some_in_studio(context: RoundContext) -> int:
-    """Delete some rows of old versions of ours in Label Studio; how many. 0: nothing is left.
+    """Delete some predictions of our old versions in Label Studio. Returns how many; 0: none left.
 
-    Whatever a killed publish left behind goes this way, too.
+    Also deletes predictions that a killed publish left behind.
     """
     there = context.studio.model_versions(context.project_id)
-    # Read after the list: what was posted by then is in a round that is open, or in the store.
+    # Read after the list: each listed version then belongs to an open round or is in the store.
     unfinished = tuple(
         version_name(row)
         for row in context.store.open_rounds()
         if row.project == context.project_id
     )
-    # Only what the store has let go of: a rollback may choose any of the others.
+    # Versions that the store still has are kept, because a rollback may choose any of them.
     keep = versions_to_keep(context) | {
         row.version for row in context.store.versions(context.project_id)
     }
@@ -144,10 +144,10 @@ def delete_some_in_studio(context: RoundContext) -> int:
 
 
 def _quiet(context: RoundContext) -> bool:
-    """Whether no label and no order changed for a while.
+    """Whether no label and no order changed for QUIET_SECONDS.
 
-    While a round is open, labels are not counted but wait as an event. An order that has just
-    changed tells of labels that the scheduler is about to count.
+    While a round is open, label changes are not counted but pend as an event. A new order counts
+    too, because after its round the scheduler still has to count the labels of that time.
     """
     events = context.store.pending_events()
     if any(e.project == context.project_id and e.kind == "changed" for e in events):
@@ -158,9 +158,9 @@ def _quiet(context: RoundContext) -> bool:
 
 
 def _others(folder: Path, keep: set[str], making: tuple[str, ...] = ()) -> list[Path]:
-    """What lies in `folder` under other names than those to keep, or those in the making.
+    """The files and folders in `folder` whose names are not in `keep` and not being made.
 
-    A name is what stands before the first dot of a file or folder; that of a draft after it.
+    A name ends at the first dot. The leading dot of a draft does not count.
     """
     if not folder.is_dir():
         return []

@@ -1,8 +1,9 @@
 """The steps `published` and `flipped`: give Label Studio a new order, then switch the queue to it.
 
-`published` posts one prediction a task under a fresh version, which nobody is served yet. `flipped`
-changes the project's `model_version`, so that all annotators get the new order at once. A rollback,
-a version that a person chose, or a disconnect prevents that; `backend.store.serving` decides.
+`published` posts one prediction for each task under a new version, which is not served yet.
+`flipped` changes the project's `model_version`, so all annotators get the new order at once. A
+rollback, a version chosen by a person, or a disconnect prevents the switch (`backend.store.serving`
+decides).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from backend.worker.serving import is_later_promotion, scoring_version
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
-HEAD = 200  # predictions that get their regions at a time, where one post could not carry all
+HEAD = 200  # predictions that get regions together, if one post could not carry all regions
 
 
 def require_armed(context: RoundContext) -> None:
@@ -40,10 +41,10 @@ def require_armed(context: RoundContext) -> None:
 
 
 def publish(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Post every unlabelled task's prediction under the fresh version, in one bulk request.
+    """Post every unlabelled task's prediction under a new version, in one bulk request.
 
-    An attempt that was cut short leaves predictions under a version that nobody is served. The next
-    attempt takes another version: of two predictions of one version, the older one would decide.
+    An interrupted attempt leaves predictions under a version that is never served. The next attempt
+    uses another version, because of two predictions with the same version the older one would win.
     """
     require_armed(context)
     written = round_.steps["selected"]
@@ -51,7 +52,7 @@ def publish(context: RoundContext, round_: Round, report: Report) -> Result:
     try:
         done = _post(context, round_, path)
     except (StudioRejected, StudioNotFound):
-        # Label Studio refuses the whole post if one of its tasks was deleted meanwhile.
+        # Label Studio rejects the whole post if one of its tasks was deleted meanwhile.
         if not _leave_out_deleted(context, path):
             raise
         done = _post(context, round_, path)
@@ -69,7 +70,7 @@ def publish(context: RoundContext, round_: Round, report: Report) -> Result:
 
 
 def _leave_out_deleted(context: RoundContext, path: Path) -> int:
-    """Take tasks that Label Studio no longer has out of the order. Returns how many."""
+    """Remove tasks from the order that Label Studio no longer has. Returns how many."""
     order = predictions.order(path)
     there = {int(task["id"]) for task in context.studio.tasks(context.project_id)}
     kept = [place for place in order if place.task in there]
@@ -88,15 +89,15 @@ def _leave_out_deleted(context: RoundContext, path: Path) -> int:
 
 @dataclass(frozen=True)
 class Posted:
-    """The predictions that Label Studio has now."""
+    """The predictions that were posted to Label Studio."""
 
     version: str
     tasks: int
-    filled: int  # tasks with regions, from rank 1 on; the others have a score alone
+    filled: int  # tasks with regions, from rank 1 on; the others have only a score
 
 
 def _post(context: RoundContext, round_: Round, path: Path) -> Posted:
-    """One publish attempt, unless an earlier one is complete in Label Studio already."""
+    """Make one publish attempt, unless an earlier attempt is complete in Label Studio."""
     with predictions.Stored.opened(path) as stored:
         rows = stored.sizes()
         version = _begin_attempt(context, round_, len(rows))
@@ -109,7 +110,7 @@ def _post(context: RoundContext, round_: Round, path: Path) -> Posted:
 
 
 def head_within(allowed: int, sizes: Sequence[int]) -> int:
-    """The number of tasks, from the first on, whose regions fit into `allowed` bytes together.
+    """The number of tasks, from the first on, whose regions together fit into `allowed` bytes.
 
     Args:
         allowed: bytes of one post.
@@ -121,7 +122,7 @@ def head_within(allowed: int, sizes: Sequence[int]) -> int:
 def bulk_post(
     stored: predictions.Stored, version: str, rows: Sequence[tuple[int, float, int]], filled: int
 ) -> queue.BulkPost:
-    """The post of an order: `rows` as `Stored.sizes` gives them, regions for the first `filled`."""
+    """The post of an order, with regions for the first `filled` tasks. `rows`: `Stored.sizes()`."""
     return queue.bulk_post(
         version,
         (
@@ -132,16 +133,16 @@ def bulk_post(
 
 
 def _begin_attempt(context: RoundContext, round_: Round, tasks: int) -> str:
-    """The version to post under: that of the last attempt if it is complete, else a fresh one.
+    """The version to post under: that of the last attempt if it is complete, else a new one.
 
-    The number of the attempt is on disk before the post, so two posts never share a version.
+    The attempt's number is on disk before the post, so two posts never share a version.
     """
     marker = context.round_dir(round_) / "publishing.json"
     last = int(read_json(marker)["attempt"]) if marker.exists() else 0
     if last >= MAX_ATTEMPTS:
         raise RoundError(
             f"Label Studio did not take the new order in {last} attempts; its log says why. The"
-            " order before stays."
+            " previous order stays."
         )
     if last:
         version = version_name(round_, last)
@@ -152,7 +153,7 @@ def _begin_attempt(context: RoundContext, round_: Round, tasks: int) -> str:
 
 
 def flip(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Switch everybody to the new version with one PATCH, unless a person decided otherwise."""
+    """Switch all annotators to the new order with one PATCH, unless a person decided otherwise."""
     step = round_.steps["published"]
     model = scoring_version(context, round_) if round_.kind != "first" else ""
     require_armed(context)
@@ -167,11 +168,11 @@ def flip(context: RoundContext, round_: Round, report: Report) -> Result:
 
 
 def _order_is_made(context: RoundContext, round_: Round) -> None:
-    """End the wish for a new order: there is one now, or there is nothing to order.
+    """Clear the request for a new order (`reorder`): the order exists, or there is none to make.
 
-    An order that is held back ends it, too: another would be held back alike. A model that was
-    promoted too late for this order still waits for its own. The promotion is read after our own
-    write, so that one that comes in between is not lost.
+    An order that is held back clears it too, because another order would also be held back. If a
+    model was promoted too late for this order, the request is set again. The promotion is read
+    after `reorder` was cleared, so a promotion in between is not lost.
     """
     context.store.update_project(context.project_id, lease=context.lease, reorder=False)
     if is_later_promotion(round_, context.load_project().state.promoted):
@@ -179,7 +180,7 @@ def _order_is_made(context: RoundContext, round_: Round) -> None:
 
 
 def _switch(context: RoundContext, step: Mapping[str, Any], model: str) -> str:
-    """Switch to a published order, and record that it serves. Why not, in words; '' if it does."""
+    """Switch to a published order and record it. Returns why it is not served, '' if it is."""
     held = why_not_flip(context, step["version"])
     if held:
         context.store.update_project(
@@ -199,16 +200,16 @@ def _switch(context: RoundContext, step: Mapping[str, Any], model: str) -> str:
         changed_by_person="",
         switching=None,
     )
-    if _overruled(context):  # a rollback wrote its pin between the first look and our row
+    if _overruled(context):  # a rollback wrote its pin between the first check and our row
         return why_not_flip(context, step["version"])
     return ""
 
 
 def _overruled(context: RoundContext) -> bool:
-    """Whether a rollback came between our look and our PATCH. Then its version serves again.
+    """Whether a rollback came between our check and our PATCH. If so, restores its version.
 
     Raises:
-        RoundError: the project was disconnected in between. Its version is put back.
+        RoundError: the project was disconnected meanwhile. Its earlier version is restored.
     """
     state = context.load_project().state
     decision = serving.after_switch(state, _current(context) if state.pinned else "")
@@ -231,13 +232,13 @@ def _current(context: RoundContext) -> str:
 
 
 def why_not_flip(context: RoundContext, wanted: str) -> str:
-    """Why the project must stay on its version, in words; '' if it may move."""
+    """Why the project must stay on its version, in words; '' if it may be switched."""
     state, current, titles = context.load_project().state, "", set[str | None]()
     if not state.pinned:  # a pin decides whatever Label Studio says
         current = _current(context)
-        state = context.load_project().state  # read later: our own switch is announced in it
+        state = context.load_project().state  # read after `current`: it has our announced switch
         if current in late_switches.of(state, context.lease):
-            current = state.serving  # nobody chose it
+            current = state.serving  # a late switch, not a person's choice
         titles = {row.get("title") for row in context.studio.ml_backends(context.project_id)}
     return serving.why_to_stay(
         state,
@@ -253,9 +254,9 @@ def _names_published(context: RoundContext) -> set[str]:
 
 
 def extend_head(context: RoundContext) -> int:
-    """Give tasks that come near the head of the queue their regions, in place. Returns how many.
+    """Add regions to the predictions of tasks near the head of the queue. Returns how many.
 
-    Only where one post could not carry the regions of every task (`Posted.filled`).
+    Only needed if one post could not carry the regions of every task (`Posted.filled`).
     """
     served = context.load_project().state.serving
     made = maker(context, served) if served else None
@@ -284,17 +285,17 @@ def extend_head(context: RoundContext) -> int:
 
 
 def _filled(context: RoundContext, made: Round, version: str) -> int | None:
-    """The rank up to which a version's tasks have regions in Label Studio; None if it has no row.
+    """The rank up to which a version's tasks have regions in Label Studio; None if unknown.
 
-    The row of its round says what was posted, also of an order that was held back. The project's
-    state says how far `extend_head` has come since.
+    The row of the step `published` has the posted rank, also for an order that was held back. The
+    project's state has the rank that `extend_head` has reached since.
     """
     posted = made.steps.get("published", {}).get("filled")
     return context.load_project().state.filled.get(version, posted)
 
 
 def _fill(context: RoundContext, version: str, task: int, regions: list[predictions.Region]) -> int:
-    """Give a prediction of Label Studio its regions. Returns 1, or 0 if it is gone."""
+    """Add regions to a prediction in Label Studio. Returns 1, or 0 if it is gone."""
     for there in context.studio.predictions_of(task):
         if there["model_version"] == version:
             context.studio.patch_prediction(there["id"], result=regions)

@@ -1,8 +1,8 @@
-"""Keeps the next images of the queue ready for the status page, with their masks.
+"""Makes the pictures of the next images of the queue, with masks, for the status page.
 
-The cleaner calls `refresh` at every turn. It asks Label Studio only if the served version is
-another or labels came in, and it makes only the pictures that are missing. So the web process never
-fetches or decodes an image.
+The cleaner calls `refresh` at every turn. It asks Label Studio only after a new version or new
+labels, and it makes only missing pictures. The web process therefore never fetches or decodes an
+image.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from taudis import files
 
 logger = logging.getLogger(__name__)
 
-AHEAD = 2 * queue_head.VISIBLE  # pictures made at a time, so that not every label asks for one
-SECONDS = 60.0  # for the pictures of one turn
-AGAIN_SECONDS = 3600.0  # until an image that could not be read is tried again
+AHEAD = 2 * queue_head.VISIBLE  # pictures made together, so that not every new label needs one
+SECONDS = 60.0  # time limit for the pictures of one turn
+AGAIN_SECONDS = 3600.0  # pause before an unreadable image is tried again
 NO_TASK = "its task is not in the files of the round any more"
 
 
 def refresh(context: RoundContext) -> bool:
-    """Bring the head of the served order up to date. Returns whether there was something to do.
+    """Update the pictures of the head of the served order. Returns whether anything changed.
 
     Raises StudioUnreachable or StudioAuthError if Label Studio cannot be used now.
     """
@@ -68,7 +68,7 @@ def refresh(context: RoundContext) -> bool:
 
 
 class _Pictures:
-    """Makes the pictures of one version that are not there yet."""
+    """Makes the missing pictures of one version."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class _Pictures:
         self._data: Mapping[str, Any] | None = None
 
     def of(self, places: list[Place]) -> list[QueueImage]:
-        """The images of these places. Those that the time did not suffice for have no size."""
+        """The images of these places. An image has no size if there was no time for its picture."""
         images = [self._kept(place) for place in places]
         near = images[: queue_head.VISIBLE]
         if all(image.size or image.note for image in near):
@@ -99,7 +99,7 @@ class _Pictures:
         return images
 
     def _kept(self, place: Place) -> QueueImage:
-        """What is known of a place's image; without a size where its picture is to be made."""
+        """The known entry of a place's image; without a size if its picture must be made."""
         fresh = QueueImage(place.task, place.rank, place.reason)
         before = self._known.get(place.task)
         if before is None or _is_due(before):
@@ -147,5 +147,5 @@ class _Pictures:
 
 
 def _is_due(image: QueueImage) -> bool:
-    """Whether an image that could not be read is to be tried again."""
+    """Whether it is time to retry an unreadable image."""
     return 0 < image.again <= time.time()

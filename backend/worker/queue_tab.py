@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def added(context: RoundContext) -> int | None:
-    """Add the tab once, and return its id; None where Label Studio refuses it.
+    """Add the tab once, and return its id; None if Label Studio refuses it.
 
-    A tab that a person removed is not added again before the project is disconnected. A project
-    without any tab gets the usual one first: Label Studio's page adds it only where there is none.
+    A tab that a person removed stays removed until the project is disconnected. A project without
+    tabs gets the default tab first, because Label Studio adds that only to a project without tabs.
     """
     armed = context.load_project().state.armed or {}
     if "tab" in armed:
@@ -25,18 +25,18 @@ def added(context: RoundContext) -> int | None:
     project, tabs = context.project_id, context.studio.tabs
     try:
         there = tabs.of(project)
-        if ours := _ours(there):  # of an attempt whose answer was lost
+        if ours := _ours(there):  # an earlier attempt added it, but its answer was lost
             return ours[0]
         if not there:
             tabs.add(project, DEFAULT)
         return tabs.add(project, QUEUE)
-    except (StudioRejected, StudioNotFound) as error:  # the queue does not need its tab
+    except (StudioRejected, StudioNotFound) as error:  # the queue works without the tab
         logger.warning("Project %s: no tab of the queue: %s", project, error)
         return None
 
 
 def remove(context: RoundContext, armed: Mapping[str, Any]) -> None:
-    """Remove the tab that `armed` names; where it names none, the one with our title."""
+    """Remove the tab that `armed` names; if it names none, the tab with our title."""
     tabs = context.studio.tabs
     named = [armed["tab"]] if "tab" in armed else _ours(tabs.of(context.project_id))
     for tab in named:

@@ -1,8 +1,8 @@
 """The tab "TAUDIS review" of the Data Manager: tasks with labels that are likely wrong.
 
-The command `review` fills it, and `disconnect` removes it. A task is listed by a mark in its data
-(`backend.label_studio.marks`). The store remembers which annotation each mark is about. Once this
-annotation was changed or deleted, the scheduler takes the mark away.
+The command `review` fills it, and `disconnect` removes it. A mark in a task's data puts the task
+into the tab (`backend.label_studio.marks`). The store keeps which annotation each mark is about.
+When that annotation is changed or deleted, the scheduler removes the mark.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Mark:
-    """The text of a task in the tab, and the annotation that it is about."""
+    """The text of a task in the tab, and the annotation that the text is about."""
 
     task: int
     text: str  # begins with the suspicion, with three decimals: the tab orders by the text
-    annotation: tuple[int, str]  # its id, and when it was changed last
+    annotation: tuple[int, str]  # its id, and the time of its last change
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What became of the marks."""
+    """Numbers of tasks after `publish`."""
 
     tasks: int  # in the tab now
-    changed: int  # not in the tab: their annotation was changed or deleted since
-    gone: int  # not in the tab: Label Studio has no such task any more
-    before: int  # marks of an earlier run that were taken away
+    changed: int  # not in the tab: their annotation was changed or deleted meanwhile
+    gone: int  # not in the tab: Label Studio no longer has the task
+    before: int  # marks of an earlier run that were removed
 
 
 def publish(
     context: RoundContext, marks: Sequence[Mark], on_mark: Callable[[], None] = lambda: None
 ) -> Listed:
-    """Let the tab list exactly these marks. `on_mark` is called after each.
+    """Make the tab list exactly these marks. `on_mark` is called after each mark.
 
-    A run that is stopped half-way leaves marks that the scheduler or the next run takes away.
+    An interrupted run leaves marks that the scheduler or the next run removes.
 
     Raises:
         StudioError: Label Studio cannot be reached, or refuses the marks or the tab.
@@ -74,9 +74,9 @@ def publish(
 
 
 def confirm(context: RoundContext, tasks: Sequence[int]) -> int:
-    """Take tasks off the list whose labels are right, and off later lists while these labels stay.
+    """Remove tasks with correct labels from the tab, and from later lists while the labels stay.
 
-    Returns how many marks went. Raises RoundError for a task that the last run did not list.
+    Returns the number of removed marks. Raises RoundError for a task that the tab does not list.
     """
     review = context.load_project().state.review or {}
     known, confirmed = dict(review.get("annotations", {})), dict(review.get("confirmed", {}))
@@ -93,29 +93,29 @@ def confirm(context: RoundContext, tasks: Sequence[int]) -> int:
 
 
 def unconfirmed(context: RoundContext, marks: Sequence[Mark]) -> list[Mark]:
-    """The marks without those about an annotation that somebody confirmed."""
+    """The marks whose annotation nobody has confirmed."""
     review = context.load_project().state.review or {}
     confirmed = review.get("confirmed", {})
     return [mark for mark in marks if confirmed.get(str(mark.task)) != list(mark.annotation)]
 
 
 def settle(context: RoundContext) -> int:
-    """Take away the marks whose annotation was changed or deleted. Returns how many.
+    """Remove the marks whose annotation was changed or deleted. Returns how many.
 
-    Called at every poll. If Label Studio's clock went back, a change may be missed until the next
-    change of the same task.
+    Called at every poll. If Label Studio's clock went back, a change may be missed until the same
+    task changes again.
     """
     review = context.load_project().state.review
     if not review:
         return 0
     rows = context.studio.tabs.marks.marked(context.project_id, str(review["since"]))
-    # Read after the rows: a run that began meanwhile may have written these marks.
+    # Read after the rows, because a run that began meanwhile may have written these marks.
     review = context.load_project().state.review or review
     return _clear(context, [task for task in rows if not _fits(task, review["annotations"])])
 
 
 def remove(context: RoundContext) -> int:
-    """Remove the tab and every mark, also those of a run that was stopped. Returns how many."""
+    """Remove the tab and every mark, even of an interrupted run. Returns the number of marks."""
     tabs = context.studio.tabs
     known = (context.load_project().state.review or {}).get("tab")
     for tab in _ours(tabs.of(context.project_id), known):
@@ -128,7 +128,7 @@ def remove(context: RoundContext) -> int:
 
 
 def _tab(context: RoundContext, known: int | None) -> int:
-    """The id of the tab, which is added where there is none (behind the usual one)."""
+    """The id of the tab. Adds the tab if it is missing, and before it the default tab."""
     project, tabs = context.project_id, context.studio.tabs
     there = tabs.of(project)
     if ours := _ours(there, known):
@@ -139,7 +139,7 @@ def _tab(context: RoundContext, known: int | None) -> int:
 
 
 def _ours(tabs: Sequence[Mapping[str, Any]], known: int | None) -> list[int]:
-    """Ids of the tab that we know, renamed or not; else of those that have our title."""
+    """The id `known` if that tab exists, renamed or not; else the ids of tabs with our title."""
     ids = [int(row["id"]) for row in tabs]
     if known in ids:
         return [known]
@@ -148,7 +148,7 @@ def _ours(tabs: Sequence[Mapping[str, Any]], known: int | None) -> list[int]:
 
 
 def _fits(task: Task, annotations: Mapping[str, Sequence[Any]]) -> bool:
-    """Whether the annotation of a task that counts is the one that its mark is about."""
+    """Whether a task's counting annotation is still the annotation that its mark is about."""
     found = fingerprint(task)
     return found is not None and list(found) == list(annotations.get(str(task["id"]), ()))
 
@@ -163,19 +163,19 @@ def _written(context: RoundContext, task: Row, text: str, columns: Columns) -> b
 
 
 def _clear(context: RoundContext, tasks: Iterable[Row]) -> int:
-    """Take the marks of tasks away. Returns how many; a refusal is logged."""
+    """Remove the marks of tasks. Returns how many; refusals are logged."""
     columns, count = None, 0
     for task in tasks:
         columns = columns or context.studio.tabs.marks.columns(context.project_id)
         try:
             count += _written(context, task, "", columns)
-        except StudioRejected as error:  # rounds do not depend on a mark
+        except StudioRejected as error:  # a leftover mark harms no round
             logger.warning("Project %s: a mark stays: %s", context.project_id, error)
     return count
 
 
 def _recount(context: RoundContext) -> None:
-    """Remove a column that no task has any more. Without it, only an empty column stays."""
+    """Remove the unused column of the marks. On an error, an empty column stays."""
     try:
         context.studio.tabs.marks.recount(context.project_id)
     except StudioError as error:

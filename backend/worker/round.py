@@ -1,14 +1,14 @@
-"""The round: a sequence of steps that a killed worker resumes.
+"""The round: a sequence of steps that the next worker resumes after a kill.
 
     sync → train → judge → score → select → publish → flip → prune → compare
 
-Before the first model, `embed` stands in the place of train, judge and score. The last step does
-nothing without a control arm.
+Before the first model, `embed` replaces train, judge and score. The last step does nothing without
+a control arm.
 
 A step takes the context, the round and a progress callback. It writes its files and returns a small
-JSON result, which this module records as the step's row. A step can be run again from its start. A
-worker that is killed at any instant finds the round open and goes on at the first step without a
-row. What Label Studio holds counts, never what a webhook carried.
+JSON result, which this module records as the step's row. Each step can be repeated from its start.
+After a kill at any instant, the next worker finds the round open and continues at the first step
+without a row. Steps read the state of Label Studio, never the payload of a webhook.
 """
 
 from __future__ import annotations
@@ -73,27 +73,27 @@ RENEW_SECONDS = 15.0
 def run_round(context: RoundContext, round_: Round) -> Round:
     """Run the steps that have no row yet, and close the round.
 
-    A round that cannot go on is closed as failed, with the reason; the order before it stays. One
-    that gives way to another project's round is returned open.
+    If a step fails, the round is closed as failed with the reason, and the previous order stays. A
+    round that gives way to another project's round is returned open.
 
     Raises:
         LeaseLost: another worker took over; nothing more was written.
-        StudioUnreachable, StudioAuthError: Label Studio cannot be used now; the round stays open
-            and goes on from here when it is run again.
-        DiskRefused, OperationalError: nor can the disk (full, read-only) or the store (busy).
+        StudioUnreachable, StudioAuthError: Label Studio cannot be used now. The round stays open,
+            and the next call continues here.
+        DiskRefused, OperationalError: the same for the disk (full, read-only) and the store (busy).
     """
     with lines_of_round(round_.project, round_.number):
         return _run(context, round_)
 
 
 def _run(context: RoundContext, round_: Round) -> Round:
-    """What `run_round` does."""
+    """`run_round` without the log context."""
     try:
         while (step := round_.next_step) is not None:
             with disk.refusals(context.data):
-                round_ = _asked_again(context, round_, step)
+                round_ = _run_with_retry(context, round_, step)
     except (LeaseLost, StudioUnreachable, StudioAuthError, DiskRefused, OperationalError):
-        raise  # the round stays open: it is not the round that fails
+        raise  # the round stays open: the failure lies outside it
     except RoundWaits as error:
         logger.info("Project %s, round %s waits: %s", round_.project, round_.number, error)
         return round_
@@ -113,12 +113,12 @@ def _run(context: RoundContext, round_: Round) -> Round:
     return _close(context, round_)
 
 
-def _asked_again(context: RoundContext, round_: Round, step: str) -> Round:
-    """One step. After a 404 it runs once more, since a proxy answers 404 for a moment, too.
+def _run_with_retry(context: RoundContext, round_: Round, step: str) -> Round:
+    """Run one step, and after a 404 once more: a proxy answers 404 while Label Studio restarts.
 
     Raises:
         StudioNotFound: 404 again, while Label Studio shows the project.
-        StudioUnreachable: Label Studio does not show the project itself.
+        StudioUnreachable: Label Studio does not show the project either.
     """
     try:
         return _run_step(context, round_, step)
@@ -133,7 +133,7 @@ def _asked_again(context: RoundContext, round_: Round, step: str) -> Round:
 
 
 def _run_step(context: RoundContext, round_: Round, step: str) -> Round:
-    """One step, its time in the log, its row in the store."""
+    """Run one step, log its time and store its row."""
     started = time.monotonic()
     deaths = memory_kills.deaths(round_, step, context.lease)
     reporter = Reporter(context.store, context.lease, round_.id, deaths)
@@ -146,7 +146,7 @@ def _run_step(context: RoundContext, round_: Round, step: str) -> Round:
 
 
 def _close(context: RoundContext, round_: Round) -> Round:
-    """End a round whose steps are all done, with a sentence for people."""
+    """End a round whose steps are all done, with a message for people."""
     verdict = round_.steps.get("evaluated", {})
     flip = round_.steps["flipped"]
     stand_in = str(round_.steps.get("scored", {}).get("stand_in") or "")
@@ -166,17 +166,17 @@ def _close(context: RoundContext, round_: Round) -> Round:
 
 
 def _unused_labels(trained: Mapping[str, Any]) -> str:
-    """The labels that this training taught nothing about, in words; '' where there are none."""
+    """The labels without a training object, in words; '' if there are none."""
     unused = trained.get("unused_labels")
     if not unused:
         return ""
-    # An earlier model that the training started from may have learnt them.
+    # A model that the training started from may have learnt them before.
     so = "" if trained.get("start") else ", which the model cannot find"
     return f"labels without an object to train on{so}: {', '.join(unused)}"
 
 
 def _left_out(round_: Round) -> list[str]:
-    """What the round left out, in words: of the labelled tasks, of the unlabelled ones."""
+    """What the round left out of the labelled and of the unlabelled tasks, in words."""
     said = []
     names = {"trained": "Labelled", "embedded": "Unlabelled", "scored": "Unlabelled"}
     for step, name in names.items():
@@ -186,16 +186,16 @@ def _left_out(round_: Round) -> list[str]:
 
 
 def _fail(context: RoundContext, round_: Round, reason: str) -> Round:
-    """End a round that cannot go on."""
+    """End a round as failed."""
     logger.warning("Project %s, round %s failed: %s", round_.project, round_.number, reason)
     return context.store.end_round(context.lease, round_.id, "failed", reason)
 
 
 class Reporter:
-    """Writes progress to the store at most once a second; raises LeaseLost when it is lost."""
+    """Writes progress to the store at most once a second. Raises LeaseLost without the lease."""
 
     def __init__(self, store: Store, lease: Lease, round_id: int, deaths: int = 0) -> None:
-        """`deaths`: of `memory_kills`, for the next worker."""
+        """`deaths`: result of `memory_kills.deaths`, recorded for the next worker."""
         self._store, self._lease, self._round, self._deaths = store, lease, round_id, deaths
         self._next = 0.0
 
@@ -209,9 +209,9 @@ class Reporter:
 
 
 class Heartbeat:
-    """Renews the lease in the background, and gives it back at the end.
+    """Renews the lease in a background thread, and releases it at the end.
 
-    `lost` is set when another worker took it.
+    `lost` is set when another worker has taken the lease.
     """
 
     def __init__(self, store: Store, lease: Lease) -> None:
@@ -229,7 +229,7 @@ class Heartbeat:
         self._thread.join()
         try:
             self._store.release(self._lease)
-        except OperationalError:  # a full disk: the others wait until the lease has ended
+        except OperationalError:  # a full disk: other workers wait until the lease expires
             logger.warning("The lease could not be given back", exc_info=True)
 
     def _run(self) -> None:

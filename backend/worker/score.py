@@ -1,8 +1,8 @@
 """The step `scored`: run a model over the unlabelled images of a round.
 
-It writes two files. The pool file has the detections of the images; the step `selected` makes the
-order from it. The predictions file has the regions that annotators will see. Where the time is up
-before all images are scored, a third file names the others (`backend.worker.anytime`).
+It writes two files. The step `selected` makes the order from the pool file, which has the
+detections. The predictions file has the regions that annotators will see. If the time limit ends
+the scoring, a third file lists the images without scores (`backend.worker.anytime`).
 """
 
 from __future__ import annotations
@@ -54,24 +54,24 @@ from taudis.types import FloatArray, Pool
 logger = logging.getLogger(__name__)
 
 LABELLED_FILE = "labelled.safetensors"
-"""The labelled images: a pool file for strategies that start from them.
+"""The pool file of the labelled images, for strategies that start from them.
 
 Its instances are the objects that the model finds there, if the strategy reads them.
 """
 
-READ_AHEAD = 4  # images that are fetched and decoded while the model works on another one
-READ_AHEAD_BYTES = 64_000_000  # limits it for large images: one image of 4,000 x 3,000 px
+READ_AHEAD = 4  # images fetched and decoded while the model runs on another image
+READ_AHEAD_BYTES = 64_000_000  # limit for large images: allows one image of 4,000 x 3,000 px
 
 
 def score(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Run the model over the unlabelled images, until the time for it is up.
+    """Run the model over the unlabelled images until the time limit.
 
-    Some strategies also need the labelled images, which are all looked at.
+    If the strategy needs the labelled images, the model then runs over all of them.
     """
     folder = context.round_dir(round_)
     _, annotated, config = load_snapshot(context, round_)
     tasks = {int(task): data for task, data in read_json(folder / "pool.json").items()}
-    promoted = context.load_project().state.promoted  # first: one that comes now is for later
+    promoted = context.load_project().state.promoted  # read first: a later one waits for a round
     serving = scoring_model(context, round_, config.label_map)
     strategy = STRATEGIES[context.settings.strategy]
     wanted = bool(tasks) and strategy.reads_labelled
@@ -87,7 +87,7 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
 
     found = _score_pool(context, round_, serving, config, todo, before, tell)
     write_json(folder / MADE_BY_FILE, made)
-    # A killed attempt may have left the file of another model. It goes even if none replaces it.
+    # A killed attempt may have left another model's file, which no new file may replace.
     remove(folder / LABELLED_FILE)
     if wanted:
         seen = look_at_labelled(
@@ -117,7 +117,7 @@ def _score_pool(
 ) -> Result:
     """Write the pool file and the regions of the unlabelled images. Returns the counts.
 
-    `tasks` are scored in their order, and `before` is copied. `tell` gets the number of images
+    `tasks` are scored in their order, and `before` is copied. `tell` receives the number of images
     done.
     """
     thresholds = _thresholds(context, serving, config)
@@ -129,8 +129,8 @@ def _score_pool(
         scored.add(task)
         tell(len(scored) + len(unreadable))
 
-    # Each image goes to the files at once. Small objects that stay in memory between the large
-    # blocks of each image would keep the heap from giving these back.
+    # Each image is written at once. Small objects kept in memory between the large blocks of each
+    # image would fragment the heap, so the blocks could not be freed.
     path = predictions.path_of(context.data, context.project_id, version_name(round_))
     finish = partial(encode_prediction, config=config, threshold=thresholds)
     pixels = read_images(context, config, tasks, unreadable, stop=limit.is_up)
@@ -161,10 +161,10 @@ def _note_the_others(
     unreadable: Mapping[int, str],
     before: ScoredBefore,
 ) -> Result:
-    """Write which images could not be read, and which ones the time did not suffice for.
+    """Write which images could not be read, and which were not reached in time. Returns counts.
 
-    An image that an earlier round could not read, and that this one had no time to try again, is
-    unreadable still: as a part of the rest it would call for one round after the other.
+    An image that an earlier round could not read stays unreadable if this round had no time to
+    retry it. As a part of the rest, it would start one round after another.
     """
     known = {task: why for task, why in before.unreadable.items() if task not in scored}
     known |= unreadable
@@ -174,13 +174,13 @@ def _note_the_others(
     rows = [of_task(task, why) for task, why in known.items()]
     left_out = record(context, round_, "unlabelled", rows).to_json()
     counts: Result = {"unreadable": len(known), "left_out": left_out}
-    if rest or before.rows:  # a pool that is scored as a whole has neither count
+    if rest or before.rows:  # a pool that was scored completely in this round has neither count
         counts |= {"rest": len(rest), "taken_over": len(before.rows)}
     return counts
 
 
 def _thresholds(context: RoundContext, serving: Serving, config: LabelConfig) -> FloatArray:
-    """The scores [K] from which annotators see a detection, by label."""
+    """The lowest score [K] at which annotators see a detection, for each label."""
     chosen = read_card(context.model_dir(serving.version)).get(CARD_KEY, {})
     return thresholds_for(config.label_map, chosen, context.settings.score_threshold)
 
@@ -196,8 +196,8 @@ def look_at_labelled(
 ) -> Pool:
     """The labelled images as a pool: ids, sizes, image embeddings [L,D'], no instances.
 
-    objects: with the instances that stand for their objects. Images that cannot be read are left
-    out and logged. `tell` gets the number of images done.
+    objects: include the instances that represent objects. Unreadable images are left out and
+    logged. `tell` receives the number of images done.
     """
     embedding, unreadable = embedding_of(detector, context.settings.embedding), dict[int, str]()
     bare = scoring.empty_pool(detector, embedding)
@@ -205,7 +205,7 @@ def look_at_labelled(
     images = read_images(context, config, dict(sorted(tasks.items())), unreadable)
     for part, _ in scoring.score_images(detector, images, embedding=embedding):
         image = {name: getattr(part, name) for name in ("image_ids", "sizes", "image_embeddings")}
-        # All instances would be many times larger.
+        # Keeping all instances would take many times the memory.
         kept = without_low_scores(part, OBJECT_SCORE)[0] if objects else replace(bare, **image)
         seen.append(kept)
         tell(len(seen) - 1 + len(unreadable))
@@ -224,9 +224,9 @@ def read_images(
 ) -> Iterator[tuple[int, Pixels]]:
     """Task ids and decoded images in the order of `tasks`, with a few images read ahead.
 
-    The reason why an image cannot be read goes to `unreadable`, by task id. Images that are read
-    ahead take at most READ_AHEAD_BYTES, by the size of the largest image so far. No further image
-    follows once `stop` says so.
+    If an image cannot be read, the reason is added to `unreadable` under its task id. Images read
+    ahead take at most READ_AHEAD_BYTES, estimated from the largest image so far. The iterator ends
+    when `stop` returns True.
     """
 
     def load(task: int) -> Pixels | str:

@@ -1,7 +1,7 @@
-"""Scoring of a round's images, on a ray cluster where RAY_ADDRESS names one, else in this process.
+"""Scores a round's images on the ray cluster of RAY_ADDRESS, or in this process without it.
 
-The worker reads the images, since its credentials stay with it. Actors get pixels and the
-checkpoint, and return pool rows and regions. One machine imports no ray.
+The worker reads the images, so its credentials stay in its process. Ray actors receive pixels and
+the checkpoint, and return pool rows and regions. Without RAY_ADDRESS, ray is not imported.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ def scored_parts(
     finish: Callable[[Detection], Made],
     unreadable: dict[int, str],
 ) -> Generator[tuple[Pool, Made], None, None]:
-    """Each image's share of the pool, and what `finish` makes of its detection, in their order.
+    """Each image's part of the pool and `finish(detection)`, in the order of `images`.
 
-    The reason of an image that ends each process that looks at it goes to `unreadable`, by task id.
-    A cluster that does not answer, has no place or fails is logged, and the images that are left
-    are scored here: annotators wait for the order. Raises what scoring raises.
+    If an image crashes every process that scores it, the reason is added to `unreadable` under its
+    task id. If the cluster does not answer, has no free actor or fails, this is logged and the
+    remaining images are scored in this process, because annotators wait for the order. Errors of
+    scoring propagate.
     """
     settings, left = context.settings, images
     embedding = embedding_of(serving.detector, settings.embedding)
     if settings.ray_address:
-        # here, since one machine has no ray
+        # imported here, because ray is not installed without a cluster
         from taudis.distributed.cluster import connected
         from taudis.distributed.stream import Stream, StreamWork, score_stream
 

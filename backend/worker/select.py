@@ -1,7 +1,7 @@
 """The step `selected`: put the unlabelled tasks of a round into the order of annotation.
 
-The query strategy ranks the images of the pool file. The ranks, scores and reasons of all tasks go
-into the predictions file of the round.
+The query strategy ranks the images of the pool file. Ranks, scores and reasons of all tasks are
+written to the round's predictions file.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ logger = logging.getLogger(__name__)
 FIRST_PICKS = 2_000
 CURVE_POINTS = 60
 HYPER_PARAMETERS = "hyper-parameters are set in the file that SELECTION names"
-"""What a person needs to know to do what a warning of a strategy says."""
-NOT_SCORED = "not scored yet: behind the scored images, in the order of before"
+"""Added to a strategy's warnings, which may advise to change a hyper-parameter."""
+NOT_SCORED = "not scored yet: behind the scored images, in the previous order"
 NOT_LOOKED_AT = "not looked at yet; seeded random place"
 
 
 # long: the row of the step
 def select(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Rank the whole pool by the query strategy and write the order."""
+    """Rank the pool by the query strategy, add the other tasks, and write the order."""
     whole, unreadable, rest, strategy = _pool_of(context, round_)
     draw = drawn_in(context, round_)
     pool, rest, at_random = divided(draw, whole, rest)
     known, missing = labelled_of(context, round_, strategy, pool)
-    with using_integer_product(fast_integer_product()):  # the worker has loaded PyTorch anyway
+    with using_integer_product(fast_integer_product()):  # by PyTorch, which the worker has loaded
         selection = query(
             strategy,
             pool,
@@ -82,7 +82,7 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
         )
     version = version_name(round_)
     path = predictions.path_of(context.data, context.project_id, version)
-    if round_.kind == "first":  # no model has made a file with regions
+    if round_.kind == "first":  # no model has written a file with regions
         with predictions.writing(path):
             pass
     why = NOT_LOOKED_AT if round_.kind == "first" else NOT_SCORED
@@ -106,7 +106,7 @@ def select(context: RoundContext, round_: Round, report: Report) -> Result:
 
 
 def _set_blank(context: RoundContext, round_: Round, path: Path) -> int:
-    """Mark the tasks of BLANK_SHARE. Returns how many: none in a first order, without regions."""
+    """Mark the tasks of BLANK_SHARE. Returns how many; 0 in a first order, which has no regions."""
     share, seed = context.settings.blank_share, context.settings.seed
     if round_.kind == "first" or not share:
         return 0
@@ -117,7 +117,8 @@ def _set_blank(context: RoundContext, round_: Round, path: Path) -> int:
 def _budget(context: RoundContext, round_: Round, pool: Pool, draw: Draw | None) -> int:
     """How many images the strategy picks.
 
-    Before the first model, nobody knows how many are labelled until a model orders the others.
+    In a first order it picks at least FIRST_PICKS images, because the number of images that people
+    label before the first model is unknown.
     """
     if round_.kind == "first":
         return max(context.settings.budget, min(len(pool), FIRST_PICKS))
@@ -131,14 +132,14 @@ def places(
     rest: Sequence[int] = (),
     why: str = NOT_SCORED,
 ) -> Iterator[Place]:
-    """The place of every task: the selection's order, the rest, unreadable images by task id.
+    """The place of every task: first the selection, then the rest, last the unreadable images.
 
     Args:
         selection: an order of the rows of the pool.
         task_ids: [I] task id of each row.
-        unreadable: task id -> the reason why its image could not be read.
+        unreadable: task id -> why its image could not be read. These tasks are ordered by id.
         rest: task ids that are not scored yet, in the order of their places.
-        why: the reason of these places.
+        why: the reason text for the places of `rest`.
     """
     total = len(task_ids) + len(rest) + len(unreadable)
     rank = 0
@@ -151,11 +152,11 @@ def places(
 
 
 def _pool_of(context: RoundContext, round_: Round) -> tuple[Pool, dict[int, str], list[int], str]:
-    """The pool to rank, the unreadable images, the tasks behind them, and the query strategy.
+    """The pool to rank, the unreadable images, the rest, and the name of the query strategy.
 
-    Before the first model the pool has image embeddings alone, or task ids for a random order. So
-    has the pool of a strategy that reads nothing of the images, if some are not scored yet: it
-    ranks them as well.
+    Before the first model the pool has only image embeddings, or only task ids for a random order.
+    The pool also has only task ids if some images are not scored yet and the strategy needs no
+    scores: it then ranks these images too, and the rest is empty.
     """
     folder, strategy = context.round_dir(round_), context.settings.strategy
     if round_.kind == "first":
@@ -173,7 +174,7 @@ def _pool_of(context: RoundContext, round_: Round) -> tuple[Pool, dict[int, str]
 def labelled_of(
     context: RoundContext, round_: Round, strategy: str, pool: Pool
 ) -> tuple[Labelled, str]:
-    """What the strategy knows of the labelled images, and a warning if that is less than it needs.
+    """The strategy's input about the labelled images, and a warning if some of it is missing.
 
     The warning is '' if nothing is missing.
     """
@@ -217,10 +218,10 @@ def _seed_mean(context: RoundContext, round_: Round) -> float:
 
 
 def coverage_curve(selection: Selection, instances: int) -> list[tuple[int, float]]:
-    """Picks of the first layer of the cover, and the share of all instances that they cover.
+    """Points (number of picks in the cover's first layer, share of all instances covered).
 
-    At most CURVE_POINTS points, evenly spaced, the last one among them; [] for a strategy without
-    a cover.
+    At most CURVE_POINTS points, evenly spaced, including the last; [] for a strategy without a
+    cover.
     """
     covered = np.cumsum(selection.gains[selection.layers == 0])
     if not len(covered) or not instances:

@@ -1,6 +1,6 @@
-"""Loads the checkpoint that serves. An earlier checkpoint replaces a damaged one.
+"""Loads the checkpoint that serves. An earlier checkpoint replaces a damaged checkpoint.
 
-`backend.store.serving` decides which checkpoints these are; this file reads them.
+`backend.store.serving` decides which checkpoints these are, and this file reads them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Serving:
-    """A detector that serves (`Detector.fast`), and why it is not the one that should, if so."""
+    """The detector that serves (`Detector.fast`). `stand_in` says why, if it replaces another."""
 
     version: str
     detector: TrainedDetector
@@ -32,10 +32,10 @@ class Serving:
 
 
 def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
-    """The serving model, or the newest earlier one that can be read and has the same labels.
+    """The serving model, or the newest earlier model that can be read and has the same labels.
 
     Raises:
-        CheckpointError: none can; with the file that is wrong with the one that should serve.
+        CheckpointError: no model can be read. The message names the bad file of the serving model.
     """
     wanted = serving.serving_model(context.load_project().state)
     refused: list[str] = []
@@ -57,19 +57,19 @@ def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
 def embedding_of(detector: TrainedDetector, wanted: Embedding) -> Embedding:
     """The branch of EMBEDDING if this model has it, else 'mask', which every model has.
 
-    The model that serves can be of another kind than MODEL: before the first one of that kind is
-    good enough, and after a rollback.
+    The serving model can have another architecture than MODEL: after a rollback, or until the first
+    model with the new architecture is good enough.
     """
     try:
         detector.embedding_width(wanted)
     except DataError as error:
-        logger.warning("EMBEDDING=%s: the serving model has it not, so mask: %s", wanted, error)
+        logger.warning("EMBEDDING=%s: the serving model lacks it; using mask: %s", wanted, error)
         return "mask"
     return wanted
 
 
 def any_fits(context: RoundContext, label_map: LabelMap) -> bool:
-    """Whether `load_serving` would find a model, as far as the cards tell."""
+    """Whether `load_serving` would find a model. Reads only the models' cards."""
     for version in serving.stand_ins(
         context.store, context.load_project(), serving.serving_model(context.load_project().state)
     ):
@@ -82,23 +82,23 @@ def any_fits(context: RoundContext, label_map: LabelMap) -> bool:
 
 
 def is_new(round_: Round) -> bool:
-    """Whether the model that scores the pool is the one that this round has trained."""
+    """Whether the model that this round trained scores the pool."""
     return bool(round_.steps.get("evaluated", {}).get("serve"))
 
 
 def is_later_promotion(round_: Round, promoted: str) -> bool:
-    """Whether a model was promoted too late for this round's order, which another one made.
+    """Whether a model was promoted too late for this round, so another model made its order.
 
-    A model that stands in for the promoted one carries the promotion out, as far as it can be.
+    If an earlier model stands in for the promoted model, the promotion counts as carried out.
     """
     known = round_.steps["scored" if "scored" in round_.steps else "synced"].get("promoted", "")
     return promoted not in {"", known}
 
 
 def scoring_version(context: RoundContext, round_: Round) -> str:
-    """The version whose checkpoint scored the pool or will: the new one, or the serving one.
+    """The version of the model that scored or will score the pool: the new or the serving model.
 
-    What was scored counts: a rollback or a promotion since then belongs to the next round.
+    Once the pool is scored, a rollback or a promotion only changes the next round.
     """
     scored = round_.steps.get("scored", {})
     if "model" in scored:
@@ -109,10 +109,10 @@ def scoring_version(context: RoundContext, round_: Round) -> str:
 
 
 def scoring_model(context: RoundContext, round_: Round, label_map: LabelMap) -> Serving:
-    """The detector that scores the pool: a new model itself, the serving one or its stand-in.
+    """The detector that scores the pool: the new model, the serving model or its stand-in.
 
     Raises:
-        CheckpointError: the new model is damaged (the order before stays), or no model can serve.
+        CheckpointError: the new model is damaged (the previous order stays), or no model can serve.
     """
     if not is_new(round_):
         return load_serving(context, label_map)

@@ -1,4 +1,4 @@
-"""sync: the first step of a round. It reads from Label Studio what the round works on.
+"""The step `synced`, the first of a round: read the round's input from Label Studio.
 
 It writes four files to the round's folder: the labelled tasks, the unlabelled tasks (the pool), the
 snapshot (which annotation of each task counts, and its split), and the labelling config. The later
@@ -22,20 +22,20 @@ logger = logging.getLogger(__name__)
 
 
 def sync(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Read what Label Studio holds: the labels, and the pool of unlabelled tasks."""
+    """Read the labels and the pool of unlabelled tasks from Label Studio."""
     folder = context.round_dir(round_)
     promoted = context.load_project().state.promoted
     project = context.studio.project(context.project_id)
     config = parse_label_config(project["label_config"])
-    newest = watermark.newest(context, round_)  # first: pages take time to read
+    newest = watermark.newest(context, round_)  # first, because reading the pages takes time
     listing = context.studio.tasks(context.project_id)
     annotated = context.studio.export_annotated(context.project_id)
     snapshot = take_snapshot(
         context.project_id, annotated, config, context.settings.validation_fraction
     )
     labelled = {entry.task_id for entry in snapshot.entries}
-    # Label Studio decides which tasks it still serves (with overlap, also annotated ones). The
-    # labels are the later of the two reads: a task finished in between is no longer in the pool.
+    # `is_labeled` says whether Label Studio has stopped serving a task; with overlap, it may still
+    # serve an annotated task. The export is the later read, so its value decides.
     finished = {t["id"]: bool(t["is_labeled"]) for t in annotated}
     pool = {t["id"]: t["data"] for t in listing if not finished.get(t["id"], bool(t["is_labeled"]))}
     write_json(folder / "annotated.json", [t for t in annotated if t["id"] in labelled])
@@ -60,7 +60,7 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
 
 
 def _counts(snapshot: Snapshot) -> Result:
-    """What a snapshot holds, for the row of the step."""
+    """The counts of a snapshot, for the step's row."""
     splits = [entry.split for entry in snapshot.entries]
     return {
         "labelled": len(splits),
@@ -73,8 +73,8 @@ def _counts(snapshot: Snapshot) -> Result:
 
 
 def _left_out(context: RoundContext, round_: Round) -> Mapping[str, JsonObject]:
-    """The project's summaries of what was left out. A first round reads no image: it drops that of
-    the unlabelled ones, which an earlier round wrote.
+    """The project's summaries of what was left out. A first round drops an earlier round's summary
+    of the unlabelled tasks.
     """
     known = context.load_project().state.left_out
     if round_.kind != "first":
@@ -85,7 +85,7 @@ def _left_out(context: RoundContext, round_: Round) -> Mapping[str, JsonObject]:
 def load_snapshot(
     context: RoundContext, round_: Round
 ) -> tuple[Snapshot, list[Result], LabelConfig]:
-    """The frozen labels of a round: what was counted, the tasks themselves, and the config."""
+    """The frozen labels of a round: the snapshot, the labelled tasks, and the labelling config."""
     folder = context.round_dir(round_)
     config = parse_label_config(read_json(folder / "config.json"))
     snapshot = Snapshot.from_json(read_json(folder / "snapshot.json"))
@@ -95,7 +95,7 @@ def load_snapshot(
 def samples_of(
     context: RoundContext, round_: Round, split: str
 ) -> tuple[AnnotatedSamples, LabelConfig]:
-    """Images and targets of one split; what is left out of it is logged."""
+    """Images and targets of one split. Logs what is left out."""
     snapshot, annotated, config = load_snapshot(context, round_)
     wanted = {entry.task_id for entry in snapshot.entries if entry.split == split}
     tasks = [task for task in annotated if task["id"] in wanted]

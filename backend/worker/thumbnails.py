@@ -1,4 +1,4 @@
-"""Small pictures of images with the masks of their pre-annotations drawn in."""
+"""Makes small pictures of images with the masks of their pre-annotations."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ COLOURS: npt.NDArray[np.uint8] = np.array(
     [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167)],
     np.uint8,
 )
-"""RGB by label, in turn: colours that most people with colour blindness can tell apart (Okabe and
-Ito, 2008). The style sheet of the status page has the same."""
+"""RGB colours, assigned to the labels in turn. Most people with colour blindness can tell them
+apart (Okabe and Ito, 2008). The style sheet of the status page has the same colours."""
 
 
 def thumbnail(
@@ -44,7 +44,7 @@ def thumbnail(
     scale = min(1.0, SIDE / max(image.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    # Masks are resized one by one: those of a large image do not fit in memory together.
+    # Masks are resized one by one, because all masks of a large image do not fit in memory.
     own = (image.shape[0], image.shape[1])
     target = decode_annotation(regions, config, size=(height, width), largest=own).target
     found: dict[str, int] = {}

@@ -1,6 +1,6 @@
-"""train: the step that trains a detector on the labels that `sync` read.
+"""The step `trained`: train a detector on the labels that `sync` read.
 
-It writes the checkpoint of the round's version. A killed training goes on at its last periodic
+It writes the checkpoint of the round's version. A killed training resumes at its last periodic
 save.
 """
 
@@ -41,12 +41,15 @@ logger = logging.getLogger(__name__)
 
 MIN_LABELLED = 1
 LOOKED_AT = 32
-"""Validation images of an evaluation during training: early stopping must cost little."""
+"""Number of validation images for evaluations during training, which must cost little time."""
 
 
 # long: the arguments of the training, one a line.
 def train(context: RoundContext, round_: Round, report: Report) -> Result:
-    """Train on the training split, from the initial weights, resuming a killed run."""
+    """Train on the training split, from the initial weights or, with WARM_START, from a model.
+
+    Resumes a killed run.
+    """
     version = version_name(round_)
     saved = _saved_before(context, round_, version)
     if saved is not None:
@@ -64,7 +67,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     _check_usable(round_, samples, left_out)
     recipe = recipe_of(context.settings, samples.statistics)
     start, recipe, reset_because = _start(context, config.label_map, recipe)
-    # Read anew: the reports of this worker hold the number that was found at the step's start.
+    # `round_` is from before the step. This worker's first report added the number of kills.
     halvings = memory_kills.deaths(context.store.round(round_.id), "trained", context.lease)
     detector = train_detector(
         samples,
@@ -97,15 +100,15 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
 
 
 def _unused(labels: LabelMap, found: LabelStatistics) -> list[str]:
-    """The labels of the config without an object in the training split: the model learns none."""
+    """The labels of the config without an object in the training split."""
     return [name for number, name in enumerate(labels.names, 1) if number not in found.labels]
 
 
 def beyond_queries(model: Config, found: LabelStatistics) -> Result:
-    """The training images with more objects than a Mask2Former has queries: `images`, how many,
-    the objects of the `densest`, and `queries`. {} where there is none.
+    """Training images with more objects than a Mask2Former has queries; {} if there are none.
 
-    The model never finds more objects in an image than it has queries.
+    The model never finds more objects in an image than it has queries. The result has the number of
+    such `images`, the number of objects in the `densest` image, and the number of `queries`.
     """
     if not isinstance(model, Mask2FormerConfig):
         return {}
@@ -116,9 +119,10 @@ def beyond_queries(model: Config, found: LabelStatistics) -> Result:
 def _start(
     context: RoundContext, labels: LabelMap, recipe: Recipe
 ) -> tuple[Path | None, Recipe, str]:
-    """The checkpoint that the training goes on from, where WARM_START is set, and the recipe.
+    """The checkpoint to start from, the recipe for that start, and why there is no warm start.
 
-    None where there is no model yet, or where it cannot be used; then the reason in words.
+    The checkpoint is None without WARM_START, without a model, or if the model cannot be used. Only
+    in the last case is there a reason, in words; else it is ''.
     """
     version = serving_model(context.load_project().state)
     if not context.settings.warm_start or not version:
@@ -134,15 +138,13 @@ def _start(
 
 
 def _other_weights(context: RoundContext) -> str:
-    """A sentence where the model before this one was of another architecture, or started from
-    other initial weights; else ''.
-    """
+    """A sentence if the model before had another architecture or other initial weights; else ''."""
     before, now = context.load_project().state.model, context.settings.weights
     if not before:
         return ""
     try:
         card = read_card(context.model_dir(before))
-    except CheckpointError:  # a damaged model is reported where it would serve
+    except CheckpointError:  # `load_serving` reports a damaged model
         return ""
     made = card["model"].get("architecture", MASK_RCNN)
     if made != context.settings.model:
@@ -152,7 +154,7 @@ def _other_weights(context: RoundContext) -> str:
 
 
 def _card(context: RoundContext, round_: Round, recipe: Recipe, result: Result) -> Result:
-    """What the checkpoint's card says of its training: recipe, seed, parent, labels, result."""
+    """The checkpoint's card: recipe, seed, parent, labels and result of the training."""
     return {
         "project": context.project_id,
         "round": round_.number,
@@ -168,9 +170,9 @@ def _card(context: RoundContext, round_: Round, recipe: Recipe, result: Result) 
 
 
 def _check_usable(round_: Round, samples: AnnotatedSamples, left_out: Summary) -> None:
-    """Raise RoundError where nothing can be learnt: no image, or no object in any of them.
+    """Raise RoundError if there is no training image, or no object in any of them.
 
-    A model that was trained without an object finds nothing, and would empty every task.
+    A model trained without objects finds nothing, so no task would have a pre-annotation.
     """
     labelled = round_.steps["synced"]["train"]
     because = f" {left_out.in_words()}" if left_out else ""
@@ -188,7 +190,7 @@ def _check_usable(round_: Round, samples: AnnotatedSamples, left_out: Summary) -
 
 
 def _evaluation(validation: AnnotatedSamples) -> Evaluation | None:
-    """mAP50 on the first LOOKED_AT validation images; None where there is none yet."""
+    """Computes mAP50 on the first LOOKED_AT validation images; None without validation images."""
     if not len(validation):
         return None
     few: Any = Subset(cast(Any, validation), range(min(len(validation), LOOKED_AT)))
@@ -196,7 +198,7 @@ def _evaluation(validation: AnnotatedSamples) -> Evaluation | None:
 
 
 def _saved_before(context: RoundContext, round_: Round, version: str) -> Result | None:
-    """The result of a training that was killed between its checkpoint and its row."""
+    """The result of a training that was killed after its checkpoint and before its row."""
     folder = context.model_dir(version)
     if not folder.exists():
         return None
@@ -209,7 +211,7 @@ def _saved_before(context: RoundContext, round_: Round, version: str) -> Result 
 
 
 def recipe_of(settings: Settings, found: LabelStatistics) -> Recipe:
-    """The recipe of the settings, made to fit the labels (`taudis.training.recipes.choose`)."""
+    """The recipe of the settings, fitted to the labels (`taudis.training.recipes.choose`)."""
     recipe = choose(
         settings.recipe,
         found,
@@ -222,7 +224,7 @@ def recipe_of(settings: Settings, found: LabelStatistics) -> Recipe:
 
 
 def _training_progress(progress: Progress) -> Result:
-    """Training progress as the store and the status page hold it."""
+    """Training progress in the form of the store and the status page."""
     return {
         "step": "trained",
         "done": progress.step,

@@ -1,7 +1,7 @@
 """Decides whether a project needs a round now, and of which kind.
 
-It compares what Label Studio holds with what the last round has read: labels that changed, tasks
-that have no place in the order, and Start Training.
+It compares Label Studio with what the last round read. Triggers are changed labels, tasks without a
+place in the order, and Start Training.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from backend.worker.serving import any_fits
 logger = logging.getLogger(__name__)
 
 AFTER_FAILURE_SECONDS = 60.0  # doubled with each failure in a row, up to an hour
-SMALL = 1_000  # tasks of an order that may be replaced at any time
+SMALL = 1_000  # an order of at most so many tasks may be replaced at any time
 SECONDS_A_TASK = 0.2
-"""For which a larger order stays, although few tasks were imported since. The cleaner deletes a
-prediction in 0.1 to 0.15 s, so old orders do not pile up in Label Studio."""
+"""A larger order stays for this time per task, even if new tasks were imported. The cleaner deletes
+a prediction in 0.1 to 0.15 s, so old orders do not accumulate in Label Studio."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Call:
 
 
 def may_connect(context: RoundContext, *, asked: bool) -> bool:
-    """Whether a project may be armed: not after `disconnect`, unless it was connected anew."""
+    """Whether a project may be armed: not after `disconnect`, unless it was connected again."""
     state = context.load_project().state
     if not state.disconnected:
         return True
@@ -59,9 +59,9 @@ def may_connect(context: RoundContext, *, asked: bool) -> bool:
 def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) -> Call | None:
     """The round that a project needs now, or None.
 
-    Start Training always trains; labels train when enough changed since the last training; tasks
-    without a place in the order get one by a refresh, or by a first order before any model. The
-    last is looked for only when `thorough` (at a poll), as are deleted annotations.
+    Start Training always starts a training, and so do enough label changes since the last training.
+    Tasks without a place in the order get one by a refresh, or by a first order if there is no
+    model. Such tasks and deleted annotations are searched for only if `thorough` (at a poll).
     """
     if any(event.kind == "train" for event in pending):
         return Call("train", "Start Training")
@@ -76,7 +76,10 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
 
 
 def _order_due(context: RoundContext) -> Call | None:
-    """A round without training: for tasks without a place or a score, or a new connection."""
+    """A round for tasks without a place or a score, for a promotion, or after a new connection.
+
+    It trains only if no model has the labels of the config.
+    """
     placeless, rest = tasks_without_place(context), unscored(context)
     if placeless and _may_wait(context, placeless):
         placeless = 0
@@ -97,17 +100,17 @@ def _order_due(context: RoundContext) -> Call | None:
         kind = "first"
     elif not _model_fits(context):
         labelled = bool(context.studio.export_annotated(context.project_id))
-        # While a training of these labels has just failed, new tasks get their places without one.
+        # If a training has just failed, a first order gives new tasks their places without a model.
         kind = "train" if labelled and not backing_off(context, "train") else "first"
         reason = f"{reason}; no model can be read that has the labels of the config"
     return None if backing_off(context, kind) else Call(kind, reason)
 
 
 def _may_wait(context: RoundContext, placeless: int) -> bool:
-    """Whether so many tasks without a place wait, because the newest order is large and young.
+    """Whether `placeless` tasks must wait because the newest order is large and recent.
 
-    Tasks that are imported all day would replace it at every poll. As many tasks as the order has
-    never wait: such orders grow too fast for the old ones to matter.
+    Tasks imported all day would otherwise replace the order at every poll. At least as many tasks
+    as the order has never wait: orders then grow so fast that the old ones do not matter.
     """
     newest = next(iter(context.store.versions(context.project_id)), None)
     if newest is None or newest.tasks <= SMALL or placeless >= newest.tasks:
@@ -117,7 +120,7 @@ def _may_wait(context: RoundContext, placeless: int) -> bool:
 
 def _nothing_to_order(context: RoundContext) -> bool:
     """Whether there was a round, and the newest one found no unlabelled task."""
-    # Pruned ones as well: an order of no task is not kept.
+    # Including pruned versions, because an order without tasks is not kept.
     published = context.store.versions(context.project_id, pruned=True)
     return bool(published) and not published[0].tasks
 
@@ -129,14 +132,14 @@ def _model_fits(context: RoundContext) -> bool:
 
 
 def count_changed(context: RoundContext, *, thorough: bool, waits: bool = False) -> int:
-    """Count the tasks that changed since the last training, and note them in the project's row.
+    """Count the tasks that changed since the last training, and record them in the project's row.
 
     `waits`: no training may start now, whatever the count.
     """
     last = last_training(context)
     if last is None and waits:
-        # To count changes means to read every label, and no training starts before the pause ends.
-        # Label Studio's own counter does until then.
+        # Counting changes would read every label. No training starts before the pause ends, so
+        # Label Studio's counter is good enough until then.
         counter = context.studio.project(context.project_id)["finished_task_number"]
         found = Changed(int(counter), 0, None)
     else:
@@ -148,7 +151,10 @@ def count_changed(context: RoundContext, *, thorough: bool, waits: bool = False)
 def changed_tasks(
     context: RoundContext, last: tuple[Round, Snapshot] | None, *, thorough: bool
 ) -> Changed:
-    """Tasks whose counting annotation is new, edited or gone since the last training's snapshot."""
+    """Tasks whose counting annotation was added, edited or deleted since the last training.
+
+    Deleted annotations are found only if `thorough`. `last`: the result of `last_training`.
+    """
     if last is None:
         annotated = context.studio.export_annotated(context.project_id)
         labelled = [task for task in annotated if choose_annotation(task) is not None]
@@ -172,7 +178,7 @@ def changed_tasks(
 
 
 def last_training(context: RoundContext) -> tuple[Round, Snapshot] | None:
-    """The newest training that did not fail and read its labels, with its snapshot."""
+    """The newest training that read its labels and did not fail, with its snapshot."""
     round_ = context.store.last_training(context.project_id)
     if round_ is None:
         return None
@@ -185,26 +191,26 @@ def last_training(context: RoundContext) -> tuple[Round, Snapshot] | None:
 
 
 def tasks_without_place(context: RoundContext) -> int:
-    """Unlabelled tasks that the current order does not hold: imported or unlabelled since."""
+    """The number of unlabelled tasks that the newest order lacks, such as imported tasks."""
     published = context.store.versions(context.project_id)
     if not published:
-        # The count alone: to list 10,000 tasks takes seven seconds.
+        # Only the count, because listing 10,000 tasks takes 7 s.
         return context.studio.unlabelled(context.project_id)
-    # The newest published order, served or held back by a pin, is the one that must be whole.
+    # The newest published order must have every task, even if a pin holds it back.
     newest = predictions.path_of(context.data, context.project_id, published[0].version)
     try:
         placed = predictions.ranks(newest)
     except StoreError as error:
         logger.warning("Project %s: %s", context.project_id, error)
         placed = {}
-    # A later round that failed has read tasks, too, and given none of them a place.
+    # Not the last round: a later, failed round read tasks without giving them a place.
     made = context.store.round(published[0].round)
     tasks = watermark.since(context, made, context.studio.tasks_touched_since)
     return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 
 def backing_off(context: RoundContext, kind: RoundKind) -> bool:
-    """Whether rounds of a kind failed so lately that the next waits; Start Training never does."""
+    """Whether the next round of a kind waits after recent failures. Start Training never waits."""
     failures = list[Round]()
     for round_ in context.store.rounds(context.project_id, limit=20):
         if round_.kind != kind:

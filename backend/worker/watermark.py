@@ -1,12 +1,13 @@
 """The watermark of a round: the newest change in Label Studio that the round has read.
 
-Later looks ask Label Studio for what changed after it. Label Studio stamps changes by its own
-clock. If that clock goes back, new changes get stamps before the watermark, for as long as the jump
-was. So a watermark is never later than the clock. If the clock goes back after a round has read its
-labels, the watermark is given up: until the next round, everything is read and compared.
+Later queries ask Label Studio for changes after the watermark. Label Studio stamps changes with its
+own clock. If that clock goes back by some time, new changes have stamps before the watermark for
+that time. A watermark is therefore never later than the clock. If the clock goes back after a round
+has read its labels, the watermark is discarded: until the next round, all labels are read and
+compared.
 
-Each answer of Label Studio shows its clock (`JumpsBack`). The scheduler asks at each poll, also
-while a round is open, and writes what it noticed to the project's row.
+Each answer of Label Studio shows its clock (`JumpsBack`). The scheduler checks for jumps at each
+poll, even during a round, and records them in the project's row.
 """
 
 from __future__ import annotations
@@ -25,38 +26,38 @@ logger = logging.getLogger(__name__)
 
 EVER = "1970-01-01T00:00:00.000000Z"
 MARGIN = timedelta(seconds=2)
-"""Edits may end out of order, so changes of this time before the watermark are read again."""
+"""Edits may be saved out of order, so changes within this time before the watermark are reread."""
 
 _writing = threading.RLock()
-"""Held while `clock_back` is read and written: two threads of a worker look at one project."""
+"""Held while `clock_back` is read and written, because two threads may handle one project."""
 
 Rows = list[dict[str, Any]]
 
 
 def newest(context: RoundContext, round_: Round) -> str:
-    """The watermark for a round that reads its labels now; '' in a project without tasks."""
+    """The watermark for a round that reads its labels now; '' for a project without tasks."""
     clock = context.studio.clock
     count = clock.jumps.count
     found = context.studio.newest_change(context.project_id)
-    # Jumps before the question are no matter of this round.
+    # Jumps before this request do not affect the round's watermark.
     note_jumps(context, count, before=round_)
     return clock.stamp() if clock.is_before(found) else found
 
 
 def since(context: RoundContext, round_: Round, ask: Callable[[int, str], Rows]) -> Rows:
-    """The rows that changed since a round has read its labels.
+    """The rows that changed since a round read its labels.
 
     Args:
-        context: of the project.
-        round_: the round; without a `synced` step, all rows are asked for.
-        ask: asks Label Studio for the rows of a project that changed after a moment.
+        context: the project's context.
+        round_: the round. If it has no `synced` step, all rows are returned.
+        ask: asks Label Studio for the rows of a project that changed after a time.
     """
     mark = str(round_.steps.get("synced", {}).get("watermark", ""))
     if not mark or _given_up(context, round_):
         return ask(context.project_id, EVER)
     rows = ask(context.project_id, in_words(datetime.fromisoformat(mark) - MARGIN))
     note_jumps(context)
-    if context.studio.clock.is_before(mark):  # it went back while no worker of this machine looked
+    if context.studio.clock.is_before(mark):  # the clock went back while no worker was running
         _give_up(context, round_.id)
     return ask(context.project_id, EVER) if _given_up(context, round_) else rows
 
@@ -64,12 +65,12 @@ def since(context: RoundContext, round_: Round, ask: Callable[[int, str], Rows])
 def note_jumps(
     context: RoundContext, count: int | None = None, *, before: Round | None = None
 ) -> None:
-    """Give up a project's watermarks if Label Studio's clock went back since the last call.
+    """Discard a project's watermarks if Label Studio's clock went back since the last call.
 
     Args:
-        context: of the project.
-        count: up to which jump; None for all that this process has noticed.
-        before: a round that reads its labels after these jumps, and keeps its watermark.
+        context: the project's context.
+        count: the number of the last jump to consider; None for all jumps seen by this process.
+        before: a round that reads its labels after these jumps and therefore keeps its watermark.
     """
     jumps = context.studio.clock.jumps
     count = jumps.count if count is None else count
@@ -87,7 +88,7 @@ def _given_up(context: RoundContext, round_: Round) -> bool:
 
 
 def _give_up(context: RoundContext, last: int) -> None:
-    """Give up the watermarks of a project's rounds up to the id `last`."""
+    """Discard the watermarks of a project's rounds up to the id `last`."""
     with _writing:
         if last <= context.load_project().state.clock_back:
             return

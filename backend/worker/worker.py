@@ -1,14 +1,14 @@
-"""The worker process: it does everything that takes longer than a web request may.
+"""The worker process does everything that takes longer than a web request may.
 
 Four threads share one lease:
 
-- The scheduler acknowledges events and opens rounds. It also asks Label Studio for changes from
-  time to time, because a webhook may be lost. It connects projects.
-- The first runner runs first rounds, which train nothing, so that a new project gets an order while
-  another project trains. They look at every image, so the scheduler cannot wait for them.
+- The scheduler connects projects, acknowledges events and opens rounds. Because a webhook may be
+  lost, it also polls Label Studio for changes.
+- The first runner runs first rounds, so that a new project gets an order while another project
+  trains. A first round reads every image, which is too slow for the scheduler's thread.
 - The round runner runs all other open rounds, one at a time, the oldest first.
-- The cleaner deletes old predictions in Label Studio, a few rows at a time. It also fills in
-  pre-annotations that one post could not carry.
+- The cleaner deletes old predictions in Label Studio, a few rows at a time. It also adds
+  pre-annotations that one post could not carry, and makes pictures for the status page.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ from taudis import files
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
-RETRY_SECONDS = (5.0, 300.0)  # first and longest pause after Label Studio could not be used
+RETRY_SECONDS = (5.0, 300.0)  # first and longest pause after a failure
 
 
 @dataclass
 class Pause:
-    """Backoff of one project while Label Studio cannot be used."""
+    """Backoff of one project in one thread after a failure."""
 
     until: float = 0.0
     seconds: float = RETRY_SECONDS[0]
 
     def longer(self) -> None:
-        """Wait twice as long as last time, up to the limit."""
+        """Pause now, and double the next pause up to the limit."""
         self.until = time.monotonic() + self.seconds
         self.seconds = min(self.seconds * 2, RETRY_SECONDS[1])
 
 
 @dataclass
 class Worker:
-    """Runs until `stop` is set. One at a time on a data directory (the lease)."""
+    """Runs until `stop` is set. The lease allows one working worker per data directory."""
 
     settings: Settings
     store: Store
@@ -81,7 +81,7 @@ class Worker:
     _switching: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
-        """Wait for the lease, work, and give it back; wait again if another worker took it."""
+        """Wait for the lease, work, and release it; wait again if another worker took it."""
         while not self.stop.is_set():
             lease = self._acquired()
             if lease is None:
@@ -100,7 +100,7 @@ class Worker:
             return None
 
     def _work(self, lease: Lease, heartbeat: Heartbeat) -> None:
-        """All threads until stopped or the lease is lost."""
+        """Run all threads until the worker is stopped or the lease is lost."""
         done = threading.Event()
 
         def loop(turn: Callable[[Lease], None]) -> None:
@@ -140,14 +140,14 @@ class Worker:
                 self._run("first_runner", lease, round_)
 
     def runner_turn(self, lease: Lease) -> None:
-        """Run the oldest open round whose project is not paused; a mere comparison of arms last."""
+        """Run the oldest open round whose project is not paused. Comparisons of arms come last."""
         for round_ in sorted(self.store.open_rounds(), key=at_last_step):
             if round_.kind != "first" and not self._paused("round_runner", round_.project):
                 self._run("round_runner", lease, round_)
                 return
 
     def _run(self, who: str, lease: Lease, round_: Round) -> None:
-        """One round as far as it goes."""
+        """Run one round until it ends, fails or must wait."""
         context = self._context(lease, round_.project)
         with _Patience(self, who, round_.project), files.guarded(context.check_lease):
             done = run_round(context, round_)
@@ -159,8 +159,8 @@ class Worker:
     # --- the cleaner ------------------------------------------------------------------------
 
     def cleaner_turn(self, lease: Lease) -> None:
-        """For each project in turn: pre-annotations ahead of the queue's head, the pictures of the
-        status page, and a few rows of old versions deleted in Label Studio.
+        """For each project: delete a few rows of old versions in Label Studio, add pre-annotations
+        near the head of the queue, and make pictures for the status page.
         """
         deleted = 0
         for project in self.store.projects():
@@ -179,7 +179,7 @@ class Worker:
     # --- the scheduler --------------------------------------------------------------------------
 
     def scheduler_turn(self, lease: Lease) -> None:
-        """Take in every event, and poll Label Studio where it is time."""
+        """Handle all pending events, and poll Label Studio for projects whose poll is due."""
         events: dict[int, list[Event]] = {}
         for event in self.store.pending_events():
             events.setdefault(event.project, []).append(event)
@@ -191,20 +191,20 @@ class Worker:
             due = time.monotonic() - self._polled.get(project.id, -1e9) > self.settings.poll_seconds
             if pending or due or project.state.asked:
                 with _Patience(self, "scheduler", project.id):
-                    self._look(lease, project, pending, busy.get(project.id), due)
+                    self._handle(lease, project, pending, busy.get(project.id), due)
 
     def _by_waiting(self, events: dict[int, list[Event]]) -> list[Project]:
-        """Projects, the one whose oldest event waits longest first."""
+        """Projects in the order of their oldest pending event, then those without events."""
         never = time.time() + 1.0
         return sorted(
             self.store.projects(),
             key=lambda p: min((event.since for event in events.get(p.id, [])), default=never),
         )
 
-    def _look(
+    def _handle(
         self, lease: Lease, project: Project, pending: list[Event], open_: Round | None, due: bool
     ) -> None:
-        """Take in the events of one project, and do what Label Studio's answers ask for."""
+        """Handle the events of one project, unless Label Studio does not show the project."""
         context = self._context(lease, project.id)
         kinds = {event.kind for event in pending}
         if due:
@@ -229,7 +229,7 @@ class Worker:
         open_: Round | None,
         due: bool,
     ) -> None:
-        """What a living project needs."""
+        """Connect or repair a project, carry out its request, and open a round if one is due."""
         kinds = {event.kind for event in pending}
         if not project.state.armed:
             if not triggers.may_connect(context, asked=due or "setup" in kinds):
@@ -248,10 +248,10 @@ class Worker:
         if open_ is None:
             self._open_round(context, pending, thorough=due)
         elif due and open_.kind != "first":
-            triggers.count_changed(context, thorough=True)  # the page says what it does not have
+            triggers.count_changed(context, thorough=True)  # the page shows labels not in the round
 
     def _open_round(self, context: RoundContext, pending: list[Event], *, thorough: bool) -> None:
-        """Open a round if one is called for, taking in the events that called."""
+        """Open a round if one is due, and acknowledge its Start Training events with it."""
         call = triggers.round_due(context, pending, thorough=thorough)
         if call is None:
             return
@@ -270,7 +270,7 @@ class Worker:
 
 @dataclass
 class _Patience:
-    """Turns what stops one project into words and a pause, so that the others go on."""
+    """Turns an error of one project into a reason and a pause, so other projects continue."""
 
     worker: Worker
     who: str  # thread
@@ -283,7 +283,7 @@ class _Patience:
         pause = self.worker._pauses.setdefault((self.who, self.project), Pause())
         if error is None:
             pause.seconds = RETRY_SECONDS[0]
-            self._tell("")
+            self._show("")
             return False
         if isinstance(error, LeaseLost) or not isinstance(error, Exception):
             return False
@@ -292,17 +292,17 @@ class _Patience:
         reason = str(error) if isinstance(error, BackendError) else disk.refusal(error, data)
         if reason:
             logger.warning("Project %s (%s) waits: %s", self.project, self.who, reason)
-            self._tell(reason)
+            self._show(reason)
         else:
             logger.error("Project %s (%s) waits", self.project, self.who, exc_info=error)
-            self._tell(f"Unexpected {type(error).__name__}; the log has the details.")
+            self._show(f"Unexpected {type(error).__name__}; the log has the details.")
         return True
 
-    def _tell(self, reason: str) -> None:
-        """What people see on the status page and /ready, until this thread goes on."""
+    def _show(self, reason: str) -> None:
+        """Show the reason on the status page and /ready until this thread continues."""
         try:
             self._record(reason)
-        except OperationalError:  # the next failure is told, and /ready says that the disk is full
+        except OperationalError:  # the next failure shows it again; /ready reports a full disk
             logger.warning("Project %s: the store cannot be written", self.project, exc_info=True)
 
     def _record(self, reason: str) -> None:
@@ -320,10 +320,10 @@ class _Patience:
 
 
 def run(settings: Settings) -> None:
-    """The worker process: low priority, one thread for torch, until SIGTERM or SIGINT.
+    """Run the worker process at low priority until SIGTERM or SIGINT.
 
-    A round in progress is left where it is; the next start goes on at its first unfinished step,
-    training at its last periodic checkpoint.
+    A round in progress stays open. The next start resumes it at its first unfinished step, and a
+    training at its last periodic save.
     """
     os.nice(settings.nice)
     _limit_threads(settings.torch_threads)
@@ -333,7 +333,7 @@ def run(settings: Settings) -> None:
     def leave(_signal: int, _frame: Any) -> None:
         logger.info("Stopping; an open round goes on at the next start")
         worker.stop.set()
-        # Training cannot be interrupted politely in the middle of a step, and need not be.
+        # A training step cannot be interrupted, and it can be repeated.
         threading.Timer(5.0, os._exit, args=(0,)).start()
 
     signal.signal(signal.SIGTERM, leave)
@@ -343,7 +343,7 @@ def run(settings: Settings) -> None:
 
 
 def _limit_threads(threads: int) -> None:
-    """Two spinning OpenMP threads on shared cores are several times slower than one."""
+    """Limit torch's threads: two spinning OpenMP threads on shared cores are slower than one."""
     import torch
 
     torch.set_num_threads(threads)

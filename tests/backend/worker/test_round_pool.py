@@ -64,7 +64,7 @@ def test_the_rest_is_placed_behind_the_selection_and_before_what_cannot_be_read(
     found = list(select.places(chosen, [5, 6], {7: "gone", 2: "lost"}, [9, 3, 8]))
     assert [each.task for each in found] == [6, 5, 9, 3, 8, 2, 7]
     assert [(each.rank, each.score) for each in found] == [(n, n / 7) for n in range(1, 8)]
-    behind = "not scored yet: behind the scored images, in the order of before"
+    behind = "not scored yet: behind the scored images, in the previous order"
     assert [each.reason for each in found] == [
         "best", "next", behind, behind, behind, "unreadable image: lost", "unreadable image: gone",
     ]  # fmt: skip
