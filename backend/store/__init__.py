@@ -1,1 +1,1 @@
-"""What the backend remembers: the database, predictions, tokens."""
+"""The backend's stored data: the database, predictions, tokens."""

@@ -1,7 +1,7 @@
 """The arms of labelled tasks, and the comparisons of both arms.
 
-A labelled task is in an arm if it was labelled while an order with arms was served. Every other
-labelled task belongs to both: above all the seed set, which was labelled before.
+A labelled task is in one arm if it was labelled while an order with arms was served. Every other
+labelled task belongs to both arms, mainly the seed set, which was labelled before.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Arm = Literal["random", "strategy"]
 ARMS: tuple[Arm, ...] = ("random", "strategy")
 Membership = Literal["random", "strategy", "both"]
 IN_A_ROW = 2
-"""So many comparisons in a row must agree. One alone is wrong too often: there is one after every
-round. benchmarks/arm_verdicts.py has the rates."""
+"""Number of consecutive comparisons that must agree. A single comparison is wrong too often, since
+every round can make one. benchmarks/arm_verdicts.py has the error rates."""
 TRAININGS = 1.96 * math.sqrt(2) * USUAL_NOISE
-"""Reach of the 95 % interval of the difference between two equal trainings, mAP50."""
+"""Half-width of the 95 % interval of the mAP50 difference between two equal trainings."""
 
 arms_table = sa.Table(
     "control_arms",
@@ -48,9 +48,9 @@ comparisons_table = sa.Table(
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """Both arms at one number of labels, by models of the same recipe and number of steps.
+    """One comparison of both arms, by models with equal recipe, steps and number of labels.
 
-    mAP50 is on the same validation images; None where it is not known.
+    mAP50 is measured on the same validation images. None if it is unknown.
     """
 
     round: int  # id of the round whose labels these are
@@ -58,15 +58,15 @@ class ArmComparison:
     version: str  # the order that the round published
     draw: str
     strategy: str
-    common: int  # training images that both arms have, above all the seed set
-    images: int  # training images of each arm beside them
-    labelled: Mapping[str, int]  # arm -> training images that there are; the larger arm is cut
+    common: int  # training images common to both arms, mainly the seed set
+    images: int  # further training images of each arm
+    labelled: Mapping[str, int]  # arm -> its available training images, of which `images` are used
     validation: int  # validation images
     steps: int  # of each training
     map50: Mapping[str, float | None]  # arm -> mAP50
     intervals: Mapping[str, Sequence[float | None]]  # arm -> 95 % interval of mAP50
-    difference: float | None  # mAP50 of the strategy's arm minus that of the random arm, like
-    # `interval` over the labels that three or more validation images show
+    difference: float | None  # mAP50 of the strategy's arm minus that of the random arm. Like
+    # `interval`, it covers only the labels that three or more validation images show.
     interval: Sequence[float | None]  # 95 % interval of the difference, paired by image
 
     @property
@@ -76,11 +76,11 @@ class ArmComparison:
 
     @property
     def better(self) -> Arm | None:
-        """The arm that is better beyond chance; None where neither is.
+        """The arm that is better beyond chance; None if neither is.
 
-        The interval holds the chance of the validation images. It is widened by that of two
-        trainings. Also None where mAP50 over all labels says the opposite: labels that too few
-        validation images show then decide.
+        `interval` covers the chance in the choice of validation images. It is widened by the chance
+        in two trainings. The result is also None if mAP50 over all labels says the opposite,
+        because labels that too few validation images show then decide.
         """
         low, high = (math.nan if end is None else end for end in self.interval)
         if self.contradicted:
@@ -90,7 +90,7 @@ class ArmComparison:
 
     @property
     def contradicted(self) -> bool:
-        """Whether mAP50 over all labels differs in the other direction than the interval's."""
+        """Whether the difference in mAP50 over all labels has the opposite sign of `difference`."""
         strategy, random = self.map50["strategy"], self.map50["random"]
         if self.difference is None or strategy is None or random is None:
             return False
@@ -107,7 +107,7 @@ class Arms(Transactions):
     def record_arms(
         self, lease: Lease, project: int, draw: str, arms: Mapping[int, Membership]
     ) -> None:
-        """Record the arms of labelled tasks. What was recorded before stays."""
+        """Record the arms of labelled tasks. Arms recorded before do not change."""
         rows = [
             {"project": project, "task": task, "draw": draw, "arm": arm}
             for task, arm in arms.items()
@@ -119,20 +119,20 @@ class Arms(Transactions):
                 db.execute(insert(arms_table).on_conflict_do_nothing(index_elements=keys), rows)
 
     def arms(self, project: int, draw: str) -> dict[int, Membership]:
-        """Task -> its arm in a draw. A task that was labelled in another draw belongs to both."""
+        """Task -> its arm in a draw. A task labelled in another draw belongs to both arms."""
         query = sa.select(arms_table.c.task, arms_table.c.draw, arms_table.c.arm)
         with self.reading() as db:
             rows = db.execute(query.where(arms_table.c.project == project)).all()
         return {row.task: row.arm if row.draw == draw else "both" for row in rows}
 
     def random_tasks(self, project: int) -> set[int]:
-        """The labelled tasks of the random arm, of every draw: a random sample of the pool."""
+        """The labelled tasks of the random arms of all draws: a random sample of the pool."""
         query = sa.select(arms_table.c.task).filter_by(project=project, arm="random")
         with self.reading() as db:
             return set(db.execute(query).scalars())
 
     def add_comparison(self, lease: Lease, project: int, found: ArmComparison) -> None:
-        """Record a comparison. That of the same round is replaced."""
+        """Record a comparison. It replaces an earlier comparison of the same round."""
         values = {"draw": found.draw, "result": json.dumps(found.to_json())}
         with self.writing() as db:
             check_lease(db, lease)
@@ -143,7 +143,7 @@ class Arms(Transactions):
             )
 
     def comparisons(self, project: int, draw: str = "") -> list[ArmComparison]:
-        """The comparisons of a draw, oldest first; '' takes the newest draw that has any."""
+        """The comparisons of a draw, oldest first; of the newest compared draw if `draw` is ''."""
         query = sa.select(comparisons_table).where(comparisons_table.c.project == project)
         with self.reading() as db:
             rows = db.execute(query.order_by(comparisons_table.c.round)).all()
@@ -152,7 +152,7 @@ class Arms(Transactions):
 
 
 def verdict(found: Sequence[ArmComparison]) -> Literal["pays", "does not pay", "cannot be told"]:
-    """What the comparisons of one draw, oldest first, say of the strategy's order."""
+    """Whether the strategy's order pays, by the comparisons of one draw, oldest first."""
     last = {one.better for one in found[-IN_A_ROW:]} if len(found) >= IN_A_ROW else {None}
     if last == {"strategy"}:
         return "pays"
@@ -160,7 +160,7 @@ def verdict(found: Sequence[ArmComparison]) -> Literal["pays", "does not pay", "
 
 
 def in_words(found: Sequence[ArmComparison]) -> str:
-    """The verdict with the newest figures, for people; one sentence without its full stop."""
+    """The verdict with the newest figures, as a sentence without its full stop."""
     if not found:
         return "cannot be told yet: the arms were not compared yet"
     newest = found[-1]

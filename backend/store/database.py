@@ -1,8 +1,8 @@
-"""The store: what the web process and the worker share, in one SQLite file in the data directory.
+"""The store: data shared by the web process and the worker, in one SQLite file.
 
-Each subject has a file of its own: events, projects, rounds, versions, arms, the lease and the live
-evaluation. Store joins them. Every public method is one transaction
-(`backend.store.transactions`). No token is ever written here (see `backend.store.secrets`).
+Each subject has a module: events, projects, rounds, versions, arms, the lease and the live
+evaluation. `Store` joins them. Every public method is one transaction
+(`backend.store.transactions`). The store never holds a token (see `backend.store.secrets`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tells a disk that takes no write now (full, read-only, over a quota) from every other error.
+"""Distinguishes a disk that takes no writes (full, read-only, over a quota) from other errors.
 
-A round that meets such an error stays open. It goes on when there is space again. A file that
-cannot be read, or one file that cannot be written, is another error: the round fails.
+After such an error a round stays open and continues once there is space. If only a single file
+cannot be read or written, the round fails.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from taudis.files import write_bytes
 
 _OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _OF_READS_TOO = {errno.EACCES, errno.EPERM, errno.EIO}
-"""These say nothing of the disk by themselves: a file that is read meets them as well."""
+"""These codes also come from reading a file, so they alone do not prove a fault of the disk."""
 _OF_SQLITE = {
     sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
 }  # fmt: skip
 _OF_RUST = re.compile(r"\(os error (\d+)\)")
-"""How safetensors, which raises no OSError, says that a file cannot be written."""
+"""The text in safetensors' errors, which are no OSError, if a file cannot be written."""
 
 
 @contextmanager
 def refusals(data_dir: Path) -> Iterator[None]:
-    """Raise DiskRefused where a block fails because the disk takes no write."""
+    """Raise DiskRefused if the block fails because the disk takes no writes."""
     try:
         yield
     except Exception as error:
@@ -43,15 +43,15 @@ def refusals(data_dir: Path) -> Iterator[None]:
 
 
 def refusal(error: BaseException, data_dir: Path) -> str:
-    """Why the disk takes no write, in the system's words; '' if that is not the cause.
+    """Why the disk takes no writes, in the system's words; '' if that is not the cause.
 
-    Where the error may come from a read, a trial file in the data directory decides.
+    If the error may come from a read, a trial write to the data directory decides.
     """
     if isinstance(error, StoreError) and error.__cause__ is not None:
         error = error.__cause__
     error = getattr(error, "orig", None) or error
     if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", 0)  # of the driver's own errors there is none
+        code = getattr(error, "sqlite_errorcode", 0)  # the driver's own errors have no code
         return str(error) if code & 0xFF in _OF_SQLITE else ""  # the low byte is the kind
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (found := _OF_RUST.search(str(error))):
@@ -62,10 +62,10 @@ def refusal(error: BaseException, data_dir: Path) -> str:
 
 
 def _takes_writes(folder: Path) -> bool:
-    """Whether a file of a few bytes can be written in a folder; it is removed again."""
+    """Whether a small trial file can be written to a folder. Removes the file."""
     try:
         path = folder / f".trial-{os.getpid()}"
-        write_bytes(path, b"trial")  # synced: some disks say only then that they failed
+        write_bytes(path, b"trial")  # with fsync, because some disks report failures only then
         path.unlink()
     except OSError:
         return False

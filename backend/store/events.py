@@ -1,8 +1,8 @@
-"""Events: what Label Studio's webhooks say happened, waiting for the worker.
+"""Events: counts of Label Studio's webhooks, which the worker has to handle.
 
-An event is a counter for each project and kind, so thousands of webhooks make one row. The worker
-acknowledges the number that it has read. Webhooks that arrive meanwhile raise the counter above
-that number, and stay pending.
+Each project has one counter for each kind of event, so thousands of webhooks make one row. The
+worker acknowledges the count that it has read. Later webhooks raise the counter above that count,
+so they stay pending.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ events_table = sa.Table(
     META,
     sa.Column("project", sa.Integer, primary_key=True),
     sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("recorded", sa.Integer, nullable=False),  # how often ever
-    sa.Column("acknowledged", sa.Integer, nullable=False),  # how many a worker has taken in
-    sa.Column("since", sa.Float, nullable=False),  # of the first one not acknowledged
+    sa.Column("recorded", sa.Integer, nullable=False),  # total count
+    sa.Column("acknowledged", sa.Integer, nullable=False),  # count that a worker has handled
+    sa.Column("since", sa.Float, nullable=False),  # time of the first unacknowledged event
 )
 
 
 @dataclass(frozen=True)
 class Event:
-    """How often a kind of event was recorded for a project, and how many wait for the worker."""
+    """One kind of event of a project: how many were recorded, and how many are pending."""
 
     project: int
     kind: EventKind
@@ -44,7 +44,7 @@ class Events(Transactions):
     """Records and acknowledges events."""
 
     def record_event(self, project: int, kind: EventKind) -> None:
-        """Record an event of a project: the whole work of a webhook."""
+        """Record an event of a project. A webhook request does nothing else."""
         now = time.time()
         with self.writing() as db:
             db.execute(
@@ -63,7 +63,7 @@ class Events(Transactions):
             )
 
     def pending_events(self) -> list[Event]:
-        """Every pending event, the longest waiting first."""
+        """All pending events, the longest pending first."""
         query = (
             sa.select(events_table)
             .where(events_table.c.recorded > events_table.c.acknowledged)
@@ -82,19 +82,19 @@ class Events(Transactions):
             ]
 
     def acknowledge(self, event: Event) -> None:
-        """Mark an event as taken in, as it was read; later ones stay pending."""
+        """Acknowledge the count in `event`. Later events stay pending."""
         with self.writing() as db:
             acknowledge_event(db, event)
 
     def event_counts(self, project: int) -> dict[str, int]:
-        """How often each kind was ever recorded for a project."""
+        """Kind -> number of events ever recorded for a project."""
         with self.reading() as db:
             rows = db.execute(sa.select(events_table).filter_by(project=project))
             return {row.kind: row.recorded for row in rows}
 
 
 def acknowledge_event(db: sa.Connection, event: Event) -> None:
-    """Mark an event as taken in up to what was read."""
+    """Acknowledge the count in `event`, within a transaction."""
     db.execute(
         events_table.update()
         .where(events_table.c.project == event.project, events_table.c.kind == event.kind)

@@ -1,12 +1,12 @@
 """The first useful pre-annotations of a project: when they came, and after how many labels.
 
-Pre-annotations are useful where correcting them costs less than drawing every object. The step
-`judge` records both costs of each new model, in drawings an image of the validation split
-(`taudis.evaluation.thresholds`). The score thresholds were chosen on the same images, so a saving
-is somewhat smaller on other images. Only rounds that were served count: nobody saw the others.
+Pre-annotations are useful if correcting them costs less than drawing every object. The step `judge`
+records both costs of each new model, in drawings per validation image
+(`taudis.evaluation.thresholds`). The score thresholds were chosen on the same images, so the saving
+on other images is somewhat smaller. Only served rounds count, because nobody saw the others.
 
-Everything here is read from the rows that rounds left. Rows of earlier builds may lack a figure,
-which is None then.
+All figures come from the rows of the rounds. Rows of earlier builds may lack a figure, which is
+then None.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from backend.store.rounds import Round
 
 @dataclass(frozen=True)
 class RoundCost:
-    """A served round: the labels its model learnt from and was judged by, and both costs."""
+    """A served round: the labels for training and evaluation of its model, and both costs."""
 
     round: int
-    images: int | None  # labelled images that could be used, of both splits
-    objects: int | None  # objects in them
-    seconds: float  # from the start of the project's first round, which connecting begins
-    corrected: float  # drawings an image, with this model's pre-annotations
-    by_hand: float  # drawings an image, without any
+    images: int | None  # usable labelled images of both splits
+    objects: int | None  # objects in these images
+    seconds: float  # since the start of the project's first round, shortly after connecting
+    corrected: float  # drawings per image, with this model's pre-annotations
+    by_hand: float  # drawings per image, without pre-annotations
 
     @classmethod
     def of(cls, round_: Round, connected: float) -> RoundCost:
-        """The costs of a round that has them. `connected`: seconds since 1970."""
+        """The costs of a round that recorded them. `connected`: seconds since 1970."""
         steps, evaluated = round_.steps, round_.steps["evaluated"]
         images, objects = _labels(steps.get("trained", {}), evaluated.get("metrics", {}))
         return cls(
@@ -61,7 +61,7 @@ class RoundCost:
 
 @dataclass(frozen=True)
 class FirstUseful:
-    """The first useful round and the newest served one; None where there is none yet."""
+    """The first useful round and the newest served round; None if there is none yet."""
 
     first: RoundCost | None
     latest: RoundCost | None
@@ -89,7 +89,7 @@ class FirstUseful:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FirstUseful:
-        """The inverse of `to_json`, also after JSON."""
+        """The inverse of `to_json`, also after a round trip through JSON text."""
         first, latest = values["first"], values["latest"]
         return cls(
             None if first is None else RoundCost(**first),
@@ -98,7 +98,7 @@ class FirstUseful:
 
 
 def first_useful(store: Store, project: int) -> FirstUseful:
-    """Read the first useful round of a project, and its newest served one."""
+    """Read the first useful round and the newest served round of a project."""
     connected = store.first_started(project)
     if connected is None:
         return FirstUseful(None, None)
@@ -112,7 +112,7 @@ def first_useful(store: Store, project: int) -> FirstUseful:
 def _labels(
     trained: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> tuple[int | None, int | None]:
-    """Images and objects of the training and the validation split; None where not recorded."""
+    """Number of images and objects in both splits; None if not recorded."""
     try:
         images = int(trained["images"]) + int(metrics["images"])
         learnt = round(trained["images"] * trained["mean_instances"])
@@ -122,7 +122,7 @@ def _labels(
 
 
 def _span(seconds: float) -> str:
-    """A span for people."""
+    """A duration in words."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Deletes a project from the store, with every row of every table that names it."""
+"""Deletes a project from the store, with all its rows in all tables."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Forgetting(Transactions):
     """Forgets projects."""
 
     def forget_project(self, project: int, lease: Lease) -> None:
-        """Delete a project's row and all that is kept of it; nothing happens if there is none.
+        """Delete a project's row and all other rows of the project, if there are any.
 
-        Raises LeaseLost: a worker took over.
+        Raises LeaseLost if a worker took over.
         """
         rounds = sa.select(rounds_table.c.id).where(rounds_table.c.project == project)
         with self.writing() as db:

@@ -1,10 +1,10 @@
 """The lease: the right of one worker process to run rounds.
 
 The lease has a token that grows with every new holder. Every write of a worker checks the token, so
-a worker that lost its lease can write nothing more.
+a worker that lost its lease can no longer write.
 
-The holder renews its lease. Whoever waits for it measures by its own monotonic clock for how long
-that did not happen. So a wrong clock, or one that is set anew, changes nothing.
+The holder renews its lease. A process that waits for the lease measures the time without renewal by
+its own monotonic clock, so a wrong or changed system clock does not matter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from backend.store.transactions import BUSY_TIMEOUT_MS, META, Transactions
 LEASE_SECONDS = 60.0
 """A lease that was not renewed for this time is free."""
 LONG_AGO_SECONDS = 7_200.0
-"""A lease that ended so long ago is free at once: clocks jump by an hour (F17), not by two."""
+"""A lease that ended this long ago is free at once: clocks may jump by one hour (F17), not two."""
 
 lease_table = sa.Table(
     "lease",
@@ -35,7 +35,7 @@ lease_table = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("token", sa.Integer, nullable=False),
-    sa.Column("until", sa.Float, nullable=False),  # differs after each renewal; 0: given back
+    sa.Column("until", sa.Float, nullable=False),  # changes with each renewal; 0: released
 )
 
 
@@ -48,11 +48,11 @@ class Lease:
 
 
 NO_LEASE = Lease("command line", -1)
-"""What a command of a person works with: it changes what it must, whoever holds the lease."""
+"""The lease of a person's command, which may write whoever holds the real lease."""
 
 
 class Leases(Transactions):
-    """Takes, renews and gives back the lease."""
+    """Takes, renews and releases the lease."""
 
     def __init__(self, data_dir: Path, *, busy_ms: int = BUSY_TIMEOUT_MS) -> None:
         """Open the store; see `Transactions`."""
@@ -60,10 +60,10 @@ class Leases(Transactions):
         self._unchanged, self._looked = Unchanged(), Unchanged()
 
     def acquire(self, name: str = "worker") -> Lease | None:
-        """Take the lease if it is free, or held by a dead process of this machine.
+        """Take the lease if it is free, or held by a dead process of this machine; else None.
 
-        Another worker's lease is free once this store has not seen it renewed for LEASE_SECONDS:
-        call again until then. One that ended LONG_AGO_SECONDS ago is free at once.
+        Call again until it is free: another worker's lease is free when this store has seen no
+        renewal for LEASE_SECONDS. A lease that ended LONG_AGO_SECONDS ago is free at once.
         """
         owner = _me()
         with self.writing() as db:
@@ -80,7 +80,7 @@ class Leases(Transactions):
         return Lease(owner, token)
 
     def _held(self, name: str, row: Any) -> bool:
-        """Whether the owner of a lease may live, and has renewed it as far as this store saw."""
+        """Whether a lease's owner may be alive and this store saw a renewal in LEASE_SECONDS."""
         if not row.until or not may_live(row.owner):
             return False
         if time.time() - row.until > LONG_AGO_SECONDS:
@@ -88,20 +88,20 @@ class Leases(Transactions):
         return self._unchanged.seconds(name, (row.token, row.until)) < LEASE_SECONDS
 
     def worker_alive(self, name: str = "worker") -> bool:
-        """Whether a living process holds the lease right now."""
+        """Whether a live process holds the lease now."""
         with self.reading() as db:
             row = db.execute(sa.select(lease_table).filter_by(name=name)).first()
         if row is None or not row.until or not may_live(row.owner):
             return False
-        # When a lease that is new here was renewed, only the clock can tell: at the first look, and
-        # after looks that were far apart.
+        # At the first call, and after a long time without calls, this store has seen no renewal.
+        # Only the system clock then tells when the lease was renewed.
         left = row.until - time.time()
         passed = LEASE_SECONDS - left if 0 < left <= LEASE_SECONDS else LEASE_SECONDS
         value = row.token, row.until
         return self._looked.seconds(name, value, at_first=passed) < LEASE_SECONDS
 
     def renew(self, lease: Lease, name: str = "worker") -> None:
-        """Extend the lease. Raises LeaseLost if somebody else holds it."""
+        """Extend the lease. Raises LeaseLost if another worker holds it."""
         with self.writing() as db:
             check_lease(db, lease, name)
             db.execute(
@@ -111,12 +111,12 @@ class Leases(Transactions):
             )
 
     def check(self, lease: Lease) -> None:
-        """Raise LeaseLost if somebody else holds the lease."""
+        """Raise LeaseLost if another worker holds the lease."""
         with self.reading() as db:
             check_lease(db, lease)
 
     def release(self, lease: Lease, name: str = "worker") -> None:
-        """Give the lease back; nothing happens if it is no longer ours."""
+        """Release the lease, if it is still ours."""
         with self.writing() as db:
             db.execute(
                 lease_table.update()
@@ -126,7 +126,7 @@ class Leases(Transactions):
 
 
 def check_lease(db: sa.Connection, lease: Lease, name: str = "worker") -> None:
-    """Raise LeaseLost unless the lease's token is the newest. A person's command has none."""
+    """Raise LeaseLost unless the lease's token is the newest. NO_LEASE always passes."""
     if lease == NO_LEASE:
         return
     token = db.execute(sa.select(lease_table.c.token).filter_by(name=name)).scalar()
@@ -135,17 +135,17 @@ def check_lease(db: sa.Connection, lease: Lease, name: str = "worker") -> None:
 
 
 def _me() -> str:
-    """Name of the running process, so that a later one can see whether it still lives."""
+    """An identifier of this process, by which other processes check whether it is alive."""
     return f"{socket.gethostname()}/{os.getpid()}/{_born(os.getpid()):.2f}"
 
 
 def _born(pid: int) -> float:
-    """When a process began, in seconds since the machine's start: its clock may be set since."""
+    """Start of a process in seconds since boot, which does not depend on the system clock."""
     return psutil.Process(pid).create_time() - psutil.boot_time()
 
 
 def may_live(owner: str) -> bool:
-    """Whether a lease's owner may still run: not if it ran on this machine and is dead."""
+    """Whether a lease's owner may be alive: False only if it ran on this machine and ended."""
     host, pid, born = owner.rsplit("/", 2)
     if host != socket.gethostname():
         return True

@@ -1,7 +1,7 @@
-"""What people did with pre-annotations: one row for each annotation, with counts by label.
+"""How people changed pre-annotations: one row for each annotation, with counts by label.
 
-The worker writes a row when it reads a new or edited annotation (`backend.worker.live`). It keeps
-counts alone, so that a row outlives the predictions it was compared with.
+The worker writes a row when it reads a new or edited annotation (`backend.worker.live`). A row has
+only counts, so it stays valid after the compared predictions are deleted.
 `backend.store.live_evaluation` adds the rows up.
 """
 
@@ -22,21 +22,22 @@ from backend.store.transactions import META, Transactions
 Kind = Literal[
     "visible", "blank", "no_model", "other_model", "before", "converted", "unknown", "unreadable"
 ]
-"""What an annotation began with:
+"""What an annotation started from:
 
-- visible: the pre-annotation of a version, perhaps without a region, since the model found nothing.
-- blank: the task is one of BLANK_SHARE; the regions that were withheld are compared.
-- no_model: the version was a first order, or had not scored the image, or the config takes no
-  regions.
+- visible: the pre-annotation of a version, which has no region if the model found nothing.
+- blank: nothing, as a task of BLANK_SHARE. The annotation is compared with the withheld regions.
+- no_model: nothing. The version was a first order, or had not scored the image, or the config takes
+  no regions.
 - other_model: the prediction of another backend.
-- before: it is older than the first version.
-- converted: all regions of a prediction, without a lead time: Label Studio made it, nobody looked.
-- unknown: Label Studio does not say which prediction it began with.
-- unreadable: it has a region that cannot be read.
+- before: the annotation is older than the first version.
+- converted: Label Studio made the annotation from a prediction: it has all its regions and no lead
+  time. No person saw it.
+- unknown: Label Studio does not say which prediction the annotation started from.
+- unreadable: the annotation has an unreadable region.
 """
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Counts = dict[str, int]
-"""Fields of `taudis.evaluation.changes.Changes` -> number. Fields with 0 may be left out."""
+"""Fields of `taudis.evaluation.changes.Changes` -> number. Zeros may be left out."""
 
 live_table = sa.Table(
     "live_annotations",
@@ -44,9 +45,9 @@ live_table = sa.Table(
     sa.Column("project", sa.Integer, primary_key=True),
     sa.Column("annotation", sa.Integer, primary_key=True),
     sa.Column("task", sa.Integer, nullable=False),
-    sa.Column("updated_at", sa.Text, nullable=False),  # as Label Studio wrote it
+    sa.Column("updated_at", sa.Text, nullable=False),  # Label Studio's text
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),  # '' where none is known
+    sa.Column("version", sa.Text, nullable=False),  # '' if unknown
     sa.Column("annotator", sa.Integer),
     sa.Column("lead_time", sa.Float),  # seconds
     sa.Column("counts", sa.Text, nullable=False),  # JSON: label -> Counts; null: not compared
@@ -57,7 +58,7 @@ live_table = sa.Table(
 
 @dataclass(frozen=True)
 class LiveRow:
-    """One annotation."""
+    """The row of one annotation."""
 
     annotation: int
     task: int
@@ -67,27 +68,27 @@ class LiveRow:
     annotator: int | None = None
     lead_time: float | None = None  # seconds
     counts: Mapping[str, Counts] | None = field(default=None)  # by label; None: not compared
-    outdated: bool = False  # edited after the pre-annotation was pruned; the counts are older
+    outdated: bool = False  # edited after its pre-annotation was pruned; counts are older
 
 
 class LiveRows(Transactions):
     """Reads and writes the rows of the live evaluation."""
 
     def live_rows(self, project: int) -> list[LiveRow]:
-        """A project's rows, by annotation."""
+        """A project's rows, ordered by annotation id."""
         query = sa.select(live_table).filter_by(project=project).order_by(live_table.c.annotation)
         with self.reading() as db:
             return [_row(row) for row in db.execute(query)]
 
     def live_stamp(self, project: int) -> tuple[int, float]:
-        """The number of rows and the time of the last write: one of them changes with the rows."""
+        """Number of rows and time of the last write. Any change of rows changes the pair."""
         query = sa.select(sa.func.count(), sa.func.max(live_table.c.written))
         with self.reading() as db:
             number, last = db.execute(query.filter_by(project=project)).one()
         return int(number), float(last or 0.0)
 
     def keep_live_rows(self, lease: Lease, project: int, rows: Iterable[LiveRow]) -> None:
-        """Write rows, in place of those of the same annotations.
+        """Write rows, replacing earlier rows of the same annotations.
 
         Raises LeaseLost if another worker holds the lease.
         """

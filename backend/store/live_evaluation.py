@@ -1,10 +1,10 @@
-"""The live evaluation of a project: what people did with its pre-annotations, and how long it took.
+"""The live evaluation of a project: how people changed pre-annotations, and how long it took.
 
-It adds up the rows that the worker keeps (`backend.store.live`): the changes by version and label,
-and the lead times with and without pre-annotations. Nobody labels anything for it. The tasks are
-those that the queue served, so a version is measured on the images that it found worth labelling.
-Blank tasks are compared with the other tasks of the versions that had some: models get better with
-time, and people get faster.
+It adds up the worker's rows (`backend.store.live`): the changes by version and label, and the lead
+times with and without pre-annotations. It needs no extra labels. The tasks are those that the queue
+served, so a version is measured on the images that its order put first. Blank tasks are compared
+only with tasks of versions that had blank tasks, because models improve and people get faster over
+time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from backend.store.database import Store
 from backend.store.live import KINDS, Kind, LiveRow
 
 FIELDS = ("accepted", "unchanged", "reshaped", "relabelled", "removed", "added")
-"""What is counted, as `taudis.evaluation.changes.Changes` defines it."""
+"""The counts, defined in `taudis.evaluation.changes.Changes`."""
 ENOUGH = 10
-"""Annotations of each kind, with and without pre-annotations, from which an annotator counts."""
+"""An annotator counts with at least so many annotations each with and without pre-annotations."""
 KIND_WORDS: dict[Kind, str] = {
     "visible": "compared with their pre-annotation",
     "blank": "made without one (BLANK_SHARE)",
@@ -36,7 +36,7 @@ KIND_WORDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Total:
-    """The changes in some annotations, added up."""
+    """The sum of the changes in some annotations."""
 
     annotations: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)  # FIELDS -> number
@@ -46,16 +46,16 @@ class Total:
 
     @property
     def regions(self) -> int:
-        """The regions of the pre-annotations."""
+        """The number of regions in the pre-annotations."""
         return self["accepted"] + self["reshaped"] + self["relabelled"] + self["removed"]
 
     @property
     def objects(self) -> int:
-        """The objects that people submitted."""
+        """The number of objects that people submitted."""
         return self["accepted"] + self["reshaped"] + self["relabelled"] + self["added"]
 
     def share(self, name: str) -> float | None:
-        """One of FIELDS as a share of the regions; `added` of the objects. None of nothing."""
+        """One of FIELDS as a share of `regions`; `added` as one of `objects`. None for 0 / 0."""
         of = self.objects if name == "added" else self.regions
         return self[name] / of if of else None
 
@@ -78,10 +78,10 @@ class VersionChanges:
     version: str
     total: Total
     labels: Mapping[str, Total]
-    random: Total = field(default_factory=Total)  # tasks of the control arm alone
+    random: Total = field(default_factory=Total)  # only tasks of the control arm
 
     def to_json(self) -> dict[str, Any]:
-        """With a total for each label, and one for the random tasks."""
+        """The totals of all tasks, of each label and of the random tasks, as JSON values."""
         labels = {name: each.to_json() for name, each in self.labels.items()}
         return {
             "version": self.version,
@@ -93,7 +93,7 @@ class VersionChanges:
 
 @dataclass(frozen=True)
 class AnnotatorTimes:
-    """The lead times of one person: medians in seconds, None of nothing."""
+    """The lead times of one person: medians in seconds, None without annotations."""
 
     annotator: int  # id of the user in Label Studio
     given: int  # annotations of tasks that may have pre-annotations
@@ -103,7 +103,7 @@ class AnnotatorTimes:
 
     @property
     def ratio(self) -> float | None:
-        """With pre-annotations as a share of without; None with fewer than ENOUGH of a kind."""
+        """Median with pre-annotations / median without. None with fewer than ENOUGH of a kind."""
         if min(self.given, self.blank) < ENOUGH or not self.blank_median:
             return None
         return float(self.given_median or 0.0) / self.blank_median
@@ -119,15 +119,15 @@ class LiveEvaluation:
 
     versions: Sequence[VersionChanges]  # oldest first
     blank: Total  # withheld regions, compared with what people drew without seeing them
-    beside_blank: Total  # the visible ones of the versions that `blank` has
+    beside_blank: Total  # the visible pre-annotations of versions with blank tasks
     times: Sequence[AnnotatorTimes]
     kinds: Mapping[Kind, int]
-    outdated: int  # edited after the pre-annotation was pruned; counted as they were before
-    untimed: int  # of the versions whose times are compared: without a lead time
+    outdated: int  # annotations edited after their pre-annotation was pruned; older counts are kept
+    untimed: int  # annotations without a lead time, in the versions whose times are compared
 
     @property
     def total(self) -> Total:
-        """All versions together."""
+        """The sum over all versions."""
         return _sum([each.total for each in self.versions])
 
     @property
@@ -137,7 +137,7 @@ class LiveEvaluation:
 
     @property
     def not_faster(self) -> float | None:
-        """The share of `timed` who are not faster with pre-annotations; None of nobody."""
+        """The share of `timed` who are not faster with pre-annotations; None if it is empty."""
         timed = self.timed
         return sum((each.ratio or 0) >= 1 for each in timed) / len(timed) if timed else None
 
@@ -201,7 +201,7 @@ def _changes(version: str, rows: Sequence[LiveRow], random: Collection[int]) -> 
 
 
 def _total(rows: Sequence[LiveRow], label: str | None = None) -> Total:
-    """The sum over all labels, or of one; annotations that do not have it do not count."""
+    """The sum over all labels, or for one label over the annotations that have it."""
     found = [
         [counts for name, counts in (row.counts or {}).items() if label in (None, name)]
         for row in rows
@@ -223,7 +223,7 @@ def _sum(totals: Iterable[Total]) -> Total:
 def _times(rows: Sequence[LiveRow]) -> list[AnnotatorTimes]:
     """The lead times of each annotator, by id.
 
-    Medians, since an editor that was left open gives hours.
+    Medians are used because an editor left open for hours distorts a mean.
     """
     seconds: dict[int, dict[Kind, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:

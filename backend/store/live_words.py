@@ -23,14 +23,14 @@ HEADINGS = (
     "Objects",
     "Added",
 )
-"""Of the table. Shares are of the regions, in per cent; those added of the objects."""
+"""Column headings of the table. Shares are in per cent of the regions; `added`, of the objects."""
 ALL, BLANK, RANDOM = "all versions", "blank tasks", "random tasks"
 BESIDE = "versions with blank tasks"
 
 
 def table(evaluation: LiveEvaluation, *, by_label: bool = False) -> list[tuple[str, ...]]:
-    """The cells under HEADINGS: each version, its random tasks, its labels if asked for, the sum of
-    all versions, that of the versions that had blank tasks, and these blank tasks.
+    """The rows under HEADINGS: each version, its random tasks, if `by_label` its labels, the sum of
+    all versions, the sum of the versions with blank tasks, and the blank tasks.
     """
     rows = list[tuple[str, ...]]()
     for each in evaluation.versions:
@@ -65,7 +65,7 @@ def _per_cent(share: float | None) -> str:
 
 
 def sentences(evaluation: LiveEvaluation) -> list[str]:
-    """What the table does not say: what is not compared, and the times; [] without annotations."""
+    """Sentences below the table: what is not compared, and the times. [] without annotations."""
     if not evaluation.kinds:
         return []
     others = [
@@ -96,7 +96,7 @@ def sentences(evaluation: LiveEvaluation) -> list[str]:
 
 
 def _times(evaluation: LiveEvaluation) -> list[str]:
-    """The lead times in words; [] without a blank task."""
+    """The lead times in words; [] without blank tasks."""
     if not evaluation.times:
         return []
     timed, few = evaluation.timed, len(evaluation.times) - len(evaluation.timed)

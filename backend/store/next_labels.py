@@ -1,9 +1,9 @@
-"""What the next labels are expected to bring to a project, from the rows that its rounds left.
+"""The gain in mAP50 that a project's next labels are expected to bring, from its rounds' rows.
 
-A round that trained is a model: its labelled images, and the difference in mAP50 between it and
-the model that served, which the step `judge` measured on the round's validation images. Two mAP50s
-of different rounds are never subtracted, since the validation set grows from round to round. Rounds
-that did not train are no models. `taudis.evaluation.next_labels` does the rest.
+Each training round gives one data point: the number of labelled images, and the difference in mAP50
+to the model that served then. The step `judge` measured this difference on the round's validation
+images. mAP50 values of different rounds are never subtracted, because the validation set grows from
+round to round. `taudis.evaluation.next_labels` computes the expectation.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from backend.store.rounds import Round
 from taudis.evaluation.next_labels import CurveSoFar, Expected, expected_gain
 
 ROUNDS = 100
-"""Trainings that are read, the newest ones."""
+"""Number of newest trainings that are read."""
 MODELS = 30
-"""Models that count, the newest ones: older ones say little of what comes next."""
+"""Number of newest models that count. Older models predict little about the next labels."""
 REACH = 1.96
-"""Standard errors from the middle to the ends of a 95 % interval."""
+"""Half-width of a 95 % interval in standard errors."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class _Model:
 
     version: str
     images: int  # labelled images of both splits
-    validation: int  # of which it was evaluated on
+    validation: int  # validation images among `images`
     map50: float
     compared_with: str  # the version that served then; "" for none
-    gain: float  # mAP50 minus that version's on the same images; NaN where not known
-    error: float  # its standard error over images; NaN where not known
+    gain: float  # mAP50 minus that version's mAP50 on the same images; NaN if unknown
+    error: float  # standard error of `gain` over images; NaN if unknown
 
     @classmethod
     def of(cls, round_: Round) -> _Model | None:
-        """The model of a round; None where it trained none, or none that could be evaluated."""
+        """The model of a round; None if the round trained no model or could not evaluate it."""
         trained, evaluated = round_.steps.get("trained"), round_.steps.get("evaluated")
         if not trained or not evaluated:
             return None
@@ -63,7 +63,7 @@ class _Model:
 
     @property
     def compared(self) -> bool:
-        """Whether the difference to the model before it is known, with its error."""
+        """Whether `gain` and `error` are known."""
         return math.isfinite(self.gain) and math.isfinite(self.error)
 
 
@@ -73,12 +73,12 @@ def _number(value: Any) -> float:
 
 @dataclass(frozen=True)
 class NextLabels:
-    """What a project's next labels are expected to bring."""
+    """The gain that a project's next labels are expected to bring."""
 
     expected: Expected
-    images: int  # labelled images of the newest model, 0 where there is none
+    images: int  # labelled images of the newest model; 0 without a model
     validation: tuple[int, int]  # validation images of the first and the newest model that count
-    not_compared: int  # models that do not count: never compared with one that does
+    not_compared: int  # models that do not count, as no comparison links them to the newest model
 
     def in_words(self) -> str:
         """A sentence without its full stop."""
@@ -106,7 +106,7 @@ class NextLabels:
         return f"; trainings that do not count, since nothing compares them: {self.not_compared}"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; figures that cannot be told are None."""
+        """As plain JSON values. Unknown figures are None."""
         found = self.expected
         return {
             "labelled_images": self.images,
@@ -127,7 +127,7 @@ def _known(value: float) -> float | None:
 
 
 def next_labels(store: Store, project: int, more: int) -> NextLabels:
-    """What the next `more` labelled images of a project are expected to bring."""
+    """The gain that the next `more` labelled images of a project are expected to bring."""
     rounds = store.rounds(project, ROUNDS, steps=("trained", "evaluated"), having="evaluated")
     found = [_Model.of(round_) for round_ in reversed(rounds)]
     models = [model for model in found if model is not None][-MODELS:]
@@ -145,7 +145,7 @@ def next_labels(store: Store, project: int, more: int) -> NextLabels:
 
 
 def _connected(models: Sequence[_Model]) -> list[_Model]:
-    """The newest model and all that comparisons join to it, oldest first."""
+    """The newest model and all models linked to it by comparisons, oldest first."""
     names = {model.version for model in models}
     pairs = [
         {model.version, model.compared_with}
@@ -159,7 +159,7 @@ def _connected(models: Sequence[_Model]) -> list[_Model]:
 
 
 def _curve(models: Sequence[_Model]) -> CurveSoFar | None:
-    """The measured curve of models, oldest first; None where there is no model."""
+    """The measured curve of models, oldest first; None without a model."""
     if not models:
         return None
     rows: Mapping[str, int] = {model.version: row for row, model in enumerate(models)}

@@ -1,14 +1,13 @@
 """The predictions of one round on disk, in one SQLite file.
 
-It has three tables: the regions of each task, as the JSON that Label Studio takes, the order of the
-tasks, and the blank tasks, whose regions nobody is given. The step `score` writes the regions, the
-step `select` writes the order and the blank tasks, and the step `publish` copies the JSON into its
-post, so a region is encoded once. /predict answers from the
-file without a model. The file is apart from the store, so that these large rows never delay a
-webhook.
+It has three tables: the regions of each task as JSON for Label Studio, the order of the tasks, and
+the blank tasks, whose regions are not given to people. The step `score` writes the regions, and the
+step `select` writes the order and the blank tasks. The step `publish` copies the JSON into its
+post, so each region is encoded once. /predict answers from the file without a model. The file is
+separate from the store, so its large rows never delay a webhook.
 
-What people are given of a task is its regions with the sentence why its image comes: the editor
-shows a region's meta text (docs/decisions/0033-the-sentence-in-the-editor.md).
+People get a task's regions with a sentence that says why the image was chosen. The editor shows the
+sentence as a region's meta text (docs/decisions/0033-the-sentence-in-the-editor.md).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Region = dict[str, Any]
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LATER_ATTEMPT = re.compile(r"(taudis-\d{4,}-[0-9a-f]+)-\d+")
 FORM = 2
-"""The form of the file, in its `user_version`. Raise it with each change of the tables."""
+"""The version of the file format, in `user_version`. Raise it with each change of the tables."""
 _SCHEMA = f"""
 CREATE TABLE regions (task INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, packed BLOB NOT NULL);
 CREATE TABLE places (
@@ -43,7 +42,7 @@ PRAGMA user_version = {FORM};
 """
 NO_REGIONS = b"[]"
 WHY = "Why this image: "
-"""What the sentence begins with in the editor."""
+"""The beginning of the sentence in the editor."""
 _DECODER = json.JSONDecoder()
 
 
@@ -71,19 +70,19 @@ class Prediction:
 def first_attempt(version: str) -> str:
     """The name of a round's first publish attempt: taudis-0007-65a1-2 -> taudis-0007-65a1.
 
-    All attempts of a round share one file, and only one attempt is ever served. Other names are
-    returned as they are.
+    All attempts of a round share one file, and at most one attempt is served. Other names are
+    returned unchanged.
     """
     later = _LATER_ATTEMPT.fullmatch(version)
     return later[1] if later else version
 
 
 def path_of(data_dir: Path, project: int, version: str) -> Path:
-    """The file that holds the predictions of a version.
+    """The predictions file of a version.
 
     Raises:
-        StoreError: the version is not a name that this backend makes. Such a name could lead
-            outside the data directory.
+        StoreError: the version is not a name of this backend. Its path could lead outside the
+            data directory.
     """
     if not _VERSION.fullmatch(version):
         raise StoreError(f"Not a model version of this backend: {version[:80]!r}.")
@@ -94,21 +93,21 @@ def path_of(data_dir: Path, project: int, version: str) -> Path:
 
 
 def with_reason(regions: bytes, reason: str) -> bytes:
-    """Regions as JSON, with the sentence why their image comes as the first one's meta text.
+    """Regions as JSON, with the reason as the meta text of the first region.
 
-    `[]` stays as it is: Label Studio shows no text of a prediction without a region. Meta that the
-    region has already is kept.
+    `[]` is unchanged, because Label Studio shows no text for a prediction without regions. Other
+    meta of the region is kept.
     """
     if not reason or regions == NO_REGIONS:
         return regions
     text = regions.decode("ascii")
-    first, end = _DECODER.raw_decode(text, 1)  # the others, which may be long, are not parsed
+    first, end = _DECODER.raw_decode(text, 1)  # skips the other regions, which may be long
     first["meta"] = {**first.get("meta", {}), "text": [WHY + reason]}
     return f"[{json.dumps(first)}{text[end:]}".encode("ascii")
 
 
 def room_for(reason: str) -> int:
-    """Bytes that `with_reason` adds at most."""
+    """The maximum number of bytes that `with_reason` adds."""
     return len(json.dumps({"meta": {"text": [WHY + reason]}})) + 2 if reason else 0
 
 
@@ -117,19 +116,19 @@ def room_for(reason: str) -> int:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Callable[[int, list[Region] | bytes], None]]:
-    """Write a new file: call the function with each task id and its regions, [] for none.
+    """Write a new file: call the yielded function with each task id and its regions, [] for none.
 
-    Regions may also come as the JSON that `Stored.result` gave.
+    Regions may also be given as JSON (`Stored.found`).
 
-    The file appears when the block ends well. Until then, and after a failure, the previous file
-    stays. Regions go to disk at once, because those of a large pool do not fit in memory. A task
-    gets its place by `set_order`.
+    The file appears when the block ends without an error. Until then the previous file stays.
+    Regions are written at once, because those of a large pool do not fit in memory. `set_order`
+    gives the tasks their places.
 
     Raises:
-        StoreError: the file cannot be written, or a region holds a number that is not finite.
+        StoreError: the file cannot be written, or a region has a number that is not finite.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_drafts(path)  # first, since it may be these that fill the disk
+    remove_drafts(path)  # first, because drafts may fill the disk
     with (
         _errors_of(path, "written"),
         draft_file(path) as draft,
@@ -149,7 +148,7 @@ def writing(path: Path) -> Iterator[Callable[[int, list[Region] | bytes], None]]
 def set_order(path: Path, places: Iterable[Place]) -> int:
     """Replace the order of a file in one transaction. Returns the number of places.
 
-    A worker that is killed meanwhile leaves the previous order.
+    If the worker is killed meanwhile, the previous order stays.
 
     Raises:
         StoreError: there is no such file, or it cannot be read or written.
@@ -177,7 +176,7 @@ def set_blank(path: Path, tasks: Iterable[int]) -> int:
 
 
 def _json_of(task: int, regions: list[Region]) -> bytes:
-    """Regions as the JSON that a post to Label Studio holds."""
+    """Regions as JSON for a post to Label Studio."""
     try:
         return json.dumps(regions, allow_nan=False).encode("ascii")
     except ValueError as error:
@@ -191,7 +190,7 @@ def _json_of(task: int, regions: list[Region]) -> bytes:
 
 
 def read(path: Path, tasks: Iterable[int]) -> dict[int, Prediction]:
-    """The predictions of the given tasks, as people are given them.
+    """The predictions of the given tasks as people see them.
 
     Tasks without a place are left out. A blank task has no regions.
 
@@ -237,7 +236,7 @@ def ranks(path: Path) -> dict[int, int]:
 
 
 class Stored:
-    """An open file, for reading the JSON of many tasks one by one."""
+    """An open predictions file, for reading the JSON of many tasks one by one."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -250,7 +249,7 @@ class Stored:
             yield cls(db)
 
     def sizes(self) -> list[tuple[int, float, int]]:
-        """Task id, score, and the most bytes that `result` has as JSON, rank 1 first."""
+        """Task id, score, and an upper bound of the bytes of `result`, rank 1 first."""
         none = len(NO_REGIONS)
         rows = self._db.execute(
             "SELECT places.task, score, iif(blank.task IS NULL, ifnull(bytes, ?), ?), reason"
@@ -264,9 +263,9 @@ class Stored:
         ]
 
     def result(self, task: int) -> bytes:
-        """The regions that people are given, as JSON: `[]` for a blank task.
+        """The regions that people see, as JSON: `[]` for a blank task.
 
-        The first one has the sentence why the image comes, if the task has a place.
+        If the task has a place, the first region has the reason as its meta text.
         """
         if self.is_blank(task):
             return NO_REGIONS
@@ -274,12 +273,12 @@ class Stored:
         return with_reason(self.found(task), row[0] if row else "")
 
     def found(self, task: int) -> bytes:
-        """The regions that the model found, also of a blank task. `[]` where none were scored."""
+        """The regions that the model found, also for a blank task. `[]` if it was not scored."""
         row = self._db.execute("SELECT packed FROM regions WHERE task = ?", (task,)).fetchone()
         return _unpacked(None if row is None else row[0])
 
     def is_blank(self, task: int) -> bool:
-        """Whether people are given no regions of a task."""
+        """Whether the regions of a task are withheld from people."""
         return self._has("blank", task)
 
     def has_place(self, task: int) -> bool:
@@ -287,7 +286,7 @@ class Stored:
         return self._has("places", task)
 
     def was_scored(self, task: int) -> bool:
-        """Whether a model has looked at a task's image, perhaps without finding anything."""
+        """Whether a model has scored a task's image, even if it found nothing."""
         return self._has("regions", task)
 
     def _has(self, table: Literal["blank", "places", "regions"], task: int) -> bool:
@@ -302,13 +301,13 @@ def _unpacked(packed: bytes | None) -> bytes:
 
 @contextmanager
 def _opened(path: Path, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connection]:
-    """Open an existing file and check its form."""
+    """Open an existing file and check its format."""
     if not path.exists():
         raise StoreError(f"No predictions are stored at {path.name}: pruned, or never published.")
     with (
         _errors_of(path, "read" if mode == "ro" else "written"),
-        # A writer that was killed leaves a journal, which only a connection that may write can roll
-        # back. So readers open the file for writing, too, and promise not to write.
+        # A killed writer leaves a journal, which only a writable connection can roll back. Readers
+        # therefore also open the file for writing, and set query_only.
         closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as db,
     ):
         if mode == "ro":
@@ -324,7 +323,7 @@ def _opened(path: Path, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connectio
 
 @contextmanager
 def _errors_of(path: Path, deed: str) -> Iterator[None]:
-    """Turn an error of SQLite (a full disk is one, too) into a StoreError that names the file."""
+    """Turn an SQLite error, such as a full disk, into a StoreError that names the file."""
     try:
         yield
     except (sqlite3.Error, zlib.error) as error:

@@ -1,4 +1,4 @@
-"""The projects that this backend serves, and what it knows of each."""
+"""The projects that this backend serves, with the state of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Project:
 
     id: int
     origin: str
-    """Label Studio's address, once it has answered there; '' before."""
+    """Label Studio's address, after Label Studio has answered there; '' before."""
     state: ProjectState
 
 
@@ -36,13 +36,13 @@ class Projects(Transactions):
     """Reads and updates projects."""
 
     def project(self, project: int) -> Project | None:
-        """One project, or None if Label Studio never set it up here."""
+        """One project, or None if Label Studio has never set it up here."""
         with self.reading() as db:
             row = db.execute(sa.select(projects_table).filter_by(id=project)).first()
         return None if row is None else _project(row)
 
     def projects(self) -> list[Project]:
-        """All projects, by id."""
+        """All projects, ordered by id."""
         with self.reading() as db:
             rows = db.execute(sa.select(projects_table).order_by(projects_table.c.id)).all()
         return [_project(row) for row in rows]
@@ -58,7 +58,7 @@ class Projects(Transactions):
         """Create the project if it is new, and change fields of its state.
 
         Raises:
-            LeaseLost: a lease is given, and another worker holds it.
+            LeaseLost: `lease` is given, but another worker holds the lease.
             TypeError: a name is not a field of ProjectState.
         """
         if unknown := set(changes) - FIELDS:

@@ -1,7 +1,7 @@
-"""The head of a project's queue for the status page: the next images, small, with their masks.
+"""The head of a project's queue for the status page: small pictures of the next images with masks.
 
-The worker writes a folder for the served version: `head.json` and a picture for each task. The web
-process reads it. The folder can be deleted at any time; the worker makes it anew.
+The worker writes a folder for the served version: `head.json` and one picture for each task. The
+web process reads it. If the folder is deleted, the worker makes a new one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backend.store.predictions import path_of
 from taudis import files
 
 VISIBLE = 12
-"""Images of the status page."""
+"""Number of images on the status page."""
 FORM = 2
 
 
@@ -30,21 +30,21 @@ class QueueImage:
     reason: str
     found: Mapping[str, int] = field(default_factory=dict)  # label -> number of masks drawn
     size: tuple[int, int] | None = None  # height and width of the picture in px; None: no picture
-    note: str = ""  # why there is no picture, or no mask in it
-    again: float = 0.0  # when to try the picture again, seconds since 1970; 0: the note stays
+    note: str = ""  # why there is no picture, or no mask in the picture
+    again: float = 0.0  # when to retry the picture, seconds since 1970; 0: never
 
 
 @dataclass(frozen=True)
 class QueueHead:
     """The next images of a version's order, in the order in which they are served."""
 
-    stamp: Sequence[Any]  # what it was made from; another one means that it is not up to date
-    labels: Sequence[str]  # of the labelling config; the colour of a mask is by its place here
+    stamp: Sequence[Any]  # the inputs; the head is outdated if they differ now
+    labels: Sequence[str]  # labels of the config; a label's index chooses the colour of its masks
     images: Sequence[QueueImage]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> QueueHead:
-        """What was written. Raises KeyError or TypeError for anything else."""
+        """The head from its written JSON. Raises KeyError or TypeError for other JSON."""
         if values["form"] != FORM:
             raise KeyError("form")
         images = [QueueImage(**image) for image in values["images"]]
@@ -52,7 +52,7 @@ class QueueHead:
 
 
 def folder_of(data_dir: Path, project: int, version: str) -> Path:
-    """The folder of a version. Raises StoreError for a name that is not one of ours."""
+    """The folder of a version. Raises StoreError for a name that is not ours."""
     name = path_of(data_dir, project, version).stem
     return data_dir / "queue" / str(int(project)) / name
 
@@ -63,7 +63,7 @@ def picture_of(data_dir: Path, project: int, version: str, task: int) -> Path:
 
 
 def read(data_dir: Path, project: int, version: str) -> QueueHead | None:
-    """The head of a version's queue; None where none was written, or one of another release."""
+    """The head of a version's queue; None if there is none, or another release wrote it."""
     try:
         text = (folder_of(data_dir, project, version) / "head.json").read_text(encoding="utf-8")
         return QueueHead.from_json(json.loads(text))
@@ -72,9 +72,9 @@ def read(data_dir: Path, project: int, version: str) -> QueueHead | None:
 
 
 def write(data_dir: Path, project: int, version: str, head: QueueHead) -> None:
-    """Write the head whole or not at all, and delete the pictures of tasks that left it."""
+    """Write the head atomically, and delete the pictures of tasks that left it."""
     folder = folder_of(data_dir, project, version)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # a head without images has none yet
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # not made yet if there are no pictures
     values = {"form": FORM, **asdict(head)}
     files.write_json(folder / "head.json", values, private=True)
     _delete(folder.glob("*.jpg"), {f"{image.task}.jpg" for image in head.images})

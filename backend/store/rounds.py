@@ -1,7 +1,7 @@
 """Rounds and their finished steps.
 
-A round is a row, and each finished step is a row with its result. A worker that starts again goes
-on at the first step without a row. A project has at most one open round.
+A round is a row, and each finished step is a row with its result. After a restart, the worker
+continues at the first step without a row. A project has at most one open round.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Round:
 
     @property
     def seconds(self) -> float:
-        """From its start to its end, without the comparison of the arms, which nobody waits for."""
+        """Duration without the comparison of the arms, for which nobody waits."""
         beside = float(self.steps.get("compared", {}).get("seconds", 0.0))
         return max(0.0, (self.ended or self.started) - self.started - beside)
 
@@ -101,11 +101,11 @@ class Rounds(Transactions):
     def open_round(
         self, lease: Lease, project: int, kind: RoundKind, reason: str, events: list[Event]
     ) -> Round:
-        """Start a round and take in the events that called for it, in one transaction.
+        """Start a round and acknowledge the events that caused it, in one transaction.
 
         Raises:
             LeaseLost: another worker holds the lease.
-            StoreError: the project has an open round already.
+            StoreError: the project already has an open round.
         """
         with self.writing() as db:
             check_lease(db, lease)
@@ -135,7 +135,7 @@ class Rounds(Transactions):
             return _round(db, round_id)
 
     def open_rounds(self) -> list[Round]:
-        """Rounds that are not ended, oldest first."""
+        """The open rounds, oldest first."""
         query = (
             sa.select(rounds_table.c.id)
             .where(rounds_table.c.ended.is_(None))
@@ -154,8 +154,8 @@ class Rounds(Transactions):
     ) -> list[Round]:
         """A project's rounds, newest first, in two queries.
 
-        `steps`: the finished steps that are read; None for all. Reading few of them is faster.
-        `having`: a step that the rounds have finished; '' for all rounds.
+        `steps`: the finished steps to read; None for all. Reading few steps is faster.
+        `having`: only rounds that have finished this step; '' for all rounds.
         """
         query = sa.select(rounds_table.c.id).filter_by(project=project)
         if having:
@@ -168,9 +168,9 @@ class Rounds(Transactions):
             return _rounds(db, db.execute(query).scalars().all(), steps)
 
     def newest_rounds(self) -> dict[int, Sequence[Round]]:
-        """Project -> its newest round and its newest ended one, newest first, of every project.
+        """Project -> its newest round and its newest ended round, newest first.
 
-        Three queries, however many projects there are. One round where both are the same.
+        Makes three queries for any number of projects. If both rounds are the same, there is one.
         """
         newest = sa.func.max(rounds_table.c.id)
         query = sa.select(newest).group_by(rounds_table.c.project)
@@ -184,7 +184,7 @@ class Rounds(Transactions):
         return dict(found)
 
     def last_training(self, project: int) -> Round | None:
-        """The newest training round that read its labels and did not fail."""
+        """The newest training round that has read its labels and has not failed."""
         query = (
             sa.select(rounds_table.c.id)
             .join(steps_table, rounds_table.c.id == steps_table.c.round)
@@ -210,11 +210,11 @@ class Rounds(Transactions):
         return self._first_of(_evaluated_rounds(project).where(useful).order_by(rounds_table.c.id))
 
     def latest_evaluated_round(self, project: int) -> Round | None:
-        """The newest served round that recorded what correcting costs."""
+        """The newest served round that recorded the cost of correcting."""
         return self._first_of(_evaluated_rounds(project).order_by(rounds_table.c.id.desc()))
 
     def _first_of(self, query: sa.Select[int]) -> Round | None:
-        """The round whose id a query gives first; None where it gives none."""
+        """The round of a query's first id; None if the query finds none."""
         with self.reading() as db:
             key = db.execute(query.limit(1)).scalar()
             return None if key is None else _round(db, key)
@@ -222,7 +222,7 @@ class Rounds(Transactions):
     def finish_step(
         self, lease: Lease, round_id: int, step: str, result: Mapping[str, Any]
     ) -> Round:
-        """Record that a step is done. Doing it again replaces the result."""
+        """Record that a step is done. A repeated call replaces the result."""
         values = {"result": json.dumps(result), "at": time.time()}
         with self.writing() as db:
             check_lease(db, lease)
@@ -234,7 +234,7 @@ class Rounds(Transactions):
             return _round(db, round_id)
 
     def report(self, lease: Lease, round_id: int, progress: Mapping[str, Any]) -> None:
-        """Overwrite a round's progress (at most once a second, by the caller)."""
+        """Overwrite a round's progress. The caller does so at most once a second."""
         with self.writing() as db:
             check_lease(db, lease)
             db.execute(
@@ -244,7 +244,7 @@ class Rounds(Transactions):
             )
 
     def end_round(self, lease: Lease, round_id: int, outcome: str, message: str) -> Round:
-        """Close a round as served, kept or failed, with a sentence for people."""
+        """Close a round as served, kept or failed, with a message for people."""
         with self.writing() as db:
             check_lease(db, lease)
             db.execute(
@@ -256,12 +256,12 @@ class Rounds(Transactions):
 
 
 def _cost(name: str) -> sa.ColumnElement[float]:
-    """A cost that the step `judge` recorded, NULL where it recorded none."""
+    """A cost that the step `judge` recorded; NULL if it recorded none."""
     return sa.func.json_extract(steps_table.c.result, f"$.correction.{name}", type_=sa.Float)
 
 
 def _evaluated_rounds(project: int) -> sa.Select[int]:
-    """Ids of the rounds that were served and recorded what correcting costs."""
+    """Ids of the served rounds that recorded the cost of correcting."""
     return (
         sa.select(rounds_table.c.id)
         .join(steps_table, rounds_table.c.id == steps_table.c.round)

@@ -1,12 +1,12 @@
-"""Seals: sums over the rows of each table, so that a flipped bit in the store's file is found.
+"""Seals: a checksum of each table, so that a flipped bit in the store's file is detected.
 
-SQLite does not notice a changed value in a row. So each table has a seal: the sum of the hashes of
-its rows, in the table `seals`. Triggers keep it with every row that is written, in the same
-transaction. `check` adds up the rows anew when the store is opened. The table definitions have a
-seal, too.
+SQLite does not notice a changed value in a row. Each table therefore has a seal in the table
+`seals`: the sum of the hashes of its rows. Triggers update the seal in the transaction of each
+write. When the store is opened, `check` computes the sums again and compares them. The table
+definitions also have a seal.
 
-The hash is a function that this file gives to SQLite. Another program that writes to the store
-fails with "no such function: taudis_seal" and changes nothing.
+This file registers the hash function with SQLite. A write by another program fails with "no such
+function: taudis_seal" and changes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from backend.errors import StoreError
 FUNCTION = "taudis_seal"
 DEFINITIONS = "(definitions)"
 """The name of the seal of all table definitions."""
-_BITS = (1 << 53) - 1  # sums of two stay within SQLite's integers
+_BITS = (1 << 53) - 1  # the sum of two such numbers fits in SQLite's integers
 
 
 def seal_of(*values: object) -> int:
@@ -32,14 +32,14 @@ def seal_of(*values: object) -> int:
 
 
 def register(connection: Any) -> None:
-    """Give the hash function to a new connection of `sqlite3`."""
+    """Register the hash function with a new connection of `sqlite3`."""
     connection.create_function(FUNCTION, -1, seal_of, deterministic=True)
 
 
 def check(db: sa.Connection, tables: Iterable[sa.Table]) -> None:
-    """Compare every seal with the rows of its table, and SQLite's own structures with each other.
+    """Compare every seal with the rows of its table, and run SQLite's own integrity check.
 
-    A file without seals is new, or of a build that had none.
+    A file without seals passes: it is new, or an earlier build wrote it.
 
     Raises StoreError that names the damaged table.
     """
@@ -59,7 +59,7 @@ def check(db: sa.Connection, tables: Iterable[sa.Table]) -> None:
 
 
 def keep(db: sa.Connection, tables: Iterable[sa.Table]) -> None:
-    """Seal the tables that have no seal yet, and keep their seals from now on."""
+    """Seal the tables without a seal, and create the triggers that update the seals."""
     db.exec_driver_sql(
         "CREATE TABLE IF NOT EXISTS seals (name TEXT PRIMARY KEY, total INTEGER NOT NULL)"
     )
@@ -78,13 +78,13 @@ def are_kept(db: sa.Connection) -> bool:
 
 
 def _names(db: sa.Connection) -> set[str]:
-    """The tables that the file has."""
+    """The names of the tables in the file."""
     query = "SELECT name FROM sqlite_master WHERE type = 'table'"
     return {name for (name,) in db.exec_driver_sql(query)}
 
 
 def _write(db: sa.Connection, name: str, total: int) -> None:
-    """Write a seal if it is not the one that is there: opening a store changes nothing else."""
+    """Write a seal if it differs, so that opening an unchanged store writes nothing."""
     db.exec_driver_sql(
         "INSERT INTO seals VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET total = excluded.total"
         " WHERE total != excluded.total",
@@ -98,7 +98,7 @@ def _total(db: sa.Connection, table: sa.Table) -> int:
 
 
 def definitions(db: sa.Connection) -> int:
-    """The seal that the table definitions have now."""
+    """The current seal of the table definitions."""
     query = "SELECT type, name, tbl_name, sql FROM sqlite_master"
     return sum(seal_of(*row) for row in db.exec_driver_sql(query)) & _BITS
 

@@ -1,7 +1,7 @@
-"""Access tokens, in files of mode 0600 under the data directory's `secrets/`; nowhere else.
+"""Access tokens, stored only in files of mode 0600 in `secrets/` of the data directory.
 
-The webhook's password lies there, too. Label Studio shows a webhook's headers to every user of its
-organisation, so the webhook has a password of its own, which opens `/webhook` and nothing else.
+The webhook's password is stored there too. Label Studio shows a webhook's headers to every user of
+its organisation, so the webhook has a separate password that gives access to `/webhook` only.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from taudis import files
 
 
 def _path(data_dir: Path, project: int) -> Path:
-    """Where the token that Label Studio sent for a project lies."""
+    """The file of the token that Label Studio sent for a project."""
     return data_dir / "secrets" / f"project-{int(project)}.token"
 
 
 def save_token(data_dir: Path, project: int, token: str) -> None:
-    """Keep the token that Label Studio's /setup call carried. Atomic; readable by us alone."""
+    """Store the token from Label Studio's /setup call, atomically and readable only by us."""
     path = _path(data_dir, project)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.exists() and path.read_text() == token:
@@ -33,7 +33,7 @@ def forget_token(data_dir: Path, project: int) -> None:
 
 
 def token_for(settings: Settings, project: int) -> str:
-    """The token to use for a project: LABEL_STUDIO_API_KEY, else the one from /setup, else ''."""
+    """The token for a project: LABEL_STUDIO_API_KEY, else the token from /setup, else ''."""
     configured = settings.label_studio_api_key.get_secret_value()
     if configured:
         return configured
@@ -46,9 +46,9 @@ WEBHOOK_USER = "webhook"
 
 
 def webhook_password(data_dir: Path, *, make: bool = False) -> str:
-    """The password of the webhook; '' where there is none yet, unless `make` says to make one.
+    """The password of the webhook. If there is none yet, returns '', or a new one with `make`.
 
-    It is random, so that who sees it learns nothing of BASIC_AUTH_PASS. Raises OSError.
+    It is random, so it reveals nothing about BASIC_AUTH_PASS. Raises OSError.
     """
     path = data_dir / "secrets" / "webhook.password"
     if make and not path.exists():

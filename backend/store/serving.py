@@ -1,11 +1,11 @@
-"""Which order and which model serve: the one place where that is decided.
+"""Decides which order and which model serve. No other module decides this.
 
-Two things serve. The *order* is a version whose predictions Label Studio serves, named by the
-project's `model_version` there and by `serving` here. The *model* is the version whose checkpoint
-scores the pool. Label Studio's `model_version` counts: a person may choose it in the settings.
-The functions are pure; callers read the state and Label Studio, and carry the decision out.
+The *order* is the version whose predictions Label Studio serves: `model_version` in Label Studio,
+`serving` in our state. If they differ, `model_version` counts, because a person may set it in Label
+Studio. The *model* is the version whose checkpoint scores the pool. The functions are pure: callers
+read our state and Label Studio, and carry out the decision.
 
-The order, when a round has published a new one (`why_to_stay`); the first row that fits decides:
+The order after a round has published a new one (`why_to_stay`). The first matching row decides:
 
     | pinned | serving | Label Studio's model_version   | the new order                    |
     |--------|---------|--------------------------------|----------------------------------|
@@ -17,7 +17,7 @@ The order, when a round has published a new one (`why_to_stay`); the first row t
     | ''     | any     | an older version of ours       | stays out: a person chose that   |
     | ''     | any     | any other                      | stays out: a person chose that   |
 
-The order, when the project moved while Label Studio was switched (`after_switch`):
+The order, if the state changed while Label Studio was switched (`after_switch`):
 
     | armed | pinned                                  | what serves now               |
     |-------|-----------------------------------------|-------------------------------|
@@ -26,7 +26,7 @@ The order, when the project moved while Label Studio was switched (`after_switch
     | yes   | set, and served here and there already  | the pinned version, as it is  |
     | yes   | set, and not served yet                 | the pinned version            |
 
-The order, after connecting anew (`after_connecting`):
+The order after a new connection (`after_connecting`):
 
     | Label Studio's model_version | our versions it still holds | what serves              |
     |------------------------------|-----------------------------|--------------------------|
@@ -34,7 +34,7 @@ The order, after connecting anew (`after_connecting`):
     | '', or a backend's title     | at least one                | the newest of them       |
     | '', or a backend's title     | none                        | none: a new order is due |
 
-A version that no prediction has was not chosen: it is the title of a backend that was removed.
+A `model_version` without predictions is the title of a removed backend, not a person's choice.
 
 The model (`serving_model`): `promoted` if a person chose one, else `model`, else none.
 """
@@ -52,7 +52,7 @@ from backend.store.state import ProjectState
 from backend.store.versions import Version
 
 OURS = "taudis-"
-"""How the names of our versions begin."""
+"""The prefix of our versions' names."""
 
 
 def serving_model(state: ProjectState) -> str:
@@ -63,9 +63,9 @@ def serving_model(state: ProjectState) -> str:
 def served_version(project: Project | None) -> str:
     """The version that /setup and /predict name to Label Studio; '' before the first order.
 
-    '' and not a text such as "not ready": Label Studio stores the answers to /predict under the
-    version that they name, lists every name in its menu of versions, and calls /predict for tasks
-    that have no prediction of the name that /setup gave.
+    It is '' instead of a text such as "not ready", because Label Studio stores the answers to
+    /predict under the version that they name, lists every name in its menu of versions, and calls
+    /predict for tasks without a prediction under the name from /setup.
     """
     return "" if project is None else project.state.serving
 
@@ -86,7 +86,7 @@ def why_to_stay(
         wanted: the version of the new order.
         titles: the titles of the project's ML backends. Label Studio writes one of them into
             `model_version` when a backend is connected.
-        published: the names of all versions that we have published.
+        published: the names of all versions that we ever published.
     """
     if state.pinned:
         return f"pinned to {state.pinned} by a rollback; `unpin` lets the order move on"
@@ -104,7 +104,7 @@ def why_to_stay(
 def after_switch(
     state: ProjectState, current: str
 ) -> Literal["the new order", "pinned", "disconnected"]:
-    """What serves after Label Studio was switched to a new order. See the second table."""
+    """The order that serves after a switch to a new order. See the second table."""
     if not state.armed:
         return "disconnected"
     if not state.pinned or state.serving == state.pinned == current:
@@ -118,7 +118,7 @@ def after_connecting(
     versions: Sequence[Version],
     held: Mapping[str, int],
 ) -> Version | Literal["as it is"] | None:
-    """The order that serves after connecting anew. See the third table.
+    """The order that serves after a new connection. See the third table.
 
     Args:
         current: Label Studio's `model_version`.
@@ -132,20 +132,20 @@ def after_connecting(
 
 
 def orders_in_use(state: ProjectState, current: str) -> set[str]:
-    """Versions whose predictions serve, or would once Label Studio is put right."""
+    """Versions whose predictions serve, or will after a person's change is reverted."""
     return {version for version in (current, state.serving, state.pinned) if version}
 
 
 def models_in_use(state: ProjectState) -> set[str]:
-    """Versions whose checkpoint serves, or serves again after `unpin`."""
+    """Versions whose checkpoint serves, or will after `unpin`."""
     return {version for version in (state.model, state.promoted) if version}
 
 
 def stand_ins(store: Store, project: Project, model: str) -> list[str]:
-    """`model`, then the models of orders older than the served one, newest first.
+    """`model`, then the models of orders older than the served order, newest first.
 
-    Whichever of them can be read first serves. Newer orders are left out: after a rollback, the
-    served order is older than one that somebody did not want. [] before the first model.
+    The first readable model serves. Newer orders are left out, because after a rollback a newer
+    order is one that a person rejected. [] before the first model.
     """
     older = older_versions(store, project)
     names = [model, project.state.model, *(row.model for row in older)]
@@ -153,7 +153,7 @@ def stand_ins(store: Store, project: Project, model: str) -> list[str]:
 
 
 def older_versions(store: Store, project: Project) -> list[Version]:
-    """Published orders older than the served one, newest first; all where none of ours serves."""
+    """Published orders older than the served one, newest first; all if no order of ours serves."""
     published = [row for row in store.versions(project.id) if row.tasks]
     names = [row.version for row in published]
     serving = project.state.serving
@@ -166,18 +166,18 @@ def models_folder(data: Path, project: int) -> Path:
 
 
 def kept_models(folder: Path) -> list[str]:
-    """Versions whose checkpoint is in `folder`, a project's folder of models, newest first."""
+    """Versions with a checkpoint in `folder`, a project's folder of models, newest first."""
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
     return sorted((name for name in names if not name.startswith(".")), reverse=True)
 
 
 def model_of(store: Store, project: int, folder: Path, version: str) -> str:
-    """The model that a version names: its own checkpoint, else the one that made its order.
+    """The model of a version: its own checkpoint, else the model that made its order.
 
     `folder` is the project's folder of models.
 
     Raises:
-        RoundError: there is neither, with the names that there are.
+        RoundError: there is neither. The message lists the kept models.
     """
     kept = kept_models(folder)
     made = {row.version: row.model for row in store.versions(project)}

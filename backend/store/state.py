@@ -1,8 +1,8 @@
-"""What the backend knows of one project, as a frozen record with a field for each fact.
+"""The state of one project, as a frozen record with a field for each fact.
 
-The record is stored as one JSON object in the row of the project. A reader takes the fields that it
-knows. Keys that it does not know stay in the row as they are, so that a newer build finds them
-again after an older one has run.
+The record is stored as one JSON object in the project's row. A build reads the fields that it
+knows, and leaves unknown keys in the row. A newer build thus finds its keys again after an older
+build has run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ JsonObject = Mapping[str, Any]
 class ProjectState:
     """The facts of one project. A fact that was never stored has the default given here."""
 
-    # --- the project as Label Studio showed it last -----------------------------------------------
+    # --- the project as last read from Label Studio -----------------------------------------------
     title: str = ""
     """The project's title."""
     label_config: str = ""
@@ -31,27 +31,27 @@ class ProjectState:
     backend_urls: Sequence[str] = ()
     """Addresses at which Label Studio has called this backend for the project."""
     candidate_origin: str = ""
-    """Label Studio's address as /setup gave it; it counts once Label Studio has answered there."""
+    """Label Studio's address from /setup, not used until Label Studio has answered there."""
     backend_id: int | None = None
-    """Id of this backend's row on the Model page; None before the project was set up."""
+    """Id of this backend's row on the Model page; None before the project is set up."""
     armed: JsonObject | None = None
-    """What this backend has set in Label Studio: sampling, ids of webhook and tab, its address."""
+    """Values that this backend set in Label Studio: sampling, ids of webhook and tab, address."""
     before: JsonObject | None = None
-    """What Label Studio had in these places before, for `disconnect`."""
+    """Label Studio's previous values, for `disconnect`."""
     disarming: JsonObject | None = None
-    """The value of `armed` when `disconnect` began; it lets a `disconnect` that was killed, or that
-    Label Studio did not answer, go on."""
+    """The value of `armed` when `disconnect` began. With it, an interrupted `disconnect` can be
+    completed."""
     disconnected: bool = False
-    """Disconnected by a person. Nothing is set in Label Studio until it is connected anew."""
+    """Disconnected by a person. Nothing is set in Label Studio until the next connection."""
     restored_version: str = ""
-    """The model_version that `disconnect` put back."""
+    """The model_version that `disconnect` restored."""
     gone: bool = False
-    """Label Studio does not show the project to this backend's user any more."""
+    """Label Studio no longer shows the project to this backend's user."""
 
     review: JsonObject | None = None
-    """What the tab of the review lists: {"tab": its id, "since": the newest change in Label Studio
-    that it knows of, "annotations": task -> [id, time of the last change] of the annotation that
-    was found suspicious, "confirmed": the same of those that a person found right}."""
+    """The review tab: {"tab": its id, "since": the newest change in Label Studio that was read,
+    "annotations": task -> [id, time of the last change] of the suspicious annotation, "confirmed":
+    the same for annotations that a person confirmed as correct}."""
 
     # --- which version serves: see backend.store.serving ------------------------------------------
     serving: str = ""
@@ -63,52 +63,52 @@ class ProjectState:
     promoted: str = ""
     """The model that a person chose to score every round, until `unpin`."""
     switching: JsonObject | None = None
-    """The switch that a worker is about to send: {"version": its order, "token" and "owner": of the
-    worker's lease}; None once it is done."""
+    """The switch that a worker is about to send: {"version": the new order, "token" and "owner": of
+    the worker's lease}; None once it is done."""
     late_switches: Sequence[str] = ()
-    """Orders to which a worker that lost its lease may still switch, because it had sent the switch
-    or was about to. Such a switch is undone once."""
+    """Orders to which a worker without the lease may still switch, because it had announced the
+    switch. Such a switch is undone once."""
     reorder: bool = False
-    """A new order is wanted without new labels: connected anew, or promoted."""
+    """A new order is needed without new labels, after a new connection or a promotion."""
 
     asked: JsonObject | None = None
-    """What a person asked for on the status page and the worker has not done yet:
+    """A person's request on the status page that the worker has not carried out yet:
     {"action": rollback, promote or unpin, "version": its name, "at": seconds since 1970}."""
     asked_result: str = ""
-    """What became of the last such request, in words; '' where none was made."""
+    """The result of the last such request, in words; '' if there was none."""
 
     # --- labels and the queue ---------------------------------------------------------------------
     changed: int | None = None
     """Labelled tasks that changed since the last training; None before the first count."""
     changed_since: int = 0
-    """Number of the round of the training since which `changed` counts; 0 before the first."""
+    """Number of the training round since which `changed` counts; 0 before the first."""
     unusable: JsonObject | None = None
     """The summary of regions in the changed tasks that the next training cannot use; None before
-    the first look."""
+    the first check."""
     labelled_at: float = 0.0
-    """When `changed` last changed, in seconds since 1970."""
+    """When the value of `changed` last changed, in seconds since 1970."""
     flipped_at: float = 0.0
     """When the served version last changed, in seconds since 1970."""
     clock_back: int = 0
-    """Id of the newest round whose watermark may be later than Label Studio's clock was since."""
+    """Id of the newest round whose watermark was discarded, as Label Studio's clock went back."""
     filled: Mapping[str, int] = field(default_factory=dict)
-    """Version -> the rank up to which its predictions have regions, where some were added since."""
+    """Version -> the rank up to which its predictions have regions, if regions were added later."""
     left_out: Mapping[str, JsonObject] = field(default_factory=dict)
-    """Part (labels, unlabelled) -> the summary of what the last round could not use."""
+    """Part ("labels", "unlabelled") -> summary of what the last round could not use."""
     seed_mean_instances: float | None = None
-    """Mean instances an image of the first training set, for alpha and beta (appendix C)."""
+    """Mean instances per image of the first training set, for alpha and beta (appendix C)."""
 
     # --- sentences for people ---------------------------------------------------------------------
     message: str = ""
-    """What people should know: a refused /setup, a removed backend."""
+    """A message for people, such as a refused /setup or a removed backend."""
     waiting_reason: str = ""
-    """Why the worker waits with this project; '' while it works."""
+    """Why this project waits; '' while the worker handles it."""
     waiting_reasons: Mapping[str, str] = field(default_factory=dict)
-    """Thread of the worker -> why it waits; `waiting_reason` is the first of them."""
+    """Thread of the worker -> why the project waits; `waiting_reason` is the first reason."""
     changed_by_person: str = ""
-    """What somebody changed in Label Studio so that our order is not served."""
+    """Changes by a person in Label Studio that keep our order from being served, in words."""
     pages: str = ""
-    """That Label Studio answers only smaller pages of tasks; '' if it answers whole ones."""
+    """A notice that Label Studio answers only smaller pages of tasks; '' if pages are full."""
 
     @classmethod
     def from_json(cls, values: JsonObject) -> ProjectState:

@@ -1,8 +1,8 @@
 """The SQLite file under the store: its engine, its transactions and its schema version.
 
-The file is in WAL mode, so that readers do not wait for a writer. A process that is killed at any
-instant leaves the state before its transaction, or the state after it. `backend.store.seals` finds
-damaged rows when the file is opened.
+The file is in WAL mode, so readers do not wait for a writer. A process killed at any instant leaves
+the state before or after its transaction. `backend.store.seals` detects damaged rows when the file
+is opened.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from backend.errors import StoreError
 from backend.store import seals
 
 SCHEMA_VERSION = 3
-FIRST_SCHEMA = 2  # of the first release; it had no seals
-BUSY_TIMEOUT_MS = 900  # of the web process: under Label Studio's one second for a webhook
-WORKER_BUSY_MS = 30_000  # the worker may wait for a busy disk rather than lose a round
+FIRST_SCHEMA = 2  # schema of the first release, without seals
+BUSY_TIMEOUT_MS = 900  # for the web process: Label Studio waits 1 s for a webhook's answer
+WORKER_BUSY_MS = 30_000  # for the worker, which rather waits for a busy disk than loses a round
 
 SMALLEST_PAGE = 512  # bytes; no SQLite file is smaller
 WRITTEN_LATER = ("models", "predictions", "rounds")
-"""Folders of the data directory that come after the store's first rows."""
+"""Folders of the data directory that are written only after the store's first rows."""
 
 META = sa.MetaData()
 about = sa.Table(
@@ -40,7 +40,7 @@ class Transactions:
     """Opens the store's file and runs its transactions. Safe for many threads and processes."""
 
     def __init__(self, data_dir: Path, *, busy_ms: int = BUSY_TIMEOUT_MS) -> None:
-        """Open or create `data_dir/store.sqlite3`; wait up to `busy_ms` for another's write.
+        """Open or create `data_dir/store.sqlite3`. Writes wait up to `busy_ms` for other writers.
 
         Raises:
             StoreError: the directory cannot be written, the file is damaged, or it was written by
@@ -57,7 +57,7 @@ class Transactions:
             raise
 
     def _open(self) -> None:
-        """Check the file, make what it lacks. Raises StoreError."""
+        """Check the file, and create missing tables and seals. Raises StoreError."""
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             self._check_cut()
@@ -78,11 +78,11 @@ class Transactions:
             ) from error
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._engine.dispose()
 
     def check_writable(self) -> None:
-        """Raise StoreError unless a transaction can be written now; nothing is left of it."""
+        """Raise StoreError unless a trial transaction can be written now. It leaves no row."""
         try:
             with self.writing() as db:
                 db.execute(insert(about).values(key="probe", value=str(time.time())))
@@ -95,14 +95,15 @@ class Transactions:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """One immediate write transaction; threads of this process take turns.
+        """One immediate write transaction. A lock lets one thread of this process write at a time.
 
-        SQLite has no queue: a thread that finds the file locked sleeps, up to 100 ms each time, and
-        others overtake it. Four threads waited up to 890 ms so (`benchmarks.store_peers`).
+        SQLite alone has no queue: a thread that finds the file locked sleeps up to 100 ms at a
+        time, and other threads overtake it. Four threads waited up to 890 ms without the lock
+        (`benchmarks.store_peers`).
 
         Raises:
-            sqlalchemy.exc.OperationalError: other writes, of this process and of others, took
-                longer than `busy_ms`.
+            sqlalchemy.exc.OperationalError: other writes, by this or another process, took longer
+                than `busy_ms`.
         """
         with self._turn() as left, self._engine.connect() as db:
             db.exec_driver_sql(f"PRAGMA busy_timeout={left}")
@@ -116,7 +117,7 @@ class Transactions:
 
     @contextmanager
     def _turn(self) -> Iterator[int]:
-        """Hold this process's right to write; yields the milliseconds that are left of `busy_ms`.
+        """Hold this process's write lock; yields the rest of `busy_ms` in milliseconds.
 
         Raises OperationalError after `busy_ms`.
         """
@@ -132,7 +133,7 @@ class Transactions:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """One consistent read."""
+        """One consistent read transaction."""
         with self._engine.connect() as db:
             db.exec_driver_sql("BEGIN")
             try:
@@ -141,13 +142,13 @@ class Transactions:
                 db.exec_driver_sql("ROLLBACK")
 
     def _check_cut(self) -> None:
-        """Refuse a file that was cut to nothing: SQLite would take it for a new one."""
+        """Refuse a truncated file, which SQLite would take for a new file."""
         later = [name for name in WRITTEN_LATER if (self.data_dir / name).exists()]
         if later and self.path.exists() and (size := self.path.stat().st_size) < SMALLEST_PAGE:
             raise StoreError(f"it has {size} bytes, though there is a folder {later[0]}")
 
     def _check_schema(self, db: sa.Connection) -> None:
-        """Refuse a file of a newer release, and one of before the first; a new file has none."""
+        """Refuse a file of a newer release, or from before the first release. A new file passes."""
         if not sa.inspect(db).has_table(about.name):
             return
         text = db.execute(sa.select(about.c.value).filter_by(key="schema")).scalar_one_or_none()
@@ -169,7 +170,7 @@ class Transactions:
             raise StoreError("the table of its seals is missing")
 
     def _write_schema(self, db: sa.Connection) -> None:
-        """Write the schema version into a new file, or into one of an earlier release."""
+        """Write the schema version into a new file, or into a file of an earlier release."""
         wanted = str(SCHEMA_VERSION)
         db.execute(
             insert(about)
@@ -181,22 +182,22 @@ class Transactions:
 
 
 class _Unusable(StoreError):
-    """A file that is whole, and of another release."""
+    """The file is undamaged, but another release wrote it."""
 
 
 def _engine(path: Path, busy_ms: int) -> sa.Engine:
-    """An engine whose transactions we open ourselves (BEGIN IMMEDIATE)."""
+    """An engine without automatic transactions: `writing` sends BEGIN IMMEDIATE."""
     engine = sa.create_engine(
         f"sqlite:///{path}", connect_args={"timeout": busy_ms / 1000}, pool_size=8
     )
 
     @sa.event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not open transactions by itself
+        connection.isolation_level = None  # keeps the driver from opening transactions
         seals.register(connection)
         for pragma in (
             "journal_mode=WAL",
-            # NORMAL survives a killed process; FULL was seen to take over a second a commit
+            # NORMAL survives a killed process. FULL was measured at over 1 s per commit.
             "synchronous=NORMAL",
             "foreign_keys=ON",
         ):
@@ -204,12 +205,12 @@ def _engine(path: Path, busy_ms: int) -> sa.Engine:
 
     @sa.event.listens_for(engine, "checkout")
     def _patience(connection: Any, _record: Any, _proxy: Any) -> None:
-        # a write may have left less than this on the connection
+        # `writing` may have left a shorter timeout on this connection
         connection.execute(f"PRAGMA busy_timeout={busy_ms}")
 
     return engine
 
 
 def _cause(error: Exception) -> str:
-    """The driver's words, without SQL."""
+    """The driver's message, without SQL."""
     return str(getattr(error, "orig", None) or error)

@@ -1,4 +1,4 @@
-"""Versions: the orders that rounds published. Each has a name that Label Studio had never seen.
+"""Versions: the orders that rounds published, each under a new name.
 
 A version also names a model if its round trained one.
 """
@@ -23,7 +23,7 @@ versions_table = sa.Table(
     sa.Column("project", sa.Integer, primary_key=True),
     sa.Column("version", sa.Text, primary_key=True),
     sa.Column("round", sa.Integer, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),  # version whose checkpoint made it; "" = none yet
+    sa.Column("model", sa.Text, nullable=False),  # version whose checkpoint made it; "" = no model
     sa.Column("tasks", sa.Integer, nullable=False),
     sa.Column("metrics", sa.Text, nullable=False, default="{}"),
     sa.Column("created", sa.Float, nullable=False),
@@ -33,7 +33,7 @@ versions_table = sa.Table(
 
 @dataclass(frozen=True)
 class Version:
-    """A published order (and its predictions): what a flip or a rollback can serve."""
+    """A published order with its predictions, which a round or a rollback can serve."""
 
     project: int
     version: str
@@ -59,7 +59,7 @@ class Versions(Transactions):
         tasks: int,
         metrics: Mapping[str, Any],
     ) -> None:
-        """Record a published version; again is the same as once."""
+        """Record a published version. A repeated call changes nothing."""
         with self.writing() as db:
             check_lease(db, lease)
             db.execute(
@@ -96,7 +96,7 @@ class Versions(Transactions):
             return {(r.project, r.version): json.loads(r.metrics) for r in db.execute(query)}
 
     def prune_version(self, lease: Lease | None, project: int, version: str) -> None:
-        """Record that a version's predictions and checkpoint go. Without a lease: by hand."""
+        """Record that a version's predictions and checkpoint are deleted. `lease`: None by hand."""
         with self.writing() as db:
             if lease is not None:
                 check_lease(db, lease)
