@@ -1,4 +1,4 @@
-"""The web process: it answers Label Studio and people within a second. Start with `app`.
+"""The web process answers Label Studio and people within a second. Read `app` first.
 
 app        routes and errors
 wsgi       the app for gunicorn, with the settings of the environment
@@ -12,5 +12,5 @@ people     what people open: the status page, its parts, its forms
 forms      that a form comes from our own page
 status/    the status page: what it says, its templates, style sheet and script
 metrics    figures for monitoring
-model      our class for label-studio-ml's own server
+model      our class for the server of label-studio-ml
 """

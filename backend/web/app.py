@@ -1,12 +1,12 @@
-"""The web process: a Flask app that serves the contract of a Label Studio ML backend.
+"""The web process: a Flask app with the HTTP interface of a Label Studio ML backend.
 
-Label Studio calls /health, /setup, /predict, /webhook and /versions; people open the status page;
-monitoring asks /ready and /metrics. A view reads the store or records an event in it, and leaves
-everything slow to the worker. Only /predict may take longer: a small process predicts a task that
-the store has no prediction of.
+Label Studio calls /health, /setup, /predict, /webhook and /versions. People open the status page,
+and monitoring reads /ready and /metrics. A view reads the store or records an event in it, and
+leaves all slow work to the worker. Only /predict may take longer: if the store has no prediction
+for a task, a small process predicts it.
 
-`backend.web.auth` decides who may call. `backend.web.requests` checks what callers send: a wrong
-request gets a 4xx that says what was expected. Bodies, headers and tokens are never logged.
+`backend.web.auth` decides who may call. `backend.web.requests` checks requests: a wrong request
+gets a 4xx answer that says what was expected. Bodies, headers and tokens are never logged.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from backend.web.status.ready import not_ready
 logger = logging.getLogger(__name__)
 
 MAX_SCHEMA = 5_000_000  # characters of a labelling config
-MAX_TASKS = 10_000  # of one /predict request
-MAX_ADDRESSES = 4  # under which one project calls us; the newest count
-_TOKEN = re.compile(r"[!-~]{0,8192}")  # what a header can carry
+MAX_TASKS = 10_000  # in one /predict request
+MAX_ADDRESSES = 4  # the newest addresses under which a project called us
+_TOKEN = re.compile(r"[!-~]{0,8192}")  # characters that a header can carry
 View = Callable[..., ResponseReturnValue]
 
 
 def create_app(settings: Settings, store: Store | None = None) -> Flask:
-    """The app, ready to serve. Two apps in one process share nothing.
+    """Create the app. Two apps in one process share nothing.
 
     Raises:
         StoreError: the data directory cannot be used.
@@ -113,9 +113,9 @@ def _views(services: Services) -> dict[tuple[str, tuple[str, ...]], View]:
 def _setup(services: Services) -> ResponseReturnValue:
     """Record a project for the worker. Answers with the version that the project serves.
 
-    Label Studio calls /setup often, e.g. whenever a task without a prediction is opened. So this
-    view writes only values that changed. It records an event if one changed, or if the worker has
-    not yet set up the project's webhook and order.
+    Label Studio calls /setup often, for example when a person opens a task without a prediction.
+    This view therefore writes only changed values. It records an event if a value changed, or if
+    the worker has not yet set up the project's webhook and order.
     """
     body = read_body(request)
     project = project_id(body.get("project"))
@@ -137,20 +137,20 @@ def _setup(services: Services) -> ResponseReturnValue:
     if fresh and not services.settings.label_studio_api_key.get_secret_value():
         save_token(services.settings.model_dir, project, token)
     else:
-        fresh = ""  # a configured token is the one that counts; no other is kept
+        fresh = ""  # with a configured token, no other token is stored
     state = ProjectState() if known is None else known.state
     changed = known is None or any(getattr(state, key) != value for key, value in values.items())
     if changed:
         store.update_project(project, **values)
-    # After `disconnect` only the worker's poll may find that somebody connected anew. An event
-    # here would repeat without end, since a look at the backends makes Label Studio call /setup.
+    # After `disconnect`, only the worker's poll may detect a new connection. An event here would
+    # repeat for ever, because listing the backends makes Label Studio call /setup.
     if changed or fresh or not (state.armed or state.disconnected):
         store.record_event(project, "setup")
     return jsonify(model_version=served_version(known))
 
 
 def _values_to_keep(known: Project | None, schema: str, candidate: str) -> ProjectChanges:
-    """What a /setup call says of a project: its config, Label Studio's address, and our address."""
+    """The values of a /setup call: the config, Label Studio's address, and our address."""
     values: ProjectChanges = {}
     called = request.url_root.rstrip("/")  # the address under which Label Studio calls us
     addresses = [] if known is None else list(known.state.backend_urls)
@@ -164,13 +164,13 @@ def _values_to_keep(known: Project | None, schema: str, candidate: str) -> Proje
 
 
 def _note(store: Store, known: Project | None, reason: str) -> None:
-    """Keep a refusal for the status page, '' once a call is accepted, if the project is known."""
+    """Store a refusal for the status page if the project is known; '' after an accepted call."""
     if known is not None and known.state.message != reason:
         store.update_project(known.id, message=reason)
 
 
 def _predict(services: Services) -> ResponseReturnValue:
-    """One prediction a task, in the order of the tasks."""
+    """One prediction for each task, in the order of the tasks."""
     body = read_body(request)
     project = project_id(body.get("project"))
     tasks, config = _tasks(body), text(body, "label_config", MAX_SCHEMA)
@@ -206,9 +206,9 @@ def _tasks(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _webhook(store: Store) -> ResponseReturnValue:
     """Record the event of a webhook.
 
-    An event that can be read is answered 2xx, since newer Label Studio switches failing webhooks
-    off. If the store cannot be written just now, the worker's next poll finds a changed label; the
-    answer says so. No poll finds Start Training, so it is answered 503.
+    Every readable event is answered with 2xx, because newer versions of Label Studio switch off
+    failing webhooks. If the store cannot be written now, the answer says that the worker's next
+    poll will find the changed label. No poll finds Start Training, so it is answered with 503.
     """
     body = read_body(request)
     event = text(body, "action", 200)
@@ -227,7 +227,7 @@ def _webhook(store: Store) -> ResponseReturnValue:
 
 
 def _versions(store: Store) -> ResponseReturnValue:
-    """A project's versions. Label Studio's GET names no project; it gets the only project's."""
+    """A project's versions. Label Studio's GET names no project, so it gets the only project's."""
     named = request.args.get("project")
     if named is None and request.method == "POST":
         named = read_body(request).get("project")
@@ -241,7 +241,7 @@ def _versions(store: Store) -> ResponseReturnValue:
 
 
 def _is_training(store: Store) -> ResponseReturnValue:
-    """Whether a round runs: of the named project, or of any if none is named."""
+    """Whether a round runs in the named project, or in any project if none is named."""
     named = request.args.get("project")
     wanted = None if named is None else project_id(named)
     found = [r for r in store.open_rounds() if wanted is None or r.project == wanted]
@@ -255,13 +255,13 @@ def _ready(store: Store) -> ResponseReturnValue:
 
 
 def _live(store: Store) -> ResponseReturnValue:
-    """The live evaluation of the project that `?project=` names, else of all, by project id."""
+    """Project id -> live evaluation, of the project in `?project=`, else of all projects."""
     found = {str(p): live.current(store, p).to_json() for p in _asked_for(store)}
     return jsonify(projects=found)
 
 
 def _next_labels(services: Services) -> ResponseReturnValue:
-    """What the next `?more=` labelled images, else BUDGET, are expected to bring, by project id."""
+    """Project id -> expected gain of the next `?more=` labelled images (else BUDGET)."""
     store, more = services.store, request.args.get("more", str(services.settings.budget))
     if not re.fullmatch("[1-9][0-9]{0,8}", more):
         raise RequestRefused(400, f"more: expected a whole number from 1 on, got {more[:20]!r}.")
@@ -270,7 +270,7 @@ def _next_labels(services: Services) -> ResponseReturnValue:
 
 
 def _asked_for(store: Store) -> list[int]:
-    """The project that `?project=` names, else all. Refuses one that is not connected."""
+    """The project in `?project=`, else all projects. Refuses a project that is not connected."""
     named = request.args.get("project")
     wanted = None if named is None else project_id(named)
     found = [p.id for p in store.projects() if wanted in (None, p.id)]
@@ -283,7 +283,7 @@ def _asked_for(store: Store) -> list[int]:
 
 
 def _check_callers_and_count(app: Flask, services: Services) -> None:
-    """Check credentials before each view; count, log and set headers after it."""
+    """Check credentials before each view. After it, count, log and set headers."""
 
     @app.before_request
     def _before() -> Response | None:
@@ -303,7 +303,7 @@ def _check_callers_and_count(app: Flask, services: Services) -> None:
 
 
 def _answer_errors_as_json(app: Flask, settings: Settings) -> None:
-    """Answer whatever goes wrong with `{"error": reason}`, never with a traceback."""
+    """Answer every error with `{"error": reason}`, never with a traceback."""
 
     @app.errorhandler(RequestRefused)
     def _refused(error: RequestRefused) -> ResponseReturnValue:
@@ -337,7 +337,7 @@ def _answer_errors_as_json(app: Flask, settings: Settings) -> None:
 
 
 def _reason(code: int, description: str | None, settings: Settings) -> str:
-    """The reason of an HTTP error, in our words where werkzeug's say too little."""
+    """The reason of an HTTP error. Replaces werkzeug's text if it says too little."""
     if code == 413:
         return f"Expected a body of at most {settings.max_request_bytes} bytes, got more."
     if code == 404:

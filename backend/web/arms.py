@@ -1,4 +1,4 @@
-"""What the pages say of the control arm: a sentence, a table of both arms, figures for machines."""
+"""The control arm on the status page and in /metrics: a sentence, a table, figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADINGS = (
 def arms_view(store: Store, project: int, share: float) -> dict[str, Any] | None:
     """The comparisons of a project for the status page; None without a control arm.
 
-    They stay on the page after the control arm was switched off.
+    They stay on the page after the control arm is switched off.
     """
     found = store.comparisons(project)
     if not (found or share):
@@ -82,6 +82,6 @@ def arm_metrics(store: Store) -> list[Metric]:
 
 
 def _add(metric: GaugeMetricFamily, names: list[str], value: float | None) -> None:
-    """Add a value that is known."""
+    """Add a value unless it is None."""
     if value is not None:
         metric.add_metric(names, value)

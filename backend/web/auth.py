@@ -1,6 +1,6 @@
 """Decides who may call the backend.
 
-If credentials are set, everybody may call who sends them. If none are set, only this machine may.
+If credentials are set, every caller must send them. If none are set, only this machine may call.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from backend.settings import Settings
 from backend.store.secrets import WEBHOOK_USER, webhook_password
 from backend.web.requests import RequestRefused, excerpt
 
-OPEN_ROUTES = frozenset({"/health"})  # says nothing but that the process runs
+OPEN_ROUTES = frozenset({"/health"})  # reveals only that the process runs
 WEBHOOK_ROUTE = "/webhook"
 
 
 def refuse_strangers(settings: Settings, request: Request) -> Response | None:
-    """None for a caller who may go on, else the answer 401.
+    """None for an allowed caller, else the answer 401.
 
-    Without credentials the caller must be on this machine; raises RequestRefused (403) otherwise,
-    also if somebody started another server than ours on a public address. And the Host header must
-    be a loopback name or BACKEND_URL's; raises RequestRefused (421) otherwise. A web page that
-    resolves its own name to this machine (DNS rebinding) would send its own name there.
+    Without credentials, two checks raise RequestRefused:
+
+    - 403 unless the caller is on this machine, whatever server and address the app runs on.
+    - 421 unless the Host header is a loopback name or the host of BACKEND_URL. This stops a web
+      page whose name resolves to this machine (DNS rebinding), because it sends its own name.
     """
     if not settings.has_credentials:
         _check_caller(request)
@@ -44,22 +45,22 @@ def refuse_strangers(settings: Settings, request: Request) -> Response | None:
 
 
 def _knows_credentials(settings: Settings, request: Request) -> bool:
-    """Whether the caller gives BASIC_AUTH_USER and BASIC_AUTH_PASS."""
+    """Whether the caller sends BASIC_AUTH_USER and BASIC_AUTH_PASS."""
     password = settings.basic_auth_pass.get_secret_value()
     return _gives(request, settings.basic_auth_user, password)
 
 
 def _is_webhook(settings: Settings, request: Request) -> bool:
-    """Whether the caller gives the pair that the worker put into Label Studio's webhook."""
+    """Whether the caller sends the credentials that the worker put into Label Studio's webhook."""
     password = webhook_password(settings.model_dir)
     return bool(password) and _gives(request, WEBHOOK_USER, password)
 
 
 def _gives(request: Request, user: str, password: str) -> bool:
-    """Whether user name and password are these, compared in constant time."""
+    """Whether the caller sends this user name and password, compared in constant time."""
     try:
         given = request.authorization
-    except ValueError:  # werkzeug, on letters beyond ASCII in the base64
+    except ValueError:  # from werkzeug, for base64 with non-ASCII characters
         return False
     if given is None or given.type != "basic":
         return False
@@ -67,7 +68,7 @@ def _gives(request: Request, user: str, password: str) -> bool:
 
 
 def _same(given: str, wanted: str) -> bool:
-    """Compare digests: then the time depends neither on the content nor on the length."""
+    """Compare digests, so that the time depends neither on content nor on length."""
     one, other = (
         hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in (given, wanted)
     )
@@ -75,7 +76,7 @@ def _same(given: str, wanted: str) -> bool:
 
 
 def _check_caller(request: Request) -> None:
-    caller = request.remote_addr  # none, or not an address, behind a Unix socket
+    caller = request.remote_addr  # behind a Unix socket: None, or no IP address
     try:
         address = embedded(ipaddress.ip_address(caller or ""))
     except ValueError:

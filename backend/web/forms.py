@@ -1,9 +1,8 @@
 """Forms of the status page: a post counts only if it comes from our own page.
 
-A browser sends the credentials of basic auth with every request, also with one that a foreign page
-makes. So a post must name our own origin, and carry a token that only our page holds. The token is
-an HMAC of the project and the hour under a key in the data directory's `secrets/`. It is good for a
-day.
+A browser sends basic-auth credentials with every request, even with a request from a foreign page.
+A post must therefore name our origin and carry a token that only our page has. The token is an HMAC
+of the project and the hour, with a key in the data directory's `secrets/`. It is valid for a day.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ def check(settings: Settings, request: Request, project: int) -> None:
     hours = range(_hour(), _hour() - HOURS, -1)
     known = [_signed(settings, project, hour).encode() for hour in hours]
     sent = given.encode("utf-8", "surrogatepass")
-    if sum(hmac.compare_digest(sent, each) for each in known) != 1:  # all, in constant time
+    if sum(hmac.compare_digest(sent, each) for each in known) != 1:  # constant time over all hours
         raise RequestRefused(403, f"token: expected that of the project's page. {RELOAD}")
 
 
 def _check_origin(settings: Settings, request: Request) -> None:
     """Raise RequestRefused unless the browser says that our own page makes the request.
 
-    Only the host is compared: a proxy in front of us may speak https where we speak http.
+    Only the host is compared, because a proxy in front of us may use https while we use http.
     """
     named = request.headers.get("Origin", "")
     ours = {request.host.lower()}
@@ -75,7 +74,7 @@ def _signed(settings: Settings, project: int, hour: int) -> str:
 
 
 def _key(path: Path) -> bytes:
-    """The key of this data directory; made where there is none."""
+    """The key of this data directory. Makes it if there is none."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         files.write_text(path, secrets.token_hex(32), private=True)

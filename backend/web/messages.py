@@ -1,7 +1,7 @@
-"""The two messages between the web process and the prediction process: a job, and its outcome.
+"""The two messages between the web process and the prediction process: a job and its result.
 
-The web process sends a Job over a pipe (backend.web.predictor). The prediction process sends back
-PredictedRegions (backend.web.predictor_process). This file imports neither of the two.
+The web process sends a Job over a pipe (`backend.web.predictor`). The prediction process answers
+with PredictedRegions (`backend.web.predictor_process`). Both modules import this one.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from backend.store.predictions import Region
 
 @dataclass(frozen=True)
 class Job:
-    """One task to predict. It travels over a pipe, so its token is in no command line."""
+    """One task to predict. It is sent over a pipe, so its token appears in no command line."""
 
     project: int
-    task: int  # its id, by which Label Studio resolves cloud addresses; 0 for one without
+    task: int  # task id, by which Label Studio resolves cloud addresses; 0 for a task without id
     checkpoint: Path
     label_config: str
     data: Mapping[str, Any]  # the task's data
     studio_url: str
     token: str
-    stand_ins: tuple[Path, ...] = ()  # checkpoints to take, in this order, if it cannot be read
+    stand_ins: tuple[Path, ...] = ()  # replacements, in this order, for an unreadable `checkpoint`
 
     def __repr__(self) -> str:
         name = self.checkpoint.name
@@ -36,7 +36,7 @@ class Job:
 class PredictedRegions:
     """The regions of one task, or the reason why there are none (`problem`, else '').
 
-    `lasting`: no later try can give regions, because the task names no image.
+    `lasting`: a retry cannot help, because the task names no image.
     """
 
     regions: list[Region]

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests of this process, rounds and events from the shared store."""
+"""Figures for Prometheus: this process's requests, and rounds and events from the store."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
 
 class Metrics:
-    """Counters of one web process, and a view of the store at the time of asking.
+    """Counters of one web process, and figures read from the store at each scrape.
 
-    `budget`: labelled images whose expected gain is a figure.
+    `budget`: the number of labelled images whose expected gain is reported.
     """
 
     def __init__(self, store: Store, budget: int) -> None:
@@ -60,13 +60,13 @@ class Metrics:
 
 
 class _StoreFigures:
-    """Reads the store whenever the figures are asked for."""
+    """Reads the store at each scrape."""
 
     def __init__(self, store: Store, budget: int) -> None:
         self._store, self._budget = store, budget
 
     def describe(self) -> list[Metric]:
-        """Nothing: the store is not read at registration."""
+        """Returns nothing, so that the store is not read at registration."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -95,7 +95,7 @@ class _StoreFigures:
 
 
 def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> None:
-    """What the project's last round left out, and what its last training used."""
+    """Add what the project's last round left out and what its last training used."""
     name = str(project.id)
     parts: tuple[Part, ...] = ("labels", "unlabelled")
     for part in parts:
@@ -110,7 +110,7 @@ def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> Non
 
 
 def _correction_metrics() -> tuple[Metric, Metric]:
-    """The costs of correcting, and the first round where it pays; both still empty."""
+    """Two metrics without values: the costs of correcting, and the first useful round."""
     drawings = GaugeMetricFamily(
         "taudis_correction_drawings",
         "Cost of a validation image in drawings, by the newest served model: corrected, by_hand",
@@ -126,7 +126,7 @@ def _correction_metrics() -> tuple[Metric, Metric]:
 
 
 def _add_correction(store: Store, project: int, metrics: tuple[Metric, Metric]) -> None:
-    """Add what a project's rounds recorded."""
+    """Add the costs that a project's rounds recorded."""
     drawings, first = metrics
     found = first_useful(store, project)
     if found.latest is not None:
@@ -140,7 +140,7 @@ def _add_correction(store: Store, project: int, metrics: tuple[Metric, Metric]) 
 
 
 def _next_labels_metric() -> Metric:
-    """What the next labels are expected to bring; still empty."""
+    """The metric of the next labels' expected gain, without values."""
     return GaugeMetricFamily(
         "taudis_next_labels",
         "Expected gain in mAP50 of the next BUDGET labelled images: images, gain, and the ends of"
@@ -150,7 +150,7 @@ def _next_labels_metric() -> Metric:
 
 
 def _add_next_labels(store: Store, project: int, budget: int, metric: Metric) -> None:
-    """Add what a project's next labels are expected to bring."""
+    """Add the expected gain of a project's next labels."""
     found = next_labels(store, project, budget).expected
     if found.reason:
         return
@@ -161,7 +161,7 @@ def _add_next_labels(store: Store, project: int, budget: int, metric: Metric) ->
 
 
 def _figures(cost: RoundCost | None) -> list[tuple[str, float]]:
-    """The figures of the first useful round that are known."""
+    """The known figures of the first useful round."""
     if cost is None:
         return []
     names = ("round", "images", "objects", "seconds")

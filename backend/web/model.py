@@ -1,7 +1,7 @@
 """TaudisModel, our subclass of label-studio-ml's LabelStudioMLBase.
 
-Our own server (backend.web.app) does without this class. It is for people who run the server of
-label-studio-ml: `init_app(TaudisModel)`. `predict` reads the stored predictions; `fit` records an
+Our own server (`backend.web.app`) does not use this class. It is for people who run the server of
+label-studio-ml: `init_app(TaudisModel)`. `predict` reads the stored predictions. `fit` records an
 event, and the worker trains.
 
 One class serves both generations of label-studio-ml:
@@ -10,9 +10,9 @@ One class serves both generations of label-studio-ml:
   `predict(tasks, **params)` and `fit(tasks, workdir, event=..., data=...)`. It does not pass the
   project, so `predict` takes it from the tasks.
 - 2.x constructs it for every request with (project_id, label_config). Its `__init__` calls
-  `use_label_config`, sets a first `model_version` where there is none, and calls `setup()`. Later
-  it calls `predict(tasks, context, **params)` and `fit(event, data, **params)`. Its `label_config`
-  and `model_version` are properties that read a cache file; here they read the store.
+  `use_label_config`, sets a first `model_version` if there is none, and calls `setup()`. Later it
+  calls `predict(tasks, context, **params)` and `fit(event, data, **params)`. Its `label_config` and
+  `model_version` are properties that read a cache file; here they read the store.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from backend.web.requests import MAX_PROJECTS, RequestRefused, project_id
 
 
 class TaudisPredictions:
-    """TaudisModel without its base class, so that tests can put either generation's base below."""
+    """TaudisModel without its base class, so that tests can add the base of either generation."""
 
     services: ClassVar[Services | None] = None
 
@@ -48,7 +48,7 @@ class TaudisPredictions:
         train_output: Mapping[str, Any] | None = None,
         **params: Any,
     ) -> None:
-        """Take the arguments of either generation.
+        """Accept the arguments of either generation.
 
         The base class never gets the labelling config: the parser of 1.0.9 expands XML entities
         without a limit.
@@ -63,15 +63,15 @@ class TaudisPredictions:
 
     @classmethod
     def bound_to(cls, services: Services) -> type[TaudisPredictions]:
-        """A subclass that works with these services and shares them with no other."""
+        """A subclass that uses these services and shares them with no other class."""
         return type(cls.__name__, (cls,), {"services": services})
 
     def setup(self) -> None:
-        """Record a project that is new. 2.x calls this method for every request.
+        """Record a new project. 2.x calls this method for every request.
 
-        Label Studio's /setup call does not reach this class under 2.x's own server. So the project
-        is recorded here, if the settings give Label Studio's address and a token. Our own server
-        records it in /setup, with the address and the token that Label Studio sends.
+        With the server of 2.x, Label Studio's /setup call does not reach this class. The project is
+        therefore recorded here, if the settings have Label Studio's address and a token. Our own
+        server records it in /setup, with the address and the token that Label Studio sends.
         """
         services, found = self._services(), self._project()
         configured = services.settings.label_studio_url
@@ -84,12 +84,12 @@ class TaudisPredictions:
             store.record_event(found, "setup")
 
     def use_label_config(self, label_config: str) -> None:
-        """Keep the labelling config. 2.x would parse it here (see `__init__` for why not)."""
+        """Keep the labelling config without parsing it, unlike 2.x (`__init__` says why)."""
         self._given_config = label_config
 
     @property
     def label_config(self) -> str | None:
-        """The labelling config that was given, else the project's last known one, else None."""
+        """The labelling config that was given, else the project's last known config, else None."""
         if self._given_config is not None:
             return self._given_config
         found = self._project()
@@ -118,8 +118,8 @@ class TaudisPredictions:
     def set(self, key: str, value: Any) -> None:
         """Write a value to 2.x's cache, as text. A given `model_version` is ignored.
 
-        Only rounds make versions. 2.x sets a version "0.0.1" where there is none, and Label Studio
-        would list it in its version menu.
+        Only rounds make versions. 2.x sets the version "0.0.1" if there is none, which Label Studio
+        would list in its version menu.
         """
         if key == "label_config":
             self._given_config = value
@@ -130,7 +130,7 @@ class TaudisPredictions:
     def predict(
         self, tasks: Sequence[Task], context: Mapping[str, Any] | None = None, **params: Any
     ) -> list[TaskPrediction]:
-        """Exactly one prediction a task, in the order of the tasks.
+        """Exactly one prediction for each task, in the order of the tasks.
 
         `context` (a person's clicks in interactive mode) does not change a prediction.
         """
@@ -157,11 +157,11 @@ class TaudisPredictions:
     def process_event(
         self, event: str, data: Mapping[str, Any], *args: Any, **params: Any
     ) -> dict[str, str]:
-        """Pass every event to `fit`. The base classes pass on only those that they know."""
+        """Pass every event to `fit`. The base classes pass only events that they know."""
         return self.fit(event, data)
 
     def _project(self) -> int | None:
-        """The project's number; None where the caller (1.0.9) names none."""
+        """The project's id; None if the caller (1.0.9) names none."""
         try:
             return project_id(self.project_id)
         except RequestRefused:
@@ -169,14 +169,14 @@ class TaudisPredictions:
 
     @classmethod
     def _services(cls) -> Services:
-        """The services that the class is bound to, else those that the environment describes."""
+        """The services that the class is bound to, else services from the environment."""
         if cls.services is None:
             cls.services = Services.from_environment()
         return cls.services
 
 
 def _project_of(tasks: Sequence[Task]) -> int | None:
-    """The project that all tasks name in their `project` field; None if they do not agree."""
+    """The project in the `project` field of all tasks; None if they disagree."""
     try:
         found = {project_id(task.get("project")) for task in tasks}
     except RequestRefused:

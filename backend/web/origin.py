@@ -1,8 +1,7 @@
-"""Which address is Label Studio's. The access token is sent to that address alone.
+"""Decides which address is Label Studio's. The access token is sent only to that address.
 
-Label Studio names its own address in its /setup call. The named address counts if it is the
-configured one (LABEL_STUDIO_URL). If none is configured, the address of the first /setup call of
-the project counts.
+Label Studio names its address in its /setup call. It is accepted if it equals LABEL_STUDIO_URL. If
+that is not set, the address in the project's first /setup call is accepted.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from backend.web.requests import RequestRefused, excerpt
 def accept(settings: Settings, project: Project | None, hostname: str) -> str:
     """The address to remember as the project's candidate; '' if one is known or configured.
 
-    Label Studio names a loopback address if it does not know its own (the default, also inside a
-    container). With LABEL_STUDIO_URL set, such a name is ignored.
+    Label Studio names a loopback address if it does not know its address (the default, even in a
+    container). If LABEL_STUDIO_URL is set, such an address is ignored.
 
     Raises:
-        RequestRefused: 409 for another origin than the known one; 400 for an unusable address, and
-            for none where none is known.
+        RequestRefused: 409 if the address differs from the known address; 400 if it is unusable,
+            or missing while none is known.
     """
     address = _normal(hostname) if hostname.strip() else ""
     if settings.label_studio_url:
@@ -50,7 +49,7 @@ def accept(settings: Settings, project: Project | None, hostname: str) -> str:
 
 
 def _known(project: Project | None) -> str:
-    """The confirmed address of a project, else the first it came from, else ''."""
+    """The confirmed address of a project, else its candidate, else ''."""
     if project is None:
         return ""
     found = project.origin or project.state.candidate_origin
@@ -58,7 +57,7 @@ def _known(project: Project | None) -> str:
 
 
 def _normal(address: str) -> str:
-    """The address in one spelling; RequestRefused (400) for one that cannot be Label Studio's."""
+    """The address in one spelling. Raises RequestRefused (400) if it cannot be Label Studio's."""
     try:
         return normal_address(address)
     except ValueError:

@@ -1,6 +1,7 @@
-"""What people open in a browser: the status page, its parts, and its forms.
+"""The views for people in a browser: the status page, its parts, and its forms.
 
-A form records what is asked. The worker does it, since the web process never calls Label Studio.
+A form records a request. The worker carries it out, because the web process never calls Label
+Studio.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ ACTIONS = {
     "promote": "The promotion was recorded.",
     "unpin": "The unpinning was recorded.",
 }
-"""What a form may ask for, and what its page says then."""
+"""Action of a form -> the sentence on the page after it."""
 
 
 def front(services: Services) -> ResponseReturnValue:
-    """The overview; `?labels=<project>` adds the labels to the live evaluation of a project."""
+    """The overview. `?labels=<project>` adds a row for each label to its live evaluation."""
     return _html(page.overview_page(services, by_label=request.args.get("labels", type=int)))
 
 
 def front_parts(services: Services) -> ResponseReturnValue:
-    """What the script keeps up to date on the overview."""
+    """The parts of the overview that the script keeps up to date."""
     return _html(page.overview_parts(services))
 
 
@@ -56,7 +57,7 @@ def project(services: Services, number: int) -> ResponseReturnValue:
 
 
 def project_parts(services: Services, number: int) -> ResponseReturnValue:
-    """What the script keeps up to date on a project's page."""
+    """The parts of a project's page that the script keeps up to date."""
     return _html(page.project_parts(services, _known(services, number)))
 
 
@@ -70,7 +71,7 @@ def asset(name: str) -> ResponseReturnValue:
 
 
 def picture(services: Services, number: int, task: int) -> ResponseReturnValue:
-    """The picture of a task near the head of the queue, as the worker has made it."""
+    """The worker's picture of a task near the head of the queue."""
     known = _known(services, number)
     try:
         path = queue_head.picture_of(
@@ -85,7 +86,7 @@ def picture(services: Services, number: int, task: int) -> ResponseReturnValue:
 
 
 def act(services: Services, number: int, action: str) -> ResponseReturnValue:
-    """What a form of a project's page asks for. Refused on a page, for people."""
+    """Record the request of a form on a project's page. A refusal is shown as a page."""
     try:
         _act(services, _known(services, number), action)
     except RequestRefused as error:
@@ -97,7 +98,7 @@ def act(services: Services, number: int, action: str) -> ResponseReturnValue:
 
 
 def _act(services: Services, known: Project, action: str) -> None:
-    """Check a form and record what it asks for."""
+    """Check a form and record its request."""
     if action not in ACTIONS:
         raise RequestRefused(404, f"A form may ask to {', '.join(ACTIONS)}.")
     forms.check(services.settings, request, known.id)
@@ -127,7 +128,7 @@ def _known(services: Services, number: int) -> Project:
 
 
 def _html(text: str) -> Response:
-    """A page that loads nothing from elsewhere and runs no script but ours."""
+    """A page that loads nothing from other origins and runs only our script."""
     answer = Response(text, content_type="text/html; charset=utf-8")
     answer.headers["Content-Security-Policy"] = POLICY
     answer.headers["Referrer-Policy"] = "same-origin"

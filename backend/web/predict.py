@@ -1,7 +1,8 @@
-"""Answers to /predict: one prediction a task, read from the store if there is one.
+"""Answers /predict: one prediction for each task, read from the store if there is one.
 
-A task without a stored prediction (imported after the last round, say) is predicted on the spot by
-a process of its own (backend.web.predictor). Its score puts it behind all tasks that have a place.
+A task without a stored prediction, such as a task imported after the last round, is predicted on
+the spot in a separate process (`backend.web.predictor`). Its score puts it behind all tasks that
+have a place.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 PREDICT_SECONDS = 60.0  # for one request; Label Studio waits 100
 TaskPrediction = dict[str, Any]
-"""One entry of /predict's answer: {result: regions, score, model_version}."""
+"""One entry in the answer of /predict: {result: regions, score, model_version}."""
 Task = Mapping[str, Any]
-"""A task as Label Studio sends it: {id, data, project, ...}."""
+"""A task from Label Studio: {id, data, project, ...}."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,24 @@ class Services:
 
     @classmethod
     def create(cls, settings: Settings, store: Store | None = None) -> Services:
-        """Open the store unless it is given. The prediction process starts when it is needed."""
+        """Open the store unless it is given. The prediction process starts on first use."""
         opened = Store(settings.model_dir) if store is None else store
         return cls(settings, opened, Predictor(settings), Metrics(opened, settings.budget))
 
     @classmethod
     def from_environment(cls) -> Services:
-        """The services that the environment describes."""
+        """The services with the settings from the environment."""
         return cls.create(load_settings())
 
 
 def answer_tasks(
     services: Services, project_id: int, tasks: Sequence[Task], label_config: str = ""
 ) -> list[TaskPrediction]:
-    """One prediction a task, in the order of the tasks.
+    """One prediction for each task, in the order of the tasks.
 
-    The score of a stored prediction is its place in the order. Any other task gets a score behind
-    all N places, 1 + 1/N: a confidence would put it first. A prediction that could not be made this
-    time (no time left, an image that cannot be read) names no version, so that Label Studio's
+    The score of a stored prediction is its place in the order. Any other task gets the score
+    1 + 1/N, behind all N places, because a confidence as score could put it first. If a prediction
+    fails for now (no time left, an unreadable image), it names no version, so that Label Studio's
     action "Retrieve predictions" asks again.
     """
     project = services.store.project(project_id)
@@ -87,7 +88,7 @@ def answer_tasks(
 def _stored(
     settings: Settings, project: int, version: str, tasks: Sequence[Task]
 ) -> dict[int, predictions.Prediction]:
-    """The stored predictions of the serving version; none if its file is gone."""
+    """The stored predictions of the served version; {} if its file is gone."""
     try:
         path = predictions.path_of(settings.model_dir, project, version)
         return predictions.read(path, {_task_id(task) for task in tasks})
@@ -97,25 +98,25 @@ def _stored(
 
 
 def _behind(store: Store, project: int, version: str) -> float:
-    """The place behind all N known ones: 1 + 1/N."""
+    """The score behind all N places of a version: 1 + 1/N."""
     known = next((v.tasks for v in store.versions(project) if v.version == version), 0)
     return score_behind(known)
 
 
 def _task_id(task: Task) -> int:
-    """A task's id; 0, which Label Studio never gives, for one without."""
+    """A task's id; 0, which Label Studio never uses, for a task without an id."""
     found = task.get("id")
     return found if isinstance(found, int) and abs(found) < 2**63 else 0
 
 
 def task_prediction(regions: Sequence[Any], score: float, version: str) -> TaskPrediction:
-    """One task's prediction in the form that Label Studio reads."""
+    """One task's prediction in the format of Label Studio."""
     return {"result": list(regions), "score": score, "model_version": version}
 
 
 @dataclass
 class _OnTheSpot:
-    """Predicts the tasks of one request that have no stored prediction, until the time is up."""
+    """Predicts the tasks of one request without a stored prediction, within PREDICT_SECONDS."""
 
     services: Services
     project: Project
@@ -127,7 +128,7 @@ class _OnTheSpot:
         self.gave_up = False
 
     def result(self, task: Task, version: str) -> TaskPrediction:
-        """A task's prediction; without regions if it is blank, or without model, image or time."""
+        """A task's prediction. It has no regions if the task is blank or cannot be predicted."""
         settings, number = self.services.settings, _task_id(task)
         if number and is_blank(number, settings.blank_share, settings.seed):
             return self._empty(version)
@@ -139,7 +140,7 @@ class _OnTheSpot:
             answer = self.services.predictor.predict(job, left)
         except PredictorUnavailable as error:
             logger.warning("Project %s: no prediction on the spot: %s", self.project.id, error)
-            self.gave_up = True  # the rest of this request would only wait longer
+            self.gave_up = True  # other tasks of this request would wait in vain
             return self._empty("")
         if answer.problem:
             logger.info(
@@ -157,14 +158,14 @@ class _OnTheSpot:
         return task_prediction([], self.behind, version)
 
     def _job(self, task: Task) -> Job | None:
-        """The message to the prediction process; None if the project has no model or address."""
+        """The job for the prediction process; None if model, config, address or data is missing."""
         state, settings = self.project.state, self.services.settings
         model, data = state.model, task.get("data")
         config = self.label_config or state.label_config
         url = settings.label_studio_url or self.project.origin
         if not (model and config and url and isinstance(data, Mapping)):
             return None
-        predictions.path_of(settings.model_dir, self.project.id, model)  # refuses odd names
+        predictions.path_of(settings.model_dir, self.project.id, model)  # raises for unsafe names
         names = stand_ins(self.services.store, self.project, model)
         folders = [models_folder(settings.model_dir, self.project.id) / name for name in names]
         token = token_for(settings, self.project.id)
@@ -173,7 +174,7 @@ class _OnTheSpot:
 
 
 def versions_of(store: Store, project: int) -> list[str]:
-    """A project's published versions, newest first; [] if the store cannot be read just now."""
+    """A project's published versions, newest first; [] if the store cannot be read now."""
     try:
         return [version.version for version in store.versions(project)]
     except SQLAlchemyError:

@@ -1,9 +1,9 @@
 """Predictions on the spot: the web process starts, asks and replaces one small process.
 
-That process (backend.web.predictor_process) starts when it is first needed. It loads a checkpoint,
-reads one image and answers its regions. It never trains, holds at most two models, uses one thread,
-and ends when it is idle or when the web process is gone. It is replaced when it dies, hangs, or
-grows beyond `MAX_BYTES`. Only that process imports torch.
+That process (`backend.web.predictor_process`) starts on first use. It loads a checkpoint, reads one
+image and answers with its regions. It never trains, holds at most two models and uses one thread.
+It ends when it is idle or the web process is gone. It is replaced when it dies, hangs, or grows
+beyond `MAX_BYTES`. Of the two processes, only this one imports torch.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from backend.web.messages import Job, PredictedRegions
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING = 8  # requests in line; one more is refused at once
-MAX_BYTES = 4_000_000_000  # resident size after which the process is replaced
-IDLE_SECONDS = 600.0  # without work the process ends and frees its memory
+MAX_WAITING = 8  # waiting requests; any further request is refused at once
+MAX_BYTES = 4_000_000_000  # resident memory beyond which the process is replaced
+IDLE_SECONDS = 600.0  # after this time without work the process ends
 
 
 class PredictorUnavailable(BackendError):
-    """No answer this time: busy, too slow, or the process died. Asking again later may work."""
+    """No answer for now: busy, too slow, or the process died. A later request may succeed."""
 
 
 def _start(connection: Connection, settings: Settings) -> None:
-    """Entry point of the prediction process. Only this process imports torch."""
+    """Entry point of the prediction process, which imports torch."""
     from backend.web.predictor_process import serve
 
     serve(connection, settings, IDLE_SECONDS)
 
 
 class Predictor:
-    """The web process's side: starts, asks, watches and replaces the process. Thread-safe."""
+    """Starts, asks, watches and replaces the process, from the web process. Thread-safe."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class Predictor:
 
     @property
     def pid(self) -> int | None:
-        """The process's id, None while there is none."""
+        """The id of the process; None while there is none."""
         process = self._process
         return process.pid if process is not None and process.is_alive() else None
 
     def predict(self, job: Job, timeout: float) -> PredictedRegions:
-        """The answer within `timeout` seconds, waiting in line included.
+        """The answer within `timeout` seconds, including the wait for other requests.
 
         Raises:
-            PredictorUnavailable: the line is full, the time is over, or the process died.
+            PredictorUnavailable: too many requests wait, the time is up, or the process died.
         """
         deadline = time.monotonic() + timeout
         with self._place(deadline):
@@ -86,12 +86,12 @@ class Predictor:
 
     @contextlib.contextmanager
     def _place(self, deadline: float) -> Iterator[None]:
-        """A place in the line, then the turn."""
+        """Wait for the other requests, then hold the process until the block ends."""
         if not self._places.acquire(blocking=False):
             raise PredictorUnavailable(f"{MAX_WAITING} predictions are waiting already.")
         try:
             if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                raise PredictorUnavailable("Other predictions took all the time there was.")
+                raise PredictorUnavailable("Other predictions used up the time limit.")
             try:
                 yield
             finally:
@@ -100,7 +100,7 @@ class Predictor:
             self._places.release()
 
     def _ask(self, job: Job, deadline: float) -> PredictedRegions:
-        """Send the job and wait for its answer; a process that is too slow is ended."""
+        """Send the job and wait for its answer. Ends a process that is too slow."""
         pipe = self._running()
         pipe.send(job)
         if not pipe.poll(max(0.0, deadline - time.monotonic())):
@@ -113,7 +113,7 @@ class Predictor:
         return answer
 
     def _running(self) -> Connection:
-        """The pipe to a living process, started if there is none."""
+        """The pipe to the process. Starts one if none is alive."""
         if self._pipe is not None and self.pid is not None:
             return self._pipe
         self._end()
@@ -128,7 +128,7 @@ class Predictor:
         return ours
 
     def _limit_memory(self) -> None:
-        """Replace a process that has grown too large (the next request starts it)."""
+        """End a process that has grown too large. The next request starts another."""
         try:
             used = psutil.Process(self.pid).memory_info().rss if self.pid else 0
         except psutil.NoSuchProcess:
@@ -142,6 +142,6 @@ class Predictor:
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
-            self._process.kill()  # it holds nothing that would be lost
+            self._process.kill()  # it has no data to lose
             self._process.join(5)
         self._process = self._pipe = None

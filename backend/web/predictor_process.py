@@ -1,4 +1,4 @@
-"""The prediction process itself: it holds two models at most and predicts one image at a time."""
+"""The prediction process. It holds at most two models and predicts one image at a time."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from taudis.types import FloatArray
 logger = logging.getLogger(__name__)
 
 Loaded = tuple[TrainedDetector, FloatArray]
-"""A model, and the score [K] from which each label is shown."""
+"""A model, and the lowest score [K] at which each label is shown."""
 
-_TIDY = 16  # predictions after which free memory is given back to the system
-MODELS = 2  # the serving one, and the one before or another project's
+_TIDY = 16  # number of predictions after which free memory is returned to the system
+MODELS = 2  # the serving model, and its predecessor or another project's model
 
 
 def serve(connection: Connection, settings: Settings, idle_seconds: float) -> None:
-    """Answer jobs until the web process is gone, or until no job came for `idle_seconds`."""
+    """Answer jobs until the web process is gone, or no job has come for `idle_seconds`."""
     setup_logging(settings.log_level)
     torch.set_num_threads(1)
     limit_memory(training=False)
     with contextlib.suppress(OSError):
-        os.nice(5)  # a webhook goes first
+        os.nice(5)  # webhooks have priority
     models, answered = LoadedModels(settings), 0
     while connection.poll(idle_seconds):
         try:
@@ -61,7 +61,7 @@ def serve(connection: Connection, settings: Settings, idle_seconds: float) -> No
 
 
 class LoadedModels:
-    """The models used last, kept in memory: at most `MODELS`."""
+    """A memory cache of the most recently used models, at most `MODELS`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -70,7 +70,7 @@ class LoadedModels:
     def predict(self, job: Job) -> PredictedRegions:
         """The regions of one task whose scores reach the model's thresholds.
 
-        A fault of the task or the model becomes the answer's `problem`.
+        An error of the task or the model is returned as the answer's `problem`.
         """
         try:
             config = parse_label_config(job.label_config)
@@ -89,7 +89,7 @@ class LoadedModels:
     def _readable(self, folders: tuple[Path, ...], config: LabelConfig) -> Loaded:
         """The first detector that can be read.
 
-        Raises CheckpointError of the first folder if none can.
+        If none can be read, raises the CheckpointError of the first folder.
         """
         failed: list[CheckpointError] = []
         for folder in folders:
@@ -101,15 +101,15 @@ class LoadedModels:
         raise failed[0]
 
     def _model(self, folder: Path, config: LabelConfig) -> Loaded:
-        """The verified detector of a checkpoint for these labels, from memory if it is there.
+        """The verified detector of a checkpoint for these labels, from memory if possible.
 
-        A newly loaded one replaces the one that was used longest ago.
+        A newly loaded detector replaces the least recently used one.
         """
         found = self.models.pop(folder, None)
         if found is None or found[0].label_map != config.label_map:
-            # Loaded first: a checkpoint that is refused must not push a good one out.
-            # On the CPU, also where this process sees a card. For single images a card saves
-            # little. It takes seconds to start, and memory that a training may need.
+            # Loaded before the eviction, so that a bad checkpoint does not evict a good one. Always
+            # on the CPU: for single images a GPU saves little, takes seconds to start, and uses
+            # memory that a training may need.
             detector, card = load_checkpoint(folder, label_map=config.label_map, device="cpu")
             chosen, fixed = card.get(CARD_KEY, {}), self.settings.score_threshold
             found = detector.fast(), thresholds_for(config.label_map, chosen, fixed)

@@ -1,4 +1,4 @@
-"""Checks what callers send. Every fault gets a 4xx that says what was expected and what came."""
+"""Checks requests. Every error gets a 4xx answer with the expected and the received value."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from flask import Request
 
 from backend.logs import mask
 
-MAX_PROJECT = 2**63 - 1  # what SQLite can hold
-MAX_PROJECTS = 1_000  # of one backend; a guard against a caller that counts upwards
+MAX_PROJECT = 2**63 - 1  # largest integer of SQLite
+MAX_PROJECTS = 1_000  # for one backend; stops a caller that tries one id after another
 MAX_DEPTH = 60
 _PROJECT = re.compile(r"([1-9][0-9]{0,18})(\.[0-9]{1,20})?", re.ASCII)
 
 
 class RequestRefused(Exception):
-    """A request that is answered with a 4xx. The caller reads the message."""
+    """A request that is answered with a 4xx status. The message goes to the caller."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -29,8 +29,8 @@ def read_body(request: Request) -> dict[str, Any]:
     """The request's JSON object.
 
     Raises:
-        RequestRefused: 415 for another content type, 400 for what is no JSON object.
-        werkzeug.exceptions.RequestEntityTooLarge: a body beyond MAX_REQUEST_BYTES.
+        RequestRefused: 415 for another content type, 400 if the body is not a JSON object.
+        werkzeug.exceptions.RequestEntityTooLarge: the body exceeds MAX_REQUEST_BYTES.
     """
     if request.mimetype != "application/json":
         raise RequestRefused(
@@ -54,7 +54,7 @@ def read_body(request: Request) -> dict[str, Any]:
 def project_id(value: Any) -> int:
     """The id in "<id>.<timestamp>", "<id>", an integer, or a project object with an `id`.
 
-    Raises RequestRefused (400) for anything else, path-like names among them.
+    Raises RequestRefused (400) for anything else, such as a path.
     """
     if isinstance(value, Mapping):
         value = value.get("id")
@@ -73,7 +73,7 @@ def project_id(value: Any) -> int:
 def text(body: Mapping[str, Any], key: str, limit: int) -> str:
     """A string of at most `limit` characters; '' if it is missing or null.
 
-    Raises RequestRefused (400) for anything else. The message does not hold the value.
+    Raises RequestRefused (400) for anything else, with a message that omits the value.
     """
     value = body.get(key)
     if value is None:
@@ -95,7 +95,7 @@ def kind(value: Any) -> str:
 
 
 def excerpt(value: str) -> str:
-    """The first 60 letters in ASCII without credentials, safe for messages and logs."""
+    """At most 60 ASCII characters without credentials, safe for messages and logs."""
     return ascii(mask(value[:10_000])[:60])
 
 
@@ -104,7 +104,7 @@ def _constant(name: str) -> float:
 
 
 def _deeper_than(value: Any, limit: int) -> bool:
-    """Whether a JSON value nests deeper than `limit`; level by level, so never recursive."""
+    """Whether a JSON value nests deeper than `limit`. Checks level by level, without recursion."""
     level: list[Any] = [value]
     for _ in range(limit):
         inner: list[Any] = []

@@ -8,16 +8,16 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from backend.store.database import Store
 
-RECENT = 200  # rounds of a project that are counted
+RECENT = 200  # newest rounds of a project that are counted
 
 
 def round_metrics(store: Store) -> list[Metric]:
-    """Rounds by outcome, times of the last one's steps, the open one, events, and the worker."""
+    """Figures on rounds, their steps, the open round, events, projects and the worker."""
     return [*_rounds(store), *_events(store), *_projects(store), _worker(store)]
 
 
 def _rounds(store: Store) -> list[Metric]:
-    """Rounds by outcome, and how long the steps of the newest ended round took."""
+    """Rounds by outcome, and the duration of each step of the newest ended round."""
     rounds = GaugeMetricFamily(
         "taudis_rounds", "The last 200 rounds of a project", labels=["project", "outcome"]
     )
@@ -45,12 +45,12 @@ def _rounds(store: Store) -> list[Metric]:
 
 
 def _events(store: Store) -> list[Metric]:
-    """Events ever recorded, those that wait, and how long the first of them has waited."""
+    """Events ever recorded, pending events, and the age of the oldest pending event."""
     recorded = GaugeMetricFamily(
         "taudis_events", "Events ever recorded", labels=["project", "kind"]
     )
     pending = GaugeMetricFamily(
-        "taudis_events_pending", "Events that no worker took in yet", labels=["project", "kind"]
+        "taudis_events_pending", "Events not handled by a worker yet", labels=["project", "kind"]
     )
     waiting = GaugeMetricFamily(
         "taudis_events_oldest_seconds", "How long the first pending event has waited; 0 for none"
@@ -67,7 +67,7 @@ def _events(store: Store) -> list[Metric]:
 
 
 def _projects(store: Store) -> list[Metric]:
-    """Changed labels since the last training, and projects that the worker cannot go on with."""
+    """Changed labels since the last training, and projects that wait or are not served."""
     changed = GaugeMetricFamily(
         "taudis_changed_tasks", "Labelled tasks changed since the last training", labels=["project"]
     )
@@ -87,7 +87,7 @@ def _projects(store: Store) -> list[Metric]:
 
 
 def _worker(store: Store) -> Metric:
-    """Whether a living worker holds the lease."""
+    """Whether a live worker holds the lease."""
     alive = GaugeMetricFamily("taudis_worker_up", "1 while a living worker holds the lease")
     alive.add_metric([], int(store.worker_alive()))
     return alive

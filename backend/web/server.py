@@ -1,9 +1,9 @@
-"""Gunicorn's threaded worker with a time limit on the reading of a request.
+"""Gunicorn's threaded worker with time limits for reading a request and sending its answer.
 
-Gunicorn waits without end for the rest of a request that has begun to come. Each such request holds
-a thread, so that a few callers that vanished in mid-request, or mean to stop the server, would stop
-it for ever. Here a request must come within READ_SECONDS, and its answer must be taken within
-SEND_SECONDS; otherwise the connection is closed.
+Gunicorn waits for ever for the rest of a request that has begun, and each such request holds a
+thread. A few callers that vanish in mid-request or attack the server would thus stop it. Here a
+request must arrive within READ_SECONDS, and the caller must take each piece of the answer within
+SEND_SECONDS. Otherwise the connection is closed.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 READ_SECONDS = 20.0
-"""For head and body together. 32 MB (MAX_REQUEST_BYTES) come in this time at 13 Mbit/s."""
+"""For head and body together. At 13 Mbit/s, 32 MB (MAX_REQUEST_BYTES) arrive in this time."""
 SEND_SECONDS = 100.0
-"""For one piece of an answer. Label Studio waits as long for /predict."""
+"""For one piece of an answer. Label Studio waits this long for /predict."""
 
 
 class TimedSocket(socket.socket):
-    """A socket whose reads end at a deadline. `start` sets it, for each request anew."""
+    """A socket whose reads end at a deadline. `start` sets the deadline of each request."""
 
     deadline = float("inf")
 
     def start(self, seconds: float) -> None:
-        """Let all reads from now on end within so many seconds."""
+        """Set the deadline of all further reads to `seconds` from now."""
         self.deadline = time.monotonic() + seconds
 
     def recv(self, *arguments: Any) -> bytes:
-        """Bytes that came. Raises ConnectionResetError, which gunicorn takes calmly, when late."""
+        """Received bytes. After the deadline raises ConnectionResetError, known to gunicorn."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise _late()
         before = self.gettimeout()
-        if before != 0:  # 0: the poller's, which never waits
+        if before != 0:  # 0: a non-blocking read of gunicorn's poller
             self.settimeout(left if left < float("inf") else None)
         try:
             return super().recv(*arguments)
@@ -44,7 +44,7 @@ class TimedSocket(socket.socket):
             raise _late() from None
 
     def sendall(self, *arguments: Any) -> None:
-        """Send everything. Raises ConnectionResetError if it is not taken within SEND_SECONDS."""
+        """Send all bytes. Raises ConnectionResetError if the caller takes none in SEND_SECONDS."""
         self.settimeout(SEND_SECONDS)
         try:
             super().sendall(*arguments)
@@ -53,7 +53,7 @@ class TimedSocket(socket.socket):
 
 
 class TimedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Gunicorn's `gthread` on timed sockets."""
+    """Gunicorn's `gthread` worker with TimedSocket."""
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give a connection with a request to a thread."""

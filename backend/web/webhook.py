@@ -1,7 +1,7 @@
 """Turns a webhook of Label Studio into an event for the worker.
 
-`EVENTS` says which actions count. `record` adds one to the counter of the project's events of that
-kind, and does nothing else: Label Studio waits one second for the answer.
+`EVENTS` lists the actions that count. `record` only adds one to the project's counter for that kind
+of event, because Label Studio waits just 1 s for the answer.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ EVENTS: Mapping[str, EventKind] = {
 
 
 def project_of(body: Mapping[str, Any], query: str | None) -> int:
-    """The project of an event: that of our webhook's address (`?project=`), else the body's.
+    """The project of an event: `?project=` of our webhook's address, else the body's project.
 
-    Raises RequestRefused (400) where neither names one.
+    Raises RequestRefused (400) if neither names a project.
     """
     return project_id(query if query is not None else body.get("project"))
 
 
 def record(store: Store, event: str, project: int) -> Outcome:
-    """Record an event of a project that was set up here. Returns what was done with it."""
+    """Record an event of a project that was set up here. Returns what was done."""
     kind = EVENTS.get(event)
     if kind is None:
         return "ignored"

@@ -1,4 +1,4 @@
-"""The app for gunicorn (`gunicorn backend.web.wsgi:app`), with the settings of the environment."""
+"""The app for gunicorn (`gunicorn backend.web.wsgi:app`), with settings from the environment."""
 
 from backend.logs import setup_logging
 from backend.settings import load_settings

@@ -40,7 +40,7 @@ def refused(project, version, round_, reason):
     assert project.version() == version
     assert project.stored_order(version) and project.client.next_task(project.id)
     said = page(project)
-    assert round_.message in said and "the order before it is served" in said
+    assert round_.message in said and "the previous order is served" in said
 
 
 @pytest.mark.slow

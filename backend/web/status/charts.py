@@ -1,4 +1,4 @@
-"""Curves as inline SVG: their geometry, in units of the view box. The template draws them."""
+"""The geometry of curves in inline SVG, in units of the view box. The template draws them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 12, 12, 40  # margins
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: its place in the view box, and its text."""
+    """A tick of an axis: its position in the view box, and its text."""
 
     at: float
     text: str
@@ -20,7 +20,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Dot:
-    """A point of a curve, with the ends of its interval (None where not known)."""
+    """A point of a curve, with the ends of its interval (None if unknown)."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Chart:
-    """A curve. `words` says the same to people who do not see it."""
+    """A curve. `words` describes it for people who cannot see it."""
 
     title: str
     words: str
@@ -62,22 +62,22 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The place of a value, rounded to a tenth of a unit."""
+        """The position of a value, rounded to a tenth of a unit."""
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self, values: Sequence[float]) -> list[Tick]:
-        """Marks at these values."""
+        """Ticks at these values."""
         return [Tick(self(value), f"{value:g}") for value in values]
 
 
 def horizontal(low: float, high: float) -> Scale:
-    """From left to right."""
+    """A scale from left to right."""
     return Scale(low, high, LEFT, WIDTH - RIGHT)
 
 
 def vertical(low: float, high: float) -> Scale:
-    """From the bottom up."""
+    """A scale from bottom to top."""
     return Scale(low, high, HEIGHT - BOTTOM, TOP)
 
 
@@ -94,10 +94,10 @@ def round_numbers(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def upper_end(value: float) -> float:
-    """The end of an axis of shares: the next tenth above a value in 0..1, at least 0.2."""
+    """The end of an axis for shares: the next tenth above a value in 0..1, at least 0.2."""
     return min(1.0, max(0.2, math.ceil(value * 10 + 1e-9) / 10))
 
 
 def polyline(points: Sequence[tuple[float, float]]) -> str:
-    """Points for the attribute of the same name."""
+    """The value of the SVG attribute `points`."""
     return " ".join(f"{x:g},{y:g}" for x, y in points)

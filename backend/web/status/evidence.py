@@ -10,9 +10,9 @@ EVIDENCE = (
     " tell it from a random order."
 )
 RANDOM = ("random", "foreground_random")
-"""Strategies that draw by chance, about which the sentence says nothing."""
+"""Strategies that choose at random, to which the sentence does not apply."""
 
 
 def evidence(strategy: str) -> str:
-    """The sentence for a query strategy; '' for one that draws by chance."""
+    """The sentence for a query strategy; '' for a strategy that chooses at random."""
     return "" if strategy in RANDOM else EVIDENCE

@@ -1,4 +1,4 @@
-"""The rounds of a project: a timeline of bars, and a table that is read page by page."""
+"""The rounds of a project: a timeline of bars, and a table in pages."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from statistics import median
 from backend.store.rounds import Round
 from backend.web.status.words import KIND_WORDS, duration, machine_moment, minute, moment, outcome
 
-ROUNDS = 8  # of the table at first
-MORE = 40  # of one further page
-BARS = 200  # of the timeline
+ROUNDS = 8  # rows of the table's first page
+MORE = 40  # rows of each further page
+BARS = 200  # bars of the timeline
 WIDTH, HEIGHT, GAP = 800, 72, 1
 OUTCOMES = ("served", "kept", "failed", "open")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A round of the timeline: its place in the view box, its outcome and its words."""
+    """A round of the timeline: its position in the view box, its outcome and its text."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The newest rounds from left to right; the higher a bar, the longer its round took."""
+    """The newest rounds from left to right. The height of a bar shows the round's duration."""
 
     bars: Sequence[Bar]
     words: str
@@ -43,10 +43,10 @@ class Timeline:
 
 
 def timeline(rounds: Sequence[Round], now: float) -> Timeline | None:
-    """The bars of rounds that come newest first; None without a round.
+    """The timeline of `rounds`, which come newest first; None without a round.
 
-    Heights are by the logarithm of the seconds, so that a first order of 5 s and a training of
-    half an hour can both be seen. A served order is lower by what the comparison of arms took.
+    Heights are logarithmic in the seconds, so that a first order of 5 s and a training of half an
+    hour are both visible. A round's duration excludes the comparison of the arms.
     """
     if not rounds:
         return None
@@ -84,7 +84,7 @@ def _words(some: Sequence[Round], took: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A round that is over."""
+    """An ended round."""
 
     number: int
     started: str
@@ -101,7 +101,7 @@ class Listing:
     """A part of the table of rounds."""
 
     entries: Sequence[Entry]
-    before: int | None  # the number to ask on from; None at the end
+    before: int | None  # the round number from which the next page continues; None at the end
     whole: bool  # whether this is a further page
 
 

@@ -1,4 +1,4 @@
-"""The images of a project in numbers: labelled, unlabelled, left out; and what the order covers."""
+"""The numbers of labelled, unlabelled and left-out images, and the coverage of the order."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PARTS: tuple[tuple[Part, str], ...] = (("labels", "Labelled"), ("unlabelled", "U
 
 @dataclass(frozen=True)
 class LeftOutPart:
-    """What was left out of the labelled, or of the unlabelled tasks."""
+    """What was left out of the labelled or of the unlabelled tasks."""
 
     counts: str
     first: Sequence[str]  # the first reasons
-    more: int  # reasons beside these
+    more: int  # number of further reasons
     round: int
 
 
 def counted(rounds: Sequence[Round], state: ProjectState) -> str:
-    """How many tasks the last round read, and how the last training used the labelled ones."""
+    """How many tasks the last round read, and how the last training used the labelled tasks."""
     last = next((r for r in rounds if "synced" in r.steps), None)
     if last is None:
         return "not read yet"
@@ -50,28 +50,28 @@ def counted(rounds: Sequence[Round], state: ProjectState) -> str:
 
 
 def _maker(rounds: Sequence[Round], state: ProjectState) -> Round | None:
-    """The round that published the served order; None where it is not among these."""
+    """The round that published the served order; None if it is not in `rounds`."""
     return next(
         (r for r in rounds if r.steps.get("published", {}).get("version") == state.serving), None
     )
 
 
 def _not_scored(rounds: Sequence[Round], state: ProjectState) -> list[str]:
-    """How many images of the served order are not scored yet, for lack of time; [] if none."""
+    """How many images of the served order the time limit left unscored; [] if none."""
     made = _maker(rounds, state)
     rest = made.steps.get("scored", {}).get("rest", 0) if made else 0
     return [f"{rest} of them not scored yet"] if rest else []
 
 
 def _blank(rounds: Sequence[Round], state: ProjectState) -> list[str]:
-    """How many tasks of the served order are without pre-annotations on purpose; [] if none."""
+    """How many tasks of the served order are blank (BLANK_SHARE); [] if none."""
     made = _maker(rounds, state)
     blank = made.steps.get("selected", {}).get("blank", 0) if made else 0
     return [f"{blank} of them without pre-annotations (BLANK_SHARE)"] if blank else []
 
 
 def left_out(state: ProjectState) -> list[LeftOutPart]:
-    """The labelled and the unlabelled tasks that were left out: counts and first reasons."""
+    """Counts and first reasons of the labelled and the unlabelled tasks that were left out."""
     found = [(name, latest_summary(state.left_out, part)) for part, name in PARTS]
     return [
         LeftOutPart(
@@ -86,7 +86,7 @@ def left_out(state: ProjectState) -> list[LeftOutPart]:
 
 
 def beyond_queries(trainings: Sequence[Round]) -> str:
-    """That the last training had images with more objects than its model can find; '' if not."""
+    """A sentence if training images have more objects than the model can find; else ''."""
     last = next((each for each in trainings if "trained" in each.steps), None)
     found = last.steps["trained"].get("beyond_queries") if last else None
     if not (last and found):
@@ -99,7 +99,7 @@ def beyond_queries(trainings: Sequence[Round]) -> str:
 
 
 def coverage(rounds: Sequence[Round], state: ProjectState) -> Chart | None:
-    """How much of the pool the picks of the served order resemble; None where not recorded."""
+    """The share of instances similar to the served order's picks; None if not recorded."""
     made = _maker(rounds, state)
     chosen = made.steps.get("selected", {}) if made else {}
     curve = [(int(picks), float(share)) for picks, share in chosen.get("coverage_curve") or ()]

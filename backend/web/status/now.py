@@ -1,4 +1,4 @@
-"""What a project does now: its state in a word, the running round, and what needs a person."""
+"""The current state of a project: in a word, the running round, and what needs a person."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backend.store.state import ProjectState
 from backend.web.status.words import STEP_WORDS, duration, moment
 
 State = Literal["attention", "working", "cold", "ready", "off"]
-"""attention: a person should look. off: disconnected, or not visible. The page colours these."""
+"""attention: a person should act. off: disconnected or not visible. Each has its colour."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Running:
     step: str
     done: int
     total: int
-    left: str  # time left in this step, '' where not known
+    left: str  # time left in this step; '' if unknown
     since: str
     steps: Sequence[Step] = ()
 
@@ -48,7 +48,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Now:
-    """What a project does now."""
+    """The current state of a project."""
 
     state: State
     word: str  # the state for people
@@ -59,16 +59,16 @@ class Now:
     wanted: int
     alerts: Sequence[tuple[str, str]] = field(default=())  # (heading, sentence)
     unusable: str = ""  # counts of regions in changed tasks that the next training cannot use
-    reasons: Sequence[str] = ()  # the first of them, with what to do
+    reasons: Sequence[str] = ()  # the first of these regions, with the reason and a remedy
 
 
 def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
-    """What a project does now.
+    """The current state of a project.
 
     Args:
         state: the project's state.
-        rounds: its newest rounds, newest first; at least the open one and the last ended one.
-        wanted: changed tasks that start a round.
+        rounds: its newest rounds, newest first; at least the open and the last ended round.
+        wanted: number of changed tasks that starts a round.
     """
     open_ = next((r for r in rounds if r.ended is None), None)
     ended = next((r for r in rounds if r.ended is not None), None)
@@ -93,7 +93,7 @@ def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
 def _state(
     state: ProjectState, running: Running | None, ended: Round | None, alerts: Sequence[Any]
 ) -> tuple[State, str, str]:
-    """The state, its word, and what happens now in a sentence."""
+    """The state, its word for people, and a sentence about what happens now."""
     if state.gone:
         return "off", "Not visible", "Label Studio does not list this project for our user any more"
     if state.disconnected:
@@ -104,7 +104,7 @@ def _state(
     if running:
         return ("attention" if alerts else "working"), "Working", doing
     if ended is not None and ended.outcome == "failed":
-        return "attention", "Failed", f"round {ended.number} failed; the order before it is served"
+        return "attention", "Failed", f"round {ended.number} failed; the previous order is served"
     if ended is not None and ended.steps.get("synced", {}).get("pool") == 0:
         sentence = "no task is without a label; tasks that are imported get an order by themselves"
         return ("attention" if alerts else "ready"), "Nothing to label", sentence
@@ -120,7 +120,7 @@ def _state(
 
 
 def _alerts(state: ProjectState) -> list[tuple[str, str]]:
-    """What a person should know, as pairs of a heading and a sentence."""
+    """Notices for people, as pairs of a heading and a sentence."""
     found = (
         ("What holds it up", state.waiting_reason),
         ("Note", state.message),
@@ -132,7 +132,7 @@ def _alerts(state: ProjectState) -> list[tuple[str, str]]:
 
 
 def _failure(ended: Round | None) -> list[tuple[str, str]]:
-    """The last error, where the last ended round failed."""
+    """The error of the last ended round, if it failed."""
     if ended is None or ended.outcome != "failed":
         return []
     when = moment(ended.ended or ended.started)
@@ -141,15 +141,15 @@ def _failure(ended: Round | None) -> list[tuple[str, str]]:
 
 
 def _sentence(text: str) -> str:
-    """With its full stop."""
+    """The text with a full stop."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def progress_to_round(state: ProjectState, wanted: int, open_: Round | None) -> str:
-    """How many changed tasks the next round still needs, and which labels a training lacks.
+    """How many changed tasks the next round still needs, and how many a running training lacks.
 
-    `open_` is the round that runs. Once it has read the labels and the tasks were counted again,
-    the changed ones are those that it does not have.
+    `open_` is the running round. Once it has read the labels and the changes were counted again,
+    the count has only changes that this round lacks.
     """
     changed = state.changed or 0
     left = max(0, wanted - changed)
@@ -159,7 +159,7 @@ def progress_to_round(state: ProjectState, wanted: int, open_: Round | None) -> 
         since = " since the last training" if state.changed_since else ""
         return f"{counted}{since}" + (f", {left} to go" if left else ": due")
     if not ("synced" in open_.steps and state.changed_since == open_.number):
-        enough = ": the round that runs has those from before it"
+        enough = ": the running round has those from before its start"
         return counted + (f", {left} to go" if left else enough)
     to_go = f"{counted}, {left} to go" if left else f"{counted}: due after this round"
     if not changed:
@@ -172,7 +172,7 @@ def progress_to_round(state: ProjectState, wanted: int, open_: Round | None) -> 
 
 
 def _running(round_: Round) -> Running:
-    """The round that runs now."""
+    """The running round."""
     progress = round_.progress
     step = str(progress.get("step") or round_.next_step or "")
     eta = progress.get("eta_s")
@@ -189,7 +189,7 @@ def _running(round_: Round) -> Running:
 
 
 def _steps(round_: Round) -> list[Step]:
-    """Every step of an open round: done with its time, now, or next."""
+    """All steps of an open round: done with its duration, now, or next."""
     found, before = [], round_.started
     for name in STEPS[round_.kind]:
         words = STEP_WORDS[name].partition(" (")[0]

@@ -1,4 +1,4 @@
-"""Every project in a few figures, read with a fixed number of queries."""
+"""The overview: a few figures of every project, read with a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Overview:
-    """All projects: those that need a look first, then those at work."""
+    """All projects: first those that need a person, then those at work."""
 
     lines: Sequence[Line]
     summary: str

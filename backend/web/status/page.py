@@ -1,4 +1,4 @@
-"""The HTML of the status page. Every value from outside is escaped by the templates."""
+"""The HTML of the status page. The templates escape every value from outside."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 def overview_page(services: Services, *, by_label: int | None = None) -> str:
-    """The first page: the overview, or the only project's page where there is one project.
+    """The first page: the overview, or the project's page if there is only one project.
 
     `by_label`: the project whose live evaluation has a row for each label.
     """
@@ -46,7 +46,7 @@ def project_page(
     before: int | None = None,
     done: str = "",
 ) -> str:
-    """The page of one project. `done`: what the form that led here did, in words."""
+    """The page of one project. `done`: a sentence about the form that led here, or ''."""
     return _rendered(
         "project.html",
         services,
@@ -59,13 +59,13 @@ def project_page(
 
 
 def overview_parts(services: Services) -> str:
-    """The parts of the overview that change by themselves; the script puts them into the page."""
+    """The parts of the overview that the script keeps up to date."""
     found = overview(services, services.store.projects())
     return _rendered("overview_parts.html", services, overview=found)
 
 
 def project_parts(services: Services, project: Project) -> str:
-    """The parts of a project's page that change by themselves."""
+    """The parts of a project's page that the script keeps up to date."""
     rounds = services.store.rounds(project.id, 2)
     ended = next((r.number for r in rounds if r.ended is not None), 0)
     return _rendered(
@@ -80,12 +80,12 @@ def project_parts(services: Services, project: Project) -> str:
 
 
 def refused_page(services: Services, reason: str, back: str) -> str:
-    """Why a form was refused. `back`: the path of the page that it belongs to."""
+    """The page of a refused form, with the reason. `back`: the path of the form's page."""
     return _rendered("refused.html", services, reason=reason, back=back)
 
 
 def _rendered(name: str, services: Services, **values: Any) -> str:
-    """A template with what all of them need."""
+    """A rendered template, with the values that all templates need."""
     return (
         _templates()
         .get_template(name)
@@ -119,5 +119,5 @@ def asset(name: str) -> bytes:
 
 @cache
 def fingerprint(name: str) -> str:
-    """Changes with the asset's bytes, so that a browser may keep it."""
+    """A hash of the asset's bytes for its address, so that browsers may cache it."""
     return hashlib.sha256(asset(name)).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""All that a project's page says, read from the store."""
+"""Reads all values of a project's page from the store."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from backend.web.status.now import Now, now_of
 from backend.web.status.queue import NextImages, next_images
 from backend.web.status.versions import Choices, choices
 
-READ = 200  # trainings of the curve, rounds of the timeline
-RECENT = 12  # rounds of which every step is read
+READ = 200  # number of trainings in the curve and of rounds in the timeline
+RECENT = 12  # number of rounds of which all steps are read
 
 
 @dataclass(frozen=True)
 class ProjectView:
-    """One project as the template draws it."""
+    """The values of one project's page, for the template."""
 
     id: int
     title: str
-    link: str  # in Label Studio; '' while its address is not confirmed
+    link: str  # to the project in Label Studio; '' while that address is not confirmed
     serving: str
     pinned: str
     promoted: str
@@ -44,7 +44,7 @@ class ProjectView:
     quality: str
     undecided: str
     queue: NextImages | None
-    evidence: str  # what our study says about the strategy
+    evidence: str  # our study's result on the strategy
     first_useful: str
     next_labels: str
     curve: Chart | None
@@ -66,12 +66,12 @@ class ProjectView:
 
 
 def title_of(project: Project) -> str:
-    """The title of a project, or its number where Label Studio gave none yet."""
+    """The title of a project, or its number if the title is unknown."""
     return project.state.title or f"Project {project.id}"
 
 
 def link_of(services: Services, project: Project) -> str:
-    """The project in Label Studio; only http addresses become links."""
+    """The address of the project in Label Studio; '' unless it is an http address."""
     settings = services.settings
     address = settings.label_studio_public_url or settings.label_studio_url or project.origin
     known = address.startswith(("http://", "https://"))
@@ -79,8 +79,8 @@ def link_of(services: Services, project: Project) -> str:
 
 
 def stamp_of(services: Services, project: Project, ended: int) -> str:
-    """Changes with what the page says beside `now`: the last ended round, what serves, requests,
-    the training whose left-out regions are listed, and whether the next images have pictures.
+    """A text that changes with the values beside `now`: the last ended round, the served versions,
+    requests, the training whose left-out regions are listed, and whether there are pictures.
     """
     state, folder = project.state, services.settings.model_dir
     pictures = bool(state.serving) and queue_head.read(folder, project.id, state.serving)
@@ -90,7 +90,7 @@ def stamp_of(services: Services, project: Project, ended: int) -> str:
 
 
 def _recent(services: Services, project: Project, versions: Sequence[Version]) -> list[Round]:
-    """The newest rounds with all their steps, and the one that published the served order."""
+    """The newest rounds with all their steps, and the round that published the served order."""
     rounds = services.store.rounds(project.id, RECENT)
     made = next((row.round for row in versions if row.version == project.state.serving), None)
     if made is not None and all(round_.id != made for round_ in rounds):
@@ -98,17 +98,17 @@ def _recent(services: Services, project: Project, versions: Sequence[Version]) -
     return rounds
 
 
-# long: one line a fact
+# long: one line for each value
 def view(
     services: Services, project: Project, *, by_label: bool = False, before: int | None = None
 ) -> ProjectView:
-    """Read everything that the page of a project says.
+    """Read all values of a project's page.
 
     Args:
         services: settings and store.
         project: the project.
         by_label: whether the live evaluation has a row for each label.
-        before: the table of rounds has those before this number; None for the newest.
+        before: the table of rounds has the rounds before this number; None for the newest.
     """
     store, state = services.store, project.state
     found = live.current(store, project.id)

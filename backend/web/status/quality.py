@@ -1,4 +1,4 @@
-"""How good the models are: mAP50 by labels, by label, and in a sentence."""
+"""The quality of the models: mAP50 by number of labels, by label, and in a sentence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backend.web.status.charts import (
     vertical,
 )
 
-LISTED = 40  # rows of the curve as a table, the newest
+LISTED = 40  # newest rows of the curve's table
 LABELS_LISTED = 100  # rows of the table by label
 
 
@@ -32,11 +32,11 @@ class Point:
 
     round: int
     version: str
-    labels: int | None  # labelled images that it was trained and evaluated with
+    labels: int | None  # labelled images for training and evaluation
     map50: float
     low: float | None
     high: float | None
-    kept: str = ""  # why it was kept and does not serve; '' where it was served
+    kept: str = ""  # why it does not serve; '' if it serves
 
     @property
     def serves(self) -> bool:
@@ -51,7 +51,7 @@ class Point:
 
 
 def points_of(rounds: Sequence[Round]) -> list[Point]:
-    """The models of these rounds, oldest first. A round that trained none has no point."""
+    """The models of these rounds, oldest first. A round without a training has no point."""
     found = (_point(round_) for round_ in rounds)
     return sorted((p for p in found if p is not None), key=lambda point: point.round)
 
@@ -72,10 +72,10 @@ def _point(round_: Round) -> Point | None:
 
 
 def _kept(evaluated: Mapping[str, Any]) -> str:
-    """Why a model does not serve, in words; '' where it does.
+    """Why a model does not serve, in words; '' if it does.
 
-    A model that is not worse beyond the interval is kept for one reason only: a person's promotion
-    of another one.
+    If the comparison does not show it to be worse, the only reason is that a person promoted
+    another model.
     """
     if evaluated.get("serve", True):
         return ""
@@ -96,7 +96,7 @@ def _between(low: float | None, high: float | None) -> str:
 
 
 def short_quality(metrics: Mapping[str, Any]) -> str:
-    """mAP50 with its interval, in figures; '' where it was not measured."""
+    """mAP50 with its interval, in figures; '' if it was not measured."""
     map50, (low, high) = metrics.get("map50"), _interval(metrics)
     if not isinstance(map50, (int, float)):
         return ""
@@ -115,9 +115,9 @@ def quality(metrics: Mapping[str, Any]) -> str:
 
 
 def undecided(rounds: Sequence[Round]) -> str:
-    """That the validation images did not decide between the last two models; '' where they did.
+    """A sentence if the validation images did not decide between the last two models; else ''.
 
-    Rounds of earlier versions of this program do not tell.
+    Also '' for rounds of early releases, which did not record it.
     """
     found = next((r.steps["evaluated"] for r in rounds if "evaluated" in r.steps), {})
     return str(found.get("undecided") or "")
@@ -183,7 +183,7 @@ def curve_rows(points: Sequence[Point]) -> list[tuple[str, ...]]:
 
 
 def by_label(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Label and its mAP50, of the serving model; [] where it was not evaluated."""
+    """Each label with the serving model's mAP50; [] if the model was not evaluated."""
     found = metrics.get("per_label")
     if not isinstance(found, Mapping):
         return []
@@ -194,22 +194,22 @@ def by_label(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def labels_beyond(metrics: Mapping[str, Any]) -> int:
-    """How many labels the table by label leaves out."""
+    """The number of labels that the table by label leaves out."""
     return max(0, len(metrics.get("per_label") or {}) - LABELS_LISTED)
 
 
 def served_metrics(
     model: str, versions: Sequence[Version], rounds: Sequence[Round]
 ) -> Mapping[str, Any]:
-    """The metrics of the model that serves; {} where it was not evaluated.
+    """The metrics of the serving model; {} if it was not evaluated.
 
-    A promoted model was not served by the round that evaluated it, so its round is asked, too.
+    The round of a promoted model may not have served it, so `rounds` are searched too.
     """
     metrics = next((v.metrics for v in versions if v.version == model), {})
     return metrics or evaluations(rounds).get(model, {})
 
 
 def evaluations(rounds: Sequence[Round]) -> dict[str, Mapping[str, Any]]:
-    """Model -> its metrics, of all models that these rounds evaluated, served or not."""
+    """Model -> metrics, of all models that these rounds evaluated, served or not."""
     found = (round_.steps.get("evaluated", {}) for round_ in rounds)
     return {str(each["version"]): each.get("metrics") or {} for each in found if "version" in each}

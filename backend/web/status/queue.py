@@ -1,4 +1,4 @@
-"""The next images of the queue: why each comes, and its picture if the worker has made one."""
+"""The next images of the queue: the reason for each, and its picture if there is one yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backend.store import predictions, queue_head
 from backend.store.projects import Project
 from backend.store.queue_head import QueueHead, QueueImage
 
-COLOURS = 6  # classes of the style sheet, as many as `backend.worker.thumbnails` has
+COLOURS = 6  # classes of the style sheet, one for each colour of `backend.worker.thumbnails`
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,24 @@ class NextImage:
     task: int
     rank: int
     reason: str
-    picture: str  # its address; '' where there is none
+    picture: str  # address of the picture; '' if there is none
     width: int
     height: int
-    words: str  # what is drawn, or why there is nothing
+    words: str  # the masks drawn, or why there are none
     link: str  # the task in Label Studio
 
 
 @dataclass(frozen=True)
 class NextImages:
-    """The next images, and the labels whose masks they show, each with the number of its colour."""
+    """The next images, and the labels of their masks, each with the number of its colour."""
 
     images: Sequence[NextImage]
     key: Sequence[tuple[str, int]]
-    coming: bool  # whether the worker has not made all pictures yet
+    coming: bool  # whether the worker still has to make pictures
 
 
 def next_images(settings: Settings, project: Project, link: str) -> NextImages | None:
-    """The next images of a project; None before the first order, or where its file is gone.
+    """The next images of a project; None before the first order, or if its file is gone.
 
     `link`: the project in Label Studio, or ''.
     """
@@ -61,7 +61,7 @@ def next_images(settings: Settings, project: Project, link: str) -> NextImages |
 
 
 def _without_pictures(settings: Settings, project: int, version: str) -> QueueHead | None:
-    """The beginning of the order, for the time until the worker has made pictures."""
+    """The head of the order without pictures, until the worker has made them."""
     try:
         path = predictions.path_of(settings.model_dir, project, version)
         places = predictions.head(path, queue_head.VISIBLE)

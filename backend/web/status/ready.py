@@ -1,4 +1,4 @@
-"""Why no round can run: the answer of /ready, and the first thing on the status page."""
+"""The reasons why no round can run, for /ready and the top of the status page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_WORKER = (
 
 
 def not_ready(store: Store) -> list[str]:
-    """Why no round could run now; empty if one could."""
+    """The reasons why no round can run now; [] if rounds can run."""
     try:
         store.check_writable()
         reasons = [] if store.worker_alive() else [NO_WORKER]

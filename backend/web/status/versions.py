@@ -1,4 +1,4 @@
-"""What a project may serve: its orders and models, and what a person can do with each."""
+"""The orders and models of a project, and what a person can do with each."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LISTED = 12
 
 @dataclass(frozen=True)
 class Choice:
-    """A kept version. `can_roll_back` and `can_promote`: whether the worker would do it.
+    """A kept version. `can_roll_back`, `can_promote`: whether the worker would accept the request.
 
-    A round whose new model does not serve makes an order by the model of before. Its version names
-    both: the order can be rolled back to, and the new model promoted.
+    If a round's new model does not serve, the previous model makes the round's order. The version
+    names both: a person can roll back to the order, or promote the new model.
     """
 
     version: str
     made: str
     tasks: int
-    made_by: str  # the model that made the order; '' for none
-    model: str  # the kept model that a promotion of this version means; '' for none
+    made_by: str  # the model that made the order; '' if none did
+    model: str  # the kept model that a promotion of this version promotes; '' if there is none
     quality: str  # of `model`
     states: Sequence[str]
     can_roll_back: bool
@@ -38,11 +38,11 @@ class Choices:
     """Every kept version, newest first."""
 
     rows: Sequence[Choice]
-    more: int  # that the table leaves out
-    held: str  # why new orders do not serve by themselves; '' where they do
+    more: int  # number of versions that the table leaves out
+    held: str  # why new orders or models do not serve automatically; '' if they do
     can_unpin: bool
-    asked: str  # what the worker has not done yet; '' where there is nothing
-    result: str  # what became of the last request
+    asked: str  # the request that the worker has not carried out yet; '' if there is none
+    result: str  # the result of the last request
 
 
 def choices(
@@ -51,7 +51,7 @@ def choices(
     models: Collection[str],
     evaluations: Mapping[str, Mapping[str, Any]],
 ) -> Choices:
-    """The versions that are not pruned, and what may be done with them.
+    """The versions that are not pruned, and what a person can do with them.
 
     models: names of the kept checkpoints. evaluations: model -> its metrics, served or not.
     """
@@ -60,7 +60,7 @@ def choices(
     busy = state.asked is not None or not state.armed
     rows = []
     for row in orders[:LISTED]:
-        # A second attempt to publish has another name than the model, which no row names then.
+        # After a second publish attempt, the order has another name than its round's model.
         own = row.version if row.version in models else row.model
         model = own if own in models and (own == row.version or own not in named) else ""
         metrics = row.metrics if model == row.model else evaluations.get(model, {})
@@ -106,7 +106,7 @@ def _held(state: ProjectState) -> str:
 
 
 def _asked(state: ProjectState) -> str:
-    """What the worker was asked for, in words."""
+    """The pending request, in words."""
     if state.asked is None:
         return ""
     words = {"rollback": "roll back to", "promote": "promote", "unpin": "unpin"}

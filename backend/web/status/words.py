@@ -1,4 +1,4 @@
-"""Spans, moments, names of steps and states, in words."""
+"""Durations, times, names of steps and states, in words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEP_WORDS = {
     "scored": "looking at the unlabelled images",
     "selected": "choosing the order",
     "published": "publishing the order",
-    "flipped": "switching everybody over",
+    "flipped": "switching annotators to the new order",
     "pruned": "tidying up",
     "compared": "comparing the queue's arms, if there are two (the new order is served already)",
 }
@@ -27,17 +27,17 @@ def moment(seconds: float) -> str:
 
 
 def minute(seconds: float) -> str:
-    """The same to the minute, for tables."""
+    """A time in UTC to the minute, for tables."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def machine_moment(seconds: float) -> str:
-    """The same for the attribute `datetime`."""
+    """A time in UTC for the HTML attribute `datetime`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def duration(seconds: float) -> str:
-    """A span for people."""
+    """A duration in words."""
     whole = max(0, round(seconds))
     if whole < 90:
         return f"{whole} s"
@@ -45,5 +45,5 @@ def duration(seconds: float) -> str:
 
 
 def outcome(round_: Round) -> str:
-    """A round's outcome, `open` while it runs."""
+    """A round's outcome; `open` while it runs."""
     return round_.outcome or "open"

@@ -113,6 +113,6 @@ def test_words_before_and_after_trainings():
     assert said(1, 2) == "1 of 16 changed tasks since the last training, 15 to go"
     assert said(16, 2) == "16 of 16 changed tasks since the last training: due"
     reading = training({})
-    assert said(20, 1, reading).endswith("the round that runs has those from before it")
+    assert said(20, 1, reading).endswith("the running round has those from before its start")
     assert "1 task has changed since this training" in said(1, 2, training({"synced": {}}))
     assert "due after this round" in said(16, 2, training({"synced": {}}))
