@@ -1,8 +1,8 @@
-"""Every kind of address that Label Studio, its tasks and its callers use, and how it is read.
+"""Reads and checks all addresses from Label Studio, tasks, callers and settings.
 
-- Servers: `normal_address` and what compares two of them. Web requests and settings hold these.
-- Images on the web: `split_address`, `origin_of`, `embedded`. Tasks hold these; anybody may write
-  a task, so every part is checked.
+- Servers (in web requests and settings): `normal_address`, `same_origin`.
+- Images on the web (in tasks): `split_address`, `origin_of`, `embedded`. Anybody may write a task,
+  so every part is checked.
 - Images inside a task: `read_data_address` reads `data:image/png;base64,...`.
 - `ImageTag` finds the address in a task's data.
 """
@@ -27,20 +27,20 @@ Origin = tuple[str, str, int]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 UNDEFINED = "$undefined$"
-"""The data key that Label Studio uses for files uploaded before the config was set."""
+"""Label Studio's data key for files uploaded before the config was set."""
 
 VARIABLE = re.compile(r"\$[A-Za-z0-9_\[\].{}]+")
-"""A variable as the editor finds it in a value: a key of the data, or a path into it."""
+"""A variable in a value, as the editor reads it: a key of the data, or a path into it."""
 
 _STEP = re.compile(r"\[(?:\"([^\"]*)\"|'([^']*)'|([^\]]*))\]|([^.\[\]]+)")
 _MISSING = object()
 
-EXCERPT = 80  # letters of an address in a message
+EXCERPT = 80  # characters of an address in a message
 _RESERVED = [
     ipaddress.ip_network(each)
     for each in ("192.0.0.0/24", "64:ff9b:1::/48", "2001::/23", "3fff::/20", "5f00::/16")
 ]
-"""Reserved networks that Python before 3.12.4 takes for public ones (IANA special purpose)."""
+"""Reserved networks (IANA special purpose) that Python before 3.12.4 treats as public."""
 _PORTS = {"http": 80, "https": 443}
 _BASE64 = re.compile(r";\s*base64\s*$", re.IGNORECASE)
 _WHITESPACE = b"\t\n\f\r "
@@ -52,9 +52,9 @@ _WHITESPACE = b"\t\n\f\r "
 def normal_address(address: str) -> str:
     """A server's address in one spelling: scheme://host[:port][/path].
 
-    The default port and a trailing slash are taken away, the host is in lower case.
+    The default port and a trailing slash are removed, and the host is in lower case.
 
-    Raises ValueError: no http(s) address, user info in it, a query, or a broken port.
+    Raises ValueError if it is not an http(s) address, has user info or a query, or a bad port.
     """
     try:
         parts = urlsplit(address.strip())
@@ -75,7 +75,7 @@ def same_origin(one: str, other: str) -> bool:
 
 
 def is_loopback_address(address: str) -> bool:
-    """Whether an address names the machine of whoever uses it, as localhost does."""
+    """Whether an address always means the caller's own machine, such as localhost."""
     host = urlsplit(address).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -84,7 +84,7 @@ def is_loopback_address(address: str) -> bool:
 
 
 def _is_host(host: str) -> bool:
-    """Whether a text is an IP address, or letters, digits, dots, - and _ alone."""
+    """Whether a text is an IP address, or has only letters, digits, dots, - and _."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -97,9 +97,9 @@ def _is_host(host: str) -> bool:
 
 
 def split_address(url: str) -> SplitResult:
-    """An image's http or https address in parts.
+    """The parts of an image's http or https address.
 
-    Raises ImageError for every other address, and for one with a user name or password in it.
+    Raises ImageError for any other address, and for an address with a user name or password.
     """
     if "\\" in url or any(ord(letter) < 32 or ord(letter) == 127 for letter in url):
         raise ImageError("The image's address holds control characters or backslashes.")
@@ -116,19 +116,19 @@ def split_address(url: str) -> SplitResult:
 
 
 def origin_of(parts: SplitResult) -> Origin:
-    """Scheme, host and port. A token belongs to these three together."""
+    """Scheme, host and port. A token may be sent only where all three match."""
     host = (parts.hostname or "").lower().rstrip(".")
     return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the internet: no private, local, reserved or multicast one."""
+    """Whether an address is on the public internet: not private, local, reserved or multicast."""
     reserved = any(address in network for network in _RESERVED)
     return address.is_global and not address.is_multicast and not reserved
 
 
 def embedded(address: Address) -> Address:
-    """The IPv4 address that packets to an IPv6 address go to (mapped, 6to4, NAT64), else itself."""
+    """The IPv4 address inside an IPv6 address (mapped, 6to4, NAT64), else the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in ipaddress.ip_network("64:ff9b::/96"):
@@ -139,7 +139,7 @@ def embedded(address: Address) -> Address:
 def excerpt(address: str) -> str:
     """The beginning of an address, for messages.
 
-    Without its query, which may hold a signature, and without user name and password.
+    It omits the query, which may have a signature, and user name and password.
     """
     if is_data_address(address):
         return "data:..."
@@ -148,7 +148,7 @@ def excerpt(address: str) -> str:
         scheme, rest = "", address
     if "@" in rest and not address.startswith("/"):
         before, _, after = rest.rpartition("@")
-        # An @ in the query is no user info; but in a broken address nobody can tell.
+        # An @ behind a ? may be part of the query or of user info, so both are cut.
         rest = "..." if "?" in before else f"...@{after}"
     if not address.startswith("/data/local-files"):
         rest = rest.partition("?")[0]
@@ -160,17 +160,17 @@ def excerpt(address: str) -> str:
 
 
 def is_data_address(value: str) -> bool:
-    """Whether an address is a data: address, which holds its image in itself."""
+    """Whether an address is a data: address, which contains its image."""
     return value[:5].lower() == "data:"
 
 
 def read_data_address(value: str, limit: int) -> bytes:
-    """The bytes of a data: address, at most `limit`, as browsers read it (WHATWG Fetch).
+    """The bytes of a data: address, at most `limit`, read as browsers do (WHATWG Fetch).
 
-    White space and missing padding in base64 are read, as browsers do. The letters of the other
-    alphabet (- and _) are not: browsers show no such image.
+    White space and missing padding in base64 are accepted. The characters - and _ of URL-safe
+    base64 are not, because browsers do not show such an image.
 
-    Raises ImageError for an address that is too long or not valid.
+    Raises ImageError for an address that is too long or invalid.
     """
     head, comma, body = value.partition(",")
     if not comma or len(body) > 3 * limit + 1_000:
@@ -204,20 +204,20 @@ def _bounded(data: bytes, limit: int) -> bytes:
 class ImageTag:
     """The `Image` tag of a labelling config: its name and its value.
 
-    The value says where a task's data holds the address of its image. Label Studio's editor
-    (1.23.2, `utils/data.js`) follows paths: `$image`, `$image.url`, `$images[0]`, `$pages[0].url`.
-    Text around such variables stays: `https://images.example.org/$file`.
+    The value says where a task's data has the address of its image. As in Label Studio's editor
+    (1.23.2, `utils/data.js`), it may have paths: `$image`, `$image.url`, `$images[0]`,
+    `$pages[0].url`. Text around a variable is kept: `https://images.example.org/$file`.
     """
 
     name: str
     value: str
 
     def address(self, data: Mapping[str, Any]) -> str:
-        """The image's address in a task's data, without blanks around it.
+        """The image's address in a task's data, stripped of blanks.
 
-        Of a list, the first: the editor shows no other where the tag has no valueList.
+        If the data has a list, the first entry, as in the editor for a tag without valueList.
 
-        Raises ImageError when there is none, with the path, what came, and what to do.
+        Raises ImageError if there is none, with the path, the value found, and a remedy.
         """
         found = self._found(data)
         if isinstance(found, list) and found:
@@ -232,7 +232,7 @@ class ImageTag:
         )
 
     def _found(self, data: Mapping[str, Any]) -> Any:
-        """What the value stands for in a task's data; _MISSING if a variable has no value."""
+        """The value with its variables replaced by a task's data; _MISSING if one is missing."""
         if self.value.startswith("$"):
             found = _at(data, self.value[1:])
             if found is not _MISSING or VARIABLE.fullmatch(self.value):
@@ -244,7 +244,7 @@ class ImageTag:
 
 
 def _at(data: Mapping[str, Any], path: str) -> Any:
-    """The value at a path, as lodash's `get` finds it: the whole text as one key goes first."""
+    """The value at a path, as lodash's `get` finds it: first tries the whole path as a key."""
     if path in data:
         return data[path]
     found: Any = data

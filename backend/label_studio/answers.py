@@ -1,9 +1,9 @@
-"""Answers of Label Studio, read whole: within a time limit, a size limit, and with valid JSON.
+"""Reads Label Studio's answers completely, with limits for time and size, and parses JSON.
 
-urllib3 repeats a request whose connection breaks, but it returns a response before its body is
-read. `connections` gives urllib3 connections that read the body first. So an answer that is cut,
-too slow or too large counts as a broken connection, and urllib3 repeats the request by the same
-rule (backend.label_studio.repetition).
+urllib3 repeats a request if the connection breaks, but it returns a response before its body is
+read. `connections` gives urllib3 connections that read the body first. A truncated, slow or
+oversized answer then counts as a broken connection, and urllib3 repeats the request by the same
+rule (`backend.label_studio.repetition`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from urllib3.exceptions import (
 from backend.errors import SettingsError
 
 MAX_ANSWER_BYTES = 1 << 30
-"""Longest answer that is read; 10,000 tasks with all their fields are 13 MB."""
+"""Maximum size of an answer. 10,000 tasks with all their fields are 13 MB."""
 
 
 class CutAnswer(ProtocolError):
@@ -37,11 +37,11 @@ class CutAnswer(ProtocolError):
 
 
 class OversizedAnswer(ProtocolError):
-    """An answer of more than MAX_ANSWER_BYTES. The same request would be answered alike."""
+    """An answer of more than MAX_ANSWER_BYTES. A retry would get the same answer."""
 
 
 class Answer(urllib3.HTTPResponse):
-    """A whole answer: status, headers, body, and the body's JSON (None for another type)."""
+    """A complete answer: status, headers, body, and the parsed JSON (None for other types)."""
 
     def __init__(self, body: bytes, *, status: int, headers: Any) -> None:
         super().__init__(body, headers=headers, status=status, preload_content=False)
@@ -57,7 +57,7 @@ class Answer(urllib3.HTTPResponse):
 
     @property
     def reason_given(self) -> str:
-        """What Label Studio says in an error answer, on one line, at most 300 characters."""
+        """Label Studio's reason in an error answer, on one line of at most 300 characters."""
         if not isinstance(self.value, dict):
             return ""
         found = self.value.get("validation_errors") or self.value.get("detail") or ""
@@ -65,7 +65,7 @@ class Answer(urllib3.HTTPResponse):
 
 
 def _whole(response: urllib3.HTTPResponse, seconds: float) -> Answer:
-    """Read the body piece by piece, so that a server that sends slowly cannot hold us."""
+    """Read the body in pieces, so that the time limit also stops a server that sends slowly."""
     end, parts, size = time.monotonic() + seconds, list[bytes](), 0
     with response:
         while part := response.read1(1 << 20):
@@ -97,10 +97,10 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 def connections(url: str) -> urllib3.PoolManager:
-    """Connections for the server at `url`, shared between threads, that give an Answer.
+    """Connections to the server at `url` that return an Answer; safe to share between threads.
 
-    The environment's proxies and certificates count, as in `requests`. Cookies are not kept:
-    Label Studio sends a session cookie with every answer, and it would count as a login.
+    Proxies and certificates come from the environment, as in `requests`. Cookies are not kept,
+    because Label Studio sends a session cookie with every answer, which would count as a login.
     """
     found = requests.Session().merge_environment_settings(url, {}, None, None, None)
     trusted = certifi.where() if found["verify"] is True else str(found["verify"])

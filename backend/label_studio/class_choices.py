@@ -1,13 +1,11 @@
-"""Finds the `Choices` tag whose choices are the classes of regions, and says where that is open.
+"""Finds the `Choices` tag whose choices are the classes of regions, or reports ambiguity.
 
-A region has a choice of its own where `perRegion="true"`. Such a choice may be its class ("oak",
-"birch") or something else about it ("in shadow"). It is the class without being marked only where
-nothing else can be: the tags that draw have no labels, and there is one such `Choices` of a single
-choice. In every other config the attribute `taudis="class"` says it. Label Studio keeps attributes
-that it does not know.
+With `perRegion="true"`, each region has a choice. It may be the region's class ("oak", "birch") or
+another property ("in shadow"). An unmarked tag gives the class only if nothing else can: no drawing
+tag has labels, and there is exactly one such `Choices` tag with single choice. Otherwise the
+attribute `taudis="class"` marks the tag. Label Studio keeps attributes that it does not know.
 
-Questions that a choice or a label leads to (`whenChoiceValue`, `whenLabelValue`) are no classes
-unless they are marked.
+Follow-up questions (`whenChoiceValue`, `whenLabelValue`) give classes only if they are marked.
 """
 
 from __future__ import annotations
@@ -20,19 +18,19 @@ from backend.label_studio.config_labels import quoted
 from backend.label_studio.config_xml import Tag
 
 MARK = 'taudis="class"'
-"""The attribute that makes the choices of a tag the classes."""
+"""The attribute that marks the tag whose choices are the classes."""
 
 
 @dataclass(frozen=True)
 class ImageChoices:
-    """The `Choices` tags of the image."""
+    """The `Choices` tags of the image, and which of them gives the classes."""
 
     tags: tuple[Tag, ...] = ()
 
     def marked(self) -> Tag | None:
-        """The tag that says that its choices are the classes; None if none says so.
+        """The tag with MARK; None if there is none.
 
-        Raises LabelConfigError where two say so, or where its choices cannot be classes.
+        Raises LabelConfigError if two tags have it, or if the choices cannot be classes.
         """
         marked = [tag for tag in self.tags if tag.get("taudis").strip().lower() == "class"]
         if len(marked) > 1:
@@ -44,9 +42,9 @@ class ImageChoices:
         return marked[0] if marked else None
 
     def only(self) -> Tag | None:
-        """The tag whose choices are the classes where the tags that draw have no labels.
+        """The tag whose choices are the classes if the drawing tags have no labels.
 
-        Raises LabelConfigError where several could be it, or where one lets people choose several.
+        Raises LabelConfigError if several tags are possible, or if one allows several choices.
         """
         single, multiple = self._open(), self._per_region(multiple=True)
         if len(single) > 1:
@@ -61,9 +59,9 @@ class ImageChoices:
         return single[0] if single else None
 
     def ignored(self, label: str) -> str:
-        """What to do where the choices are meant as classes, though the only label is the class.
+        """A notice that choices are ignored because the only label, `label`, is the class.
 
-        '' where no tag gives regions choices.
+        '' if no tag gives choices to regions.
         """
         tags = self._open()
         if not tags:
@@ -74,12 +72,12 @@ class ImageChoices:
         )
 
     def missing(self) -> str:
-        """What the image's tags lack that could give classes; '' where there is none."""
+        """A hint for tags that only lack perRegion to give classes; '' if there are none."""
         whole = [tag for tag in self.tags if not _is_per_region(tag)]
         return f'; {_listed(whole)} lacks perRegion="true"' if whole else ""
 
     def _open(self) -> list[Tag]:
-        """Tags of a single choice that nothing else leads to."""
+        """Tags with single choice that are no follow-up questions."""
         conditions = ("whenChoiceValue", "whenLabelValue")
         return [
             tag
@@ -100,7 +98,7 @@ def _is_multiple(tag: Tag) -> bool:
 
 
 def _check(tag: Tag) -> None:
-    """Refuse choices that cannot be classes."""
+    """Raise LabelConfigError for choices that cannot be classes."""
     if not _is_per_region(tag):
         why = 'is of the whole image; add perRegion="true"'
     elif _is_multiple(tag):

@@ -1,7 +1,7 @@
 """The client for Label Studio's HTTP API: the calls that a round needs.
 
-Names, fields and seconds are those of Label Studio 1.23.2. `backend.label_studio.http` makes and
-repeats the calls. Every method raises StudioUnreachable, StudioAuthError, StudioNotFound or
+Names, fields and measured times are of Label Studio 1.23.2. `backend.label_studio.http` makes and
+repeats the calls. Every method may raise StudioUnreachable, StudioAuthError, StudioNotFound or
 StudioRejected.
 """
 
@@ -19,13 +19,13 @@ from backend.label_studio.queue import BulkPost
 from backend.label_studio.tabs import Tabs
 
 LONG_SECONDS = 900.0
-"""For calls whose time grows with the project: bulk import, deleting a version."""
+"""Timeout of calls whose time grows with the project: bulk import, deleting a version."""
 TASK_FIELDS = "id,data,is_labeled,updated_at,total_annotations,cancelled_annotations"
 ANNOTATION_FIELDS = (
     "annotations,result,was_cancelled,ground_truth,completed_by,created_at,lead_time,"
     "parent_prediction"
 )
-"""`include` names fields at every depth: those of annotations stand beside those of tasks."""
+"""`include` lists the fields of all depths together: those of annotations and those of tasks."""
 LABEL_FIELDS = f"{TASK_FIELDS},{ANNOTATION_FIELDS}"
 
 
@@ -34,8 +34,8 @@ class Studio:
 
     Args:
         url, token: Label Studio's address; legacy token or personal access token.
-        timeout, patience: seconds of an ordinary call: one attempt, and all with their pauses.
-        pages: how many tasks a page holds; None starts at the usual sizes.
+        timeout, patience: seconds for one attempt of a call, and for all attempts with pauses.
+        pages: numbers of tasks in a page; None starts at the usual sizes.
         guard: see `Transport`.
     """
 
@@ -63,7 +63,7 @@ class Studio:
         return self._http.url
 
     def auth_headers(self) -> dict[str, str]:
-        """The Authorization header, for Label Studio's own origin and nobody else."""
+        """The Authorization header. Send it only to Label Studio's own origin."""
         return self._http.auth_headers()
 
     # --- who and what -----------------------------------------------------------------------
@@ -106,14 +106,14 @@ class Studio:
         return self._listing(project, what, include=TASK_FIELDS).whole()
 
     def unlabelled(self, project: int) -> int:
-        """How many tasks Label Studio still serves, as the project's own counters say."""
+        """How many tasks Label Studio still serves, by the project's counters."""
         row = self.project(project)
         return int(row["task_number"]) - int(row["finished_task_number"])
 
     def newest_change(self, project: int) -> str:
-        """The newest `updated_at` of the project's tasks, '' without tasks.
+        """The newest `updated_at` of the project's tasks; '' without tasks.
 
-        Ask for it before a listing: changes while pages are read are later.
+        Ask for it before a listing, so that it is older than changes during the listing.
         """
         what = f"Asking for the newest change in project {project}"
         newest = self._listing(project, what, include="id,updated_at")
@@ -121,7 +121,7 @@ class Studio:
         return str(tasks[0]["updated_at"]) if tasks else ""
 
     def tasks_touched_since(self, project: int, moment: str) -> list[Row]:
-        """As `tasks`, only those with a later `updated_at`. A single prediction sets it, too."""
+        """As `tasks`, but only with a later `updated_at`, which a single prediction also sets."""
         what = f"Asking what was touched in project {project}"
         later = condition("updated_at", "greater", "Datetime", moment)
         return self._listing(project, what, later, include=TASK_FIELDS).rows()
@@ -130,9 +130,9 @@ class Studio:
         """Tasks whose `updated_at` is later than `moment`, with their annotations.
 
         Label Studio sets it for a new, changed or deleted annotation and for a single prediction,
-        not for an import of predictions. Only tasks with an annotation are read, so that deleted
-        ones are not found (but by `tasks_touched_since`). `moment` is an `updated_at` as Label
-        Studio wrote it. Edits may finish out of order: ask from a little before the newest one.
+        but not for an import of predictions. Only tasks with an annotation are read; use
+        `tasks_touched_since` to find deleted annotations. `moment` is an `updated_at` in Label
+        Studio's format. Edits may finish out of order, so ask from shortly before the newest.
         """
         what = f"Asking what changed in project {project}"
         later = condition("updated_at", "greater", "Datetime", moment)
@@ -140,9 +140,9 @@ class Studio:
         return self._listing(project, what, later, some, include=LABEL_FIELDS, kind="labels").rows()
 
     def export_annotated(self, project: int) -> list[Row]:
-        """Every task with an annotation, cancelled ones (skips) included, by task id.
+        """Every task with an annotation, even if cancelled (skipped), by task id.
 
-        Not read from /export: Label Studio keeps a copy of every export on its disk for good.
+        It is not read from /export, because Label Studio keeps a copy of every export on its disk.
         """
         what = f"Reading the labels of project {project}"
         found: dict[int, Row] = {}
@@ -157,7 +157,7 @@ class Studio:
         return self._row("GET", f"/api/tasks/{task}/", f"Reading task {task}")
 
     def next_task(self, project: int) -> Row | None:
-        """The task that this token's user is served next, locked for them; None if there is none.
+        """The next task for the token's user, who then holds its lock; None if there is none.
 
         Raises:
             StudioNotFound: the project itself is gone.
@@ -166,13 +166,13 @@ class Studio:
         try:
             return self._row("GET", f"/api/projects/{project}/next", what)
         except StudioNotFound:
-            self.project(project)  # Label Studio says 404 for both
+            self.project(project)  # raises if the project is gone: both cases answer 404
             return None
 
     def create_annotation(
         self, task: int, result: Sequence[Row], *, was_cancelled: bool = False, **fields: Any
     ) -> Row:
-        """Submit regions for a task as this token's user; `was_cancelled` is a skip."""
+        """Submit regions for a task as the token's user. `was_cancelled`: as a skip."""
         body = {"result": list(result), "was_cancelled": was_cancelled, **fields}
         what = f"Submitting an annotation of task {task}"
         return self._row("POST", f"/api/tasks/{task}/annotations/", what, body=body)
@@ -180,10 +180,10 @@ class Studio:
     # --- predictions ------------------------------------------------------------------------
 
     def import_predictions(self, project: int, rows: Sequence[Row] | BulkPost) -> int:
-        """Add predictions `{task, result, score, model_version}` in one post; how many were made.
+        """Add predictions `{task, result, score, model_version}` in one post. Returns how many.
 
-        Never repeated once it may have been acted on: rows of one version posted twice decide the
-        order twice. After StudioUnreachable ask `model_versions`, or take a fresh version.
+        The post is never repeated if Label Studio may have acted on it, because a second copy would
+        distort the order. After StudioUnreachable, check `model_versions` or use a new version.
 
         Raises:
             StudioRejected: a task is gone (nothing was imported), or regions do not fit the config.
@@ -217,12 +217,12 @@ class Studio:
         return self._row("PATCH", path, f"Changing prediction {prediction}", body=fields)
 
     def model_versions(self, project: int) -> dict[str, int]:
-        """Number of predictions by version; the project's current one is there even with 0."""
+        """Version -> number of predictions. Has the project's current version even with 0."""
         what = f"Listing the versions of project {project}"
         return self._row("GET", f"/api/projects/{project}/model-versions/", what)
 
     def delete_version(self, project: int, version: str) -> int:
-        """Delete a version's predictions in one call; how many. SQLite: all wait, 3 s for 1,000."""
+        """Delete a version's predictions in one call. On SQLite all users wait: 3 s for 1,000."""
         what = f"Deleting version {version} of project {project}"
         path, body = f"/api/projects/{project}/model-versions/", {"model_version": version}
         answer = self._row("DELETE", path, what, body=body, timeout=LONG_SECONDS)
@@ -231,12 +231,12 @@ class Studio:
     def delete_predictions(
         self, project: int, version: str, *, at_most: int = 100, pause: float = 0.05
     ) -> int:
-        """Delete up to `at_most` of a version's predictions one by one; how many were there.
+        """Delete up to `at_most` of a version's predictions one by one. Returns how many.
 
-        Nobody waits longer than one deletion (about 0.15 s). Call again until it gives 0.
+        Users wait at most for one deletion (about 0.15 s). Call again until it returns 0.
         """
         what = f"Deleting part of version {version} of project {project}"
-        # A list: of a text, Label Studio takes each letter as a version of its own.
+        # A list, because Label Studio would treat each letter of a text as a version.
         holds = condition("predictions_model_versions", "contains", "List", [version])
         listing = self._listing(project, what, holds, include="id,predictions", kind="predictions")
         doomed, last = list[int](), 0
@@ -244,7 +244,7 @@ class Studio:
             behind = condition("id", "greater", "Number", last)
             if not (tasks := listing.page(behind, at_most=at_most)["tasks"]):
                 return 0
-            # `contains` finds longer names, too; and a task once for each of them.
+            # `contains` also finds longer names, and lists a task once for each match.
             found = {p["id"]: p["model_version"] for task in tasks for p in task["predictions"]}
             doomed = [row for row, name in found.items() if name == version][:at_most]
             last = tasks[-1]["id"]
@@ -258,10 +258,10 @@ class Studio:
     def create_ml_backend(
         self, project: int, *, url: str, title: str, user: str = "", password: str = ""
     ) -> Row:
-        """Connect a backend with what the Model page's form sends; Label Studio then calls it.
+        """Connect a backend with the fields of the Model page. Label Studio then calls it.
 
         Raises:
-            StudioRejected: the address is not answered, or refuses the credentials.
+            StudioRejected: the address does not answer, or refuses the credentials.
             StudioAuthError: Label Studio refuses private addresses (see `refuses_address`).
         """
         body: Row = {"project": project, "title": title, "url": url, "is_interactive": False}
@@ -273,8 +273,8 @@ class Studio:
     def refuses_address(self, url: str) -> list[str]:
         """Why Label Studio would not call `url` as a backend or a webhook; [] if it would.
 
-        Asks it to make both for a project that cannot exist: the address is checked first (403),
-        then the project (400), so nothing is made.
+        Asks it to create both for a project that cannot exist. Label Studio checks the address
+        first (403) and then the project (400), so nothing is created.
         """
         reasons = []
         for path, body in (
@@ -300,7 +300,7 @@ class Studio:
         try:
             return self._rows("GET", "/api/webhooks/", what, params={"project": project})
         except StudioRejected:
-            self.project(project)  # Label Studio says 400 for a project that is gone
+            self.project(project)  # raises if the project is gone, which the listing answers by 400
             raise
 
     def create_webhook(self, project: int, **fields: Any) -> Row:
@@ -314,10 +314,10 @@ class Studio:
         return self._row("PATCH", f"/api/webhooks/{webhook}/", what, body=fields)
 
     def delete_webhook(self, webhook: int) -> None:
-        """Delete a webhook; one that is gone already is fine."""
+        """Delete a webhook. A webhook that is already gone is no error."""
         self._delete(f"/api/webhooks/{webhook}/", f"Deleting webhook {webhook}")
 
-    # --- the pieces -------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------
 
     def _row(self, method: str, path: str, what: str, **kwargs: Any) -> Row:
         """A call that must answer with a JSON object."""
@@ -334,7 +334,7 @@ class Studio:
         return answer
 
     def _delete(self, path: str, what: str) -> None:
-        """Delete something. It is no error if it is gone already."""
+        """Send a DELETE. 404 is no error."""
         with suppress(StudioNotFound):
             self._http.call("DELETE", path, what=what)
 

@@ -1,8 +1,8 @@
-"""Label Studio's clock, as the Date header of its answers shows it.
+"""Label Studio's clock, read from the Date header of its answers.
 
 Label Studio stamps every change with its own clock, so `updated_at` orders changes only until that
-clock is set back. `JumpsBack` notices that by this process's monotonic clock. So it also notices a
-jump after which Label Studio's clock has passed the old time again.
+clock is set back. `JumpsBack` detects this by comparison with this process's monotonic clock, even
+if Label Studio's clock has passed the old time again.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 TOLERANCE = timedelta(seconds=2)
-"""A Date header has whole seconds."""
+"""Tolerance of a comparison, because a Date header has whole seconds."""
 
 
 class JumpsBack:
     """Counts how often one Label Studio's clock went back; safe to share between threads.
 
-    An answer was written between its request and its arrival, so it bounds by how many seconds
-    Label Studio's clock is ahead of the monotonic one. If the upper bound of an answer is below the
-    lower bound of an earlier one, the clock went back between them.
+    An answer is written between its request and its arrival. This bounds the offset of Label
+    Studio's clock from the monotonic clock. If the upper bound of an answer is below the lower
+    bound of an earlier answer, the clock went back between them.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.noted: dict[int, int] = {}
-        """Project -> the count up to which its store knows of the jumps."""
+        """Project -> the number of jumps that are recorded in its row of the store."""
         self._ahead = -float("inf")
         self._lock = threading.Lock()
 
     def see(self, now: datetime, asked: float) -> None:
-        """Take the clock of an answer that came just now.
+        """Use the clock of an answer that has just arrived.
 
         Args:
             now: Label Studio's clock, in whole seconds.
@@ -51,41 +51,41 @@ _jumps: dict[str, JumpsBack] = {}
 
 
 def shared_jumps(url: str) -> JumpsBack:
-    """The jumps back of the Label Studio at an address, as this process has noticed them."""
+    """The counter of this process for the Label Studio at `url`."""
     return _jumps.setdefault(url.rstrip("/"), JumpsBack())
 
 
 class StudioClock:
-    """Label Studio's clock at its newest answer; unknown while no answer had a Date header."""
+    """Label Studio's clock at its newest answer; unknown until an answer has a Date header."""
 
     def __init__(self) -> None:
         self._now: datetime | None = None
         self.jumps = JumpsBack()
 
     def read(self, date: str | None, asked: float) -> None:
-        """Take the Date header of an answer; one that is missing or broken changes nothing.
+        """Use the Date header of an answer. A missing or invalid header changes nothing.
 
         `asked`: when the request was sent, in seconds of `time.monotonic`.
         """
         try:
             found = parsedate_to_datetime(date or "")
             found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):  # the year, or the offset, is too large
+        except (ValueError, OverflowError):  # the year or the offset is too large
             return
         self._now = found
         self.jumps.see(found, asked)
 
     def is_before(self, moment: str) -> bool:
-        """Whether the clock was behind a stamp that Label Studio had given before: it went back."""
+        """Whether the clock is behind an earlier stamp of Label Studio, so it went back."""
         if self._now is None or not moment:
             return False
         return self._now < datetime.fromisoformat(moment) - TOLERANCE
 
     def stamp(self) -> str:
-        """The clock's moment, written as Label Studio writes `updated_at`; '' if unknown."""
+        """The clock's time in the format of `updated_at`; '' if unknown."""
         return "" if self._now is None else in_words(self._now)
 
 
 def in_words(moment: datetime) -> str:
-    """A moment in the one form that Label Studio reads."""
+    """A time in the only format that Label Studio reads."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

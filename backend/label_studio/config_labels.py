@@ -1,7 +1,7 @@
 """Reads the names and labels of a labelling config's control tags.
 
-A label's name is its `alias` if it has one, else its `value`, as written: the editor writes that
-name into a region, and accepts both names in a region.
+A label's name is its `alias` if it has one, else its `value`. The editor writes this name into a
+region, and accepts either in a region.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["labels_of", "name_of", "quoted"]
 
 
 def quoted(tag: Tag) -> str:
-    """A control tag as messages show it: <BrushLabels name='tag'>."""
+    """A control tag for messages: <BrushLabels name='tag'>."""
     return f"<{tag.written} name={tag.get('name')!r}>"
 
 
 def name_of(tag: Tag) -> str:
     """A control tag's name.
 
-    Raises LabelConfigError for a tag without one, and for one that the editor cuts off.
+    Raises LabelConfigError if there is none, or if the editor would truncate it.
     """
     name = tag.wanted("name")
     if "@" in name:
@@ -34,10 +34,10 @@ def name_of(tag: Tag) -> str:
 
 
 def labels_of(tag: Tag) -> tuple[tuple[str, ...], dict[str, str]]:
-    """A tag's labels (or choices) in their order, and value -> name of those that have an alias.
+    """A tag's labels (or choices) in order, and value -> name of the labels with an alias.
 
-    Raises LabelConfigError for no label, for one without a name, for one of the task data, and for
-    one that is there twice.
+    Raises LabelConfigError if there is no label, or if a label has no name, comes from the task
+    data, or is repeated.
     """
     child = "Choice" if tag.name == "choices" else "Label"
     found = [

@@ -1,7 +1,7 @@
-"""Reads the XML of a labelling config the way Label Studio's editor reads it.
+"""Reads the XML of a labelling config like Label Studio's editor.
 
-The editor (1.23.2, `core/Tree.tsx`) ignores the case of tags and attributes. It takes values as
-they are written, blanks included. An element that contains only text has this text as its value.
+The editor (1.23.2, `core/Tree.tsx`) ignores the case of tags and attributes. It uses values as
+written, including blanks. An element that contains only text has this text as its value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OBJECTS = {
 """Tags that show a part of a task."""
 MAX_CHARACTERS = 5_000_000
 MAX_DEPTH = 200
-"""Nesting that is followed. Real configs nest some ten deep."""
+"""Maximum nesting. Real configs nest about ten deep."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,22 +44,22 @@ class Tag:
 
     @property
     def name(self) -> str:
-        """The tag's name in lower case, by which the editor knows it: `brushlabels`."""
+        """The tag's name in lower case, as the editor uses it: `brushlabels`."""
         return self.written.lower()
 
     @property
     def exact(self) -> bool:
-        """Whether the tag has no namespace: the server does not know those with one."""
+        """Whether the tag has no namespace. The server ignores tags with a namespace."""
         return "}" not in str(self.element.tag)
 
     def get(self, attribute: str) -> str:
-        """An attribute's value as written, by its name in any case; '' where there is none."""
+        """An attribute's value as written; '' if there is none. Ignores the case of the name."""
         wanted = attribute.lower()
         found = (text for key, text in self.element.attrib.items() if key.lower() == wanted)
         return next(found, "")
 
     def wanted(self, attribute: str) -> str:
-        """An attribute that the tag must have. Raises LabelConfigError where it is blank."""
+        """A required attribute. Raises LabelConfigError if it is missing or blank."""
         value = self.value if attribute == "value" else self.get(attribute)
         if not value.strip():
             raise LabelConfigError(
@@ -69,18 +69,18 @@ class Tag:
 
     @property
     def value(self) -> str:
-        """The tag's value: its text where it holds nothing but text, else the attribute."""
+        """The tag's value: its text if it contains only text, else the attribute."""
         text = "" if len(self.element) else escape(self.element.text or "", quote=False).strip()
         return text or self.get("value")
 
     def inside(self, name: str) -> bool:
-        """Whether the tag lies within one of this lower-case name."""
+        """Whether the tag is inside a tag with this lower-case name."""
         return self.parent is not None and (self.parent.name == name or self.parent.inside(name))
 
     def below(self, depth: int = 0) -> Iterator[Tag]:
-        """The tag and all within it, in the order of the document.
+        """The tag and all tags inside it, in document order.
 
-        Raises LabelConfigError for a config that nests too deep.
+        Raises LabelConfigError if the nesting is too deep.
         """
         if depth > MAX_DEPTH:
             raise LabelConfigError(
@@ -94,15 +94,15 @@ class Tag:
 
 
 def read_tags(xml: str) -> list[Tag]:
-    """All tags of a labelling config, in the order of the document.
+    """All tags of a labelling config, in document order.
 
-    Raises LabelConfigError for an empty, broken, hostile or enormous config.
+    Raises LabelConfigError for an empty, invalid, hostile or too large config.
     """
     return list(Tag(_root(xml)).below())
 
 
 def target_of(tag: Tag, objects: list[Tag]) -> str:
-    """The object that a tag belongs to: its toName, else the only object of the config."""
+    """The name of the object that a tag belongs to: toName, else the config's only object."""
     return tag.get("toName") or (objects[0].get("name") if len(objects) == 1 else "")
 
 

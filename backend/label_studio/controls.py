@@ -18,8 +18,7 @@ KINDS: dict[str, Kind] = {
 }
 """Supported control tags, in the order in which pre-annotations prefer them.
 
-VectorLabels only where closable="true": open lines have no area. No pre-annotation is written to
-them.
+VectorLabels need closable="true", because open lines have no area. They get no pre-annotations.
 """
 
 TOOLS: dict[str, Kind] = {
@@ -31,27 +30,27 @@ TOOLS: dict[str, Kind] = {
     "Vector": "vector",
     "MagicWand": "brush",
 }
-"""Tags that draw without a label, in the same order; a `Labels` or `Choices` tag gives it."""
+"""Tags that draw without a label, in the same order. A `Labels` or `Choices` tag gives it."""
 
 
 @dataclass(frozen=True)
 class ToolTag:
-    """A tag that draws without giving the class, and the type of its result."""
+    """A tag that draws regions but does not give their class, and its result type."""
 
     kind: Kind
     name: str
     to_name: str
     result_type: str
-    label: str = ""  # its only label, where it has one: every region that it draws has it
+    label: str = ""  # the tag's only label, which all its regions have; '' if there is none
 
 
 @dataclass(frozen=True)
 class ControlTag:
     """One control tag that gives regions their labels.
 
-    Its pre-annotations are of `kind`, drawn with `tool` where the tag draws nothing itself.
-    `scores_only`: why it gets no pre-annotations, where Label Studio would not take them.
-    `choices`: it is a `Choices` tag, whose results have no shape of their own when we write them.
+    Its pre-annotations have the shape `kind`, drawn with `tool` if the tag itself does not draw.
+    `scores_only`: why Label Studio would refuse pre-annotations for it; '' if it accepts them.
+    `choices`: whether it is a `Choices` tag. Our results for a `Choices` tag have no shape.
     """
 
     kind: Kind
@@ -65,13 +64,13 @@ class ControlTag:
 
     @property
     def result_type(self) -> str:
-        """Label Studio's result type, which is also the key of the labels in its value."""
+        """Label Studio's result type, which is also the key of the labels in a result's value."""
         if self.choices:
             return "choices"
         return "labels" if self.tool else f"{self.kind}labels"
 
     def label(self, written: object) -> str | None:
-        """The label of this name or this value; None if there is no such label."""
+        """The label with this name or value; None if there is none."""
         if not isinstance(written, str):
             return None
         return written if written in self.labels else self.aliased.get(written)

@@ -1,10 +1,10 @@
-"""Calls to one Label Studio with one user's token: tokens, checks of answers, messages.
+"""HTTP calls to one Label Studio with one user's token: tokens, checks of answers, messages.
 
-Attempts, seconds and bytes of a call are limited. A request that does no harm when it is sent twice
-(GET, PATCH, DELETE) is repeated after broken connections, broken answers, 429 and 5xx. Any other
-request (POST) is repeated only if Label Studio cannot have acted on it: no connection was made, or
-it answered 429. `backend.label_studio.repetition` decides that; `backend.label_studio.answers`
-reads answers. The token goes to the one address given, never to the target of a redirect. No error,
+Attempts, time and bytes of a call are limited. A request that may be sent twice (GET, PATCH,
+DELETE) is repeated after broken connections, broken answers, 429 and 5xx. Any other request (POST)
+is repeated only if Label Studio cannot have acted on it: no connection was made, or it answered
+429. `backend.label_studio.repetition` decides this, and `backend.label_studio.answers` reads
+answers. The token is sent only to the given address, never to the target of a redirect. No error,
 log line or repr contains the token.
 """
 
@@ -37,7 +37,7 @@ from backend.label_studio.repetition import JSON, REPEATED_STATUS, Call, NoAnswe
 CONNECT_SECONDS = 5.0
 PLAIN = {"Accept": "application/json", "Accept-Encoding": "identity"}
 RENEW_AFTER = 0.8
-"""Part of an access token's life (five minutes) after which the next one is fetched."""
+"""Share of an access token's lifetime (five minutes) after which the next token is fetched."""
 
 
 class Transport:
@@ -45,14 +45,14 @@ class Transport:
 
     Args:
         url: Label Studio's address, e.g. `http://localhost:8080`.
-        token: legacy token, or personal access token (a JWT that access tokens are fetched with).
+        token: legacy token, or personal access token (a JWT to fetch access tokens with).
         timeout: seconds for one attempt.
-        patience: seconds for a call with all its repetitions, pauses included.
-        guard: called right before each attempt of a call that changes something; what it raises
-            ends the call. None lets all of them go.
+        patience: seconds for a call with all its retries and pauses.
+        guard: called before each attempt of a call that changes something. An exception from it
+            ends the call. None allows all calls.
 
     Raises:
-        SettingsError: the address is none, or the token is empty.
+        SettingsError: the address is invalid, or the token is empty or invalid.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Transport:
         return f"Transport({self.url!r})"
 
     def auth_headers(self) -> dict[str, str]:
-        """The Authorization header for Label Studio's own origin; fetches an access token if due.
+        """The Authorization header for Label Studio's own origin. Fetches an access token if due.
 
         Raises:
-            StudioAuthError: the personal access token is not valid (any more).
+            StudioAuthError: the personal access token is invalid or has expired.
             StudioUnreachable: no access token could be fetched.
         """
         if not self.personal:
@@ -107,22 +107,22 @@ class Transport:
         shrinks: bool = False,
         content_type: str = JSON,
     ) -> Any:
-        """One call; its JSON answer, None if that is empty.
+        """Make one call. Returns its JSON answer, None if that is empty.
 
         Args:
             method: GET, POST, PATCH, DELETE.
             path: from the root, with the leading slash.
-            what: the deed in words, for messages: "Reading project 3".
+            what: the action in words, for messages: "Reading project 3".
             params: the query.
-            body: sent as JSON unless None; bytes are sent as they are.
-            timeout: seconds for one attempt instead of the usual.
-            shrinks: the call is for a page that could be smaller.
-            content_type: of a body of bytes.
+            body: sent as JSON unless None; bytes are sent unchanged.
+            timeout: seconds for one attempt instead of the default.
+            shrinks: the call reads a page that could be smaller.
+            content_type: the content type of a bytes body.
 
         Raises:
-            PageTooLarge: such a page got 500 or 504 twice, or no whole answer in time.
-            StudioUnreachable: no whole answer, 429 or 5xx, after all repetitions; or an answer
-                that is not JSON, as a proxy's page while Label Studio is maintained.
+            PageTooLarge: with `shrinks`, 500 or 504 twice, or no complete answer in time.
+            StudioUnreachable: after all retries no complete answer, 429 or 5xx; or an answer
+                that is not JSON, such as a proxy's page during maintenance.
             StudioAuthError: 401 or 403.
             StudioNotFound: 404.
             StudioRejected: another 4xx, or a redirect.
@@ -162,9 +162,9 @@ class Transport:
         )
 
     def _send(self, call: Call, headers: Mapping[str, str]) -> Answer:
-        """The answer to a call, after all its repetitions.
+        """The answer to a call, after all its retries.
 
-        Without credentials (to fetch an access token) it is repeated whatever its method.
+        A call without credentials, which fetches an access token, is repeated even if it is a POST.
         """
         kind = {"Content-Type": call.content_type} if call.sent else {}
         call.guard()
@@ -194,7 +194,7 @@ class Transport:
         return found
 
     def _renew(self) -> None:
-        """Fetch an access token with the personal one (POST /api/token/refresh/)."""
+        """Fetch an access token with the personal token (POST /api/token/refresh/)."""
         what, body = "Fetching an access token", {"refresh": self._token}
         path = "/api/token/refresh/"
         made = self._call("POST", path, what, body, self.timeout)
@@ -206,7 +206,7 @@ class Transport:
         self._renew_at = time.monotonic() + RENEW_AFTER * lifetime(access)
 
     def _checked(self, what: str, answer: Answer) -> Any:
-        """The answer's JSON; one of the StudioErrors for anything but a JSON success."""
+        """The JSON of a successful answer. Raises a StudioError for any other answer."""
         said = self._clean(answer.reason_given)
         if answer.status in (401, 403):
             raise StudioAuthError(_auth_message(what, answer.status, said, self.personal))
@@ -239,7 +239,7 @@ class Transport:
         )
 
     def _clean(self, text: str) -> str:
-        """The text without tokens, whoever put them there."""
+        """The text with all tokens removed."""
         for secret in (self._token, self._access):
             text = text.replace(secret, "***") if secret else text
         return text
@@ -250,7 +250,7 @@ def _let_go() -> None:
 
 
 def lifetime(access: str) -> float:
-    """Seconds between a JWT's `iat` and `exp`: a span, so that clocks need not agree."""
+    """Seconds between a JWT's `iat` and `exp`, a duration that does not depend on our clock."""
     try:
         middle = access.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
@@ -260,7 +260,7 @@ def lifetime(access: str) -> float:
 
 
 def _origin(url: str) -> str:
-    """The address without trailing slash; SettingsError unless http(s) with a host alone."""
+    """The address without trailing slash. SettingsError unless it is a plain http(s) address."""
     try:
         parts = urlsplit(url.strip())
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -275,7 +275,7 @@ def _origin(url: str) -> str:
 
 
 def _auth_message(what: str, status: int, said: str, personal: bool) -> str:
-    """401 and 403 in words, with what to do."""
+    """A message for 401 or 403, with the remedy."""
     if status == 403:
         return (
             f"{what}: the user behind the access token may not do this (403). {said} Give the"

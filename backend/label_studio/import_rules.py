@@ -1,12 +1,12 @@
-"""Which tags of a labelling config Label Studio accepts predictions for.
+"""Decides for which tags of a labelling config Label Studio accepts predictions.
 
 At import the server checks every prediction with its SDK (`label_studio_sdk.label_interface`,
-2.0.18 in Label Studio 1.23.0, 2.1.2 in 1.23.1 and 1.23.2), and refuses the whole import for one
-prediction that does not fit. The SDK reads a config more strictly than the editor does. The case of
-attributes and of `Label` tags counts. toName has no default. The text between two tags is no value.
-Beside `Labels` it accepts some tools that draw, but not `MagicWand`. So people can label with a
-config for which Label Studio accepts no predictions. Then only scores are written, and `refusal`
-says why.
+2.0.18 in Label Studio 1.23.0, 2.1.2 in 1.23.1 and 1.23.2), and refuses the whole import if one
+prediction does not fit. The SDK reads a config more strictly than the editor: the case of
+attributes and of `Label` tags counts, toName has no default, and the text between two tags is no
+value. With `Labels`, it accepts some drawing tools, but not `MagicWand`. People can therefore label
+with a config for which Label Studio accepts no predictions. Then only scores are written, and
+`refusal` says why.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from __future__ import annotations
 from backend.label_studio.config_xml import Tag
 
 LABELS_BESIDE = ("brush", "bitmask", "polygon", "ellipse", "rectangle", "keypoint", "vector")
-"""Tools beside which the server takes predictions of a `Labels` tag (SDK 2.1.2)."""
+"""Tools with which the server accepts predictions for a `Labels` tag (SDK 2.1.2)."""
 CHOICES_BESIDE = (*LABELS_BESIDE, "magicwand")
-"""Tools beside which it takes those of a `Choices` tag, whose results have no shape."""
+"""Tools with which it accepts predictions for a `Choices` tag, whose results have no shape."""
 
 _LABEL_TAGS = {"Label", "Choice", "Relation"}
 
 
 def refusal(control: Tag, image: Tag, labels: tuple[str, ...]) -> str:
-    """Why the server refuses predictions of a tag with these labels on an image; '' if it does not.
+    """Why the server refuses predictions for a tag on an image; '' if it accepts them.
 
-    For a tool that draws without labels, `labels` is empty.
+    `labels`: the tag's labels; empty for a tool that draws without labels.
     """
     tag = control.written
     attributes = control.element.attrib
@@ -45,7 +45,7 @@ def refusal(control: Tag, image: Tag, labels: tuple[str, ...]) -> str:
 
 
 def _known(control: Tag) -> set[str]:
-    """The labels that the SDK sees in a tag. A tag without any takes every label."""
+    """The labels of a tag that the SDK knows. If it knows none, it accepts every label."""
     below = (each.element for each in control.below() if each.exact)
     found = [each.get("alias") or each.get("value") for each in below if each.tag in _LABEL_TAGS]
     return {label for label in found if label is not None}

@@ -1,11 +1,11 @@
 """Reads a project's labelling config: its image, its labels, and the tags that draw regions.
 
-Only the tags that instance segmentation needs are read: one `Image` tag; the tags that draw
-labelled regions with an area on it (KINDS); and beside tools that draw without labels of their own
-(TOOLS) a `Labels` tag, or the `Choices` tag whose choices are the classes of regions
+Only the tags for instance segmentation are read: one `Image` tag, the tags that draw labelled
+regions with an area on it (KINDS), and tools that draw without labels (TOOLS). The labels for tools
+come from a `Labels` tag, or from the `Choices` tag whose choices are the classes of regions
 (`class_choices`). All other tags (other choices, text, headers, views) are ignored.
 
-The config is read as Label Studio's editor reads it (`config_xml`, docs/label_configs.md).
+The config is read like in Label Studio's editor (`config_xml`, docs/label_configs.md).
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ _NO_AREA = {
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """What a labelling config means for instance segmentation."""
+    """The parts of a labelling config that matter for instance segmentation."""
 
     image: ImageTag
     controls: tuple[ControlTag, ...]
     label_map: LabelMap
-    tools: tuple[ToolTag, ...] = ()  # all that draw on the image, beside labels or not
-    areas: tuple[ToolTag, ...] = ()  # of these the ones whose regions have an area
-    other_objects: frozenset[str] = frozenset()  # names of what else a task shows
+    tools: tuple[ToolTag, ...] = ()  # all tools that draw on the image, with or without labels
+    areas: tuple[ToolTag, ...] = ()  # the tools whose regions have an area
+    other_objects: frozenset[str] = frozenset()  # names of a task's objects besides the image
     generic: frozenset[str] = frozenset()  # names of label tags whose labels are not the classes
-    ignored: str = ""  # a sentence: which choices may be meant as classes, and what to do then
+    ignored: str = ""  # a notice about ignored choices that may be meant as classes
 
     @property
     def pre_annotation(self) -> ControlTag:
-        """The control that pre-annotations are written to: brush before polygon before others."""
+        """The preferred control for pre-annotations: first in the order of KINDS."""
         return self._preferred(self.controls)
 
     @property
     def scores_only(self) -> str:
-        """Why some labels get no pre-annotations: a sentence for people, '' where all get them."""
+        """A sentence that says why labels get no pre-annotations; '' if all labels get them."""
         why = {name: self.control_for(name).scores_only for name in self.label_map.names}
         missing = [name for name, reason in why.items() if reason]
         if not missing:
@@ -63,7 +63,7 @@ class LabelConfig:
         return f"No pre-annotations{of}, only scores: {'; '.join(reasons)}."
 
     def in_words(self) -> str:
-        """The first labels and where they come from, for people."""
+        """The first labels and the tag that they come from, in words."""
         names = f"labels {', '.join(self.label_map.names[:10])}"
         given = [control.name for control in self.controls if control.choices]
         if given:
@@ -71,9 +71,9 @@ class LabelConfig:
         return f"{names}. {self.ignored}" if self.ignored else names
 
     def control_for(self, label: str) -> ControlTag:
-        """The preferred control among those that have this label.
+        """The preferred control with this label.
 
-        Raises LabelConfigError for a label that no control has.
+        Raises LabelConfigError if no control has it.
         """
         having = tuple(control for control in self.controls if label in control.labels)
         if not having:
@@ -84,7 +84,7 @@ class LabelConfig:
         return self._preferred(having)
 
     def control(self, name: str) -> ControlTag | None:
-        """The control of this name, or None."""
+        """The control with this name, or None."""
         return next((control for control in self.controls if control.name == name), None)
 
     @staticmethod
@@ -96,9 +96,9 @@ class LabelConfig:
 def parse_label_config(xml: str) -> LabelConfig:
     """Read a labelling config.
 
-    Raises LabelConfigError, each time with what to change: broken or hostile XML, no image tag or
-    several, a list of images, a Repeater, no supported label tag, no labels, dynamic labels, a
-    repeated label, choices of which it is open whether they are the classes.
+    Raises LabelConfigError, with the remedy, for: invalid or hostile XML, no image tag or several,
+    a list of images, a Repeater, no supported label tag, no labels, dynamic labels, a repeated
+    label, or choices that may or may not be the classes.
     """
     tags = read_tags(xml)
     objects = [tag for tag in tags if tag.name in OBJECTS and tag.get("name")]
@@ -152,7 +152,7 @@ def _config_of_labels(
 def _config_of_choices(
     classes: Tag, image: Tag, labelling: list[Tag], tools: list[Tag], others: frozenset[str]
 ) -> LabelConfig:
-    """The config whose classes are the choices of a tag; label tags only draw."""
+    """The config whose classes are the choices of a tag. Its label tags only draw."""
     name = image.get("name")
     drawing = [tag for tag in labelling if tag.name in _KINDS]
     with_area = [*drawing, *(tag for tag in tools if _has_area(tag))]
@@ -179,7 +179,7 @@ def _config_of_choices(
 
 
 def _is_labelling(tag: Tag, tools: list[Tag], objects: list[Tag]) -> bool:
-    """Whether a tag gives labels to regions with an area."""
+    """Whether a tag gives labels to regions that have an area."""
     if tag.name == "labels":
         target = _target(tag, objects)
         return any(_has_area(tool) and _target(tool, objects) == target for tool in tools)
@@ -206,7 +206,7 @@ def _no_control(tags: list[Tag], tools: list[Tag], missing: str) -> str:
 
 
 def _image(images: list[Tag], labelling: list[Tag], objects: list[Tag]) -> Tag:
-    """The one image that all label tags draw on."""
+    """The image that all label tags draw on."""
     named = {tag.wanted("name"): tag for tag in images}
     for tag in labelling:
         if not _target(tag, objects):
@@ -270,9 +270,9 @@ def _control(tag: Tag, image: Tag, tools: list[Tag]) -> ControlTag:
 
 
 def _drawing_tool(areas: Sequence[Tag], image: Tag, giving: str) -> tuple[ToolTag, str]:
-    """The tag that pre-annotations are drawn with, and why they are not; '' where they are.
+    """The tag to draw pre-annotations with, and why there can be none ('' if there can).
 
-    `giving` is the kind of tag that gives the labels: Labels or Choices.
+    `giving`: the tag that gives the labels, Labels or Choices.
     """
     order = [*_KINDS, *_TOOLS]
     by_kind = sorted(areas, key=lambda tag: order.index(tag.name))
@@ -282,7 +282,7 @@ def _drawing_tool(areas: Sequence[Tag], image: Tag, giving: str) -> tuple[ToolTa
 
 
 def _tool_refusal(tool: Tag, image: Tag, tools: list[Tag], giving: str) -> str:
-    """Why pre-annotations are not drawn with a tool or a label tag; '' where they are."""
+    """Why pre-annotations cannot be drawn with a tool or a label tag; '' if they can."""
     if tool.name in ("vector", "vectorlabels"):
         other = "Polygon" + tool.written[len("Vector") :]
         return f"regions of {tool.written} are read but not written; add <{other} .../>"
@@ -297,7 +297,7 @@ def _tool_refusal(tool: Tag, image: Tag, tools: list[Tag], giving: str) -> str:
     wand = any(each.name == "magicwand" for each in tools)
     drawn = LABELS_BESIDE if giving == "Labels" else CHOICES_BESIDE
     if tool.name not in drawn or (wand and tool.name in ("ellipse", "rectangle")):
-        # Beside a wand, rectangles are crops or prompts: masks are what people want corrected.
+        # With a wand, rectangles are crops or prompts. People want to correct masks.
         return (
             "Label Studio takes no predictions of a MagicWand beside Labels; add"
             f' <Brush name="..." toName="{image.get("name")}"/>, or use BrushLabels'
@@ -306,7 +306,7 @@ def _tool_refusal(tool: Tag, image: Tag, tools: list[Tag], giving: str) -> str:
 
 
 def _tool(tag: Tag, to_name: str) -> ToolTag:
-    """A tag that draws. That of a label tag is its only label, '' where it has several."""
+    """A drawing tag as a ToolTag. Its label is the only label of a label tag, '' for several."""
     if tag.name in _TOOLS:
         return ToolTag(_TOOLS[tag.name], tag.get("name"), to_name, tag.name)
     labels, _ = labels_of(tag)

@@ -1,9 +1,9 @@
-"""The record of what a round left out: regions and images, with the reason, counted by kind.
+"""The record of regions and images that a round left out, with the reason, counted by kind.
 
-The whole record is `left_out.json` beside the round's snapshot. A summary of it is kept in the
-step's row, in the project's state, in the model's card, and in the round's message. This file is in
-`label_studio` because the kinds are those of Label Studio's regions; worker, web and commands read
-the record.
+The complete record is `left_out.json` beside the round's snapshot. A summary is in the step's row,
+in the project's state, in the model's card, and in the round's message. This module is in
+`label_studio` because the kinds describe Label Studio's regions. Worker, web and commands read the
+record.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from backend.label_studio.regions.problems import KINDS as REGION_KINDS
 from backend.label_studio.regions.problems import Effect, RegionProblem
 
 Part = Literal["labels", "unlabelled"]
-"""labels: of the labelled tasks. unlabelled: of the pool that is ranked."""
+"""labels: the labelled tasks. unlabelled: the pool that is ranked."""
 
 UNREADABLE_IMAGE, NO_ANNOTATION = "unreadable_image", "no_annotation"
 KINDS: dict[str, str] = {
@@ -25,16 +25,16 @@ KINDS: dict[str, str] = {
     NO_ANNOTATION: "tasks whose annotations were all cancelled",
     **REGION_KINDS,
 }
-"""The kinds that are counted, each with its name for people."""
+"""Kind -> its name for people."""
 
 FILE = "left_out.json"
-FIRST = 5  # reasons that people see without opening the file
+FIRST = 5  # number of reasons in a summary
 COSTLY_FIRST: tuple[Effect, ...] = ("dropped", "painted_out", "used")
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """One region, or one task's image, that was not used as it stands."""
+    """One region or task that was left out, or used only in part."""
 
     task: int
     region: str  # Label Studio's id; "" for the whole task
@@ -61,13 +61,13 @@ def of_task(task: int, reason: str, kind: str = UNREADABLE_IMAGE) -> LeftOut:
 class Summary:
     """The counts and the first reasons of one part of a round's record."""
 
-    tasks: int = 0  # left out as a whole
-    lost: int = 0  # regions and images that were not used; the other rows were, not as they stand
-    kinds: Mapping[str, int] = field(default_factory=dict)  # by kind: regions, or images
-    first: tuple[str, ...] = ()  # at most FIRST reasons, the ones that cost most first
-    train: int = 0  # labelled tasks that were used; of the part `labels` alone
+    tasks: int = 0  # tasks left out as a whole
+    lost: int = 0  # regions and images not used at all; the others were used in part
+    kinds: Mapping[str, int] = field(default_factory=dict)  # kind -> number of regions or images
+    first: tuple[str, ...] = ()  # at most FIRST reasons, those with the costliest effect first
+    train: int = 0  # labelled tasks that were used; only for the part `labels`
     validation: int = 0
-    round: int = 0  # its number, where a summary stands apart from its round
+    round: int = 0  # the round's number, in summaries stored outside the round
 
     @classmethod
     def of(cls, rows: Sequence[LeftOut], *, train: int = 0, validation: int = 0) -> Summary:
@@ -84,7 +84,7 @@ class Summary:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Summary:
-        """What `to_json` gave."""
+        """The summary from the values of `to_json`."""
         known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
         return cls(**{**known, "first": tuple(known.get("first", ()))})
 
@@ -97,17 +97,17 @@ class Summary:
         return bool(self.kinds)
 
     def counted(self) -> str:
-        """The counts in words, without the reasons; '' where nothing was left out."""
+        """The counts in words, without the reasons; '' if nothing was left out."""
         return "; ".join(f"{KINDS.get(kind, kind)}: {n}" for kind, n in self.kinds.items())
 
     def in_words(self, tasks: str = "Labelled tasks") -> str:
-        """The counts and the first reason in one sentence; '' where nothing was left out."""
+        """The counts and the first reason in one sentence; '' if nothing was left out."""
         if not self.kinds:
             return ""
         return f"{self.headline(tasks)} ({self.counted()}). First: {self.first[0]}"
 
     def headline(self, tasks: str = "Labelled tasks") -> str:
-        """The costliest effect in words, with how often it occurred."""
+        """The costliest effect in words, with its count."""
         if self.tasks:
             return f"{tasks} left out: {self.tasks}"
         if self.lost:
@@ -120,6 +120,6 @@ class Summary:
 
 
 def latest_summary(left_out: Mapping[str, Mapping[str, Any]], part: Part) -> Summary | None:
-    """The newest summary of a part, from a project's `left_out`; None before the first."""
+    """The newest summary of a part, from a project's `left_out`; None if there is none."""
     found = left_out.get(part)
     return None if found is None else Summary.from_json(found)

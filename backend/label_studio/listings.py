@@ -1,8 +1,8 @@
-"""Lists the tasks of a project page by page, with smaller pages where Label Studio fails.
+"""Lists the tasks of a project page by page, with smaller pages if Label Studio fails.
 
-On its default database Label Studio cannot answer a page of 1,000 uploaded tasks
-(docs/label_studio.md says why). So a page holds at most 500 tasks, and a page that Label Studio
-answers with 500 twice is asked for again at half its size, whatever the reason.
+On its default database, Label Studio cannot answer a page of 1,000 uploaded tasks
+(docs/label_studio.md says why). A page therefore has at most 500 tasks. If Label Studio answers
+twice with status 500, whatever the reason, the page is requested again at half its size.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 """One JSON object of Label Studio's API: a task, a project, a webhook, ..."""
 Kind = Literal["tasks", "labels", "predictions"]
-"""Pages of tasks alone, with their annotations, and with their predictions."""
+"""The content of a page: only tasks, tasks with annotations, or tasks with predictions."""
 
 PAGE: dict[Kind, int] = {"tasks": 500, "labels": 200, "predictions": 100}
 WORDS: dict[Kind, str] = {
@@ -33,30 +33,30 @@ WORDS: dict[Kind, str] = {
 SMALLEST_PAGE = 10
 PAGE_SECONDS = 120.0
 FORGET_SECONDS = 3600.0
-"""After this time the full page is tried again: the reason may be gone."""
+"""After this time the usual page size is tried again."""
 READINGS = 3
-"""How often a listing is completed or read again because its length is not the stated total."""
+"""How often a listing is read again if its length differs from the stated total."""
 
 
 @dataclass(frozen=True)
 class _Shrunk:
-    """A page size below the usual one, why, and since when (monotonic seconds)."""
+    """A page size below the usual size, the reason, and its start (monotonic seconds)."""
 
     size: int
-    tried: int  # the page that failed first
+    tried: int  # size of the first page that failed
     reason: str
     since: float
 
 
 class PageSizes:
-    """How many tasks a page holds, by kind, for one Label Studio; safe to share between threads."""
+    """The page sizes for one Label Studio, by kind; safe to share between threads."""
 
     def __init__(self) -> None:
         self._shrunk: dict[Kind, _Shrunk] = {}
         self._lock = threading.Lock()
 
     def size(self, kind: Kind) -> int:
-        """Tasks to ask for in one page now."""
+        """The current page size in tasks."""
         with self._lock:
             found = self._shrunk.get(kind)
             if found is not None and time.monotonic() - found.since > FORGET_SECONDS:
@@ -65,7 +65,7 @@ class PageSizes:
             return PAGE[kind] if found is None else found.size
 
     def shrink(self, kind: Kind, tried: int, reason: str) -> None:
-        """Halve the size after a page of `tried` tasks failed, unless another thread has."""
+        """Halve the size after a page of `tried` tasks failed, unless another thread did."""
         if tried > self.size(kind):
             return
         size = max(tried // 2, SMALLEST_PAGE)
@@ -79,13 +79,13 @@ class PageSizes:
         )
 
     def restore(self, kind: Kind) -> None:
-        """Back to the usual size: not even the smallest page was answered, so size is no reason."""
+        """Restore the usual size: even the smallest page failed, so the size is not the cause."""
         with self._lock:
             self._shrunk.pop(kind, None)
 
     @property
     def notice(self) -> str:
-        """The sizes that shrank and why, in words for people; '' if none did."""
+        """The reduced sizes and the reasons, in words; '' if no size is reduced."""
         with self._lock:
             found = sorted(self._shrunk.items())
         said = [
@@ -101,10 +101,9 @@ _shared_lock = threading.Lock()
 
 
 def shared_sizes(url: str) -> PageSizes:
-    """The sizes that this process uses for the Label Studio at `url`, remembered between clients.
+    """The page sizes of this process for the Label Studio at `url`, shared by all clients.
 
-    A client is made anew for each task of the worker; how much a page may hold depends on Label
-    Studio alone.
+    The worker often makes new clients, but the page size depends only on Label Studio.
     """
     with _shared_lock:
         return _shared.setdefault(url.rstrip("/"), PageSizes())
@@ -117,17 +116,17 @@ def condition(column: str, operator: str, kind: str, value: Any) -> Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """One listing of a project's tasks by id: what to read, and how a page is fetched.
+    """One listing of a project's tasks by id: which tasks and fields, and how to fetch a page.
 
     Args:
-        fetch: params, whether a page that is too large raises PageTooLarge, words for messages
+        fetch: (params, whether a page that is too large raises PageTooLarge, words for messages)
             -> Label Studio's answer (`tasks`, `total`).
         sizes: the page sizes of this Label Studio.
-        what: the deed in words, for messages.
+        what: the action in words, for messages.
         project: id of the project.
         include: fields of tasks and annotations.
-        conditions: of the Data Manager, all of which a task must meet.
-        kind: whether annotations are read, too.
+        conditions: conditions of the Data Manager; a task must meet all of them.
+        kind: the content of the pages.
     """
 
     fetch: Callable[[Row, bool, str], Row]
@@ -139,19 +138,19 @@ class Listing:
     kind: Kind = "tasks"
 
     def rows(self) -> list[Row]:
-        """Every matching task once, by id; one reading, whatever changes meanwhile."""
+        """Every matching task once, by id, from a single reading."""
         return list(self._after(0))
 
     def whole(self) -> list[Row]:
-        """As `rows`, read again until its length is the total that Label Studio states.
+        """As `rows`, but repeated until the length equals the total stated by Label Studio.
 
-        A task that is imported while its listing is read stands behind the last id and is found
-        by reading on. After READINGS attempts the last reading counts: tasks come and go faster
-        than they can be listed, and the next listing finds the others.
+        A task imported during the listing has a higher id, so reading further finds it. After
+        READINGS attempts the last reading counts: tasks then change faster than they can be listed,
+        and the next listing finds the others.
         """
         rows = self.rows()
         if len(rows) < self.sizes.size(self.kind):
-            return rows  # one page, which is one moment
+            return rows  # a single page is consistent
         for _ in range(READINGS):
             total = self._total()
             if total == len(rows):
@@ -162,10 +161,10 @@ class Listing:
         return rows
 
     def page(self, *conditions: Row, at_most: int | None = None, ordering: str = "tasks:id") -> Row:
-        """One page with the listing's conditions and these, smaller where Label Studio fails.
+        """One page with the listing's conditions and `conditions`, smaller if Label Studio fails.
 
         Raises:
-            StudioUnreachable: not even the smallest page was answered, or no page in time.
+            StudioUnreachable: even the smallest page failed, or no page came in time.
         """
         end = time.monotonic() + PAGE_SECONDS
         while True:
@@ -187,10 +186,10 @@ class Listing:
                 raise
 
     def _after(self, last: int) -> Iterator[Row]:
-        """All matching tasks behind an id.
+        """All matching tasks with an id above `last`.
 
-        A page begins after the last id seen, not at a page number. So no task is missed or read
-        twice when tasks are labelled, imported or deleted between two pages, or pages get smaller.
+        A page begins after the last id read, not at a page number. Thus no task is missed or read
+        twice if tasks are labelled, imported or deleted between two pages, or if pages get smaller.
         """
         while True:
             page = self.page(condition("id", "greater", "Number", last))
@@ -206,7 +205,7 @@ class Listing:
             last = tasks[-1]["id"]
 
     def _total(self) -> int:
-        """How many tasks match, as Label Studio counts them now."""
+        """Label Studio's current count of matching tasks."""
         return int(self.page(at_most=1)["total"])
 
     def _params(self, *conditions: Row, ordering: str) -> Row:

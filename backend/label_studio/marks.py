@@ -1,8 +1,8 @@
-"""Marks: a text in the data of a task, which a tab of the Data Manager shows and orders by.
+"""Marks: texts in the data of tasks, which the review tab of the Data Manager shows and sorts by.
 
-A task's data are the only columns of the Data Manager that can be written for a labelled task
-without a change of labels, predictions or queue. Writing them calls no webhook. Label Studio counts
-the keys of all data and has a column for each. Measured on Label Studio 1.23.2.
+Task data is the only column of the Data Manager that can be written for a labelled task without
+changing labels, predictions or the queue. Writing it triggers no webhook. Label Studio counts the
+keys of all task data and has a column for each key. Measured on Label Studio 1.23.2.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from backend.label_studio.listings import (
 MARK = "taudis_review"
 """The key of a mark in a task's data, and the title of its column."""
 FIELDS = "id,data,updated_at,annotations,was_cancelled,ground_truth,created_at"
-"""Of tasks and their annotations, without regions."""
+"""The fields that are read of tasks and annotations: no regions."""
 EVER = "1970-01-01T00:00:00.000000Z"
 Columns = Mapping[str, Any]
 """Key of task data -> how many tasks have it."""
@@ -34,17 +34,17 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Marks:
-    """The calls about marks. Every method raises what those of `Studio` raise.
+    """The calls about marks. Every method raises the same errors as the methods of `Studio`.
 
-    Rows of tasks have their data with the addresses that were imported, not with those that Label
-    Studio makes of them, and their annotations without regions.
+    Rows of tasks have the imported addresses in their data, not the addresses that Label Studio
+    resolves them to, and annotations without regions.
     """
 
     http: Transport
     sizes: PageSizes
 
     def tasks(self, project: int, numbers: Sequence[int]) -> list[Row]:
-        """The tasks with these ids that are still there, by id."""
+        """The tasks with these ids that still exist, ordered by id."""
         what = f"Reading {len(numbers)} tasks of project {project}"
         found: list[Row] = []
         for first in range(0, len(numbers), PAGE["labels"]):
@@ -53,7 +53,7 @@ class Marks:
         return found
 
     def marked(self, project: int, since: str = "") -> list[Row]:
-        """The marked tasks by id; those whose `updated_at` is later than `since` if it is given."""
+        """The marked tasks by id; with `since`, only those with a later `updated_at`."""
         what = f"Listing the marked tasks of project {project}"
         later = condition("updated_at", "greater", "Datetime", since or EVER)
         some = condition(f"data.{MARK}", "empty", "Unknown", "false")
@@ -62,8 +62,8 @@ class Marks:
     def write(self, task: Row, text: str, columns: Columns) -> None:
         """Mark a task, or change its mark; '' removes the mark.
 
-        Label Studio replaces all data of the task. `task`: a row of `tasks` or `marked`. `columns`:
-        those of its project.
+        Label Studio replaces all data of the task, so it is sent along. `task`: a row of `tasks` or
+        `marked`. `columns`: the project's `columns`.
         """
         what = f"Marking task {task['id']}"
         data = {key: value for key, value in task["data"].items() if key != MARK}
@@ -72,7 +72,7 @@ class Marks:
         self.http.call("PATCH", f"/api/tasks/{task['id']}/", what=what, body=body)
 
     def columns(self, project: int) -> Columns:
-        """The keys of all data of the project as Label Studio keeps them, with their numbers."""
+        """Label Studio's count of the keys in the project's task data."""
         what = f"Reading the data columns of project {project}"
         found = self.http.call("GET", f"/api/projects/{project}/summary/", what=what)
         if not isinstance(found, dict) or not isinstance(found.get("all_data_columns"), dict):
@@ -80,10 +80,10 @@ class Marks:
         return dict(found["all_data_columns"])
 
     def recount(self, project: int) -> None:
-        """Let Label Studio count the keys of all data anew, as its Reset Cache does.
+        """Make Label Studio count the keys of all task data again, as its Reset Cache does.
 
-        Each annotation that is saved counts the keys of its task once more, so that a column may
-        stay where no task has its key.
+        Saving an annotation adds its task's keys to the count again, so a column may remain
+        although no task has its key.
         """
         path, what = f"/api/projects/{project}/summary/reset/", f"Counting project {project} anew"
         self.http.call("POST", path, what=what, body={}, timeout=PAGE_SECONDS)
@@ -100,9 +100,9 @@ class Marks:
 
 
 def _as_imported(data: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """Data under the keys that Label Studio keeps: it answers with the config's key for UNDEFINED.
+    """Task data under its stored keys: Label Studio answers with the config's key for UNDEFINED.
 
-    The key that no task has is the one that stands for it.
+    That key is the only one in the answer that no task has in the stored data.
     """
     renamed = [key for key in data if key not in columns]
     if UNDEFINED not in columns or len(renamed) != 1:

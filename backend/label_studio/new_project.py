@@ -1,4 +1,4 @@
-"""Makes a project in Label Studio and uploads its images, as the Create Project page does."""
+"""Creates a project in Label Studio and uploads its images, like the Create Project page."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CONTROLS = {
     "polygon": "PolygonLabels",
     "rectangle": "RectangleLabels",
 }
-"""Name of a way to draw -> tag of the labelling config."""
+"""Name of a drawing method -> tag of the labelling config."""
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
-"""Image files that Label Studio 1.23 takes as uploads and a browser shows."""
+"""Image files that Label Studio 1.23 accepts as uploads and that browsers show."""
 POST_FILES = 50
 """Files in one request. Label Studio refuses more than DATA_UPLOAD_MAX_NUMBER_FILES (100)."""
 POST_BYTES = 100_000_000
 """Bytes in one request. Label Studio refuses more than DATA_UPLOAD_MAX_MEMORY_SIZE (250 MB)."""
 UPLOAD_SECONDS = 600.0
 NAME_COMPARED = 30
-"""Letters of a file's name that are compared. Label Studio cuts long names."""
+"""Characters of a file's name that are compared, because Label Studio truncates long names."""
 
 
 def label_config(label_map: LabelMap, control: str) -> str:
@@ -50,14 +50,14 @@ def label_config(label_map: LabelMap, control: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text as it stands in an XML attribute between double quotes."""
+    """Text escaped for an XML attribute in double quotes."""
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), ('"', "&quot;")):
         text = text.replace(character, entity)
     return text
 
 
 class NewProject:
-    """Makes projects with one user's token.
+    """Creates projects with one user's token.
 
     Args:
         url: Label Studio's address.
@@ -68,7 +68,7 @@ class NewProject:
         self._http = Transport(url, token, timeout=30.0, patience=90.0)
 
     def create(self, title: str, xml: str) -> int:
-        """A new project with this title (three letters at least) and labelling config; its id."""
+        """Create a project with a title (at least three letters) and a labelling config: its id."""
         body = {"title": title, "label_config": xml}
         what = f"Making the project {title!r}"
         row: Mapping[str, int] = self._http.call("POST", "/api/projects/", what=what, body=body)
@@ -77,11 +77,11 @@ class NewProject:
     def upload(
         self, project: int, files: Mapping[str, Path], progress: Callable[[int, int], object]
     ) -> dict[str, int]:
-        """Upload image files, one task each; name -> task id.
+        """Upload image files, one task each. Returns name -> task id.
 
         Args:
-            project: id of the project, which has its labelling config.
-            files: name of the uploaded file -> image file.
+            project: id of the project, which must have its labelling config.
+            files: name for the upload -> image file.
             progress: called after each request with (files uploaded, all files).
 
         Raises:
@@ -115,7 +115,7 @@ class NewProject:
 
 
 def _posts(files: Mapping[str, Path]) -> Iterator[list[tuple[str, bytes]]]:
-    """The files in requests of POST_FILES and POST_BYTES at most."""
+    """The files, divided into requests of at most POST_FILES and POST_BYTES."""
     post: list[tuple[str, bytes]] = []
     size = 0
     for name, path in files.items():
@@ -130,15 +130,15 @@ def _posts(files: Mapping[str, Path]) -> Iterator[list[tuple[str, bytes]]]:
 
 
 def _header_safe(name: str) -> str:
-    """A file's name without what would break out of its header."""
+    """A file's name without characters that would end its header."""
     return re.sub(r'[\x00-\x1f"\\]', "_", name)
 
 
 def belongs_to(address: str, name: str) -> bool:
-    """Whether an uploaded file's address, `/data/upload/7/0123abcd-NAME`, is that of this name.
+    """Whether an uploaded file's address, `/data/upload/7/0123abcd-NAME`, belongs to this name.
 
-    Label Studio writes blanks as underscores and drops what is neither a letter, a digit, a dash
-    nor a dot. So only letters and digits are compared.
+    Label Studio turns blanks into underscores and drops all characters but letters, digits, dashes
+    and dots. Therefore only letters and digits are compared.
     """
     stored = address.rpartition("/")[2][len("01234567-") :]
     plain = (re.sub(r"[\W_]", "", text)[:NAME_COMPARED] for text in (stored, name))

@@ -1,9 +1,9 @@
-"""The task queue of Label Studio: which scores make it serve an order, and the post that sets them.
+"""Label Studio's task queue: the scores that make it serve an order, and the post that sets them.
 
 With uncertainty sampling, Label Studio serves unlabelled tasks by ascending `prediction.score`,
-among the predictions whose `model_version` is that of the project. So an order is one prediction a
-task with score = rank / N, under a fresh version. One PATCH of the project's `model_version` then
-switches the queue for everybody. Measured on Label Studio 1.23.2.
+among the predictions with the project's `model_version`. An order is therefore one prediction for
+each task with score = rank / N, under a new version. One PATCH of the project's `model_version`
+then switches the queue of all annotators. Measured on Label Studio 1.23.2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from io import BytesIO
 
 SAMPLING = "Uncertainty sampling"
 POST_BYTES = 60_000_000
-"""Bytes of regions in one bulk post. Label Studio took a post of this size in 16 s."""
+"""Maximum bytes of regions in one bulk post. Label Studio took 16 s for a post of this size."""
 
 
 def score_of(rank: int, tasks: int) -> float:
@@ -26,7 +26,7 @@ def score_of(rank: int, tasks: int) -> float:
 def score_behind(tasks: int) -> float:
     """Score of a task that has no place yet: one place behind the last of N, 1 + 1/N.
 
-    Low scores are served first, so the model's confidence as a score would jump the queue.
+    Low scores are served first, so a model's confidence as score would put the task too early.
     """
     return 1.0 + 1.0 / max(tasks, 1)
 
@@ -43,7 +43,7 @@ class BulkPost:
 
 
 def bulk_post(version: str, predictions: Iterable[tuple[int, float, bytes]]) -> BulkPost:
-    """Put predictions into one post, as `json.dumps` would write them.
+    """Put predictions into one post, formatted as by `json.dumps`.
 
     Args:
         version: their `model_version`.

@@ -1,8 +1,8 @@
-"""Which requests to Label Studio are repeated, after which pause, and for how long.
+"""Decides which requests to Label Studio are repeated, after which pause, and for how long.
 
-urllib3's Retry repeats and pauses. Repetition adds what Retry does not know: a limit in seconds for
-all attempts together, 429 for every method, and a random pause before the first repetition. A page
-of tasks that Label Studio cannot answer is not repeated: the listing asks for half of it.
+urllib3's Retry repeats and pauses. Repetition adds a time limit for all attempts together, retries
+after 429 for every method, and a random pause before the first retry. A page of tasks that Label
+Studio cannot answer is not repeated, because the listing requests half of it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 JSON = "application/json"
 REPEATABLE_METHODS = frozenset({"GET", "HEAD", "PATCH", "PUT", "DELETE"})
 REPEATED_STATUS = frozenset({429, 500, 502, 503, 504})
-"""500 too: Label Studio on SQLite answers 500 while its database is locked."""
+"""Includes 500, because Label Studio on SQLite answers 500 while its database is locked."""
 TOO_LARGE_STATUS = frozenset({500, 504})
-"""The answers to a page that is too large, by Label Studio or by a proxy that waits less."""
+"""Answers to a page that is too large, from Label Studio or from a proxy with a shorter timeout."""
 PAGE_TRIES = 2
-"""How many answers of TOO_LARGE_STATUS in a row make a page too large."""
+"""Number of consecutive answers in TOO_LARGE_STATUS after which a page counts as too large."""
 BUSY = ("database is locked", "database-is-locked", "doesn't operate well")
-"""Parts of Label Studio's reason while SQLite is busy: then the page's size is not to blame.
-Label Studio 1.23 replaces SQLite's own words by a link and "doesn't operate well"."""
+"""Parts of Label Studio's reason while SQLite is busy. The page's size is then not the cause.
+Label Studio 1.23 replaces SQLite's message by a link and "doesn't operate well"."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 
 
@@ -50,25 +50,24 @@ class Call:
 
     method: str
     url: str
-    what: str  # the deed in words, for messages: "Reading project 3"
+    what: str  # the action in words, for messages: "Reading project 3"
     sent: bytes  # the body
     seconds: float  # for one attempt
-    patience: float  # seconds for all attempts, pauses included
+    patience: float  # seconds for all attempts with their pauses
     shrinks: bool  # the call reads a page of tasks that could be smaller
-    clean: Callable[[str], str]  # takes tokens out of a text
-    guard: Callable[[], None]  # called right before each attempt; what it raises ends the call
+    clean: Callable[[str], str]  # removes tokens from a text
+    guard: Callable[[], None]  # called before each attempt; an exception from it ends the call
     content_type: str = JSON  # of the body
 
 
 class NoAnswer(Exception):
-    """The attempts are over, without an answer.
+    """All attempts failed.
 
     Args:
-        reason: the last attempt's, in words.
-        attempts: how many there were.
-        known: whether it is known that Label Studio did not act on the request, or acting twice
-            does no harm.
-        too_large: a smaller page may be answered.
+        reason: why the last attempt failed, in words.
+        attempts: the number of attempts.
+        known: whether Label Studio certainly did not act on the request, or may act twice.
+        too_large: whether a smaller page may be answered.
     """
 
     def __init__(self, reason: str, attempts: int, *, known: bool, too_large: bool = False) -> None:
@@ -77,7 +76,7 @@ class NoAnswer(Exception):
 
 
 class Repetition(urllib3.Retry):
-    """urllib3's Retry for one call. urllib3 makes a new one from it after every failed attempt."""
+    """urllib3's Retry for one call. After each failed attempt urllib3 derives a new object."""
 
     def __init__(self, call: Call, too_large: int = 0, **options: Any) -> None:
         super().__init__(**options)
@@ -87,7 +86,7 @@ class Repetition(urllib3.Retry):
 
     @classmethod
     def of(cls, call: Call, *, any_method: bool = False) -> Self:
-        """For a call's first attempt. `any_method`: a POST may be repeated, too."""
+        """The object for a call's first attempt. `any_method`: a POST may be repeated too."""
         return cls(
             call,
             total=None,
@@ -99,7 +98,7 @@ class Repetition(urllib3.Retry):
 
     @property
     def attempts(self) -> int:
-        """How many attempts were made, this one included."""
+        """The number of attempts so far, including this one."""
         return len(self.history) + 1
 
     def new(self, **changes: Any) -> Self:
@@ -109,7 +108,7 @@ class Repetition(urllib3.Retry):
         return made
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        """Whether an answer of this status is asked for again. 429: Label Studio did nothing."""
+        """Whether the request is repeated after this status; always after 429 (nothing was done)."""
         return status_code == 429 or super().is_retry(method, status_code)
 
     def increment(
@@ -121,7 +120,7 @@ class Repetition(urllib3.Retry):
         _pool: ConnectionPool | None = None,
         _stacktrace: TracebackType | None = None,
     ) -> Self:
-        """What follows a failed attempt. Raises NoAnswer if no other attempt does."""
+        """The object for the next attempt after a failure. Raises NoAnswer if there is none."""
         answer = response if isinstance(response, Answer) else None
         reason = in_words(error) if answer is None else self.finished(answer)
         self.too_large = self._counted(answer, error)
@@ -131,7 +130,7 @@ class Repetition(urllib3.Retry):
             raise NoAnswer(reason, self.attempts, known=not isinstance(error, OversizedAnswer))
         try:
             following = super().increment(method, url, response, error, _pool, _stacktrace)
-        except HTTPError:  # Label Studio may have acted, and doing it twice would do harm
+        except HTTPError:  # Label Studio may have acted, and must not act twice
             raise NoAnswer(reason, self.attempts, known=False) from None
         wait = None if answer is None else following.get_retry_after(answer)
         following.pause = following.get_backoff_time() if wait is None else wait
@@ -142,25 +141,25 @@ class Repetition(urllib3.Retry):
         return following
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
-        """Wait for the pause before the next attempt, which the guard may refuse."""
+        """Wait before the next attempt, then call the guard, which may refuse the attempt."""
         time.sleep(self.pause)
         self.call.guard()
         self.began = time.monotonic()
 
     def get_backoff_time(self) -> float:
-        """Half to all of 0.5 s, 1 s, 2 s, ... urllib3's first pause would be 0."""
+        """A random time from half to all of 0.5 s, 1 s, 2 s, ... urllib3's first pause is 0."""
         pause = min(self.backoff_factor * 2 ** (len(self.history) - 1), self.backoff_max)
         return float(pause * random.uniform(0.5, 1.0))
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
-        """Seconds from a Retry-After header; None without a usable one."""
+        """Seconds in the Retry-After header; None if it is missing or unusable."""
         try:
             return super().get_retry_after(response)
         except HTTPError:
             return None
 
     def finished(self, answer: Answer) -> str:
-        """Log an attempt that was answered; its status and reason in words."""
+        """Log an answered attempt. Returns its status and reason in words."""
         logger.debug(
             "%s: %s in %.3f s, %s bytes sent, %s received",
             *(self.call.what, answer.status, time.monotonic() - self.began),
@@ -169,7 +168,7 @@ class Repetition(urllib3.Retry):
         return f"it answered {answer.status} {answer.reason_given}".strip()
 
     def _counted(self, answer: Answer | None, error: Exception | None) -> int:
-        """How many attempts in a row say that the page is too large; time and size say it alone."""
+        """Consecutive signs that the page is too large. One slow or oversized answer suffices."""
         if answer is None:
             late = isinstance(error, TimeoutError) and not isinstance(error, ConnectTimeoutError)
             return PAGE_TRIES if late or isinstance(error, OversizedAnswer) else 0
@@ -178,7 +177,7 @@ class Repetition(urllib3.Retry):
 
 
 def in_words(error: Exception | None) -> str:
-    """What went wrong with a connection, without the address and its query."""
+    """The cause of a failed connection in words, without the address and its query."""
     if isinstance(error, (CutAnswer, OversizedAnswer)):
         return str(error)
     if isinstance(error, SSLError):

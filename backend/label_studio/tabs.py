@@ -1,9 +1,9 @@
-"""Tabs of the Data Manager: saved views of a project's tasks, the same for everybody.
+"""Tabs of the Data Manager: saved views of a project's tasks, the same for all users.
 
-The tab of the queue lists the unlabelled tasks in the order of the queue. Label Studio's column
-"Prediction score" is the mean over a task's predictions of the project's `model_version`, and the
-queue serves these ascending (`backend.label_studio.queue`). So the tab follows each new order, and
-each rollback, by itself. The tab of the review lists the tasks that have a mark
+The queue tab lists the unlabelled tasks in the order of the queue. Label Studio's column
+"Prediction score" is the mean over a task's predictions with the project's `model_version`, and the
+queue serves ascending scores (`backend.label_studio.queue`). The tab therefore follows each new
+order and each rollback automatically. The review tab lists the tasks with a mark
 (`backend.label_studio.marks`), in descending order of the mark's text. Measured on Label Studio
 1.23.2.
 """
@@ -20,7 +20,7 @@ from backend.label_studio.listings import PageSizes
 from backend.label_studio.marks import MARK, Marks
 
 TITLE, REVIEW_TITLE = "TAUDIS queue", "TAUDIS review"
-MARK_WIDTH = 640  # px of the column, for a sentence
+MARK_WIDTH = 640  # px; the column shows a sentence
 _HIDDEN_IN_ALL = [
     *("inner_id", "annotations_results", "annotations_ids", "predictions_model_versions"),
     *("predictions_results", "file_upload", "storage_filename", "created_at", "updated_at"),
@@ -42,7 +42,7 @@ QUEUE: Mapping[str, Any] = {
         "conjunction": "and",
         "items": [
             {
-                # set for a task that has as many annotations as it needs
+                # set once a task has the required number of annotations
                 "filter": "filter:tasks:completed_at",
                 "operator": "empty",
                 "type": "Datetime",
@@ -52,7 +52,7 @@ QUEUE: Mapping[str, Any] = {
     },
     "hiddenColumns": {"explore": _hidden(*_HIDDEN_HERE), "labeling": _hidden(*_HIDDEN_HERE)},
 }
-"""What the tab of the queue shows: unlabelled tasks by ascending score."""
+"""The queue tab: unlabelled tasks by ascending score."""
 DEFAULT: Mapping[str, Any] = {
     "title": "Default",
     "type": "list",
@@ -62,7 +62,7 @@ DEFAULT: Mapping[str, Any] = {
         "labeling": _hidden("id", "predictions_score", *_HIDDEN_HERE),
     },
 }
-"""The tab of all tasks, as Label Studio's page makes it in a project that has no tab."""
+"""The default tab with all tasks, as Label Studio's page makes it in a project without tabs."""
 _HIDDEN_IN_REVIEW = [
     f"tasks:{name}"
     for name in (*_HIDDEN_IN_ALL, "predictions_score", "cancelled_annotations", "total_predictions")
@@ -71,7 +71,7 @@ REVIEW: Mapping[str, Any] = {
     "title": REVIEW_TITLE,
     "type": "list",
     "target": "tasks",
-    # a mark begins with its suspicion, always with three decimals, so texts are in its order
+    # A mark begins with its suspicion, always with three decimals, so text order is its order.
     "ordering": [f"-tasks:data.{MARK}"],
     "filters": {
         "conjunction": "and",
@@ -90,11 +90,11 @@ REVIEW: Mapping[str, Any] = {
         "labeling": _HIDDEN_IN_REVIEW,
     },
 }
-"""What the tab of the review shows: marked tasks, the most suspicious first."""
+"""The review tab: marked tasks, the most suspicious first."""
 
 
 class Tabs:
-    """The calls about tabs and marks. Every method raises what those of `Studio` raise."""
+    """The calls about tabs and marks. Every method raises the same errors as those of `Studio`."""
 
     def __init__(self, http: Transport, pages: PageSizes) -> None:
         self._http = http
@@ -109,12 +109,12 @@ class Tabs:
         return found
 
     def add(self, project: int, data: Mapping[str, Any]) -> int:
-        """Add a tab on the right; its id."""
+        """Add a tab on the right. Returns its id."""
         what = f"Adding the tab {data['title']!r} to project {project}"
         body = {"project": project, "data": data}
         return int(self._http.call("POST", "/api/dm/views/", what=what, body=body)["id"])
 
     def remove(self, tab: int) -> None:
-        """Remove a tab; one that is gone already is fine."""
+        """Remove a tab. A tab that is already gone is no error."""
         with suppress(StudioNotFound):
             self._http.call("DELETE", f"/api/dm/views/{tab}/", what=f"Removing tab {tab}")

@@ -1,10 +1,10 @@
-"""Regions of Label Studio to masks, and masks to regions. Start with `decode` and `encode`.
+"""Converts Label Studio's regions to masks and back. Read `decode` and `encode` first.
 
 decode     an annotation to the ground truth of one image
 encode     a detection to a prediction's regions
 results    which entries of a `result` list are regions
 problems   kinds of regions that cannot be used
-crop       a mask and its place
+crop       a mask and its position
 brush, bitmask, polygon, ellipse, rectangle, vector   one shape each
 """
 

@@ -1,8 +1,8 @@
-"""Label Studio's bitmask format: a PNG of the picture's size as a data: address.
+"""Label Studio's bitmask format: a PNG of the image's size as a data: address.
 
-The editor (1.23.2, `regions/BitmaskRegion.jsx`) paints where the PNG's alpha is above 0, so a PNG
-without alpha paints the whole picture. The editor itself writes black pixels on a transparent
-ground, at the picture's own size.
+The editor (1.23.2, `regions/BitmaskRegion.jsx`) paints pixels whose alpha is above 0, so a PNG
+without alpha paints the whole image. The editor writes black pixels on a transparent background, at
+the image's size.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MAX_BYTES = 50_000_000
 def decode_bitmask(address: object, max_pixels: int) -> BoolArray:
     """The mask [H,W] of a bitmask's `imageDataURL`: its pixels with an alpha above 0.
 
-    Raises RegionError for what is no data: address, no PNG, broken, or (before a pixel is decoded)
-    larger than `max_pixels`.
+    Raises RegionError if it is no data: address, no PNG, damaged, or larger than `max_pixels`. The
+    size is checked before any pixel is decoded.
     """
     if not isinstance(address, str) or not is_data_address(address.strip()):
         raise RegionError(f"Bitmask: expected data:image/png;base64,..., got {address!r:.40}.")
@@ -55,7 +55,7 @@ def decode_bitmask(address: object, max_pixels: int) -> BoolArray:
 
 
 def encode_bitmask(mask: BoolArray) -> str:
-    """A mask [H,W] as a bitmask's `imageDataURL`: black where it is set, else transparent."""
+    """A mask [H,W] as a bitmask's `imageDataURL`: black inside the mask, else transparent."""
     image = Image.fromarray(np.asarray(mask, np.uint8), "P")
     image.putpalette([0, 0, 0, 0, 0, 0])
     file = BytesIO()

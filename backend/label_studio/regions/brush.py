@@ -1,21 +1,21 @@
 """Label Studio's brush format: run lengths of an RGBA image, packed bit by bit.
 
-The format is thi.ng's `rle-pack`. It has a head and then runs:
+The format is `rle-pack` of thi.ng: a head, then runs:
 
     head  32 bit  number of values
            5 bit  word size - 1, in bits
         4 x 4 bit  four run sizes - 1, in bits
     run    1 bit  1: repeated, 0: literal
            2 bit  which of the four run sizes
-                  length - 1, in bits of that size
+                  length - 1, in as many bits as that size
                   one value (repeated), or `length` values (literal)
 
-A mask pixel is four equal values. The last of them is alpha.
+A mask pixel is four equal values, the last of which is alpha.
 
 Encoding gives the bytes of `label_studio_sdk.converter.brush.mask2rle(mask * 255)`. Decoding gives
-the pixels where `decode_rle(...).reshape(H, W, 4)[..., 3]` is at least half of its largest value.
-Both work on runs, not on pixels. The SDK's decoder allocates what the first four bytes claim; this
-one does not.
+the pixels where `decode_rle(...).reshape(H, W, 4)[..., 3]` is at least half of its maximum. Both
+work on runs, not on pixels. Unlike the SDK's decoder, this decoder does not allocate the size that
+the first four bytes claim.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from backend.label_studio.regions.crop import Crop
 from taudis.types import BoolArray, IntArray
 
 MAX_PIXELS = 100_000_000
-"""Images above this are refused before a mask is allocated."""
+"""Larger images are refused before a mask is allocated."""
 
 CHANNELS = 4
 WORD_SIZE = 8
 RUN_SIZES = (3, 4, 8, 16)  # bits of length - 1, as Label Studio writes them
 _HEADER_BITS = 32 + 5 + 4 * 4
 _LONGEST = 1 << RUN_SIZES[-1]
-# As arrays, since making those anew would be a third of a small mask's time.
+# Made once, because making these arrays takes a third of the time for a small mask.
 _SIZE_BOUNDS, _SIZE_BITS = np.array([8, 16, 256]), np.array(RUN_SIZES)
 _HEAD = np.array([0, WORD_SIZE - 1, *(size - 1 for size in RUN_SIZES)])
 _HEAD_WIDTHS = np.array([32, 5, 4, 4, 4, 4])
@@ -51,10 +51,10 @@ def encode_rle(mask: BoolArray) -> list[int]:
 
 
 def encode_rles(crops: Sequence[Crop], height: int, width: int) -> list[list[int]]:
-    """Encode masks [height,width] of one image, each empty around its crop, as `encode_rle` does.
+    """Encode masks [height,width] of one image, given by their crops, as `encode_rle` does.
 
-    The full masks are never built, and all are encoded in the same calls of numpy, which one by one
-    would be most of the time. Raises RegionError when a crop leaves the image.
+    The full masks are never built. All masks share the calls of numpy, which would take most of the
+    time if made for each mask. Raises RegionError if a crop extends beyond the image.
     """
     _check_size(height, width)
     for crop in crops:
@@ -73,13 +73,14 @@ def encode_rles(crops: Sequence[Crop], height: int, width: int) -> list[list[int
 
 
 def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
-    """Decode Label Studio's bytes to a mask [height,width]: its pixels that are at least half full.
+    """Decode Label Studio's bytes to a mask [height,width]: pixels with at least half the maximum
+    alpha.
 
-    Full is the region's strongest alpha: strokes and erasers have soft edges, and a tool may draw
-    with less than full opacity. An eraser leaves a fringe of faint pixels, which do not count.
+    The region's maximum alpha is the reference, because a tool may draw with less than full
+    opacity, and strokes and erasers have soft edges. Faint pixels left by an eraser do not count.
 
-    Raises RegionError, before allocating, for a size out of bounds and for bytes that claim another
-    number of values than height x width x 4; and for bytes that are cut short or malformed.
+    Raises RegionError for truncated or malformed bytes; and, before it allocates memory, for a size
+    out of bounds or bytes that claim another number of values than height x width x 4.
     """
     _check_size(height, width)
     data = _as_bytes(rle)
@@ -92,7 +93,7 @@ def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
             "other_image",
         )
     ends, values = _read_runs(data, count, word_size, run_sizes)
-    # The alpha of pixel k is value 4k+3, so a run that ends at e holds the alphas below e // 4.
+    # The alpha of pixel k is value 4k+3, so a run that ends at e has the alphas below e // 4.
     alphas = np.diff(ends // CHANNELS, prepend=0)
     full = int(values[alphas > 0].max())
     filled = (values > 0) & (2 * values.astype(np.int64) >= full)
@@ -100,7 +101,7 @@ def decode_rle(rle: Sequence[int], height: int, width: int) -> BoolArray:
 
 
 def stated_values(rle: Any) -> int | None:
-    """The number of values (4 a pixel) that Label Studio's bytes claim; None for what is none."""
+    """The number of values (4 per pixel) that Label Studio's bytes claim; None if invalid."""
     if not isinstance(rle, Sequence) or isinstance(rle, (str, bytes)) or len(rle) < 4:
         return None
     head = rle[:4]
@@ -117,9 +118,9 @@ def _check_size(height: int, width: int) -> None:
 
 
 def _edges(crops: Sequence[Crop], width: int) -> tuple[IntArray, IntArray]:
-    """Where each mask changes, in px of its image in reading order, and whose change it is.
+    """The pixel numbers (in reading order) at which masks change, and the mask of each change.
 
-    The crops' rows stand one below the other as bits, padded to the width of the widest.
+    The rows of all crops are stacked as bits, padded to the width of the widest crop.
     """
     heights = np.array([len(crop.mask) for crop in crops])
     tops = heights.cumsum() - heights
@@ -132,8 +133,8 @@ def _edges(crops: Sequence[Crop], width: int) -> tuple[IntArray, IntArray]:
     owner = np.arange(len(crops)).repeat(heights)[row]
     first = np.array([crop.y * width + crop.x for crop in crops]) - tops * width
     edges = row * width + column + first[owner]
-    # Where a crop is as wide as the image, a run that reaches the right border and one that starts
-    # the next row are one run.
+    # If a crop is as wide as the image, a run that ends at the right border continues in a run that
+    # starts the next row.
     touching = ((edges[1:] == edges[:-1]) & (owner[1:] == owner[:-1])).nonzero()[0]
     if len(touching):
         both = np.concatenate([touching, touching + 1])
@@ -144,7 +145,8 @@ def _edges(crops: Sequence[Crop], width: int) -> tuple[IntArray, IntArray]:
 def _changes(rows: npt.NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
     """Rows and columns at which a pixel differs from its left neighbour; outside is empty.
 
-    rows: whole words of bits, the first pixel lowest. 64 pixels at a time are a third of the time.
+    rows: whole words of bits, the first pixel in the lowest bit. Comparing 64 pixels at a time
+    takes a third of the time.
     """
     words = rows.view("<u8").ravel()
     changed = words ^ (words << 1)
@@ -158,8 +160,8 @@ def _changes(rows: npt.NDArray[np.uint8]) -> tuple[IntArray, IntArray]:
 def _runs(
     edges: IntArray, owner: IntArray, masks: int, pixels: int
 ) -> tuple[IntArray, BoolArray, IntArray]:
-    """Lengths in px of each image's runs, which of them are filled, and whose they are."""
-    count = np.bincount(owner, minlength=masks) + 1  # a run ends at each edge, and one at the end
+    """The length in px of each run, whether it is filled, and the number of its mask."""
+    count = np.bincount(owner, minlength=masks) + 1  # a run ends at each edge and at the image end
     first = count.cumsum() - count
     ends = np.full(len(edges) + masks, pixels)
     ends[np.arange(len(edges)) + owner] = edges
@@ -168,18 +170,18 @@ def _runs(
     owner = np.arange(masks).repeat(count)
     lengths = ends - starts
     filled = (np.arange(len(ends)) - first[owner]) % 2 == 1
-    some = lengths > 0  # a mask may begin filled, or end so
+    some = lengths > 0  # the first or last run is empty if a mask begins or ends filled
     return lengths[some], filled[some], owner[some]
 
 
 def _pack(
     lengths: IntArray, values: IntArray, owner: IntArray, masks: int, total: int
 ) -> list[list[int]]:
-    """Pack each mask's runs (lengths >= 2) the way the SDK does.
+    """Pack each mask's runs (lengths >= 2) like the SDK.
 
-    The smallest run size that holds a run, long runs in pieces.
+    Each run gets the smallest run size that fits. Runs that are too long are split.
     """
-    more = (lengths - 1) >> RUN_SIZES[-1]  # pieces of the longest size before the last
+    more = (lengths - 1) >> RUN_SIZES[-1]  # full pieces of the largest size before the last piece
     size = _SIZE_BOUNDS.searchsorted(lengths)
     bits = _SIZE_BITS[size]
     token = ((((4 | size) << bits) | (lengths - 1 - more * _LONGEST)) << WORD_SIZE) | values
@@ -191,8 +193,8 @@ def _pack(
         tokens[last] = token
         token = tokens
     bits = bits + (3 + WORD_SIZE)
-    # Of each mask: its head, its runs, and what fills its last byte. The SDK pads by 8 - n % 8
-    # zeros: a whole byte when there is nothing to fill.
+    # Each mask has its head, its runs, and padding. The SDK pads by 8 - n % 8 zero bits, so by a
+    # whole byte if the last byte is already full.
     head, count = len(_HEAD), np.bincount(owner, minlength=masks)
     numbers = np.zeros(len(token) + (head + 1) * masks, np.int64)
     widths = np.zeros(len(numbers), np.int64)
@@ -210,11 +212,11 @@ def _pack(
 
 
 def _joined(numbers: IntArray, widths: IntArray) -> bytes:
-    """Each number as its `width` <= 33 lowest bits, one after the other: whole bytes of bits."""
+    """The `width` <= 33 lowest bits of each number, concatenated to whole bytes."""
     starts = widths.cumsum() - widths
     first = starts >> 5
-    # Two words of 32 bits from the one it starts in. No two numbers share a bit, so that adding is
-    # joining, and a word is exact as a float64.
+    # Each number covers two words of 32 bits from its first word. No two numbers share a bit, so
+    # adding joins them, and a word is exact as a float64.
     windows = numbers.astype(np.uint64) << (64 - (starts & 31) - widths).astype(np.uint64)
     parts = np.concatenate([windows >> 32, windows & 0xFFFFFFFF])
     words = np.bincount(np.concatenate([first, first + 1]), parts)
@@ -245,13 +247,14 @@ def _header(data: bytes) -> tuple[int, int, tuple[int, ...]]:
 def _read_runs(
     data: bytes, count: int, word_size: int, run_sizes: tuple[int, ...]
 ) -> tuple[IntArray, npt.NDArray[np.uint8]]:
-    """The ends of all runs in values, the last of them `count`, and their values."""
+    """The ends of all runs, counted in values (the last is `count`), and the runs' values."""
     ends: list[int] = []
     values: list[int] = []
     position, end, available = _HEADER_BITS, 0, len(data) * 8
-    data = data + bytes(8)  # so that a window of 8 bytes can be read at every byte
+    data = data + bytes(8)  # allows a window of 8 bytes at every byte
     window, mask = int.from_bytes, (1 << word_size) - 1
-    # By a run's first three bits (repeated, size): its bits up to its first value, and their mask.
+    # Indexed by a run's first three bits (repeated, size): the number of bits up to the end of its
+    # first value, and their bit mask.
     fields = [(3 + size + word_size, (1 << size + word_size) - 1) for size in run_sizes] * 2
     while end < count:
         byte, offset = position >> 3, position & 7

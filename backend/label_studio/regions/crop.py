@@ -1,4 +1,4 @@
-"""A mask with its place in the image. All shapes are read into this form and written from it."""
+"""A mask with its position in the image. All shapes are converted to and from this form."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from taudis.types import BoolArray
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A mask that is `mask` [h,w] at column x, row y of its image, and empty around it."""
+    """A mask given by `mask` [h,w] at column x, row y of its image. Outside, it is empty."""
 
     mask: BoolArray
     x: int
     y: int
 
     def paste(self, height: int, width: int) -> BoolArray:
-        """The mask [height,width] px. The crop has to lie inside."""
+        """The full mask [height,width] px. The crop must lie inside."""
         full = np.zeros((height, width), bool)
         rows, columns = self.mask.shape
         full[self.y : self.y + rows, self.x : self.x + columns] = self.mask
@@ -28,7 +28,7 @@ class Crop:
 
 
 def tight(crop: Crop) -> Crop:
-    """The crop without empty rows and columns around. Raises RegionError (no_pixel) when empty."""
+    """The crop without empty outer rows and columns. Raises RegionError (no_pixel) if empty."""
     left, top, columns, rows = cv2.boundingRect(crop.mask.view(np.uint8))
     if not columns:
         raise RegionError("The region covers no pixel of the image.", "no_pixel")
@@ -37,7 +37,7 @@ def tight(crop: Crop) -> Crop:
 
 
 def union(crops: list[Crop]) -> Crop:
-    """The crop that holds every pixel of the given ones (at least one)."""
+    """The crop with the pixels of all given crops (at least one)."""
     x, y = min(crop.x for crop in crops), min(crop.y for crop in crops)
     right = max(crop.x + crop.mask.shape[1] for crop in crops)
     bottom = max(crop.y + crop.mask.shape[0] for crop in crops)
@@ -49,10 +49,10 @@ def union(crops: list[Crop]) -> Crop:
 
 
 def resized(mask: BoolArray, height: int, width: int) -> BoolArray:
-    """A mask in another size: pixels of which at least half is covered.
+    """A mask in another size: the pixels that are at least half covered.
 
-    Where a mask is too thin to cover half of any pixel, all that it touches: an object that was
-    drawn must not vanish, since its place would train as background.
+    If a mask is too thin to cover half of any pixel, all pixels that it touches. A drawn object
+    must not vanish, because its pixels would train as background.
     """
     if mask.shape == (height, width):
         return mask

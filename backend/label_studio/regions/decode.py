@@ -1,8 +1,8 @@
 """Reads the regions of one annotation as the ground truth of one image.
 
-A region whose place is known and whose label is not becomes a crowd: its pixels count neither as
-object nor as background. A region whose place is not known is reported, and the image is left out
-of training. Otherwise the image would teach that the object in that region is background.
+A region with known pixels but an unknown label becomes a crowd: its pixels count neither as object
+nor as background. A region with unknown pixels is reported, and the image is left out of training.
+Otherwise the image would teach that the object in that region is background.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from backend.label_studio.regions.vector import vector_to_crop
 from taudis.types import Target
 
 INSTANCE_KEY, PART_KEY = "taudis_instance", "taudis_part"
-"""Keys of a region's meta that tie the parts of one instance. Label Studio keeps meta as it is."""
+"""Meta keys of a region that link the parts of one instance. Label Studio keeps meta unchanged."""
 
 MAX_MASK_BYTES = 2 << 30
-"""Bound on the masks [n,H,W] of one image: 10,000 regions on 12 megapixels would be 120 GB."""
+"""Limit for the masks [n,H,W] of one image. 10,000 regions on 12 megapixels would take 120 GB."""
 
 CROWD_LABEL = 1
-"""Label of painted-out rows by convention: nobody knows what they show."""
+"""Label of painted-out rows, by convention, since their true label is unknown."""
 
 ASPECT_TOLERANCE = 0.02
 
 MAX_SCALE = 4
-"""How many times as wide as its image a bitmask may be. The editor writes it at the same width."""
+"""Maximum width of a bitmask, as a multiple of its image's width. The editor writes equal width."""
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """An annotation as ground truth, and what in it could not be used.
+    """An annotation as ground truth, and the problems of its regions.
 
-    A region whose effect is `painted_out` is a row of the target with `iscrowd` and CROWD_LABEL.
+    A region with the effect `painted_out` is a row of the target with `iscrowd` and CROWD_LABEL.
     """
 
-    target: Target | None  # None: no region, and no size was given
+    target: Target | None  # None if the image's size is unknown
     problems: tuple[RegionProblem, ...]
 
 
@@ -69,17 +69,17 @@ def decode_annotation(
     size: Size | None = None,
     largest: Size | None = None,
 ) -> Decoded:
-    """The target of an annotation's `result`, in the size (H, W) px of the image as it is used.
+    """The target of an annotation's `result`, in the size (H, W) px of the image in use.
 
-    Without a size, that of the first region that states one. Regions drawn on an image of another
-    aspect (over 2 %) are problems; of another size but the same aspect, their masks are resized.
-    Regions that `encode_prediction` tied by meta become one instance again.
+    Without `size`, the first size that a region states is used. Regions drawn on an image with
+    another aspect ratio (over 2 %) are problems. If only the size differs, their masks are resized.
+    Regions that `encode_prediction` linked by meta become one instance again.
 
-    `largest`: the size (H, W) px of the image itself, where `size` is that of a smaller copy. A
-    bitmask may have MAX_SCALE times its width; without it, MAX_SCALE times that of `size`.
+    `largest`: the size (H, W) px of the original image, if `size` is that of a smaller copy. A
+    bitmask may be MAX_SCALE times as wide as `largest`, or as `size` without it.
 
-    Regions of known place and unknown label come last, as crowds; so do, as one row, the instances
-    beyond the memory bound. Their pixels may also belong to instances.
+    Regions with known pixels and unknown label come last, as crowds, and so do, as one row, the
+    instances beyond the memory limit. Crowd pixels may also belong to instances.
     """
     problems: list[RegionProblem] = []
     regions = regions_of(result, config)
@@ -99,10 +99,10 @@ def decode_annotation(
 
 
 def problems_of(result: Sequence[Any], config: LabelConfig) -> list[RegionProblem]:
-    """The problems that `decode_annotation` finds, without its masks: one region at a time.
+    """The problems that `decode_annotation` finds, with the mask of only one region in memory.
 
-    The image's size is the first that a region states. So it does not see that the image is
-    another one, nor that there are too many instances.
+    The image's size is the first that a region states. A wrong image and too many instances are
+    therefore not detected.
     """
     problems: list[RegionProblem] = []
     regions = regions_of(result, config)
@@ -118,13 +118,13 @@ def problems_of(result: Sequence[Any], config: LabelConfig) -> list[RegionProble
 
 
 def _without_size(regions: Sequence[Region]) -> list[RegionProblem]:
-    """The problem of an annotation whose image has no known size; [] without a region."""
+    """The problem of an annotation whose image size is unknown; [] without regions."""
     reason = "No region states original_width and original_height; all skipped."
     return [RegionProblem("", "no_size", reason, "dropped")] if regions else []
 
 
 def image_size(result: Sequence[Any], config: LabelConfig) -> Size | None:
-    """The size (H, W) px of the image as the first region states it that does; None without one."""
+    """The first image size (H, W) px that a region states; None if no region states it."""
     return _first_stated(regions_of(result, config))
 
 
@@ -157,9 +157,9 @@ def _painted(
     error: RegionError,
     unknown: list[Crop],
 ) -> RegionProblem:
-    """What becomes of a region that is no instance; its pixels, where known, go to `unknown`."""
+    """The problem of a region that is no instance. Adds its pixels, if known, to `unknown`."""
     if error.kind == "no_pixel":
-        return problem_of(region.id, error, "painted_out")  # nothing to paint: the place is known
+        return problem_of(region.id, error, "painted_out")  # it is known to cover no pixel
     try:
         unknown.append(_crop(region, config, size, largest))
     except RegionError as shape:
@@ -172,7 +172,7 @@ def _painted(
 
 
 def _stated_size(row: Result) -> Size | None:
-    """The size (H, W) that a result states of its image; None for none that can be."""
+    """The image size (H, W) that a result states; None if it is missing or invalid."""
     height = readable_number(row.get("original_height"))
     width = readable_number(row.get("original_width"))
     if height is None or width is None or not (height >= 1 and width >= 1):
@@ -181,7 +181,7 @@ def _stated_size(row: Result) -> Size | None:
 
 
 def _crop(region: Region, config: LabelConfig, size: Size, largest: Size) -> Crop:
-    """The region's pixels. Raises RegionError for those of another image, and for no pixel."""
+    """The region's pixels. Raises RegionError if it is of another image or covers no pixel."""
     row = region.first
     value = row.get("value")
     if not isinstance(value, Mapping):
@@ -204,8 +204,8 @@ def _crop(region: Region, config: LabelConfig, size: Size, largest: Size) -> Cro
     kind = shape_of(row) or (control.kind if control else None)
     if kind is None:
         raise RegionError("it has no shape that can be read.")
-    # A bitmask says its size itself. So do run lengths: the editor reads them by the picture's
-    # size, whatever is stated. Only where they fit the stated size as well is it taken at its word.
+    # A bitmask has its own size. Run lengths imply theirs: the editor reads them by the image's
+    # size, whatever size is stated. The stated size is trusted only if they fit it too.
     wrong = kind == "brush" and stated is not None and not _is_of_size(value, stated)
     if stated is not None and kind != "bitmask" and not (wrong and _is_of_size(value, size)):
         _check_aspect(stated, size)
@@ -213,12 +213,12 @@ def _crop(region: Region, config: LabelConfig, size: Size, largest: Size) -> Cro
 
 
 def _is_of_size(value: Mapping[str, Any], size: Size) -> bool:
-    """Whether a brush's run lengths are of a picture of this size."""
+    """Whether a brush's run lengths have the number of values for this image size."""
     return stated_values(value.get("rle")) == size[0] * size[1] * 4
 
 
 def _check_aspect(stated: Size, size: Size) -> None:
-    """Refuse a region of another image: the sizes must agree up to scale (and rounding)."""
+    """Raise RegionError for a region of another image: sizes may differ by scale and rounding."""
     (h, w), (height, width) = stated, size
     off = abs(h * width - w * height)
     if off > max(ASPECT_TOLERANCE * h * width, height, width, h, w):
@@ -249,9 +249,9 @@ def _shape(
 
 
 def _brush(value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
-    """A brush's pixels, by the picture's own size as in the editor, else by the stated one.
+    """A brush's pixels, read by the image's size as in the editor, else by the stated size.
 
-    The run lengths' own number of values tells which of them it is.
+    The number of values in the run lengths tells which size applies.
     """
     rle = value.get("rle")
     if rle is None:
@@ -266,9 +266,9 @@ def _brush(value: Mapping[str, Any], stated: Size | None, size: Size) -> Crop:
 
 
 def _merged(parts: list[_Part]) -> list[tuple[int, Crop]]:
-    """Instances (label, crop): parts of one tie and one label together, in order of appearance.
+    """Instances (label, crop) in order of appearance. Linked parts with one label are one instance.
 
-    A part that is there twice was copied by an annotator: each copy is an instance of its own.
+    If a part occurs twice, an annotator copied it: each copy is then a separate instance.
     """
     groups: dict[object, list[_Part]] = {}
     for index, part in enumerate(parts):
@@ -285,7 +285,7 @@ def _target(
     size: Size,
     problems: list[RegionProblem],
 ) -> Target:
-    """Instances first, then the crowds; the surplus over the memory bound is one crowd."""
+    """Instances first, then the crowds. Instances beyond the memory limit become one crowd."""
     room = max(MAX_MASK_BYTES // (size[0] * size[1]), 1)
     if len(instances) + len(unknown) > room:
         kept = min(len(instances), room - 1)

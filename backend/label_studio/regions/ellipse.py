@@ -1,7 +1,7 @@
-"""Ellipses to masks, and masks to ellipses.
+"""Converts ellipses to masks and back.
 
-Label Studio keeps the centre x, y and the radii along the ellipse's own axes, in percent of the
-image's width and height, and a rotation in degrees, clockwise on the screen, about the centre.
+Label Studio stores the centre x, y and the radii along the ellipse's axes, in percent of the
+image's width and height, and a rotation about the centre in degrees, clockwise on the screen.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from backend.label_studio.regions.crop import Crop, tight
 from backend.label_studio.regions.rectangle import number
 
 MAX_RADIUS = 50.0
-"""Percent of the image's side that Label Studio's check of predictions allows (SDK 2.1.2)."""
+"""Largest radius in percent that Label Studio's check of predictions allows (SDK 2.1.2)."""
 
 
 def ellipse_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop:
-    """The pixels whose centres lie in an ellipse given in percent; parts outside are cut off.
+    """The pixels whose centres lie in an ellipse given in percent, clipped to the image.
 
-    Raises RegionError for missing or absurd numbers, radii of zero or less, and ellipses that
-    cover no pixel.
+    Raises RegionError for missing or absurd numbers, radii of 0 or less, and ellipses that cover no
+    pixel.
     """
     x, y, a, b = (number("Ellipse", value, name) for name in ("x", "y", "radiusX", "radiusY"))
     angle = math.radians(number("Ellipse", value, "rotation", 0.0))
@@ -47,18 +47,18 @@ def ellipse_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop:
 
 
 def mask_to_ellipse(crop: Crop, height: int, width: int) -> dict[str, float]:
-    """The ellipse of a mask's area, centre and second moments, as Label Studio's value.
+    """The ellipse with a mask's area, centre and second moments, as Label Studio's value.
 
-    The mask must not be empty. The ellipse may reach beyond the image; its radii are at most half
-    of the image's sides, since Label Studio refuses larger ones.
+    The mask must not be empty. The ellipse may extend beyond the image. Its radii are at most half
+    of the image's sides, because Label Studio refuses larger radii.
     """
     ys, xs = np.nonzero(crop.mask)
-    # A pixel is a square of side 1, whose own variance is 1/12.
+    # A pixel is a square of side 1, which adds its variance of 1/12.
     spread = np.cov(np.stack([xs, ys]), bias=True) + np.eye(2) / 12
     variances, axes = np.linalg.eigh(spread)
     lengths = 2 * np.sqrt(variances)
     lengths *= math.sqrt(len(xs) / (math.pi * lengths.prod()))
-    # Either axis may be called the first. One way keeps the numbers within Label Studio's bounds.
+    # Either axis may be the first. One of both choices keeps the radii in Label Studio's limits.
     ways = [(*lengths[order], axes[:, order[0]]) for order in ([1, 0], [0, 1])]
     a, b, first = min(ways, key=lambda way: max(way[0] / width, way[1] / height))
     return {

@@ -21,7 +21,7 @@ from taudis.evaluation.visible import visible
 from taudis.types import Detection, FloatArray, Instances
 
 MASK_THRESHOLD = 0.5
-BRUSH_PX = 4_000_000  # of crops that are kept until they are encoded in one go: memory
+BRUSH_PX = 4_000_000  # limits the memory of crops that wait to be encoded together
 
 Region = dict[str, Any]
 
@@ -35,14 +35,17 @@ def encode_prediction(
 ) -> list[Region]:
     """The regions of the instances that `taudis.evaluation.visible` picks, best score first.
 
-    `threshold` is the lowest score, of all labels or of each [K]. Each label goes to its control:
-    brush, else bitmask, polygon, ellipse, rectangle; where its tags take no predictions
-    (`ControlTag.scores_only`), it gets none. Instances of fewer than SPECK_PX pixels are dropped. A
-    polygon instance of several parts gives several regions, tied by their meta. A region drawn with
-    a tool beside a `Labels` tag is two results of one id, as the editor writes it. So is one whose
-    class is a choice. The choice's result has no shape: the editor takes it from the other one, and
-    a second brush would double the bytes of a task. The same detection gives the same region ids.
-    All numbers lie within the bounds of Label Studio's check.
+    `threshold` is the lowest score, for all labels or for each [K]. A label's regions use its
+    control: brush, else bitmask, polygon, ellipse, rectangle. If no tag of a label takes
+    predictions (`ControlTag.scores_only`), the label gets no regions. Instances of fewer than
+    SPECK_PX pixels are dropped. A polygon instance of several parts gives several regions, linked
+    by their meta.
+
+    As in the editor, a region has two results with the same id if a tool draws it and a `Labels`
+    tag labels it, or if its class is a choice. The choice's result has no shape: the editor uses
+    the shape of the other result, and a second brush would double the bytes of a task. The same
+    detection always gives the same region ids. All numbers are within the limits of Label Studio's
+    check.
     """
     instances = visible(detection.instances, np.broadcast_to(threshold, len(config.label_map)))
     regions: list[Region] = []
@@ -57,10 +60,10 @@ def encode_prediction(
 def _shapes(
     instances: Instances, config: LabelConfig, size: tuple[int, int], simplify_px: float
 ) -> list[list[Region]]:
-    """The shape part of each instance's regions. Many brushes are encoded at once, to be faster."""
+    """The shape part of each instance's regions. Brushes are encoded together, which is faster."""
     height, width = size
     values: list[list[Region]] = []
-    brushes: list[tuple[int, Crop]] = []  # that wait to be encoded together
+    brushes: list[tuple[int, Crop]] = []  # wait to be encoded together
     waiting = 0
     for row in range(len(instances)):
         control = config.control_for(config.label_map.name(int(instances.labels[row])))
@@ -87,17 +90,17 @@ def _shapes(
 def _fill(
     values: list[list[Region]], brushes: list[tuple[int, Crop]], height: int, width: int
 ) -> None:
-    """Encode the crops and put each into its row of `values`."""
+    """Encode the crops, and put each result into its row of `values`."""
     written = encode_rles([crop for _, crop in brushes], height, width)
     for (row, _), rle in zip(brushes, written, strict=True):
         values[row] = [{"format": "rle", "rle": rle}]
 
 
 def paste(mask_probs: FloatArray, box: FloatArray, height: int, width: int) -> Crop | None:
-    """A mask [M,M] of probabilities in its box (xyxy px), as torchvision's `paste_masks_in_image`.
+    """A mask [M,M] of probabilities in its box (xyxy px), as by torchvision's paste_masks_in_image.
 
-    Only the box's part of the image is computed. None when no pixel reaches 0.5, as can be with a
-    weak model's mask.
+    Computes only the box's part of the image. None if no pixel reaches 0.5, which happens with weak
+    models.
     """
     side = mask_probs.shape[-1]
     padded = np.zeros((side + 2, side + 2), np.float32)
@@ -113,7 +116,7 @@ def paste(mask_probs: FloatArray, box: FloatArray, height: int, width: int) -> C
 
 
 def _expanded(box: FloatArray, scale: np.float32) -> tuple[int, int, int, int]:
-    """Torchvision's `expand_boxes`, in its own order of float32 operations, cut to whole px."""
+    """Torchvision's `expand_boxes`, with the same order of float32 operations, in whole px."""
     x1, y1, x2, y2 = box.astype(np.float32)
     half = np.float32(0.5)
     w, h = (x2 - x1) * half * scale, (y2 - y1) * half * scale
@@ -129,14 +132,14 @@ def _values(
     width: int,
     simplify_px: float,
 ) -> list[Region]:
-    """The shape part of each region's value: one, several parts of a polygon, or none.
+    """The shape part of an instance's regions: one, several for a polygon in parts, or none.
 
-    Not for brushes, which are encoded together.
+    Not used for brushes, which are encoded together.
     """
     if control.kind == "rectangle":
         try:
             return [box_to_value(box.tolist(), height, width)]
-        except RegionError:  # a box without area shows nothing that could be corrected
+        except RegionError:  # nobody can see or correct a box without area
             return []
     crop = _instance(control, probs, box, height, width)
     if crop is None:
@@ -152,7 +155,7 @@ def _values(
 def _instance(
     control: ControlTag, probs: FloatArray | None, box: FloatArray, height: int, width: int
 ) -> Crop | None:
-    """The instance's pixels, None for a speck. Raises RegionError without a mask."""
+    """The instance's pixels; None for a speck. Raises RegionError without a mask."""
     if probs is None:
         raise RegionError(
             f"Pre-annotations for {control.name!r} need masks; keep mask_probs in the detection."
@@ -199,7 +202,7 @@ def _regions(
 
 
 def _content(value: Region) -> bytes:
-    """A digest of a shape: writing its many numbers out in decimals would take longer."""
+    """A digest of a shape, which is faster to make than the decimals of its many numbers."""
     digest = hashlib.sha256()
     for name, part in sorted(value.items()):
         digest.update(f"{name}:".encode())
@@ -213,5 +216,5 @@ def _content(value: Region) -> bytes:
 
 
 def _identity(*what: Any) -> str:
-    """Ten characters that are the same for the same content, like the editor's own ids."""
+    """An id of ten characters, like the editor's, that depends only on the content."""
     return hashlib.sha256(repr(what).encode()).hexdigest()[:10]

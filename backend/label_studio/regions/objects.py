@@ -20,17 +20,17 @@ Region = dict[str, Any]
 def encode_objects(target: Target, label_map: LabelMap, config: LabelConfig) -> list[Region]:
     """The regions of an image's objects, each drawn with the control tag of its label.
 
-    No object is too small: a person, not a model, says that it is there.
+    No object is too small, because a person annotated it.
 
     Args:
-        target: the objects. Crowds are left out: nobody can outline their members. So are masks
-            without a pixel.
+        target: the objects. Crowds are left out, because their members cannot be outlined, and so
+            are masks without a pixel.
         label_map: the names of the target's labels. The labelling config must have them.
         config: the project's labelling config. Its controls are tags, not tools beside `Labels`.
 
     Returns:
-        One region an object, several for a polygon in parts (tied by their meta), none for a box
-        without an area. The same objects give the same region ids.
+        One region for each object, several for a polygon in parts (linked by their meta), none for
+        a box without an area. The same objects give the same region ids.
     """
     regions: list[Region] = []
     for index in range(len(target)):
@@ -58,12 +58,12 @@ def encode_objects(target: Target, label_map: LabelMap, config: LabelConfig) -> 
 
 
 def count_objects(regions: list[Region]) -> int:
-    """How many objects regions of `encode_objects` stand for; parts of one object count once."""
+    """The number of objects in regions of `encode_objects`. Parts of one object count once."""
     return sum(not region.get("meta", {}).get(PART_KEY) for region in regions)
 
 
 def _values(control: ControlTag, mask: BoolArray, box: list[float]) -> list[Region]:
-    """The region values of one object's mask [H,W], in the form that the control tag draws."""
+    """The region values of one object's mask [H,W], in the control tag's shape."""
     height, width = mask.shape
     if control.kind == "brush":
         return [{"format": "rle", "rle": encode_rle(mask)}]

@@ -1,8 +1,8 @@
-"""Polygons to masks, and masks to polygons. Label Studio gives points in percent of the image.
+"""Converts polygons to masks and back. Label Studio's points are in percent of the image.
 
-The outline of a mask runs along pixel *corners*, so that filling it gives the same mask again.
-(`cv2` traces pixel centres: half a pixel is lost all around.) Filling follows the canvas that the
-annotator sees: a pixel is inside if the winding number of its centre is not zero.
+The outline of a mask runs along pixel *corners*, so filling it gives the same mask again. (`cv2`
+traces pixel centres, which loses half a pixel on each side.) Filling follows the canvas that the
+annotator sees: a pixel is inside if the winding number of its centre is not 0.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from taudis.types import BoolArray, IntArray
 
 SIMPLIFY_PX = 0.5
 SPECK_PX = 4
-"""A model's masks of fewer pixels are dropped: they are noise of the threshold, not objects."""
+"""A model's masks with fewer pixels are dropped: they are noise of the threshold, not objects."""
 
 SPECK_SHARE = 0.002
-"""Such parts of a larger mask are dropped as long as they make up no more of it than this."""
+"""Parts of a larger mask with fewer than SPECK_PX pixels are dropped up to this share of it."""
 
 MAX_PERCENT = 1e6
 MAX_CROSSINGS = 50_000_000
-"""Bound on edges x rows of one polygon; a zigzag of 100,000 points would take memory without it."""
+"""Limit for edges x rows of one polygon, as a zigzag of 100,000 points would exhaust memory."""
 
 _CHUNK = 1_000_000
-_STAIR, _CUT = 4, 0.4  # px, and what cutting the corners of such stairs may move: 4 / (2 * 4 + 2)
+_STAIR, _CUT = 4, 0.4  # px; removing stairs of length 4 moves the outline by 4 / (2 * 4 + 2) px
 
-_Halves = npt.NDArray[np.int32]  # points [n,2] in halves of a px
+_Halves = npt.NDArray[np.int32]  # points [n,2] in half px
 _Part = tuple[float, IntArray, list[IntArray]]  # area in px, outline and holes at pixel corners
 
 
@@ -47,14 +47,14 @@ def mask_to_polygons(
 ) -> list[list[list[float]]]:
     """The outlines of a mask's 8-connected parts, largest first, as points in percent.
 
-    Holes are kept, tied to their outline by a bridge of no width (keyhole). Simplified by
-    no more than `simplify_px`. A mask of fewer than `specks` pixels has no outline, and such parts
-    are dropped from large masks. With 0, every pixel counts: a person drew it.
+    A hole is connected to its outline by a bridge of zero width (keyhole). Simplification moves an
+    outline by at most `simplify_px`. A mask of fewer than `specks` pixels has no outline, and such
+    parts are dropped from large masks. `specks` 0 keeps every pixel, for masks drawn by a person.
     """
     scale = np.array([100 / width, 100 / height])
     offset = np.array([crop.x, crop.y])
     outlines = trace(crop.mask, simplify_px=simplify_px, specks=specks)
-    # 100 / 11 * 11 is more than 100, which Label Studio refuses.
+    # Clipped, because 100 / 11 * 11 is more than 100 in floats, which Label Studio refuses.
     return [((outline + offset) * scale).clip(0, 100).tolist() for outline in outlines]
 
 
@@ -63,7 +63,7 @@ def trace(
 ) -> list[Points]:
     """Outlines [n,2] (x, y) in px at pixel corners of a mask [h,w], largest part first.
 
-    `simplify_px` and `specks` are those of `mask_to_polygons`.
+    `simplify_px` and `specks`: see `mask_to_polygons`.
     """
     parts = [
         (abs(area(outer)) - sum(abs(area(hole)) for hole in holes), outer, holes)
@@ -76,7 +76,7 @@ def trace(
 
 
 def _without_specks(parts: list[_Part], specks: int) -> list[_Part]:
-    """The parts, largest first, less the smallest that nobody will miss."""
+    """The parts, largest first, without the specks (see SPECK_SHARE)."""
     spare = SPECK_SHARE * sum(area for area, *_ in parts)
     while len(parts) > 1 and parts[-1][0] < specks and parts[-1][0] <= spare:
         spare -= parts.pop()[0]
@@ -93,7 +93,7 @@ def _with_holes(outer: IntArray, holes: list[IntArray], simplify_px: float) -> P
 
 
 def _simplified(points: IntArray, tolerance: float) -> Points:
-    """Fewer points, whose outline stays within `tolerance` px of the given one at pixel corners."""
+    """A simpler outline with fewer points, within `tolerance` px of the given pixel corners."""
     halves = (2 * points).astype(np.int32)
     fewest = _douglas_peucker(halves, max(tolerance, 0.0))
     if tolerance > _CUT:
@@ -103,20 +103,20 @@ def _simplified(points: IntArray, tolerance: float) -> Points:
 
 
 def _douglas_peucker(halves: _Halves, tolerance: float) -> _Halves:
-    """Points thinned by `tolerance` px; as they are where less than a triangle would be left."""
+    """Points thinned by `tolerance` px; unchanged if fewer than three would be left."""
     simple = cv2.approxPolyDP(halves, 2 * tolerance, True)[:, 0]
     return np.asarray(simple if area(simple) != 0 else halves, np.int32)
 
 
 def _without_stairs(corners: _Halves) -> _Halves:
-    """Stairs as slopes: a corner between a run of 1 px and one of at most _STAIR px gives way to
-    the middles of both runs. For a run of n that moves the outline by n / (2 n + 2) px at most.
+    """Turn stairs into slopes: replace a corner between a run of 1 px and a run of n <= _STAIR px
+    by the middles of both runs. This moves the outline by at most n / (2 n + 2) px.
     """
     after = following(corners)
-    length = np.abs(after - corners).sum(axis=1)  # halves of a px
+    length = np.abs(after - corners).sum(axis=1)  # in half px
     before = np.concatenate((length[-1:], length[:-1]))
     cut = (np.minimum(length, before) == 2) & (np.maximum(length, before) <= 2 * _STAIR)
-    middle = cut | following(cut)  # of the run that starts at the corner
+    middle = cut | following(cut)  # whether to add the middle of the run that starts at the corner
     both = np.stack([corners, (corners + after) // 2], axis=1)
     return np.asarray(both[np.stack([~cut, middle], axis=1)], np.int32)
 
@@ -124,8 +124,8 @@ def _without_stairs(corners: _Halves) -> _Halves:
 def polygon_to_crop(points: Any, height: int, width: int) -> Crop:
     """The mask of a polygon given in percent, [[x, y], ...].
 
-    Parts outside the image are cut off. Raises RegionError for fewer than three points, anything
-    but finite numbers, numbers beyond a million percent, and polygons that cover no pixel.
+    It is clipped to the image. Raises RegionError for fewer than three points, values that are no
+    finite numbers or beyond a million percent, and polygons that cover no pixel.
     """
     return fill(_checked(points) * (np.array([width, height]) / 100), height, width)
 
@@ -152,9 +152,9 @@ def _checked(points: Any) -> Points:
 
 
 def fill(points: Points, height: int, width: int) -> Crop:
-    """The pixels of an image [height,width] whose centres a ring of points (px) winds around.
+    """The pixels of an image [height,width] whose centres lie inside a ring of points (px).
 
-    Raises RegionError when there is none, or when the ring is too long to be worth it.
+    Raises RegionError if there is none, or if the ring has too many points (MAX_CROSSINGS).
     """
     low = np.floor(points.min(axis=0)).clip(0, (width, height)).astype(int)
     high = np.ceil(points.max(axis=0)).clip(0, (width, height)).astype(int)
@@ -166,13 +166,14 @@ def fill(points: Points, height: int, width: int) -> Crop:
 
 
 def _winding(points: Points, rows: int, columns: int) -> npt.NDArray[np.int32]:
-    """Winding number [rows,columns] of every pixel centre."""
+    """The winding number [rows,columns] of each pixel centre."""
     x1, y1 = points.T
     x2, y2 = np.roll(points, -1, axis=0).T
-    # From the upper end on, so that an edge walked both ways crosses at the very same place.
+    # Computed from the upper end, so that an edge used in both directions crosses a row at exactly
+    # the same place.
     down = y2 > y1
     xa, ya, xb, yb = (np.where(down, *pair) for pair in ((x1, x2), (y1, y2), (x2, x1), (y2, y1)))
-    # The rows whose centre line an edge crosses: first <= row < last, whatever its direction.
+    # An edge crosses the centre lines of the rows first <= row < last, whatever its direction.
     first = np.ceil(ya - 0.5).clip(0, rows).astype(np.int64)
     last = np.ceil(yb - 0.5).clip(0, rows).astype(np.int64)
     counts = last - first

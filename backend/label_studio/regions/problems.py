@@ -1,6 +1,6 @@
-"""Problems of regions: which region of an annotation could not be used, and why.
+"""Problems of regions: which regions of an annotation could not be used, and why.
 
-Training decides by `effect` what happens to the image; people read `reason`, counted by `kind`.
+Training decides by `effect` what happens to the image. People read `reason`, and counts by `kind`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import Literal
 from backend.errors import RegionError
 
 Effect = Literal["used", "painted_out", "dropped"]
-"""What became of a region.
+"""How training handles a region.
 
-used: it is an instance, though not all that it says was followed.
-painted_out: its pixels are known but not what they show: they are neither object nor background
-(a region that covers no pixel has none to paint).
-dropped: where it lies is not known, so its image must not be trained on as if it were complete.
+used: it is an instance, but a part of its data was ignored.
+painted_out: its pixels are known but not its label, so they count neither as object nor as
+background. (A region that covers no pixel has none to paint.)
+dropped: its pixels are unknown, so its image is left out of training.
 """
 
 
 @dataclass(frozen=True)
 class RegionProblem:
-    """One region of one annotation that was not used, or not as it stands."""
+    """One region of an annotation that was not used, or used only in part."""
 
     region: str  # Label Studio's id, at most 40 characters; "" for the annotation as a whole
-    kind: str  # one of KINDS: what is counted
-    reason: str  # a sentence: what was expected, what came, what to do
+    kind: str  # one of KINDS
+    reason: str  # a sentence: the expected value, the found value, the remedy
     effect: Effect
 
     def __str__(self) -> str:
@@ -45,9 +45,9 @@ KINDS: dict[str, str] = {
     "too_many": "regions beyond the memory for one image's masks",
     "several_labels": "regions with several labels, of which one is used",
 }
-"""What is counted, and its name for people."""
+"""Kind of problem -> its name for people."""
 
 
 def problem_of(region: object, error: RegionError, effect: Effect = "dropped") -> RegionProblem:
-    """A RegionError as a problem of the region with this id."""
+    """A RegionError as the problem of the region with this id."""
     return RegionProblem(f"{region!s:.40}", error.kind, str(error), effect)

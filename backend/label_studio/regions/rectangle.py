@@ -1,7 +1,7 @@
-"""Rectangles to masks, and boxes to rectangles.
+"""Converts rectangles to masks, and boxes to rectangles.
 
-Label Studio keeps the corner x, y, the width and the height in percent, and a rotation in degrees,
-clockwise on the screen, about that corner.
+Label Studio stores the corner x, y, the width and the height in percent, and a rotation about that
+corner in degrees, clockwise on the screen.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _NUMBER = re.compile(r"\s*[+-]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})([eE][+-]?\d{1,3}
 
 
 def box_to_value(box: Sequence[float], height: int, width: int) -> dict[str, float]:
-    """A box (x1, y1, x2, y2) px as Label Studio's value in percent, cut to the image.
+    """A box (x1, y1, x2, y2) px as Label Studio's value in percent, clipped to the image.
 
-    Raises RegionError when nothing is left of it.
+    Raises RegionError if the clipped box has no area.
     """
     x1, x2 = (min(max(float(box[index]), 0.0), float(width)) for index in (0, 2))
     y1, y2 = (min(max(float(box[index]), 0.0), float(height)) for index in (1, 3))
@@ -39,11 +39,10 @@ def box_to_value(box: Sequence[float], height: int, width: int) -> dict[str, flo
 
 
 def rectangle_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop:
-    """The mask of a rectangle given in percent, rotated where it says so.
+    """The mask of a rectangle given in percent, with its rotation, clipped to the image.
 
-    A negative width or height goes to the other side of the corner, as in the editor. Parts outside
-    the image are cut off. Raises RegionError for missing or absurd numbers and for rectangles that
-    cover no pixel.
+    A negative width or height extends to the other side of the corner, as in the editor. Raises
+    RegionError for missing or absurd numbers, and for rectangles that cover no pixel.
     """
     x, y, w, h = (number("Rectangle", value, name) for name in ("x", "y", "width", "height"))
     angle = math.radians(number("Rectangle", value, "rotation", 0.0))
@@ -54,13 +53,13 @@ def rectangle_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop
     down = np.array([-math.sin(angle), math.cos(angle)]) * (h * height / 100)
     ring = np.stack([corner, corner + across, corner + across + down, corner + down])
     if angle == 0:
-        # Percentages of whole pixels come back a rounding error off; see them as whole again.
+        # Rounded, because percentages of whole pixels convert back with a rounding error.
         ring = ring.round(6)
     return fill(ring, height, width)
 
 
 def number(shape: str, value: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """A number (percent or degrees) of a `shape`'s value. Raises RegionError for what is none."""
+    """A number (percent or degrees) in a `shape`'s value. Raises RegionError if it is none."""
     found = value.get(name)
     read = default if found is None else readable_number(found)
     if read is None:
@@ -71,7 +70,7 @@ def number(shape: str, value: Mapping[str, Any], name: str, default: float | Non
 
 
 def readable_number(value: object) -> float | None:
-    """A number as JSON or as text (`8`, `8.0`, `"8"`); None for what is none."""
+    """A number given in JSON as number or text (`8`, `8.0`, `"8"`); None if it is none."""
     if isinstance(value, str):
         return float(value) if _NUMBER.fullmatch(value) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):

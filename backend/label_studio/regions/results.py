@@ -1,16 +1,16 @@
 """Groups the results of an annotation into regions with an area, and finds their labels.
 
-Label Studio writes one result for every tag that a region carries. All results of a region have one
-id, and each holds the whole shape: a region of a magic wand has a result of type `magicwand` and
-one of type `labels` or `brushlabels`. Texts and choices of a region (perRegion) repeat its shape,
-too; without a shape they belong to the region of their id. So the label comes from the result of a
-label tag, or of the `Choices` tag that gives the classes, and the keys of the value tell the shape,
-not the type.
+Label Studio writes one result for each tag of a region. All results of a region have the same id,
+and each has the whole shape. For example, a region of a magic wand has a result of type `magicwand`
+and a result of type `labels` or `brushlabels`. Texts and choices of a region (perRegion) also
+repeat its shape; without a shape, they belong to the region with their id. The label therefore
+comes from the result of a label tag, or of the `Choices` tag that gives the classes. The shape is
+recognised by the keys of the value, not by the type.
 
 These results are ignored: choices, texts and ratings of the whole task, relations, key points (a
 point has no area), lines (VectorLabels that cannot be closed), and results of the task's other
-objects. Every other result with a shape or with the name of a label tag is a region, so that none
-is left out without being counted.
+objects. Every other result with a shape or with the name of a label tag counts as a region, so that
+no region is left out uncounted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backend.label_studio.controls import KINDS, ControlTag, Kind
 from backend.label_studio.label_config import LabelConfig
 
 Result = Mapping[str, Any]
-"""One entry of an annotation's `result` list, as Label Studio writes it."""
+"""One entry of an annotation's `result` list in Label Studio's format."""
 
 SHAPES: dict[str, Kind] = {
     "rle": "brush",
@@ -37,36 +37,36 @@ SHAPES: dict[str, Kind] = {
     "radiusX": "ellipse",
     "height": "rectangle",
 }
-"""A key that only this kind's value has, in the order in which the editor looks (`detectByValue`).
+"""Kind -> a key that only its value has, in the order of the editor (`detectByValue`).
 
-A rectangle's height tells it from a key point, whose width is that of the dot.
+A rectangle is recognised by its height, because a key point also has a width, that of its dot.
 """
 
 _LABEL_TYPES = frozenset(tag.lower() for tag in KINDS)
 _PLAIN = frozenset({"ellipse", "polygon", "rectangle"})
-"""Types of bare tools that serve as crops or prompts, too. A brush or a wand paints an object."""
+"""Types of bare tools that may be crops or prompts. A brush or a wand always paints an object."""
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """One region: its results, all of one id, of which at least one has a shape or a label."""
+    """One region: all results with one id. At least one of them has a shape or a label."""
 
     rows: tuple[Result, ...]
 
     @property
     def id(self) -> str:
-        """Label Studio's id, '?' where there is none."""
+        """Label Studio's id; '?' if there is none."""
         return str(self.rows[0].get("id") or "?")
 
     @property
     def first(self) -> Result:
-        """The result that says where the region is: as in the editor the first with a shape."""
+        """The result that gives the region's pixels: as in the editor, the first with a shape."""
         return next((row for row in self.rows if shape_of(row) is not None), self.rows[0])
 
     def label(self, config: LabelConfig) -> tuple[str, RegionError | None]:
-        """The region's label, the first one known, and what of its labels was not followed.
+        """The region's first known label, and an error about its other labels if it has several.
 
-        Raises RegionError for a region without a known label.
+        Raises RegionError if no label is known.
         """
         known: list[str] = []
         given: list[Any] = []
@@ -93,10 +93,10 @@ class Region:
 
 
 def regions_of(result: Sequence[Any], config: LabelConfig) -> list[Region]:
-    """The regions of an annotation, in the order of their first results: those of one id.
+    """The regions of an annotation, in the order of their first results.
 
-    A second result of the same tag, or one without id, is another region. Choices without a shape
-    of their id are of the whole task: they are none.
+    Results with the same id form a region. A second result of the same tag, or a result without id,
+    is another region. Choices whose id has no shape belong to the whole task and are no region.
     """
     regions: dict[object, list[Result]] = {}
     seen: Counter[tuple[str, str]] = Counter()
@@ -111,13 +111,13 @@ def regions_of(result: Sequence[Any], config: LabelConfig) -> list[Region]:
 
 
 def type_of(row: Result) -> str:
-    """A result's type in lower case; '' where it has none."""
+    """A result's type in lower case; '' if it has none."""
     kind = row.get("type")
     return kind.strip().lower() if isinstance(kind, str) else ""
 
 
 def shape_of(row: Result) -> Kind | None:
-    """What kind of shape a result's value holds, None for none."""
+    """The kind of shape in a result's value; None without a shape."""
     value = row.get("value")
     if not isinstance(value, Mapping):
         return None
@@ -125,7 +125,7 @@ def shape_of(row: Result) -> Kind | None:
 
 
 def _belongs(row: Result, config: LabelConfig) -> bool:
-    """Whether a result is part of a region that masks are made of."""
+    """Whether a result is part of a region with an area."""
     kind, shape = type_of(row), shape_of(row)
     control = config.control(str(row.get("from_name")))
     if control is not None:
@@ -134,21 +134,21 @@ def _belongs(row: Result, config: LabelConfig) -> bool:
         return False
     tools = [each.tool for each in config.controls if each.tool]
     if kind in _PLAIN and all(tool.result_type in _LABEL_TYPES for tool in tools):
-        return False  # a crop or a prompt: where label tags draw, a bare tool outlines no object
+        return False  # a crop or a prompt: if label tags draw, a bare tool outlines no object
     if shape == "vector":
         return is_closed(row)
     return shape is not None or kind in _LABEL_TYPES - {"vectorlabels"}
 
 
 def _of_task(rows: Sequence[Result], config: LabelConfig) -> bool:
-    """Whether results of one id are choices without a shape."""
+    """Whether all results of one id are choices without a shape, of the whole task."""
     controls = [config.control(str(row.get("from_name"))) for row in rows]
     choices = all(control is not None and control.choices for control in controls)
     return choices and all(shape_of(row) is None for row in rows)
 
 
 def _has_no_area(row: Result, config: LabelConfig) -> bool:
-    """Whether a result beside a tool's is of a point, or of a line that no tool can close."""
+    """Whether a result belongs to a point, or to a line that no tool can close."""
     value, shape = row.get("value"), shape_of(row)
     if shape == "vector":
         return not is_closed(row) and all(each.kind != "vector" for each in config.areas)
@@ -162,11 +162,10 @@ def is_closed(row: Result) -> bool:
 
 
 def _labels(row: Result, config: LabelConfig) -> list[tuple[Any, str | None]]:
-    """What a result gives as labels, each with the config's name for it or None; [] if it gives
-    none, as a tool's.
+    """A result's labels, each with the config's name for it or None; [] for a tool's result, which
+    has no labels.
 
-    Raises RegionError for a result of a label tag without a known label, and for one of a label tag
-    that the config does not have.
+    Raises RegionError if a label tag's result has no known label, or if the config lacks the tag.
     """
     control = config.control(str(row.get("from_name")))
     kind = type_of(row)
@@ -192,7 +191,7 @@ def _labels(row: Result, config: LabelConfig) -> list[tuple[Any, str | None]]:
 
 
 def _given(row: Result, control: ControlTag) -> Any:
-    """A result's labels: under its tag's key, or beside a tool under the tool's (polygonlabels)."""
+    """A result's labels: under the key of its tag, or of its tool's label tag (polygonlabels)."""
     value = row.get("value")
     if not isinstance(value, Mapping):
         raise RegionError(f"expected a value with the shape, got {type(value).__name__}.")

@@ -1,7 +1,7 @@
 """Label Studio's vectors: outlines of straight lines and Bezier curves, in percent of the image.
 
-Only closed outlines have an area. `prevPointId` tells which vertex follows which; the control
-points of its two ends give a curve's form. Curves are read as the editor draws them (1.23.2,
+Only closed outlines have an area. `prevPointId` gives the order of the vertices. The control points
+of a curve's two ends give its form. Curves are read like in the editor (1.23.2,
 `components/KonvaVector`): if only one end has control points, the other end's control point lies at
 0.3 of the straight line between them.
 """
@@ -23,7 +23,7 @@ from taudis.data.outlines import Points
 
 MAX_VERTICES = 10_000
 STRAY_PX = 0.1
-"""How far the straight pieces of a curve may lie from it."""
+"""Maximum distance in px between a curve and its straight pieces."""
 
 _MOST_PIECES = 500
 _EASE = 0.3
@@ -32,7 +32,7 @@ Vertex = Mapping[str, Any]
 
 
 def vector_to_crop(value: Mapping[str, Any], height: int, width: int) -> Crop:
-    """The mask of a closed vector; parts outside the image are cut off.
+    """The mask of a closed vector, clipped to the image.
 
     Raises RegionError for open and branching outlines, missing or absurd numbers, fewer than three
     corners without a curve, and outlines that cover no pixel.
@@ -65,7 +65,7 @@ def _in_order(vertices: Any) -> list[Vertex]:
         if previous in names and previous != "None"
     }
     if not following:
-        return vertices  # as listed: nothing says otherwise
+        return vertices  # without links, the listed order counts
     start = next((v for v, b in zip(vertices, before, strict=True) if b not in names), vertices[0])
     ordered = [start]
     while len(ordered) < len(vertices):
@@ -87,7 +87,7 @@ def _piece(start: Vertex, end: Vertex, scale: Points) -> Points:
     c = _point(leaving, scale) if has_c else a + _EASE * (b - a)
     d = _point(arriving, scale) if has_d else b - _EASE * (b - a)
     bends = max(np.abs(a - 2 * c + d).max(), np.abs(c - 2 * d + b).max())
-    # A chord of 1/n of a cubic strays by at most 6 * sqrt(2) * bends / (8 * n * n).
+    # A chord over 1/n of a cubic deviates by at most 6 * sqrt(2) * bends / (8 * n * n).
     pieces = min(
         max(math.ceil(math.sqrt(6 * math.sqrt(2) * bends / (8 * STRAY_PX))), 1), _MOST_PIECES
     )
