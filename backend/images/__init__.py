@@ -1,4 +1,4 @@
-"""Images of tasks: their address, the download, the cache, the pixels. Start with `source`.
+"""Images of tasks: addresses, download, cache, pixels. Read `source` first.
 
 source   from a task's address to pixels
 fetch    HTTP within limits

@@ -1,4 +1,4 @@
-"""A cache of image files on disk, of bounded size. The file that was unused longest goes first."""
+"""A cache of image files on disk, of bounded size. It evicts the least recently used file first."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 class FileCache:
-    """Bytes by key in one folder. Safe for threads; processes may share the folder.
+    """Bytes by key in one folder. Thread-safe, and several processes may share the folder.
 
-    A file's mtime is when it was put, its atime when it was used last.
+    A file's mtime is the time of `put`, its atime the time of the last use.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -30,7 +30,7 @@ class FileCache:
         return self.folder / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
     def get(self, key: str, since: float = 0.0) -> bytes | None:
-        """The bytes of a key; None for none, and for those put before `since` (epoch seconds)."""
+        """The bytes of a key; None if there are none, or from before `since` (epoch seconds)."""
         path = self._path(key)
         try:
             put = path.stat().st_mtime_ns
@@ -43,19 +43,19 @@ class FileCache:
         return data
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep bytes. A disk that is full or not writable costs a warning, not the image."""
+        """Store bytes. If the disk is full or not writable, logs a warning and raises nothing."""
         if len(data) > self.max_bytes:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # Not durable: a file that a power cut damages is no image, and is fetched again.
+            # Not durable: a file damaged by a power cut does not decode, and is fetched again.
             files.write_bytes(self._path(key), data, private=True, durable=False)
             self._make_room(len(data))
         except OSError as error:
             logger.warning("The image cache cannot be written: %s", error.strerror)
 
     def remove(self, key: str) -> None:
-        """Forget a key."""
+        """Delete the bytes of a key."""
         try:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:
@@ -69,12 +69,12 @@ class FileCache:
                 self._total = self._evict()
 
     def _evict(self) -> int:
-        """Drop the longest unused files until a tenth is free; the bytes that remain."""
+        """Delete the least recently used files until a tenth is free. Returns the bytes left."""
         files = []
         for entry in os.scandir(self.folder):
             try:
                 status = entry.stat()
-            except FileNotFoundError:  # another process was faster
+            except FileNotFoundError:  # another process deleted it
                 continue
             files.append((status.st_atime_ns, status.st_size, Path(entry.path)))
         total = sum(size for _, size, _ in files)

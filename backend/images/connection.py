@@ -1,7 +1,7 @@
-"""One HTTP request to IP addresses that were checked before, ended by a timer at its deadline.
+"""One HTTP request to IP addresses that were checked before, with a hard deadline.
 
-`http.client` runs on a socket of our own, because other clients look the name up again. The timer
-closes the socket when the time is up, however slowly the bytes come.
+`http.client` uses our socket, because other clients would resolve the host name again. A timer
+closes the socket at the deadline, however slowly the bytes arrive.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from backend.label_studio.addresses import Address, origin_of
 
 
 class PassingError(Exception):
-    """A failure that may pass. `outage`: the server did not answer at all."""
+    """A failure that may be temporary. `outage`: the server did not answer at all."""
 
     def __init__(self, why: str, *, outage: bool = True) -> None:
         super().__init__(why)
@@ -32,7 +32,7 @@ class PassingError(Exception):
 
 
 class Connection:
-    """One request to a host's checked IP addresses. A timer closes the connection in time."""
+    """One request to a host's checked IP addresses. A timer closes it at the deadline."""
 
     def __init__(self, where: SplitResult, addresses: Sequence[Address], deadline: float) -> None:
         self.where, self.addresses, self.deadline = where, addresses, deadline
@@ -64,15 +64,15 @@ class Connection:
     def _expire(self) -> None:
         self.expired = True
         if self.socket is not None:
-            try:  # the plain shutdown: an SSL socket's own would wait for the reading thread
+            try:  # not the SSL socket's shutdown, which would wait for the reading thread
                 socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
             except OSError:
                 self.socket.close()
 
     def _connect(self, port: int) -> socket.socket:
-        """Connect to the first address that takes it: often nobody listens at a name's IPv6 one.
+        """Connect to the first address that accepts. A name's IPv6 address often does not.
 
-        Each address gets an equal part of the time that is left.
+        Each address gets an equal part of the remaining time.
         """
         *others, last = self.addresses
         for tried, address in enumerate(others):
@@ -82,7 +82,7 @@ class Connection:
         return socket.create_connection((str(last), port), self._left())
 
     def request(self, path: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        """Send a GET and read the answer's head."""
+        """Send a GET request and read the head of the answer."""
         scheme, host, port = origin_of(self.where)
         self.socket = self._connect(port)
         self.socket.settimeout(self._left())
@@ -90,7 +90,7 @@ class Connection:
             secure = _tls_context(self.where.geturl()).wrap_socket(
                 self.socket, server_hostname=host, do_handshake_on_connect=False
             )
-            self.socket = secure  # first, so that the watchdog can end the handshake too
+            self.socket = secure  # set first, so that the timer can also end the handshake
             secure.do_handshake()
         client = http.client.HTTPConnection(host, port)
         client.sock = self.socket
@@ -101,14 +101,14 @@ class Connection:
 
 
 def _host_header(where: SplitResult) -> str:
-    """The Host header as browsers send it; signatures of cloud addresses cover it."""
+    """The Host header as browsers send it, because signatures of cloud addresses cover it."""
     scheme, host, port = origin_of(where)
     name = f"[{host}]" if ":" in host else host.encode("idna").decode()
     return name if port == (443 if scheme == "https" else 80) else f"{name}:{port}"
 
 
 def _tls_context(url: str) -> ssl.SSLContext:
-    """The same certificates that `requests` trusts, also those of REQUESTS_CA_BUNDLE."""
+    """A context with the certificates that `requests` trusts, including REQUESTS_CA_BUNDLE."""
     settings = requests.Session().merge_environment_settings(url, {}, False, None, None)
     verify = settings["verify"]
     bundle = verify if isinstance(verify, str) else certificates()

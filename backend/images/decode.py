@@ -1,4 +1,4 @@
-"""Decodes an image file to RGB pixels. Errors say what the users of Label Studio can change."""
+"""Decodes an image file to RGB pixels. Errors name a remedy for users of Label Studio."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def decode_image(data: bytes, max_pixels: int) -> Pixels:
-    """Decode a file to RGB uint8 [H,W,3] as `taudis.data.images` does for the command line.
+    """Decode a file to RGB uint8 [H,W,3] with `taudis.data.images`, like the command line.
 
-    The size is checked before a pixel is decoded. Raises ImageError for what is no image, broken,
-    cut short, without meaning as a picture, or larger than `max_pixels`.
+    The size is checked before any pixel is decoded. Raises ImageError if the file is no image,
+    damaged, truncated, of an unsupported kind, or larger than `max_pixels`.
     """
     try:
         return images.decode_image(data, max_pixels)

@@ -1,8 +1,8 @@
 """Fetches images over HTTP, from addresses that anybody may have written into a task.
 
-Before each request, redirects included, the scheme, the host and its IP addresses are checked, and
-whether the access token may be sent there. The connection then goes to the checked IP addresses. So
-a host name that resolves to another address a moment later changes nothing
+Before each request, including redirects, it checks the scheme, the host, its IP addresses, and
+whether the access token may be sent there. The connection then uses the checked IP addresses, so it
+does not matter if the host name resolves to another address a moment later
 (`backend.images.connection`).
 """
 
@@ -42,27 +42,27 @@ STUDIO_PATHS = re.compile(
     r"/(data/|storage-data/|static/|(api/)?(tasks|projects)/\d+/(resolve|presign|file-proxy)/?$"
     r"|api/projects/\d+/file-proxy)"
 )
-"""Where Label Studio keeps images. A task may not make us call the rest of its API with a token."""
+"""Label Studio's paths of images. A task must not make us call other paths with the token."""
 
 RESOLVE_PATH = re.compile(r"/(api/)?(tasks|projects)/\d+/(resolve|presign)/?$")
-"""Label Studio's redirect to the cloud storage that its admin connected."""
+"""Label Studio's paths that redirect to cloud storage connected by its admin."""
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What may be fetched, from where, and how much of it."""
+    """Limits for fetching images: size, time and hosts."""
 
     max_bytes: int = 50_000_000
     max_pixels: int = 50_000_000
-    timeout_s: float = 20.0  # of one image, redirects and retries included
+    timeout_s: float = 20.0  # for one image, including redirects and retries
     allowed_hosts: tuple[str, ...] = ()  # besides Label Studio: names, *.names, or * for any
     allow_private: bool = False  # whether allowed hosts may be on private addresses
-    local_root: Path | None = None  # Label Studio's local files, where this machine sees them
-    public_url: str = ""  # another name of Label Studio, by which tasks and redirects may call it
+    local_root: Path | None = None  # folder of Label Studio's local files, if this machine has it
+    public_url: str = ""  # another address of Label Studio that tasks and redirects may use
 
 
 class Fetcher:
-    """Fetches bytes by http or https within limits, with the token for Label Studio alone."""
+    """Fetches bytes by http or https within limits. Sends the token only to Label Studio."""
 
     def __init__(
         self, studio_url: str, auth: Callable[[], Mapping[str, str]], limits: ImageLimits
@@ -74,11 +74,11 @@ class Fetcher:
         self.limits = limits
 
     def get(self, url: str) -> bytes:
-        """The body at an address, redirects followed.
+        """The body at an address, after redirects.
 
-        Raises ImageError for an address that the limits do not allow, and for an image that cannot
-        be fetched. Raises StudioUnreachable or StudioAuthError if all of Label Studio fails: then
-        the step stops, and no image counts as unreadable because of an outage.
+        Raises ImageError if the limits do not allow the address, or if the image cannot be fetched.
+        Raises StudioUnreachable or StudioAuthError if Label Studio as a whole fails. The step then
+        stops, so that no image counts as unreadable because of an outage.
         """
         deadline = time.monotonic() + self.limits.timeout_s
         resolved_by_studio = False
@@ -94,9 +94,9 @@ class Fetcher:
         raise ImageError(f"The image's address redirects more than {MAX_HOPS} times.")
 
     def at_studio(self, where: SplitResult) -> SplitResult:
-        """Replace Label Studio's public name in an address by the name that we call it by.
+        """Replace Label Studio's public address by the address that this machine uses.
 
-        No request goes to the public name, so the token does not go there either.
+        No request is sent to the public address, so the token is not sent there either.
         """
         if self.public is None or origin_of(where) != origin_of(self.public):
             return where
@@ -105,7 +105,7 @@ class Fetcher:
             return where
         below = where.path.removeprefix(prefix)
         if not STUDIO_PATHS.match(below) and self._listed(origin_of(where)[1]):
-            return where  # a proxy may serve other images under the same name
+            return where  # not Label Studio: a proxy may serve other images under the same name
         path = self.studio.path.rstrip("/") + below
         return where._replace(scheme=self.studio.scheme, netloc=self.studio.netloc, path=path)
 
@@ -125,13 +125,13 @@ class Fetcher:
 
     def _failure(self, where: SplitResult, error: PassingError) -> Exception:
         message = f"Fetching an image from {where.hostname} failed: {error}."
-        # One object that its storage cannot give must not stop the pool: an outage is one only if
+        # A single object missing in its storage must not stop the pool, so it is an outage only if
         # Label Studio itself does not answer either.
         outage = error.outage and self._is_studio(where) and not self._studio_answers()
         return StudioUnreachable(message) if outage else ImageError(message)
 
     def _studio_answers(self) -> bool:
-        """Whether Label Studio is up, by its own /health."""
+        """Whether Label Studio's /health answers."""
         address = self.studio.geturl().rstrip("/") + "/health"
         try:
             with requests.get(address, timeout=HEALTH_S, allow_redirects=False) as answer:
@@ -195,7 +195,7 @@ class Fetcher:
         return origin_of(where) == self.studio_origin
 
     def _studio_path(self, where: SplitResult) -> str:
-        """The path below Label Studio's own address (it may live under a prefix)."""
+        """The path below Label Studio's address, which may have a path prefix."""
         return where.path.removeprefix(self.studio.path.rstrip("/"))
 
     def _judge(self, where: SplitResult, resolved: bool) -> list[Address]:
@@ -245,7 +245,7 @@ def _addresses(host: str, port: int) -> list[Address]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise PassingError(f"the name {host!r:.100} cannot be resolved") from None
-    # A scope ("%eth0") belongs to link-local addresses, which are judged without it.
+    # Link-local addresses may have a scope ("%eth0"), which the check does not need.
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 

@@ -1,10 +1,10 @@
-"""Loads the image of a task, from every kind of address that Label Studio knows.
+"""Loads the image of a task from any kind of address that Label Studio supports.
 
     /data/upload/...                      an upload: from Label Studio, with its token
     /data/local-files/?d=...              a local file: from disk if this machine has it
-    /tasks/7/resolve/?fileuri=...         cloud storage: Label Studio sends or redirects
-    s3://, gs://, azure-blob:// ...       the same, asked for by the task's id
-    http://, https://                     Label Studio's own origin (by its public name, too), or an
+    /tasks/7/resolve/?fileuri=...         cloud storage: Label Studio sends it or redirects
+    s3://, gs://, azure-blob:// ...       cloud storage, requested by the task's id
+    http://, https://                     Label Studio's origin (or its public address), or an
                                           allowed host
     data:image/png;base64,...             in the task itself
 
@@ -39,10 +39,10 @@ DEFAULT_CACHE_BYTES = 5_000_000_000
 
 
 class ImageSource:
-    """Loads images of one Label Studio, with a bounded cache on disk. Safe for threads.
+    """Loads images of one Label Studio, with a bounded cache on disk. Thread-safe.
 
-    `auth` gives the headers that authorise a request; they go to the origin (scheme, host, port)
-    of `studio_url` alone.
+    `auth` returns the headers that authorise a request. They are sent only to the origin (scheme,
+    host, port) of `studio_url`.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class ImageSource:
     def load(self, value: str, *, task: int | None = None, since: float = 0.0) -> Pixels:
         """The image at an address, RGB uint8 [H,W,3], as the annotator's browser shows it.
 
-        `task` is the id of the task that names it, needed for bare cloud addresses alone. A cached
-        file that was fetched before `since` (epoch seconds) is fetched again: another one may have
-        taken its address. It stays in use if that fails.
+        `task` is the id of the image's task, needed only for bare cloud addresses. A cached file
+        from before `since` (epoch seconds) is fetched again, because the image may have been
+        replaced. If that fails, the cached file is used.
 
-        Raises ImageError, with the beginning of the address, for an image that may not be
-        fetched, cannot be fetched, or cannot be decoded. Raises StudioUnreachable or
-        StudioAuthError when Label Studio is down.
+        Raises ImageError, with the beginning of the address, if the image may not be fetched,
+        cannot be fetched, or cannot be decoded. Raises StudioUnreachable or StudioAuthError if
+        Label Studio is down.
         """
         if not isinstance(value, str) or not value.strip():
             raise ImageError(f"Expected an image address (text), got {type(value).__name__}.")
@@ -100,7 +100,7 @@ class ImageSource:
         return pixels
 
     def _cached(self, key: str, since: float = 0.0) -> Pixels | None:
-        """The image of a cached file that was put at `since` or later, if it can be decoded."""
+        """The image of a cached file from `since` or later; None if there is none or it is bad."""
         data = self.cache.get(key, since)
         if data is None:
             return None
@@ -130,13 +130,14 @@ class ImageSource:
             return f"{studio.scheme}://{studio.netloc}{below}"
         return value
 
-    # --- files that this machine sees -----------------------------------------------------------
+    # --- local files ----------------------------------------------------------------------------
 
     def _local(self, value: str) -> Path | None:
-        """The local file of a /data/local-files/?d= address, if it lies below `local_root`.
+        """The local file of a /data/local-files/?d= address, if it is below `local_root`.
 
-        None if the address is another, the root is not set, or the file is not here (Label Studio
-        may have it). Raises ImageError for a path that leaves the root, also by symbolic link.
+        None for another kind of address, without `local_root`, or if the file is not on this
+        machine (Label Studio may have it). Raises ImageError if the path, or a symbolic link in it,
+        leads outside the root.
         """
         root = self.limits.local_root
         if root is None:
@@ -146,7 +147,7 @@ class ImageSource:
             parts = self.fetcher.at_studio(urlsplit(value))
             if parts.scheme and origin_of(parts) != self.fetcher.studio_origin:
                 return None
-        except ValueError:  # a broken port or bracket: fetching it says so
+        except ValueError:  # an invalid port or bracket, which the fetch reports
             return None
         if parts.path.removeprefix(studio.path.rstrip("/")).rstrip("/") != LOCAL_FILES.rstrip("/"):
             return None
@@ -176,7 +177,7 @@ class ImageSource:
 def image_source(
     settings: Settings, studio_url: str, auth: Callable[[], Mapping[str, str]]
 ) -> ImageSource:
-    """The images of one Label Studio, within the limits that the settings give."""
+    """The image source of one Label Studio, with the limits of the settings."""
     limits = ImageLimits(
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,
