@@ -1,7 +1,7 @@
 """`python -m backend.commands.alive`: exit status 0 while a worker runs, for health checks.
 
-It reads the lease in the data directory. It is no command of `python -m backend`, which imports
-PyTorch: a health check runs every minute.
+It reads the lease in the data directory. It is separate from `python -m backend`, because that
+imports PyTorch, which is too slow for a health check every minute.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from backend.store.database import Store
 
 
 def main() -> int:
-    """Whether a worker holds the lease of MODEL_DIR: 0 if one does, else 1."""
+    """0 if a worker holds the lease of MODEL_DIR, else 1."""
     try:
         with closing(Store(load_settings().model_dir)) as store:
             alive = store.worker_alive()

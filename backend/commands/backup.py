@@ -1,9 +1,9 @@
-"""Copies the data directory to one file while the backend runs, and makes a directory of it again.
+"""Copies the data directory to one file while the backend runs, and restores it.
 
-The file is a tar archive. It holds the store, `models/`, `rounds/`, `predictions/` and `secrets/`,
-and a list of all files with their sizes and SHA-256. The image cache is left out: it fills again.
-SQLite files are copied by SQLite's own online backup, so they are whole while others write. All
-other files of the data directory are written whole and never changed (`taudis.files`).
+The file is a tar archive with the store, `models/`, `rounds/`, `predictions/`, `secrets/`, and a
+list of all files with their sizes and SHA-256. The image cache is left out, because it fills again.
+SQLite files are copied by SQLite's online backup, so the copies are consistent while others write.
+All other files of the data directory are written atomically and never changed (`taudis.files`).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ FOLDERS = ("models", "rounds", "predictions", "secrets")
 LIST = "backup.json"
 FORMAT = 1
 ATTEMPTS = 3
-"""Old versions may be deleted while they are copied; the copy is then made again."""
+"""Number of attempts: a copy is repeated if an old version is deleted during it."""
 DRAFT = ".draft-"
-"""A part of the names of files in the making."""
+"""Part of the names of unfinished files."""
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What an archive holds."""
+    """Figures about the content of an archive."""
 
     files: int
     size: int  # bytes
@@ -46,7 +46,7 @@ class Copied:
     projects: int
 
     def in_words(self) -> str:
-        """The figures, for a person."""
+        """The figures in words."""
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.made))
         return (
             f"{self.files} files, {self.size / 1e6:.1f} MB, {self.projects} projects, as of {made}"
@@ -54,10 +54,12 @@ class Copied:
 
 
 def backup(data_dir: Path, target: Path) -> Copied:
-    """Write the archive, readable by its owner alone: it holds access tokens.
+    """Write the archive, readable only by its owner, because it has access tokens.
 
-    Raises StoreError where there is no store, where the target exists, and where files went away
-    three times while they were copied; OSError.
+    Raises:
+        StoreError: there is no store, the target exists, or files were deleted during each of
+            ATTEMPTS copies.
+        OSError: a file cannot be read or written.
     """
     if not (data_dir / STORE).is_file():
         raise StoreError(
@@ -83,10 +85,12 @@ def backup(data_dir: Path, target: Path) -> Copied:
 
 
 def restore(source: Path, data_dir: Path) -> Copied:
-    """Make a data directory from an archive: whole and checked, or not at all.
+    """Make a data directory from an archive, checked and atomically.
 
-    Raises StoreError where the directory holds anything, and for an archive that is cut, changed
-    or of another format; OSError.
+    Raises:
+        StoreError: the directory is not empty, or the archive is truncated, changed or of another
+            format.
+        OSError: a file cannot be read or written.
     """
     if data_dir.exists() and any(data_dir.iterdir()):
         raise StoreError(
@@ -110,14 +114,14 @@ _ELSE = "The file is damaged or something else: take another backup."
 
 
 def _write(data_dir: Path, draft: Path) -> Copied:
-    """Write the archive to a draft. Raises FileNotFoundError for a file that goes away."""
+    """Write the archive to a draft. Raises FileNotFoundError if a file is deleted meanwhile."""
     files: dict[str, dict[str, object]] = {}
     with (
         scratch_folder(draft.parent, ".backup-") as scratch,
         tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive,
     ):
         copy = scratch / "copy.sqlite3"
-        # The store first: what it names is there, since files are deleted after their rows.
+        # The store first: files that it names exist then, because rows are deleted before files.
         for path in (data_dir / STORE, *_files(data_dir)):
             name = path.relative_to(data_dir).as_posix()
             source = path
@@ -149,7 +153,7 @@ def _files(data_dir: Path) -> Iterator[Path]:
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> dict[str, object]:
-    """Add a file; returns its entry in the list. One handle, since the name may get a new file."""
+    """Add a file and return its list entry. Opened once, as another file may get the name."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
@@ -159,19 +163,18 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> dict[str, object]:
 
 
 def _entry(name: str, size: int) -> tarfile.TarInfo:
-    """The header of a file, without names of this machine's users."""
+    """The header of a file, without user names of this machine."""
     header = tarfile.TarInfo(name)
     header.size, header.mode, header.mtime = size, 0o600, int(time.time())
     return header
 
 
 def _copy_database(path: Path, copy: Path, *, roll_back: bool) -> None:
-    """A consistent copy of a SQLite file that others may write to now.
+    """Make a consistent copy of a SQLite file that others may write to now.
 
-    `roll_back`: a worker that was killed while it wrote leaves a journal beside a file of
-    predictions, which only a connection that may write can roll back. So these files are opened for
-    writing, without writing to them. Where a disk is read-only, SQLite itself opens them for
-    reading.
+    `roll_back`: open the file for writing, with query_only. A worker killed during a write leaves a
+    journal beside a predictions file, which only a writable connection can roll back. On a
+    read-only disk, SQLite opens the file for reading.
     """
     mode = "rw" if roll_back else "ro"
     if not path.exists():
@@ -199,9 +202,9 @@ def _projects(copy: Path) -> int:
 
 
 def _extract(archive: tarfile.TarFile, folder: Path, source: Path) -> None:
-    """Write the files of an archive, for their owner alone. Raises StoreError for anything else.
+    """Extract the files of a backup, readable only by their owner. Raises StoreError for others.
 
-    Not `extractall`: its filters came with Python 3.11.4, and Debian 12 has 3.11.2.
+    `extractall` is not used, because its filters need Python 3.11.4 and Debian 12 has 3.11.2.
     """
     for entry in archive:
         parts = PurePosixPath(entry.name).parts
@@ -217,7 +220,7 @@ def _extract(archive: tarfile.TarFile, folder: Path, source: Path) -> None:
 
 
 def _checked(folder: Path, source: Path) -> Copied:
-    """What the list says, once every file was compared with it. Raises StoreError."""
+    """Compare every file with the list. Returns its figures. Raises StoreError."""
     try:
         about = json.loads((folder / LIST).read_text(encoding="utf-8"))
         if about["format"] != FORMAT:

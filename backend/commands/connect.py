@@ -1,4 +1,4 @@
-"""Connects a project from the shell, as the form of Label Studio's Model page does."""
+"""Connects a project from the shell, like the form on Label Studio's Model page."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from backend.worker.context import RoundContext
 
 
 def connect_backend(context: RoundContext, title: str) -> int:
-    """Add this backend to the project, unless it is there already; its id in Label Studio.
+    """Add this backend to the project, unless it is there already. Returns its id in Label Studio.
 
-    The worker then sets up the webhook, the sampling and the first order. Nothing is stored before
-    Label Studio has shown the project and taken the backend.
+    The worker then sets up the webhook, the sampling and the first order. Nothing is stored until
+    Label Studio has shown the project and accepted the backend.
 
     Raises:
-        SettingsError: no address or access token of Label Studio is known.
+        SettingsError: Label Studio's address or access token is unknown.
         StudioNotFound: Label Studio has no such project, or does not show it to our user.
         StudioRejected: Label Studio refused; the message has its reason.
     """
     project = context.studio.project(context.project_id)
     known = context.store.project(context.project_id)
-    if known is not None and known.state.armed:  # the worker leaves alone what a person changed
+    if known is not None and known.state.armed:  # the worker would keep a person's changes
         use_our_order(context, project)
     try:
         row = our_backend(context)

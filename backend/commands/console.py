@@ -1,4 +1,4 @@
-"""What the commands share: the console, messages instead of tracebacks, settings with logging."""
+"""Shared by the commands: the console, error messages without tracebacks, settings with logging."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def settings_with_logging() -> Settings:
-    """Settings from the environment, with logging set up; names that almost fit are logged."""
+    """Settings from the environment. Sets up logging, and logs misspelt variables."""
     settings = load_settings()
     setup_logging(settings.log_level)
     if wrong := misspelt(given_variables()):

@@ -1,4 +1,4 @@
-"""Makes a project from a folder of images, with labels of a COCO file, and connects it."""
+"""Creates a project from a folder of images, with labels of a COCO file, and connects it."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from taudis.types import LabelMap, Target
 
 @dataclass(frozen=True)
 class Plan:
-    """What a project is made of."""
+    """The images and labels for a new project."""
 
     files: dict[str, Path]  # name of the uploaded file -> image file
     labels: LabelMap
     labelled: dict[str, Callable[[], Target]]  # name of the uploaded file -> its objects
-    left_out: tuple[str, ...]  # sentences
-    objects: int = 0  # of the COCO file, also those of images that come unlabelled
-    pixelless: int = 0  # of these: their mask covers no pixel
+    left_out: tuple[str, ...]  # sentences about images and files that are left out
+    objects: int = 0  # objects of the COCO file, including those of images uploaded unlabelled
+    pixelless: int = 0  # of these objects, those whose mask covers no pixel
 
 
 @dataclass(frozen=True)
 class Created:
-    """What was made."""
+    """Figures about the new project."""
 
     project: int
     tasks: int
     annotations: int
-    objects: int  # posted
-    of_objects: int  # in the COCO file; 0 without one
-    not_drawn: int  # of these: they have no region, since they cover no pixel
+    objects: int  # objects posted
+    of_objects: int  # objects in the COCO file; 0 without one
+    not_drawn: int  # of these objects, those without a region, because they cover no pixel
 
     def in_words(self, settings: Settings) -> str:
-        """What was made, for people, with the project's address at the end."""
+        """The figures in words, with the project's address at the end."""
         url = settings.label_studio_public_url or settings.label_studio_url
         posted = f", with {self.objects} of {self.of_objects} objects of the COCO file"
         lost = f"{self.not_drawn} objects could not be drawn: they cover no pixel. "
@@ -73,14 +73,14 @@ class _Posted:
 
 
 def check(settings: Settings, draw: str) -> None:
-    """Check what a project needs besides its images, since looking at these may take long.
+    """Check the other requirements before the images, because reading the images may take long.
 
     Args:
-        settings: with Label Studio's address and the token of a user who may make projects.
+        settings: with Label Studio's address and the token of a user who may create projects.
         draw: a key of CONTROLS.
 
     Raises:
-        SettingsError: no address, no token, or an unknown way to draw.
+        SettingsError: no address, no token, or an unknown `draw`.
         StudioError: Label Studio cannot be reached or refuses the token.
     """
     url, token = settings.label_studio_url, settings.label_studio_api_key.get_secret_value()
@@ -94,23 +94,23 @@ def check(settings: Settings, draw: str) -> None:
 def plan(
     images: Path, coco: Path | None, labels: str, crowds: str = "ask", *, skip_bad: bool = False
 ) -> Plan:
-    """Look at all images and labels before a project is made.
+    """Read and check all images and labels before a project is created.
 
-    Every image of the folder and its subfolders becomes a task. An image with an object in the COCO
-    file comes labelled. One without is left to label, though `train` would take it as background.
+    Every image in the folder and its subfolders becomes a task. An image with an object in the COCO
+    file is uploaded with its labels. An image without objects is uploaded unlabelled, although
+    `train` would use it as background.
 
     Args:
         images: folder of the images.
-        coco: COCO file of all or some of them; None: no labels yet.
-        labels: names of the labels, with commas between; "" for those of the COCO file.
-        crowds: as `python -m taudis train` has it. An image with crowds that are no objects comes
-            unlabelled, since nobody can outline their members.
-        skip_bad: as `python -m taudis train` has it. An image of the folder that it leaves out
-            comes unlabelled.
+        coco: COCO file of some or all images; None: no labels yet.
+        labels: comma-separated names of the labels; "" for those of the COCO file.
+        crowds: as in `python -m taudis train`. An image with crowds that do not count as objects is
+            uploaded unlabelled, because the members of a crowd cannot be outlined.
+        skip_bad: as in `python -m taudis train`. Images that it skips are uploaded unlabelled.
 
     Raises:
-        SettingsError: no image, no label, or a way of giving both.
-        DataError: the COCO file cannot be used as it is.
+        SettingsError: no image; neither or both of `labels` and `coco`.
+        DataError: the COCO file cannot be used.
     """
     if bool(labels) == bool(coco):
         raise SettingsError("Expected --labels a,b or --coco FILE, and not both.")
@@ -133,12 +133,12 @@ def plan(
 
 
 def create(settings: Settings, made: Plan, title: str, draw: str) -> Created:
-    """Make the project, upload the images, and post the labels of the COCO file.
+    """Create the project, upload the images, and post the labels of the COCO file.
 
     Args:
-        settings: those that `check` took.
+        settings: the settings given to `check`.
         made: the plan.
-        title: of the project, three letters at least.
+        title: title of the project, at least three letters.
         draw: a key of CONTROLS.
 
     Raises:
@@ -160,7 +160,7 @@ def create(settings: Settings, made: Plan, title: str, draw: str) -> Created:
 
 
 def _names(images: Path, paths: list[Path]) -> dict[Path, str]:
-    """The name under which each file is uploaded: its own, or with its folders if that is taken."""
+    """The upload name of each file: its name, or its relative path if the name is not unique."""
     often = Counter(path.name for path in paths)
     return {
         path: path.name
@@ -173,7 +173,7 @@ def _names(images: Path, paths: list[Path]) -> dict[Path, str]:
 def _labelled(
     checked: Checked | None, names: dict[Path, str]
 ) -> tuple[dict[str, Callable[[], Target]], tuple[str, ...]]:
-    """The images with an object, by the name of the upload; sentences on those that are not."""
+    """The objects of labelled images by upload name, and sentences about the other images."""
     if checked is None:
         return {}, ()
     samples, counts = checked.samples, Counter[str]()
@@ -193,7 +193,7 @@ def _labelled(
 
 
 def _not_images(paths: list[Path], taken: list[Path]) -> tuple[str, ...]:
-    """A sentence on the files that are not uploaded, by their kinds."""
+    """A sentence about the files that are not uploaded, by kind."""
     kinds = Counter(path.suffix.lower() or "no suffix" for path in set(paths) - set(taken))
     if not kinds:
         return ()
@@ -202,7 +202,7 @@ def _not_images(paths: list[Path], taken: list[Path]) -> tuple[str, ...]:
 
 
 def _check_names(studio: Studio, project: int, tasks: dict[str, int]) -> None:
-    """Check that each task has the image that it was made of, before it gets labels."""
+    """Check that each task has its image, before it gets labels."""
     rows = {row["id"]: row["data"] for row in studio.tasks(project)}
     for name, task in tasks.items():
         address = unquote(str(rows.get(task, {}).get("image", "")))

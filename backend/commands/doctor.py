@@ -1,7 +1,7 @@
-"""`python -m backend doctor`: checks everything that the order depends on, and says what to do.
+"""`python -m backend doctor`: checks everything that the order depends on, and names remedies.
 
 Each check is a function that returns a `Finding`. If Label Studio cannot be reached, the checks
-that need it are left out, so that one cause gives one line.
+that need it are skipped, so that one cause gives one line.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def examine_studio(context: RoundContext) -> Iterator[Finding]:
 
 
 def examine_project(context: RoundContext) -> Iterator[Finding]:
-    """Checks of one project. A check that others depend on comes before them."""
+    """Check one project. A check comes before the checks that depend on it."""
     for finding in examine_studio(context):
         yield finding
         if not finding.well:
@@ -93,7 +93,7 @@ def _project(context: RoundContext) -> Finding:
 
 
 def _label_config(context: RoundContext) -> Finding:
-    """The labelling config has an image, and labels that are drawn as masks."""
+    """The labelling config has an image, and labels for masks."""
     try:
         config = parse_label_config(context.studio.project(context.project_id)["label_config"])
     except LabelConfigError as error:
@@ -107,7 +107,7 @@ def _label_config(context: RoundContext) -> Finding:
 
 
 def _our_url(context: RoundContext) -> str:
-    """The backend's address as Label Studio reaches it; a guess before it is connected."""
+    """The backend's address for Label Studio; a guess before it is connected."""
     known = context.store.project(context.project_id)
     armed = (known.state.armed if known else None) or {}
     seen = [armed.get("backend_url"), *sorted(connection.our_addresses(context))]
@@ -157,10 +157,10 @@ def _webhook(context: RoundContext) -> Finding:
 
 
 def _title(context: RoundContext) -> Finding:
-    """No ML backend is titled like a version: Label Studio would then serve random order."""
+    """No ML backend has a version's name as title, which would make Label Studio's order random."""
     rows = context.studio.model_versions(context.project_id)
     versions = {version for version, count in rows.items() if count}
-    if _state(context).serving:  # before, connecting itself has written the title as the version
+    if _state(context).serving:  # before the first order, the version is the backend's title
         versions.add(context.studio.project(context.project_id).get("model_version") or "")
     titles = [row.get("title") or "" for row in context.studio.ml_backends(context.project_id)]
     clash = [title for title in titles if title and title in versions]
@@ -181,7 +181,7 @@ def _sampling(context: RoundContext) -> Finding:
 
 
 def _tasks_before(context: RoundContext) -> Finding:
-    """No setting of the project lets Label Studio serve other tasks before those of the order."""
+    """No setting of the project makes Label Studio serve other tasks before the order."""
     project = context.studio.project(context.project_id)
     found = []
     if project.get("annotator_evaluation_enabled"):
@@ -198,7 +198,7 @@ def _tasks_before(context: RoundContext) -> Finding:
 
 
 def _version(context: RoundContext) -> Finding:
-    """The project serves the version that this backend flipped it to."""
+    """The project serves the version that this backend switched it to."""
     state = _state(context)
     serving = state.serving
     current = context.studio.project(context.project_id).get("model_version") or ""
@@ -212,7 +212,7 @@ def _version(context: RoundContext) -> Finding:
 
 
 def _no_order_yet(context: RoundContext) -> Finding:
-    """Before the first order: a round makes it, or what to do."""
+    """Before the first order: whether a round makes it, or the remedy."""
     rounds = context.store.rounds(context.project_id, 1)
     if not context.store.worker_alive():
         found = "no order was published yet, and no worker runs"
@@ -227,7 +227,7 @@ def _no_order_yet(context: RoundContext) -> Finding:
 
 
 def _models(context: RoundContext) -> Finding:
-    """Every kept checkpoint, and the serving one, has the content that was written."""
+    """All kept checkpoints, and the serving checkpoint, are undamaged."""
     name = "model files"
     known = context.store.project(context.project_id)
     serving = models.serving_model(known.state) if known else ""
@@ -248,7 +248,7 @@ def _models(context: RoundContext) -> Finding:
 
 
 def _state(context: RoundContext) -> ProjectState:
-    """The project's state in the store; the defaults before it is connected."""
+    """The project's state from the store; default values before it is connected."""
     known = context.store.project(context.project_id)
     return known.state if known else ProjectState()
 
@@ -301,7 +301,7 @@ def examine(
 ) -> Iterator[Finding]:
     """All checks: the machine, then each project. An error in one project becomes a finding.
 
-    `without`: a context of no project, by which Label Studio is asked where there is none.
+    `without`: a context without a project, to check Label Studio if there are no projects.
     """
     yield from examine_machine(settings)
     if without is not None and not contexts:
@@ -314,7 +314,7 @@ def examine(
 
 
 def _studio_alone(settings: Settings, context: RoundContext) -> Iterator[Finding]:
-    """Whether Label Studio answers, before any project is connected."""
+    """Check whether Label Studio answers, before any project is connected."""
     if settings.label_studio_url:
         yield from examine_studio(context)
         return

@@ -1,6 +1,6 @@
-"""Exports a version's model to a folder that needs no TAUDIS.
+"""Exports a version's model to a folder that can be used without TAUDIS.
 
-The folder holds weights that torchvision loads, predictions as COCO files, and ONNX on request.
+The folder has weights for torchvision, predictions as COCO files, and ONNX on request.
 """
 
 from __future__ import annotations
@@ -74,20 +74,21 @@ def export(
     onnx: bool,
     segmentation: Segmentation = "rle",
 ) -> Exported:
-    """Write a version's model and its predictions to a folder. A failed export leaves nothing.
+    """Write a version's model and its predictions to a folder. A failed export leaves no files.
 
     Args:
         context: the project's context.
-        version: a model, or an order (its model is exported).
+        version: a model's version, or an order's version, whose model is then exported.
         out: a new or empty folder.
-        every_image: predict every image of the project, without truth. False predicts the labelled
-            validation images and writes their labels as truth.
+        every_image: predict every image of the project, without ground truth. If False, predict the
+            labelled validation images, and write their labels as ground truth.
         onnx: also write an ONNX model.
         segmentation: the form of masks in the COCO files.
 
     Raises:
         RoundError: `out` is not empty, there is no such model, or writing failed.
-        CheckpointError: the model is damaged, with the file, or has other labels than the project.
+        CheckpointError: the model is damaged (the message names the file), or its labels differ
+            from the project's.
         ExportError: ONNX export failed, or its packages are not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -99,11 +100,11 @@ def export(
         with draft_folder(out, mode=0o755) as draft:
             export_torchvision(context.model_dir(model), draft)
             source = _every(context) if every_image else _validation(context, card)
-            # On the CPU, with which the ONNX model is compared.
+            # On the CPU, because the ONNX model is compared with it.
             detector, _ = load_checkpoint(
                 context.model_dir(model), label_map=source.config.label_map, device="cpu"
             )
-            # The fast detector, because it makes the served predictions, too.
+            # The fast detector, as for served predictions.
             count, instances = _coco(source, detector.fast(), draft, segmentation)
             agreement = None
             if onnx:
@@ -138,7 +139,7 @@ class _Source:
 
 
 def _validation(context: RoundContext, card: dict[str, Any]) -> _Source:
-    """The labelled validation images, as Label Studio holds them now."""
+    """The labelled validation images, as they are in Label Studio now."""
     samples, config = validation_now(context, [card])
 
     def walk() -> Truth:
@@ -168,7 +169,7 @@ def _every(context: RoundContext) -> _Source:
 def _coco(
     source: _Source, detector: TrainedDetector, out: Path, segmentation: Segmentation
 ) -> tuple[int, int]:
-    """Write the COCO files; their numbers of images and detections."""
+    """Write the COCO files. Returns the numbers of images and detections."""
     labels = source.config.label_map
     categories = list(range(1, len(labels) + 1))
     sizes: list[tuple[int, str, tuple[int, int]]] = []

@@ -1,7 +1,7 @@
-"""Exports a project's labels as a COCO data set: an annotation an object, with holes and parts.
+"""Exports a project's labels as a COCO data set: one annotation per object, with holes and parts.
 
-Label Studio's own converter writes an annotation for each contour, and leaves out ellipses and
-bitmasks. Here the masks are those that training sees, bit for bit.
+Label Studio's converter writes one annotation per contour, and leaves out ellipses and bitmasks.
+This export has exactly the masks of the training.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ExportedLabels:
     left_out: Summary
 
     def in_words(self) -> str:
-        """The counts, for a person."""
+        """The counts in words."""
         text = (
             f"{self.objects} objects in {self.images} labelled images. {self.left_out.in_words()}"
         )
@@ -48,12 +48,12 @@ class ExportedLabels:
 def export_labels(
     context: RoundContext, out: Path, segmentation: Segmentation = "rle"
 ) -> ExportedLabels:
-    """Write `instances.json`, `images/` and `left_out.json` to a folder, whole or not at all.
+    """Write `instances.json`, `images/` and `left_out.json` to a folder atomically.
 
-    Image ids are Label Studio's task ids. Images are PNG files of the pixels that the annotator's
-    browser shows, so turned photographs fit their masks. A region whose label is not in the config
-    any more is a crowd (`iscrowd` 1, to be ignored). A task that training leaves out is left out,
-    with its reason in `left_out.json`. out: a new or empty folder.
+    Image ids are Label Studio's task ids. Images are PNG files with the pixels that the annotator's
+    browser shows, so rotated photographs match their masks. A region whose label is no longer in
+    the config is a crowd (`iscrowd` 1, to be ignored). Tasks that training leaves out are left out,
+    with the reason in `left_out.json`. out: a new or empty folder.
 
     Raises RoundError: `out` is not empty, no labelled task can be used, or writing failed.
     """
@@ -83,7 +83,7 @@ def export_labels(
 def _images_and_targets(
     samples: AnnotatedSamples, folder: Path
 ) -> tuple[list[tuple[int, str, tuple[int, int]]], Iterator[Target]]:
-    """Write the images; their ids, file names and sizes, and their targets, one at a time."""
+    """Write the images. Returns their ids, file names and sizes, and an iterator of targets."""
     sizes = []
     for row, number in enumerate(samples.task_ids):
         image, _ = samples.with_crowds(row)

@@ -1,4 +1,4 @@
-"""`forget`: deletes what is kept of a project that Label Studio does not have (any more)."""
+"""The command `forget`: deletes all data of a project that Label Studio no longer has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backend.worker.context import RoundContext, remove
 from backend.worker.prune import size_of
 
 FOLDERS = ("models", "predictions", "rounds", "control", "queue", "reviews")
-"""Folders of the data directory that have one folder for each project."""
+"""Folders of the data directory with a subfolder for each project."""
 
 
 def forget(
@@ -65,15 +65,16 @@ def check_gone(context: RoundContext) -> None:
 
 
 def folders_of(context: RoundContext) -> list[Path]:
-    """The folders that hold files of the project alone."""
+    """The folders with files of this project only."""
     folders = (context.data / folder / str(context.project_id) for folder in FOLDERS)
     return [folder for folder in folders if folder.is_dir()]
 
 
 def forget_project(context: RoundContext, folders: list[Path]) -> None:
-    """Delete the folders, the token and the rows, in this order: a kill leaves the rows to the end.
+    """Delete folders, token, then rows: the rows come last, so the command can run again after a
+    kill.
 
-    Raises BackendError: a worker runs. It could write what is deleted here.
+    Raises BackendError if a worker runs, which could write what is deleted here.
     """
     store = context.store
     lease = None if store.worker_alive() else store.acquire()

@@ -1,4 +1,4 @@
-"""Doctor's checks of the machine, which need no project: settings, address, initial weights."""
+"""The checks of `doctor` that need no project: settings, address, initial weights."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Finding:
 
     check: str  # name
     well: bool
-    found: str  # the present state, in words
-    remedy: str = ""  # what to do; "" if well
+    found: str  # the current state, in words
+    remedy: str = ""  # "" if well
 
 
 def examine_machine(settings: Settings) -> Iterator[Finding]:
@@ -51,7 +51,7 @@ def examine_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def _weights_remedy(settings: Settings, error: Exception) -> str:
-    """What to do about initial weights that a model cannot begin with."""
+    """The remedy for initial weights that the model cannot start from."""
     if isinstance(error, PackageError):
         return "Install what the message names where the backend runs, and start it again."
     if settings.model != MASK_RCNN:

@@ -1,4 +1,4 @@
-"""The project that a command is about, and its labels as training sees them."""
+"""Finds a command's project, and reads its labels like training does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ProjectOption = Annotated[
 
 
 def context_of(project: int) -> RoundContext:
-    """The context of a project; 0 is the only one that is known.
+    """The context of a project. 0 means the only known project.
 
     Commands never run rounds, so they need no lease: the worker may run at the same time.
     """
@@ -36,9 +36,9 @@ def context_of(project: int) -> RoundContext:
 
 
 def labels_of(context: RoundContext) -> tuple[AnnotatedSamples, Summary]:
-    """All labelled tasks of a project, by id, and a summary of those that training leaves out.
+    """All usable labelled tasks of a project, by id, and a summary of what training leaves out.
 
-    Raises RoundError where no labelled task can be used.
+    Raises RoundError if no labelled task can be used.
     """
     config = parse_label_config(context.studio.project(context.project_id)["label_config"])
     annotated = context.studio.export_annotated(context.project_id)

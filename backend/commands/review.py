@@ -1,7 +1,7 @@
-"""Lists labelled tasks that are likely wrong in a tab of the Data Manager: the command `review`.
+"""The command `review`: lists tasks with labels that are likely wrong in a Data Manager tab.
 
-It judges the labels as `taudis review` does: each labelled image by a model that was trained on the
-labels of other images. The serving model has seen them, so models of its own are trained.
+Like `taudis review`, it compares the labels of each image with the detections of a model that was
+trained on other images. The serving model was trained on these labels, so new models are trained.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from taudis.types import IntArray, LabelMap, Target
 
 @dataclass(frozen=True)
 class Options:
-    """What the person who reviews chose."""
+    """The options of a review."""
 
     folds: int = 3
     group: str = ""
@@ -45,7 +45,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Some rows of a project's labels, as held-out folds take them."""
+    """A subset of a project's labelled images, for the training of held-out folds."""
 
     samples: AnnotatedSamples
     rows: tuple[int, ...]
@@ -54,7 +54,7 @@ class Labels:
         return len(self.rows)
 
     def __getitem__(self, index: int, /) -> tuple[Pixels, Target]:
-        """The image and its target; regions whose label is not known are crowds."""
+        """The image and its target. Regions with an unknown label are crowds."""
         return self.samples.with_crowds(self.rows[index])
 
     def labels_at(self, index: int) -> IntArray:
@@ -66,7 +66,7 @@ class Labels:
         return Labels(self.samples, tuple(self.rows[row] for row in rows))
 
     def identity(self) -> object:
-        """Which annotations of which tasks, with their images' addresses and their labels."""
+        """A value that identifies the annotations, their tasks, image addresses and labels."""
         return [
             [task["id"], fingerprint(task), address_of(self.samples, row), labels]
             for row in self.rows
@@ -77,24 +77,24 @@ class Labels:
 
 
 def address_of(samples: AnnotatedSamples, row: int) -> str:
-    """The address of a task's image as Label Studio gives it."""
+    """The address of a task's image from Label Studio."""
     return samples.config.image.address(samples.tasks[row]["data"])
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What a review found."""
+    """The result of a review."""
 
     images: int
     left_out: Summary
     suspects: int
     kinds: Counter[str]
     tasks: int  # with suspects
-    confirmed: int  # of these, tasks whose label a person confirmed before
+    confirmed: int  # of these, tasks whose labels a person confirmed before
     listed: review_tab.Listed
 
     def in_words(self) -> str:
-        """All counts, for a person."""
+        """All counts in words."""
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.most_common())
         listed = self.listed
         rest = self.tasks - self.confirmed - listed.tasks - listed.changed - listed.gone
@@ -116,13 +116,13 @@ def _counted(count: int, words: str) -> list[str]:
 
 
 def run(context: RoundContext, options: Options, bars: Bars) -> Reviewed:
-    """Judge all labels of a project, and list the most suspicious tasks.
+    """Check all labels of a project, and list the most suspicious tasks.
 
     Raises:
-        RoundError: the project is not connected, no label can be used, another review runs, or
-            the disk refuses a file.
-        DataError: of the options.
-        StudioError, TrainingError, WeightsError: as the calls and trainings do.
+        RoundError: the project is not connected, no label can be used, another review runs, or a
+            file cannot be written.
+        DataError: the options are invalid.
+        StudioError, TrainingError, WeightsError: a call or a training failed.
     """
     _check_connected(context)
     samples, left_out = labels_of(context)
@@ -157,7 +157,7 @@ def run(context: RoundContext, options: Options, bars: Bars) -> Reviewed:
 
 
 def _check_connected(context: RoundContext) -> None:
-    """Raise RoundError for a project that is not connected: nothing would remove the tab again."""
+    """Raise RoundError for a project that is not connected, whose tab nothing would remove."""
     if not context.load_project().state.armed:
         raise RoundError(
             f"Expected a connected project, and project {context.project_id} is not: connect this"
@@ -167,7 +167,7 @@ def _check_connected(context: RoundContext) -> None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder of a project's review. Raises RoundError while another process has it."""
+    """Lock the folder of a project's review. Raises RoundError if another process has the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
@@ -182,7 +182,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _held_out(
     context: RoundContext, samples: AnnotatedSamples, options: Options, folder: Path, bars: Bars
 ) -> list[HeldOutImage]:
-    """All labelled images with what the models of the other folds detect in them."""
+    """All labelled images, each with the detections of the model that was not trained on it."""
     addresses = [address_of(samples, row) for row in range(len(samples))]
     seed, weights = context.settings.seed, context.settings.weights
     rows = folds_of(addresses, count=options.folds, seed=seed, group=options.group)
@@ -211,7 +211,7 @@ def _held_out(
 def _marks(
     samples: AnnotatedSamples, suspects: Sequence[Suspect], images: Sequence[HeldOutImage]
 ) -> list[review_tab.Mark]:
-    """One mark a task, by its most suspicious object, the most suspicious task first."""
+    """One mark for each task, by its most suspicious object; the most suspicious task first."""
     by_image: dict[int, list[Suspect]] = {}
     for suspect in suspects:  # the most suspicious first
         by_image.setdefault(suspect.image, []).append(suspect)
@@ -219,15 +219,15 @@ def _marks(
     found = []
     for row, of_image in by_image.items():
         annotation = fingerprint(samples.tasks[row])
-        if annotation is not None:  # one counts, since the task was used
+        if annotation is not None:  # always true, because the task was used
             text = text_of(of_image, by_number[row], samples.config.label_map)
             found.append(review_tab.Mark(samples.task_ids[row], text, annotation))
     return found
 
 
 def text_of(suspects: Sequence[Suspect], image: HeldOutImage, labels: LabelMap) -> str:
-    """The mark of a task: suspicion, kind, reason and place of its first suspect, and how many more
-    there are.
+    """The mark of a task: suspicion, kind, reason and place of its first suspect, and the number of
+    further suspects.
     """
     first = suspects[0]
     x, y, width, height = first.box(image)
@@ -242,7 +242,7 @@ def _table(
     suspects: Sequence[Suspect],
     images: Sequence[HeldOutImage],
 ) -> str:
-    """All suspects as CSV, as `taudis review` writes them; image ids are those of tasks."""
+    """All suspects as CSV in the format of `taudis review`. Image ids are task ids."""
 
     def named(suspect: Suspect) -> tuple[int, str, str]:
         annotation = fingerprint(samples.tasks[suspect.image]) or ("",)

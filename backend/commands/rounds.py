@@ -1,4 +1,4 @@
-"""The table of the rounds of a project, for the command `rounds`."""
+"""The table of a project's rounds, for the command `rounds`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from backend.store.database import Store
 from backend.store.rounds import Round
 
 WIDE = 130
-"""Columns of a terminal from which on every fact of a round has a column of its own."""
+"""Width of a terminal, in characters, from which each fact of a round has its own column."""
 
 _FACTS = ("round", "kind", "started", "state", "labels", "mAP50")
 
 
 def table(store: Store, project: int, limit: int, *, width: int) -> Table:
-    """The newest rounds, newest first.
+    """A table of the newest rounds, newest first.
 
-    On a terminal of fewer than WIDE columns, a round's facts stand below each other beside its
-    reason and result, which would have a word a line otherwise.
+    On a terminal narrower than WIDE, the facts of a round are stacked in one column. Otherwise the
+    column of reason and result would be too narrow.
     """
     found = store.rounds(project, limit)
     rows = [(_facts(row), escape(f"{row.reason}. {row.message}")) for row in found]
@@ -39,7 +39,7 @@ def table(store: Store, project: int, limit: int, *, width: int) -> Table:
 
 
 def _stacked(facts: Sequence[str]) -> str:
-    """The facts of a round below each other, those that it has."""
+    """The known facts of a round, one per line."""
     number, kind, started, state, labels, map50 = facts
     lines = [f"{number} {kind}", started, state]
     lines += [f"labels: {labels}"] if labels else []
@@ -61,7 +61,7 @@ def _facts(row: Round) -> tuple[str, ...]:
 
 
 def _labels(synced: Mapping[str, Any], left_out: Mapping[str, Any] | None) -> str:
-    """The number of a round's labelled tasks, and of those left out."""
+    """The number of a round's labelled tasks, and of tasks left out."""
     count = str(synced.get("labelled", ""))
     return f"{count} ({left_out['tasks']} left out)" if left_out and left_out["tasks"] else count
 

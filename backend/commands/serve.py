@@ -3,8 +3,8 @@
     supervisor ─┬─ gunicorn (web) ── gthread workers ── predictor, when needed
                 └─ python -m backend worker
 
-A child that dies is started again, after longer pauses each time. The children end when the
-supervisor ends. On Linux this holds even after SIGKILL, because the kernel signals them.
+A child that dies is started again, with increasing pauses. The children end when the supervisor
+ends. On Linux this holds even after SIGKILL, because the kernel signals them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LONG_RUN_SECONDS = 20.0  # a child that ran this long starts again after the fir
 GRACE_SECONDS = 8.0  # from SIGTERM to SIGKILL
 REQUEST_SECONDS = 120  # time limit of a request; Label Studio gives up after 100
 KEEP_ALIVE_SECONDS = 620
-"""Idle connections stay open this long, which is longer than any caller keeps them.
+"""Idle connections stay open for this time, which is longer than any caller keeps them.
 
 A caller that sends a request while the server closes the connection gets no response. Prometheus
 pauses for a minute. nginx and AWS keep idle connections for 60 s, Go's client for 90 s, Google
@@ -81,7 +81,7 @@ class Child:
             self.start(now)
 
     def start(self, now: float) -> None:
-        """Start the process in a new session, so that Ctrl-C reaches the supervisor alone."""
+        """Start the process in a new session, so that Ctrl-C reaches only the supervisor."""
         self.process = subprocess.Popen(
             self.command,
             env=dict(self.environment),
@@ -120,7 +120,7 @@ def serve(settings: Settings, stop: threading.Event | None = None) -> None:
 
 
 def check(settings: Settings) -> None:
-    """Check what the web process needs before it starts. Raises as `serve` does."""
+    """Check the requirements of the web process before its start. Raises as `serve` does."""
     check_bind(settings)
     _check_port(settings)
     Store(settings.model_dir).close()
@@ -152,7 +152,7 @@ def children(settings: Settings) -> list[Child]:
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The environment of the web process and the worker: our own, with the settings."""
+    """The environment of the web process and the worker: this process's, with the settings."""
     environment = {**os.environ, **environment_of(settings)}
     paths = (str(ROOT), os.environ.get("PYTHONPATH", ""))
     return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
@@ -175,7 +175,7 @@ def web_command(
         *("--worker-connections", str(connections)),
         *("--graceful-timeout", "5"),
         *("--log-level", "warning"),
-        # The socket of gunicorn's own commands lies in the home folder; a container has none.
+        # Gunicorn's control socket is in the home folder, which a container does not have.
         "--no-control-socket",
         *("--pythonpath", str(ROOT)),
         *memory,

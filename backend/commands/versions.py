@@ -33,7 +33,7 @@ class VersionRow:
 
 
 def table(context: RoundContext) -> list[VersionRow]:
-    """Every order and every model that is kept, newest first."""
+    """All kept orders and models, newest first."""
     orders = {row.version: row for row in context.store.versions(context.project_id)}
     kept = serving.kept_models(context.model_dir(""))
     numbers = {r.id: str(r.number) for r in context.store.rounds(context.project_id, limit=1000)}
@@ -58,7 +58,7 @@ def table(context: RoundContext) -> list[VersionRow]:
 
 
 def _card(context: RoundContext, version: str) -> tuple[dict[str, Any], str]:
-    """A verified card and "", or {} and the reason why the card cannot be used."""
+    """A verified card and "", or {} and the reason why it cannot be used."""
     try:
         return read_card(context.model_dir(version)), ""
     except CheckpointError as error:
