@@ -27,7 +27,7 @@ def test_a_serving_model_without_the_wanted_branch_scores_by_mask(make_loop, cap
     loop.turn()
     newest = project.rounds[0]
     assert (newest.kind, newest.outcome) == ("refresh", "served"), newest.message
-    assert "EMBEDDING=query: the serving model has it not" in caplog.text
+    assert "EMBEDDING=query: the serving model lacks it" in caplog.text
 
 
 @pytest.mark.slow
