@@ -1,4 +1,4 @@
-"""`python -m backend`: the commands that start, check and steer the backend from a shell.
+"""`python -m backend`: the commands that start, check and control the backend from a shell.
 
 This module parses arguments and prints. `backend.commands` and `backend.worker` do the work.
 Commands that use a model import torch inside their function: it takes seconds and 200 MB.
@@ -39,7 +39,7 @@ from taudis.data.coco.write import form_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for Label Studio.")
 
-DOCTOR_PATIENCE = 20.0  # time limit of a request, seconds; a person waits for it
+DOCTOR_PATIENCE = 20.0  # time limit of a request in seconds; short, because a person waits
 
 for command in (processes.serve, processes.web, processes.worker, review):
     app.command()(command)
@@ -168,10 +168,10 @@ def versions(
 
 @app.command()
 def promote(version: str, project: ProjectOption = 0) -> None:
-    """Make a kept model serve, also one that evaluated worse, until `unpin` or `rollback`.
+    """Make a kept model serve, even if its evaluation was worse, until `unpin` or `rollback`.
 
-    The worker scores the pool with the model and switches to that order. Until then the old order
-    is served. Later rounds train and evaluate models but do not replace it.
+    The worker scores the pool with the model and switches to that order. Until then the current
+    order is served. Later rounds train and evaluate models but do not replace it.
     """
     with errors_as_messages():
         context = context_of(project)
@@ -209,7 +209,7 @@ def compare(a: str, b: str, project: ProjectOption = 0) -> None:
             console.print(left_out.in_words(), markup=False, highlight=False)
 
 
-# long: most of it are arguments
+# long: most lines are arguments
 @app.command()
 def export(
     version: Annotated[str, typer.Argument(help="A model's or an order's version.")] = "",

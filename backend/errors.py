@@ -1,9 +1,9 @@
-"""Every exception that the backend raises on purpose, in one tree.
+"""All exceptions that the backend raises on purpose, in one tree.
 
     BackendError
     ├── SettingsError      an environment variable that is missing or wrong
     ├── LabelConfigError   a labelling config that cannot be used
-    ├── RegionError        one region that makes no mask
+    ├── RegionError        one region that gives no mask
     ├── ImageError         one image that cannot be fetched or decoded
     ├── StudioError        Label Studio answered badly or not at all
     │   ├── StudioUnreachable   no connection, timeout, 5xx after retries, no JSON
@@ -12,11 +12,12 @@
     │   ├── StudioNotFound      404: the project or task is gone
     │   └── StudioRejected      another 4xx, with Label Studio's own reason
     ├── StoreError         the data directory or its database cannot be used
-    │   └── DiskRefused         the disk takes no write now; what was there is intact
-    ├── LeaseLost          another worker took over; stop without a trace
-    └── RoundError         a round that cannot go on, with the reason to show
+    │   └── DiskRefused         the disk takes no writes now; existing files are intact
+    ├── LeaseLost          another worker took over; stop without writing
+    ├── RoundWaits         a round that waits for another project's round
+    └── RoundError         a round that fails, with the reason for people
 
-Every message says what was expected, what came, and what to do. No message carries a token.
+Every message has the expected value, the found value and a remedy. No message contains a token.
 """
 
 
@@ -33,9 +34,9 @@ class LabelConfigError(BackendError, ValueError):
 
 
 class RegionError(BackendError, ValueError):
-    """One region that makes no mask; the rest of its task is kept.
+    """One region gives no mask.
 
-    `kind` is one of `backend.label_studio.regions.problems.KINDS`: what it is counted as.
+    `kind` is one of `backend.label_studio.regions.problems.KINDS`, under which it is counted.
     """
 
     def __init__(self, message: str, kind: str = "unreadable_shape") -> None:
@@ -44,11 +45,11 @@ class RegionError(BackendError, ValueError):
 
 
 class ImageError(BackendError):
-    """One image that cannot be fetched or decoded; the rest of the pool goes on."""
+    """One image cannot be fetched or decoded. The other images are not affected."""
 
 
 class StudioError(BackendError):
-    """Label Studio's answer, or the lack of one, stops what was being done."""
+    """Label Studio gave a bad answer or none."""
 
 
 class StudioUnreachable(StudioError):
@@ -56,11 +57,11 @@ class StudioUnreachable(StudioError):
 
 
 class PageTooLarge(StudioUnreachable):
-    """A page of tasks that was answered with 500 or 504 twice, or not in time.
+    """A page of tasks was answered with 500 or 504 twice, or not in time.
 
     Args:
         message: for people.
-        reason: what came, in a few words.
+        reason: the answer or its lack, in a few words.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -73,7 +74,7 @@ class StudioAuthError(StudioError):
 
 
 class StudioNotFound(StudioError):
-    """The project, task or other object is not there (any more)."""
+    """Label Studio does not have the project, task or other object."""
 
 
 class StudioRejected(StudioError):
@@ -85,11 +86,11 @@ class StoreError(BackendError):
 
 
 class DiskRefused(StoreError):
-    """The disk is full or read-only: nothing was written. The work goes on when it takes writes."""
+    """The disk is full or read-only, so nothing was written. The work resumes when it has space."""
 
 
 class LeaseLost(BackendError):
-    """Another worker holds this round now; nothing more may be written for it."""
+    """Another worker holds the lease now. This worker must write nothing more."""
 
 
 class RoundWaits(BackendError):
@@ -97,4 +98,4 @@ class RoundWaits(BackendError):
 
 
 class RoundError(BackendError):
-    """A round cannot go on; the message is shown to the data lead."""
+    """A round or a command cannot continue. The message is shown to people."""

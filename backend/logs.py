@@ -1,7 +1,7 @@
-"""Sets up logging: one line an event, as text on a terminal and as JSON elsewhere.
+"""Sets up logging: one line for each event, as text on a terminal and as JSON elsewhere.
 
-Bodies and headers are not logged anywhere. Should a credential get into a line nevertheless, `mask`
-replaces it by ***.
+Bodies and headers are never logged. If a credential gets into a line nevertheless, `mask` replaces
+it by ***.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ROUND: ContextVar[str] = ContextVar("round", default="")
 
 @contextmanager
 def lines_of_round(project: int, number: int) -> Iterator[None]:
-    """Give every JSON line of this thread in the block the id of a round: "PROJECT/NUMBER"."""
+    """Add a round's id, "PROJECT/NUMBER", to every JSON line of this thread in the block."""
     token = _ROUND.set(f"{project}/{number}")
     try:
         yield
@@ -55,7 +55,7 @@ def mask(text: str) -> str:
 
 
 class Plain(logging.Formatter):
-    """A line for people: time, level, logger, message, with the traceback below if there is one."""
+    """A line for people: time, level, logger, message; below it the traceback, if any."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -86,9 +86,9 @@ class Json(logging.Formatter):
 
 
 def setup_logging(level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send everything to `stream` (standard error), plain on a terminal, JSON otherwise.
+    """Log to `stream` (default: standard error), as text on a terminal, as JSON otherwise.
 
-    Called once by each process's entry point; again replaces what was set up before.
+    Each process's entry point calls it once. Another call replaces the earlier setup.
     """
     target = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(target)
@@ -96,10 +96,10 @@ def setup_logging(level: str = "INFO", stream: TextIO | None = None) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("urllib3", "werkzeug", "PIL", "matplotlib", "label_studio_ml"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
-    # urllib3 warns of every repetition; backend.label_studio.repetition logs it with its reason.
+    # urllib3 logs every retry. backend.label_studio.repetition already logs it with its reason.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    # Gunicorn gives its lines a handler of its own. They quote malformed requests, so they go
-    # through `mask` like all others.
+    # Gunicorn has a separate handler. Its lines quote malformed requests, so they must go through
+    # `mask` like all others.
     server = logging.getLogger("gunicorn.error")
     server.handlers.clear()
     server.propagate = True

@@ -1,4 +1,4 @@
-"""Settings of one model beside the other model: refused at the start, with what to set."""
+"""Refuses settings that do not apply to the chosen MODEL, with the remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from backend.errors import SettingsError
 
 
 def check_model(model: str, recipe: str, backbone: str, weights: str, embedding: str) -> None:
-    """Raise SettingsError for the first setting that the model does not have."""
+    """Raise SettingsError for the first setting that does not apply to the model."""
     other = "box" if model == "mask2former" else "query"
     if embedding == other:
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""Settings that are environment variables no longer: refused at the start, with what to set now."""
+"""Refuses settings that are no longer environment variables, with the remedy."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ MOVED = {
     "SKETCH": "sketch",
     "EDGE_MB": "edge_bytes",
 }
-"""Variables that were hyper-parameters of the selection: their key in the file of SELECTION.
+"""Former variable of a selection hyper-parameter -> its key in the file of SELECTION.
 
-A list by hand, since it is history: a hyper-parameter that comes later never was a variable.
+The list is fixed, because later hyper-parameters were never variables.
 """
 
 
 def refuse_moved(environment: Mapping[str, str]) -> None:
-    """Raise SettingsError for variables of `MOVED`, with the file that takes their place.
+    """Raise SettingsError for variables of `MOVED`, with the file that replaces them.
 
-    An empty variable counts as unset. Names count in any case, as those of settings do.
+    An empty variable counts as unset. As for other settings, the case of names does not matter.
     """
     given = {name.upper(): text for name, text in environment.items() if text}
     found = {each.name: each for each in PARAMETERS}
@@ -47,7 +47,7 @@ def refuse_moved(environment: Mapping[str, str]) -> None:
 
 
 def _in_json(parameter: Parameter, text: str) -> object:
-    """The value of a variable as the file holds it; the text itself if it cannot be used."""
+    """The value of a variable for the JSON file; the text itself if it is invalid."""
     if parameter.kind is bool:
         return text.lower() in ("1", "true", "t", "yes", "y", "on")
     try:

@@ -9,18 +9,18 @@ from backend.settings import set_for_libraries
 from taudis.detector.memory import keep_heap_small
 
 PREDICT_BYTES = 1_800_000_000
-"""The most memory that scoring a pool takes, or predicting on the spot, with the small model and
+"""The maximum memory of scoring a pool, or of predicting on the spot, with the small model and
 images of up to 4,000 x 3,000 px. 0.8 GB of it is PyTorch. `tests/benchmarks/test_memory.py` tests
 this limit."""
 TRAINING_KERNELS, PREDICTING_KERNELS = 192, 96
-"""How many compiled kernels oneDNN keeps, one for each shape of input (its default: 1,024).
+"""Number of compiled kernels that oneDNN keeps, one for each input shape (default: 1,024).
 
-After 300 images, 96 kernels took 130 MB less than 512. A training step is up to a tenth slower with
-96 than with 512, and as fast with 192. Predicting is as fast with 96."""
+After 300 images, 96 kernels took 130 MB less than 512. Compared with 512 kernels, a training step
+is up to a tenth slower with 96 and equally fast with 192. Predicting is equally fast with 96."""
 
 
 def limit_memory(*, training: bool) -> None:
-    """Keep few kernels and return freed memory to the system. Call this before the first image.
+    """Keep few kernels, and return freed memory to the system. Call it before the first image.
 
     `training` says whether the process also trains.
     """

@@ -1,7 +1,7 @@
-"""The one place that reads the environment.
+"""Reads the environment. No other module reads it.
 
-Names that users of label-studio-ml know (LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, BASIC_AUTH_USER,
-BASIC_AUTH_PASS, MODEL_DIR, LOG_LEVEL, HOST, PORT, WORKERS, THREADS) mean here what they mean there.
+Names from label-studio-ml (LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY, BASIC_AUTH_USER,
+BASIC_AUTH_PASS, MODEL_DIR, LOG_LEVEL, HOST, PORT, WORKERS, THREADS) have the same meaning here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from taudis.selection.strategies import STRATEGIES
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, from the environment. `load_settings` checks and explains."""
+    """All settings, from the environment. `load_settings` checks them and explains errors."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         "",
         description="Label Studio's address as people type it, if it differs from"
         " LABEL_STUDIO_URL: the name that Label Studio gives itself (its LABEL_STUDIO_HOST)."
-        " Images that tasks name by it are asked from LABEL_STUDIO_URL.",
+        " Images with this address are fetched from LABEL_STUDIO_URL.",
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that callers must give")
     backend_url: str = Field(
         "",
-        description="This backend's address on Label Studio's Model page. Empty: the one at which"
-        " Label Studio calls. A proxy that changes host, scheme or path needs it.",
+        description="This backend's address on Label Studio's Model page. Empty: the address at"
+        " which Label Studio calls. Needed if a proxy changes host, scheme or path.",
     )
     max_request_bytes: int = Field(
         32_000_000, ge=1_000, description="Largest request body accepted, bytes."
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(5_000_000_000, ge=0, description="Image cache on disk, bytes.")
 
     # --- the loop ---------------------------------------------------------------------------
-    budget: int = Field(16, ge=1, description="B: images a round wants labelled next.")
+    budget: int = Field(16, ge=1, description="B: images that a round chooses to label next.")
     train_after: int | None = Field(
         None, ge=1, description="Changed tasks that start a round. Empty: the budget."
     )
@@ -89,8 +89,8 @@ class Settings(BaseSettings):
     score_seconds: float | None = Field(
         300.0,
         gt=0,
-        description="Time a round spends on scoring before it publishes, seconds. Images that it"
-        " did not get to keep their old order behind; the next round goes on with them."
+        description="Time limit of a round for scoring, seconds. Images that are not scored in this"
+        " time keep their previous order, behind the others; the next round continues with them."
         " Empty: no limit.",
     )
     validation_fraction: float = Field(
@@ -105,18 +105,18 @@ class Settings(BaseSettings):
     )
     selection: str = Field(
         "default",
-        description="Hyper-parameters of the query strategy: `default`, `paper` (what the paper"
-        " ran), or the path of a JSON file with some of them, which docs/strategies.md lists.",
+        description="Hyper-parameters of the query strategy: `default`, `paper` (the paper's"
+        " values), or the path of a JSON file with some of them (see docs/strategies.md).",
     )
     embedding: Literal["mask", "box", "query"] = Field(
         "mask",
-        description="Branch of the model whose features are the embeddings: mask, box (mask_rcnn"
-        " alone) or query (mask2former alone).",
+        description="Branch of the model whose features are the embeddings: mask, box (only"
+        " mask_rcnn) or query (only mask2former).",
     )
     first_order: Literal["random", "core_set"] = Field(
         "random",
         description="Order before the first model: random (the paper's seed set), or core_set"
-        " (images that differ, by an ImageNet backbone that looks at all). See docs/selection.md.",
+        " (diverse images first, by an ImageNet backbone). See docs/selection.md.",
     )
     control_share: float = Field(
         0.0,
@@ -130,12 +130,12 @@ class Settings(BaseSettings):
     # --- the model --------------------------------------------------------------------------
     model: Literal["mask_rcnn", "mask2former"] = Field(
         "mask_rcnn",
-        description="What is trained: mask_rcnn, or mask2former (a transformer; needs the extra"
-        " `mask2former`, WEIGHTS=none or a folder). See docs/adapters.md.",
+        description="Model to train: mask_rcnn, or mask2former (a transformer; needs the extra"
+        " `mask2former`, and WEIGHTS=none or a folder). See docs/adapters.md.",
     )
     recipe: Literal["auto", "cpu", "small", "paper"] = Field(
         "auto",
-        description="Training recipe. auto: small (one GPU) where there is a GPU, else cpu.",
+        description="Training recipe. auto: small (one GPU) if there is a GPU, else cpu.",
     )
     backbone: Literal[
         "", "efficientnet_lite0", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large"
@@ -155,18 +155,18 @@ class Settings(BaseSettings):
     )
     warm_start: bool = Field(
         False,
-        description="Train on from the serving model, in fewer steps, instead of from WEIGHTS. "
-        "The paper resets the weights each time. See docs/weights.md.",
+        description="Start each training from the serving model, with fewer steps, instead of from"
+        " WEIGHTS. The paper resets the weights each time. See docs/weights.md.",
     )
     score_threshold: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Lowest score of an instance drawn as a pre-annotation. Empty: chosen for each"
-        " label on the validation split, for the least correction; 0.5 while there is none.",
+        description="Lowest score of an instance that becomes a pre-annotation. Empty: chosen for"
+        " each label on the validation split, for the least correction; 0.5 until there is one.",
     )
     blank_share: float = Field(
-        0.0, ge=0, le=0.5, description="Share of tasks without pre-annotations, the same always."
+        0.0, ge=0, le=0.5, description="Share of tasks without pre-annotations, always the same."
     )
     torch_threads: int = Field(1, ge=1, description="CPU threads of training and scoring.")
     ray_address: str = Field(
@@ -177,16 +177,16 @@ class Settings(BaseSettings):
     ray_actors: int | None = Field(
         None,
         ge=1,
-        description="Processes of RAY_ADDRESS that score. Empty: one a GPU, else one a core.",
+        description="Processes of RAY_ADDRESS that score. Empty: one per GPU, else one per core.",
     )
     nice: int = Field(10, ge=0, le=19, description="Niceness of the worker.")
 
     # --- images -----------------------------------------------------------------------------
     allowed_image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Hosts besides Label Studio that images may come from; * for any public."
+        (), description="Hosts besides Label Studio that may serve images; *: any public host."
     )
     allow_private_image_hosts: bool = Field(
-        False, description="Let the allowed hosts be on private addresses."
+        False, description="Whether the allowed hosts may be on private addresses."
     )
     local_files_root: Path | None = Field(
         None,
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT",
             "LOCAL_FILES_DOCUMENT_ROOT",
         ),
-        description="Folder that Label Studio's local files lie in, if this machine sees it too.",
+        description="Folder of Label Studio's local files, if this machine can read it.",
     )
     max_image_bytes: int = Field(50_000_000, ge=1_000, description="Largest image file, bytes.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, pixels.")
@@ -206,7 +206,7 @@ class Settings(BaseSettings):
     def _address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("expected an address that starts with http:// or https://")
-        if "@" in value:  # it would be displayed with the address
+        if "@" in value:  # the address is displayed, so it must have no password
             raise ValueError("expected an address without a user name and password")
         return value.rstrip("/")
 
@@ -220,7 +220,7 @@ class Settings(BaseSettings):
     @field_validator("selection")
     @classmethod
     def _readable_parameters(cls, value: str) -> str:
-        """A preset, or an absolute path: the processes that are started may run elsewhere."""
+        """A preset, or an absolute path, because child processes may run in another folder."""
         name = value or "default"
         read_params(name)
         return name if name in PRESETS else str(Path(name).absolute())
@@ -248,17 +248,17 @@ class Settings(BaseSettings):
     _selection_params: SelectionParams = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:
-        """Read the hyper-parameters once, so that a process never sees a file change."""
+        """Read the hyper-parameters once, so that a later change of the file has no effect."""
         self._selection_params = read_params(self.selection)
 
     @property
     def selection_params(self) -> SelectionParams:
-        """The hyper-parameters of the query strategy, which SELECTION names."""
+        """The hyper-parameters of the query strategy, from SELECTION."""
         return self._selection_params
 
     @property
     def changes_per_round(self) -> int:
-        """Changed tasks that start a round: TRAIN_AFTER, by default the budget."""
+        """Number of changed tasks that starts a round: TRAIN_AFTER, by default the budget."""
         return self.train_after or self.budget
 
     @property
@@ -271,7 +271,7 @@ def load_settings(**overrides: object) -> Settings:
     """Read and check the environment.
 
     Raises:
-        SettingsError: naming every variable that is wrong, what was expected and what came.
+        SettingsError: lists each wrong variable with its expected and its given value.
     """
     refuse_moved(os.environ)
     try:
@@ -289,24 +289,24 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def given_variables() -> frozenset[str]:
-    """The names of all environment variables, other programs' included."""
+    """The names of all environment variables, including those of other programs."""
     return frozenset(os.environ)
 
 
 def set_for_libraries(name: str, value: str) -> None:
-    """Set a variable that a library below reads by itself, unless the engineer has set it."""
+    """Set an environment variable for a library, unless it is already set."""
     os.environ.setdefault(name, value)
 
 
 def _without_secrets(line: str) -> str:
-    """Drop the value from a line about a password or token, or with user info in an address."""
+    """Remove the value from a line about a password or token, or an address with user info."""
     name, value = line.split(":", 1)
     secret = "PASS" in name or "KEY" in name or "TOKEN" in name or "@" in value
     return line.split(" (got", 1)[0] if secret else line
 
 
 def _check_pairs(settings: Settings) -> None:
-    """Refuse combinations that cannot be meant."""
+    """Raise SettingsError for combinations that make no sense."""
     if bool(settings.basic_auth_user) != bool(settings.basic_auth_pass.get_secret_value()):
         raise SettingsError("Set both BASIC_AUTH_USER and BASIC_AUTH_PASS, or neither.")
     if settings.label_studio_api_key.get_secret_value() and not settings.label_studio_url:
@@ -329,7 +329,7 @@ def check_bind(settings: Settings) -> None:
     """Refuse to listen beyond loopback without credentials.
 
     Raises:
-        SettingsError: with the variables to set.
+        SettingsError: the message names the variables to set.
     """
     if settings.has_credentials or is_loopback(settings.host):
         return
@@ -341,7 +341,7 @@ def check_bind(settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a bind address can be reached from this machine alone."""
+    """Whether a bind address can be reached only from this machine."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""The names of all settings, the table of them in docs/settings.md, and names that almost fit."""
+"""The names of all settings, their table in docs/settings.md, and the check for misspelt names."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from backend.moved_settings import MOVED
 from backend.settings import Settings
 
 ALMOST = 0.87
-"""Likeness (difflib) from which on a name almost fits: BUGET has 0.91, BASIC_AUTH_PASSWORD 0.88."""
+"""Similarity (difflib) from which a name counts as misspelt. BUGET has 0.91, BASIC_AUTH_PASSWORD
+0.88."""
 OTHERS = ("LABEL_STUDIO_PORT",)
-"""Names that almost fit and mean something else: Kubernetes sets this for a service's port."""
+"""Similar names with another meaning: Kubernetes sets this variable for a service's port."""
 
 
 def setting_names() -> set[str]:
-    """Every environment variable that is a setting, or was one and is refused now."""
+    """All environment variables that are settings, or former settings that are refused now."""
     found = set(MOVED)
     for name, field in Settings.model_fields.items():
         found.update(_variables(name, field))
@@ -30,7 +31,7 @@ def setting_names() -> set[str]:
 
 
 def misspelt(names: Collection[str]) -> dict[str, str]:
-    """Those of the names of variables that are almost that of a setting, and that setting."""
+    """Misspelt variable -> the setting that it resembles."""
     every = setting_names()
     now = sorted(every - set(MOVED))
     found = {}
@@ -43,7 +44,7 @@ def misspelt(names: Collection[str]) -> dict[str, str]:
 
 
 def misspelt_in_words(found: Mapping[str, str]) -> str:
-    """One sentence for the variables that `misspelt` found."""
+    """One sentence about the variables that `misspelt` found."""
     each = (f"{name} (is {near} meant?)" for name, near in found.items())
     return f"Variables that are no setting and change nothing: {', '.join(each)}."
 
@@ -65,7 +66,7 @@ def settings_table() -> str:
 
 
 def _variables(name: str, field: FieldInfo) -> list[str]:
-    """The environment variables of a setting, the first one first."""
+    """The environment variables of a setting, in the order of precedence."""
     alias = field.validation_alias
     if isinstance(alias, AliasChoices):
         return [str(choice) for choice in alias.choices]
@@ -73,7 +74,7 @@ def _variables(name: str, field: FieldInfo) -> list[str]:
 
 
 def _values(field: FieldInfo) -> str:
-    """The values that a setting takes, in words; '' where its meaning says them."""
+    """The values that a setting accepts, in words; '' if its description has them."""
     kind = _without_none(field.annotation)
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind) if value != "")
@@ -88,7 +89,7 @@ def _values(field: FieldInfo) -> str:
 
 
 def _without_none(annotation: Any) -> Any:
-    """The type of a setting that may also be unset."""
+    """The type of a setting without None."""
     if get_origin(annotation) in (Union, types.UnionType):
         return next(each for each in get_args(annotation) if each is not type(None))
     return annotation

@@ -108,7 +108,7 @@ class Repetition(urllib3.Retry):
         return made
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        """Whether the request is repeated after this status; always after 429 (nothing was done)."""
+        """Whether this status is retried: 429 always, because Label Studio did nothing."""
         return status_code == 429 or super().is_retry(method, status_code)
 
     def increment(
