@@ -1,4 +1,4 @@
-"""`make demo`: the whole product against a real Label Studio, which the demo starts itself.
+"""`make demo`: runs the whole product against a real Label Studio, which the demo starts.
 
 Environment variables:
 
@@ -32,9 +32,9 @@ from taudis.errors import TaudisError
 
 def main() -> int:
     """Run the demonstration. Returns the exit status."""
-    # With DEMO=auto, stdout holds the JSON line alone.
+    # With DEMO=auto, stdout has only the JSON line.
     console = Console(stderr=os.environ.get("DEMO") == "auto")
-    # SIGTERM and SIGHUP (a closed terminal) end the servers as Ctrl-C does.
+    # SIGTERM and SIGHUP (a closed terminal) end the servers, like Ctrl-C.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _frame: sys.exit(128 + number))
     try:

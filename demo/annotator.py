@@ -1,7 +1,7 @@
-"""Simulated annotators, who draw the ground truth through Label Studio's own API.
+"""Simulated annotators, who submit the ground truth through Label Studio's API.
 
-Each annotator has an account and a token. They ask for the next task as the Label All Tasks button
-does, wait for a while as if they were drawing, and submit or skip. They keep Label Studio's answers
+Each annotator has an account and a token. An annotator asks for the next task like the Label All
+Tasks button, waits for a while as if drawing, and submits or skips. Label Studio's answers are kept
 for the check of the served order (`demo.order_check`) and for the summary.
 """
 
@@ -33,14 +33,14 @@ from taudis.types import LabelMap, Target
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 """Label Studio puts eight hexadecimal digits and a dash before the name of an uploaded file."""
 GIVE_UP_AFTER = 10
-"""Errors of Label Studio in succession after which an annotator stops."""
+"""Number of consecutive errors of Label Studio after which an annotator stops."""
 
 
 class Truth:
     """The ground truth of each picture as Label Studio regions: a careful person's labels.
 
     Args:
-        samples: the data set. Crowd regions are not drawn: nobody can outline their members.
+        samples: the data set. Crowd regions are not drawn, since their members cannot be outlined.
         label_map: names of the samples' labels.
         config: the project's labelling config; each label is drawn with its control tag.
     """
@@ -58,10 +58,10 @@ class Truth:
         return encode_objects(self._target(data), self._label_map, self._config)
 
     def compare(self, task: Mapping[str, Any], version: str) -> PreAnnotation:
-        """What an annotator sees on a served task, compared with the truth.
+        """The pre-annotation that an annotator sees on a served task, compared with the truth.
 
         Args:
-            task: Label Studio's answer of `next`; its first prediction is what the page shows.
+            task: Label Studio's answer to `next`. The page shows its first prediction.
             version: the project's model version, for a task without a prediction.
 
         Raises:
@@ -78,7 +78,7 @@ class Truth:
         )
 
     def _target(self, data: Mapping[str, Any]) -> Target:
-        """The objects of a task's picture. Raises DemoError for one that is not in the data set."""
+        """The objects of a task's picture. Raises DemoError if it is not in the data set."""
         name = unquote(self._config.image.address(data).rpartition("/")[2])
         row = self._rows.get(UPLOADED.sub("", name), self._rows.get(name))
         if row is None:
@@ -94,12 +94,12 @@ class Annotator:
         token: this annotator's token.
         project: id of the project to label.
         truth: the regions to draw.
-        name: stands in the records and the log.
+        name: the annotator's name in the records and the log.
         pause: mean time from a task's arrival to its submit, seconds.
-        skip_part: part of the tasks to skip, 0 to 1; seed, name and task decide which.
+        skip_part: share of the tasks to skip, 0 to 1; seed, name and task decide which.
         seed: seed of skips and pauses.
-        log: JSON lines file for all answers; None keeps them in memory alone.
-        most: stop after this many submits and skips; None goes on until `stop`.
+        log: JSON lines file for all answers; None keeps them only in memory.
+        most: stop after this many submits and skips; None continues until `stop`.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Annotator:
 
     @property
     def seen(self) -> list[PreAnnotation]:
-        """What each served task showed, compared with the truth, in order; a copy."""
+        """The pre-annotation of each served task, compared with the truth, in order; a copy."""
         with self._lock:
             return list(self._seen)
 
@@ -166,7 +166,7 @@ class Annotator:
             self._thread.join(timeout)
 
     def _work(self) -> None:
-        """Label task after task; errors of Label Studio are retried up to GIVE_UP_AFTER times."""
+        """Label tasks in turn. Retries after up to GIVE_UP_AFTER errors of Label Studio."""
         errors = 0
         while not self._stopping.is_set() and len(self._done) != self._most:
             if self.paused.is_set():
@@ -188,7 +188,7 @@ class Annotator:
                 return
 
     def ask_once(self) -> bool:
-        """Ask for the next task without labelling it; False if there is none. For after `stop`."""
+        """Ask for the next task without labelling it; False if there is none. Use after `stop`."""
         return self._ask() is not None
 
     def label_one(self) -> bool:
@@ -201,7 +201,7 @@ class Annotator:
         skipped = self._skips(task["id"])
         result = [] if skipped else self._truth.regions(task["data"])
         began = time.time()
-        # Random pauses: two annotators in step would ask at the same moment every time.
+        # Random pauses keep two annotators from always asking at the same moment.
         self._stopping.wait(self.pause * self._random.uniform(0.5, 1.5))
         sent = time.time()
         row = self._submit(task, result, skipped, lead_time=round(sent - began, 3))
@@ -224,7 +224,7 @@ class Annotator:
         served = Served(self.name, asked, answered, task["id"], before, self._version(), predicted)
         with self._lock:
             self._served.append(served)
-        seen = self._truth.compare(task, served.version_after)  # after the request: it takes time
+        seen = self._truth.compare(task, served.version_after)  # after the request, as it is slow
         with self._lock:
             self._seen.append(seen)
         predictions = [
@@ -233,7 +233,7 @@ class Annotator:
             for p in task.get("predictions", [])
         ]  # fmt: skip
         facts = {"predictions": predictions, "queue": task.get("queue"), "seen": vars(seen)}
-        # `facts` says more of the predictions than Served does, under the same name.
+        # `facts` has more details of the predictions than Served, under the same name.
         self._log_event("served", **{**vars(served), **facts})
         return task
 
@@ -247,9 +247,9 @@ class Annotator:
     def _submit(
         self, task: dict[str, Any], result: list[Region], skipped: bool, lead_time: float
     ) -> dict[str, Any]:
-        """Submit once; the annotation, as Label Studio has it.
+        """Submit exactly once. Returns the annotation from Label Studio.
 
-        If the response is lost, ask Label Studio before a second attempt.
+        If the response is lost, checks Label Studio before a second attempt.
         """
         first = next(iter(task.get("predictions", [])), None)
         fields: dict[str, Any] = {"lead_time": lead_time, "project": self.project}

@@ -28,12 +28,12 @@ class Annotators:
             member.stop()
 
     def ask_once(self) -> None:
-        """Record the task that Label Studio serves each annotator now. For after `stop`."""
+        """Record the task that Label Studio serves each annotator now. Use after `stop`."""
         for member in self.members:
             member.ask_once()
 
     def set_pace(self, pause: float, *, paused: bool) -> None:
-        """Set the seconds a task takes, and whether the annotators ask for tasks at all."""
+        """Set the seconds for a task, and whether the annotators ask for tasks at all."""
         for member in self.members:
             member.pause = pause
             (member.paused.set if paused else member.paused.clear)()
@@ -56,7 +56,7 @@ class Annotators:
 
     @property
     def seen(self) -> list[PreAnnotation]:
-        """What every served task showed, compared with the truth."""
+        """The pre-annotations of all served tasks, compared with the truth."""
         return [one for member in self.members for one in member.seen]
 
     @property

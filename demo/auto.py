@@ -1,4 +1,4 @@
-"""DEMO=auto: two simulated annotators label until the asked number of rounds has run."""
+"""DEMO=auto: two simulated annotators label until the wanted number of rounds has run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from demo.progress import Progress
 from demo.waiting import wait_for
 
 FAST, SLOW = 1.0, 12.0
-"""Seconds that a simulated annotator takes for a task, between rounds and during one."""
+"""Seconds that a simulated annotator takes for a task: between rounds, and during a round."""
 SKIP_PART = 0.04
-"""Part of the tasks that an annotator skips."""
+"""Share of the tasks that an annotator skips."""
 ROUND_LIMIT = 900.0
-"""Time limit for a round, seconds. Labels get the same: a round may pause the annotators."""
+"""Time limit for a round, seconds; also for the labels, since a round may pause the annotators."""
 
 
 def run(options: Options, environment: Environment, console: Console) -> dict[str, Any]:
-    """Label with simulated annotators for `options.rounds` rounds; the summary of the run.
+    """Label with simulated annotators for `options.rounds` rounds. Returns the run's summary.
 
     The annotators stop before the last round, which Start Training starts. Its snapshot can then be
     compared with every annotation that Label Studio acknowledged.
@@ -62,7 +62,7 @@ def _annotators(options: Options, environment: Environment) -> Annotators:
 def _wait_until(
     progress: Progress, live: Live, done: Callable[[], bool], within: float, what: str
 ) -> None:
-    """Wait for a condition; meanwhile set the annotators' pace and redraw the table."""
+    """Wait for a condition. Meanwhile set the annotators' pace and redraw the table."""
 
     def check() -> bool:
         _check_running(progress)
@@ -90,7 +90,7 @@ def _label(progress: Progress, live: Live) -> None:
 
     def enough() -> bool:
         if options.control_share and progress.store.open_rounds():
-            return False  # Start Training would go before the comparison of the arms
+            return False  # Start Training would interrupt the comparison of the arms
         return len(annotators.labelled) >= wanted or annotators.idle
 
     _wait_until(progress, live, enough, _round_limit(options), "labels after the round")
@@ -106,14 +106,14 @@ def _finish(progress: Progress, live: Live) -> None:
         ended = bool(last) and not progress.store.open_rounds()
         return ended and progress.in_snapshot(last[0]) >= total
 
-    # A round that runs already ends first.
+    # A running round must end first, so the time limit is that of two rounds.
     _wait_until(progress, live, complete, 2 * _round_limit(progress.options), "the last round")
     progress.record_rounds()
-    progress.annotators.ask_once()  # the last order is checked, too
+    progress.annotators.ask_once()  # so that the last order is also checked
 
 
 def _round_limit(options: Options) -> float:
-    """Time limit for a round, seconds; a comparison of two arms trains two models more."""
+    """Time limit for a round, seconds. A comparison of two arms trains two more models."""
     return ROUND_LIMIT * (3 if options.control_share else 1)
 
 
@@ -125,11 +125,11 @@ def _check_running(progress: Progress) -> None:
 
 
 def _set_pace(progress: Progress) -> None:
-    """Label fast between rounds and slowly during one, then at most `budget` tasks.
+    """Label fast between rounds, and slowly and at most `budget` tasks during a round.
 
-    With a control arm, nobody labels before a round's order is served: such labels would belong to
-    both arms. Then the annotators stop a little before the next round is due, which would go before
-    the comparison of the arms: each has a task open, and may ask for one more.
+    With a control arm, annotators wait until a round's order is served, because earlier labels
+    would belong to both arms. They also stop shortly before the next round is due, because it would
+    interrupt the comparison of the arms: each has a task open and may ask for one more.
     """
     options, members = progress.options, len(progress.annotators.members)
     open_ = [round_ for round_ in progress.store.open_rounds() if round_.kind == "train"]

@@ -23,7 +23,7 @@ BACKEND_USER = "label-studio"
 
 
 class Backend:
-    """A running backend with a data directory of its own.
+    """A running backend with a separate data directory.
 
     Args:
         data: data directory, made if missing.
@@ -36,7 +36,7 @@ class Backend:
         self.url = f"http://127.0.0.1:{port}"
         self.password = secrets.token_urlsafe(12)
         self.log = data / "backend.log"
-        # Settings that are set in the caller's shell belong to another backend.
+        # Settings in the caller's shell belong to another backend.
         foreign = setting_names()
         self._environment = {
             **{name: value for name, value in os.environ.items() if name not in foreign},
@@ -82,7 +82,7 @@ class Backend:
 
     @property
     def running(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def _healthy(self) -> bool:

@@ -37,7 +37,7 @@ def load_dataset(options: Options) -> Dataset:
     COCO file writes to stderr what it leaves out.
 
     Raises:
-        DemoError: the data set cannot be used as it is.
+        DemoError: the data set cannot be used.
     """
     if options.data is None:
         count = options.pool_size + options.held_out_size
@@ -57,7 +57,7 @@ def load_dataset(options: Options) -> Dataset:
 
 
 def _checked(file: Path, images: Path, crowds: str) -> tuple[LabelMap, CocoSamples]:
-    """A COCO file after the check that `python -m taudis train` makes."""
+    """Read a COCO file with the same checks as `python -m taudis train`."""
     try:
         checked = open_labelled(file, images, crowds, skip_bad=True)
     except DataError as error:

@@ -30,7 +30,7 @@ class Environment:
     control: str  # a key of CONTROLS
 
     def current(self) -> dict[str, Any]:
-        """The project as Label Studio has it now."""
+        """The current project from Label Studio."""
         found: dict[str, Any] = self.studio.api("GET", f"/api/projects/{self.project}")
         return found
 
@@ -43,7 +43,7 @@ class Environment:
 
 @contextlib.contextmanager
 def start(options: Options, say: Callable[[str], None]) -> Iterator[Environment]:
-    """Start all parts in the order in which a person would, and stop all of them at the end.
+    """Start all parts in the order in which a person would, and stop them at the end.
 
     Args:
         options: the options of the run.
@@ -81,7 +81,7 @@ def start(options: Options, say: Callable[[str], None]) -> Iterator[Environment]
 
 
 def _create_project(studio: LabelStudio, dataset: Dataset, control: str) -> int:
-    """A project that holds the pool's pictures; its id."""
+    """Create a project with the pool's pictures. Returns its id."""
     title = f"TAUDIS demo: {dataset.name}"[:50]
     project = studio.create_project(title, label_config(dataset.label_map, control))
     files = [dataset.folder / dataset.samples.file_names[row] for row in dataset.pool]
@@ -90,7 +90,7 @@ def _create_project(studio: LabelStudio, dataset: Dataset, control: str) -> int:
 
 
 def _backend(options: Options, data: Path, studio_url: str) -> Backend:
-    """The backend with the demonstration's settings, not started yet."""
+    """The backend with the demonstration's settings, not yet started."""
     settings = {
         "BUDGET": str(options.budget),
         "BLANK_SHARE": str(options.blank_share),
@@ -102,7 +102,7 @@ def _backend(options: Options, data: Path, studio_url: str) -> Backend:
 
 
 def _wait_for_first_order(environment: Environment) -> None:
-    """Wait until the project has the order that the backend publishes before any model exists."""
+    """Wait until the project has the first order, which is published before any model exists."""
 
     def published() -> bool:
         return str(environment.current()["model_version"]).startswith("taudis-")

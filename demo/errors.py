@@ -2,4 +2,4 @@
 
 
 class DemoError(RuntimeError):
-    """Label Studio, the backend or the data set is not as the demonstration needs it."""
+    """The demonstration cannot continue: Label Studio, the backend or the data set failed."""

@@ -1,14 +1,15 @@
-"""Decides after a run whether its history is possible under the promises of the backend.
+"""Checks after a run whether its history is possible under the backend's promises.
 
 The promises, for one project:
 
-- Each served task was the best open task of exactly one published order that was in force at some
-  moment between the begin and the end of the request (`order_check`).
-- Each acknowledged annotation is in exactly one of training and validation of the next round's
+- Each served task was the best open task of one published order that was in force at some time
+  between the start and the end of the request (`order_check`).
+- Each acknowledged annotation is in exactly one split, training or validation, of the next round's
   snapshot (`label_check`).
-- Orders are never mixed, never go back, and switch once a round (`switch_check`).
+- Orders are never mixed, never go back, and switch once per round (`switch_check`).
 
-The method is that of Jepsen: requests are recorded with their begin and end, and judged afterwards.
+The method is that of Jepsen: requests are recorded with their start and end, and checked
+afterwards.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from demo.switch_check import SwitchCheck
 class History:
     """The records of a run.
 
-    orders: version -> task -> score, as read back from Label Studio; those that the records of
-    posts give are added.
+    orders: version -> task -> score, read back from Label Studio. `all_orders` adds the orders in
+    the records of posts.
     """
 
     records: Records
@@ -47,7 +48,7 @@ class History:
         return self._order_check().checked()
 
     def violations(self) -> list[Violation]:
-        """Every promise that the history breaks; [] if it is possible."""
+        """All broken promises; [] if the history is possible."""
         records, orders = self.records, self.all_orders()
         check = self._order_check()
         labels = LabelCheck(records.done, records.edited, records.deleted, records.gone)

@@ -1,7 +1,7 @@
 """Checks that every acknowledged annotation is in one split of the next round's snapshot.
 
-A request that overlaps the reading of the labels may count in this round or in the next one. One
-that was answered before counts in this round.
+A request that overlaps the reading of the labels may count in this round or in the next round. A
+request that was answered before must count in this round.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from demo.records import Counted, Deleted, Done, Edited, Snapshot, Violation
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """The submits, skips, edits and deletions of a run, and what its rounds counted.
+    """The submits, skips, edits and deletions of a run, checked against its rounds' snapshots.
 
-    A submit whose answer got lost has annotation 0; it can explain an unknown entry of its task.
+    A submit whose answer was lost has annotation 0. It can explain an unknown entry of its task.
     """
 
     done: list[Done]
@@ -27,7 +27,7 @@ class LabelCheck:
     gone: Collection[int]
 
     def violations(self, snapshot: Snapshot) -> Iterator[Violation]:
-        """What a snapshot lost, counts twice, or counts though it must not."""
+        """Annotations that a snapshot lost, counts twice, or must not count."""
         where = f"the snapshot of round {snapshot.round}"
         tasks = Counter(entry.task for entry in snapshot.entries)
         for task, number in tasks.items():
@@ -60,7 +60,7 @@ class LabelCheck:
         return [each for each in self.deleted if each.annotation == annotation]
 
     def _wrong(self, entry: Counted, snapshot: Snapshot) -> str:
-        """Why another annotation, or another state of it, had to count; "" if this may."""
+        """Why another annotation, or another state of it, should count; "" if it is right."""
         made = [act for act in self.done if act.annotation == entry.annotation]
         if not made:
             lost = any(not act.annotation and act.task == entry.task for act in self.done)
@@ -83,17 +83,17 @@ class LabelCheck:
         return ""
 
     def _surely(self, act: Done, moment: float) -> str:
-        """The time of an annotation's newest state that Label Studio had at a moment."""
+        """The time stamp of the newest state that Label Studio certainly had at a moment."""
         edits = [e for e in self.edited if e.annotation == act.annotation and e.answered <= moment]
-        # The last one counts, though its stamp may be older: Label Studio's clock may go back.
+        # The last edit counts, even if its stamp is older: Label Studio's clock may go back.
         return max(edits, key=lambda each: each.answered).updated_at if edits else act.updated_at
 
     def _at_most(self, act: Done, moment: float) -> str:
-        """The time of its newest state that Label Studio can have had at a moment."""
+        """The time stamp of the newest state that Label Studio may have had at a moment."""
         edits = [e for e in self.edited if e.annotation == act.annotation and e.sent <= moment]
         return max([act.updated_at, *(each.updated_at for each in edits)], key=_moment)
 
 
 def _moment(when: str) -> datetime:
-    """A time of Label Studio; the earliest for none."""
+    """A time stamp of Label Studio as datetime; the earliest for ""."""
     return datetime.fromisoformat(when) if when else datetime.min.replace(tzinfo=UTC)

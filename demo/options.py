@@ -69,7 +69,7 @@ def options_from(environment: Mapping[str, str]) -> Options:
 
 
 def _share(environment: Mapping[str, str], name: str) -> float:
-    """A share that the environment gives, 0 to 0.5; 0 where it gives none."""
+    """A share from the environment, 0 to 0.5; 0 if it is not set."""
     given = environment.get(name, "0")
     try:
         share = float(given)
@@ -81,7 +81,7 @@ def _share(environment: Mapping[str, str], name: str) -> float:
 
 
 def _numbers(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The whole numbers that the environment gives, by field."""
+    """Field -> whole number, for the variables that are set."""
     given: dict[str, Any] = {}
     for field, name in NUMBERS.items():
         if name in environment:

@@ -1,11 +1,11 @@
-"""Checks that Label Studio served every annotator the best-ranked task that was free.
+"""Checks that Label Studio served every annotator the best-ranked free task.
 
-The check uses Label Studio's own answers alone, never the backend's records:
+The check uses only Label Studio's answers, never the backend's records:
 
 - the published order comes from Label Studio's predictions,
-- the served task from the raw answer of `next`,
-- the version in force from the project, asked before and after each `next`, or from a record of
-  every switch.
+- the served task comes from the raw answer to `next`,
+- the version in force comes from the project, read before and after each `next`, or from a record
+  of every switch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Verdict = Literal[
     "in_order",  # nothing better was free
     "out_of_order",  # a better-ranked task was free: a defect
     "changed_meanwhile",  # a better task's state changed during the request
-    "locked_before_flip",  # a task that this annotator held, such as since before a flip
+    "locked_before_flip",  # a task that this annotator already held, for example before a switch
     "double",  # the other annotator's overlapping `next` got the same task
     "after_the_order",  # the served task has no place in the order, and the order had none free
     "unranked",  # the served task has no place in the order, which had a free one: a defect
@@ -49,13 +49,13 @@ ORDER: tuple[Verdict, ...] = (
     "out_of_order",
     "labelled",
 )
-"""The best verdict first: a request that met a switch is checked in the old and the new order."""
+"""Verdicts, best first. A request during a switch is checked in both orders; the better counts."""
 DEFECTS: tuple[Verdict, ...] = ("out_of_order", "unranked", "labelled")
 
 
 @dataclass(frozen=True)
 class CheckedTask:
-    """A served task with its verdict, and the best-ranked task that was free instead, if any."""
+    """A served task with its verdict, and the best-ranked free task instead, if there was one."""
 
     served: Served
     verdict: Verdict
@@ -67,12 +67,12 @@ class OrderCheck:
     """The records of a run: every served task is checked against the order in force.
 
     Args:
-        served: all answers of `next`, of all annotators.
+        served: all answers to `next`, of all annotators.
         done: all submits and skips.
-        orders: version -> task id -> score, as Label Studio holds them; lowest is first.
-        switched: all switches of the order, where they are recorded.
+        orders: version -> task id -> score from Label Studio; the lowest is first.
+        switched: all switches of the order, if they are recorded.
         deleted: all deletions of annotations.
-        gone: deleted task -> when its deletion began and ended.
+        gone: deleted task -> start and end of its deletion.
     """
 
     served: Sequence[Served]
@@ -87,7 +87,7 @@ class OrderCheck:
         return [self._check(one) for one in sorted(self.served, key=lambda one: one.asked)]
 
     def versions(self, one: Served) -> list[str]:
-        """The versions that were in force at some moment between a request's begin and end."""
+        """The versions that were in force at some time between a request's start and end."""
         if not self.switched:
             return list(dict.fromkeys((one.version_before, one.version_after)))
         return [
@@ -140,13 +140,13 @@ class OrderCheck:
         )
 
     def _deletions(self, act: Done) -> list[Deleted]:
-        """The deletions of what a submit or skip made."""
+        """The deletions of the annotation of a submit or skip."""
         if not act.annotation:
             return []
         return [each for each in self.deleted if each.annotation == act.annotation]
 
     def _state(self, task: int, one: Served) -> TaskState:
-        """Whether a better-ranked task could have been served to this annotator at this moment."""
+        """Whether a better-ranked task could have been served to this annotator instead."""
         found: TaskState = "free"
         sent, answered = self.gone.get(task, (NEVER, NEVER))
         if answered <= one.asked:
@@ -183,7 +183,7 @@ class OrderCheck:
         return min(acts, key=lambda act: act.sent, default=None)
 
     def _held(self, one: Served) -> bool:
-        """Whether this annotator got this task before, and kept it: Label Studio gives it again."""
+        """Whether this annotator already held this task, so that Label Studio served it again."""
         earlier = [
             other for other in self.served
             if other.annotator == one.annotator and other.task == one.task
@@ -196,7 +196,7 @@ class OrderCheck:
 
 
 def _overlapping_double(one: Served, other: Served) -> bool:
-    """Whether another annotator's overlapping `next` call was given the same task."""
+    """Whether another annotator's overlapping `next` request got the same task."""
     return (
         other.annotator != one.annotator
         and other.task == one.task

@@ -1,9 +1,9 @@
 """Generates pictures with ground truth: overlapping objects on textured backgrounds.
 
 Most pictures are alike: a few common objects on a calm background. Some are crowded, some are
-empty, and two of the six kinds of objects are rare. So it matters which pictures are labelled
-first. Only colour, texture and shape together tell the kinds apart. The same seed gives the same
-pictures.
+empty, and two of the six kinds of objects are rare. It therefore matters which pictures are
+labelled first. The kinds can be distinguished only by colour, texture and shape together. The same
+seed gives the same pictures.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Shape = Callable[[np.random.Generator, float], list[FloatArray]]
 MIN_SIDE, MAX_SIDE = 16.0, 70.0
 """Range of an object's diameter, in pixels of a picture of 192."""
 MIN_VISIBLE = 0.4
-"""An object is not drawn where it would leave less than this part of another one visible."""
+"""An object is not drawn where it would leave less than this share of another object visible."""
 HELD_OUT_SEED = 990_000
 """`held_out` adds this to the seed, so that no picture is in both sets."""
 
 
 def _turned(points: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Points [P,2] about the origin, turned by a random angle."""
+    """Points [P,2] rotated about the origin by a random angle."""
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return np.asarray(points @ turn.T, np.float32)
@@ -112,7 +112,7 @@ RARE_PART = 0.09
 
 @dataclass(frozen=True)
 class Scene:
-    """A sort of picture: its share, its number of objects, their diameters and backgrounds."""
+    """A type of picture: its share, its number of objects, their diameters and backgrounds."""
 
     name: str
     share: float
@@ -128,7 +128,7 @@ SCENES = (
     Scene("crowded", 0.19, (7, 12), (MIN_SIDE, 46), COMMON, ("stripes", "blotches", "noise")),
     Scene("empty", 0.05, (0, 0), (30, 60), COMMON, ("gradient", "noise", "stripes", "blotches")),
 )
-"""The sorts of pictures; the shares sum to 1."""
+"""The types of pictures. The shares sum to 1."""
 
 
 def _ground(name: str, rng: np.random.Generator, size: int) -> FloatArray:
@@ -149,7 +149,7 @@ def _ground(name: str, rng: np.random.Generator, size: int) -> FloatArray:
 
 
 def _paint(kind: Kind, rng: np.random.Generator, size: int, centre: FloatArray) -> FloatArray:
-    """The object's texture on the whole picture [size,size,3] BGR, 0..255; the mask cuts it out."""
+    """The object's texture over the whole picture [size,size,3] BGR, 0..255, before masking."""
     hue = (kind.hue + rng.normal(0, 9)) % 180
     hsv = np.array([[[hue, rng.uniform(110, 230), rng.uniform(120, 240)]]]).astype(np.uint8)
     colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0, 0].astype(np.float32)
@@ -197,7 +197,7 @@ def _place(
 
 
 def _kinds_of(scene: Scene, rng: np.random.Generator) -> list[int]:
-    """The kinds of a picture's objects: those of the scene, and sometimes rare ones."""
+    """The kinds of a picture's objects: those of the scene, and sometimes rare kinds."""
     kinds = rng.choice(scene.kinds, rng.integers(scene.count[0], scene.count[1] + 1)).tolist()
     for index, kind in enumerate(KINDS):
         if kind.rare and scene.name != "empty" and rng.random() < RARE_PART / 0.95:
@@ -262,7 +262,7 @@ def _annotation(number: int, image: int, kind: int, mask: npt.NDArray[np.bool_])
 def generate(folder: Path, count: int, seed: int, size: int = 192) -> Path:
     """Write `count` JPEG pictures and their COCO file; the same seed gives the same pictures.
 
-    Picture i depends on the seed and i alone, so a larger set begins with the smaller one.
+    Picture i depends only on the seed and i, so a larger set begins with a smaller set.
 
     Args:
         folder: made if missing; gets `images/*.jpg` and `instances.json`.
@@ -299,5 +299,5 @@ def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def held_out(folder: Path, count: int = 150, seed: int = 0, size: int = 192) -> Path:
-    """`generate` with other seeds than the pool's, for pictures that measure a model."""
+    """`generate` with other seeds than for the pool, for pictures to evaluate models on."""
     return generate(folder, count, HELD_OUT_SEED + seed, size)

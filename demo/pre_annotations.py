@@ -1,10 +1,9 @@
-"""How much of what annotators are shown lies on objects of the ground truth.
+"""Measures how many pre-annotated regions match objects of the ground truth.
 
-The regions of a served task's pre-annotation are read as Label Studio's own page reads them, and
-matched with the objects of the picture: best score first, same label, IoU of masks at least FITS
-(`taudis.evaluation.matching`). One region finds at most one object, so the regions that match are
-as many as the objects that are found. Labels that a project draws as rectangles are compared by
-their boxes.
+The regions of a served task's pre-annotation are read like on Label Studio's page, and matched with
+the objects of the picture: best score first, same label, mask IoU at least FITS
+(`taudis.evaluation.matching`). One region matches at most one object, so the number of matched
+regions equals the number of found objects. Labels drawn as rectangles are compared by their boxes.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from taudis.types import BoolArray, Target
 
 @dataclass(frozen=True)
 class PreAnnotation:
-    """What an annotator saw on one served task, compared with the ground truth.
+    """The pre-annotation of one served task, compared with the ground truth.
 
-    Crowd regions of the ground truth are no objects. A region that lies in one is neither right nor
-    wrong: `in_crowds` counts it, `regions` does not.
+    Crowd regions of the ground truth are no objects. A pre-annotated region inside a crowd is
+    neither right nor wrong: `in_crowds` counts it, and `regions` does not.
     """
 
     task: int
     version: str  # the prediction's model version
     regions: int  # a polygon in several parts is one region
     in_crowds: int
-    matched: int  # regions that match an object, and objects that are found
+    matched: int  # regions that match an object; equals the number of found objects
     objects: int
 
 
@@ -47,7 +46,7 @@ def compare(
     Args:
         task: the task's id.
         version: the prediction's model version.
-        result: the regions as Label Studio serves them. One that cannot be read matches nothing.
+        result: the regions served by Label Studio. An unreadable region matches nothing.
         truth: the objects and crowd regions; labels as numbered by `config`.
         config: the project's labelling config.
     """
@@ -57,7 +56,7 @@ def compare(
     decoded = decode_annotation(result, config, size=size).target
     if decoded is None or not len(decoded):
         return PreAnnotation(task, version, regions, 0, 0, objects)
-    read = ~decoded.iscrowd  # crowds are regions whose label is not known
+    read = ~decoded.iscrowd  # crowds are regions with an unknown label
     image = EvaluatedImage(
         size,
         truth.labels,
@@ -74,7 +73,7 @@ def compare(
 
 
 def _instance(row: Mapping[str, Any]) -> str:
-    """What the results of one instance have in common: its tie, or their id."""
+    """A key shared by all results of one instance: the link in their meta, or their id."""
     meta = row.get("meta")
     tie = meta.get(INSTANCE_KEY) if isinstance(meta, Mapping) else None
     return str(tie or row.get("id"))
@@ -103,7 +102,7 @@ class Total:
 
     @classmethod
     def of(cls, seen: Iterable[PreAnnotation]) -> Total:
-        """The sum. A task that was served repeatedly under one version counts once."""
+        """The sum. A task served repeatedly under one version counts once."""
         once = {(one.version, one.task): one for one in seen}.values()
         return cls(
             len(once),
@@ -114,9 +113,9 @@ class Total:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The counts, and the shares (0 to 1) of regions that match and of objects found.
+        """The counts, and the shares (0 to 1) of matched regions and of found objects.
 
-        A share of nothing is None.
+        A share is None if there are no regions or no objects.
         """
         return {
             **vars(self),
@@ -134,7 +133,7 @@ def by_round(
     Args:
         seen: the served tasks.
         versions: the version of the first order, then of each training round. The names of versions
-            sort by age; one that is not listed belongs to the round before it.
+            sort by age. A version that is not listed belongs to the round before it.
     """
     rounds: dict[int, list[PreAnnotation]] = {}
     for one in seen:
@@ -143,7 +142,7 @@ def by_round(
 
 
 def in_words(total: Mapping[str, Any]) -> str:
-    """A sentence of the `Total.to_json` of the tasks from the second model on."""
+    """A sentence about the `Total.to_json` of the tasks from the second model on."""
     if not total["regions"]:
         return f"Annotators were shown no region from the second model on ({total['tasks']} tasks)."
     objects = f"{total['found']} of {total['objects']} objects"

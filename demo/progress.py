@@ -37,12 +37,12 @@ EXAMPLES = 2
 KEPT_ROUNDS = 5
 """Newest training rounds whose snapshots are checked."""
 LOG_SECONDS = 60.0
-"""Seconds between two lines where the output is no terminal, so that no table can be redrawn."""
+"""Seconds between two lines if the output is no terminal, where no table can be redrawn."""
 
 
 @dataclass
 class Progress:
-    """The state of a run so far."""
+    """The current state of a run."""
 
     options: Options
     environment: Environment
@@ -60,7 +60,7 @@ class Progress:
         crowded = sorted(range(len(rows)), key=lambda r: -len(self.held_out.target(r)))
         self.examples = [crowded[len(crowded) // 4 + i] for i in range(min(EXAMPLES, len(rows)))]
 
-    # --- what the backend and Label Studio hold ---------------------------------------------
+    # --- state of the backend and Label Studio ----------------------------------------------
 
     def finished(self) -> list[Round]:
         """Training rounds that ended, oldest first. Raises DemoError if one failed."""
@@ -82,7 +82,7 @@ class Progress:
         return sum(count == 1 for count in seen.values())
 
     def _snapshot(self, round_: Round) -> Snapshot:
-        """The labels that a round worked on; it read them between its start and its end."""
+        """The labels that a round used; it read them between its start and its end."""
         folder = self.environment.backend.data / "rounds" / str(self.environment.project)
         rows = json.loads((folder / f"{round_.number:04d}" / "snapshot.json").read_text())
         entries = tuple(
@@ -92,8 +92,8 @@ class Progress:
         return Snapshot(round_.number, round_.started, round_.ended or math.inf, entries)
 
     def history(self) -> History:
-        """What the annotators and the training rounds of the run recorded."""
-        newest = self.finished()[-KEPT_ROUNDS:]  # the backend deletes the files of older ones
+        """The records of the annotators and of the newest training rounds."""
+        newest = self.finished()[-KEPT_ROUNDS:]  # the backend deletes the files of older rounds
         snapshots = [self._snapshot(round_) for round_ in newest]
         records = Records(self.annotators.served, self.annotators.done, snapshots=snapshots)
         return History(records, self.orders)
@@ -147,7 +147,7 @@ class Progress:
     ) -> tuple[Metrics, tuple[float, float]]:
         """Metrics on the held-out pictures, and drawings a picture: corrected, and by hand.
 
-        `thresholds` are the model's, by label name: what annotators are shown.
+        `thresholds`: label name -> lowest score at which annotators see a detection of the model.
         """
         seen: list[EvaluatedImage] = []
 
@@ -167,7 +167,7 @@ class Progress:
     # --- display ----------------------------------------------------------------------------
 
     def table(self) -> Table:
-        """The live table: one row a round."""
+        """The live table: one row for each round."""
         title = f"{self.environment.dataset.name}: {self.environment.studio.url}"
         table = Table(title=title, caption=self.caption())
         for name in ("round", "labels", "mAP50 (held-out)", "state"):
@@ -181,7 +181,7 @@ class Progress:
         return table
 
     def write_line(self) -> None:
-        """Where the output is no terminal: write a line at each new step, and every minute."""
+        """If the output is no terminal, write a line at each new step and every minute."""
         if self.console.is_terminal:
             return
         now = time.monotonic()
@@ -199,7 +199,7 @@ class Progress:
 
 
 def in_words(round_: Round) -> str:
-    """An open round's step, with its progress and the seconds left where they are known."""
+    """An open round's step, with its progress and the seconds left, if known."""
     progress = round_.progress
     text = f"{round_.next_step}"
     if progress.get("total"):

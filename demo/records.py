@@ -1,7 +1,7 @@
-"""What a run records of its requests to Label Studio, each with the times when it began and ended.
+"""The records of a run's requests to Label Studio, each with its start and end time.
 
-All times are seconds of one clock. A request acts at some moment between its begin and its end. One
-without an answer has the end `NEVER`: it acted at some later moment, or not at all.
+All times are seconds of one clock. A request takes effect at some time between its start and its
+end. A request without an answer has the end `NEVER`: it took effect at some later time, or never.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ NEVER = math.inf
 
 @dataclass(frozen=True)
 class Served:
-    """One answer of `next`.
+    """One answer to `next`.
 
-    version_before, version_after: the project's version, asked for before and after the request; ""
-    where the switches of the order are recorded instead (`Switched`). predictions: version and
-    score of each prediction in the answer.
+    version_before, version_after: the project's version, read before and after the request; "" if
+    the switches of the order are recorded instead (`Switched`). predictions: version and score of
+    each prediction in the answer.
     """
 
     annotator: str
@@ -34,9 +34,9 @@ class Served:
 
 @dataclass(frozen=True)
 class Done:
-    """One submit or skip. It takes the task out of the queue; a skip does so for this annotator.
+    """One submit or skip. A submit removes the task from the queue; a skip, for this annotator.
 
-    annotation, updated_at: as Label Studio answered; 0 and "" where they are not recorded.
+    annotation, updated_at: from Label Studio's answer; 0 and "" if they are not recorded.
     """
 
     annotator: str
@@ -50,7 +50,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Edited:
-    """A change of a submitted annotation, with its time as Label Studio answered it."""
+    """A change of a submitted annotation, with the time stamp in Label Studio's answer."""
 
     annotation: int
     sent: float
@@ -60,7 +60,7 @@ class Edited:
 
 @dataclass(frozen=True)
 class Deleted:
-    """The deletion of an annotation. Its task is free again."""
+    """The deletion of an annotation, which makes its task free again."""
 
     annotation: int
     sent: float
@@ -79,7 +79,7 @@ class Posted:
 
 @dataclass(frozen=True)
 class Switched:
-    """A change of the project's version. by_person: a rollback, or a choice in the settings."""
+    """A change of the project's version. by_person: by a rollback or a choice in the settings."""
 
     version: str
     sent: float
@@ -89,7 +89,7 @@ class Switched:
 
 @dataclass(frozen=True)
 class Counted:
-    """One entry of a round's snapshot: the annotation of a task that counts, and its split."""
+    """One entry of a round's snapshot: the counting annotation of a task, and its split."""
 
     task: int
     annotation: int
@@ -99,7 +99,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The labels that a round worked on, and when it read them."""
+    """The labels that a round used, and when it read them."""
 
     round: int
     began: float
@@ -109,7 +109,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Violation:
-    """A promise that a history breaks: its name, and what happened in a sentence."""
+    """A broken promise: its name, and a sentence about what happened."""
 
     name: str
     says: str
@@ -117,10 +117,10 @@ class Violation:
 
 @dataclass(frozen=True)
 class Records:
-    """All that a run recorded.
+    """All records of a run.
 
-    imported: task -> when its import was answered. gone: deleted task -> when its deletion began
-    and ended.
+    imported: task -> time at which its import was answered. gone: deleted task -> start and end of
+    its deletion.
     """
 
     served: list[Served] = field(default_factory=list)
@@ -135,6 +135,6 @@ class Records:
 
 
 def age_of(version: str) -> tuple[int, ...]:
-    """Round and publish attempt of a version of ours, later ones above; () for another version."""
+    """Round and publish attempt of a version of ours, which sort by age; () for other versions."""
     found = re.fullmatch(r"taudis-(\d+)-[0-9a-f]+(?:-(\d+))?", version)
     return (int(found[1]), int(found[2] or 1)) if found else ()

@@ -22,7 +22,7 @@ from taudis.types import Detection
 
 Image = npt.NDArray[np.uint8]
 HEAD = 10
-"""Pictures drawn of the head of each order."""
+"""Number of pictures drawn from the head of each order."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ def draw(
     threshold: float,
     arms: Sequence[ArmComparison] = (),
 ) -> None:
-    """Write the PNG: orders on top, pre-annotations of the same pictures below, then the curves.
+    """Write the PNG: orders at the top, pre-annotations of example pictures, then the curves.
 
     Args:
         path: the PNG file.
@@ -142,7 +142,7 @@ def _curve(axis: Axes, rounds: Sequence[RoundRecord]) -> None:
 def _arms(axis: Axes, found: Sequence[ArmComparison]) -> None:
     """mAP50 of both arms by the number of labels, with its 95 % interval."""
     names = {"strategy": f"order by {found[-1].strategy}", "random": "random order"}
-    shift = 0.2  # the bars of both arms must not lie on each other
+    shift = 0.2  # keeps the bars of both arms apart
     for arm, colour in (("strategy", "tab:blue"), ("random", "tab:orange")):
         known = [one for one in found if one.map50[arm] is not None]
         labels = [one.labels + (shift if arm == "random" else -shift) for one in known]

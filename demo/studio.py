@@ -1,6 +1,6 @@
-"""Starts and stops a real Label Studio on loopback, and uses it as people do in a browser.
+"""Starts and stops a real Label Studio on loopback, and uses it like people in a browser.
 
-Each method sends the requests that the page would send: signing up by the invite link, logging in,
+Each method sends the same requests as the page: signing up by the invite link, logging in,
 importing files, and connecting a backend with the form of the Model page.
 """
 
@@ -38,7 +38,7 @@ class Login:
 
     email: str
     password: str = field(repr=False)
-    token: str = field(repr=False)  # legacy API token, 40 letters
+    token: str = field(repr=False)  # legacy API token, 40 characters
 
 
 ADMIN = Login("admin@demo.example", "demo-admin-1", "d" * 39 + "1")
@@ -49,16 +49,16 @@ class LabelStudio:
     """A Label Studio process with its data directory; a context manager.
 
     Args:
-        executable: `label-studio` of the virtual environment that holds it.
-        data: data directory, made if missing. None takes a temporary one, removed at exit.
-        template: folder of migrated data directories, one a version; a fresh data directory is a
-            copy of it. None runs the migrations in the data directory itself (about 20 s).
-        port: loopback port. None takes a free one and keeps it over restarts.
+        executable: `label-studio` of its virtual environment.
+        data: data directory, made if missing. None: a temporary directory, removed at exit.
+        template: folder of migrated data directories, one per version; a fresh data directory is
+            copied from it. None runs the migrations in the data directory (about 20 s).
+        port: loopback port. None chooses a free port and keeps it over restarts.
         admin: the account that the first start creates.
         legacy_tokens: whether `Authorization: Token` is allowed (Label Studio's default: no).
         fast_import: switch on FAST_IMPORT_FLAG.
-        environment: more variables of the process; they win over those of `environment_of`.
-        log: its output is appended to this file. None: `label-studio.log` in the data directory.
+        environment: more variables of the process, which override those of `environment_of`.
+        log: file to append the output to. None: `label-studio.log` in the data directory.
         start_within: time limit for the first answer of /health, seconds.
     """
 
@@ -108,7 +108,7 @@ class LabelStudio:
 
     @property
     def running(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
@@ -137,7 +137,7 @@ class LabelStudio:
         self._wait_until_healthy()
 
     def stop(self) -> None:
-        """End the whole process group; the data directory stays."""
+        """End the whole process group. The data directory stays."""
         process, self._process, self._session = self._process, None, None
         if process is None:
             return
@@ -150,7 +150,7 @@ class LabelStudio:
         atexit.unregister(self.stop)
 
     def restart(self) -> None:
-        """Stop and start again: same data, same port."""
+        """Stop and start again with the same data and port."""
         self.stop()
         self.start()
 
@@ -189,7 +189,7 @@ class LabelStudio:
         return _json(self._session.request(method, self.url + path, timeout=300, **kwargs))
 
     def create_user(self, email: str, password: str | None = None) -> Login:
-        """Sign another person up by the invite link; their account, with their token."""
+        """Sign up another person by the invite link. Returns the account with its token."""
         password = password or secrets.token_urlsafe(12)
         session = requests.Session()
         page = self.api("GET", "/api/invite")["invite_url"]
@@ -199,9 +199,9 @@ class LabelStudio:
         return Login(email, password, token)
 
     def personal_token(self, login: Login) -> str:
-        """The person's personal access token (a JWT), created as their account page creates it.
+        """The person's personal access token (a JWT), created like on the account page.
 
-        Label Studio shows a token once and refuses to create a second one, so this keeps it.
+        Label Studio shows a token once and refuses to create a second token, so it is kept here.
         """
         if login.email not in self._personal_tokens:
             session = self.login_session(login.email, login.password)
@@ -215,15 +215,15 @@ class LabelStudio:
         self.api("POST", "/api/jwt/settings", json=body)
 
     def create_project(self, title: str, label_config: str, **fields: Any) -> int:
-        """Create a project with its labelling config; its id. Titles need three characters."""
+        """Create a project with its labelling config: its id. Titles need three characters."""
         body = {"title": title, "label_config": label_config, **fields}
         return int(self.api("POST", "/api/projects/", json=body)["id"])
 
     def upload(self, project: int, files: Iterable[Path]) -> int:
-        """Import files as the import page does, under `/data/upload/`; the number of tasks."""
+        """Import files like the import page, under `/data/upload/`. Returns the number of tasks."""
         rest, count = iter(files), 0
         while chunk := list(islice(rest, UPLOAD_CHUNK)):
-            # A field for each file, as on the page: Label Studio reads the last file of a field.
+            # One field per file, as on the page: Label Studio reads only the last file of a field.
             parts = {path.name: (path.name, path.read_bytes()) for path in chunk}
             imported = self.api("POST", f"/api/projects/{project}/import", files=parts)
             count += int(imported["task_count"])
@@ -232,7 +232,7 @@ class LabelStudio:
     def connect_backend(
         self, project: int, url: str, title: str, auth: tuple[str, str] | None = None
     ) -> int:
-        """Add a model by the request that the Model page's form sends; its id."""
+        """Add a model with the request of the Model page's form. Returns its id."""
         form = model_form(project, url, title, auth)
         return int(self.api("POST", "/api/ml", json=form)["id"])
 
@@ -274,7 +274,7 @@ class LabelStudio:
 def model_form(
     project: int, url: str, title: str, auth: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """The JSON body of POST /api/ml as the Model page's form sends it (tests/browser compares)."""
+    """The JSON body of POST /api/ml from the Model page's form (tests/browser compares it)."""
     form: dict[str, Any] = {"project": str(project), "title": title, "url": url}
     form |= {"auth_method": "BASIC_AUTH" if auth else "NONE", "extra_params": ""}
     form["is_interactive"] = False
@@ -291,7 +291,7 @@ def free_port() -> int:
 
 
 def _json(response: requests.Response) -> Any:
-    """The decoded JSON, None for an empty response. Raises DemoError from status 400 on."""
+    """The decoded JSON; None for an empty response. Raises DemoError from status 400 on."""
     if response.status_code >= 400:
         where = f"{response.request.method} {response.url}"
         raise DemoError(f"{where} gave {response.status_code}: {response.text[:800]}")

@@ -1,7 +1,7 @@
 """The environment variables of a Label Studio process, and its migrated data directory.
 
-The migrations of a fresh data directory take about 20 s. They run once, into a template folder
-that every later fresh directory is copied from.
+The migrations of a fresh data directory take about 20 s. They run once, in a template folder, from
+which every later fresh directory is copied.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FAST_IMPORT_FLAG = "fflag_fix_back_4620_memory_efficient_predictions_import_0801
 
 
 def environment_of(data: Path, legacy_tokens: bool, fast_import: bool) -> dict[str, str]:
-    """The whole environment of the process. Of the caller's variables only `kept` is passed on.
+    """The complete environment of the process. Of the caller's variables, only `kept` is passed on.
 
     Args:
         data: data directory of Label Studio.
@@ -58,8 +58,8 @@ def migrated(executable: Path, cache: Path) -> Path:
     """The template folder of this Label Studio version; the migrations run at the first call.
 
     Args:
-        executable: `label-studio` of the virtual environment that holds it.
-        cache: folder of the templates, one a version.
+        executable: `label-studio` of its virtual environment.
+        cache: folder of the templates, one per version.
 
     Raises:
         DemoError: the migrations failed.
@@ -79,7 +79,7 @@ def migrated(executable: Path, cache: Path) -> Path:
 def _migrate(executable: Path, data: Path) -> None:
     """Run the migrations in an empty folder, by `label-studio version`.
 
-    Every command of label-studio migrates first. This one then prints the version and ends.
+    Every command of label-studio migrates first. This command then prints the version and ends.
     """
     done = subprocess.run(
         [str(executable), "version"],

@@ -26,9 +26,9 @@ from demo.pre_annotations import PreAnnotation, Total, by_round, in_words
 from demo.progress import Progress
 
 THRESHOLD = 0.5
-"""The picture draws instances from this score on; the backend's default, too."""
+"""Lowest score of instances in the picture, equal to the backend's default."""
 SECOND = 2
-"""The training round from which on the summary judges what annotators were shown."""
+"""The training round from which the summary counts pre-annotations."""
 NOT_COUNTED: tuple[Verdict, ...] = (
     "changed_meanwhile",
     "locked_before_flip",
@@ -75,7 +75,7 @@ def summarise(progress: Progress) -> dict[str, Any]:
 
 
 def visible_regions(seen: list[PreAnnotation], versions: list[str]) -> dict[str, Any]:
-    """What annotators were shown, by round (0 is the order before any model), for the JSON line.
+    """The pre-annotations by round (0: the order before any model), for the JSON line.
 
     Args:
         seen: the served tasks, compared with the truth.
@@ -90,14 +90,14 @@ def visible_regions(seen: list[PreAnnotation], versions: list[str]) -> dict[str,
 
 
 def _not_blank(seen: list[PreAnnotation], options: Options) -> list[PreAnnotation]:
-    """The served tasks without those whose regions were withheld. The backend's SEED is 0."""
+    """The served tasks whose regions were not withheld. The backend's SEED is 0."""
     return [one for one in seen if not is_blank(one.task, options.blank_share, 0)]
 
 
 def print_live(console: Console, live: LiveEvaluation) -> None:
-    """Print the live evaluation: what annotators did with the pre-annotations, by version.
+    """Print the live evaluation: how annotators changed the pre-annotations, by version.
 
-    Versions are columns, numbered from the oldest on: so the table fits into 80 characters.
+    Versions are columns, numbered from the oldest, so that the table fits into 80 characters.
     """
     title = "Live evaluation: what annotators did with the pre-annotations"
     table = Table(title=title, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
@@ -149,7 +149,7 @@ def _print(progress: Progress, checked: list[CheckedTask]) -> None:
 
 
 def draw(progress: Progress) -> Path:
-    """Write the picture of the run, `summary.png` in its folder; its path."""
+    """Write the picture of the run, `summary.png` in its folder. Returns its path."""
     dataset = progress.environment.dataset
     pictures = {Path(dataset.samples.file_names[row]).name: row for row in dataset.pool}
     studio = progress.environment.studio
@@ -176,8 +176,8 @@ def draw(progress: Progress) -> Path:
 def shortcomings(summary: dict[str, Any], options: Options) -> list[str]:
     """The promises that a run did not keep, in words; [] if it kept all.
 
-    Only generated pictures must show a better last model: other data may need more labels or a
-    longer training than a demonstration has.
+    Only with generated pictures must the last model be better, because other data may need more
+    labels or a longer training.
     """
     found = []
     if not summary["served"] or summary["served"] != summary["served_in_order"]:
@@ -213,7 +213,7 @@ def in_a_sentence(summary: dict[str, Any]) -> str:
 
 
 def live_sentence(total: dict[str, Any]) -> str:
-    """A sentence of the `Total.to_json` of all versions of the live evaluation."""
+    """A sentence about the `Total.to_json` of all versions of the live evaluation."""
     if not total["regions"]:
         return f"Live evaluation: no region was given in {total['annotations']} annotations."
     return (

@@ -1,4 +1,4 @@
-"""Checks the switches of the order: each is whole, newer than the last, and once a round."""
+"""Checks the switches of the order: each order is complete and newer, one switch per round."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from demo.records import Done, Posted, Served, Switched, Violation, age_of
 
 SAME = 1e-9
-"""Two scores are the same if they differ by less."""
+"""Two scores that differ by less are equal."""
 
 
 @dataclass(frozen=True)
 class SwitchCheck:
-    """The orders that were posted in a run, the switches to them, and the labels meanwhile.
+    """The orders posted in a run, the switches to them, and the labels meanwhile.
 
-    orders: version -> task -> score. imported: task -> when its import was answered. read: round ->
-    when it began to read the tasks.
+    orders: version -> task -> score. imported: task -> time at which its import was answered. read:
+    round -> time at which it began to read the tasks.
     """
 
     orders: Mapping[str, Mapping[int, float]]
@@ -29,7 +29,7 @@ class SwitchCheck:
     read: Mapping[int, float]
 
     def violations(self) -> Iterator[Violation]:
-        """Orders that are mixed or not whole; switches that are stale or double."""
+        """Mixed or incomplete orders, and stale or double switches."""
         yield from self._mixed()
         switches = sorted(self.switched, key=lambda switch: switch.sent)
         for place, switch in enumerate(switches):
@@ -37,24 +37,24 @@ class SwitchCheck:
                 continue
             before = [each for each in switches[:place] if each.answered <= switch.sent]
             if before and before[-1].version == switch.version:
-                continue  # it changes nothing: a killed worker sends it again
+                continue  # a repeated switch after a kill changes nothing
             stale = list(self._stale(switch, before))
             yield from stale or self._double(switch, before)
             yield from self._parts(switch)
 
     def _mixed(self) -> Iterator[Violation]:
-        """Versions with rows of more than one post: the older, lower ones would decide, too."""
+        """Versions that were posted more than once: rows of both posts would decide the order."""
         for version in self.orders:
             posts = [post for post in self.posted if post.version == version]
             if len(posts) > 1 and age_of(version):
                 yield Violation("mixed order", f"{version} was posted {len(posts)} times.")
 
     def predicted(self, one: Served, versions: list[str]) -> Iterator[Violation]:
-        """A served task whose prediction and rank are not of one version.
+        """A served task whose prediction and rank are not from the same version.
 
         Args:
-            one: the answer of `next`.
-            versions: those that were in force during the request.
+            one: the answer to `next`.
+            versions: the versions in force during the request.
         """
         for version, score in one.predictions:
             rank = self.orders.get(version, {}).get(one.task, math.nan)
@@ -66,7 +66,7 @@ class SwitchCheck:
                 )
 
     def _stale(self, switch: Switched, before: list[Switched]) -> Iterator[Violation]:
-        """A switch to an order that is older than one before it, unless a person chose it."""
+        """A switch to an older order than an earlier switch, unless a person chose it."""
         chosen = [each.version for each in before if each.by_person]
         if chosen and chosen[-1] == switch.version:
             return
@@ -77,7 +77,7 @@ class SwitchCheck:
             )
 
     def _double(self, switch: Switched, before: list[Switched]) -> Iterator[Violation]:
-        """A second switch of one round, unless a person chose that version in between."""
+        """A second switch in one round, unless a person chose that version in between."""
         number = age_of(switch.version)[0]
         earlier = [each for each in before if age_of(each.version)[:1] == (number,)]
         if earlier and not earlier[-1].by_person:
@@ -87,7 +87,7 @@ class SwitchCheck:
             )
 
     def _parts(self, switch: Switched) -> Iterator[Violation]:
-        """An order without a task that its round must have read, and that was free until then."""
+        """An order without a task that its round must have read and that was free until then."""
         order = self.orders.get(switch.version, {})
         read = self.read.get(age_of(switch.version)[0], -math.inf)
         for task, when in self.imported.items():
@@ -96,5 +96,5 @@ class SwitchCheck:
                 yield Violation("incomplete order", f"{switch.version} lacks task {task}.")
 
     def _free(self, task: int, switch: Switched) -> bool:
-        """Whether a task never had an annotation until the switch."""
+        """Whether a task had no annotation until the switch."""
         return not any(act.task == task and act.sent <= switch.answered for act in self.done)
