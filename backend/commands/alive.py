@@ -1,7 +1,7 @@
 """`python -m backend.commands.alive`: exit status 0 while a worker runs, for health checks.
 
-It reads the lease in the data directory. It is separate from `python -m backend`, because that
-imports PyTorch, which is too slow for a health check every minute.
+It reads the lease in the data directory. It is separate from `python -m backend`, which imports too
+many modules for a health check every minute.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ from taudis.evaluation.comparison import Comparison, compare
 def validation_now(
     context: RoundContext, cards: Iterable[dict[str, Any]]
 ) -> tuple[AnnotatedSamples, LabelConfig]:
-    """The validation images as Label Studio holds them now, and the labelling config.
+    """The validation images as they are in Label Studio now, and the labelling config.
 
-    Tasks that the models of these cards were trained on are left out. Such tasks enter the
-    validation split when VALIDATION_FRACTION is raised.
+    Tasks on which the models of these cards were trained are left out. Raising VALIDATION_FRACTION
+    moves such tasks into the validation split.
     """
     config = parse_label_config(context.studio.project(context.project_id)["label_config"])
     annotated = context.studio.export_annotated(context.project_id)

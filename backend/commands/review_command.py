@@ -1,4 +1,4 @@
-"""The command `review`: its options. `backend.commands.review` does the work."""
+"""The options of the command `review`. `backend.commands.review` does the work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backend.worker import review_tab
 from taudis.cli.options import progress_bars
 
 
-# long: half of it are the options of the command
+# long: half of the lines are options
 def review(
     folds: Annotated[
         int, typer.Option(help="Models, each trained without its share of the labelled images.")
@@ -35,8 +35,8 @@ def review(
     confirm: Annotated[
         list[int] | None,
         typer.Option(
-            help="Number of a listed task whose label is right: take it off this list and later"
-            " ones. May be given several times; nothing is judged then."
+            help="Number of a listed task with correct labels: remove it from this list and from"
+            " later lists. May be given several times. No labels are checked then."
         ),
     ] = None,
     remove: Annotated[
@@ -46,8 +46,8 @@ def review(
 ) -> None:
     """List labelled tasks that are likely wrong in the Data Manager's tab "TAUDIS review".
 
-    Each image is judged by a model that was not trained on it. This takes several trainings. The
-    same command goes on with a run that was stopped. A new run replaces the list.
+    Each image is checked by a model that was not trained on it. This takes several trainings. The
+    same command resumes an interrupted run. A new run replaces the list.
     """
     with errors_as_messages():
         context = context_of(project)
