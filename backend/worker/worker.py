@@ -283,7 +283,7 @@ class _Patience:
         pause = self.worker._pauses.setdefault((self.who, self.project), Pause())
         if error is None:
             pause.seconds = RETRY_SECONDS[0]
-            self._show("")
+            self._set_reason("")
             return False
         if isinstance(error, LeaseLost) or not isinstance(error, Exception):
             return False
@@ -292,13 +292,13 @@ class _Patience:
         reason = str(error) if isinstance(error, BackendError) else disk.refusal(error, data)
         if reason:
             logger.warning("Project %s (%s) waits: %s", self.project, self.who, reason)
-            self._show(reason)
+            self._set_reason(reason)
         else:
             logger.error("Project %s (%s) waits", self.project, self.who, exc_info=error)
-            self._show(f"Unexpected {type(error).__name__}; the log has the details.")
+            self._set_reason(f"Unexpected {type(error).__name__}; the log has the details.")
         return True
 
-    def _show(self, reason: str) -> None:
+    def _set_reason(self, reason: str) -> None:
         """Show the reason on the status page and /ready until this thread continues."""
         try:
             self._record(reason)
