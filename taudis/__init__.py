@@ -1,25 +1,25 @@
 """TAUDIS: two-step active learning for instance segmentation (Yu et al.), and its detector.
 
-Nothing here knows Label Studio, the web or environment variables. The folders, from the ground up;
-a folder imports only what stands above it, except that `selection` and `detector` do not know each
-other, and `scoring` joins them:
+This package does not use Label Studio, the web or environment variables. A folder imports only
+files and folders above it in this list, except that `selection` and `detector` do not import each
+other:
 
-    types, errors, files, memmap   what all others use: Pool, Selection; files written whole
+    types, errors, files, memmap   used by all: Pool, Selection; atomic writes
     data/         COCO files, image files, and the pool of scored instances on disk
     selection/    sections 3.2 to 3.4 and appendix D: which images to label next; no torch
     selection/fast/  shortcuts of the similarity step: the same edges in less time
     detector/     section 3.1: Mask R-CNN (and Mask2Former), checkpoints, exports
     training/     appendix C: recipes, training samples, the training loop
     evaluation/   matching, mAP, its interval, comparison of models, thresholds of pre-annotations
-    scoring       detector and images in, pool of scored instances out
+    scoring       runs a detector over images and makes the pool
     simulation/   section 4: simulated rounds of active learning, and their comparison
     distributed/  scoring, similarities and simulations on a ray cluster; optional
     cli/          the commands of `python -m taudis`
 
-Read selection in the order of the paper: `types`, then of `selection/` `uncertainty` and
-`candidates` (3.2), `similarity` and `graph` (3.3), `cover` (3.3), `vote` (3.4), `algorithm1` (all
-of it), `strategies` (its rivals). Then `detector/mask_rcnn`, `training/train`,
-`evaluation/metrics`, `scoring`.
+Read in the order of the paper: `types`; in `selection/`: `uncertainty` and `candidates` (3.2),
+`similarity`, `graph` and `cover` (3.3), `vote` (3.4), `algorithm1` (all steps), `strategies`
+(baselines and variants); then `detector/mask_rcnn`, `training/train`, `evaluation/metrics` and
+`scoring`.
 
 Axis letters, used in every shape comment:
 

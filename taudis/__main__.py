@@ -1,7 +1,7 @@
-"""The library on the command line, for COCO files: python -m taudis COMMAND --help.
+"""The command line of the library, for COCO files: python -m taudis COMMAND --help.
 
-Commands that use a model import torch inside their function. torch takes hundreds of MB, and
-`select` needs that memory for the pool.
+Commands that use a model import torch inside their function, because torch takes hundreds of MB,
+which `select` needs for the pool.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ app.command()(compare)
 
 
 def run() -> None:
-    """The entry point. An error of the library or the disk is one line on stderr, exit code 1."""
+    """The entry point. Errors of the library and the disk: a line on stderr and exit code 1."""
     try:
         app()
     except (TaudisError, OSError) as error:

@@ -3,22 +3,22 @@
     TaudisError
     ├── DataError        arrays of the wrong shape, type or range; broken COCO and image files
     │   ├── ImageTooLarge    an image with more pixels than the limit
-    │   ├── ImageNotRead     an image whose file is missing, or that the disk does not give
-    │   └── ClusterError     a ray cluster that does not answer, has no place, or fails
-    ├── SelectionError   parameters or pools that a query strategy cannot work with
+    │   ├── ImageNotRead     an image whose file is missing or cannot be read from the disk
+    │   └── ClusterError     a ray cluster that does not answer, has no free place, or fails
+    ├── SelectionError   parameters or pools that a query strategy does not support
     ├── TrainingError    training that cannot start, or that diverged
-    │   └── TrainingStopped  training that was asked to stop; its state is kept
+    │   └── TrainingStopped  training that was stopped on request; its state is kept
     ├── WeightsError     initial weights that cannot be read or downloaded
     ├── CheckpointError  a checkpoint that is missing, damaged, or made for other labels
     ├── ExportError      a model that cannot be written in another format
     └── PackageError     an optional package that is not installed
 
-Every message says what the library expected, what it got, and what a person can do.
+Every message says what was expected, what was found, and what the user can do.
 """
 
 
 class TaudisError(Exception):
-    """Base of everything this library raises on purpose."""
+    """Base class of all errors that this library raises on purpose."""
 
 
 class DataError(TaudisError, ValueError):
@@ -26,7 +26,7 @@ class DataError(TaudisError, ValueError):
 
 
 class ImageTooLarge(DataError):
-    """An image of `width` x `height` px, which are more than `limit` px; nothing was decoded."""
+    """An image of `width` x `height` px has more than `limit` px; it was not decoded."""
 
     def __init__(self, width: int, height: int, limit: int, where: str = "") -> None:
         super().__init__(
@@ -36,11 +36,11 @@ class ImageTooLarge(DataError):
 
 
 class ImageNotRead(DataError):
-    """An image whose file is missing, or that the disk does not give: the place is at fault."""
+    """An image file is missing or cannot be read from the disk; the image itself may be good."""
 
 
 class ClusterError(DataError):
-    """A ray cluster that does not answer, has no place for a process, or whose processes die."""
+    """A ray cluster does not answer, has no free place for a process, or its processes die."""
 
 
 class SelectionError(TaudisError, ValueError):
@@ -52,19 +52,19 @@ class TrainingError(TaudisError, RuntimeError):
 
 
 class TrainingStopped(TrainingError):
-    """Training was stopped by its caller before the last step; it can go on later."""
+    """The caller stopped a training before its last step; it can continue later."""
 
 
 class WeightsError(TaudisError, RuntimeError):
-    """The initial weights that the configuration names cannot be read or downloaded."""
+    """The configured initial weights cannot be read or downloaded."""
 
 
 class CheckpointError(TaudisError, RuntimeError):
-    """A checkpoint that is missing, damaged, or does not belong to this label map."""
+    """A checkpoint is missing, damaged, or made for another label map."""
 
 
 class ExportError(TaudisError, RuntimeError):
-    """A model cannot be written in another format, or gives other detections there."""
+    """A model cannot be exported to another format, or gives other detections in it."""
 
 
 class PackageError(TaudisError, ImportError):

@@ -1,11 +1,11 @@
-"""Atomic writes: a reader finds the old file or the new one, never a part, whatever happens.
+"""Atomic writes: a reader finds the old file or the new file, never a part of it.
 
-Every file that must not be found half-written goes through this module. The content is written to
-a draft beside its place, flushed to the disk and renamed; then the folder is flushed, too, so that
-a power cut does not undo the rename.
+Every file that must not be found half-written is written by this module. The content is written to
+a draft beside the file, flushed to the disk and renamed. Then the folder is flushed, so that a
+power failure does not undo the rename.
 
-A sealed folder also holds `SHA256SUMS` over its files, in the format of `sha256sum`, so that a
-reader detects a changed bit.
+A sealed folder also has `SHA256SUMS` of its files, in the format of `sha256sum`, so that a reader
+detects any changed bit.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 @contextmanager
 def guarded(check: Callable[[], None]) -> Iterator[None]:
-    """Call `check` right before each file of this thread takes its name, or is removed, in a block.
+    """In a `with` block, call `check` before this thread renames a draft or removes drafts.
 
-    What it raises stops the write, and the old file stays. So a process that lost its right to
-    write in the middle of its work writes nothing more.
+    If `check` raises an error, the write stops and the old file stays. So a process that has lost
+    its right to write during its work writes nothing more.
     """
     before = _GUARD.set(check)
     try:
@@ -46,7 +46,7 @@ def guarded(check: Callable[[], None]) -> Iterator[None]:
 
 
 def check_guard() -> None:
-    """Raise what the guard of this thread raises, if there is one; see `guarded`."""
+    """Call the check of `guarded`, if this thread has one."""
     check = _GUARD.get()
     if check is not None:
         check()
@@ -68,7 +68,7 @@ def sync(path: Path) -> None:
 
 
 def move_into_place(draft: Path, path: Path) -> None:
-    """Give a finished draft file its name, in place of what was there; both are on the disk then.
+    """Rename a finished draft to `path`, and replace an existing file. Both steps are flushed.
 
     Raises OSError.
     """
@@ -80,17 +80,16 @@ def move_into_place(draft: Path, path: Path) -> None:
 
 @contextmanager
 def draft_file(path: Path, *, private: bool = False, durable: bool = True) -> Iterator[Path]:
-    """An empty file beside `path`, with its suffix, that takes its name when the block ends.
+    """An empty file beside `path`, with its suffix, that is renamed to `path` after the block.
 
         with draft_file(path) as draft:
             figure.savefig(draft)
 
-    An error in the block removes the draft; what was at `path` stays. A killed process leaves the
-    draft (see `remove_drafts`).
+    An error in the block removes the draft and keeps the file at `path`. A killed process leaves
+    the draft (see `remove_drafts`).
 
-    private: readable and writable by the owner alone, from the first byte on. durable: flushed to
-    the disk; without it a power cut can leave a damaged file, which only a cache can afford.
-    Raises OSError.
+    private: only the owner can read and write the file. durable: flush to the disk; without it a
+    power failure can leave a damaged file, which is acceptable only for a cache. Raises OSError.
     """
     draft = _draft_of(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -113,23 +112,23 @@ def write_bytes(path: Path, data: bytes, *, private: bool = False, durable: bool
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
-    """Write a file of UTF-8 text, line ends as they are; see `draft_file`. Raises OSError."""
+    """Write a file of UTF-8 text, with unchanged line ends; see `draft_file`. Raises OSError."""
     write_bytes(path, text.encode("utf-8"), private=private)
 
 
 def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     """Write a value as JSON, piece by piece; see `draft_file`.
 
-    Raises OSError, and TypeError or ValueError for a value that JSON cannot hold.
+    Raises OSError, and TypeError or ValueError for values that JSON does not have.
     """
     with draft_file(path, private=private) as draft, draft.open("w", encoding="utf-8") as file:
         json.dump(value, file)
 
 
 def append_bytes(path: Path, data: bytes) -> None:
-    """Add bytes to the end of a file in one write, flushed to the disk; makes a missing file.
+    """Append bytes to a file in a single write, and flush it; a missing file is created.
 
-    A killed process can leave a part of them. Raises OSError, also for a part of them.
+    A killed process can leave a part of the bytes. Raises OSError, also if only a part is written.
     """
     with path.open("ab", buffering=0) as file:
         if file.write(data) != len(data):
@@ -139,7 +138,7 @@ def append_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def scratch_folder(folder: Path, prefix: str) -> Iterator[Path]:
-    """A new folder in `folder`, removed when the block ends. A killed process leaves it.
+    """A new folder in `folder` that is removed after the block. A killed process leaves it.
 
     Raises OSError.
     """
@@ -149,15 +148,15 @@ def scratch_folder(folder: Path, prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def draft_folder(folder: Path, *, replace: bool = False, mode: int = 0o700) -> Iterator[Path]:
-    """An empty folder beside `folder` that takes its name when the block ends.
+    """An empty folder beside `folder` that is renamed to `folder` after the block.
 
     An error in the block removes the draft. A killed process leaves it (see `remove_drafts`).
 
-    replace: take the place of a folder that holds something, too. A crash at any instant leaves
-    the old folder or the new one at that name. (Where two names cannot be swapped, such as on NFS,
-    two renames do it, and a crash between them leaves none; never a mixture.) mode: the permissions
-    of the folder, less the process's umask. Raises OSError, also for a folder that holds something
-    where `replace` is not given.
+    replace: whether to replace an existing folder that is not empty. A crash at any time leaves the
+    old folder or the new one. (On file systems that cannot swap two names, such as NFS, two renames
+    are used, and a crash between them leaves no folder, but never a mixture.) mode: the permissions
+    of the folder, less the process's umask. Raises OSError, also for an existing folder that is not
+    empty without `replace`.
     """
     draft = _draft_of(folder)
     draft.mkdir(mode)
@@ -173,17 +172,17 @@ def draft_folder(folder: Path, *, replace: bool = False, mode: int = 0o700) -> I
             draft.rename(folder)
         sync(folder.parent)
     finally:
-        if draft.exists():  # after a swap, its name belongs to the old folder
+        if draft.exists():  # after a swap, this is the old folder
             shutil.rmtree(draft, ignore_errors=True)
 
 
 def _draft_of(path: Path) -> Path:
-    """A new name beside `path`: hidden, with the suffix that tells libraries the format."""
+    """A new path beside `path`: hidden, with the suffix by which libraries detect the format."""
     return path.with_name(f".{path.name}.draft-{secrets.token_hex(8)}{path.suffix}")
 
 
 def remove_drafts(path: Path) -> None:
-    """Remove the drafts of `path` that killed writers left. For the only writer of that name."""
+    """Remove drafts of `path` that killed writers left. `path` must have no other writer now."""
     check_guard()
     for left in path.parent.glob(f".{glob.escape(path.name)}.draft-*"):
         if left.is_dir():
@@ -193,7 +192,7 @@ def remove_drafts(path: Path) -> None:
 
 
 def _swap(draft: Path, folder: Path) -> None:
-    """Give a draft the name of a folder, and the folder the name of the draft."""
+    """Swap the names of a draft and a folder."""
     if not exchange(draft, folder):
         old = _draft_of(folder)
         folder.rename(old)
@@ -207,9 +206,9 @@ def _sums(folder: Path) -> str:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Swap the names of two folders in one step; False where system or file system cannot.
+    """Swap the names of two folders atomically; False if the system does not support it.
 
-    Python has no call for it: rename replaces a folder only if that is empty.
+    Python has no function for it, and rename replaces only an empty folder.
     """
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -221,10 +220,10 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def write_sealed(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill an empty folder, seal it, and put it at `folder`; see `draft_folder`.
+    """Let `write` fill an empty folder, seal it, and rename it to `folder`; see `draft_folder`.
 
-    For one writer of a name at a time: drafts that killed writers left are removed. Raises OSError,
-    and what `write` raises.
+    `folder` must have no other writer, because drafts of killed writers are removed. Raises
+    OSError, and the errors of `write`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with draft_folder(folder, replace=True) as draft:
@@ -234,9 +233,9 @@ def write_sealed(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def verify_sealed(folder: Path, names: tuple[str, ...]) -> None:
-    """Check that `folder` holds exactly `names`, each with the bytes that were sealed.
+    """Check that the sealed files of `folder` are exactly `names`, and that none has changed.
 
-    Raises CheckpointError that names the file: missing, cut, or changed by as little as one bit.
+    Raises CheckpointError with the name of a missing, truncated or changed file.
     """
     while True:
         before = _identity(folder)
@@ -245,11 +244,11 @@ def verify_sealed(folder: Path, names: tuple[str, ...]) -> None:
         except CheckpointError:
             if _identity(folder) == before:
                 raise
-        # It was replaced while we read, half of the old and half of the new: look again.
+        # The folder was replaced while it was read. Check the new one.
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """Which folder has this name, and since when; None for none."""
+    """A value that changes when another folder gets this name; None if there is no folder."""
     try:
         found = folder.stat()
     except OSError:
@@ -258,7 +257,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _verify(folder: Path, names: tuple[str, ...]) -> None:
-    """One look by `verify_sealed`."""
+    """A single check by `verify_sealed`."""
     for name in (SUMS, *names):
         if not (folder / name).is_file():
             raise CheckpointError(

@@ -1,7 +1,7 @@
-"""Reads rows of matrices that are too large for memory, from files that are mapped into memory.
+"""Reads rows of matrices that are too large for memory, from memory-mapped files.
 
-Pages of a mapped file count as memory of the process as long as the mapping lives. So every read
-makes a mapping of its own and drops it, and large reads go in steps of `WALK_BYTES`.
+The pages that were read count as memory of the process as long as the mapping exists. So every read
+makes a new mapping and closes it, and large reads are divided into steps of `WALK_BYTES`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Matrix = npt.NDArray[np.floating[Any]]
 FileIdentity = tuple[int, int, int, int]
 """Device, inode, bytes and time of the last change (ns) of a file."""
 
-WALK_BYTES = 16_000_000  # of one step of a walk over a whole array
+WALK_BYTES = 16_000_000  # bytes read through a single mapping
 
-# Keyed by the mapping, not by the name: if a file is replaced, pools that were loaded before and
-# after have the same name, but other identities.
+# By mapping, not by path: pools that were loaded before and after a file was replaced have the same
+# path, but different identities.
 _identities: WeakKeyDictionary[mmap.mmap, FileIdentity] = WeakKeyDictionary()
 
 
 def identity_of(found: os.stat_result) -> FileIdentity:
-    """The identity of a file, which differs from that of a file that takes its name later."""
+    """The identity of a file, which differs from that of a file that replaces it later."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -44,16 +44,16 @@ def map_file(
     shape: tuple[int, ...],
     known: FileIdentity | None = None,
 ) -> npt.NDArray[Any]:
-    """A read-only map of an array in C order from byte `offset` on; `take` maps it anew.
+    """A read-only map of an array in C order from byte `offset` on; `take` maps it again.
 
-    known: the identity that the file must have, now and at every later mapping; None: any file.
-    Raises DataError (which does not name the file) if it is another, and OSError or ValueError if
-    it cannot be mapped.
+    known: the identity that the file must have, now and in every later mapping; None: any file.
+    Raises DataError (without the path) if the file has another identity, and OSError or ValueError
+    if it cannot be mapped.
     """
-    # A string, since numpy copies it to `filename`. Links are resolved now, since they may point to
-    # another file later.
+    # A string, because numpy copies it to `filename`. Links are resolved now, because they may
+    # point to another file later.
     with open(str(path.resolve()), "rb") as file:  # noqa: PTH123
-        # Compared with the open file, since its name may belong to another file at any moment.
+        # Checked on the open file, because the file at the path can be replaced at any time.
         if known is not None and identity_of(os.fstat(file.fileno())) != known:
             raise DataError(
                 "expected the file that was opened, it was replaced; load the pool again."
@@ -66,15 +66,15 @@ def map_file(
 
 
 def _own_mapping(array: Matrix) -> Matrix:
-    """The same file mapped anew, if the array is a whole file region; else the array.
+    """A new mapping of the array's file, if the array is a contiguous map; else the array.
 
-    Pages that were read count as memory of the process until their mapping is dropped. With a
-    mapping for each read they are given back at once. Raises DataError if the file is gone.
+    With a new mapping for each read, the memory of its pages is freed after the read. Raises
+    DataError if the file is gone.
     """
     base: object = array.base
     if not (isinstance(array, np.memmap) and isinstance(base, mmap.mmap)):
         return array
-    # An array in Fortran order, or with strides, lies elsewhere in the file than its shape says.
+    # Offset and shape do not describe an array in Fortran order or with strides.
     if not array.flags.c_contiguous or array.filename is None:
         return array
     path = Path(str(array.filename))
@@ -91,9 +91,9 @@ def _own_mapping(array: Matrix) -> Matrix:
 
 @dataclass(frozen=True, eq=False)
 class JoinedRows:
-    """Matrices of one width and dtype, each usually in a file of its own, read as one matrix.
+    """Several matrices of the same width and dtype, usually in separate files, as one matrix.
 
-    `take` and `blocks` read it as they read an array; nothing is copied before.
+    `take` and `blocks` read it like an array. Nothing is copied in advance.
     """
 
     parts: tuple[Matrix, ...]  # at least one
@@ -139,7 +139,7 @@ class JoinedRows:
 
 
 def parts_of(matrix: Matrix | JoinedRows) -> tuple[Matrix, ...]:
-    """The matrices that joined rows are made of; of another matrix, the matrix itself."""
+    """The matrices of `JoinedRows`; for any other matrix, the matrix itself."""
     return matrix.parts if isinstance(matrix, JoinedRows) else (matrix,)
 
 
@@ -162,11 +162,11 @@ def _take_joined(joined: JoinedRows, rows: npt.NDArray[np.integer[Any]] | slice)
 
 
 def take(array: Matrix | JoinedRows, rows: npt.NDArray[np.integer[Any]] | slice) -> Matrix:
-    """The given rows [n, ...] in the order given, in memory; a slice of an array may be a view.
+    """The given rows [n, ...] in the given order, in memory. A slice of an array may be a view.
 
-    Rows of a memory-mapped array are read in the order of the file, which is fastest on a disk.
-    They must be in 0..len(array)-1 there, never negative. Raises IndexError for others, and
-    DataError if the file of a pool was replaced.
+    Rows of a memory-mapped array are read in the order of the file, which is faster on a disk. They
+    must be in 0..len(array)-1, not negative. Raises IndexError for other rows, and DataError if the
+    file of a pool was replaced.
     """
     if isinstance(array, JoinedRows):
         return _take_joined(array, rows)
@@ -181,7 +181,7 @@ def take(array: Matrix | JoinedRows, rows: npt.NDArray[np.integer[Any]] | slice)
         wrong = ordered[0] if ordered[0] < 0 else ordered[-1]
         raise IndexError(f"expected rows 0..{len(array) - 1}, got {wrong}.")
     found = np.empty((len(rows), *array.shape[1:]), array.dtype)
-    # A new mapping for each step: scattered reads through one mapping soon hold the whole file.
+    # A new mapping for each step: with a single one, scattered reads keep the whole file in memory.
     step = max(1, WALK_BYTES // max(1, array[:1].nbytes))
     cuts = np.searchsorted(ordered, np.arange(0, len(array) + step, step))
     for first, last in pairwise(cuts.tolist()):

@@ -1,8 +1,7 @@
-"""Runs a model over images and makes the pool that the selection works on, image by image.
+"""Runs a model over images, and makes the pool for the selection image by image.
 
-Masks are large, so each is reduced to its segmentation entropy and its area, and dropped. Memory
-does not grow with the number of images. This module alone imports both the model and the paper's
-uncertainties.
+Masks are large, so only their segmentation entropy and their area are kept. Memory does not grow
+with the number of images. Only this module imports both the detector and the uncertainties.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from taudis.types import Detection, Embedding, FloatArray, Image, Instances, Poo
 logger = logging.getLogger(__name__)
 
 BATCH_BYTES = 64_000_000
-"""Decoded images held at a time: beyond this a batch is not filled up."""
-_TIDY = 16  # images after which the size of the process is looked at
+"""A batch is not filled up beyond this number of bytes of decoded images."""
+_TIDY = 16  # images between checks of the size of the process
 
 Made = TypeVar("Made")
 OnImage = Callable[[int, Detection], None]
 
 
 def mask_areas(instances: Instances) -> FloatArray:
-    """The masks' areas [n] in px: the share of cells with m >= 0.5 times the box's area."""
+    """The masks' areas [n] in px: the share of cells with m >= 0.5, times the box's area."""
     if instances.mask_probs is None:
         raise DataError("mask_areas: expected instances with mask_probs, got none.")
     sides = instances.boxes[:, 2:] - instances.boxes[:, :2]
@@ -45,12 +44,12 @@ def mask_areas(instances: Instances) -> FloatArray:
 
 
 def batches(images: Iterable[tuple[int, Image]], batch: int) -> Iterator[list[tuple[int, Image]]]:
-    """Up to `batch` images each, fewer of large ones; emptied before the next ones are read.
+    """Batches of up to `batch` images, fewer if they are large. A batch is emptied after its use.
 
-    No batch goes over a multiple of `batch` in the list. So a list and its blocks, of a multiple of
-    `batch` images each, have the same batches, and a model whose numbers depend on the other images
-    of a batch gives the same ones. Images so large that three of them fill a batch go 3, 1, 3, 1:
-    four calls of the model for 8 images instead of three. That is the cost of the equality.
+    A batch never crosses a multiple of `batch` in the list. So a list has the same batches as its
+    blocks, if their size is a multiple of `batch`, and a model whose results depend on the batch
+    gives the same results. The cost: if three large images fill a batch of 4, the batches are 3, 1,
+    3, 1, that is four calls of the model for 8 images instead of three.
     """
     rows: list[tuple[int, Image]] = []
     for place, row in enumerate(images, start=1):
@@ -63,7 +62,7 @@ def batches(images: Iterable[tuple[int, Image]], batch: int) -> Iterator[list[tu
 
 
 def _detect(model: Adapter, images: list[Image], embedding: Embedding) -> list[Detection]:
-    """Detections, with half the images at a time where memory is short."""
+    """The detections. If memory is short, half of the images are processed at a time."""
     try:
         return list(model.detect(images, embedding=embedding))
     except (MemoryError, RuntimeError) as error:
@@ -84,10 +83,10 @@ def score_images(
     embedding: Embedding = "mask",
     batch: int = 4,
 ) -> Iterator[tuple[Pool, Detection]]:
-    """Each image's share of the pool, as a pool of one image, and its detection with masks.
+    """For each image: a pool of one image, and its detection with masks.
 
-    `images` are (image id, uint8 [H,W,3] RGB) pairs; they are asked for `batch` at a time, fewer
-    where they are large. Raises DataError for a batch under 1 and for images that are none.
+    images: (image id, uint8 [H,W,3] RGB) pairs; up to `batch` of them are read at a time, fewer if
+    they are large. Raises DataError for a batch below 1 and for invalid images.
     """
     if batch < 1:
         raise DataError(f"batch: expected 1 or more, got {batch}.")
@@ -106,10 +105,10 @@ def score_pool(
     on_image: OnImage | None = None,
     batch: int = 4,
 ) -> Pool:
-    """Run the model once over (image id, uint8 [H,W,3] RGB) pairs and keep what selection needs.
+    """Run a model over (image id, uint8 [H,W,3] RGB) pairs and make the pool for the selection.
 
-    `on_image` gets each image's full detection (with masks) as it passes. No images give an empty
-    pool. Raises DataError for repeated ids, for a batch under 1, and for images that are none.
+    on_image: called with the id and the detection (with masks) of each image. Without images the
+    pool is empty. Raises DataError for repeated ids, a batch below 1, and invalid images.
     """
     parts = [empty_pool(detector, embedding)]
     for part, detection in score_images(detector, images, embedding=embedding, batch=batch):
@@ -131,11 +130,11 @@ def score_to_file(
     about: str = "",
     embedding_dtype: Literal["float16", "float32"] = "float16",
 ) -> tuple[int, int]:
-    """`score_pool` into a pool file, in memory that does not grow with the pool.
+    """`score_pool` into a pool file, with memory that does not grow with the pool.
 
-    before: pools that the same model scored earlier; the file begins with them.
-    about: free text on the model, kept in the file. Returns (images, instances). Raises what
-    `score_pool` and PoolWriter raise; then no file is there, or the one of before.
+    before: pools that the same model scored earlier; they come first in the file. about: free text
+    about the model, stored in the file. Returns (images, instances). Raises the errors of
+    `score_pool` and PoolWriter; an existing file at `path` then stays.
     """
     return write_parts(
         path,
@@ -160,9 +159,10 @@ def write_parts(
     about: str = "",
     embedding_dtype: Literal["float16", "float32"] = "float16",
 ) -> tuple[int, int]:
-    """`score_to_file` for pools of one image that were scored by `model`, here or elsewhere.
+    """`score_to_file` for pools of one image that are already scored by `model`.
 
-    on_part: gets each image's id and what came with its pool, once its pool is written.
+    parts: (pool, any value) pairs. on_part: called with the image id and this value, after the pool
+    is written.
     """
     names, free_pages = model.label_map.names, FreePages()
     with PoolWriter(
@@ -180,7 +180,7 @@ def write_parts(
 
 
 def _pool_of_one(number: int, detection: Detection) -> Pool:
-    """One image's share of the pool: its instances without masks, uncertainties, mask areas."""
+    """The pool of one image: its instances without masks, uncertainties, mask areas."""
     rows = detection.instances
     return Pool(
         image_ids=np.array([number], np.int64),
@@ -193,7 +193,7 @@ def _pool_of_one(number: int, detection: Detection) -> Pool:
 
 
 def empty_pool(model: Adapter, embedding: Embedding) -> Pool:
-    """No images, of the widths that this model's have: an empty pool has shapes too."""
+    """A pool without images, with the array widths of this model."""
     empty, none = np.zeros(0, np.float32), np.zeros(0, np.int64)
     instances = Instances(
         none, empty.reshape(0, 4), empty, none,

@@ -1,8 +1,8 @@
-"""The data types that all parts of the library share. Each holds arrays and checks them when made.
+"""The data types of the whole library. Each checks its arrays at construction.
 
-`Target` holds the objects that people labelled in an image, `Detection` and `Instances` those that
-a model detected. `Pool` holds the detections of every unlabelled image. `Selection` is the order in
-which a query strategy wants these images labelled.
+`Target` has the labelled objects of an image, `Detection` and `Instances` the detected ones. `Pool`
+has the detections of all unlabelled images. `Selection` is the order of these images for labelling,
+by a query strategy.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Float32 = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 """Pixels [H,W,3], RGB."""
 Embedding = Literal["mask", "box", "query"]
-"""The branch of the model that an instance's embedding comes from; a model may lack some."""
+"""The branch of the model that gives an instance's embedding; not every model has all of them."""
 IntegerProduct = Callable[[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArray[np.int32]], None]
 """Writes the exact product of rows [n,D] and transposed columns [m,D] to an int32 [n,m]."""
 
 
 def _expect(name: str, array: Any, shape: tuple[int | str, ...], kind: str) -> None:
-    """Raise DataError unless `array` has the shape (letters match anything) and dtype kind."""
+    """Raise DataError unless `array` has this shape (letters match any length) and dtype kind."""
     if not isinstance(array, np.ndarray | JoinedRows):
         raise DataError(f"{name}: expected a numpy array, got {type(array).__name__}.")
     wanted = "[" + ", ".join(map(str, shape)) + "]"
@@ -44,7 +44,7 @@ def _expect(name: str, array: Any, shape: tuple[int | str, ...], kind: str) -> N
 
 
 def _finite(name: str, array: FloatArray) -> None:
-    """Raise DataError if the array holds NaN or infinity."""
+    """Raise DataError if the array has NaN or infinity."""
     for start, rows in blocks(array):
         if not np.isfinite(rows).all():
             first, *rest = np.argwhere(~np.isfinite(rows))[0].tolist()
@@ -86,7 +86,7 @@ class LabelMap:
             raise DataError(f"LabelMap: unknown label {name!r}; known are {self.names}.") from None
 
     def name(self, label: int) -> str:
-        """The name of a label (1..K). Raises DataError for background and beyond."""
+        """The name of a label. Raises DataError unless it is in 1..K."""
         if not 1 <= label <= len(self.names):
             raise DataError(f"LabelMap: expected a label in 1..{len(self.names)}, got {label}.")
         return self.names[label - 1]
@@ -94,7 +94,7 @@ class LabelMap:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Ground truth of one image; an image without objects (n = 0) is a negative example."""
+    """The ground truth of an image. An image without objects (n = 0) is a negative example."""
 
     boxes: FloatArray  # [n,4] float32, xyxy px, x2 > x1 and y2 > y1
     labels: IntArray  # [n] int64, 1..K
@@ -120,9 +120,9 @@ class Target:
     def from_masks(
         cls, masks: BoolArray, labels: IntArray, iscrowd: BoolArray | None = None
     ) -> Target:
-        """The target with masks [n,H,W] and labels [n]; the boxes are the tight boxes of the masks.
+        """The target with masks [n,H,W], their tight boxes, and labels [n].
 
-        Masks without a pixel have no box and are dropped.
+        Empty masks have no box and are dropped.
         """
         _expect("masks", masks, ("n", "H", "W"), "b")
         crowd = np.zeros(len(masks), bool) if iscrowd is None else iscrowd
@@ -138,7 +138,10 @@ class Target:
 
 
 def _extent(filled: BoolArray) -> tuple[IntArray, IntArray]:
-    """First True and the place after the last one of each row [n,L]; each row has one."""
+    """For each row [n,L]: the position of the first True, and 1 + that of the last True.
+
+    Every row must have a True.
+    """
     if not len(filled):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     return filled.argmax(1), filled.shape[1] - filled[:, ::-1].argmax(1)
@@ -146,9 +149,9 @@ def _extent(filled: BoolArray) -> tuple[IntArray, IntArray]:
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """Detected instances, of one image or of a pool: one row each."""
+    """Detected instances of an image or of a pool, one per row."""
 
-    image_index: IntArray  # [N] int64, row of the image that holds the instance
+    image_index: IntArray  # [N] int64, row of the instance's image
     boxes: FloatArray  # [N,4] float32, xyxy px of the original image
     scores: FloatArray  # [N] float32, probability of `labels`, 0..1
     labels: IntArray  # [N] int64, 1..K
@@ -176,7 +179,7 @@ class Instances:
         return len(self.image_index)
 
     def filter(self, rows: IntArray | BoolArray) -> Instances:
-        """The given rows (indices or a boolean mask), in the order given."""
+        """The given rows (indices or a boolean mask), in the given order."""
         wanted: IntArray = np.arange(len(self))[rows]
         picked: dict[str, Any] = {
             f.name: None if getattr(self, f.name) is None else take(getattr(self, f.name), wanted)
@@ -187,7 +190,7 @@ class Instances:
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """What a model detects in one image: instances (image_index 0), and the image as one vector."""
+    """The detections of a model in an image: instances (image_index 0) and an image embedding."""
 
     instances: Instances  # boxes in px of the original image, mask_probs [n,28,28]
     image_embedding: FloatArray  # [D'] float32, mean of the finest FPN level over the image
@@ -213,7 +216,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Every unlabelled image with what the model detected in it."""
+    """All unlabelled images with the instances that the model detected in them."""
 
     image_ids: IntArray  # [I] int64, unique; task ids, or a COCO file's image ids
     sizes: IntArray  # [I,2] int64, (height, width) px
@@ -240,7 +243,7 @@ class Pool:
 
     @classmethod
     def without_detections(cls, image_ids: IntArray, image_embeddings: FloatArray) -> Pool:
-        """A pool of images [I] that no detector has seen; their sizes are given as 0."""
+        """A pool of images [I] without detections; their sizes are 0."""
         empty, none = np.zeros(0, np.float32), np.zeros(0, np.int64)
         return cls(
             image_ids=image_ids,
@@ -258,7 +261,7 @@ class Pool:
         return len(self.image_ids)
 
     def subset(self, images: IntArray) -> Pool:
-        """The pool of the given image rows alone, in the order given; each row at most once."""
+        """The pool of the given image rows, in the given order; each row at most once."""
         place = np.full(len(self), -1, np.int64)
         place[images] = np.arange(len(images))
         rows = np.flatnonzero(place[self.instances.image_index] >= 0)
@@ -276,18 +279,17 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """A total order of the pool's images, and why it is this one.
+    """A total order of the pool's images, with its explanation.
 
-    The other fields explain `order`. Strategies that use no instances leave the fields of instances
-    empty.
+    For strategies without instances, `chosen`, `gains`, `layers` and `candidates` are empty.
     """
 
     strategy: str
     order: IntArray  # [I] int64, rows of the pool, best first; a permutation of 0..I-1
-    utilities: FloatArray  # [I] the figure that the strategy ranks by (higher is earlier), by row
-    reasons: tuple[str, ...]  # [I] one sentence a rank, in the order of `order`
+    utilities: FloatArray  # [I] by image row; higher comes earlier in the order
+    reasons: tuple[str, ...]  # [I] a sentence for each image, in the order of `order`
     budget: int  # B
-    votes: FloatArray = field(default_factory=lambda: np.zeros(0))  # [I] by row
+    votes: FloatArray = field(default_factory=lambda: np.zeros(0))  # [I] by image row
     chosen: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [k] in pick order
     gains: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [k] newly covered
     layers: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # [k] 0 = first cover

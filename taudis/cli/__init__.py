@@ -1,1 +1,1 @@
-"""The commands of `python -m taudis`, and what they share; `taudis/__main__.py` lists them."""
+"""The commands of `python -m taudis`, and their common code; `taudis/__main__.py` lists them."""

@@ -1,4 +1,4 @@
-"""How commands open a COCO file: check it, report what the check finds, ask about crowds."""
+"""Opens a COCO file for a command: checks it, reports the findings, asks about crowds."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from taudis.errors import DataError
 from taudis.types import LabelMap
 
 REFUSED = 3
-"""Exit code of `check` for a file that train (or score) would not take as it is."""
+"""Exit code of `check` for a file that train (or score) would refuse."""
 CHECK_HINT = "`python -m taudis check` tells more; docs/coco.md says what can be done."
-"""The end of an error about a file that is refused."""
+"""The end of an error message for a refused file."""
 
 
 def check_file(
     coco: Path, images: Path | None, crowds: str, *, skip_bad: bool, labels: bool
 ) -> bool:
-    """Report what the check finds, with a JSON line at the end. Returns whether to use the file.
+    """Report the findings of the check, and write a JSON line. Returns whether the file is usable.
 
-    images: folder of the images, or None to read no image file. labels: check the annotations, as
-    train does; else the images alone, as score does.
+    images: folder of the images, or None to read no image file. labels: whether to check the
+    annotations, as train does, or only the images, as score does.
     """
     try:
         checked = _check(coco, images, crowds, skip_bad, labels=labels)
@@ -48,8 +48,8 @@ def check_file(
 def open_labelled(coco: Path, images: Path, crowds: str, skip_bad: bool) -> Checked:
     """A checked COCO file with its annotations, for train and evaluate.
 
-    Everything unusual is reported on standard error. If crowds are many, a person at the terminal
-    is asked what to do with them. Raises DataError for a file that cannot be used as it is.
+    Findings are reported on standard error. If there are many crowds, the user at the terminal is
+    asked how to read them. Raises DataError for a refused file.
     """
     checked = _check(coco, images, crowds, skip_bad, labels=True)
     if checked.question and sys.stdin.isatty() and sys.stderr.isatty():
@@ -61,7 +61,7 @@ def open_labelled(coco: Path, images: Path, crowds: str, skip_bad: bool) -> Chec
 def open_images(coco: Path, images: Path, skip_bad: bool, *, ids: bool = True) -> Checked:
     """A checked COCO file without its annotations, for score, predict and why.
 
-    Raises DataError as `open_labelled` does, and with `ids` for image ids that are no whole numbers
+    Raises DataError as `open_labelled` does; with `ids` also for image ids that are not integers
     below 2^63.
     """
     checked = _accepted(coco, _check(coco, images, "ignore", skip_bad, labels=False), skip_bad)
@@ -74,10 +74,10 @@ def open_images(coco: Path, images: Path, skip_bad: bool, *, ids: bool = True) -
 
 
 def for_model(checked: Checked, model: LabelMap) -> CocoSamples:
-    """The samples with the model's labels. Categories and labels are matched by name.
+    """The samples with the model's labels; categories and labels are matched by name.
 
-    Differences are reported on standard error. Raises DataError for objects of a category that the
-    model does not know.
+    Differences are reported on standard error. Raises DataError for objects of a category that is
+    not a label of the model.
     """
     samples, names = checked.samples, checked.names
     if names == model.names:
@@ -104,9 +104,9 @@ def for_model(checked: Checked, model: LabelMap) -> CocoSamples:
 
 
 def categories_of(checked: Checked, model: LabelMap) -> list[Key]:
-    """The category id in COCO results of each of the model's labels 1..K.
+    """The category id in COCO results for each of the model's labels 1..K.
 
-    Raises DataError if the file has categories, but none with the name of a label.
+    Raises DataError if the file has categories, but not for every label.
     """
     if not checked.names:
         _report_line("The file has no categories: results count them from 1, in the model's order.")
@@ -124,7 +124,7 @@ def categories_of(checked: Checked, model: LabelMap) -> list[Key]:
 
 
 def report(checked: Checked, refusals: list[str]) -> list[str]:
-    """The findings of the check, one sentence a line; `refusals` are the reasons not to use it."""
+    """The findings of the check, a sentence per line. refusals: the reasons to refuse the file."""
     lines = [_summary(checked)]
     if not checked.with_pictures:
         lines.append("no folder of images was given: no image file was read.")
@@ -140,12 +140,12 @@ def report(checked: Checked, refusals: list[str]) -> list[str]:
 
 
 def _word(effect: Effect) -> str:
-    """The effect of a finding as the report names it."""
+    """The name of an effect in the report."""
     return "unusable" if effect == "bad" else effect
 
 
 def _summary(checked: Checked) -> str:
-    """One sentence with the counts of what can be used."""
+    """A sentence with the counts of usable images and objects."""
     images = f"{len(checked.samples):,} images"
     if not checked.labels_used:
         return f"{images} can be used."
@@ -155,7 +155,7 @@ def _summary(checked: Checked) -> str:
 
 
 def _skipped(checked: Checked) -> str:
-    """One sentence with the counts of what `--skip-bad` leaves out."""
+    """A sentence with the counts of images and objects that `--skip-bad` leaves out."""
     return (
         f"--skip-bad ignores {checked.ignored:,} unusable objects by their box and leaves out"
         f" {checked.skipped_images:,} images."
@@ -163,12 +163,12 @@ def _skipped(checked: Checked) -> str:
 
 
 def _few(names: tuple[str, ...] | list[str], count: int = 5) -> str:
-    """The first names, with dots if there are more."""
+    """The first `count` names, with dots if there are more."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def _refusals(checked: Checked, skip_bad: bool) -> list[str]:
-    """Why the file is refused, one sentence each; empty if it is used."""
+    """The reasons to refuse the file, one sentence each; empty if it is usable."""
     bad = [] if skip_bad else checked.found.sentences("bad")
     return [*checked.refusals, *bad]
 
@@ -176,7 +176,10 @@ def _refusals(checked: Checked, skip_bad: bool) -> list[str]:
 def _check(
     coco: Path, images: Path | None, crowds: str, skip_bad: bool, *, labels: bool
 ) -> Checked:
-    """Check the file, with a bar. Raises DataError for no COCO file and an unknown `crowds`."""
+    """Check the file, with a progress bar.
+
+    Raises DataError if it is not a COCO file, and for an unknown `crowds`.
+    """
     for known in get_args(Crowds):
         if crowds == known:
             with progress_bars() as bar:
@@ -192,7 +195,7 @@ def _check(
 
 
 def _accepted(coco: Path, checked: Checked, skip_bad: bool) -> Checked:
-    """Report what is unusual and return the file. Raises DataError if it is refused."""
+    """Report the findings and return the file. Raises DataError if it is refused."""
     refusals = _refusals(checked, skip_bad)
     if refusals:
         way = "" if skip_bad or not checked.found.of("bad") else " --skip-bad goes on without them."
@@ -211,7 +214,7 @@ def _report_line(line: str) -> None:
 
 
 def _ask(question: str) -> str:
-    """The answer of a person at the terminal."""
+    """Ask the user at the terminal. Raises DataError for an unknown answer."""
     _report_line(question)
     answer = str(typer.prompt("objects or ignore", err=True)).strip()
     if answer not in ("objects", "ignore"):

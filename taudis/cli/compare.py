@@ -60,7 +60,7 @@ def compare(
     Writes Markdown tables to standard output, a section for each data set. docs/comparing.md has
     the rules and their sources.
     """
-    # scipy.stats takes a second to import, so other commands do not.
+    # Imported here, because scipy.stats takes a second, which other commands do not need.
     from taudis.simulation.comparison import compare as compare_strategies
     from taudis.simulation.paired_curves import Choice, paired_curves
     from taudis.simulation.report import markdown, to_dict

@@ -28,13 +28,13 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
 def threads_of(context: typer.Context) -> int:
-    """The number that `--threads` before the command gives; 1 without it."""
+    """The value of the option `--threads`, which is given before the command; default 1."""
     given = context.parent.params if context.parent else {}
     return int(given.get("threads", 1))
 
 
 def write_result(value: object) -> None:
-    """Write the result of a command: one JSON line on standard output."""
+    """Write the result of a command as a JSON line to standard output."""
     sys.stdout.write(json.dumps(value) + "\n")
 
 
@@ -44,7 +44,7 @@ def progress_bars() -> Bars:
 
 
 class StrategyBars:
-    """A `ProgressCallback` for strategies: bars on standard error, from the first call on."""
+    """A `ProgressCallback` for strategies, with bars on standard error after its first call."""
 
     def __init__(self) -> None:
         self._bars = progress_bars()
@@ -58,7 +58,7 @@ class StrategyBars:
             self._bars.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` steps of `what` are done."""
+        """Show that `done` of `total` units of the step `what` are done."""
         if not self._tasks:
             self._bars.start()
         if what not in self._tasks:

@@ -13,7 +13,7 @@ from taudis.errors import DataError
 SUFFIXES = frozenset(
     (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
-"""Ends of the names of image files that `score` reads."""
+"""Suffixes of image files that `score` reads."""
 
 
 def pool(
@@ -54,7 +54,7 @@ def pool(
 
 
 def _without_object(images: Path, labelled: list[Path], coco: Path) -> list[str]:
-    """The sorted names of the images that are not labelled. Raises DataError where all are."""
+    """The sorted names of unlabelled images. Raises DataError if all images are labelled."""
     taken = {place.resolve() for place in labelled}
     found = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
     free = [path for path in found if path.is_file() and path.resolve() not in taken]
@@ -66,7 +66,7 @@ def _without_object(images: Path, labelled: list[Path], coco: Path) -> list[str]
 
 
 def _text(record: Any, key: str, coco: Path) -> str:
-    """An entry of a record as text: ids may be numbers or text. Raises DataError without it."""
+    """The value of a key as text; ids may be numbers or text. Raises DataError if it is missing."""
     try:
         return str(record[key])
     except (KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""A ranking on disk: CSV with a line an image, or JSON with the reasons and parameters, too."""
+"""Writes a ranking: CSV with a line per image, or JSON that also has reasons and parameters."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ SUFFIXES = (".csv", ".json")
 
 
 def check_ranked_path(path: Path) -> None:
-    """Raise DataError unless a ranking can be written under this name.
+    """Raise DataError unless a ranking can be written to this path.
 
-    Called before the ranking is computed, so that no work is lost.
+    Call this before the ranking is computed, so that no work is lost.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: expected a name that ends in .csv or .json.")
@@ -59,8 +59,8 @@ def ranked_document(
     """A selection as JSON: the ranking, its parameters and diagnostics, and the reasons.
 
     Each of the first B `images` has a `why`. `chosen` lists the chosen instances of all images in
-    pick order. The uncertainty of an instance is the one of `params.uncertainty`; low values of cm
-    are uncertain. Raises SelectionError if the embeddings of `labelled` have another width.
+    pick order. Uncertainties are those of `params.uncertainty`; for cm, low values are uncertain.
+    Raises SelectionError if the embeddings of `labelled` have another width.
     """
     names, measure = header.label_names, params.uncertainty
     images = list(ranked_images(selection, pool))
@@ -87,7 +87,7 @@ def ranked_document(
 
 
 def _instance_json(one: ChosenInstance, header: PoolHeader) -> dict[str, Any]:
-    """A chosen instance as JSON: with the name of its label, without its row in the pool."""
+    """A chosen instance as JSON values, with the name of its label and without its pool row."""
     found = asdict(one) | {"label": header.name(one.label), "box": list(one.box)}
     del found["row"]
     return found
@@ -114,10 +114,10 @@ def write_ranked(
     seed: int,
     labelled: Labelled | None = None,
 ) -> None:
-    """Write the ranking, whole or not at all, in the format that the path's suffix names.
+    """Write the ranking atomically, in the format of the path's suffix.
 
-    .csv: one line an image with `COLUMNS`. .json: `ranked_document`, with the nearest labelled
-    images if `labelled` has embeddings. Raises DataError for another suffix and OSError if the disk
+    .csv: a line with `COLUMNS` per image. .json: `ranked_document`, with the nearest labelled
+    images if `labelled` has embeddings. Raises DataError for another suffix, and OSError if it
     cannot be written.
     """
     check_ranked_path(path)
@@ -131,7 +131,7 @@ def write_ranked(
 
 
 def _csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Lines of CSV (RFC 4180 with line feeds), the header first; None is an empty field."""
+    """Lines of CSV (RFC 4180, but with line feeds), the header first. None is an empty field."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -144,7 +144,7 @@ def _csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """A value for JSON: numpy's numbers become Python's, infinity and NaN become None."""
+    """The value for JSON: numpy's numbers become Python's, infinity and NaN become None."""
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -157,10 +157,10 @@ def plain(value: Any) -> Any:
 
 
 def read_image_ids(path: Path) -> list[int]:
-    """Image ids from a text file, one a line. Blank lines and repeated ids are skipped.
+    """Image ids from a text file, one per line. Blank lines and repeated ids are skipped.
 
-    Raises DataError for a line that is no integer, naming it, for a file without ids, and for a
-    file that cannot be read.
+    Raises DataError for a line that is not an integer, a file without ids, and a file that cannot
+    be read.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -182,7 +182,7 @@ def read_image_ids(path: Path) -> list[int]:
 
 
 def rows_of(pool: Pool, ids: list[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The pool's image rows [len(ids)] of the given ids. Raises DataError for ids it lacks."""
+    """The pool's image rows [len(ids)] of the given ids. Raises DataError for unknown ids."""
     place = {number: row for row, number in enumerate(pool.image_ids.tolist())}
     missing = [number for number in ids if number not in place]
     if missing:

@@ -27,7 +27,7 @@ Actors = Annotated[
 
 
 class WithRay(TyperCommand):
-    """A command whose option --ray may stand without a value."""
+    """A command whose option --ray may have no value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments; `--ray` at the end or before another option means `--ray local`."""

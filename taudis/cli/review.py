@@ -1,4 +1,4 @@
-"""The command that lists the labels of a COCO file that are likely wrong: `review`."""
+"""The command `review`, which lists labels of a COCO file that are likely wrong."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ def table(
 ) -> str:
     """The list as CSV with a header; boxes are x, y, width and height in px.
 
-    `named` gives the id of a suspect's image, its file name, and the id of the annotation. `link`
-    has {image_id} in it, or is empty.
+    named: gives (image id, file name, annotation id) of a suspect. link: a URL with {image_id} in
+    it, or "".
     """
     by_number = {image.number: image for image in images}
     text = io.StringIO()
@@ -148,7 +148,7 @@ def _named(samples: CocoSamples, suspect: Suspect) -> tuple[int, str, str]:
 
 
 def annotation_id(samples: CocoSamples, suspect: Suspect) -> str:
-    """The id of the object in its file; '' for a missed object and where the file has none."""
+    """The id of the object in its file; '' for a missed object, and if the file has no ids."""
     if suspect.object < 0:
         return ""
     rows = samples.annotations[suspect.image]

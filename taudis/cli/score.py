@@ -1,4 +1,4 @@
-"""The command `score`: a model runs over the images of a COCO file and writes a pool."""
+"""The command `score`, which runs a model over the images of a COCO file and writes a pool."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _score_by_ray(
     actors: int | None,
     threads: int,
 ) -> None:
-    """Score by actors of a cluster. The parts are this command's until they are joined."""
+    """Score by actors of a cluster. This command holds the lock of the parts until the end."""
     from taudis.cli.coco_check import for_model, open_images
     from taudis.data.pool_manifest import is_manifest, write_manifest
     from taudis.data.pool_writer import check_pool_path
@@ -116,7 +116,7 @@ def _score_by_ray(
     card = read_card(model)
     checked = open_images(coco, images, skip_bad)
     samples = for_model(checked, LabelMap(tuple(card["labels"])))
-    # of the whole name: pool.json and pool.safetensors are two runs
+    # With the suffix in the name, because pool.json and pool.safetensors are different runs.
     parts = out.parent.resolve() / f"{out.name}.parts"
     about = _about(model, read_config(card["model"]).backbone, embedding)
     work = Work(model.resolve(), parts, embedding, about, threads)
@@ -132,7 +132,7 @@ def _score_by_ray(
 
 
 def _scored(address: str, work: Work, samples: CocoSamples, actors: int | None) -> Scored:
-    """Score by the cluster at an address, with a bar. Hold `only_driver` of the parts."""
+    """Score by the cluster at an address, with a progress bar. Needs `only_driver` of the parts."""
     from taudis.distributed.cluster import connected
     from taudis.distributed.score_parts import score_parts
 
@@ -147,17 +147,17 @@ def _scored(address: str, work: Work, samples: CocoSamples, actors: int | None) 
 
 
 def _absolute(samples: CocoSamples) -> CocoSamples:
-    """The samples with absolute paths: actors run in other folders."""
+    """The samples with absolute paths, because actors run in other folders."""
     return dataclasses.replace(samples, paths=tuple(path.absolute() for path in samples.paths))
 
 
 def _about(model: Path, backbone: str, embedding: Embedding) -> str:
-    """The text on the model that a pool keeps."""
+    """The text about the model that is stored in the pool."""
     return f"checkpoint {model.name}, {backbone}, {embedding} embeddings"
 
 
 def _report(out: Path, parts: Path, manifest: Manifest) -> None:
-    """Say which images are left out, and why."""
+    """Report the images that are left out, with the reasons."""
     left = manifest.unreadable
     for number, why in left.items():
         sys.stderr.write(f"warning: image {number} is left out: {why}\n")
@@ -169,7 +169,10 @@ def _report(out: Path, parts: Path, manifest: Manifest) -> None:
 
 
 def _join(out: Path, folder: PartsFolder, manifest: Manifest) -> None:
-    """Write the parts as one file, the same as without ray; they go if no image is left out."""
+    """Write the parts as a single file, equal to that of a run without ray.
+
+    The parts are removed if no image is left out.
+    """
     from taudis.data.pool_reader import load_pool
     from taudis.data.pool_writer import PoolWriter
 
@@ -182,7 +185,7 @@ def _join(out: Path, folder: PartsFolder, manifest: Manifest) -> None:
 
 
 def _figures(scored: Scored) -> dict[str, Any]:
-    """The counts of a run, for its last line."""
+    """The figures of a run, for the output of the command."""
     manifest, seconds = scored.manifest, scored.seconds
     return {
         "images": manifest.images,

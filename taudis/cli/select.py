@@ -99,7 +99,7 @@ def select(
 
 
 def _check_ray(pool: Path, strategy: str, params: SelectionParams, only: Path | None) -> None:
-    """Raise DataError for what --ray does not go with, before a cluster starts."""
+    """Raise DataError for options that cannot be used with --ray, before a cluster starts."""
     graphs = [name for name, known in STRATEGIES.items() if known.edges]
     if not find(strategy).edges:
         raise DataError(
@@ -120,7 +120,10 @@ def _check_ray(pool: Path, strategy: str, params: SelectionParams, only: Path | 
 def _edges_by(
     address: str | None, pool: Path, strategy: str, params: SelectionParams, only: Path | None
 ) -> Iterator[Callable[[], dict[str, int]]]:
-    """Selections in the block compute edges on the cluster; the call tells what travelled."""
+    """Let selections in the block compute edges on the cluster at an address (None: here).
+
+    Yields a function that gives the numbers of bytes sent and read.
+    """
     if address is None:
         yield dict
         return
@@ -186,7 +189,7 @@ def why(
 
 
 def _rows_of_images(coco: Path, samples: CocoSamples, ids: list[int]) -> list[int]:
-    """The samples' rows of these image ids. Raises DataError for ids that the file lacks."""
+    """The samples' rows of these image ids. Raises DataError for ids that are not in the file."""
     place = {number: row for row, number in enumerate(samples.image_ids)}
     missing = [number for number in ids if number not in place]
     if missing:
@@ -206,10 +209,10 @@ def parameters() -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Ranked:
-    """A pool file, the order of its images, and the labelled images that the strategy knew."""
+    """The result of a strategy on a pool file, with its inputs."""
 
     header: PoolHeader
-    pool: Pool  # without the images that `--only` leaves out
+    pool: Pool  # without the images that `--only` excludes
     labelled: Labelled
     selection: Selection
 
@@ -224,7 +227,7 @@ def _rank(
     only: Path | None,
     seed: int,
 ) -> _Ranked:
-    """Read the files and run the strategy; its warnings go to standard error."""
+    """Read the files and run the strategy. Warnings are written to standard error."""
     header, pool = read_header(path), load_pool(path)
     if only is not None:
         pool = pool.subset(rows_of(pool, read_image_ids(only)))
@@ -250,10 +253,10 @@ def _rank(
 def _labelled(
     path: Path | None, pool: Pool, header: PoolHeader, mean_instances: float | None
 ) -> Labelled:
-    """What the strategy may know of the labelled images.
+    """The facts about labelled images for the strategy.
 
-    path: pool file of the labelled images, or None. mean_instances: instances a labelled image;
-    None counts confident detections, of the unlabelled pool if there is no other.
+    path: pool file of the labelled images, or None. mean_instances: instances per labelled image;
+    None: count detections with a score of 0.5 or more, without `path` those of the unlabelled pool.
     """
     seen = pool if path is None else load_pool(path)
     mean = mean_instances

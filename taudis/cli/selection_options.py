@@ -14,7 +14,7 @@ from taudis.selection.parameter import Parameter
 from taudis.selection.params import PARAMETERS, SelectionParams
 
 PANEL = "Hyper-parameters"
-"""The heading of these options in the help."""
+"""The heading of these options in the help text."""
 
 PAPER = typer.Option(
     "--paper",
@@ -27,8 +27,8 @@ def with_selection_options(command: Callable[..., None]) -> Callable[..., None]:
     """The command with `--paper` and an option for each hyper-parameter.
 
     command: a function with an argument `params: SelectionParams`. typer reads the options of a
-    command from its signature, so here the signature is written: the options stand in the place of
-    `params`. An option that is not given leaves the default, or the paper's value after `--paper`.
+    command from its signature, so this function makes a signature with these options instead of
+    `params`. An option that is not given has the default, or with `--paper` the paper's value.
     """
     signature = inspect.signature(command, eval_str=True)
     options = {each.name: _option(each) for each in PARAMETERS}
@@ -36,7 +36,7 @@ def with_selection_options(command: Callable[..., None]) -> Callable[..., None]:
     for argument in signature.parameters.values():
         if argument.name == "params":
             arguments += [*options.values(), _argument("paper", Annotated[bool, PAPER], False)]
-        else:  # by keyword, so that arguments with and without a default may stand in any order
+        else:  # keyword-only, so that arguments with and without a default may be in any order
             arguments.append(argument.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
@@ -50,7 +50,7 @@ def with_selection_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def params_of(paper: bool, given: dict[str, Any]) -> SelectionParams:
-    """The defaults or the paper's values, changed by the options that were given (not None).
+    """The defaults or the paper's values, with changes for the given options (not None).
 
     Raises SelectionError for values out of range.
     """
@@ -65,7 +65,7 @@ def params_of(paper: bool, given: dict[str, Any]) -> SelectionParams:
 
 
 def _option(parameter: Parameter) -> inspect.Parameter:
-    """The option of a hyper-parameter as an argument of a command; None if it is not given."""
+    """The option of a hyper-parameter, as an argument of a command with the default None."""
     name = f"--{parameter.option}"
     if parameter.kind is bool:
         name += f"/--no-{parameter.option}"
@@ -74,19 +74,19 @@ def _option(parameter: Parameter) -> inspect.Parameter:
 
 
 def _argument(name: str, annotation: object, default: object) -> inspect.Parameter:
-    """An argument of a command that is given by keyword."""
+    """A keyword-only argument of a command."""
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
 
 
 def _help(parameter: Parameter) -> str:
-    """The meaning with the default; in megabytes if the option is."""
+    """The meaning with the default, in the unit of the option."""
     text, default, unit = parameter.meaning.text, parameter.default, parameter.meaning.unit
     if unit > 1 and isinstance(default, int):
         return f"{text} In units of {unit:,}; default: {default // unit:,}."
     if parameter.kind is bool:
         return text
-    if default is None:  # the meaning says what None stands for
+    if default is None:  # the meaning explains None
         return text.replace("None:", "Default:")
     return f"{text} Default: {default}."

@@ -1,4 +1,4 @@
-"""The command `simulate`: rounds of active learning on a labelled data set, one row a model."""
+"""The command `simulate`: rounds of active learning on a labelled data set, a row per model."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from taudis.simulation.run import Outcome, Watcher
 
 DIFFERENT = 3
-"""Exit code of --rerun where mAP50 or the chosen images are not the same."""
+"""Exit code of --rerun if mAP50 or the chosen images differ."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of the command; None where one was not given."""
+    """The options of the command; None for an option that is not given."""
 
     data: Path
     images: Path
@@ -59,7 +59,7 @@ class Options:
     threads: int
 
     def wanted(self, name: str) -> Any:
-        """An option that a new run must have. Raises DataError where it is missing."""
+        """An option that a new run needs. Raises DataError if it is missing."""
         value = getattr(self, name)
         if value is None:
             raise DataError(f"--{name.replace('_', '-')}: expected a value, got none.")
@@ -143,7 +143,7 @@ def simulate(
     model. The same command goes on with a run that was stopped, and may run in several processes
     or on several machines with one folder OUT. The last line on standard output is JSON.
     """
-    given = dict(locals())  # the fields of Options are the arguments
+    given = dict(locals())  # the arguments, which are the fields of Options
     threads = threads_of(given.pop("context"))
     options = Options(**given, threads=threads)
     if rerun is not None:
@@ -153,7 +153,7 @@ def simulate(
 
 
 def _run(options: Options) -> None:
-    """Start or continue a run, and write what it holds."""
+    """Start or continue a run, and write its result."""
     from taudis.cli.simulate_progress import progress
     from taudis.simulation.cpu_cost import cost
     from taudis.simulation.gate import signal_of_rows
@@ -214,13 +214,13 @@ def _opened(options: Options, crowds: str, *, skip_bad: bool) -> Checked:
 
 
 def _new_grid(options: Options) -> tuple[Grid, DataSet]:
-    """The grid that the options ask for, and its data set. Raises DataError."""
+    """The grid of the options, and its data set. Raises DataError."""
     from taudis.detector.device import device_of_this_process
     from taudis.files import sha256_of
     from taudis.simulation.data_set import data_set, divided, pictures_sha256
     from taudis.simulation.grid import Grid, recipe_of_grid, weights_sha256
 
-    # How crowds were read stands in the grid, not the option: a person may have answered.
+    # The grid stores how crowds were read, not the option, because the user may have been asked.
     checked = _opened(options, options.crowds, skip_bad=options.skip_bad)
     samples, device = checked.samples, device_of_this_process()
     share, split_seed, group = options.test_share, options.split_seed, options.group
@@ -251,7 +251,7 @@ def _new_grid(options: Options) -> tuple[Grid, DataSet]:
 
 
 def _run_again(options: Options, name: str) -> None:
-    """Run one row again, and write whether it is the same."""
+    """Make a row again, and write whether it is equal."""
     from taudis.cli.simulate_progress import progress
     from taudis.simulation.grid import Grid
     from taudis.simulation.jobs import Job
@@ -278,7 +278,7 @@ def _run_again(options: Options, name: str) -> None:
 
 
 def _same_data(options: Options, row: Row, grid: Grid) -> DataSet:
-    """The data set of a row. Raises DataError for another one."""
+    """The data set of the options. Raises DataError if it is not the data set of the row."""
     from taudis.files import sha256_of
     from taudis.simulation.data_set import data_set, divided, pictures_sha256
 

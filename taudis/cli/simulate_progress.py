@@ -1,4 +1,4 @@
-"""The progress of `simulate`: a bar on a terminal, a line a row elsewhere; with the time left."""
+"""The progress of `simulate` with the remaining time: a bar on a terminal, else a line per row."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from taudis.simulation.row_log import Row
 
 
 class GridProgress:
-    """Counts the rows of a grid, those of other processes included, and estimates the time left."""
+    """Counts the rows of a grid, also of other processes, and estimates the remaining time."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.job = ""
         self._began = time.monotonic()
-        self._first: int | None = None  # rows that were there at the start
+        self._first: int | None = None  # number of rows at the start
         self._done = 0
-        self._trained = 0.0  # of the row at work, 0..1
+        self._trained = 0.0  # progress of the training for the current row, 0..1
 
     def started(self, job: Job) -> None:
-        """Show which row this process works on."""
+        """Show the row that this process is making."""
         self.part(job.name)
 
     def part(self, name: str) -> None:
-        """Show what this process works on."""
+        """Show the current work of this process."""
         self.job, self._trained = name, 0.0
         self.update()
 
     def step(self, done: int, steps: int) -> None:
-        """A training step of the row at work is done."""
+        """A training step for the current row is done."""
         self._trained = done / steps
         self.update()
 
     def rows(self, done: int, job: Job | None, row: Row | None) -> None:
-        """So many rows exist; `job` with `row` was finished by this process."""
+        """`done` rows exist. This process has just made `row` of `job`, or none."""
         if self._first is None:
             self._first = done
         self._done = done
@@ -53,12 +53,12 @@ class GridProgress:
 
     @property
     def done(self) -> float:
-        """Rows, the trained part of the row at work included."""
+        """Number of rows, including the trained part of the current row."""
         return min(self._done + self._trained, self.total)
 
     @property
     def left(self) -> str:
-        """The time left, by the rows that were made since the start."""
+        """The remaining time, estimated from the rows made since the start."""
         made = self.done - (self._first or 0)
         if made <= 0:
             return "?"
@@ -66,10 +66,10 @@ class GridProgress:
         return str(timedelta(seconds=round(seconds)))
 
     def report(self, text: str) -> None:
-        """A row is finished."""
+        """Show a text about a finished row."""
 
     def update(self) -> None:
-        """Something changed."""
+        """Show the current state."""
 
 
 class Bar(GridProgress):
@@ -91,10 +91,10 @@ class Bar(GridProgress):
 
 
 class Lines(GridProgress):
-    """A line on standard error for each row, where there is no terminal."""
+    """A line on standard error for each row, if there is no terminal."""
 
     def report(self, text: str) -> None:
-        """Write the row, how many there are, and the time left."""
+        """Write the text, the number of rows, and the remaining time."""
         sys.stderr.write(f"[{self._done}/{self.total}, {self.left} left] {text}\n")
         sys.stderr.flush()
 

@@ -1,4 +1,4 @@
-"""Why an image has its rank: its chosen instances and its labelled neighbours, in one sentence.
+"""Explains the rank of an image by its chosen instances and the nearest labelled images.
 
 Letters: N instances and I images in the pool, k chosen instances, L labelled images, D' the width
 of an image embedding.
@@ -18,9 +18,9 @@ from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import IntArray, Pool, Selection
 
 NEIGHBOURS = 3
-"""The number of labelled images that are named, at most."""
+"""Largest number of labelled images that are named."""
 _BLOCK = 64  # images whose cosines with all labelled images are in memory at a time
-_DIGITS = 5  # of a cosine; float32 cosines differ in later digits from one BLAS to another
+_DIGITS = 5  # digits of a cosine; later digits of float32 cosines depend on the BLAS library
 _MEASURES: dict[Measure, str] = {
     "se": "segmentation entropy",
     "ce": "classification entropy",
@@ -30,17 +30,17 @@ _MEASURES: dict[Measure, str] = {
 
 @dataclass(frozen=True)
 class ChosenInstance:
-    """An instance that the cover chose, and how much it covers."""
+    """An instance that the cover chose, and the number of instances that it covers."""
 
-    row: int  # of the pool's instances
+    row: int  # row of the pool's instances
     image_id: int
-    number: int  # among the image's detections in the order of the pool's rows, from 0 on
+    number: int  # position among the image's detections in the pool, from 0
     label: int  # 1..K
     score: float  # 0..1
     box: tuple[float, float, float, float]  # xyxy px
     uncertainty: float  # the measure that ranked instances; low values of cm are uncertain
-    gain: int  # pool instances that it covers and that no earlier choice of its layer covers
-    layer: int  # 0 is the first cover; later layers start after it is complete
+    gain: int  # pool instances that it covers and no earlier pick of its layer does
+    layer: int  # 0: the first cover; later layers start after it is complete
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Neighbour:
     """A labelled image that is similar to the image."""
 
     image_id: int
-    cosine: float  # of the image embeddings, -1..1
+    cosine: float  # similarity of the image embeddings, -1..1
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Why:
     measure: Measure  # of `ChosenInstance.uncertainty`
 
     def sentence(self, label_names: tuple[str, ...] = ()) -> str:
-        """The reasons in one sentence. label_names: of the labels 1..K; empty to name numbers."""
+        """The reasons in one sentence. label_names: of the labels 1..K; empty: use numbers."""
         parts = [f"Image {self.image_id}, rank {self.rank}: {self.reason}"]
         gainers = [one for one in self.chosen if one.layer == 0 and one.gain]
         if gainers:
@@ -159,12 +159,12 @@ def chosen_instances(
 
 
 def shortest(value: np.floating[Any]) -> float:
-    """The float with the fewest digits that rounds to it: 0.3, not 0.30000001192092896."""
+    """The float with the fewest digits that rounds to `value`: 0.3, not 0.30000001192092896."""
     return float(str(value))
 
 
 def _check_same_pool(pool: Pool, selection: Selection) -> None:
-    """Raise SelectionError for a selection whose sizes or rows are not this pool's."""
+    """Raise SelectionError for a selection whose sizes or rows do not fit this pool."""
     if len(selection.order) != len(pool):
         raise SelectionError(
             f"why: expected a selection of this pool's {len(pool)} images, got one of"
@@ -185,11 +185,11 @@ def _check_same_pool(pool: Pool, selection: Selection) -> None:
 
 
 def _numbers(pool: Pool, rows: IntArray) -> IntArray:
-    """The number [k] of each instance row [k] among the rows of its image, from 0 on."""
+    """The position [k] of each instance row [k] among the rows of its image, from 0."""
     index = pool.instances.image_index
     wanted = np.zeros(len(pool), bool)
     wanted[index[rows]] = True
-    theirs = np.flatnonzero(wanted[index])  # rows of the images that hold one of `rows`
+    theirs = np.flatnonzero(wanted[index])  # all instance rows of the images of `rows`
     by_image = theirs[np.argsort(index[theirs], kind="stable")]
     images = index[by_image]
     numbers = np.arange(len(by_image)) - np.searchsorted(images, images)
@@ -219,7 +219,7 @@ def _neighbours(
     mine = UnitVectors.of(pool.image_embeddings, images)
     near: list[tuple[Neighbour, ...]] = []
     for start in range(0, len(images), _BLOCK):
-        # BLAS sums in varying order; rounded cosines tie or differ the same way under each.
+        # Rounded, because the last digits depend on BLAS, and so would the order of near ties.
         cosines = np.clip(mine[start : start + _BLOCK] @ known.T, -1, 1).round(_DIGITS)
         nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
         near += [

@@ -29,23 +29,23 @@ from taudis.files import draft_file
 from taudis.types import BoolArray, Detection, FloatArray, Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-COLUMNS = 5  # images side by side
-PANEL_INCHES = 3.0  # width of one
+COLUMNS = 5  # images per row
+PANEL_INCHES = 3.0  # width of a panel
 DPI = 100
-CAPTION_CHARACTERS = 52  # of a line under a panel, at CAPTION_POINTS
+CAPTION_CHARACTERS = 52  # characters per line below a panel, at CAPTION_POINTS
 CAPTION_POINTS = 7.5
-IMAGE_PX = 600  # longest side of an image in the picture: more than its panel has
+IMAGE_PX = 600  # largest side of an image in the picture; its panel has fewer px
 TOLERANCE_PX, TOLERANCE_SHARE = 1.0, 0.02
-"""Largest distance of a box from the pool's: in px, or as a share of its longer side."""
+"""Largest distance of a box from that in the pool: in px, or as a share of its longer side."""
 
 Outline = FloatArray
 """A closed line [points,2], xy px of the image."""
 
 
 def check_picture_path(path: Path) -> None:
-    """Raise DataError unless a picture can be written under this name.
+    """Raise DataError unless a picture can be written to this path.
 
-    Called before the model runs, so that no work is lost.
+    Call this before the model runs, so that no work is lost.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: expected a name that ends in {', '.join(SUFFIXES)}.")
@@ -56,9 +56,9 @@ def check_picture_path(path: Path) -> None:
 def look_again(
     reasons: Iterable[Why], model: Adapter, images: Iterable[Image]
 ) -> Iterator[tuple[Why, Image, Detection]]:
-    """Each reason with its image and the model's detections, one by one, as `draw` takes them.
+    """Each reason with its image and the model's detections, one by one, for `draw`.
 
-    A pool holds no masks, so the model that scored it detects them again.
+    A pool has no masks, so the model that scored it detects the objects again.
     """
     for why, image in zip(reasons, images, strict=True):
         yield why, image, model.detect([image], embedding="mask")[0]
@@ -68,8 +68,8 @@ def matched(why: Why, detection: Detection) -> list[int]:
     """The row of each chosen instance of an image among the detections of a second run.
 
     It is the row of the detection of the same label with the nearest box. The order of detections
-    may differ between runs: another batch size or machine rounds scores differently. Raises
-    DataError if no box is within the tolerance: then the model or the image is another one.
+    may differ between runs, because another batch size or machine rounds scores differently. Raises
+    DataError if no box is within the tolerance; then the model or the image is not the same.
     """
     return [_row_of(one, detection) for one in why.chosen]
 
@@ -99,13 +99,13 @@ def draw(
     seen: Iterable[tuple[Why, Image, Detection]],
     label_names: tuple[str, ...] = (),
 ) -> None:
-    """Write the picture, whole or not at all: a panel for each image, in the order given.
+    """Write the picture atomically: a panel for each image, in the given order.
 
     path: .png, .jpg or .jpeg. seen: reason, image uint8 [H,W,3] RGB, and the detections of the
-    model that scored the pool; taken one by one, and not kept. The colour of a chosen instance
-    stands for its gain; its outline is dashed if the cover was complete before. The other
-    detections are thin and grey. Raises DataError for another suffix, for no images, and for a
-    chosen instance that is not detected again.
+    model that scored the pool; read one by one. The colour of a chosen instance shows its gain. Its
+    outline is dashed if the cover was complete before. Other detections are thin and grey. Raises
+    DataError for another suffix, without images, and for a chosen instance that is not detected
+    again.
     """
     check_picture_path(path)
     panels = [_panel(why, image, detection) for why, image, detection in seen]
@@ -119,17 +119,17 @@ def draw(
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """One image as it is drawn."""
+    """The content of a panel."""
 
     why: Why
-    image: Image  # at most SHOWN_PX on its longer side
-    size: tuple[int, int]  # (height, width) px of the original
+    image: Image  # at most IMAGE_PX on its longer side
+    size: tuple[int, int]  # (height, width) px of the original image
     chosen: list[list[Outline]]  # of each chosen instance
     other: list[Outline]  # of all other detections
 
 
 def _panel(why: Why, image: Image, detection: Detection) -> _Panel:
-    """One image as it is drawn. Raises DataError for detections of an image of another size."""
+    """The panel of an image. Raises DataError for detections of an image of another size."""
     height, width, _ = image.shape
     if detection.size != (height, width):
         raise DataError(
@@ -148,8 +148,8 @@ def _panel(why: Why, image: Image, detection: Detection) -> _Panel:
 
 
 def outlines(detection: Detection, row: int) -> list[Outline]:
-    """The outer outlines of a detection's mask; of its box where the mask has no pixel."""
-    # One mask at a time: all masks of a large image with many objects take gigabytes.
+    """The outer outlines of a detection's mask, or of its box if the mask is empty."""
+    # One mask at a time, because all masks of a large image take gigabytes.
     one = replace(detection, instances=detection.instances.filter(np.array([row])))
     mask: BoolArray = pasted_masks(one)[0]
     found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -161,7 +161,7 @@ def outlines(detection: Detection, row: int) -> list[Outline]:
 
 
 def _small(image: Image) -> Image:
-    """The image, at most SHOWN_PX on its longer side."""
+    """The image, resized to at most IMAGE_PX on its longer side."""
     factor = IMAGE_PX / max(image.shape[:2])
     if factor >= 1:
         return image
@@ -171,7 +171,7 @@ def _small(image: Image) -> Image:
 
 
 def _figure(panels: Sequence[_Panel], label_names: tuple[str, ...]) -> Figure:
-    """All panels on a grid, and the scale of the colours."""
+    """All panels in a grid, and the colour scale."""
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(PANEL_INCHES * columns, 4.1 * rows + 0.5), layout="constrained")
@@ -205,10 +205,10 @@ def _draw_panel(
 ) -> None:
     """Draw one image with its outlines, its rank above and its sentence below."""
     height, width = panel.size
-    # Outlines have pixel centres at integers, so the image has, too, at any size.
+    # Pixel centres are at integers, as in the outlines.
     axes.imshow(panel.image, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     axes.add_collection(LineCollection(panel.other, colors="0.6", linewidths=0.6), autolim=False)
-    # The largest gain is drawn last, on top of outlines that it overlaps.
+    # Draw the largest gain last, so that its outline is on top.
     drawn = sorted(zip(panel.why.chosen, panel.chosen, strict=True), key=lambda pair: pair[0].gain)
     for one, lines in drawn:
         axes.add_collection(

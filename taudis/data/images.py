@@ -1,8 +1,9 @@
-"""Decodes image files to RGB pixels. Nothing else in the project decodes image files.
+"""Decodes image files to RGB pixels. All image files in the project are decoded here.
 
-A decoded picture equals what a browser shows, since annotators label what the browser shows. For
-files that browsers do not show (TIFF) or show with less detail (few values in 16 bits), the values
-are scaled by their range. docs/images.md lists every kind of file; decision 15 gives the reasons.
+A decoded image equals the image that a browser shows, because annotators label in a browser. If
+browsers do not show a file (TIFF) or show it with little contrast (16 bits of which few are used),
+the values are scaled by their range. docs/images.md lists every kind of file; decision 15 gives the
+reasons.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 """The formats that browsers show, and TIFF and PPM. Others need interpreters (EPS, PSD, ...)."""
 
 TURNED = ("PNG", "JPEG", "MPO", "AVIF")
-"""Formats that are turned by their EXIF orientation, as in Chromium 156: not WebP. (Pillow itself
-turns TIFF.)"""
+"""Formats that are turned by their EXIF orientation, as in Chromium 156. WebP is not. (TIFF is not
+listed because Pillow turns it.)"""
 
 ROWS = 64
-"""Rows of deep grey that are converted at a time."""
+"""Rows of grey values of more than 8 bits that are converted at a time."""
 
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)
-"""Possible bits of a sensor's values. A picture uses the fewest that hold its largest value."""
+"""Possible bits of a sensor's values. An image has the fewest bits for its largest value."""
 
 SIGNATURES: Mapping[bytes, str] = {
     b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
@@ -65,15 +66,15 @@ BROKEN = (
     struct.error,
     zlib.error,
 )
-"""What Pillow raises for a damaged file. It raises MemoryError where memory is short, too."""
+"""Errors that Pillow raises for a damaged file. (It also raises MemoryError if memory is short.)"""
 _BYTES_A_PIXEL = 12
-"""A decoded picture takes no less: Pillow's own pixels, their conversion, and the array."""
+"""Least memory per px to decode an image: Pillow's pixels, their conversion, and the array."""
 
 
 def read_image_file(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """`decode_image` of a file. Raises DataError that names the file.
+    """`decode_image` of a file. Raises DataError with the path.
 
-    It is ImageNotRead where the file is missing, or the disk does not give it.
+    The error is ImageNotRead if the file is missing or cannot be read from the disk.
     """
     try:
         return decode_image(path.read_bytes(), max_pixels)
@@ -86,16 +87,16 @@ def read_image_file(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """The first picture of a file as RGB uint8 [H,W,3], sRGB, writable.
+    """The first image of a file as RGB uint8 [H,W,3], sRGB, writable.
 
-    The picture is turned by its EXIF orientation, transparency is put on white, colours follow the
-    embedded profile, and deep grey and float are scaled by their range (`eight_bits`). The size is
-    checked before any pixel is decoded.
+    The image is turned by its EXIF orientation, transparent parts are put on white, colours are
+    converted by the embedded profile, and grey values of more than 8 bits and floats are scaled by
+    their range (`eight_bits`). The size is checked before any pixel is decoded.
 
     Raises:
         ImageTooLarge: more than `max_pixels`.
-        DataError: no image, a broken or cut one, or values that have no meaning as a picture.
-        MemoryError: there is less memory than the picture takes.
+        DataError: not an image, a broken or truncated image, or values that are not an image.
+        MemoryError: there is not enough memory for the image.
     """
     if not data:
         raise DataError("The image file is empty (0 bytes).")
@@ -123,21 +124,21 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
 
 
 def _check_memory(pixels: int) -> None:
-    """Raise MemoryError if there is too little for an image, whose file is then not to blame."""
+    """Raise MemoryError if memory is too short for an image; if not, its file must be broken."""
     np.empty(pixels * _BYTES_A_PIXEL, np.uint8)
 
 
 def eight_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Deep grey values [H,W] as 8 bits, scaled by the range that they use.
+    """Grey values [H,W] of more than 8 bits or floats as 8 bits, scaled by the range they use.
 
-    - Integers that are not negative: the fewest bits of DEPTHS that hold the largest value; of
-      these the upper 8. A picture that uses all 16 bits looks as in a browser; 12 bits in a file
-      of 16 bits are not almost black.
-    - Floats of 0..1: times 255. Other floats that are not negative: as integers.
+    - Integers >= 0: the upper 8 of the fewest bits in DEPTHS that hold the largest value. So an
+      image that uses 16 bits looks as in a browser, and an image of 12 bits in a file of 16 bits is
+      not nearly black.
+    - Floats in 0..1: times 255. Other floats >= 0: as integers.
     - With negative values: from the smallest (black) to the largest (white).
-    NaN and minus infinity are black, plus infinity is white; none of them counts for the range.
+    NaN and minus infinity are black, plus infinity is white. They do not count for the range.
 
-    Raises DataError where no value is finite.
+    Raises DataError if no value is finite.
     """
     if values.dtype.kind == "f":
         return _of_floats(values)
@@ -173,9 +174,9 @@ def _depth(high: float) -> int:
 
 
 def _stretched(numbers: npt.NDArray[Any], low: float, high: float) -> Pixels:
-    """From `low` (0) to `high` (255); all black where they are the same."""
+    """Scale linearly from `low` (0) to `high` (255); all black if they are equal."""
     span, grey = high - low, np.zeros(numbers.shape, np.uint8)
-    for top in range(0, len(numbers) if span else 0, ROWS):  # doubles of all rows take much memory
+    for top in range(0, len(numbers) if span else 0, ROWS):  # in parts, as float64 is large
         part = numbers[top : top + ROWS].astype(np.float64)
         grey[top : top + ROWS] = np.rint((part - low) / span * 255)
     return grey
@@ -194,7 +195,7 @@ def _opened(data: bytes) -> PillowImage.Image:
 
 
 def _what(data: bytes) -> str:
-    """A sentence on the kind of a file that is no image of a known format."""
+    """A sentence that names the kind of a file that is not an image of a known format."""
     start = data[:1000].lstrip().lower()
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return _what_tiff(data)
@@ -213,7 +214,7 @@ def _what(data: bytes) -> str:
 
 
 def _what_tiff(data: bytes) -> str:
-    """A sentence on the samples of a TIFF that make no picture."""
+    """A sentence that describes the samples of a TIFF that is not an image."""
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8] if data[2:3] == b"*" else data[:16])
         file = BytesIO(data)
@@ -250,7 +251,7 @@ def _raw_mode(image: PillowImage.Image) -> str:
 
 
 def _upright(image: PillowImage.Image) -> PillowImage.Image:
-    """The image turned by its EXIF block. Browsers do not read the orientation in XMP."""
+    """The image turned by its EXIF orientation. As in browsers, XMP is not read."""
     block = image.info.get("exif")
     if image.format not in TURNED or not block:
         return image
@@ -258,7 +259,7 @@ def _upright(image: PillowImage.Image) -> PillowImage.Image:
     try:
         exif.load(block)
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-    except BROKEN:  # browsers show an image with a damaged EXIF block as it lies
+    except BROKEN:  # browsers do not turn an image with a damaged EXIF block
         return image
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
@@ -276,7 +277,7 @@ _TURNS: Mapping[object, PillowImage.Transpose] = {
 
 
 def _plain(image: PillowImage.Image, key: object, raw: str) -> PillowImage.Image:
-    """An image of mode L, RGB, RGBA or CMYK. `key` is the transparent grey, colour or index."""
+    """The image in mode L, RGB, RGBA or CMYK. key: the transparent grey, colour or index."""
     if image.mode.startswith(("I", "F")):
         return _plain_grey(np.asarray(image), key, raw)
     if image.mode == "L" and isinstance(key, int) and raw in ("L;2", "L;4"):
@@ -293,7 +294,7 @@ def _plain(image: PillowImage.Image, key: object, raw: str) -> PillowImage.Image
 
 
 def _plain_grey(values: npt.NDArray[Any], key: object, raw: str) -> PillowImage.Image:
-    """Deep grey as L, or as RGBA where one grey is transparent."""
+    """Grey values of more than 8 bits as L, or as RGBA if `key` is a transparent grey."""
     numbers = values.view(np.uint32) if raw == "unsigned" else values
     grey = eight_bits(numbers)
     image = PillowImage.fromarray(255 - grey if raw == "inverted" else grey)

@@ -1,6 +1,6 @@
-"""Traces the outlines of a mask at pixel corners, and joins holes to their outlines.
+"""Traces the outlines of a mask along pixel corners, and joins holes to their outlines.
 
-OpenCV alone traces pixel centres, so its outlines are half a pixel too small on every side.
+OpenCV traces pixel centres, so its outlines are half a pixel too small on every side.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Part = tuple[IntArray, list[IntArray]]  # outline [n,2] and holes (x, y), px at 
 
 def parts_of(mask: BoolArray) -> list[Part]:
     """The 8-connected parts of a mask [H,W], each with its holes, in the order of cv2."""
-    # Doubled, every corner of the mask has a contour pixel of its own, whose centre maps to it.
+    # In the doubled mask, every corner has a separate contour pixel, whose centre maps to it.
     doubled = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
@@ -33,22 +33,22 @@ def parts_of(mask: BoolArray) -> list[Part]:
 
 
 def area(points: IntArray | Points) -> float:
-    """Signed area, px, of a ring of points that are whole or halves; 0 for fewer than three."""
+    """Signed area, px, of a ring of points, integers or halves; 0 for fewer than three points."""
     return float(cv2.contourArea(points.astype(np.float32), oriented=True))
 
 
 def following(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Each one's successor in a ring [n,...]: np.roll by -1 in a fraction of its time."""
+    """The successor of each value in a ring [n,...]: np.roll by -1, but much faster."""
     return np.concatenate((values[1:], values[:1]))
 
 
 def oriented(points: Points, sign: int) -> Points:
-    """The ring in the direction in which its area has this sign."""
+    """The ring, reversed if needed so that its area has this sign."""
     return points if area(points) * sign > 0 else points[::-1]
 
 
 def bridge(outline: Points, hole: Points) -> Points:
-    """One ring: the outline up to the corner nearest to the hole, around the hole, and on."""
+    """A single ring: along the outline to the corner nearest to the hole, around it, and on."""
     best, at, start = np.inf, 0, 0
     for index, corner in enumerate(hole):
         distances = ((outline - corner) ** 2).sum(axis=1)

@@ -1,7 +1,7 @@
 """The layout of a pool file: its arrays with their shapes and dtypes, and its metadata.
 
-docs/pools.md describes the same for authors of other models. Letters: I images, N instances,
-K labels, D and D' embedding widths. Axes with the same letter have the same length in one file.
+docs/pools.md describes it for authors of other models. Letters: I images, N instances, K labels,
+D and D' embedding widths. In a file, axes with the same letter have the same length.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ FORMAT, VERSION = "taudis-pool", 1
 
 INTEGERS = ("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8")
 FLOATS = ("float32", "float16", "float64")
-SUM_TOLERANCE = 1e-2  # of a row of class_probs; float16 storage stays well inside
+SUM_TOLERANCE = 1e-2  # a row of class_probs sums to 1 +- this; float16 rounding is far smaller
 
 
 @dataclass(frozen=True)
 class Array:
-    """One array of the file."""
+    """An array of the file."""
 
     axes: tuple[int | str, ...]
-    accepted: tuple[str, ...]  # dtypes in a file
-    becomes: str | None = None  # dtype in memory and in files that we write; None: unchanged
-    mapped: bool = False  # large: read from the file as it is needed, never held whole
+    accepted: tuple[str, ...]  # allowed dtypes in a file
+    becomes: str | None = None  # dtype in memory and in written files; None: unchanged
+    mapped: bool = False  # whether it is large: read from the file when needed, never as a whole
 
     def dtype_of(self, given: np.dtype[np.generic]) -> np.dtype[np.generic]:
-        """The dtype in memory of an array given as `given`."""
+        """The dtype in memory of an array with the dtype `given`."""
         if self.becomes is not None:
             return np.dtype(self.becomes)
-        # Sums in float16 lose digits that decide ties. Mapped arrays are cast in blocks later.
+        # Not float16, whose sums lose digits that decide ties. Mapped arrays are cast later.
         return np.dtype("float32") if given == np.float16 and not self.mapped else given
 
 
@@ -78,11 +78,11 @@ class PoolHeader:
     model: str = ""  # free text about the model that scored it
 
     def name(self, label: int) -> str:
-        """The name of a label 1..K; its number where the file has no names."""
+        """The name of a label 1..K; its number if the file has no names."""
         return self.label_names[label - 1] if self.label_names else str(label)
 
     def metadata(self) -> dict[str, str]:
-        """The header's entries in a file; all values are strings, as safetensors wants them."""
+        """The header's entries in a file; all values are strings, as safetensors requires."""
         return {
             "format": FORMAT,
             "format_version": str(VERSION),
@@ -92,7 +92,10 @@ class PoolHeader:
 
     @classmethod
     def from_metadata(cls, given: Mapping[str, str]) -> PoolHeader:
-        """The inverse. Raises DataError for another format, a newer version, or no label names."""
+        """The inverse of `metadata`.
+
+        Raises DataError for another format, a newer version, or invalid label names.
+        """
         if given.get("format") != FORMAT:
             raise DataError(
                 f"metadata: expected format {FORMAT!r}, got {given.get('format')!r}; this is "
@@ -123,7 +126,7 @@ def _checked_names(names: object) -> tuple[str, ...]:
 
 
 def check_layout(shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]) -> None:
-    """Raise DataError naming the first array that is missing, or of the wrong shape or dtype."""
+    """Raise DataError for the first array that is missing, or has a wrong shape or dtype."""
     missing = [name for name in ARRAYS if name not in shapes]
     if missing:
         raise DataError(
@@ -147,7 +150,7 @@ def _check_shape(
     shape: tuple[int, ...],
     lengths: dict[str, tuple[int, str]],
 ) -> None:
-    """One array of `check_layout`; `lengths` has axis -> (length, the array that it is from)."""
+    """Check an array of `check_layout`. lengths: axis -> (its length, the first array with it)."""
     wanted = f"[{', '.join(map(str, axes))}]"
     if len(shape) != len(axes):
         raise DataError(f"{name}: expected shape {wanted}, got {list(shape)}.")
@@ -169,13 +172,13 @@ def _check_shape(
 
 
 def check_fits(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> None:
-    """Raise DataError if the dtype cannot hold a number of the array; reads it in blocks."""
+    """Raise DataError if a number of the array is too large for the dtype; reads it in blocks."""
     if np.can_cast(array.dtype, dtype, "safe") or dtype.kind not in "if":
         return
     kind: Any = dtype.type
     most = np.finfo(kind).max if dtype.kind == "f" else np.iinfo(kind).max
     for start, rows in blocks(array):
-        # NaN and infinity are for others to find: with them nothing compares as larger here
+        # NaN and infinity are not checked here.
         wrong = np.argwhere(np.isfinite(rows) & (np.abs(rows) > most))
         if len(wrong):
             first, *rest = wrong[0].tolist()
@@ -187,10 +190,10 @@ def check_fits(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> None:
 
 
 def check_not_lost(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> None:
-    """Raise DataError if float16 would lose most digits of a whole row; reads it in blocks.
+    """Raise DataError if float16 would lose most digits of a whole row [D]; reads it in blocks.
 
-    `array` [n, D]. Below float16's smallest normal number, 6.1e-5, numbers lose digits one by one;
-    below 3e-8 they become 0. Single small numbers do not change the direction of a row.
+    Numbers below float16's smallest normal number, 6.1e-5, lose digits; below 3e-8 they become 0. A
+    few small numbers in a row hardly change its direction, so they are allowed.
     """
     if dtype != np.float16 or array.dtype == np.float16:
         return
@@ -210,9 +213,9 @@ def check_not_lost(name: str, array: Numbers, dtype: np.dtype[np.generic]) -> No
 def check_classes(
     class_probs: FloatArray, labels: IntArray, label_names: tuple[str, ...], *, start: int = 0
 ) -> None:
-    """Raise DataError unless rows are distributions and labels are among the names.
+    """Raise DataError unless rows are distributions and labels are in 1..K.
 
-    `class_probs` [N,K+1] is read in blocks; `start` is the number of its first row, for messages.
+    class_probs: [N,K+1], read in blocks. start: the number of its first row in messages.
     """
     if label_names and class_probs.shape[1] != len(label_names) + 1:
         raise DataError(
@@ -234,16 +237,16 @@ def check_classes(
 
 
 def _distributions(probs: FloatArray) -> npt.NDArray[np.bool_]:
-    """Which rows [n] of [n,K+1] are in 0..1 and sum to 1."""
+    """Whether each row of [n,K+1] is in 0..1 and sums to 1, [n]."""
     inside = np.all((probs >= 0) & (probs <= 1), axis=1)
-    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN: not inside anyway
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are not `inside`
         off = np.abs(probs.sum(axis=1, dtype=np.float64) - 1)
     good: npt.NDArray[np.bool_] = inside & (off <= SUM_TOLERANCE)
     return good
 
 
 def _say_what_is_wrong(row: FloatArray, place: int) -> None:
-    """Raise the DataError of a row [K+1] that is no distribution."""
+    """Raise the DataError for a row [K+1] that is not a distribution."""
     if not np.isfinite(row).all():
         column = int(np.flatnonzero(~np.isfinite(row))[0])
         raise DataError(

@@ -1,8 +1,8 @@
-"""A manifest: the names of several pool files that are one pool, read in place.
+"""A manifest: a JSON file that lists several pool files, which together are one pool.
 
-It is a JSON file beside its parts. Each part is a pool file as `taudis.data.pool_format` describes
-it; all parts have the same label names, widths and dtypes. The images of the first part come first.
-docs/pools.md describes the same for authors of other models.
+The files are its parts; they lie beside the manifest and are not copied. Each part is a pool file
+(`taudis.data.pool_format`). All parts have the same label names, widths and dtypes. The images keep
+the order of the parts. docs/pools.md describes it for authors of other models.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from taudis.files import write_json
 
 FORMAT, VERSION = "taudis-pool-parts", 1
 SUFFIX = ".json"
-"""A pool file whose name ends so is a manifest."""
+"""Suffix of a manifest's name."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a pool, as its manifest names it."""
+    """A part of a pool, as listed in its manifest."""
 
     file: str  # relative to the manifest's folder, with /
     images: int
@@ -32,11 +32,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The parts of a pool, in their order, and what was left out."""
+    """The parts of a pool, in their order, and the images that are not in it."""
 
     parts: tuple[Part, ...]  # at least one
     header: PoolHeader
-    unreadable: dict[int, str] = field(default_factory=dict)  # image id -> why it has no row
+    unreadable: dict[int, str] = field(default_factory=dict)  # id of a missing image -> reason
 
     @property
     def images(self) -> int:
@@ -50,12 +50,12 @@ class Manifest:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a name is that of a manifest."""
+    """Whether a path has the suffix of a manifest."""
     return path.suffix == SUFFIX
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write a manifest, whole or not at all. Raises OSError."""
+    """Write a manifest atomically. Raises OSError."""
     value = {
         "format": FORMAT,
         "format_version": VERSION,
@@ -70,7 +70,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read what `write_manifest` wrote. Raises DataError that does not name the file."""
+    """Read a file of `write_manifest`. Raises DataError without the path in its message."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _part(entry: Any) -> Part:
-    """One part. Raises DataError for a name that is not below the manifest's folder."""
+    """A part. Raises DataError for a name outside of the manifest's folder."""
     part = Part(str(entry["file"]), int(entry["images"]), int(entry["instances"]))
     name = PurePosixPath(part.file)
     if name.is_absolute() or ".." in name.parts:

@@ -1,9 +1,8 @@
-"""Reads pool files: one safetensors file of plain arrays; numpy's .npz is read, too.
+"""Reads pool files: safetensors files, numpy's .npz, and manifests of several files.
 
-A manifest (`taudis.data.pool_manifest`) names several files that are one pool. The layout is in
-`taudis.data.pool_format` and docs/pools.md. The large arrays stay in the file and are read when
-they are needed (`taudis.memmap`), so a pool of millions of instances takes little memory. Nothing
-is unpickled, so a file cannot run code.
+`taudis.data.pool_format` and docs/pools.md have the layout, `taudis.data.pool_manifest` has
+manifests. The large arrays stay in the file and are read when needed (`taudis.memmap`), so a pool
+of millions of instances takes little memory. Nothing is unpickled, so a file cannot run code.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ AGAIN = "Copy the file again, or score the images again."
 def save_pool(
     path: Path, pool: Pool, *, label_names: tuple[str, ...] = (), model: str = ""
 ) -> None:
-    """Write a pool without its masks, in one atomic write.
+    """Write a pool without its masks to a file, atomically.
 
-    label_names: of the labels 1..K, if known. model: free text on the model that scored it.
+    label_names: of the labels 1..K, if known. model: free text about the model that scored it.
     Embeddings keep their dtype (float64 becomes float32). Raises DataError for a pool that
-    `load_pool` would refuse, and OSError where the disk fails.
+    `load_pool` would refuse, and OSError if it cannot be written.
     """
     half = pool.instances.embeddings.dtype == pool.image_embeddings.dtype == np.float16
     with PoolWriter(
@@ -57,12 +56,13 @@ def save_pool(
 
 
 def load_pool(path: Path) -> Pool:
-    """The pool of a file. Everything is checked here: no NaN or missing row reaches later steps.
+    """The pool of a file. All values are checked here, so later steps meet no NaN.
 
     `embeddings`, `class_probs` and `image_embeddings` are read-only maps of the file, in its
-    dtypes. The file must stay in place while the pool is used. The rest is in memory, 52 bytes an
-    instance. (An .npz cannot be mapped and is read whole.) Of a manifest, the maps of its parts are
-    joined (`JoinedRows`). Raises DataError that names the file and its first fault.
+    dtypes, so the file must stay in place while the pool is used. The other arrays are in memory,
+    52 bytes per instance. (An .npz cannot be mapped and is in memory as a whole.) For a manifest,
+    the maps of its parts are joined (`JoinedRows`). Raises DataError with the path and the first
+    fault.
     """
     try:
         arrays, header = _read_parts(path) if is_manifest(path) else _read(path)
@@ -77,7 +77,7 @@ def load_pool(path: Path) -> Pool:
 
 
 def read_header(path: Path) -> PoolHeader:
-    """The metadata of a pool file. Raises DataError naming the file."""
+    """The metadata of a pool file. Raises DataError with the path."""
     try:
         if is_manifest(path):
             return read_manifest(path).header
@@ -89,14 +89,14 @@ def read_header(path: Path) -> PoolHeader:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], PoolHeader]:
-    """The arrays of a file as a Pool takes them, and its header."""
+    """The arrays of a file for a `Pool`, and its header."""
     found, header = _read_npz(path) if _is_zip(path) else _read_safetensors(path)
-    # Each map is dropped once its array is in memory; until then its pages count as memory.
+    # `pop` closes each map after its array is copied, which frees the memory of its pages.
     return {name: _settled(name, found.pop(name)) for name in ARRAYS}, header
 
 
 def _read_parts(path: Path) -> tuple[dict[str, Any], PoolHeader]:
-    """The arrays of a manifest's parts as one Pool takes them, and its header."""
+    """The joined arrays of a manifest's parts for a `Pool`, and its header."""
     manifest = read_manifest(path)
     parts = [_read_part(path.parent / part.file, manifest) for part in manifest.parts]
     found = [(len(arrays["image_ids"]), len(arrays["labels"])) for arrays in parts]
@@ -115,7 +115,7 @@ def _read_parts(path: Path) -> tuple[dict[str, Any], PoolHeader]:
 
 
 def _read_part(path: Path, manifest: Manifest) -> dict[str, Any]:
-    """The arrays of one part. Raises DataError that names it."""
+    """The arrays of a part. Raises DataError with its file name."""
     try:
         arrays, header = _read(path)
         if header.label_names != manifest.header.label_names:
@@ -129,7 +129,7 @@ def _read_part(path: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _joined(name: str, arrays: list[Any]) -> Any:
-    """One array of all parts: large ones stay mapped. Raises DataError for other widths."""
+    """The array of all parts; large ones stay mapped. Raises DataError for different widths."""
     kinds = {(array.shape[1:], array.dtype) for array in arrays}
     if len(kinds) != 1:
         raise DataError(
@@ -139,7 +139,7 @@ def _joined(name: str, arrays: list[Any]) -> Any:
 
 
 def _settled(name: str, array: Numbers) -> Numbers:
-    """An array as the pool holds it: large ones stay mapped, others are copied in their dtype."""
+    """An array for the pool: a large one stays mapped, others are copied in their dtype."""
     if ARRAYS[name].mapped:
         return array
     dtype = ARRAYS[name].dtype_of(array.dtype)
@@ -148,7 +148,7 @@ def _settled(name: str, array: Numbers) -> Numbers:
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether a file is an .npz, which its first bytes tell. Raises DataError if none is there."""
+    """Whether a file is an .npz, by its first bytes. Raises DataError if there is no file."""
     try:
         with path.open("rb") as file:
             return file.read(2) == b"PK"
@@ -159,10 +159,10 @@ def _is_zip(path: Path) -> bool:
 
 
 def _entries(path: Path) -> tuple[dict[str, str], dict[str, Any], int]:
-    """(metadata, array name -> dtype, shape and data_offsets, where the data begins)."""
+    """(metadata, array name -> dtype, shape and data_offsets, offset of the data)."""
     size = path.stat().st_size
     try:
-        # checks the header, and that its arrays fill the file to its last byte
+        # This checks the header, and that its arrays fill the file exactly.
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
@@ -174,7 +174,7 @@ def _entries(path: Path) -> tuple[dict[str, str], dict[str, Any], int]:
 
 
 def _damage(path: Path, size: int, error: str) -> str:
-    """A sentence on the damage of a file that safetensors does not read."""
+    """A sentence that describes the damage of a file that safetensors cannot read."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         begins = file.read(1) == b"{"
@@ -199,7 +199,7 @@ def _damage(path: Path, size: int, error: str) -> str:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Numbers], PoolHeader]:
-    """Maps of all arrays of a safetensors file, their layout checked."""
+    """Maps of all arrays of a safetensors file, with a checked layout."""
     known = identity_of(path.stat())
     metadata, entries, data = _entries(path)
     header = PoolHeader.from_metadata(metadata)
@@ -218,22 +218,22 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Numbers], PoolHeader]:
 def _mapped(
     path: Path, dtype: str, offset: int, shape: tuple[int, ...], known: FileIdentity
 ) -> Numbers:
-    """A read-only map of one array; an empty one cannot be mapped."""
+    """A read-only map of an array. An empty array cannot be mapped and is in memory."""
     kind = np.dtype(dtype).newbyteorder("<")
     if 0 in shape:
         return np.zeros(shape, kind)
     try:
         return map_file(path, kind, offset, shape, known)
-    except DataError:  # a ValueError too
+    except DataError:  # DataError is also a ValueError
         raise
-    except (OSError, ValueError) as error:  # it was removed or cut since its header was read
+    except (OSError, ValueError) as error:  # removed or truncated after its header was read
         raise DataError(f"cannot be read: {error}. {AGAIN}") from error
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Numbers], PoolHeader]:
-    """The arrays of an .npz in memory, their layout checked."""
+    """The arrays of an .npz in memory, with a checked layout."""
     try:
-        # np.load leaks the file it opened itself when the content is none of its own
+        # Open the file here, because np.load does not close it if the content is not an .npz.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in (*ARRAYS, *_TEXTS) if name in found.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -1,4 +1,4 @@
-"""Writes a pool file part by part, in bounded memory; it appears when all is written."""
+"""Writes a pool file part by part, in limited memory. The file appears when it is complete."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ DTYPE_NAMES = {
     "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64",
     "uint8": "U8", "uint16": "U16", "uint32": "U32", "uint64": "U64",
 }  # fmt: skip
-"""numpy's names to those of safetensors."""
+"""Names of dtypes in numpy -> in safetensors."""
 
-_live: set[str] = set()  # names of the draft folders that this process writes in
+_live: set[str] = set()  # names of the draft folders in use by this process
 
 
 def check_pool_path(path: Path) -> None:
-    """Raise DataError for a name of another format; call it before the images are scored."""
+    """Raise DataError for a name of another format. Call this before the images are scored."""
     if path.suffix == ".npz":
         raise DataError(f"{path}: expected a name that ends in .safetensors, got .npz.")
 
 
 class PoolWriter:
-    """Appends pools (of one image, or blocks of many) to a file that appears when all is written.
+    """Appends pools, of one or many images, to a file that appears when it is complete.
 
         with PoolWriter(path, label_names=("cat", "dog")) as writer:
             for part in parts:
                 writer.append(part)
 
-    Each array grows in a draft file beside `path`. At the end the drafts are joined in one file,
-    and each is removed after it was copied, so the disk holds the pool, and one array twice. An
-    error in the block removes the drafts; the file at `path` stays. A killed process leaves its
-    drafts; the next writer of that name on that machine removes them. Drafts of another machine or
-    container stay, since this process cannot see whether their writer still runs. If several
-    writers use one name at the same time, the last one wins. Memory: one part, 64 bytes an image.
+    Each array grows in a draft file beside `path`. At the end the drafts are joined to a file. Each
+    draft is removed after it is copied, so the disk needs space for the pool and one array more. An
+    error in the block removes the drafts and keeps the file at `path`. A killed process leaves its
+    drafts; the next writer with the same name on the same machine removes them. Drafts of other
+    machines or containers stay, because their writers may still run. If several writers use the
+    same name at the same time, the last one wins. Memory: one part, and 64 bytes per image.
 
     embedding_dtype: of `embeddings` and `image_embeddings`; float16 halves the file. Raises
-    DataError for parts that do not fit, and OSError where the disk fails.
+    DataError for parts that do not fit, and OSError if they cannot be written.
     """
 
     def __init__(
@@ -83,12 +83,12 @@ class PoolWriter:
         """Numbers of appended images and instances."""
         self._embedding_dtype = np.dtype(embedding_dtype)
         self._dtypes: dict[str, np.dtype[np.generic]] = {}
-        self._widths: dict[str, tuple[int, ...]] = {}  # shape of a row
+        self._widths: dict[str, tuple[int, ...]] = {}  # array name -> shape of a row
         self._seen: set[int] = set()
         self._stack = ExitStack()
 
     def __enter__(self) -> PoolWriter:
-        self._remove_left()  # first, since old drafts may have filled the disk
+        self._remove_left()  # first, because old drafts may fill the disk
         own = f"{self._prefix}{socket.gethostname()}-{os.getpid()}-"
         self._folder = Path(tempfile.mkdtemp(prefix=own, dir=self.path.parent))
         _live.add(self._folder.name)
@@ -116,18 +116,18 @@ class PoolWriter:
         return f".{self.path.name}.parts-"
 
     def _remove_left(self) -> None:
-        """Remove the drafts of killed writers of this name. Raises OSError without the folder."""
+        """Remove drafts of killed writers of this name. Raises OSError without the folder."""
         for left in self.path.parent.iterdir():
             if left.name.startswith(self._prefix) and _is_left(left.name):
                 shutil.rmtree(left, ignore_errors=True)
 
     def append(self, part: Pool) -> None:
-        """Add the images of a pool after those before; its masks are not kept.
+        """Append the images of a pool, without masks.
 
-        The first part fixes the widths. A part without images is allowed and gives an empty pool
-        its shapes. Raises DataError, and adds nothing, for repeated ids, other widths than before,
-        class_probs that are no distributions, labels without a name, and embeddings that the
-        file's dtype cannot hold: too large, or rows so small that float16 loses them.
+        The first part sets the widths. For an empty pool, append a part without images. Raises
+        DataError, and appends nothing, for repeated ids, other widths than before, class_probs that
+        are not distributions, labels without a name, and embeddings that are too large for the
+        file's dtype, or rows so small that float16 loses them.
         """
         arrays = _arrays_of(part)
         self._check(part, arrays)
@@ -144,7 +144,7 @@ class PoolWriter:
         self.instances += len(part.instances)
 
     def _check(self, part: Pool, arrays: dict[str, Numbers]) -> None:
-        """Raise DataError unless the part fits what was appended before and the file's dtypes."""
+        """Raise DataError unless the part fits the parts before and the file's dtypes."""
         for name, array in arrays.items():
             width = self._widths.get(name, array.shape[1:])
             if array.shape[1:] != width:
@@ -169,13 +169,13 @@ class PoolWriter:
         )
 
     def _dtype(self, name: str, array: Numbers) -> np.dtype[np.generic]:
-        """The dtype in the file of an array of the first part."""
+        """The dtype in the file, for an array of the first part."""
         if name in EMBEDDINGS:
             return self._embedding_dtype
         return ARRAYS[name].dtype_of(array.dtype)
 
     def _publish(self) -> None:
-        """Join the drafts, check the result, and move it into its place."""
+        """Join the drafts, check the result, and move it to `path`."""
         if not self._widths:
             raise DataError(
                 f"{self.path}: expected at least one part; append an empty pool if there is no "
@@ -194,11 +194,11 @@ class PoolWriter:
         move_into_place(draft, self.path)
 
     def _write_header(self, file: BinaryIO) -> list[str]:
-        """The header of a safetensors file; returns the names in the order of their data.
+        """Write the header of a safetensors file; returns the array names in the order of data.
 
-        8 bytes, the length of what follows (little-endian); JSON with dtype, shape and place of
-        each array, padded by blanks to a multiple of 8. Wide numbers go first, so that every
-        array begins at a multiple of its item's size, which processors read faster.
+        The header is its length in 8 bytes (little-endian), then JSON with dtype, shape and offsets
+        of each array, padded with blanks to a multiple of 8 bytes. Arrays with wide items come
+        first. So each array begins at a multiple of its item size, which is faster to read.
         """
         names = sorted(ARRAYS, key=lambda name: (-self._dtypes[name].itemsize, name))
         entries: dict[str, object] = {"__metadata__": self.header.metadata()}
@@ -219,7 +219,7 @@ class PoolWriter:
 
 
 def _arrays_of(part: Pool) -> dict[str, Numbers]:
-    """A pool's arrays by their names in the file."""
+    """The arrays of a pool by their names in the file."""
     owners: dict[str, object] = dict.fromkeys(POOL, part)
     owners |= dict.fromkeys(INSTANCES, part.instances)
     owners |= dict.fromkeys(MEASURES, part.uncertainty)
@@ -227,16 +227,16 @@ def _arrays_of(part: Pool) -> dict[str, Numbers]:
 
 
 def _is_left(name: str) -> bool:
-    """Whether the process of a draft folder, .NAME.parts-HOST-PID-RANDOM, is gone."""
+    """Whether the process of a draft folder, .NAME.parts-HOST-PID-RANDOM, has ended."""
     rest, _, number = name.rpartition("-")[0].rpartition("-")
     if not rest.endswith(f".parts-{socket.gethostname()}") or not number.isdecimal():
         return False
-    if int(number) == os.getpid():  # ours, or of a process before that had the same number
+    if int(number) == os.getpid():  # of this process, or of an earlier process with the same id
         return name not in _live
     try:
-        os.kill(int(number), 0)  # sends nothing
+        os.kill(int(number), 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return True
-    except (PermissionError, OverflowError):  # another user's; no number of a process
+    except (PermissionError, OverflowError):  # another user's process; not a process id
         return False
     return False

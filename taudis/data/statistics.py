@@ -15,29 +15,30 @@ class LabelStatistics:
     """Statistics of the labelled images, from which a recipe is chosen."""
 
     images: int
-    mean_instances: float  # instances an image, images without any included
+    mean_instances: float  # instances per image, including images without any
     densest: int  # instances of the densest image
-    object_share: float  # longer side of an object over its image's, median, of the largest label
-    image_side: float  # longer side of the median image, px; 0 without images
-    upright: float = 0.0  # how much a quarter turn changes the objects' shapes, see `uprightness`
-    labels: tuple[int, ...] = ()  # numbers 1..K of the labels that have an object, ascending
+    # Longer side of an object / that of its image: the largest median of a label, 0..1.
+    object_share: float
+    image_side: float  # median longer side of the images, px; 0 without images
+    upright: float = 0.0  # see `uprightness`
+    labels: tuple[int, ...] = ()  # the labels 1..K that have an object, ascending
     counts: tuple[int, ...] = field(default=(), compare=False)  # instances of each image
 
 
 BOX_NOISE = 0.1
-"""Standard deviation of log(width / height) that the drawing of a box alone adds."""
+"""Standard deviation of log(width / height) from inexact drawing of boxes."""
 
 
 def uprightness(shapes: Mapping[int, Sequence[float]]) -> float:
-    """How much a quarter turn would change what objects look like: 0 not at all, about 1 much.
+    """How much a quarter turn changes the shapes of objects: 0 not at all, about 1 much.
 
-    A quarter turn changes the sign of log(width / height). The result is the squared effect size of
-    the mean against zero, (mean / standard deviation)^2, less what chance gives n objects (1 / n);
-    mean over the labels, weighted by their objects. It may be slightly below 0.
+    A quarter turn changes the sign of log(width / height). For each label with n objects, the
+    effect is (mean / standard deviation)^2 - 1 / n of these values; 1 / n is the effect of chance.
+    The result is the mean of the effects, weighted by n. It may be slightly below 0.
 
     Args:
-        shapes: log(width / height) of the objects of each label. A label with one object is left
-            out, since one object has no spread.
+        shapes: log(width / height) of the objects of each label. Labels with a single object are
+            left out, because they have no standard deviation.
     """
     effects, weights = [], []
     for values in map(np.asarray, shapes.values()):
@@ -58,7 +59,7 @@ class Tally:
         self._shapes: dict[int, list[float]] = {}
 
     def add(self, size: tuple[int, int], boxes: FloatArray, labels: IntArray) -> None:
-        """One image of `size` (height, width) px with boxes [n,4] xyxy px and labels [n]."""
+        """Count an image of `size` (height, width) px with boxes [n,4] xyxy px and labels [n]."""
         side = max(size)
         self._sides.append(side)
         self._counts.append(len(labels))
@@ -69,13 +70,13 @@ class Tally:
             self._shapes.setdefault(label, []).append(float(shape))
 
     def add_target(self, target: Target) -> None:
-        """One image's ground truth; crowds are not instances."""
+        """Count the ground truth of an image, without crowds."""
         single = ~target.iscrowd
         height, width = target.masks.shape[1:]
         self.add((height, width), target.boxes[single], target.labels[single])
 
     def statistics(self) -> LabelStatistics:
-        """The statistics of the images that were added."""
+        """The statistics of the counted images."""
         return LabelStatistics(
             images=len(self._counts),
             mean_instances=float(np.mean(self._counts)) if self._counts else 0.0,

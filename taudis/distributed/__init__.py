@@ -1,8 +1,12 @@
-"""Work on several machines, by ray: the parts of a pool, its similarity rows, the rows of a grid.
+"""Work on several machines with ray; optional.
 
-`cluster` connects to ray; it is the one file that imports it, when it is first used. `actors` give
-work to processes that may die. `blocks` are the images that an actor scores at a time;
-`score_parts` scores them, `edges` computes similarity rows by part, `grid` makes the rows of a
-simulation, `stream` scores images that the caller reads.
-Nothing else imports this folder before somebody asks for ray.
+    cluster       connects to ray; the only file that imports ray, at its first use
+    actors        gives work to processes that may die
+    blocks        the images that an actor scores at a time
+    score_parts   scores a list of images, block by block
+    stream        scores images that the caller reads
+    edges         computes the edges of the similarity graph
+    grid          makes the rows of a simulation
+
+This folder is imported only for commands that use ray.
 """

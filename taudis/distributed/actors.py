@@ -1,6 +1,6 @@
-"""Actors of one kind that get work as they are ready; a dead one is replaced by a new one.
+"""Gives work to actors (ray's processes) when they are ready, and replaces dead actors.
 
-Ray's own restarts are not used: the caller must know what a death cost.
+Ray's own restarts are not used, because the caller must know which work was lost.
 """
 
 from __future__ import annotations
@@ -19,24 +19,27 @@ if TYPE_CHECKING:
     from taudis.detector.device import Device
 
 MOST_STARTS = 5
-"""Actors that may die as they start, one after the other, before the run ends."""
+"""The run ends after this many actors, one after the other, died while they started."""
 
 START_SECONDS = 300.0
-"""Time without any actor that has started, after which the run ends: else a cluster without a free
-core would be waited for in silence. A machine that joins a cluster takes minutes."""
+"""Seconds without any started actor after which the run ends. Otherwise it would wait forever for a
+cluster without a free core. A machine that joins a cluster takes minutes."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of an actor's work."""
+    """The result of an actor's work."""
 
-    actor: Any  # idle now; None: its process died
-    work: Any  # what it was given; None: it has started
-    value: Any = None  # what it returned
+    actor: Any  # the actor, now idle; None: its process died
+    work: Any  # its work; None: it has just started
+    value: Any = None  # the return value
 
 
 class Actors:
-    """Some actors whose method `prepare` is called first; a context manager that ends them."""
+    """A set of actors of one class, whose method `prepare` is called first.
+
+    As a context manager, it starts the actors and ends them.
+    """
 
     def __init__(
         self,
@@ -48,9 +51,10 @@ class Actors:
         patience: float | None = None,
         device: Device = "cuda",
     ) -> None:
-        """wanted, device: how many, and of what, see `Cluster.actors`. most: no more than this.
+        """kind: the class, with its constructor's arguments. wanted, device: see `Cluster.actors`.
 
-        patience: seconds without any actor that has started; None: START_SECONDS.
+        most: largest number of actors. patience: seconds without any started actor after which the
+        run ends; None: START_SECONDS.
         """
         self.patience = START_SECONDS if patience is None else patience
         count, occupied = cluster.actors(wanted, device)
@@ -58,8 +62,9 @@ class Actors:
         self._occupied = occupied
         self._made = cluster.ray.remote(kind).options(**occupied, max_restarts=0)
         self._arguments, self._failed_starts = arguments, 0
-        self._at: dict[Any, tuple[Any, Any]] = {}  # reference -> actor, work
-        self._ready, self._none_since = 0, time.monotonic()  # actors that have started and live
+        self._at: dict[Any, tuple[Any, Any]] = {}  # ray's reference of a call -> (actor, work)
+        # Number of started, living actors, and since when there is none.
+        self._ready, self._none_since = 0, time.monotonic()
 
     def __enter__(self) -> Actors:
         self._none_since = time.monotonic()
@@ -79,11 +84,11 @@ class Actors:
 
     @property
     def busy(self) -> int:
-        """How many are at work; those that start are not."""
+        """Number of working actors, without those that are starting."""
         return sum(work is not None for _, work in self._at.values())
 
     def give(self, actor: Any, work: Any, call: Callable[[Any], Any]) -> None:
-        """Give an idle actor work (not None) by calling one of its methods."""
+        """Give an idle actor work (not None). call: calls a method of the actor."""
         self._at[call(actor)] = actor, work
 
     def dismiss(self, actor: Any) -> None:
@@ -92,11 +97,12 @@ class Actors:
         self.cluster.ray.kill(actor)
 
     def answers(self, seconds: float = 1.0) -> Iterator[Answer]:
-        """The next answer, none if none comes in time. An error of a method is raised.
+        """The next answers; none if there is none within `seconds`.
 
-        Raises ClusterError if one actor after the other dies as it starts, or none starts in time.
+        Raises the error of an actor's method, and ClusterError if actors keep dying while they
+        start, or none starts in time.
         """
-        if not self._at:  # all are idle; ray waits for no empty list
+        if not self._at:  # all are idle; `ray.wait` does not accept an empty list
             time.sleep(min(seconds, 0.1))
             return
         ready, _ = self.cluster.ray.wait(list(self._at), num_returns=1, timeout=seconds)
@@ -116,10 +122,10 @@ class Actors:
                 yield Answer(actor, work, value)
 
     def _died(self, actor: Any, work: Any, error: Exception) -> None:
-        """Start another actor in the place of a dead one.
+        """Replace a dead actor.
 
-        Ray may only not reach it, or have lost its answer. So it is ended first: two that live
-        could write one block.
+        The actor may still live, if ray cannot reach it or lost its answer. So it is ended first;
+        otherwise two actors could write the same block.
         """
         with suppress(self.cluster.ray.exceptions.RayError):
             self.cluster.ray.kill(actor)
@@ -134,12 +140,12 @@ class Actors:
         self._start()
 
     def _gone(self) -> None:
-        """Count an actor that has started and lives no more."""
+        """Count the end of a started actor."""
         self._ready -= 1
         self._none_since = time.monotonic()
 
     def _check_start(self) -> None:
-        """Raise ClusterError if no actor lives and none started for a long time."""
+        """Raise ClusterError if there has been no started actor for `patience` seconds."""
         if self._ready or time.monotonic() - self._none_since < self.patience:
             return
         free = self.cluster.ray.available_resources()

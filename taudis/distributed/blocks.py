@@ -1,12 +1,12 @@
-"""Blocks of images: what one actor scores at a time, which ones are done, and what a death costs.
+"""Blocks of images that an actor scores at a time, and how deaths of actors are handled.
 
-A block becomes one pool file in the folder of the parts, and a record beside it that is written
-last. So a block is done if its record is there, whoever wrote it and whatever was killed.
+An actor writes a block as a pool file in the folder of the parts, and then a record beside it. A
+block is done if it has a record, no matter which process wrote it or was killed.
 
-While an actor works it keeps a mark: the image ids of the batch at hand. If its process dies,
-these are suspects, and the block is done again. Suspects of a second death are scored one by one.
-An image that is alone when its process dies twice more is left out, with that reason. Deaths that
-point at no image, and blocks of which hardly an image is scored, end the run.
+While it works, an actor keeps a mark: a file with the image ids of the current batch. If the
+process dies, the block is scored again. After a second death in the same batch, its images are
+scored one by one. An image that is alone in two more deaths is left out, with a reason. The run
+ends after many deaths without a mark, and if hardly any image of a block can be scored.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ from typing import Any
 from taudis.errors import ClusterError, DataError
 from taudis.files import move_into_place, write_json
 
-BATCH = 4  # images that a model looks at together; blocks are multiples of it
+BATCH = 4  # images in a batch of the model; the size of a block is a multiple of this
 LEAST_BLOCK, MOST_BLOCKS = 16, 1024
-"""Images of a block of a small list, and blocks of a large one."""
+"""Least number of images of a block, and most blocks of a list."""
 DEATHS_TOGETHER, DEATHS_ALONE = 2, 2
-"""Deaths after which a batch is scored one by one, and after which such an image is left out."""
+"""Deaths after which images of a batch are scored one by one, and more until one is left out."""
 MOST_DEATHS = 12
-"""Deaths, one after the other, that point at no image: then the run ends."""
+"""The run ends after more deaths, one after the other, without a suspected image."""
 MOST_LEFT_OUT = 8
-"""Images of a block that may be left out, if fewer were scored: else it is not the images."""
+"""The run ends if more images of a block are left out, and also more than were scored: then the
+images are not the cause."""
 DIED = "The process that looked at it died each time."
 
 
 def block_size(images: int) -> int:
-    """Images of a block, a multiple of BATCH: a death costs little, and files stay few."""
+    """Images per block, a multiple of BATCH: few, so that a death costs little, but few files."""
     wanted = max(LEAST_BLOCK, -(-images // MOST_BLOCKS))
     return -(-wanted // BATCH) * BATCH
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some images of the list: rows `start` to `stop`."""
+    """Rows `start` to `stop` - 1 of the list of images."""
 
     number: int
     start: int
@@ -56,9 +57,9 @@ class Block:
 
 
 def blocks_of(images: int, size: int) -> list[Block]:
-    """All blocks of a list; one without images for an empty list.
+    """All blocks of a list. An empty list has a block without images.
 
-    Raises DataError for a size that is no multiple of BATCH.
+    Raises DataError if the size is not a multiple of BATCH.
     """
     if size < 1 or size % BATCH:
         raise DataError(f"block: expected a multiple of {BATCH}, got {size}.")
@@ -68,15 +69,15 @@ def blocks_of(images: int, size: int) -> list[Block]:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a block."""
+    """The result of a block."""
 
     images: int
     instances: int
-    unreadable: dict[int, str] = field(default_factory=dict)  # image id -> why it has no row
+    unreadable: dict[int, str] = field(default_factory=dict)  # id of a missing image -> reason
     cpu_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON holds it."""
+        """The record as JSON values."""
         unreadable = {str(number): why for number, why in self.unreadable.items()}
         return {
             "images": self.images,
@@ -97,14 +98,14 @@ class PartsFolder:
         return self.path / f"{block.number:05d}.safetensors"
 
     def mark(self, block: Block) -> Path:
-        """The file that names the images at hand."""
+        """The file with the ids of the images in work."""
         return self.path / f"{block.number:05d}.at"
 
     def _record(self, block: Block) -> Path:
         return self.path / f"{block.number:05d}.json"
 
     def record(self, block: Block) -> Record | None:
-        """What became of a block; None if it is not done."""
+        """The record of a block; None if it is not done."""
         try:
             found = json.loads(self._record(block).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -113,10 +114,10 @@ class PartsFolder:
         return Record(found["images"], found["instances"], unreadable, found["cpu_seconds"])
 
     def begin(self, block: Block) -> Record | None:
-        """What became of a block in an earlier run; None if it is to be done.
+        """The record of a block from an earlier run; None if the block must be scored.
 
-        The record of a block with unreadable images is removed: it is done again. A mark that was
-        left says nothing of processes to come, and is removed. Raises OSError.
+        A record with unreadable images is removed, so that the block is scored again. An old mark
+        is removed, too. Raises OSError.
         """
         self.mark(block).unlink(missing_ok=True)
         found = self.record(block)
@@ -126,14 +127,14 @@ class PartsFolder:
         return None
 
     def finish(self, block: Block, record: Record) -> None:
-        """Write the record of a block whose part is written. Raises OSError."""
+        """Write the record of a block, after its part. Raises OSError."""
         write_json(self._record(block), record.to_dict())
         self.mark(block).unlink(missing_ok=True)
 
     def marked(self, block: Block) -> list[int]:
-        """The image ids of the mark of a block whose process died; [] without a mark.
+        """The image ids in the mark of a block whose process died; [] without a mark.
 
-        The mark is removed: the next process may die before it makes its own.
+        The mark is removed, because the next process may die before it writes its own.
         """
         try:
             text = self.mark(block).read_text(encoding="ascii")
@@ -143,7 +144,7 @@ class PartsFolder:
         return [int(word) for word in text.split() if word.lstrip("-").isdecimal()]
 
     def join(self, plan: dict[str, Any]) -> None:
-        """Begin a run in the folder, or go on with it. Raises DataError if it is another run's."""
+        """Start or continue a run in the folder. Raises DataError for a folder of another run."""
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "plan.json"
         if not file.exists():
@@ -160,14 +161,14 @@ class PartsFolder:
             )
 
     def retire(self) -> None:
-        """Take the folder's name away, for the holder of its lock. Raises OSError.
+        """Rename the folder before its removal. Call this with its lock held. Raises OSError.
 
-        One step for others: who begins now makes a new folder.
+        The rename is atomic, so a run that starts now makes a new folder.
         """
         move_into_place(self.path, self._retired(secrets.token_hex(8)))
 
     def remove_retired(self) -> None:
-        """Remove folders whose name was taken away, also those that a killed driver left."""
+        """Remove folders that `retire` renamed, also those that a killed driver left."""
         for left in self.path.parent.glob(self._retired("*", glob.escape(self.path.name)).name):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -176,29 +177,29 @@ class PartsFolder:
 
 
 class Todo:
-    """The blocks that are left, and what is known of those whose process died."""
+    """The remaining blocks, and the deaths of processes that worked on them."""
 
     def __init__(self, blocks: list[Block]) -> None:
         self._left = deque(blocks)
-        self._vain: Counter[int] = Counter()  # deaths of a block since one pointed at an image
-        self._together: Counter[int] = Counter()
-        self._alone: Counter[int] = Counter()
+        self._vain: Counter[int] = Counter()  # block -> deaths since its suspects last changed
+        self._together: Counter[int] = Counter()  # image id -> deaths with its batch
+        self._alone: Counter[int] = Counter()  # image id -> deaths while it was scored alone
         self.redone = 0
-        """Blocks that were given out again."""
+        """Number of times a block was given out again."""
 
     def __len__(self) -> int:
         return len(self._left)
 
     def next(self) -> Block | None:
-        """The next block to score; None if none is left to give out."""
+        """The next block to score; None if there is none."""
         return self._left.popleft() if self._left else None
 
     def died(self, block: Block, marked: list[int], scored: int = 0) -> None:
-        """A process died with this block.
+        """Put back a block whose process died.
 
-        marked: the ids of its mark. scored: images of the block that it had scored before.
-        Raises ClusterError if it does not seem to be the images: too many deaths point at none, or
-        almost all are left out.
+        marked: the ids in its mark. scored: number of images of the block that were scored before.
+        Raises ClusterError if the images do not seem to be the cause: after too many deaths without
+        a suspected image, or if almost all images are left out.
         """
         self.redone += 1
         (self._alone if block.alone.issuperset(marked) else self._together).update(marked)

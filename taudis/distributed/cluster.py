@@ -1,8 +1,8 @@
-"""The connection to a ray cluster, and one that is started on this machine.
+"""Connects to a ray cluster, or starts a cluster on this machine.
 
-Ray is an optional dependency (the extra `ray`), so it is imported when a cluster is asked for. What
-starts here has no dashboard and sends no usage statistics. It listens on all addresses, as ray
-always does, and asks for a token (ray's default for clusters that a process starts).
+Ray is an optional dependency (the extra `ray`), so it is imported only when needed. A cluster that
+is started here has no dashboard and sends no usage statistics. It listens on all addresses, as ray
+always does, and requires a token (ray's default for clusters that a process starts).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCAL = "local"
-"""The address that starts a cluster on this machine; it ends with the process."""
+"""The address that starts a cluster on this machine; the cluster ends with the process."""
 STORE_BYTES = 200_000_000
-"""Shared memory of a cluster that is started here, for what travels: the candidates' vectors (in
-float16 13 MB for C = 25,000 of D = 256), and two tasks a core with 8 MB of bits each. Beyond, ray
-writes to the disk."""
+"""Shared memory of a cluster that is started here. It is for the vectors of the candidates (13 MB
+in float16 for C = 25,000 and D = 256) and the bits of two tasks per core, 8 MB each. If it is full,
+ray writes to the disk."""
 
 ANSWER_SECONDS = 10.0
-"""Time that the head of a cluster has to accept a connection."""
+"""Seconds for the head of a cluster to accept a connection."""
 
 
 def import_ray() -> Any:
-    """The module ray. Raises ClusterError where it is not installed."""
+    """The module ray. Raises ClusterError if it is not installed."""
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -57,9 +57,10 @@ class Cluster:
     gpus: int
 
     def actors(self, wanted: int | None, device: Device = "cuda") -> tuple[int, dict[str, float]]:
-        """(how many actors, what each one occupies): one a GPU, without GPUs one a core.
+        """(number of actors, ray's resources for each).
 
-        device: 'cpu' for work that must not run on a GPU; each actor then occupies a core alone.
+        wanted: the number; None: one per GPU, or one per core without GPUs. device: 'cpu' for work
+        that must not run on a GPU; each actor then has a core and no GPU.
         """
         if wanted is not None and wanted < 1:
             raise DataError(f"actors: expected 1 or more, got {wanted}.")
@@ -69,20 +70,21 @@ class Cluster:
 
     @property
     def deaths(self) -> tuple[type[Exception], ...]:
-        """Ray's errors that say that the process of a call ended, or its answer with a node."""
+        """Ray's errors for a process that ended, or an answer that was lost with a node."""
         known = self.ray.exceptions
         return (
-            known.RayActorError,  # also one that cannot be reached for now
+            known.RayActorError,  # also for an actor that cannot be reached
             known.NodeDiedError,
             known.WorkerCrashedError,
-            known.OutOfMemoryError,  # of a node, whose raylet ended the process
+            known.OutOfMemoryError,  # ray ended the process, because the node's memory was full
             known.ObjectLostError,
         )
 
     def answer(self, reference: Any) -> Any:
-        """What a call returned. An error of ours is raised as it was, without ray's traceback.
+        """The return value of a call.
 
-        Raises ray's errors of `deaths`, and ClusterError for all others.
+        Raises the error of the call, if it is a TaudisError or an OSError, without ray's traceback;
+        ray's errors in `deaths`; and ClusterError for all others.
         """
         known = self.ray.exceptions
         try:
@@ -97,9 +99,9 @@ class Cluster:
             raise _cluster_error(error) from error
 
     def result(self, reference: Any) -> Any:
-        """What a task returned, as `answer`. Raises ClusterError for a death, too.
+        """The return value of a task, like `answer`. Raises ClusterError also for a death.
 
-        Ray does the task again before, as often as its options say.
+        Ray repeats a task after a death, as often as the task's options allow.
         """
         try:
             return self.answer(reference)
@@ -108,10 +110,10 @@ class Cluster:
 
 
 def device_of_this_actor() -> Device:
-    """'cuda' in an actor that ray gave a card, 'cpu' in every other process.
+    """'cuda' in an actor to which ray gave a GPU, 'cpu' in every other process.
 
-    Ray hides the other cards from an actor that has one. From an actor without one it hides none
-    (unless RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO is 1), so what PyTorch sees does not decide.
+    Ray hides other GPUs from an actor with a GPU, but none from an actor without a GPU (unless
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO is 1). So it is not enough that PyTorch finds a GPU.
     """
     from taudis.detector.device import device_of_this_process  # imports torch
 
@@ -125,7 +127,7 @@ def device_of_this_actor() -> Device:
 
 
 def _cluster_error(error: Exception) -> ClusterError:
-    """An error of ray as one of ours."""
+    """A ClusterError for an error of ray."""
     return ClusterError(
         f"ray: {type(error).__name__}: {error} Look at the memory and the disks of the nodes and at"
         " ray's logs (/tmp/ray/session_latest/logs on each), then run the command again."
@@ -134,11 +136,11 @@ def _cluster_error(error: Exception) -> ClusterError:
 
 @contextmanager
 def connected(address: str, *, cpus: int | None = None) -> Iterator[Cluster]:
-    """A connection to the cluster at an address; an existing connection of this process is used.
+    """A connection to a cluster. An existing connection of this process is reused.
 
-    address: HOST:PORT; `auto`: the cluster that runs on this machine; `local`: one is started here,
-    with `cpus` cores (None: all). Raises ClusterError without ray, where nothing answers, and for
-    every error of ray in the block.
+    address: HOST:PORT; `auto`: the cluster that runs on this machine; `local`: a new cluster on
+    this machine, with `cpus` cores (None: all). Raises ClusterError without the package ray, if
+    nothing answers, and for every error of ray in the `with` block.
     """
     ray = import_ray()
     existing = ray.is_initialized()
@@ -151,7 +153,7 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Cluster]:
                 "include_dashboard": False,
                 "object_store_memory": STORE_BYTES,
             }
-        # Nodes on which this package is not installed import it from where this process does.
+        # Nodes without this package import it from the folder of this process's package.
         job = ray.job_config.JobConfig(_py_driver_sys_path=[str(Path(__file__).parents[2])])
         own |= {"job_config": job}
         try:
@@ -172,7 +174,7 @@ def connected(address: str, *, cpus: int | None = None) -> Iterator[Cluster]:
 
 
 def _check_answers(address: str) -> None:
-    """Raise ClusterError if nothing listens at HOST:PORT: ray would try for minutes."""
+    """Raise ClusterError if nothing listens at HOST:PORT. Ray would retry for minutes."""
     host, colon, port = address.rpartition(":")
     if not (colon and port.isdecimal()):
         return
@@ -185,10 +187,10 @@ def _check_answers(address: str) -> None:
 
 
 def peak_memory(process: int | str = "self") -> int:
-    """The most memory that a process has had since its program started, bytes.
+    """The largest memory of a process since its program started, bytes.
 
-    By the system's own count, where it has one. `getrusage` counts what the process had before it
-    became this program, too: the memory of whatever started it. 0 for another process that ended.
+    It is read from /proc if possible, because `getrusage` includes the memory of the program that
+    started this one. 0 for another process that has ended.
     """
     with suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():

@@ -1,10 +1,10 @@
-"""Algorithm 1 line 6 on a ray cluster: each task computes the edges to some rows of one part.
+"""Algorithm 1 line 6 on a ray cluster: each task computes the edges to some rows of a part.
 
-Greedy cover counts columns and never asks for their order (`taudis.selection.graph`). So the
-columns stand in the order of the pool's files, part by part, and the bits of each part are
-independent of all others. A task gets the candidates' vectors once a node, reads its rows from the
-part's file, and returns its bits. With a sample of the instances, it reads the sampled rows alone.
-All nodes must see the parts under the same paths.
+Greedy cover only counts columns (`taudis.selection.graph`), so their order does not matter. Here
+the columns are in the order of the pool's files, so the bits of each part are independent of the
+others. A task reads its rows (with a sample of the instances, only the sampled rows) from the
+part's file and returns their bits. The candidates' vectors are sent to each node once. All nodes
+must see the parts under the same paths.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from taudis.selection.similarity import BitRows
 from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import Float32, FloatArray, IntArray
 
-TASK_BYTES = 8_000_000  # of the bits that one task returns
-LEAST_COLUMNS = 1024  # of a task; fewer cost more in calls and bounds than in products
-AHEAD = 2  # tasks a core that are given out at a time: their bits lie in shared memory
+TASK_BYTES = 8_000_000  # bytes of bits that a task returns
+LEAST_COLUMNS = 1024  # least columns of a task; with fewer, overhead takes more time than products
+AHEAD = 2  # tasks per core that are given out at a time; their bits are in shared memory
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where a matrix of embeddings lies in a file."""
+    """The place of a matrix of embeddings in a file."""
 
     path: str
     dtype: str
     offset: int
     shape: tuple[int, ...]
-    bytes: int  # of the file
-    changed: int  # time of its last change, ns
+    bytes: int  # size of the file
+    changed: int  # time of the file's last change, ns
 
     @classmethod
     def of(cls, matrix: Matrix) -> Region:
@@ -63,7 +63,7 @@ class Region:
         return int(np.prod(self.shape[1:], dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
     def rows(self, wanted: IntArray) -> FloatArray:
-        """The rows [n,D] at ascending places. Raises DataError if the file is another one."""
+        """The rows [n,D] at ascending positions. Raises DataError if the file was replaced."""
         try:
             found = identity_of(Path(self.path).stat())
         except OSError as error:
@@ -78,7 +78,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to each vector before the cosine; see `UnitVectors`."""
+    """The centring and scaling of vectors before the cosine; see `UnitVectors`."""
 
     mean: Float32 | None
     noise: Float32 | None
@@ -91,17 +91,17 @@ class Preparation:
 
 @dataclass
 class Moved:
-    """Bytes that travelled, and the most memory of a process, over all calls."""
+    """Bytes sent and read, and the largest memory of a process, over all calls."""
 
-    candidates: int = 0  # bytes of the candidates' vectors, once for the cluster's store
+    candidates: int = 0  # bytes of the candidates' vectors, sent to the cluster's store once
     bits: int = 0  # bytes of edges, from the tasks to the driver
-    places: int = 0  # bytes of the numbers of the rows that tasks read
+    places: int = 0  # bytes of row numbers, from the driver to the tasks
     read: int = 0  # bytes of embeddings that tasks read from the parts
     tasks: int = 0
-    worker_peak: int = 0  # bytes
+    worker_peak: int = 0  # largest memory of a worker, bytes
 
     def to_dict(self) -> dict[str, int]:
-        """The figures for the last line of the command."""
+        """The figures for the output of the command."""
         return {
             "candidates_bytes": self.candidates,
             "bits_bytes": self.bits,
@@ -116,21 +116,21 @@ class Moved:
 def part_edges(
     candidates: FloatArray, prepare: Preparation, region: Region, rows: IntArray, sigma: float
 ) -> tuple[BitRows, int]:
-    """A task: edges of the candidates to some rows of a part, and the process's peak memory.
+    """A task: (edges of the candidates to some rows of a part, peak memory of the process).
 
-    The edge of a candidate to itself is the driver's to set.
+    The driver sets the edges of candidates to themselves.
     """
     columns = prepare.units(region.rows(rows))
     return edges_between(prepare.units(candidates), columns, sigma), peak_memory()
 
 
 class RayEdges:
-    """Computes edges on a cluster; `taudis.selection.graph.using_edges` takes it."""
+    """Computes edges on a cluster, for `taudis.selection.graph.using_edges`."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster, self.moved = cluster, Moved()
 
-    # long: with its docstring
+    # long: the signature and the docstring take half of it
     def __call__(
         self,
         candidates: UnitVectors,
@@ -139,10 +139,10 @@ class RayEdges:
         own: IntArray,
         progress: Callable[[int, int], None] | None = None,
     ) -> BitRows:
-        """The edges [C, W] of candidates and columns, these in the order of the files.
+        """The edges [C, W] of candidates and columns, with the columns in the order of the files.
 
-        own: [C] the place of each candidate among `columns`; -1: not among them. Where a candidate
-        has a place, the bit of its own column is set. Raises DataError for a pool in memory.
+        own: [C] the position of each candidate in `columns`, or -1. The edge of a candidate to its
+        own column is always set. Raises DataError for a pool in memory.
         """
         ray, moved = self.cluster.ray, self.moved
         prepare = Preparation(candidates.mean, candidates.noise, candidates.spread)
@@ -170,7 +170,7 @@ class RayEdges:
         return edges
 
     def _counted(self, reference: Any) -> BitRows:
-        """The bits of a finished task, which are counted."""
+        """The bits of a finished task, added to the figures in `moved`."""
         found: tuple[BitRows, int] = self.cluster.result(reference)
         bits, peak = found
         self.moved.tasks += 1
@@ -180,32 +180,32 @@ class RayEdges:
 
 
 def rows_of(units: UnitVectors) -> IntArray:
-    """The rows [n] of the matrix that unit vectors take, in their order."""
+    """The rows [n] of the matrix that unit vectors select, in their order."""
     return np.arange(len(units.embeddings)) if units.rows is None else units.rows
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Some columns of one part."""
+    """Some columns of a part."""
 
     region: Region
-    rows: IntArray  # [n] of the part, ascending
-    left: int  # byte of an edge row where their bits begin
-    width: int  # bytes of an edge row that their bits take
+    rows: IntArray  # [n] rows of the part, ascending
+    left: int  # first byte of their bits in a row of edges
+    width: int  # number of bytes of their bits
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where each column stands in an edge row: part by part, by its row in the part.
+    """The position of each column in a row of edges: part by part, by its row in the part.
 
-    It depends on the columns alone, so edges of other candidates to the same columns fit to it.
+    It depends only on the columns, so it is the same for other candidates.
     """
 
-    regions: tuple[Region, ...]
-    rows: tuple[IntArray, ...]  # of each part, ascending
-    lefts: IntArray  # [P] byte where each part's bits begin
+    regions: tuple[Region, ...]  # of each part
+    rows: tuple[IntArray, ...]  # rows of each part, ascending
+    lefts: IntArray  # [P] first byte of each part's bits
     width: int  # W
-    columns: IntArray  # [n] the column of each place
+    columns: IntArray  # [n] the column (bit) of each unit vector
 
     @classmethod
     def of(cls, units: UnitVectors) -> Layout:
@@ -231,12 +231,12 @@ class Layout:
         )
 
     def column_of(self, places: IntArray) -> IntArray:
-        """The columns [m] of places among the unit vectors."""
+        """The columns [m] of unit vectors, by their positions."""
         found: IntArray = self.columns[places]
         return found
 
     def tasks(self, candidates: int) -> Iterator[Task]:
-        """The columns in tasks whose bits for so many candidates are small."""
+        """The columns, divided into tasks of about TASK_BYTES of bits."""
         count = max(LEAST_COLUMNS, TASK_BYTES * 8 // max(1, candidates)) // 64 * 64
         for region, rows, left in zip(self.regions, self.rows, self.lefts.tolist(), strict=True):
             for start in range(0, len(rows), count):

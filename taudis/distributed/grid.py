@@ -1,8 +1,8 @@
-"""The rows of a simulation's grid by actors of a ray cluster, with the claims of every run.
+"""Makes the rows of a simulation's grid by actors of a ray cluster.
 
-An actor is a process of the run like any other (`taudis.simulation.run`): it claims a row, makes it
-and writes it. The driver asks idle actors for the next row. So a row is made once, whatever dies,
-and processes without ray may share the run. All nodes must see the data and the folder of the run.
+An actor works like any other process of the run (`taudis.simulation.run`): it claims a row, makes
+it and writes it. The driver asks idle actors for the next row. Because of the claims, processes
+without ray may share the run. All nodes must see the data and the folder of the run.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from taudis.simulation.run import WAIT, Folder, Outcome, Run, Step, Watcher, che
 from taudis.types import LabelMap
 
 DEATHS_OF_ROW, DEATHS_IN_VAIN = 5, 12
-"""Deaths at one row, and deaths since a row was made, after which the run ends: each costs the time
-since the last saved state of a training, and would for ever."""
+"""The run ends after this many deaths at the same row, or since the last finished row. Each death
+costs the time since the last saved state of a training."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GridWork:
-    """What all actors of a run share."""
+    """The data that all actors of a run share."""
 
-    out: Path
+    out: Path  # folder of the run
     grid: Grid
     label_map: LabelMap
     samples: CocoSamples
-    rows: tuple[tuple[int, ...], tuple[int, ...]]  # of the file: to train on, to test on
+    rows: tuple[tuple[int, ...], tuple[int, ...]]  # rows of training and of test images
     presets: tuple[Preset, ...]
     asked: Asked
     threads: int = 1  # CPU threads of an actor
@@ -56,7 +56,7 @@ class RowMaker:
         self.work, self._stack = work, ExitStack()
 
     def prepare(self) -> Owner:
-        """Join the run; the owner of this process's claims. Raises what opening it raises."""
+        """Join the run. Returns the owner of this process's claims. Raises DataError, OSError."""
         import torch
 
         torch.set_num_threads(self.work.threads)
@@ -76,14 +76,14 @@ class RowMaker:
         return claims.owner
 
     def make_row(self) -> tuple[Step, Job | None]:
-        """Make a row if one can be made now; how that went, and the row's job."""
+        """Make a row, if possible. Returns the step's result and the job of the row."""
         self.seen.job = None
         step = self.run.advance(self.seen)
         return step, self.seen.job
 
 
 class _Seen:
-    """A watcher that remembers the row that was made."""
+    """A watcher that remembers the job of the finished row."""
 
     def __init__(self) -> None:
         self.job: Job | None = None
@@ -102,7 +102,7 @@ class _Seen:
 def work_of(
     out: Path, grid: Grid, data: DataSet, presets: tuple[Preset, ...], asked: Asked, threads: int
 ) -> GridWork:
-    """The work of a run with this data set; paths become absolute."""
+    """The work of a run with this data set, with absolute paths."""
     samples = data.samples
     samples = dataclasses.replace(samples, paths=tuple(path.absolute() for path in samples.paths))
     train = tuple(data.row_of[number] for number in data.train_ids)
@@ -111,15 +111,15 @@ def work_of(
 
 
 class _Deaths:
-    """Counts the deaths of actors by the row that they had claimed."""
+    """Counts the deaths of actors by the rows that they had claimed."""
 
     def __init__(self, claims: Path, jobs: Sequence[Job]) -> None:
         self.claims, self.rows = claims, {job.name for job in jobs}
         self.of_row: Counter[str] = Counter()
-        self.in_vain = 0  # since the last row that was made
+        self.in_vain = 0  # deaths since the last finished row
 
     def add(self, owner: Owner) -> None:
-        """The process with these claims died. Raises ClusterError if that happened too often."""
+        """Count the death of a process. owner: of its claims. Raises ClusterError if too many."""
         self.in_vain += 1
         self.of_row.update(self.rows.intersection(claimed_by(self.claims, owner)))
         row, count = next(iter(self.of_row.most_common(1)), ("", 0))
@@ -133,7 +133,7 @@ class _Deaths:
 
 
 def _joined(work: GridWork) -> Folder:
-    """The folder of the run, which holds no other grid. Raises DataError."""
+    """The folder of the run. Raises DataError if it has another grid."""
     folder = Folder(work.out)
     join(folder.grid_file, folder.lock, work.grid, work.presets, work.asked)
     check_rows(folder.log, work.grid, work.presets)
@@ -143,11 +143,11 @@ def _joined(work: GridWork) -> Folder:
 def run_grid(
     cluster: Cluster, work: GridWork, watcher: Watcher, *, actors: int | None = None
 ) -> Outcome:
-    """Make every row that was asked for, from the start or from where a run stopped.
+    """Make every requested row, from the start or from where a run stopped.
 
-    actors: how many; None: one a GPU for a grid on GPUs, else one a core. Raises DataError where
-    the folder holds another grid, where a process of a grid on GPUs has none, and where processes
-    die again and again, and what training raises.
+    actors: their number; None: one per GPU for a grid on GPUs, else one per core. Raises DataError
+    if the folder has another grid, and if a process of a grid on GPUs has no GPU; ClusterError if
+    processes die repeatedly; and the errors of training.
     """
     folder, jobs = _joined(work), work.asked.jobs(work.grid.rounds)
     made, resting, deaths = 0, list[tuple[float, Any, Owner]](), _Deaths(work.out / "claims", jobs)
@@ -158,7 +158,7 @@ def run_grid(
             done = sum(job in rows for job in jobs)
             watcher.rows(done, None, None)
             is_done = done == len(jobs)
-            if is_done and not pool.busy:  # a row is there before its actor's answer is
+            if is_done and not pool.busy:  # a row exists before its actor answers
                 return Outcome({job: rows[job] for job in jobs}, made)
             for answer in pool.answers():
                 if answer.actor is None:

@@ -1,7 +1,7 @@
-"""Scores a list of images by actors of a ray cluster, into pool files that are one pool.
+"""Scores a list of images by actors of a ray cluster, into several pool files with a manifest.
 
-The driver gives out blocks of the list (`taudis.distributed.blocks`); an actor loads the checkpoint
-once and writes a pool file for each block. Blocks and batches depend on the list alone, so the pool
+The driver gives out blocks of the list (`taudis.distributed.blocks`). An actor loads the checkpoint
+once and writes a pool file for each block. Blocks and batches depend only on the list, so the pool
 is the same for any number of actors, and after any death. All nodes must see the checkpoint, the
 images and the folder of the parts under the same paths.
 """
@@ -44,12 +44,12 @@ from taudis.types import Embedding, Image
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What all actors of a run share."""
+    """The data that all actors of a run share."""
 
     checkpoint: Path
     parts: Path
     embedding: Embedding
-    about: str  # free text on the model, kept in the parts
+    about: str  # free text about the model, stored in the parts
     threads: int = 1  # CPU threads of an actor's model
 
     @property
@@ -60,28 +60,28 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a run is, over all actors."""
+    """The progress of a run, over all actors."""
 
-    done: int  # images, those of an earlier driver included
-    total: int
-    rate: float  # images a second since this driver's first block was given out
-    actors: int  # at work
+    done: int  # scored images, including those of an earlier driver
+    total: int  # images
+    rate: float  # images per second since this driver started
+    actors: int  # number of working actors
 
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """What a run made."""
+    """The result of a run."""
 
     manifest: Manifest
     made: int  # images that this driver's actors scored
     seconds: float
     cpu_seconds: float  # of the actors' processes, while they scored
-    redone: int  # blocks that were given out again, since their process died
+    redone: int  # number of times a block was given out again after a death
     actors: int
 
 
 class Scorer:
-    """An actor: a process with the model. It keeps no state between blocks."""
+    """An actor with the model. It keeps no state between blocks."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -102,9 +102,9 @@ class Scorer:
         return os.getpid()
 
     def score(self, block: Block, samples: CocoSamples) -> Record:
-        """Score the block's images, write its part and its record.
+        """Score the images of a block, and write its part and its record.
 
-        Raises DataError where this node does not see an image.
+        samples: the images of the block. Raises DataError if this node does not see an image.
         """
         began, free_pages, folder = time.process_time(), FreePages(), self.work.folder
         unreadable = dict.fromkeys(sorted(block.without), DIED)
@@ -127,7 +127,7 @@ class Scorer:
 
 
 def _batches(rows: list[int], samples: CocoSamples, block: Block) -> Iterator[list[int]]:
-    """The rows that the model looks at together; suspects by themselves."""
+    """The batches of rows; a batch with images in `block.alone` is divided into single rows."""
     for start in range(0, len(samples), BATCH):
         batch = [row for row in rows if start <= row < start + BATCH]
         if block.alone.intersection(samples.image_ids[row] for row in batch):
@@ -139,10 +139,10 @@ def _batches(rows: list[int], samples: CocoSamples, block: Block) -> Iterator[li
 def _readable(
     rows: list[int], samples: CocoSamples, unreadable: dict[int, str]
 ) -> Iterator[tuple[int, Image]]:
-    """The images of these rows; the reason of one that cannot be decoded goes to `unreadable`.
+    """The images of these rows. An image that cannot be decoded is added to `unreadable`.
 
-    Raises DataError for a file that this node does not see: the driver has read it, so the node is
-    at fault. Left out, each image that it was given would be missing in the pool.
+    Raises DataError for a file that this node cannot read. The driver has read it, so the node is
+    at fault; to leave the image out would remove all images of this node from the pool.
     """
     for row in rows:
         number = samples.image_ids[row]
@@ -170,14 +170,14 @@ def score_parts(
     held: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Scored:
-    """Score all images into the folder of the parts, or go on with what is there.
+    """Score all images into the folder of the parts, or continue with the parts in it.
 
-    Blocks with images that could not be read are done again: they may be there by now.
+    Blocks with unreadable images are scored again, because the images may be readable now.
 
-    actors: how many; None: one a GPU, without GPUs one a core. size: images of a block, a multiple
-    of BATCH; None: by the number of images. held: the caller holds `only_driver` of the folder.
-    Raises DataError where the folder holds the parts of another run or another driver is at work,
-    and what loading the checkpoint raises.
+    actors: their number; None: one per GPU, or one per core without GPUs. size: images per block, a
+    multiple of BATCH; None: by the number of images. held: whether the caller holds `only_driver`
+    of the folder. Raises DataError if the folder has the parts of another run or another driver is
+    working in it, and the errors of loading the checkpoint.
     """
     bare = dataclasses.replace(samples, annotations=((),) * len(samples))
     blocks = blocks_of(len(samples), size or block_size(len(samples)))
@@ -189,7 +189,7 @@ def score_parts(
 
 
 def _manifest(work: Work, blocks: list[Block]) -> Manifest:
-    """The manifest of all blocks, which are done."""
+    """The manifest, after all blocks are done."""
     parts, left = [], dict[int, str]()
     for block in blocks:
         record = work.folder.record(block)
@@ -203,7 +203,7 @@ def _manifest(work: Work, blocks: list[Block]) -> Manifest:
 
 
 def _plan(work: Work, samples: CocoSamples, size: int) -> dict[str, Any]:
-    """What the parts depend on: a run goes on only with parts of the same."""
+    """The data that the parts depend on; a run continues only if it is equal."""
     import hashlib
 
     images = hashlib.sha256()
@@ -221,7 +221,10 @@ def _plan(work: Work, samples: CocoSamples, size: int) -> dict[str, Any]:
 
 @contextmanager
 def only_driver(folder: Path) -> Iterator[None]:
-    """Make the folder and hold its lock in a block. Raises DataError if another driver has it."""
+    """Make the folder, and hold its lock in a `with` block.
+
+    Raises DataError if another driver has the lock.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("ab") as file:
         try:
@@ -258,7 +261,7 @@ class _Driver:
         self.cpu_seconds, self.began = 0.0, time.monotonic()
 
     def run(self, wanted: int | None) -> None:
-        """Score all blocks that are left."""
+        """Score all remaining blocks."""
         with Actors(self.cluster, Scorer, (self.work,), wanted, len(self.todo)) as actors:
             self.count = actors.count
             while actors.busy or len(self.todo):
@@ -271,7 +274,7 @@ class _Driver:
                     self._give(actors, answer.actor)
 
     def _give(self, actors: Actors, actor: Any) -> None:
-        """Give an actor the next block; let go of it if none is left."""
+        """Give an actor the next block, or end the actor if there is none."""
         block = self.todo.next()
         if block is None:
             actors.dismiss(actor)
@@ -280,20 +283,20 @@ class _Driver:
         actors.give(actor, block, lambda one: one.score.remote(block, rows))
 
     def _died(self, block: Block) -> None:
-        """Put the block of a dead process back, with what its mark says."""
+        """Put back the block of a dead process, with the images in its mark."""
         marked = self.work.folder.marked(block)
         ids = self.samples.image_ids[block.start : block.stop]
         before = ids[: ids.index(marked[0])] if marked and marked[0] in ids else ()
         self.todo.died(block, marked, len(before) - len(block.without.intersection(before)))
 
     def _add(self, block: Block, record: Record, busy: int) -> None:
-        """Count a block that is done."""
+        """Count a finished block and report the progress."""
         self.done, self.made = self.done + len(block), self.made + len(block)
         self.cpu_seconds += record.cpu_seconds
         seconds = max(time.monotonic() - self.began, 1e-9)
         self.tell(Progress(self.done, len(self.samples), self.made / seconds, busy))
 
     def outcome(self, manifest: Manifest) -> Scored:
-        """What was made."""
+        """The result of the run."""
         seconds = time.monotonic() - self.began
         return Scored(manifest, self.made, seconds, self.cpu_seconds, self.todo.redone, self.count)

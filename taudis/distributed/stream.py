@@ -1,8 +1,9 @@
 """Scores images that the caller reads, by actors of a ray cluster, in the caller's order.
 
-For images that only the caller can get, such as those of a server that asks for credentials. Pixels
-and the checkpoint's files travel to the actors; pool rows, and what the caller makes of each
-detection, travel back. A process that dies costs its batch, as in `taudis.distributed.blocks`.
+It is for images that only the caller can read, such as those of a server with credentials. The
+pixels and the checkpoint's files are sent to the actors. The actors return pool rows and the result
+of `StreamWork.finish` for each detection. Deaths of actors are handled as in
+`taudis.distributed.blocks`.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from taudis.scoring import batches, score_images
 from taudis.types import Detection, Embedding, Image, Pool
 
 PATIENCE = 60.0
-"""Seconds without any actor that has started, after which the cluster fails: the caller can score
-by itself, and its own time runs (`SCORE_SECONDS` is 300)."""
-AHEAD = 3  # batches an actor that are read, or scored and not yet taken
+"""Seconds without any started actor after which the cluster counts as failed. The caller then
+scores the images itself, within its own time limit (`SCORE_SECONDS` is 300)."""
+AHEAD = 3  # batches per actor that may be in work, or scored but not taken
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
 class StreamWork(Generic[Made]):
-    """What all actors share."""
+    """The data that all actors share."""
 
-    checkpoint: dict[str, bytes]  # name -> content of the checkpoint's files
+    checkpoint: dict[str, bytes]  # name of a file of the checkpoint -> its content
     embedding: Embedding
-    finish: Callable[[Detection], Made]  # of a module that the nodes have
+    finish: Callable[[Detection], Made]  # runs on the actors, which must have its module
     threads: int = 1  # CPU threads of an actor's model
 
     @classmethod
@@ -48,13 +49,13 @@ class StreamWork(Generic[Made]):
         finish: Callable[[Detection], Made],
         threads: int,
     ) -> StreamWork[Made]:
-        """The work with the checkpoint of a folder. Raises OSError."""
+        """The work, with the files of the folder `checkpoint`. Raises OSError."""
         files = {path.name: path.read_bytes() for path in sorted(checkpoint.iterdir())}
         return cls(files, embedding, finish, threads)
 
 
 class StreamScorer:
-    """An actor: a process with the model."""
+    """An actor with the model."""
 
     def __init__(self, work: StreamWork[Any]) -> None:
         self.work, self.free_pages = work, FreePages()
@@ -70,7 +71,7 @@ class StreamScorer:
             self.detector = load_checkpoint(folder, device=device_of_this_actor())[0].fast()
 
     def score(self, images: list[tuple[int, Image]]) -> list[tuple[Pool, Any]]:
-        """Each image's share of the pool, and what `finish` makes of its detection."""
+        """For each image: its pool of one image, and the result of `finish`."""
         found = [
             (part, self.work.finish(detection))
             for part, detection in score_images(
@@ -91,37 +92,37 @@ class _Batch:
 
 
 class Stream:
-    """The batches between the caller's images and what the caller takes."""
+    """The batches of the caller's images, in the caller's order, until their results are taken."""
 
     def __init__(
         self,
         images: Iterable[tuple[int, Image]],
         left_out: Callable[[int, str], None] = lambda _, __: None,
     ) -> None:
-        """images: (image id, uint8 [H,W,3] RGB) pairs, asked for as they are needed.
+        """images: (image id, uint8 [H,W,3] RGB) pairs, read when they are needed.
 
-        left_out: gets the id of an image whose process died each time, and the reason.
+        left_out: called with the id and the reason of an image whose process died each time.
         """
         self._source, self._left_out = batches(images, BATCH), left_out
-        self._order: deque[_Batch] = deque()  # given out or finished, not yet taken
-        self._again: list[_Batch] = []
-        self._ended = False
-        self._deaths = 0  # since the last batch that was finished
+        self._order: deque[_Batch] = deque()  # read, but not yet taken
+        self._again: list[_Batch] = []  # to be given out before new batches
+        self._ended = False  # whether all images are read
+        self._deaths = 0  # deaths since the last finished batch
 
     @property
     def is_done(self) -> bool:
-        """Whether all was taken and no image is left."""
+        """Whether all results are taken and no image is left."""
         return self._ended and not self._order
 
     def has_work(self) -> bool:
-        """Whether there is a batch to score; it is read, and the next one to be given out."""
+        """Whether there is a batch to score. It is read, and `next` returns it."""
         batch = self.next(1)
         if batch is not None:
             self._again.append(batch)
         return batch is not None
 
     def next(self, ahead: int) -> _Batch | None:
-        """The next batch to score; None if none is left, or `ahead` of them wait to be taken."""
+        """The next batch to score; None if there is none, or `ahead` batches are not yet taken."""
         if self._again:
             return self._again.pop()
         if self._ended or len(self._order) >= ahead:
@@ -135,14 +136,15 @@ class Stream:
         return batch
 
     def finished(self, batch: _Batch, found: list[tuple[Pool, Any]]) -> None:
-        """A batch is scored."""
+        """Store the results of a batch."""
         batch.found, self._deaths = found, 0
 
     def died(self, batch: _Batch) -> None:
-        """A process died with a batch: it is scored again, later one by one, at last left out.
+        """Put back a batch whose process died.
 
-        Raises ClusterError after many deaths without a batch that was finished: it is not the
-        images then.
+        It is scored again. After more deaths its images are scored one by one, and at last left
+        out. Raises ClusterError after many deaths without a finished batch, because then the images
+        are not the cause.
         """
         self._deaths += 1
         if self._deaths > MOST_DEATHS:
@@ -165,14 +167,14 @@ class Stream:
             self._again.append(batch)
 
     def take(self) -> Iterator[tuple[Pool, Any]]:
-        """What is finished, in the caller's order."""
+        """The results that are finished and next in the caller's order."""
         while self._order and self._order[0].found is not None:
             yield from self._order.popleft().found or ()
 
     def rest(self) -> Iterator[tuple[int, Image]]:
-        """The images that were not taken, in the caller's order, without those left out.
+        """The images whose results were not taken, in the caller's order, without those left out.
 
-        For scoring them elsewhere: nothing is taken from here after that.
+        It is for scoring them elsewhere. The stream cannot be used after it.
         """
         while self._order:
             batch = self._order.popleft()
@@ -185,10 +187,10 @@ class Stream:
 def score_stream(
     cluster: Cluster, work: StreamWork[Made], stream: Stream, *, actors: int | None = None
 ) -> Iterator[tuple[Pool, Made]]:
-    """Each image's share of the pool, and what `finish` made of its detection, in their order.
+    """For each image, in order: its pool of one image, and the result of `finish`.
 
-    The images are asked for a few ahead of what is scored. Without images no actor starts. Raises
-    ClusterError where the cluster fails: `stream.rest` has the images that were not taken.
+    Only a few images are read ahead. Without images no actor starts. Raises ClusterError if the
+    cluster fails; `stream.rest` then gives the images whose results were not taken.
     """
     if not stream.has_work():
         return
@@ -210,7 +212,10 @@ def score_stream(
 
 
 def _answers(pool: Actors, seconds: float) -> list[Answer]:
-    """The next answers. Raises ClusterError alone: an image's own fault shows elsewhere, too."""
+    """The next answers. Raises ClusterError for every error.
+
+    The caller then scores the images itself, which shows an error that an image causes.
+    """
     try:
         return list(pool.answers(seconds))
     except ClusterError:

@@ -1,7 +1,7 @@
 """COCO files as labelled images, for training, evaluation and scoring.
 
-`load_coco` is strict: it refuses a file that has anything unusual. The command line uses
-`taudis.data.coco.check` instead, which reads what other tools write and counts what it leaves out.
+`load_coco` is strict: it refuses a file with unusable records. The command line uses
+`taudis.data.coco.check`, which accepts the files of many tools and counts what it leaves out.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ def read_image(path: Path) -> Image:
 
 @dataclass(frozen=True, eq=False)
 class CocoSamples:
-    """The images of a COCO file with their objects; both are decoded when they are read."""
+    """The images of a COCO file with their objects. Both are decoded when they are accessed."""
 
     image_ids: tuple[int, ...]
     file_names: tuple[str, ...]
-    sizes: tuple[tuple[int, int], ...]  # (height, width) px as the file says
+    sizes: tuple[tuple[int, int], ...]  # (height, width) px according to the COCO file
     annotations: tuple[tuple[Annotation, ...], ...]  # of each image
     labels: dict[Key, int]  # category id -> label 1..K
     images_dir: Path
-    paths: tuple[Path, ...]  # of each image's picture
+    paths: tuple[Path, ...]  # of the image files
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def image(self, index: int) -> Image:
-        """The image uint8 [H,W,3]. Raises DataError where it is missing, broken or resized.
+        """The image uint8 [H,W,3]. Raises DataError if it is missing, broken or of another size.
 
-        It is ImageNotRead where the file is missing, or the disk does not give it.
+        The error is ImageNotRead if the file is missing or cannot be read from the disk.
         """
         path = self.paths[index]
         if not path.is_file():
@@ -66,7 +66,7 @@ class CocoSamples:
         return image
 
     def target(self, index: int) -> Target:
-        """The ground truth of an image. Raises DataError naming the broken annotation."""
+        """The ground truth of an image. Raises DataError for a broken annotation."""
         height, width = self.sizes[index]
         rows = self.annotations[index]
         masks = np.zeros((len(rows), height, width), bool)
@@ -80,12 +80,12 @@ class CocoSamples:
         return Target.from_masks(masks, labels, crowd)
 
     def labels_at(self, index: int) -> IntArray:
-        """The labels [n] of an image's instances, crowds not counted, without decoding it."""
+        """The labels [n] of an image's instances, without crowds; nothing is decoded."""
         rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
         return np.array([self.labels[a["category_id"]] for a in rows], np.int64)
 
     def statistics(self) -> LabelStatistics:
-        """Statistics for the choice of a recipe; masks are decoded only where boxes are missing."""
+        """Statistics for the choice of a recipe. Masks are decoded only if boxes are missing."""
         tally = Tally()
         for index, size in enumerate(self.sizes):
             rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
@@ -119,13 +119,13 @@ class CocoSamples:
         )
 
     def identity(self) -> object:
-        """What images and labels these are. Pictures count by name and size of the file."""
+        """A value that differs for other images or labels; image files count by name and size."""
         pictures = [(path.name, path.stat().st_size) for path in self.paths]
         return [self.image_ids, pictures, self.annotations]
 
 
 def _segmentation(annotation: Annotation) -> Any:
-    """The segmentation of an object, or its box where it has a box alone."""
+    """The segmentation of an object, or its box if it has no segmentation."""
     box = box_of(annotation.get("bbox"))
     if box is not None and is_empty(annotation.get("segmentation")):
         return box_polygon(box)
@@ -135,9 +135,9 @@ def _segmentation(annotation: Annotation) -> Any:
 def load_coco(json_path: Path, images_dir: Path) -> tuple[LabelMap, CocoSamples]:
     """Labels (in the order of the file's categories) and samples of a COCO instances file.
 
-    Strict: raises DataError where something would be left out, and where neither file nor picture
-    gives an image's size. Masks and pixels are checked when they are read. `taudis.data.coco.check`
-    checks everything first, and continues where it can.
+    Raises DataError if a record would be left out, or if neither the COCO file nor the image file
+    gives the size of an image. Masks and pixels are only checked when they are accessed.
+    `taudis.data.coco.check` checks everything first, and can leave out unusable records.
     """
     file = parse_coco(json_path)
     wrong = file.found.sentences("left out", "bad", "refused")

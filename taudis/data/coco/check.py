@@ -1,8 +1,8 @@
-"""Checks a COCO file before it is used: `python -m taudis check`, and before every training.
+"""Checks a COCO file: `python -m taudis check`, and before every training.
 
-A broken picture or mask must not end a training hours after its start. So the check decodes every
-picture and reads every mask first. It counts, by kind, everything unusual and everything that is
-left out (`taudis.data.coco.kinds`).
+A broken image or mask must not end a training hours after its start. So the check first decodes
+every image and reads every mask. It counts unusual and unusable records by kind
+(`taudis.data.coco.kinds`).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from taudis.errors import DataError
 
 Crowds = Literal["ask", "objects", "ignore"]
 CROWD_SHARE = 0.1
-"""From this share of crowds on, the check asks a person; COCO has one crowd in a hundred."""
+"""The check asks a person if at least this share of masks are crowds; COCO has 1 in 100."""
 FRACTIONS_SHARE = 0.5
-"""From this share of objects with all coordinates in 0..1 on, the file is taken to use 0..1."""
+"""A file is refused if more than this share of objects has all coordinates in 0..1."""
 PIXELLESS_SHARE = 0.5
-"""Share of objects without a pixel above which a file is refused."""
+"""A file is refused if more than this share of objects covers no pixel."""
 AREA_SHARE, AREA_PX = 0.3, 16
-"""Allowed difference between the stated area and the mask's area. Tools that trace pixel centres
-state a smaller area."""
+"""Allowed difference between the stated area and the mask's area: a share of the latter plus px.
+Tools that trace pixel centres state a smaller area."""
 BOX_AREA_SHARE = 0.9
-"""From this share of the box's area on, a stated area is that of the box: the box is the mask."""
+"""An object without a mask is its box if its stated area is at least this share of the box's."""
 
 
 def check_coco(
@@ -44,18 +44,18 @@ def check_coco(
     skip_bad: bool = False,
     progress: Callable[[int], Callable[[], object]] = lambda _: lambda: None,
 ) -> Checked:
-    """Check a COCO file and, where `folder` is given, its pictures.
+    """Check a COCO file and its image files.
 
     Args:
         path: the COCO file.
-        folder: the folder of its images; None checks no picture.
-        labels: check the annotations, too (train, evaluate), or the pictures alone (score).
-        crowds: how objects of iscrowd 1 are read; "ask" leaves a question where there are many.
-        skip_bad: continue without unusable records: an unusable object with a box becomes a
-            crowd region there, an image with another unusable object is left out.
-        progress: called with the number of pictures; returns a function to call after each.
+        folder: the folder of its images; None: do not check image files.
+        labels: whether to check the annotations (for train, evaluate) or only images (score).
+        crowds: how objects with iscrowd 1 are read; "ask" returns a question if there are many.
+        skip_bad: leave out unusable records. An unusable object with a box becomes a crowd region;
+            an image with any other unusable object is left out.
+        progress: called with the number of images; returns a function to call after each.
 
-    Raises DataError for a file that is no COCO instances file; all other faults are in the result.
+    Raises DataError if the file is not a COCO instances file; other faults are in the result.
     """
     if folder is not None and not folder.is_dir():
         raise DataError(f"{folder}: expected the folder of the images, there is none.")
@@ -66,7 +66,7 @@ def check_coco(
 
 
 class _Check:
-    """One check of a file: its steps, and the counters that they share."""
+    """The steps of a check, with their common counters."""
 
     def __init__(
         self, file: CocoFile, folder: Path | None, labels: bool, crowds: Crowds, skip_bad: bool
@@ -83,7 +83,7 @@ class _Check:
     def pictures(
         self, progress: Callable[[int], Callable[[], object]]
     ) -> tuple[list[ImageRecord], list[Path]]:
-        """The usable images with their sizes, and the paths of their pictures."""
+        """The usable images with their sizes, and the paths of their files."""
         images = self.file.images
         if self.folder is None:
             return list(images), [Path(image.name) for image in images]
@@ -109,7 +109,7 @@ class _Check:
         return kept, paths
 
     def _picture(self, image: ImageRecord, seen: Inspected | None) -> ImageRecord | None:
-        """The image with the size of its picture; None where it is unusable."""
+        """The image record with the size of its file; None if it is unusable."""
         if seen is None:
             self.found.add("missing", image.name)
             return None
@@ -160,7 +160,7 @@ class _Check:
         )  # fmt: skip
 
     def _objects(self, image: ImageRecord) -> list[Annotation] | None:
-        """The image's usable objects; None where the image is left out for an unusable one."""
+        """The usable objects of an image; None if an unusable object makes the image unusable."""
         if image.size is None:
             self.found.add("no_size", image.name)
             self.skipped += 1
@@ -186,7 +186,7 @@ class _Check:
         return rows
 
     def _object(self, annotation: Annotation, size: tuple[int, int]) -> Annotation | None:
-        """The object with its mask's box; {} where it has no pixel, None where it is unusable."""
+        """The object with its mask's box; {} if it covers no pixel, None if it is unusable."""
         where = f"annotation {excerpt(annotation.get('id'))}"
         box = box_of(annotation.get("bbox"))
         segmentation = annotation.get("segmentation")
@@ -214,7 +214,7 @@ class _Check:
         return {**annotation, "segmentation": segmentation, "bbox": shape.box}
 
     def _box_is_mask(self, annotation: Annotation, where: str) -> bool:
-        """Whether an object without a segmentation is its box; else it is counted as unusable."""
+        """Whether the box of an object without a segmentation is its mask; else it is unusable."""
         box = box_of(annotation.get("bbox"))
         if box is None:
             given = annotation.get("bbox")
@@ -252,7 +252,7 @@ class _Check:
     # --- the verdict ---
 
     def _crowds(self) -> str:
-        """Count the crowds by how they are read; the question for a person where that is open."""
+        """Count crowds by the way they are read; returns the question for a person, or ""."""
         if not self.crowd_count:
             return ""
         if self.crowds == "objects":
@@ -302,7 +302,7 @@ IMAGE_KINDS = (
 
 
 def _of_images(found: Findings) -> Findings:
-    """The findings on images and categories alone."""
+    """The findings on images and categories only."""
     kept = Findings()
     for kind in IMAGE_KINDS:
         if kind in found.counts:

@@ -14,26 +14,26 @@ from taudis.types import LabelMap
 class Checked:
     """A checked COCO file."""
 
-    names: tuple[str, ...]  # of labels 1..K; () where the file has no categories
+    names: tuple[str, ...]  # of labels 1..K; () if the file has no categories
     samples: CocoSamples  # the usable images and objects
     found: Findings
-    objects: int  # usable, crowds not counted
-    crowds: int  # usable
+    objects: int  # number of usable objects, without crowds
+    crowds: int  # number of usable crowds
     question: str  # the open question about crowds, or ""
-    labels_used: bool  # whether annotations were checked, or pictures alone
-    skipped_images: int  # left out by --skip-bad
-    ignored: int  # unusable objects that are ignored by their box, by --skip-bad
-    with_pictures: bool  # whether the pictures were checked, too
+    labels_used: bool  # whether annotations were checked, or only images
+    skipped_images: int  # images left out by --skip-bad
+    ignored: int  # unusable objects that --skip-bad turned into crowd regions
+    with_pictures: bool  # whether image files were checked
     numbered: bool  # whether image ids are those of the file
 
     @property
     def refusals(self) -> list[str]:
-        """Why the file is refused; empty where it is used."""
+        """The reasons why the file is refused; empty if it can be used."""
         return [*self.found.sentences("refused"), *([self.question] if self.question else [])]
 
     @property
     def label_map(self) -> LabelMap:
-        """The labels of the file. Raises DataError where it has none."""
+        """The labels of the file. Raises DataError if it has none."""
         return LabelMap(self.names)
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,11 +54,11 @@ WRITERS = {
     "roboflow": "every object that has a hole or two parts",
     "darwin-py (V7)": "every object that has a hole or two parts",
 }
-"""Masks that each tool marks as crowds; docs/coco.md shows output of these tools."""
+"""Tool -> the masks that it marks as crowds. docs/coco.md shows the output of these tools."""
 
 
 def crowd_question(crowds: int, masks: int, writer: str) -> str:
-    """The question for a person where `crowds` of `masks` masks are crowds; names the tool."""
+    """The question for a person if `crowds` of `masks` masks are crowds. writer: the tool."""
     if writer in WRITERS:
         likely = f"The file looks like {writer}'s, which marks {WRITERS[writer]} so."
     elif crowds == masks:

@@ -1,4 +1,4 @@
-"""Reads the JSON of a COCO file; an error for another kind of file names that kind."""
+"""Reads the JSON of a COCO file. The error for another kind of file names its kind."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ STARTS: dict[bytes, str] = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself. Fetch it: git lfs pull",
     b"<": "XML or HTML. Export it as COCO",
 }
-"""How files of other kinds begin."""
+"""First bytes of a file of another kind -> its kind, with a remedy."""
 
 
 def read_coco_json(path: Path, found: Findings) -> dict[str, Any]:
-    """The object that a COCO file holds. Raises DataError naming the file and what it is instead.
+    """The JSON object of a COCO file. Raises DataError with the path and the kind of file found.
 
-    `annotations` and `categories` may be missing, as for unlabelled images; `images` may not.
+    `annotations` and `categories` may be missing, for unlabelled images; `images` may not.
     """
     try:
         data = path.read_bytes()
@@ -65,7 +65,7 @@ def _is_lines(data: bytes) -> bool:
 
 
 def other_kind(content: Any) -> str | None:
-    """What a JSON value is, if it is no COCO instances file; None where it may be one."""
+    """The kind of a JSON value that is not a COCO instances file; None if it may be one."""
     if isinstance(content, list):
         return _kind_of_list(content)
     if not isinstance(content, dict):
@@ -86,7 +86,7 @@ def other_kind(content: Any) -> str | None:
 
 
 def _first(records: Any) -> dict[str, Any]:
-    """The first of a list of records, or an empty one."""
+    """The first of a list of records, or {}."""
     return records[0] if isinstance(records, list) and records and _is_dict(records[0]) else {}
 
 

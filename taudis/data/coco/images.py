@@ -1,6 +1,6 @@
-"""Finds the pictures of a COCO file on disk, decodes each once, and reads its size and orientation.
+"""Finds the image files of a COCO file, decodes them, and reads their sizes and orientations.
 
-Tools often write paths of another machine, so a picture is also looked for by its base name.
+Tools often write paths of another machine, so image files are also searched by their base name.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from taudis.data.coco.parse import ImageRecord
 from taudis.errors import DataError
 
 ORIENTATION = 0x0112
-"""EXIF tag: 1 is upright, 2 to 4 mirror or turn around, 5 to 8 swap the sides."""
+"""EXIF tag: 1 is upright, 2 to 4 mirror or turn by 180 degrees, 5 to 8 swap width and height."""
 
 
 def find_picture(folder: Path, name: str) -> tuple[Path, bool]:
-    """Where the picture called `name` lies, and whether it is where the file says.
+    """(path of the image file called `name`, whether it is where the COCO file says).
 
-    Tools write paths of their server or of another machine. So the base name is tried, too, in
-    `folder` and in its folder `images`. If no picture is found, the file's own path is returned.
+    Tools write paths of a server or of another machine. So the base name is tried, too, in `folder`
+    and in `folder`/images. If there is no such file, the path according to the COCO file is
+    returned.
     """
     first = folder / name
     if first.is_file():
@@ -43,13 +44,13 @@ def _candidates(folder: Path, name: str) -> Iterator[Path]:
             if ":" not in relative and ".." not in Path(relative).parts:
                 yield within / relative
         for text in _names(name):
-            base = PureWindowsPath(text).name  # takes / and \
+            base = PureWindowsPath(text).name  # splits at / and \
             if base and ":" not in base:
                 yield within / base
 
 
 def _names(name: str) -> list[str]:
-    """The name as given, without an address's query, and a local-files address's own path."""
+    """Possible names: as given, without the query of a URL, and the path in a local-files URL."""
     try:
         address = urlsplit(name)
     except ValueError:
@@ -61,16 +62,16 @@ def _names(name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Inspected:
-    """The size and orientation of a picture, or why it cannot be decoded."""
+    """The size and orientation of an image file, or the error that it cannot be decoded."""
 
-    size: tuple[int, int] | None  # (height, width) px after EXIF turned it; None: cannot be decoded
-    raw: tuple[int, int] | None  # before EXIF turned it
+    size: tuple[int, int] | None  # (height, width) px, turned by EXIF; None: cannot be decoded
+    raw: tuple[int, int] | None  # (height, width) px, not turned
     orientation: int = 1
     error: str = ""
 
 
 def inspect_picture(path: Path, read: Callable[[Path], object]) -> Inspected:
-    """Decode a picture by `read`, which gives an array [H,W,3] or raises DataError."""
+    """Decode an image file with `read`, which returns an array [H,W,3] or raises DataError."""
     try:
         size = read(path).shape[:2]  # type: ignore[attr-defined]
     except DataError as error:
@@ -88,7 +89,7 @@ def inspect_picture(path: Path, read: Callable[[Path], object]) -> Inspected:
 def inspect_pictures(
     paths: Sequence[Path | None], read: Callable[[Path], object], progress: Callable[[], object]
 ) -> list[Inspected | None]:
-    """Inspect every existing picture in threads; `progress` is called after each."""
+    """Inspect every existing image file, in threads. progress: called after each."""
     seen: list[Inspected | None] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for result in pool.map(
@@ -100,7 +101,7 @@ def inspect_pictures(
 
 
 def share_a_name(images: Iterable[tuple[ImageRecord, Path]]) -> set[Path]:
-    """The pictures that were found for several different names."""
+    """The image files that were found for several different names."""
     names: dict[Path, set[str]] = {}
     for image, path in images:
         names.setdefault(path, set()).add(image.name)

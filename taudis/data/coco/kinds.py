@@ -1,6 +1,6 @@
-"""A table of everything unusual that COCO files hold: its name, its description, and its treatment.
+"""The kinds of unusual and unusable records in COCO files: name, description and treatment.
 
-The check, the checkpoint's card and docs/coco.md all use this one table.
+The check, the checkpoint's card and docs/coco.md use this table.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ EFFECTS: dict[Effect, str] = {
     "refused": "refused",
 }
 EXAMPLES = 3
-"""Examples of a kind that are kept."""
+"""Number of examples that are kept for each kind."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind: its treatment, and its description in messages."""
+    """A kind: its treatment, and its description in messages."""
 
     effect: Effect
-    says: str  # after a number
-    remedy: str = ""  # what to do, a sentence
+    says: str  # description, which follows a number
+    remedy: str = ""  # a sentence for the user
 
 
 KINDS: dict[str, Kind] = {
@@ -118,7 +118,7 @@ class Findings:
         self.examples: dict[str, list[str]] = {}
 
     def add(self, kind: str, example: str = "", count: int = 1) -> None:
-        """`count` more of a kind; `example` names where, or says why."""
+        """Count a kind `count` times. example: the place or the reason."""
         self.counts[kind] = self.counts.get(kind, 0) + count
         kept = self.examples.setdefault(kind, [])
         if example and len(kept) < EXAMPLES:
@@ -155,7 +155,7 @@ class Findings:
 
 
 def kinds_table() -> str:
-    """The kinds as the table of docs/coco.md."""
+    """The kinds as a Markdown table, for docs/coco.md."""
     rows = ["| content | name | treatment |", "|---|---|---|"]
     for name, kind in KINDS.items():
         rows.append(f"| {kind.says} | `{name}` | {EFFECTS[kind.effect]} |")

@@ -18,24 +18,24 @@ from taudis.errors import DataError
 from taudis.types import BoolArray, FloatArray
 
 MAX_OUTLINE = 50_000_000
-"""Longest outline of a mask's polygons, px: the rasteriser takes memory for every pixel of it."""
+"""Longest outline of a mask's polygons, px; the rasteriser needs memory for each px of it."""
 MAX_NESTING = 3
-"""Lists within lists in which polygons are still looked for; COCO has two."""
+"""Deepest nesting of lists in which polygons are accepted; COCO has two levels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A segmentation that was read for an image of a given size."""
+    """A segmentation for an image of a given size."""
 
     rle: dict[str, Any] | None  # COCO's compressed run lengths; None: no part has three points
-    unusual: frozenset[str]  # kinds of taudis.data.coco.kinds: how it differs from COCO's form
-    low: float = 0.0  # smallest and largest coordinate of polygons, as a share of the image's side
-    high: float = 0.0
+    unusual: frozenset[str]  # differences from COCO's form, as kinds of taudis.data.coco.kinds
+    low: float = 0.0  # smallest coordinate of polygons, as a share of the image's side
+    high: float = 0.0  # largest coordinate of polygons, as a share of the image's side
     largest: float = 0.0  # largest coordinate, px
 
     @property
     def area(self) -> int:
-        """Pixels of the mask."""
+        """Number of px of the mask."""
         return 0 if self.rle is None else int(rle_tools.area(self.rle))
 
     @property
@@ -45,17 +45,18 @@ class Shape:
 
 
 def is_empty(segmentation: Any) -> bool:
-    """Whether a segmentation says nothing: None, [], [[]], {}, ""."""
+    """Whether a segmentation is empty: None, [], [[]], {} or ""."""
     if isinstance(segmentation, list):
         return all(isinstance(part, list) and is_empty(part) for part in segmentation)
     return segmentation is None or segmentation in ({}, "")
 
 
 def shape_of(segmentation: Any, height: int, width: int) -> Shape:
-    """Read a segmentation for an image of H x W px. Raises DataError where it is none for it.
+    """Read a segmentation for an image of H x W px. Raises DataError for an invalid one.
 
-    Polygons [[x1, y1, x2, y2, ...], ...] px; also a flat list, a list of points, one list more
-    around them, numbers as text. Run lengths as a string or a list, in COCO's column order.
+    Polygons are [[x1, y1, x2, y2, ...], ...] px. A flat list, a list of points, one more level of
+    lists and numbers as text are accepted, too. Run lengths are a string or a list, in COCO's
+    column order.
     """
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise DataError(
@@ -73,7 +74,7 @@ def shape_of(segmentation: Any, height: int, width: int) -> Shape:
 
 
 def decode(segmentation: Any, height: int, width: int) -> BoolArray:
-    """A COCO segmentation as a mask [H,W]. Raises DataError where it is none for this size."""
+    """A COCO segmentation as a mask [H,W]. Raises DataError if it is invalid for this size."""
     shape = shape_of(segmentation, height, width)
     if shape.rle is None:
         raise DataError("segmentation: expected polygons of at least three x,y pairs")
@@ -114,7 +115,7 @@ def _polygons(segmentation: list[Any], height: int, width: int) -> Shape:
 
 
 def _parts(value: list[Any], unusual: set[str], depth: int) -> list[list[Any]]:
-    """The polygons of a segmentation as flat lists of numbers, whatever the nesting."""
+    """The polygons of a segmentation as flat lists of numbers, from any nesting."""
     if not any(isinstance(part, list) for part in value):  # [x, y, x, y, ...]
         if depth == 1:
             unusual.add("nested")
@@ -134,7 +135,7 @@ def _nested(part: list[Any]) -> bool:
 
 
 def _coordinates(part: list[Any], unusual: set[str]) -> FloatArray:
-    """A polygon's numbers [2n]. Raises DataError for an odd count and for what is no number."""
+    """A polygon's numbers [2n]. Raises DataError for an odd count and for other values."""
     if len(part) % 2:
         raise DataError(f"expected polygons of x,y pairs, got {len(part)} numbers")
     if is_text(part):
@@ -147,7 +148,7 @@ def _coordinates(part: list[Any], unusual: set[str]) -> FloatArray:
 
 
 def _check_outline(parts: list[FloatArray], height: int, width: int) -> None:
-    """Raise DataError for coordinates so far off that rasterising them would take memory."""
+    """Raise DataError for coordinates so large that rasterising needs too much memory."""
     length = 0.0
     for part in parts:
         points = part.reshape(-1, 2)
@@ -193,9 +194,10 @@ def _runs(segmentation: dict[str, Any], height: int, width: int) -> dict[str, An
 
 
 def _uncompressed(counts: str | bytes, pixels: int) -> npt.NDArray[np.int64]:
-    """COCO's string: 5 bits a character, signed, from the fourth run on relative to two before.
+    """Decode COCO's string: 5 bits per character, signed; from the fourth run on, differences to
+    the run two places before.
 
-    Decoded here because the C decoders trust the string and write past the image's end.
+    The C decoders are not used, because a wrong string makes them write beyond the image's memory.
     """
     data = counts.encode() if isinstance(counts, str) else counts
     if not data:

@@ -1,6 +1,6 @@
-"""Reads the records of a COCO file (images, categories, annotations), in any tool's form.
+"""Reads the records of a COCO file (images, categories, annotations) of any tool.
 
-Nothing is refused here. Unusual and unusable records are counted in `Findings`.
+No record is refused here. Unusual and unusable records are counted in `Findings`.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ INT64 = range(-(2**63), 2**63)
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image of the file."""
+    """An image of the file."""
 
     key: Key  # its id in the file
-    name: str  # as the file gives it
-    size: tuple[int, int] | None  # (height, width) px; None where the file does not say
+    name: str  # its file name according to the file
+    size: tuple[int, int] | None  # (height, width) px; None if the file does not have it
 
 
 @dataclass(frozen=True, eq=False)
 class CocoFile:
-    """A COCO file's records in one form, before masks and pictures are looked at."""
+    """The normalised records of a COCO file, before masks and image files are checked."""
 
     path: Path
     names: tuple[str, ...]  # of labels 1..K, in the order of the file's categories
     labels: dict[Key, int]  # category id -> label
     images: tuple[ImageRecord, ...]
-    annotations: dict[Key, list[Annotation]]  # by image; category_id, iscrowd in one form
-    unusable: dict[Key, list[Annotation]]  # by image: records that are named in `found`
+    annotations: dict[Key, list[Annotation]]  # by image; ids and iscrowd are normalised
+    unusable: dict[Key, list[Annotation]]  # by image; they are counted in `found`
     labelled: bool  # whether it has a list of annotations
-    writer: str  # who wrote it, as far as it says
+    writer: str  # the tool that wrote it; "" if unknown
     found: Findings = field(default_factory=Findings)
 
     @property
     def numbers(self) -> list[int] | None:
-        """The images' ids as 64-bit numbers; None where one is text or larger."""
+        """The images' ids as 64-bit integers; None if one is text or larger."""
         keys = [image.key for image in self.images]
         return keys if all(isinstance(k, int) and k in INT64 for k in keys) else None  # type: ignore[return-value]
 
@@ -85,7 +85,7 @@ def _key(record: Any, name: str) -> Key | None:
 
 
 def _categories(records: list[Any], found: Findings) -> tuple[dict[Key, int], tuple[str, ...]]:
-    """Category id -> label and the names of the labels; categories of one name are one label."""
+    """(category id -> label, names of the labels). Categories with the same name are one label."""
     labels: dict[Key, int] = {}
     names: list[str] = []
     for record in records:
@@ -145,7 +145,7 @@ def _same_files(images: Iterable[ImageRecord], found: Findings) -> None:
 
 
 def _name(record: Any) -> str | None:
-    """The file name; LVIS gives an address alone, whose last two parts are folder and name."""
+    """The file name. LVIS has only a URL, whose last two parts are folder and name."""
     if not isinstance(record, dict):
         return None
     name = record.get("file_name")
@@ -183,7 +183,7 @@ def _image(record: Any, found: Findings) -> ImageRecord | None:
 def _annotation(
     record: Any, image: Key | None, known: set[Key], labels: dict[Key, int], found: Findings
 ) -> Annotation | None:
-    """A record in one form; None where it is counted as unusable or has no image here."""
+    """The normalised record; None if it is unusable or its image is not in the file."""
     if not isinstance(record, dict) or image is None:
         found.add("bad_record", excerpt(record))
         return None
@@ -211,7 +211,7 @@ def _annotation(
 def _check_together(
     records: list[Any], names: tuple[str, ...], labels: dict[Key, int], found: Findings
 ) -> None:
-    """Count what only all annotations together show: ids, unused categories, doubled objects."""
+    """Count faults that concern several annotations: ids, unused categories, doubled objects."""
     rows = [record for record in records if isinstance(record, dict)]
     ids = Counter(
         excerpt(record.get("id"), 1000) for record in rows if record.get("id") is not None
@@ -242,7 +242,7 @@ def _doubled(rows: list[Annotation], found: Findings) -> None:
 
 
 def _writer(content: dict[str, Any]) -> str:
-    """The tool that wrote the file, as far as its `info` and its habits say."""
+    """The tool that wrote the file, by its `info` and typical values; "" if unknown."""
     about = content.get("info")
     text = json.dumps(about).lower() if isinstance(about, dict) else ""
     for mark, name in (("label studio", "Label Studio"), ("darwin", "darwin-py (V7)"),
@@ -261,6 +261,6 @@ def _writer(content: dict[str, Any]) -> str:
 
 
 def place_of(record: Annotation) -> list[float] | None:
-    """Where an unusable annotation's object is, as its box; None where it does not say."""
+    """The box of an unusable annotation's object; None if it has no valid box."""
     box = box_of(record.get("bbox"))
     return list(box) if box is not None and box[2] > 0 and box[3] > 0 else None

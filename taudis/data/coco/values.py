@@ -1,4 +1,4 @@
-"""Reads values of COCO records: numbers, ids and boxes, also where tools write them as text."""
+"""Reads values of COCO records: numbers, ids and boxes, also if a tool writes them as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 Key = int | str
-"""An id of an image or category: a whole number, or text that is none."""
+"""An id of an image or category: an integer, or a text that is not an integer."""
 Box = tuple[float, float, float, float]
 """x, y, width, height in px."""
 
@@ -35,9 +35,9 @@ def whole(value: Any) -> int | None:
 
 
 def key_of(value: Any) -> Key | None:
-    """An id: `7`, `7.0` and `"7"` are one; other text stays text; None for anything else.
+    """An id: `7`, `7.0` and `"7"` are the same; other text stays text; None for anything else.
 
-    `"07"` stays text, since `7` and `"07"` may both be in a file.
+    `"07"` stays text, because a file may have both `7` and `"07"`.
     """
     if isinstance(value, str):
         found = whole(value)
@@ -46,7 +46,7 @@ def key_of(value: Any) -> Key | None:
 
 
 def box_of(value: Any) -> Box | None:
-    """A box [x, y, width, height] of four finite numbers, no side negative; else None."""
+    """A box [x, y, width, height] of four finite numbers with sides >= 0; else None."""
     if not isinstance(value, list) or len(value) != 4:
         return None
     sides = [number(side) for side in value]
@@ -57,7 +57,7 @@ def box_of(value: Any) -> Box | None:
 
 
 def crowd_of(value: Any) -> bool | None:
-    """`iscrowd` as 0, 1, true, false, null, or as text; None for anything else."""
+    """Read `iscrowd` from 0, 1, true, false, null, or these as text; None for anything else."""
     if value is None or value == "":
         return False
     text = str(value).strip().lower()
@@ -74,6 +74,6 @@ def is_text(value: Any) -> bool:
 
 
 def excerpt(value: Any, length: int = 60) -> str:
-    """A value for a message, cut to `length` characters."""
+    """A value for a message, truncated to `length` characters."""
     text = repr(value)
     return text if len(text) <= length else text[: length - 3] + "..."

@@ -1,8 +1,8 @@
 """Writes COCO files and COCO results. Masks become run lengths or polygons.
 
-Run lengths keep every bit of a mask. Polygons are for tools that read nothing else. Their points
-are pixel corners, so COCO's rasteriser gives the mask back. COCO's polygons have no holes, so a
-hole is joined to its outline by a cut of no width, as in a keyhole.
+Run lengths store a mask exactly. Polygons are for tools that read only polygons. Their points are
+pixel corners, so COCO's rasteriser restores the mask. COCO's polygons have no holes, so a hole is
+joined to its outline by a cut of width 0.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Segmentation = Literal["rle", "polygon"]
 
 
 def segmentation_of(mask: BoolArray, form: Segmentation = "rle") -> Any:
-    """A mask [H,W] as run lengths or polygons; a mask without a pixel has no polygon."""
+    """A mask [H,W] as run lengths or polygons; an empty mask has no polygon."""
     return encode(mask) if form == "rle" else polygons_of(mask)
 
 
 def polygons_of(mask: BoolArray) -> list[list[float]]:
-    """The outlines [x1, y1, x2, y2, ...] px of a mask's parts at pixel corners, holes bridged.
+    """The outlines [x1, y1, x2, y2, ...] px of a mask's parts, along pixel corners, without holes.
 
-    Parts that touch at a corner alone are one polygon. pycocotools gives the mask back bit for bit
-    (the tests say so), a reader that fills by the even-odd or the winding rule too.
+    Parts that touch only at a corner are one polygon. pycocotools restores the mask bit for bit
+    (tested), and so does a reader with the even-odd or the winding rule.
     """
     outlines = []
     for outer, holes in parts_of(mask):
@@ -42,7 +42,7 @@ def polygons_of(mask: BoolArray) -> list[list[float]]:
 
 
 def _corners(ring: IntArray) -> Points:
-    """A ring without repeated points and points on straight runs."""
+    """A ring without repeated points and without points inside straight lines."""
     ring = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)]
     before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     turns = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] != 0
@@ -52,7 +52,7 @@ def _corners(ring: IntArray) -> Points:
 
 
 def form_of(text: str) -> Segmentation:
-    """The form called `text`. Raises DataError for another than rle and polygon."""
+    """`text` as a form. Raises DataError for anything but rle and polygon."""
     for form in get_args(Segmentation):
         if text == form:
             return cast(Segmentation, form)
@@ -68,8 +68,8 @@ def coco_results(
 ) -> list[dict[str, Any]]:
     """One image's detections as COCO results.
 
-    `masks` are those of its instances at the image's size (`taudis.detector.pasting`), `categories`
-    the COCO ids of labels 1..K.
+    number: the image id. masks: of the instances, at the image's size (`taudis.detector.pasting`).
+    categories: the COCO ids of labels 1..K.
     """
     rows = detection.instances
     return [
@@ -90,9 +90,9 @@ def coco_of(
     targets: Iterable[Target],
     segmentation: Segmentation = "rle",
 ) -> dict[str, Any]:
-    """A COCO object of images (id, file name, (height, width)) and their targets, ids from 1 on.
+    """The content of a COCO file for images (id, file name, (height, width)) and their targets.
 
-    Crowds are run lengths in every form, as COCO has them.
+    Crowds are always run lengths, as in COCO.
     """
     content: dict[str, Any] = {
         "images": [],
