@@ -12,7 +12,8 @@ BIN := .venv/bin
 UV := .venv-tools/bin/uv
 SOURCES := taudis backend demo benchmarks tests _wsgi.py
 JOBS ?= 2
-PARALLEL := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# Files in the order of their folders: the longest ones have few tests, and would run last.
+PARALLEL := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Two spinning OpenMP threads on shared cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED := 1
@@ -46,14 +47,20 @@ STUDIO := $(BIN)/python -m pytest -m "studio or browser"
 STUDIO_FIRST := tests/browser tests/contract $(wildcard tests/studio/test_[t-v]*.py)
 STUDIO_ALONE := tests/studio/test_burst.py
 
-test: dev studio exporters browser lint types  ## the whole suite: real Label Studio and browser included
-	failed=0; mkdir -p .cache; \
+# The installations wait for the network, so they run side by side with the checks.
+test:  ## the whole suite: real Label Studio and browser included
+	$(MAKE) --no-print-directory -j4 dev studio exporters browser lint types
+	failed=0; mkdir -p .cache; echo "== after $$SECONDS s: tests without Label Studio"; \
 	$(PARALLEL) -m "not studio and not browser" || failed=$$?; \
+	echo "== after $$SECONDS s: tests with Label Studio"; \
 	$(STUDIO) $(STUDIO_FIRST) >.cache/studio-first.log 2>&1 & first=$$!; \
 	trap 'kill $$first 2>/dev/null || true' EXIT; \
-	$(STUDIO) tests $(patsubst %,--ignore=%,$(STUDIO_FIRST) $(STUDIO_ALONE)) || failed=$$?; \
+	$(STUDIO) tests/studio $(patsubst %,--ignore=%,$(STUDIO_FIRST) $(STUDIO_ALONE)) || failed=$$?; \
+	echo "== after $$SECONDS s: the second stream"; \
 	wait $$first || failed=$$?; cat .cache/studio-first.log; \
+	echo "== after $$SECONDS s: tests that measure times"; \
 	$(STUDIO) $(STUDIO_ALONE) || failed=$$?; \
+	echo "== $$SECONDS s in all"; \
 	exit $$failed
 
 # What passed at this commit is not run again. The last line is JSON; see docs/reliability.md.

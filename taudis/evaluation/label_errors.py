@@ -21,7 +21,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from faster_coco_eval import mask as rle_tools
-from scipy.optimize import isotonic_regression
 
 from taudis.evaluation.matching import FITS, EvaluatedImage
 from taudis.types import BoolArray, FloatArray, LabelMap
@@ -152,6 +151,9 @@ def _areas(masks: Sequence[dict[str, Any]]) -> FloatArray:
 
 def _trust(overlaps: Sequence[_Overlap]) -> Trust:
     """Precision by score, recall by label and size, and the usual IoU."""
+    # scipy.optimize takes half a second to import, so only a review does.
+    from scipy.optimize import isotonic_regression
+
     labels = max((each.image.class_probs.shape[1] for each in overlaps), default=1)
     scores = np.concatenate([np.zeros(0), *(each.truth.scores for each in overlaps)])
     fits = np.concatenate([np.zeros(0), *(_fits(each).any(1) for each in overlaps)])

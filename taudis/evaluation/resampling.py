@@ -20,14 +20,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from taudis.evaluation.matching import NONE, EvaluatedImage, match
 from taudis.types import BoolArray, FloatArray, IntArray, LabelMap
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 """Recall thresholds of COCO's interpolated precision."""
-REACH = float(stats.norm.ppf(0.975))
+REACH = float(ndtri(0.975))
 """Standard deviations from the middle to the ends of a 95 % interval."""
 SHIFTS = 2.0
 """The middle moves down by this times the shift of the resamples (measured, docs/evaluation.md)."""

@@ -17,7 +17,7 @@ from tests.backend.local_loop import PASSWORD, USER, LocalLoop
 from tests.faults.driver import Jumps
 from tests.faults.proxy import FAULTS, RecordingProxy
 
-TIMEOUT, PATIENCE = 1.5, 0.3
+TIMEOUT, PATIENCE = 0.75, 0.1
 """Seconds for an attempt and for a call with its repetitions, instead of 30 to 900 and 90."""
 
 

@@ -80,6 +80,8 @@ class Asking:
         client = self._loop.app.test_client()
         while not self._over.is_set():
             for number, project in self._projects.items():
+                if self._over.wait(0.02):  # the rounds need the core, too
+                    return
                 self.ask(client, number, project, project.known)
 
     def ask(self, client, number, project, tasks):

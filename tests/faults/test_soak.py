@@ -138,7 +138,12 @@ def soaked(folder, full):
     """Start web process, worker and people; let them work."""
     (folder / "pictures").mkdir()
     pictures = make_pictures(folder / "pictures", PICTURES, size=64)
-    settings = {"TRAIN_AFTER": "6", "MAX_STEPS": "2", "KEEP_VERSIONS": str(KEEP)}
+    settings = {
+        "TRAIN_AFTER": "6",
+        "MAX_STEPS": "2",
+        "POLL_SECONDS": "1",
+        "KEEP_VERSIONS": str(KEEP),
+    }
     with FakeLabelStudio() as studio:
         loop = Loop(studio, folder / "data", LOG_LEVEL="WARNING", **settings)
         try:

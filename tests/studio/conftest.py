@@ -73,7 +73,7 @@ _shared: list[Loop] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def _projects_end_with_their_module() -> Iterator[None]:
-    """The worker of `loop` asks about each of its projects every second, finished or not."""
+    """The worker of `loop` asks about each of its projects at every poll, finished or not."""
     yield
     for each in _shared:
         each.delete_projects()

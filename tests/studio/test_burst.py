@@ -23,7 +23,7 @@ def work(studio, tmp_path_factory, full):
     """A backend in which labels start rounds, too. A training takes as long as a flood."""
     steps = "200" if full else "16"
     data = tmp_path_factory.mktemp("burst")
-    loop = Loop(studio, data, TRAIN_AFTER="3", NICE="10", MAX_STEPS=steps)
+    loop = Loop(studio, data, POLL_SECONDS="1", TRAIN_AFTER="3", NICE="10", MAX_STEPS=steps)
     loop.start_web()
     loop.start_worker()
     try:
@@ -104,7 +104,7 @@ class Flood:
             return self._left >= 0
 
 
-def quiet(work, for_seconds=5.0):
+def quiet(work, for_seconds=3.0):
     """Whether no round runs or waits, now and a moment later."""
     limit = time.monotonic() + for_seconds
     while time.monotonic() < limit:

@@ -126,7 +126,7 @@ def test_rounds_in_parts_with_a_personal_access_token(pictures, tmp_path):
     ) as studio:
         studio.allow_legacy_tokens(False)
         token = studio.personal_token(ADMIN)
-        settings = {"LABEL_STUDIO_API_KEY": token, "SCORE_SECONDS": "0.000001"}
+        settings = {"LABEL_STUDIO_API_KEY": token, "SCORE_SECONDS": "0.000001", "POLL_SECONDS": "1"}
         loop = Loop(studio, tmp_path / "data", **settings)
         try:
             loop.start_web()

@@ -38,12 +38,18 @@ def work(studio, pictures, tmp_path_factory):
         made = make_project(loop, pictures, "On the spot", part=POOL)
         made.label_some(LABELLED)
         made.train()
-        loop.worker.end(signal.SIGTERM)
-        del loop.environment["MAX_STEPS"]
-        loop.start_worker()
+        train_on(loop)
         yield made
     finally:
         loop.close()
+
+
+def train_on(loop, **settings):
+    """Start the worker anew, with these settings of its trainings; with all steps by default."""
+    loop.worker.end(signal.SIGTERM)
+    loop.environment.pop("MAX_STEPS", None)
+    loop.environment.update(settings)
+    loop.start_worker()
 
 
 def upload(work, pictures, row):
@@ -128,6 +134,9 @@ def test_an_opened_task_is_predicted_by_the_served_model_while_a_round_trains(wo
     # What the first picture leaves is mostly PyTorch, and how much of that depends on the machine.
     assert max(bytes_) < PREDICT_BYTES and max(bytes_) - bytes_[0] < WARM_UP_BYTES
     assert bytes_[-1] - bytes_[2] < GROWTH_BYTES
+
+    # No more is needed of the long training. The round goes on with a short one.
+    train_on(work.loop, MAX_STEPS="8")
 
     # After the promotion the same process predicts with the new model.
     assert work.wait_for_round(number).outcome == "served"

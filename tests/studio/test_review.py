@@ -84,7 +84,7 @@ def test_planted_errors_are_listed_first_and_go_when_they_are_corrected(loop, wo
     assert MARK in columns(work)
 
     # After some polls neither labels nor queue nor rounds have changed.
-    time.sleep(5 * float(QUICK["POLL_SECONDS"]))  # polls that must change nothing
+    time.sleep(2.5 * float(QUICK["POLL_SECONDS"]))  # polls that must change nothing
     assert state_of(work) == before
     assert listed(work, queue) == in_queue and set(in_queue) == set(tasks[LABELLED:])
     work.check_whole()

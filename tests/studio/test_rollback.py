@@ -5,13 +5,13 @@ import time
 import pytest
 
 from tests.backend.other_backend import OtherBackend
-from tests.studio.loop import connect_backend, make_pictures, make_project
+from tests.studio.loop import QUICK, connect_backend, make_pictures, make_project
 from tests.studio.processes import wait_for
 
 pytestmark = [pytest.mark.studio, pytest.mark.slow]
 
 FIELDS = ("sampling", "model_version", "show_collab_predictions")
-POLLS = 4.0  # seconds; the worker polls every second
+POLLS = 2 * float(QUICK["POLL_SECONDS"]) + 1  # seconds, for two polls
 
 
 def state(work):

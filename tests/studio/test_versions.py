@@ -239,5 +239,5 @@ def test_prune_spares_what_serves_and_what_a_rollback_would(work):
     work.label_next()
     assert served in cli(work, "unpin")
     assert work.version() == served
-    time.sleep(1.5)  # a look of the worker: nothing calls for a round
+    time.sleep(1.5 * float(QUICK["POLL_SECONDS"]))  # a poll: nothing calls for a round
     assert work.rounds()[0].number == 7

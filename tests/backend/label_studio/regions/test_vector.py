@@ -31,7 +31,7 @@ def test_straight_lines_are_the_polygon_of_their_corners_in_any_order_of_the_lis
     assert np.array_equal(read([first, *rest]), expected)
 
 
-def curve(a, b, c, d, pieces=20_000):
+def curve(a, b, c, d, pieces=5_000):
     """A cubic Bezier curve by de Casteljau's rule, in pieces far smaller than a pixel."""
     t = np.linspace(0, 1, pieces, endpoint=False)[:, None]
     mix = lambda p, q: p + (q - p) * t  # noqa: E731
