@@ -4,18 +4,19 @@
         [--sets facades,tools_bench] [--weights none,imagenet] [--minutes 1,3,8] [--labels 16,64]
         [--steps 300] [--seeds 3] [--change backbone_lr=0.3]
 
-DATA has a folder of `instances.json` and `images/` for each set. A fifth of the images is never
-trained on; images of one scene (GROUPS) are all trained on or all tested on. The recipe is the
-product's own choice for the labels (`taudis.training.recipes.choose`); --change replaces a value of
-it, for a search. --minutes: as many steps as fit into so many minutes of one CPU core, by the
-longest run in ROWS of the same data, weights and recipe, or else by a short training; further seeds
-make as many steps as the first one, on any machine. --steps: so many; neither: the recipe's own.
-CPU minutes are those of training, with decoding and augmentation; each row says those that were
-used. Images are judged with the detector that serves.
+DATA has a folder with `instances.json` and `images/` for each set. A fifth of the images is for the
+test. Images of the same scene (GROUPS) are all for training or all for the test. The recipe is the
+product's choice for the labels (`taudis.training.recipes.choose`); --change replaces its values.
 
-Each run is a line of ROWS, written when it ends; runs that are there already are not made again.
-The last line of the output is JSON: mean, sample standard deviation and 95 % interval of the mean
-(Student's t) of the runs that were asked for.
+The steps are those of the recipe, or --steps. With --minutes, they are as many as fit into this
+time of one CPU core, estimated from the longest run in ROWS with the same data, weights and recipe,
+or from a short training. Further seeds use the steps of the first seed, on any machine. CPU minutes
+are those of training, including decoding and augmentation; each row has the minutes that were used.
+Models are evaluated with the detector that serves predictions.
+
+Each run is appended to ROWS as a line when it ends; runs that are in ROWS are not repeated. The
+last line of the output is JSON: mean, sample standard deviation and 95 % interval of the mean
+(Student's t) of the requested runs.
 """
 
 from __future__ import annotations
@@ -46,23 +47,23 @@ logger = logging.getLogger("accuracy")
 
 CALIBRATION_STEPS = 50
 GROUPS = {
-    "highway_cam": r"^([A-Za-z]+)_?(\d*)\d\d_",  # a hundred frames of a video
+    "highway_cam": r"^([A-Za-z]+)_?(\d*)\d\d_",  # a scene is a hundred frames of a video
     "tools_bench": r"^(\d{4}-\d\d-\d\d_\d\d-\d\d|\d{12})",  # a minute
     "oam_buildings": r"^(.*_20_\d+)\d_(\d+)\.",  # a row of at most ten tiles
 }
-"""What images of one scene have in common: the parts of the file name in brackets."""
+"""Set -> regular expression of a file name; images with equal bracketed parts are a scene."""
 SETS = ("facades", "nuclei_dsb2018", "tools_bench", "highway_cam", "oam_buildings")
 
 
 def hashed(text: str) -> int:
-    """A number that depends on the text alone."""
+    """A hash of the text, the same in every run."""
     return int(hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), 16)
 
 
 def split(samples: CocoSamples, name: str, labels: int | None) -> tuple[list[int], list[int]]:
-    """Rows to train on and to test on.
+    """The rows of the training and of the test images.
 
-    With `labels`, so many of the training images, in an order that depends on their names alone.
+    labels: number of training images to use, in an order that depends only on their names.
     """
     files = samples.file_names
     groups = [re.search(GROUPS.get(name, "(.*)"), file) for file in files]
@@ -78,7 +79,7 @@ def split(samples: CocoSamples, name: str, labels: int | None) -> tuple[list[int
 
 
 def seconds_per_step(samples: CocoSamples, labels: LabelMap, recipe: Recipe, weights: str) -> float:
-    """CPU seconds of a step of a short training, first reading of the images included."""
+    """CPU seconds per step of a short training, including the first reading of the images."""
     short = dataclasses.replace(recipe, steps=CALIBRATION_STEPS, evaluate_every=0)
     began = time.process_time()
     train(samples, labels, short, seed=0, weights=weights)
@@ -86,7 +87,7 @@ def seconds_per_step(samples: CocoSamples, labels: LabelMap, recipe: Recipe, wei
 
 
 def measured(asked: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
-    """CPU seconds of a step in the longest of `rows` that differs in seed and time alone."""
+    """CPU seconds per step in the longest of `rows` that differs only in seed and time."""
     same = ("data", "weights", "labels", "backbone", "change")
     alike = [row for row in rows if all(row["asked"][key] == asked[key] for key in same)]
     if not alike:
@@ -96,13 +97,13 @@ def measured(asked: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:
 
 
 def steps_of_another_seed(asked: dict[str, Any], rows: list[dict[str, Any]]) -> int | None:
-    """The steps of the first of `rows` that differs in seed alone; None where there is none."""
+    """The steps of the first of `rows` that differs only in the seed; None if there is none."""
     alike = [row for row in rows if {**row["asked"], "seed": asked["seed"]} == asked]
     return int(alike[0]["train_steps"]) if alike else None
 
 
 def run(data: Path, asked: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Train and evaluate once; `rows`: runs that say how many steps fit into the minutes."""
+    """Train and evaluate once. rows: earlier runs, to estimate the steps for the minutes."""
     folder = data / asked["data"]
     labels, everything = load_coco(folder / "instances.json", folder / "images")
     train_on, test_on = split(everything, asked["data"], asked["labels"])
@@ -160,7 +161,7 @@ def summary(values: list[float]) -> dict[str, float | None]:
 
 
 def of_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """mAP50 of runs that differ in seed alone, with the mean CPU minutes and steps."""
+    """mAP50 of runs that differ only in the seed, with the mean CPU minutes and steps."""
     minutes, steps = ([row[key] for row in rows] for key in ("cpu_minutes", "train_steps"))
     return {
         "map50": summary([row["map50"] for row in rows]),
@@ -170,7 +171,7 @@ def of_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def wanted(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The runs that the command line asks for: short ones first, seeds outermost."""
+    """The runs of the command line: first all runs of the first seed, the short ones first."""
 
     def numbers(text: str) -> list[float | None]:
         return [float(each) for each in text.split(",") if each] or [None]
@@ -188,7 +189,7 @@ def wanted(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def done(rows: Path) -> dict[str, dict[str, Any]]:
-    """The runs in a file of rows, by what was asked."""
+    """The runs in a file of rows, by their options."""
     if not rows.exists():
         return {}
     found = [json.loads(line) for line in rows.read_text().splitlines()]

@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.accuracy_tables [ROWS] [--write]
 
-Prints the tables as Markdown. --write puts them into docs/accuracy.md, between the comments that
-begin and end them; tests/benchmarks/test_accuracy_tables.py holds the page to the rows. Intervals
-are 95 % of the mean (Student's t); with one seed there is none.
+Prints the tables as Markdown. --write puts them into docs/accuracy.md between their comments;
+tests/benchmarks/test_accuracy_tables.py compares the page with the rows. Intervals are 95 %
+intervals of the mean (Student's t); with one seed there is none.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ BODIES = {
     "MobileNetV2, ImageNet": ("mobilenet_v2.pth", "mobilenet_v2"),
     "EfficientNet-lite0, random weights": ("none", "efficientnet_lite0"),
 }
-"""Column of the table of bodies -> initial weights and backbone that were asked for."""
+"""Column of the table of backbones -> (initial weights, backbone) of the runs."""
 
 
 def with_interval(figures: dict[str, float | None]) -> str:
-    """Mean and half the interval, such as "0.206 ± 0.012"; the mean alone for one seed."""
+    """Mean and half of the interval, such as "0.206 ± 0.012"; only the mean for one seed."""
     half = figures["half_interval"]
     return f"{figures['mean']:.3f}" + ("" if half is None else f" ± {half:.3f}")
 
@@ -59,7 +59,7 @@ def by_time(rows: Iterable[Row]) -> str:
 
 
 def by_labels(rows: Iterable[Row]) -> str:
-    """The table of sets and labelled images, under equal steps."""
+    """The table of sets and labelled images, with equal steps."""
     kept = [row for row in rows if row["asked"]["steps"] and not _changed(row)]
     lines = [
         "| data | labelled images | steps | random weights, ResNet-18 "
@@ -130,12 +130,12 @@ def variants(rows: Iterable[Row]) -> str:
 
 
 def _changed(row: Row) -> bool:
-    """Whether a run is of another recipe than the product's."""
+    """Whether a run has a changed recipe."""
     return bool(row["asked"]["change"] or row["asked"]["backbone"])
 
 
 def _seeds(rows: Iterable[Row], **asked: Any) -> dict[int, Row]:
-    """The runs for which all this was asked, by seed."""
+    """The runs with these options, by seed."""
     return {
         row["asked"]["seed"]: row
         for row in rows
@@ -156,7 +156,7 @@ def _time(runs: dict[int, Row]) -> str:
 
 
 def _difference(before: dict[int, Row], after: dict[int, Row]) -> str:
-    """The mean difference of the seeds that both have."""
+    """The mean difference over the seeds that both have."""
     pairs = [after[seed]["map50"] - before[seed]["map50"] for seed in before if seed in after]
     return with_interval(summary(pairs)) if pairs else ""
 

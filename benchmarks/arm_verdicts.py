@@ -1,14 +1,14 @@
-"""How often the control arm's sentence is wrong, or is said at all: a simulation.
+"""Simulates how often the verdict of the control arm is given, and how often it is wrong.
 
     .venv/bin/python -m benchmarks.arm_verdicts
 
 Two arms are compared after each of COMPARISONS rounds. The true difference is `gain`. A comparison
-measures it with two errors: that of the validation images, which are the same ones from round to
-round and grow in number, and that of two trainings, drawn anew each time. The interval is the one
-of the validation images alone, as `compare` gives it. The verdict is the product's
-(`backend.store.arms.verdict`), asked after every round: the share of projects that were told
-"pays", or "does not pay", at some round. `images_alone` asks the rule of before, which took the
-interval as it is. The last line is JSON.
+measures it with two errors. The error of the validation images is common to all rounds, and shrinks
+as the images grow in number. The error of the two trainings is new in each round. The interval
+includes only the validation images, as in `compare`. The figures are the shares of projects for
+which the product's verdict (`backend.store.arms.verdict`) is "pays", or "does not pay", after at
+least one round. `images_alone` is an earlier rule, which used the interval unchanged. The last line
+is JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from backend.store.arms import IN_A_ROW, ArmComparison, verdict
 
 PROJECTS, COMPARISONS = 2000, 12
 FIRST, MORE = 10, 6
-"""Validation images at the first comparison, and more of them at each further one."""
+"""Validation images in the first comparison, and the number added for each further one."""
 SPREAD = 0.2
 """Standard deviation over images of the difference between two models."""
 REACH = 1.96
@@ -30,7 +30,7 @@ NOISES, GAINS = (0.0, 0.01, 0.015, 0.03), (0.0, 0.05, 0.1)
 
 
 def compared(number: int, middle: float, reach: float) -> ArmComparison:
-    """A comparison of which only the interval counts."""
+    """A comparison with this interval; the other fields do not matter."""
     return ArmComparison(
         number, number, "v", "draw", "taudis", 16, number, {}, 0, 240,
         {"random": 0.5, "strategy": 0.5 + middle}, {}, middle, [middle - reach, middle + reach],
@@ -38,7 +38,7 @@ def compared(number: int, middle: float, reach: float) -> ArmComparison:
 
 
 def by_images_alone(found: Sequence[ArmComparison]) -> str:
-    """The rule of before: the interval over images excludes zero in the newest comparisons."""
+    """The earlier rule: the interval over images excludes zero in the newest comparisons."""
     newest = found[-IN_A_ROW:]
     if len(newest) < IN_A_ROW:
         return "cannot be told"
@@ -59,7 +59,7 @@ def project(gain: float, noise: float, rng: np.random.Generator) -> list[ArmComp
 
 
 def said(rule: Callable[[Sequence[ArmComparison]], str], found: list[ArmComparison]) -> set[str]:
-    """What a rule says after the rounds of a project."""
+    """All verdicts of a rule during the rounds of a project."""
     return {rule(found[:count]) for count in range(1, COMPARISONS + 1)}
 
 

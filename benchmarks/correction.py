@@ -2,12 +2,12 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/correction.py ../shared/data --models models
 
-Each case trains a model from scratch on some images of a data set (or takes the checkpoint that an
-earlier run left in `--models`). Images are split by the sha1 of their file names modulo 5: 0 tests,
-1 validates (the thresholds are chosen on it), the rest is for training. Costs are drawings an image
-on the test images (`taudis.evaluation.thresholds`): by hand; at a fixed 0.5 without any rule; with
-thresholds chosen by label (a); with one detection an object (b); without specks (c). The last line
-is JSON.
+Each case trains a model from scratch on some images of a data set, or uses the checkpoint of an
+earlier run in `--models`. Images are split by the SHA-1 of their file names modulo 5: 0 is for the
+test, 1 for validation (to choose the thresholds), the rest for training. Costs are drawings per
+test image (`taudis.evaluation.thresholds`): by hand; with a fixed threshold of 0.5 and no rule;
+with thresholds chosen for each label (a); with one detection per object (b); without specks (c).
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Seen = list[tuple[Target, Detection]]
 Rule = Callable[[Instances], Instances]
 CASES = (("nuclei_dsb2018", 12, 100), ("nuclei_dsb2018", 60, 300),
          ("facades", 16, 100), ("facades", 60, 300))  # fmt: skip
-"""Data set, labelled images to train on, steps: an early model and a better one of each."""
-FEW = 4  # validation images of an early round
+"""(data set, labelled images to train on, steps): for each set, an early and a better model."""
+FEW = 4  # number of validation images in an early round
 DRAWS = 20
 
 
 def part_of(samples: CocoSamples, remainders: set[int], count: int) -> CocoSamples:
-    """The first `count` images whose file name's sha1 leaves one of the remainders modulo 5."""
+    """The first `count` images whose SHA-1 of the file name modulo 5 is in `remainders`."""
     names = [Path(name).name.encode() for name in samples.file_names]
     parts = [int(hashlib.sha1(name).hexdigest(), 16) % 5 for name in names]
     return samples.subset([row for row, part in enumerate(parts) if part in remainders][:count])
@@ -56,7 +56,7 @@ def part_of(samples: CocoSamples, remainders: set[int], count: int) -> CocoSampl
 def model_for(
     labels: LabelMap, samples: CocoSamples, images: int, steps: int, folder: Path
 ) -> Detector:
-    """The checkpoint in `folder`, trained if it is not there."""
+    """The checkpoint in `folder`; it is trained if it does not exist."""
     if not folder.exists():
         labelled = part_of(samples, {2, 3, 4}, images)
         recipe = choose("cpu", labelled.statistics(), gpu=False)
@@ -66,13 +66,13 @@ def model_for(
 
 
 def look(detector: Detector, samples: CocoSamples) -> Seen:
-    """Truth and detections of every image."""
+    """The ground truth and the detections of every image."""
     pairs = (samples[row] for row in range(len(samples)))
     return [(target, detector.detect([image])[0]) for image, target in pairs]
 
 
 def after(seen: Seen, rule: Rule) -> list[EvaluatedImage]:
-    """The images as a rule leaves them."""
+    """The images after a rule."""
     return [
         EvaluatedImage.of(target, dataclasses.replace(found, instances=rule(found.instances)))
         for target, found in seen
@@ -82,7 +82,7 @@ def after(seen: Seen, rule: Rule) -> list[EvaluatedImage]:
 def few_images(
     validation: list[EvaluatedImage], test: Savings, labels: LabelMap, prior: float
 ) -> dict[str, float]:
-    """Mean and worst cost of thresholds that were chosen on FEW validation images."""
+    """Mean and largest cost with thresholds that were chosen on FEW validation images."""
     rng, costs, usual = np.random.default_rng(0), [], thresholds.PRIOR
     thresholds.PRIOR = prior
     try:
@@ -96,7 +96,7 @@ def few_images(
 
 
 def figures(labels: LabelMap, validation: Seen, test: Seen) -> dict[str, object]:
-    """The costs of one model on its test images, rule by rule."""
+    """The costs of a model on its test images, for each rule."""
     rules: dict[str, Rule] = {
         "a": lambda rows: rows,
         "ab": distinct,

@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.curves docs/images/curves.png ROWS [--over minutes|labels]
 
-A panel for each data set, a line for each kind of initial weights. Points are means over the seeds,
-bars their sample standard deviations, dots the single runs. Runs with values of the recipe replaced
-are left out. Prints the means as JSON.
+There is a panel for each data set and a line for each kind of initial weights. Points are means
+over the seeds, bars their sample standard deviations, and dots the single runs. Runs with a changed
+recipe are left out. Prints the means as JSON.
 """
 
 from __future__ import annotations

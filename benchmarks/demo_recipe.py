@@ -2,12 +2,12 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/demo_recipe.py --sizes 12,24,48,72 --seeds 3
 
-Each seed has its own pictures. A model is trained from scratch on the first 12, 24, ... of them, as
-a round does. The order is random, because the benchmark measures the recipe, not the selection. All
-models are evaluated on the same held-out pictures. `--steps` fixes the training steps, which
-separates the effect of the labels from that of the steps. The last line is JSON: all figures, means
+Each seed has different pictures. A model is trained from scratch on the first 12, 24, ... of them,
+as in a round. The order is random, because the benchmark measures the recipe, not the selection.
+All models are evaluated on the same held-out pictures. `--steps` fixes the training steps, to
+separate the effect of the labels from that of the steps. The last line is JSON: all figures, means
 and standard deviations, and whether the last size is above the first by more than two standard
-deviations (the larger one of the two sizes).
+deviations (the larger of the two).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger("demo_recipe")
 def figures(
     labels: LabelMap, pool: CocoSamples, held: CocoSamples, recipe: Recipe, seed: int
 ) -> dict[str, float | int]:
-    """Train on the pool and evaluate on the held-out pictures: one point of the curve."""
+    """Train on the pool and evaluate on the held-out pictures; a point of the curve."""
     started, cpu = time.monotonic(), time.process_time()
     detector = train(pool, labels, recipe, seed=seed)
     seconds, cpu = time.monotonic() - started, time.process_time() - cpu

@@ -1,12 +1,12 @@
-"""Measures the detector and its masks against other implementations, as ratios of one run.
+"""Measures the detector and its masks against other implementations, as ratios within a run.
 
     .venv/bin/python -m benchmarks.detector
 
-One small model is trained on generated pictures for a minute; then it, torchvision's stock call,
-two passes, bfloat16, the evaluation and the training are timed, contenders taking turns and one
-thread each; the regions' share is `benchmarks.regions`. Times are CPU seconds of the process, so
-that other processes on the machine count less. The last line is JSON; docs/benchmarks.md says what
-each key is and which value must be reached.
+A small model is trained on generated pictures for a minute. Then these are timed: our pass,
+torchvision's call, two passes, bfloat16, evaluation, and training. Contenders take turns, with one
+thread each. Times are CPU seconds of the process, which other processes change less than wall time.
+`benchmarks.regions` measures regions. The last line is JSON; docs/benchmarks.md explains the keys
+and the required values.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Work = Callable[[], object]
 
 
 def seconds(contenders: dict[str, Work], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each contender, `rounds` times in turn, after one run that is not counted."""
+    """CPU seconds of each contender, in turns, `rounds` times, after a run that is not counted."""
     spent: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, work in contenders.items():
@@ -63,7 +63,7 @@ def seconds(contenders: dict[str, Work], rounds: int) -> dict[str, list[float]]:
 
 
 def ratio(spent: dict[str, list[float]], one: str, other: str) -> float:
-    """Median over the rounds of one contender's time over another's."""
+    """Median over the rounds of the time of `one` / the time of `other`."""
     return round(float(np.median(np.array(spent[one]) / np.array(spent[other]))), 3)
 
 
@@ -72,7 +72,7 @@ def ratio(spent: dict[str, list[float]], one: str, other: str) -> float:
 
 @torch.inference_mode()
 def stock(detector: Detector, images: list[Image]) -> list[dict[str, torch.Tensor]]:
-    """Torchvision's own call: boxes, labels, scores, pasted masks."""
+    """The call of torchvision's model: boxes, labels, scores, pasted masks."""
     found: list[dict[str, torch.Tensor]] = detector.model([to_tensor(image) for image in images])
     return found
 
@@ -81,7 +81,7 @@ def stock(detector: Detector, images: list[Image]) -> list[dict[str, torch.Tenso
 def second_pass(
     detector: Detector, images: list[Image], found: list[dict[str, torch.Tensor]]
 ) -> list[tuple[torch.Tensor, ...]]:
-    """p, m, r and the image embedding at the boxes that a stock call gave: the usual way."""
+    """The usual way to get p, m, r and the image embedding: at the boxes of torchvision's call."""
     model, heads = detector.model, detector.model.roi_heads
     batch, _ = model.transform([to_tensor(image) for image in images])
     features = model.backbone(batch.tensors)
@@ -94,7 +94,7 @@ def second_pass(
 
 
 def one_pass(detector: Detector, images: list[Image]) -> dict[str, object]:
-    """One pass against a stock call and against two passes, the same outputs asserted."""
+    """One pass against torchvision's call and against two passes; asserts equal outputs."""
     detector.model.eval()
     for ours, theirs in zip(detector.detect(images), stock(detector, images), strict=True):
         assert np.array_equal(ours.instances.boxes, theirs["boxes"].numpy())
@@ -120,7 +120,7 @@ def one_pass(detector: Detector, images: list[Image]) -> dict[str, object]:
 
 
 def bfloat16(detector: Detector, images: list[Image], held: CocoSamples) -> dict[str, object]:
-    """Detection in bfloat16 against float32, and what it changes."""
+    """Detection in bfloat16 against float32: time and change of the results."""
     fast = detector.fast()
     if fast.precision == "fp32":
         return {"bf16_over_fp32": None, "bf16_why_not": "this CPU has no native bfloat16"}
@@ -136,7 +136,7 @@ def bfloat16(detector: Detector, images: list[Image], held: CocoSamples) -> dict
 
 
 def pool(detector: Detector, images: list[Image]) -> dict[str, object]:
-    """Images a second of one core, with everything that TAUDIS needs of a pool."""
+    """Images per second of one core, with all values of a pool."""
     fast, numbered = detector.fast(), list(enumerate(images))
     spent = seconds({"pool": lambda: score_pool(fast, iter(numbered))}, rounds=5)
     return {
@@ -149,7 +149,7 @@ def pool(detector: Detector, images: list[Image]) -> dict[str, object]:
 
 
 def by_pycocotools(images: list[EvaluatedImage], labels: int) -> FloatArray:
-    """Pycocotools' precision [10,101,K] of the same truth and detections."""
+    """Pycocotools' precision [10,101,K] for the same truth and detections."""
     truth, found = coco_dicts(images, labels)
     with contextlib.redirect_stdout(io.StringIO()):
         gt = COCO()
@@ -166,7 +166,7 @@ FIELDS = ("true_labels", "labels")
 
 
 def dense_set(images: int = 100, instances: int = 40, size: int = 256) -> list[EvaluatedImage]:
-    """Images as dense as nuclei: discs of three labels; detections are moved copies and junk."""
+    """Images as dense as nuclei: discs of three labels; detections are moved copies and noise."""
     rng = np.random.default_rng(0)
     made = []
     for _ in range(images):
@@ -200,7 +200,7 @@ def _disc(size: int, y: int, x: int, radius: int) -> np.ndarray:
 
 
 def evaluation(detector: Detector, held: CocoSamples) -> dict[str, object]:
-    """faster-coco-eval, as the product uses it, against pycocotools: dense images, sparse ones."""
+    """faster-coco-eval, as in the product, against pycocotools, on dense and on sparse images."""
     sparse = []
     for row in range(len(held)):
         image, target = held[row]
@@ -228,7 +228,7 @@ def evaluation(detector: Detector, held: CocoSamples) -> dict[str, object]:
 
 
 def roi_align(detector: Detector, images: list[Image]) -> dict[str, object]:
-    """Reading 512 RoIs with gradients: torchvision's kernel over the one that training uses."""
+    """RoI align of 512 RoIs with gradients: time of torchvision's kernel / of ours in training."""
     heads, generator = detector.model.roi_heads, torch.Generator().manual_seed(0)
     batch = torch.stack([to_tensor(image) for image in images[:4]])
     with torch.no_grad():
@@ -255,7 +255,7 @@ def roi_align(detector: Detector, images: list[Image]) -> dict[str, object]:
 
 
 def training(samples: CocoSamples, labels: LabelMap) -> dict[str, object]:
-    """CPU milliseconds an image and step, in float32 and as tuned; waiting for data."""
+    """CPU ms per image and step, in float32 and with the tuned settings; waiting for data."""
     short = dataclasses.replace(Recipe.cpu(len(samples)), steps=40, evaluate_every=0)
 
     def run(precision: str) -> tuple[float, float]:
@@ -289,7 +289,7 @@ def main() -> None:
         held = load_coco(held_out(folder / "held", 100), folder / "held/images")[1]
         recipe = dataclasses.replace(Recipe.cpu(len(samples)), steps=200, evaluate_every=0)
         detector = train(samples, labels, recipe, seed=0)
-        # As a checkpoint is loaded, and as torchvision's users have it.
+        # The precision of a loaded checkpoint, and of torchvision's users.
         detector.model.to(memory_format=torch.contiguous_format)
         images = [held.image(row) for row in range(8)]
         result: dict[str, object] = {}

@@ -1,15 +1,17 @@
-"""Scoring by actors of a ray cluster against the plain command, and what `select --ray` moves.
+"""Measures scoring by actors of a ray cluster, and the data that `select --ray` sends.
 
     .venv/bin/python -m benchmarks.distributed score CHECKPOINT instances.json images [--count 192]
     .venv/bin/python -m benchmarks.distributed select [--instances 100000] [--budget 100]
 
-Each starts a cluster of two cores on this machine. `score`: CPU ms an image are the median over
-blocks, of the process that has the model; `driver_ms` is the driver's. `overhead` compares the CPU
-time of actor and driver with the plain command's. `images_per_second` is by the clock, from the
-first block that is done to the last, so starting is left out, and it depends on what else runs:
-`load` is the load average at the end. `select`: bytes that travelled and peak memory, with all
-instances in the universe and with a sample; `same` says whether the ranking is that of one process.
-The last line is JSON.
+Both start a cluster of two cores on this machine. The last line is JSON.
+
+score: CPU ms per image, the median over blocks, of the process with the model; `driver_ms` is that
+of the driver. `overhead` is the CPU time of actor and driver / that of the command without ray.
+`images_per_second` is wall time from the first finished block to the last, without the start. It
+depends on other processes; `load` is the load average at the end.
+
+select: bytes sent and peak memory, with all instances in the universe and with a sample. `same`:
+whether the ranking equals that of a single process.
 """
 
 from __future__ import annotations
@@ -40,14 +42,14 @@ from taudis.distributed.score_parts import Progress, Work, score_parts
 from taudis.scoring import score_to_file
 from taudis.types import Detection, Instances, Pool, Uncertainty
 
-BLOCK, PARTS, EACH = 16, 8, 10  # images of a block; parts of a pool; instances of an image
+BLOCK, PARTS, EACH = 16, 8, 10  # images per block; parts of a pool; instances per image
 
 
 # --- score --------------------------------------------------------------------------------------
 
 
 def plain(checkpoint: Path, samples: CocoSamples, folder: Path) -> float:
-    """CPU ms an image of the plain command, the median over blocks."""
+    """CPU ms per image of the command without ray, the median over blocks."""
     detector, marks = load_checkpoint(checkpoint)[0].fast(), [time.process_time()]
 
     def mark(number: int, _: Detection) -> None:
@@ -62,7 +64,7 @@ def plain(checkpoint: Path, samples: CocoSamples, folder: Path) -> float:
 def by_actors(
     cluster: Cluster, checkpoint: Path, samples: CocoSamples, folder: Path, actors: int
 ) -> dict[str, float]:
-    """The figures of a run with so many actors."""
+    """The figures of a run with this number of actors."""
     work = Work(checkpoint, folder / f"{actors}.parts", "mask", "benchmark")
     seen: list[tuple[float, int]] = []
 
@@ -81,7 +83,7 @@ def by_actors(
 
 
 def daemon_seconds() -> float:
-    """CPU seconds of ray's own processes: all children but workers."""
+    """CPU seconds of ray's own processes: all child processes except workers."""
     total = 0.0
     for process in psutil.Process().children(recursive=True):
         try:
@@ -93,11 +95,11 @@ def daemon_seconds() -> float:
 
 
 def score(given: argparse.Namespace) -> dict[str, Any]:
-    """Plain, one actor, two actors."""
+    """Score without ray, with one actor and with two actors."""
     torch.set_num_threads(1)
     _, samples = load_coco(given.coco.resolve(), given.images.resolve())
     samples = samples.subset([row % len(samples) for row in range(given.count)])
-    ids = tuple(range(given.count))  # images may come again
+    ids = tuple(range(given.count))  # new ids, because image files may repeat
     samples = CocoSamples(
         ids, samples.file_names, samples.sizes, samples.annotations, samples.labels,
         samples.images_dir, samples.paths,
@@ -141,7 +143,7 @@ def make_parts(folder: Path, instances: int) -> Path:
 
 
 def command(*arguments: object) -> tuple[dict[str, Any], dict[str, float]]:
-    """The last line of `python -m taudis select`, and what its process took."""
+    """The last line of `python -m taudis select`, and the time and memory of its process."""
     began, peak = time.monotonic(), 0
     line = [sys.executable, "-m", "taudis", "select", *map(str, arguments)]
     with tempfile.TemporaryFile("w+") as out:
@@ -162,7 +164,7 @@ def command(*arguments: object) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def select(given: argparse.Namespace) -> dict[str, Any]:
-    """Exact (unless --sampled) and sampled, on a cluster and in one process."""
+    """Select exactly (unless --sampled) and with a sample, on a cluster and in one process."""
     result: dict[str, Any] = {"instances": given.instances, "candidates": 25 * given.budget}
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
@@ -182,7 +184,7 @@ def select(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     scoring = commands.add_parser("score")

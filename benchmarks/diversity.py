@@ -2,15 +2,16 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.diversity [--pools scenes relu nuclei_dsb2018]
 
-Clusters stand for kinds. In the synthetic pools they are known (`benchmarks.pools.scenes`); in a
-real pool (detections of a model that is trained here first) they are k-means on the standardised
-embeddings of the instances, and labels where there are several. Each seed makes another synthetic
-pool, or draws another 80 % of a real pool's images and other k-means, and is the strategy's seed.
+Clusters represent kinds. In synthetic pools they are known (`benchmarks.pools.scenes`). In a real
+pool, which a model that is trained here detects, they are k-means clusters of the standardised
+instance embeddings, and also the labels if there are several. Each seed makes another synthetic
+pool, or draws another 80 % of a real pool's images and other k-means. It is also the seed of the
+strategy.
 
-Three sets of rules: the paper's (alpha 50, beta 30, sigma 0.8 flat), the defaults (alpha and beta
-from the mean instances an image, adaptive sigma), and the defaults with sigma 0.8 flat. Prints a
-table a pool, then one line of JSON.
-Diversity is not accuracy: docs/selection.md says what the figures do not.
+There are three sets of hyper-parameters: the paper's (alpha 50, beta 30, fixed sigma 0.8), the
+defaults (alpha and beta from the mean number of instances per image, adaptive sigma), and the
+defaults with fixed sigma 0.8. Prints a table for each pool, then a line of JSON. Diversity is not
+accuracy; docs/selection.md explains the limits of the figures.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ logger = logging.getLogger("diversity")
 SYNTHETIC_IMAGES, SYNTHETIC_BUDGET = 2000, 50
 REAL_BUDGET = 10
 REAL_CLUSTERS = (50, 200)
-REAL_SHARE = 0.8  # of a real pool's images, drawn anew for each seed
+REAL_SHARE = 0.8  # share of a real pool's images, drawn for each seed
 
 PAPER = SelectionParams.paper("overhead")
 RULES = {
@@ -60,7 +61,7 @@ NO_RULES = ("random", "wse", "average_se", "core_set")  # the same under all set
 
 @dataclass(frozen=True)
 class Case:
-    """One pool of one seed, and what its instances are."""
+    """The pool of a seed, with the kinds of its instances."""
 
     pool: Pool
     kinds: dict[str, IntArray]  # [N] by what makes them
@@ -70,10 +71,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one strategy's first B images hold."""
+    """The kinds in the first B images of a strategy."""
 
-    clusters: int  # distinct, among all instances of the images
-    of_chosen: int | None  # distinct, among the instances that the strategy chose in them
+    clusters: int  # number of clusters among all instances of the images
+    of_chosen: int | None  # number of clusters among the chosen instances
     instances: int
     saturation_pick: int | None = None
     density: float | None = None
@@ -81,14 +82,14 @@ class Figures:
 
 
 def synthetic_cases(relu: bool, seeds: Iterable[int]) -> Iterator[Case]:
-    """Pools of known clusters, one a seed."""
+    """Pools with known clusters, one for each seed."""
     for seed in seeds:
         pool, which = scenes(SYNTHETIC_IMAGES, relu=relu, seed=seed)
         yield Case(pool, {"known": which}, SYNTHETIC_BUDGET, len(which) / len(pool))
 
 
 def real_cases(name: str, seeds: Iterable[int]) -> Iterator[Case]:
-    """Parts of a real pool with their k-means, one a seed."""
+    """Parts of a real pool with their k-means clusters, one for each seed."""
     whole = real_pool(name, "mask")
     _, names, samples = real_data(name)
     mean = float(np.mean([len(samples.labels_at(row)) for row in range(100)]))  # what was trained
@@ -130,7 +131,7 @@ def _distinct(values: npt.NDArray[np.integer[Any]]) -> int:
 
 
 def ceiling(case: Case, kinds: IntArray) -> Figures:
-    """What greedy reaches when it knows the clusters: about the most that B images can hold."""
+    """The figures of greedy with known clusters: about the largest possible in B images."""
     held = np.zeros((len(case.pool), int(kinds.max()) + 1), bool)
     held[case.pool.instances.image_index, kinds] = True
     covered, picked = np.zeros(held.shape[1], bool), list[int]()
@@ -142,7 +143,7 @@ def ceiling(case: Case, kinds: IntArray) -> Figures:
 
 
 def run(case: Case, seed: int) -> dict[str, dict[str, Figures]]:
-    """For each way to make clusters: every contender under every set of rules."""
+    """For each kind of clusters: every contender with every set of hyper-parameters."""
 
     def ask(strategy: str, params: SelectionParams) -> Selection:
         labelled = Labelled(case.mean_instances)
@@ -188,7 +189,7 @@ def summary(runs: Sequence[dict[str, Figures]]) -> dict[str, dict[str, Any]]:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """The summary as a Markdown table, by falling number of clusters."""
+    """The summary as a Markdown table, by descending number of clusters."""
 
     def cell(value: list[float] | None, digits: int = 1) -> str:
         return "" if value is None else f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"

@@ -4,17 +4,17 @@
         [--sets tools_bench,facades] [--orders random,core_set] [--labels 16] [--steps 200]
         [--seeds 5] [--contents]
 
-DATA has a folder of `instances.json` and `images/` for each set, split as in
+DATA has a folder with `instances.json` and `images/` for each set, split as in
 benchmarks/accuracy.py. The training images are the pool of a project without a model. An order
-(`FIRST_ORDER`) ranks them by the embeddings that the worker makes, and the first --labels images
-are the labelled ones. The recipe is the product's own choice for a CPU and ImageNet weights, with
---steps steps. A seed decides the random order or where core-set starts, and the training.
+(`FIRST_ORDER`) ranks them by the embeddings that the worker computes, and the first --labels images
+are labelled. The recipe is the product's choice for a CPU and ImageNet weights, with --steps steps.
+The seed decides the random order or the start of core-set, and the training.
 
---contents trains nothing: it prints what the first --labels images of each order hold, on average
-over --seeds seeds, with the embeddings of each level of the backbone.
+--contents does not train. It prints the numbers of objects, labels and scenes in the first --labels
+images of each order, mean over --seeds seeds, for the embeddings of each level of the backbone.
 
-Each run is a line of ROWS, written when it ends; runs that are there already are not made again.
-A line also says what the chosen images hold: objects, labels (kinds) and scenes. The last line of
+Each run is appended to ROWS as a line when it ends; runs that are in ROWS are not repeated. A line
+also has the numbers of objects, labels (kinds) and scenes in the chosen images. The last line of
 the output is JSON: for each set the mAP50 of both orders, and the mean difference from random by
 seed, each with its 95 % interval (Student's t).
 """
@@ -53,7 +53,7 @@ LEVELS = (0, 1, 2, 3)
 
 @cache
 def embeddings(data: Path, name: str, levels: tuple[int, ...]) -> list[FloatArray]:
-    """The embeddings [I,D] of a set's training images by each level, made once."""
+    """The embeddings [I,D] of a set's training images for each level, computed once."""
     pool = load(data, name)[1]
     embedders = [ImageEmbedder.packaged(level=level) for level in levels]
     images = map(pool.image, range(len(pool)))
@@ -79,13 +79,13 @@ def first_rows(order: str, vectors: FloatArray, labels: int, seed: int) -> list[
 
 
 def scene(name: str, file: str) -> str:
-    """What images of one scene have in common: a text."""
+    """The scene of an image, as text."""
     found = re.search(GROUPS.get(name, "(.*)"), file)
     return "/".join(found.groups()) if found else file
 
 
 def contents(name: str, samples: CocoSamples) -> dict[str, int]:
-    """How many objects, labels (kinds) and scenes the images hold."""
+    """The numbers of objects, labels (kinds) and scenes in the images."""
     labels = np.concatenate([samples.labels_at(row) for row in range(len(samples))])
     return {
         "objects": len(labels),
@@ -117,7 +117,7 @@ def run(data: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def contents_by_level(data: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """What the first images of each order hold on average, by set and level."""
+    """The mean contents of the first images of each order, by set and level."""
     for name in options.sets.split(","):
         pool = load(data, name)[1]
         orders = [("random", None, embeddings(data, name, LEVELS)[0])]
@@ -135,7 +135,7 @@ def contents_by_level(data: Path, options: argparse.Namespace) -> Iterator[dict[
 
 
 def wanted(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The runs that the command line asks for; seeds outermost."""
+    """The runs of the command line; all runs of the first seed come first."""
     return [
         {"data": name, "order": order, "labels": options.labels, "steps": options.steps,
          "seed": seed}

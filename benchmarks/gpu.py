@@ -3,15 +3,14 @@
     .venv/bin/python -m benchmarks.gpu                                   # 800 px, batch 16, a GPU
     .venv/bin/python -m benchmarks.gpu --size 96 --batch 2 --steps 2     # that it runs, on a CPU
 
-The model of both is `maskrcnn_resnet50_fpn` with batch norm, from scratch. The peer is what
-torchvision's references/detection does: a DataLoader with worker processes, SGD, autocast with a
-GradScaler, and a look at the loss each step (engine.py, train_one_epoch). Ours is
-`taudis.training.train`, `Detector.detect`, and for a pool's scoring `Detector.fast` with
-`taudis.scoring`, as the worker does it. Contenders take turns, the device is waited for
-before each look at the clock, and the first turn is not counted. Both train in the same precision:
-bfloat16, where the GradScaler has nothing to do and costs next to nothing; float32 on a device
-without it, where the figures of bfloat16 are null. The last line is JSON; on a CPU the ratios say
-nothing about a GPU.
+Both use `maskrcnn_resnet50_fpn` with batch norm, from scratch. The reference is torchvision's
+references/detection: a DataLoader with worker processes, SGD, autocast with a GradScaler, and a
+check of the loss in each step (engine.py, train_one_epoch). Ours is `taudis.training.train`,
+`Detector.detect`, and for the scoring of a pool `Detector.fast` with `taudis.scoring`, as in the
+worker. Contenders take turns. The device is synchronised before each time measurement, and the
+first turn is not counted. Both train in the same precision: bfloat16, in which the GradScaler has
+nothing to do and takes hardly any time, or float32 on a device without bfloat16, whose bfloat16
+figures are null. The last line is JSON. Ratios on a CPU say nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ from taudis.types import Image, LabelMap, Target
 logger = logging.getLogger("gpu")
 
 LABELS = LabelMap(("disc", "bar"))
-OBJECTS = 12  # an image
-PICTURES = 64  # distinct ones; all fit into memory on both sides
+OBJECTS = 12  # objects per image
+PICTURES = 64  # number of different pictures; all fit into memory on both sides
 
 
 def picture(seed: int, size: int) -> tuple[Image, Target]:
-    """A noisy picture with bright rectangles of two labels and their truth."""
+    """A noisy picture with bright rectangles of two labels, and its ground truth."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 120, (size, size, 3)).astype(np.uint8)
     masks, labels = np.zeros((OBJECTS, size, size), bool), rng.integers(1, 3, OBJECTS)
@@ -62,7 +61,7 @@ def picture(seed: int, size: int) -> tuple[Image, Target]:
 
 
 class Pictures(Dataset[tuple[torch.Tensor, dict[str, torch.Tensor]]]):
-    """For us: samples of (image, target); for the peer: what its DataLoader yields, flipped."""
+    """The pictures for torchvision's DataLoader, with random flips."""
 
     def __init__(self, size: int) -> None:
         self.pairs = [picture(seed, size) for seed in range(PICTURES)]
@@ -136,7 +135,7 @@ def our_steps(trainer: _Trainer, loader: Loader) -> Callable[[], None]:
 def seconds(
     contenders: dict[str, Callable[[], object]], rounds: int, steps: int, device: str
 ) -> dict[str, list[float]]:
-    """Seconds of `steps` calls of each, `rounds` times in turn, after a turn not counted."""
+    """Seconds of `steps` calls of each, in turns, `rounds` times, after an uncounted turn."""
     spent: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, work in contenders.items():
@@ -156,7 +155,7 @@ def _wait(device: str) -> None:
 
 
 def training(options: argparse.Namespace, config: ModelConfig, device: str) -> dict[str, object]:
-    """Images a second of both, and ours over theirs."""
+    """Images per second of both, and our rate / the reference's rate."""
     pictures = Pictures(options.size)
     recipe = Recipe(
         name="gpu", steps=10**6, model=config, optimizer="sgd", lr=0.002, batch=options.batch,
@@ -193,7 +192,7 @@ def training(options: argparse.Namespace, config: ModelConfig, device: str) -> d
 
 
 def inference(options: argparse.Namespace, config: ModelConfig, device: str) -> dict[str, object]:
-    """One pass over the stock call: float32 bit-equal, and both in bfloat16."""
+    """One pass against torchvision's call: in float32, with equal bits, and in bfloat16."""
     torch.manual_seed(0)
     detector = Detector(make_model(config, len(LABELS)).to(device), config, LABELS, device)
     detector.model.eval()
@@ -202,7 +201,7 @@ def inference(options: argparse.Namespace, config: ModelConfig, device: str) -> 
         ("detect_bf16_images_per_s", "one_pass_over_stock_bf16")
     )
     contestants = {"": detector}
-    if has_bf16(device):  # a CPU without it takes minutes an image
+    if has_bf16(device):  # a CPU without bfloat16 takes minutes per image
         contestants["_bf16"] = dataclasses.replace(detector, precision="bf16")
     for name, ours in contestants.items():
 
@@ -225,7 +224,7 @@ def inference(options: argparse.Namespace, config: ModelConfig, device: str) -> 
 
 
 def scoring(options: argparse.Namespace, config: ModelConfig, device: str) -> dict[str, object]:
-    """Images a second of a pool's scoring by a fast detector, and those of one CPU thread."""
+    """Images per second of scoring by a fast detector, and by one CPU thread."""
     images = [(seed, picture(seed, options.size)[0]) for seed in range(options.batch)]
     speed: dict[str, float] = {}
     for place in dict.fromkeys((device, "cpu")):
@@ -233,7 +232,7 @@ def scoring(options: argparse.Namespace, config: ModelConfig, device: str) -> di
         model = make_model(config, len(LABELS)).to(place).eval()
         fast = Detector(model, config, LABELS, place).fast()
         score: Callable[[], object] = functools.partial(score_pool, fast, images)
-        if place == "cpu":  # no second device: a few images tell enough
+        if place == "cpu":  # without a second device, a few images are enough
             threads = torch.get_num_threads()
             torch.set_num_threads(1)
             spent = seconds({"ours": score}, 1, 1, place)
@@ -254,7 +253,7 @@ def _ratio(spent: dict[str, list[float]], one: str, other: str) -> float:
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
-    """Everything, on the GPU where there is one."""
+    """All figures, on the GPU if there is one."""
     device = device_of_this_process()
     config = dataclasses.replace(
         ModelConfig.standard(), norm="batch", min_size=options.size, max_size=2 * options.size

@@ -1,14 +1,15 @@
-"""How often the interval of mAP50 holds the truth, and how often the promotion gate is wrong.
+"""Measures the coverage of the interval of mAP50, and the errors of the promotion gate.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.interval_coverage
         [--tables .cache/benchmarks/matches] [--trials 200] [--rows ROWS]
 
-A large set of images with a model's matches (`benchmarks.match_tables`) is the known truth: its
-mAP50. Small validation sets are drawn from it with replacement, and the product's own code
-(`taudis.evaluation.resampling`) makes the interval of each. `rule` "now" is that code, "before"
-the code before it; the others were tried (`intervals`). Gate rows compare two models: `losing`
-makes both from one table, so the true difference is known. Tables: the files of --tables (REAL),
-and made-up ones. Rows are appended to ROWS as they are known; the last line of the output is JSON.
+The mAP50 of a large set of images with a model's matches (`benchmarks.match_tables`) is the known
+truth. Small validation sets are drawn from it with replacement, and the product's code
+(`taudis.evaluation.resampling`) makes the interval of each. `rule` "now" is this code, "before" an
+earlier version; the other rules were tried (`intervals`). Gate rows compare two models, which
+`losing` makes from the same table, so that the true difference is known. Tables are the files of
+--tables (REAL), and made-up tables. Rows are appended to ROWS at once; the last line of the output
+is JSON.
 """
 
 from __future__ import annotations
@@ -35,22 +36,22 @@ TABLES = ROOT / ".cache" / "benchmarks" / "matches"
 ROWS = ROOT / "benchmarks" / "rows" / "interval_coverage.jsonl"
 IMAGES = (20, 50, 100, 200)
 REAL = {"tools_bench": (1, 4, 12), "facades": (10,), "nuclei_dsb2018": (1,)}
-"""Files of tables, and the numbers of labels that are taken from each."""
+"""File of a table -> numbers of labels to use of it."""
 DENSE = ("facades", "nuclei_dsb2018")
-"""Sets with so many detections that they get half the trials, and no set of 200 images."""
+"""Sets with many detections: they get half of the trials, and no validation set of 200 images."""
 BEFORE = 100
-"""Resamples that the interval was made of before."""
+"""Number of resamples of the earlier version."""
 LOSSES = (0.2, 0.5)
-"""Share of its hits that the serving model lacks, and that a clearly worse new model lacks."""
+"""Share of hits that is removed for the serving model, and for a clearly worse new model."""
 
 Interval = tuple[float, float]
 Row = dict[str, Any]
 
 
 def sources(folder: Path) -> Iterator[tuple[str, Table]]:
-    """(name, table) of each large set: made-up ones, and the files of `folder` that are there.
+    """(name, table) of each large set: made-up tables, and the existing files in `folder`.
 
-    1, 4 and 12 labels of a real set are those with the most objects.
+    Of a real set, the labels with the most objects are used.
     """
     for labels in (1, 4, 12):
         yield "made up", made_up(labels, np.zeros(1))[0]
@@ -69,7 +70,7 @@ def map50(table: Table) -> float:
 
 
 def before(table: Table, seed: int) -> Interval:
-    """Quantiles of the resamples, each over the labels that it has."""
+    """Quantiles of the resamples; the mean of a resample is over the labels that it has."""
     found = average_precisions(table, _draws(table, seed, BEFORE))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -98,7 +99,7 @@ def _stratified(table: Table, seed: int, resamples: int) -> FloatArray:
 
 
 def _means(table: Table, weights: FloatArray) -> tuple[float, FloatArray]:
-    """mAP50 of the set, and of each resample over the labels of the set."""
+    """mAP50 of the set, and of each resample, over the labels of the set."""
     found = average_precisions(table, np.concatenate([np.ones((1, weights.shape[1])), weights]))
     found = found[np.isfinite(found[:, 0])]
     filled = np.where(np.isfinite(found), found, found[:, :1]).mean(axis=0)
@@ -111,16 +112,16 @@ def _percentile(values: FloatArray) -> Interval:
 
 
 def _shift(whole: float, values: FloatArray) -> float:
-    """How far the resamples lie to one side of mAP50, in standard deviations (Efron's z0)."""
+    """The bias of the resamples against mAP50, in standard deviations (Efron's z0)."""
     share = float((values < whole).mean() + 0.5 * (values == whole).mean())
     return float(stats.norm.ppf(np.clip(share, 0.5 / len(values), 1 - 0.5 / len(values))))
 
 
 def from_resamples(table: Table, seed: int) -> dict[str, Interval]:
-    """The rules that read the same resamples, each over the labels of the set.
+    """The rules that use the same resamples, over the labels of the set.
 
-    Quantiles; the basic bootstrap (quantiles mirrored at mAP50); BC; BCa, whose acceleration is a
-    jackknife over the images.
+    These are quantiles; the basic bootstrap (quantiles mirrored at mAP50); BC; and BCa, whose
+    acceleration is a jackknife over the images.
     """
     whole, values = _means(table, _draws(table, seed, RESAMPLES))
     low, high = _percentile(values)
@@ -145,7 +146,7 @@ def stratified(table: Table, seed: int) -> Interval:
 
 
 def bayesian(table: Table, seed: int) -> Interval:
-    """Quantiles of the Bayesian bootstrap: exponential weights, so no image is ever missing."""
+    """Quantiles of the Bayesian bootstrap: weights are exponential, so no image is missing."""
     rng = np.random.default_rng(seed)
     weights = np.ceil(1000 * rng.exponential(size=(RESAMPLES, len(table[0].objects))))
     return _percentile(_means(table, weights)[1])
@@ -166,10 +167,10 @@ def intervals(table: Table, seed: int) -> dict[str, Interval]:
 
 
 def coverage(name: str, table: Table, images: int, trials: int) -> Iterator[Row]:
-    """One row a rule: how often its interval holds the truth, its width, and the side it leans to.
+    """A row for each rule: the coverage of its interval, its width, and its asymmetry.
 
-    `point_share`: how far up in the interval mAP50 lies, 0.5 in its middle, the median of the
-    trials. `present`: the truth is over the labels that are in the small set.
+    `point_share`: relative position of mAP50 in the interval, 0.5 in the middle, median over the
+    trials. `present`: coverage of the truth over the labels that are in the small set.
     """
     truths = average_precisions(table, np.ones((1, len(table[0].objects))))[:, 0]
     truth = float(np.nanmean(truths))
@@ -204,9 +205,9 @@ def coverage(name: str, table: Table, images: int, trials: int) -> Iterator[Row]
 
 
 def refusals(old: Table, models: list[Table], seed: int) -> tuple[dict[str, list[bool]], float]:
-    """By gate, whether it refuses each new model; and half the width of the first paired interval.
+    """(gate -> whether it refuses each new model, half the width of the first paired interval).
 
-    `now` refuses a model whose paired interval lies below 0.
+    `now` refuses a model whose paired interval is below 0.
     """
     low, mended = before(old, seed)[0], map50_interval(old, seed, RESAMPLES)[0]
     paired = [difference_interval(old, new, seed, RESAMPLES) for new in models]
@@ -219,13 +220,13 @@ def refusals(old: Table, models: list[Table], seed: int) -> tuple[dict[str, list
     return found, (paired[0][1] - paired[0][0]) / 2
 
 
-# long: one row of figures, gathered in one loop.
+# long: one loop gathers all figures of a row
 def gate(name: str, table: Table, images: int, trials: int) -> Iterator[Row]:
-    """One row a gate: how often it refuses an equal model, and how often it serves a worse one.
+    """A row for each gate: how often it refuses an equal model, and serves a worse model.
 
-    `losing` makes the serving model, an equal one and a worse one from the same detections, each
-    by its own luck. `serving` and `worse` are their true mAP50. `reach`: the median of half the
-    width of the paired interval; about so large a drop can be told.
+    `losing` makes the serving model, an equal model and a worse model from the same detections, by
+    independent draws. `serving` and `worse` are their true mAP50. `reach`: the median of half the
+    width of the paired interval, about the smallest drop that can be detected.
     """
     rng = np.random.default_rng([1, images, len(table)])
     true = [map50(losing(table, share, rng)) for share in LOSSES]

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.interval_tables [ROWS] [--write]
 
-Prints the tables as Markdown. --write puts them into docs/evaluation.md, between the comments that
-begin and end them; tests/benchmarks/test_interval_coverage.py holds the page to the rows.
+Prints the tables as Markdown. --write puts them into docs/evaluation.md between their comments;
+tests/benchmarks/test_interval_coverage.py compares the page with the rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _cells(rows: list[Row], kind: str) -> dict[tuple[str, int, int], dict[str, R
 
 
 def coverage(rows: list[Row]) -> str:
-    """The interval before and now, by set, labels and images."""
+    """The earlier interval and the current one, by set, labels and images."""
     lines = [
         "| set | labels | images | true mAP50 | mean mAP50 | holds the truth: before | now "
         "| truth below it: before | now | width: before | now | mAP50 at: before | now |",
@@ -72,7 +72,7 @@ def rules(rows: list[Row]) -> str:
 
 
 def gates(rows: list[Row]) -> str:
-    """Both gates' errors, and the drop that the images tell, by set, labels and images."""
+    """The errors of both gates, and the drop that the images detect, by set, labels and images."""
     lines = [
         "| set | labels | images | serving, worse: true mAP50 | equal model refused: before | now "
         "| worse model served: before | now | a drop is told from |",

@@ -1,14 +1,15 @@
-"""Measures how many of the first suspects of `taudis review` are errors, with known errors.
+"""Measures the precision of the first suspects of `taudis review`, with planted errors.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.label_errors DATA --rows ROWS
         [--sets tools_bench,highway_cam] [--seeds 0-2] [--steps 600] [--folds 2]
 
-Plants errors in a labelled set: another label, a mask moved by half its box, an object deleted, an
-object drawn twice; 1.5 % of the objects each, at least 40. Models of the other folds, trained with
-the errors, judge each image. A suspect counts if it names a planted error: its object, or, for a
-deleted object, a mask that overlaps it by 0.5. Errors that the set had before count as wrong.
-Compared with the same objects and detections by loss, and by chance. Each run is a line of ROWS;
-runs that are there are not made again. The last line is JSON: precision among the first 100.
+Plants errors in a labelled set: another label, a mask moved by half of its box, an object deleted,
+an object drawn twice; 1.5 % of the objects each, at least 40. Each image is examined by a model of
+the other folds, which was trained with the errors. A suspect is right if it names a planted error:
+its object, or for a deleted object a mask that overlaps it with an IoU of 0.5. Errors that were in
+the set before count as wrong suspects. The ranking is compared with rankings by loss and by chance.
+Each run is a line of ROWS; runs that are in ROWS are not repeated. The last line is JSON: the
+precision among the first 100.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PLANTED = ("label", "outline", "missed", "double")
 
 
 class Claim(NamedTuple):
-    """What a ranking says of one place: an object is wrong, or a detection is an unlabelled one."""
+    """A suspect of a ranking: an object that is wrong, or a detection of an unlabelled object."""
 
     image: int
     object: int  # -1 for a detection
@@ -51,15 +52,15 @@ class Claim(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Planted:
-    """A COCO file with errors, and which they are."""
+    """A COCO file with planted errors, and a list of them."""
 
     coco: dict[str, Any]
-    wrong: dict[int, str]  # annotation id -> kind; both ids of a doubled object
-    deleted: list[dict[str, Any]]  # the annotations that are gone
+    wrong: dict[int, str]  # annotation id -> kind; for a doubled object both ids
+    deleted: list[dict[str, Any]]  # the deleted annotations
 
 
 def moved(mask: BoolArray, random: np.random.Generator) -> BoolArray:
-    """The mask moved by half its box in one of four directions, the part outside cut off."""
+    """The mask moved by half of its box in a random direction of four, cut at the image's edge."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     half = (max(2, (rows[-1] - rows[0] + 1) // 2), max(2, (columns[-1] - columns[0] + 1) // 2))
     found = mask
@@ -119,10 +120,10 @@ def _redraw(annotation: dict[str, Any], mask: BoolArray) -> None:
 
 
 def by_loss(images: Sequence[HeldOutImage]) -> list[Claim]:
-    """Objects and detections by their loss: what a person would try first.
+    """Objects and detections ranked by their loss, as an obvious alternative.
 
-    An object: -log of its label's probability in the detection that overlaps it most, and 1 - IoU.
-    A detection that overlaps no object by FITS: -log(1 - score).
+    The loss of an object is -log of its label's probability in the detection that overlaps it most,
+    plus 1 - IoU. The loss of a detection without an object (IoU of FITS) is -log(1 - score).
     """
     found: list[tuple[float, Claim]] = []
     for image in images:
@@ -147,9 +148,9 @@ def by_loss(images: Sequence[HeldOutImage]) -> list[Claim]:
 def right(
     claims: Sequence[Claim], images: Sequence[HeldOutImage], samples: CocoSamples, planted: Planted
 ) -> list[str]:
-    """The kind of the planted error that each of the first claims names, '' where it names none.
+    """The kind of the planted error that each of the first claims names; '' for a wrong claim.
 
-    An error counts once; so does a doubled object with its two ids.
+    Each error counts once, also a doubled object with its two ids.
     """
     by_number = {image.number: image.evaluated for image in images}
     left = list(planted.deleted)
@@ -174,7 +175,7 @@ def right(
 
 
 def run(data: Path, name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One set with one draw of errors."""
+    """Measure a set with the errors of a seed."""
     source = data / name
     coco = json.loads((source / "instances.json").read_text(encoding="utf-8"))
     planted = plant(coco, seed)
@@ -207,7 +208,7 @@ def run(data: Path, name: str, seed: int, options: argparse.Namespace) -> dict[s
 
 
 def main() -> None:
-    """Run what ROWS lacks and print the summary."""
+    """Make the runs that are not in ROWS, and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=Path, required=True)

@@ -1,11 +1,11 @@
-"""Match tables: what the detections of a model found on a large set of images, label by label.
+"""Match tables: the matches of a model's detections on a large set of images, label by label.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.match_tables DATA CHECKPOINT TABLE [--images N]
 
-Detects on the images of a COCO data set (DATA holds `instances.json` and `images/`), matches with
-the product's own code, and writes one file of numpy arrays. `benchmarks.interval_coverage` draws
-small validation sets from such tables, so it needs no image and no model. `made_up` makes tables
-without any data.
+Detects objects in the images of a COCO data set (DATA has `instances.json` and `images/`), matches
+them with the product's code, and writes a file of numpy arrays. `benchmarks.interval_coverage`
+draws small validation sets from such tables, so it needs no images and no model. `made_up` makes
+tables without data.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def load(path: Path) -> Table:
 
 
 def drawn(table: Table, rows: IntArray) -> Table:
-    """The table of a set that holds these images [n]; an image may come several times."""
+    """The table of a set of these images [n], which may repeat."""
     times = np.bincount(rows, minlength=len(table[0].objects))
     first = np.cumsum(times) - times
     places = np.argsort(rows, kind="stable")
@@ -62,7 +62,7 @@ def drawn(table: Table, rows: IntArray) -> Table:
 def _drawn(
     label: LabelMatches, rows: IntArray, times: IntArray, places: IntArray, first: IntArray
 ) -> LabelMatches:
-    """Each detection as often as its image comes; copies stay beside each other."""
+    """Each detection as often as its image; copies are adjacent."""
     copies = times[label.image]
     kept = np.repeat(np.arange(len(copies)), copies)
     which = np.arange(len(kept)) - np.repeat(np.cumsum(copies) - copies, copies)
@@ -77,7 +77,7 @@ def frequent(table: Table, labels: int) -> Table:
 
 
 def losing(table: Table, share: float, rng: np.random.Generator) -> Table:
-    """A worse model: each hit is missing with this probability, by chance for each model anew."""
+    """The table of a worse model: each hit is removed with this probability."""
     made = []
     for label in table:
         kept = ~label.hit | (rng.random(len(label.hit)) >= share)
@@ -85,17 +85,17 @@ def losing(table: Table, share: float, rng: np.random.Generator) -> Table:
     return made
 
 
-# long: one made-up world, drawn from top to bottom.
+# long: one model of images and detections, drawn step by step
 def made_up(labels: int, skills: FloatArray, *, images: int = 4000, seed: int = 0) -> list[Table]:
     """Tables of made-up models on the same images, one for each skill (0: about 0.4 mAP50).
 
-    The share of images that show a label falls evenly on a logarithmic scale, from 0.6 for the
-    first label to 0.03 for the last (a single label: 0.8). An image that shows a label holds
+    The share of images that show a label falls from 0.6 for the first label to 0.03 for the last,
+    evenly on a logarithmic scale (a single label: 0.8). An image that shows a label has
     1 + Poisson(1) objects of it. An object is found if skill + quality of the label - hardness of
-    the image + ease of the object + noise > 0; deviations are 1, 0.8, 1 and 0.7. All but the noise
-    is the same for all models. Its score is that sum - 1, with noise of 0.7. False alarms: Poisson,
-    0.15 in each image and 0.6 more where the label is, more in hard images and for less skill;
-    their scores are normal(-0.7, 1).
+    the image + ease of the object + noise > 0, with standard deviations of 1, 0.8, 1 and 0.7 after
+    the skill. Only the noise differs between models. The score is this sum - 1, with noise of 0.7.
+    The number of false alarms is Poisson, with 0.15 per image and 0.6 more if it shows the label,
+    more in hard images and for less skill; their scores are normal(-0.7, 1).
     """
     rng = np.random.default_rng(seed)
     share = np.geomspace(0.6, 0.03, labels) if labels > 1 else np.array([0.8])
@@ -120,7 +120,7 @@ def made_up(labels: int, skills: FloatArray, *, images: int = 4000, seed: int = 
 
 
 def collect(data: Path, checkpoint: Path, images: int) -> Table:
-    """The matches of a checkpoint on every n-th image of a set, at most so many."""
+    """The matches of a checkpoint on every n-th image of a set, at most `images` of them."""
     labels, samples = load_coco(data / "instances.json", data / "images")
     detector = load_checkpoint(checkpoint, label_map=labels)[0].fast()
     step = -(-len(samples) // images)

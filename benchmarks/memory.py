@@ -2,10 +2,11 @@
 
     .venv/bin/python -m benchmarks.memory --images 1000
 
-Two paths, each in a process of its own: the worker's (the step `scored` of a round, from files on
-disk to the pool and the regions file) and the prediction process's (asked over its pipe, as the web
-process does). Pictures are generated; a small model is trained on them first, so that dozens of
-instances an image are found, pasted and encoded. Last line: JSON, sizes in MB (10^6 bytes).
+There are two paths, each in a separate process: that of the worker (the step `scored` of a round,
+from files on disk to the pool and the regions file), and that of the prediction process (with
+requests over its pipe, as from the web process). Pictures are generated. A small model is trained
+on them first, so that dozens of instances per image are found, pasted and encoded. The last line is
+JSON, with sizes in MB (10^6 bytes).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from taudis.types import LabelMap, Target
 SIZES = ((4000, 3000), (200, 150), (640, 480), (3000, 4000), (1024, 1024), (1920, 1080),
          (512, 512), (2400, 1600), (3000, 2000), (800, 1200), (320, 240), (4000, 1000))  # fmt: skip
 """(width, height) px of the pictures, in turn: 3.6 Mpx on average."""
-OBJECTS = 60  # a picture
+OBJECTS = 60  # objects per picture
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="tag" toName="image">'
     '<Label value="blob"/></BrushLabels></View>'
@@ -54,7 +55,7 @@ LABELS = LabelMap(("blob",))
 
 
 def picture(seed: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """A noisy ground with OBJECTS bright ellipses, and each pixel's ellipse (1.., 0 is none)."""
+    """A noisy background with OBJECTS bright ellipses, and the ellipse of each pixel (0: none)."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(40, 110, (height // 8 + 1, width // 8 + 1, 3)).astype(np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -86,19 +87,19 @@ class Pictures:
 
 
 def settings_of(folder: Path) -> Settings:
-    """A backend whose images are local files; nobody listens at its Label Studio's address."""
+    """A backend whose images are local files, without a Label Studio at its address."""
     return load_settings(
         model_dir=folder / "data",
         local_files_root=folder / "files",
         label_studio_url="http://127.0.0.1:9",
         label_studio_api_key="none",
         score_threshold=0.3,
-        score_seconds=None,  # all images, however long they take
+        score_seconds=None,  # score all images, without a time limit
     )
 
 
 def prepare(folder: Path, images: int, files: int, steps: int) -> dict[str, int]:
-    """Write pictures, a trained checkpoint and a round that is about to score them."""
+    """Write pictures, a trained checkpoint, and a round whose next step scores the pictures."""
     (folder / "files").mkdir(parents=True)
     for number in range(files):
         image, _ = picture(number, *SIZES[number % len(SIZES)])
@@ -133,7 +134,7 @@ def _round() -> Round:
 
 
 def high_water(pid: int | str = "self") -> int:
-    """The most memory that a process ever held, bytes (Linux: VmHWM)."""
+    """The peak memory of a process, bytes (Linux: VmHWM)."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return 1024 * int(line.split()[1])
@@ -141,7 +142,7 @@ def high_water(pid: int | str = "self") -> int:
 
 
 def measure_worker(folder: Path) -> dict[str, Any]:
-    """The step `scored`, as the worker runs it, with this process's size after each image."""
+    """Run the step `scored` as the worker does, and record the process's size after each image."""
     torch.set_num_threads(1)
     limit_memory(training=True)
     settings, own, sizes = settings_of(folder), psutil.Process(), []
@@ -167,7 +168,7 @@ def measure_worker(folder: Path) -> dict[str, Any]:
 
 
 def measure_predictor(folder: Path) -> dict[str, Any]:
-    """The prediction process, asked for the same tasks one by one."""
+    """Ask the prediction process for the same tasks, one by one."""
     settings, sizes, regions = settings_of(folder), [], 0
     tasks = json.loads((_context(settings).round_dir(_round()) / "pool.json").read_text())
     predictor = Predictor(settings)
@@ -189,7 +190,7 @@ def measure_predictor(folder: Path) -> dict[str, Any]:
 
 
 def figures(sizes: list[int], peak: int, spent: float) -> dict[str, float]:
-    """Sizes in MB: the peak, and at a tenth of the way and its end, with medians around both."""
+    """Sizes in MB: the peak, and medians around a tenth of the images and around the end."""
     tenth = max(1, len(sizes) // 10)
     first, last = sizes[tenth // 2 : tenth + tenth // 2 + 1], sizes[-tenth:]
     values = {

@@ -2,10 +2,10 @@
 
     .venv/bin/python -m benchmarks.million [--instances 1000000]
 
-The file (D = 256 in float16, ten instances an image) is written block by block to .cache/benchmarks
-and removed again. The peak is the kernel's VmHWM of the command's process, mapped pages of the file
-included. Stated: at most the edges (`--edge-mb`), 200 bytes an instance, and 300 MB. The last line
-is JSON.
+The file (D = 256 in float16, ten instances per image) is written block by block to
+.cache/benchmarks, and removed at the end. The peak is the kernel's VmHWM of the command's process,
+including mapped pages of the file. The stated limit is the size of the edges (`--edge-mb`), plus
+200 bytes per instance, plus 300 MB. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK = 50_000
 
 
 def write_pool(path: Path, instances: int) -> None:
-    """A pool file of random clusters, written a block at a time."""
+    """Write a pool file of random clusters, block by block."""
     with PoolWriter(path, label_names=("object",), embedding_dtype="float16") as writer:
         for start in range(0, instances, BLOCK):
             size = min(BLOCK, instances - start)
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> tuple[float, float, str]:
             break
         found = [line for line in lines if line.startswith("VmHWM")]
         peak = max([peak, *(float(line.split()[1]) / 1e3 for line in found)])
-        time.sleep(0.02)  # the kernel keeps the peak: only the last look before the end counts
+        time.sleep(0.02)  # the kernel keeps the peak, so only the last reading matters
     out, _ = child.communicate()
     if child.returncode:
         sys.exit(f"select failed with {child.returncode}")

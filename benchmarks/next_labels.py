@@ -1,14 +1,18 @@
-"""How often the predicted gain of the next labels is right, and what a stopping rule makes of it.
+"""Measures the predicted gain of the next labels, and stopping rules that use it.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.next_labels [--trials 30] [--rows ROWS]
         [--lcdb database-f1.csv] [--simulate rows.jsonl ...] [--only KIND]
 
-Kinds of rows. `made_up`: made-up curves (`next_labels_curves`), so the true gain is known. `stop`:
-on such curves, the rule "stop when the upper end is below x" (`upper`), and the same of the
-expected gain (`gain`). `real`: measured curves; the truth is the next measured difference, and
-where a curve has many trainings, also their mean. Rules: `next_labels_rules`. Rows are written to
-ROWS; the last line of the output is JSON. benchmarks/next_labels_tables.py makes the tables of
-docs/when_to_stop.md from them.
+Kinds of rows:
+
+    made_up   made-up curves (`next_labels_curves`), whose true gain is known
+    stop      on such curves, the rule "stop when the upper end of the interval is below x"
+              (`upper`), and the same rule for the expected gain (`gain`)
+    real      measured curves; the truth is the next measured difference, and for curves with many
+              trainings also their mean
+
+`next_labels_rules` has the predictions. Rows are written to ROWS; the last line of the output is
+JSON. benchmarks/next_labels_tables.py makes the tables of docs/when_to_stop.md from them.
 """
 
 from __future__ import annotations
@@ -40,11 +44,11 @@ from taudis.evaluation.next_labels import CurveSoFar, Expected
 FOLDER = Path(__file__).resolve().parent / "rows"
 ROWS = FOLDER / "next_labels.jsonl"
 MODELS = (3, 4, 6, 10, 16)
-"""Models of the curve when the next labels are predicted."""
+"""Numbers of models in the curve at the time of the prediction."""
 ROUNDS = 24
-"""Rounds of a curve on which a rule may stop."""
+"""Number of rounds of a curve for a stopping rule."""
 WORTH = (0.005, 0.01)
-"""mAP50 that BATCH labels must bring."""
+"""Least gain of BATCH labels that is worth labelling, mAP50."""
 LCDB_CURVES = 400
 LCDB_SEED = 1
 """The settings of the rule were chosen on made-up curves and on a draw with seed 0."""
@@ -53,14 +57,14 @@ Row = dict[str, Any]
 
 
 class Tally:
-    """Adds up predictions of one rule in one case."""
+    """Sums over the predictions of a rule in a case."""
 
     def __init__(self) -> None:
         self.answered: list[tuple[float, ...]] = []
         self.asked = 0
 
     def add(self, found: Expected, truth: float, measured: float) -> None:
-        """Count a prediction. truth: the true gain, NaN where it is not known."""
+        """Count a prediction. truth: the true gain, or NaN if it is unknown."""
         self.asked += 1
         if not found.reason:
             low, high = found.interval
@@ -73,7 +77,7 @@ class Tally:
             ))  # fmt: skip
 
     def row(self) -> Row:
-        """Shares and means over the predictions that were answered."""
+        """Shares and means over the predictions that were not refused."""
         names = (
             "holds", "below", "above", "width", "bias", "error", "holds_measured", "width_measured",
         )  # fmt: skip
@@ -83,7 +87,7 @@ class Tally:
 
 
 def _between(low: float, value: float, high: float, *, edge: bool = True) -> float:
-    """1 where a value lies between, else 0; NaN for an unknown value."""
+    """1 if low <= value <= high, else 0; NaN for an unknown value."""
     if np.isnan(value):
         return float(np.nan)
     return float(low <= value <= high if edge else low < value < high)
@@ -94,7 +98,7 @@ def _number(value: float) -> float | None:
 
 
 def on_made_up(trials: int) -> Iterator[Row]:
-    """How often the intervals hold the true gain, by shape, noise, models and rule."""
+    """The coverage of the true gain, by shape, noise, models and rule."""
     for shape in SHAPES:
         for name, noise in NOISES.items():
             tallies: dict[tuple[int, str], Tally] = defaultdict(Tally)
@@ -112,7 +116,7 @@ def on_made_up(trials: int) -> Iterator[Row]:
 
 
 def on_stopping(trials: int) -> Iterator[Row]:
-    """When a rule would have stopped, by shape, noise, rule and worth."""
+    """The rounds in which rules stop, by shape, noise, rule and worth."""
     rules = {name: RULES[name] for name in ("last step", "never falling", "now")}
     for shape in SHAPES:
         for name, noise in NOISES.items():
@@ -132,7 +136,7 @@ def on_stopping(trials: int) -> Iterator[Row]:
 
 
 def _ends(curve: Measured, predict: Rule) -> dict[str, list[float]]:
-    """The upper end and the expected gain after each round from the third on; inf for none."""
+    """The upper end and the expected gain after each round from the third on; inf if refused."""
     found = [predict(curve.until(models), BATCH) for models in range(3, ROUNDS + 1)]
     return {
         "upper": [np.inf if each.reason else each.interval[1] for each in found],
@@ -141,11 +145,11 @@ def _ends(curve: Measured, predict: Rule) -> dict[str, list[float]]:
 
 
 def _stops(curves: list[Measured], values: list[list[float]], worth: float) -> Row:
-    """How a rule that stops at the first value below `worth` fares on these curves.
+    """The figures of a rule that stops at the first value below `worth`.
 
-    Too early: the next labels would have brought `worth` or more. The best round is the first from
-    which on no BATCH labels bring as much; `right` is the number of models then. `lost` is the
-    mAP50 between the two rounds, of early stops; `late` the rounds after the best one, of others.
+    A stop is too early if the next labels would have gained `worth` or more. The best round is the
+    first after which BATCH labels never gain as much; `right` is its number of models. `lost`:
+    mAP50 between the two rounds, for early stops. `late`: rounds after the best round, for others.
     """
     early, late, lost, never = 0, [], [], 0
     for curve, value in zip(curves, values, strict=True):
@@ -172,7 +176,7 @@ def _stops(curves: list[Measured], values: list[list[float]], worth: float) -> R
 
 
 def on_real(name: str, curves: Iterable[Real]) -> Iterator[Row]:
-    """How often the intervals hold what was measured next, by number of models and rule."""
+    """The coverage of the next measured difference, by number of models and rule."""
     tallies: dict[tuple[int, str], Tally] = defaultdict(Tally)
     count = 0
     for curve in curves:
@@ -191,7 +195,7 @@ def on_real(name: str, curves: Iterable[Real]) -> Iterator[Row]:
 
 
 def _levels(curve: Real, models: int) -> CurveSoFar:
-    """What is known of a real curve after so many models."""
+    """The part of a real curve that is known after this number of models."""
     return CurveSoFar.of_levels(curve.images[:models].tolist(), curve.map50[:models].tolist())
 
 
@@ -220,13 +224,13 @@ def main() -> None:
 
 
 def replaced(rows: list[Row], found: list[Row]) -> list[Row]:
-    """Rows with those of the same kind, and of real curves of the same set, replaced."""
+    """`rows`, in which `found` replaces rows of the same kind (for real curves also set)."""
     new = {(row["kind"], row.get("set")) for row in found}
     return [row for row in rows if (row["kind"], row.get("set")) not in new] + found
 
 
 def _real(lcdb: Path | None, simulate: list[Path]) -> Iterator[Row]:
-    """The rows of all real curves that there are."""
+    """The rows of all available real curves."""
     yield from on_real("accuracy.jsonl", of_accuracy(FOLDER / "accuracy.jsonl"))
     if lcdb is not None:
         yield from on_real("LCDB", of_lcdb(lcdb, LCDB_SEED, LCDB_CURVES))

@@ -1,8 +1,8 @@
 """Learning curves for `benchmarks.next_labels`: made-up ones whose truth is known, and real ones.
 
-A made-up curve is measured as the product measures it: each round trains a model with noise of its
-own, and the validation images are a set that stays, or one that grows with the labels. Only
-differences on the same images are reported, with a standard error that these images give.
+A made-up curve is measured as in the product: each round trains a model with independent noise, and
+the set of validation images is constant or grows with the labels. Only differences on the same
+images are reported, with their standard error over these images.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from taudis.simulation.result_rows import read_results
 from taudis.types import FloatArray
 
 BATCH = 16
-"""Labels of a round, and of the first model."""
+"""Labels per round, and of the first model."""
 IMAGE_SPREAD = 0.1
-"""Standard deviation over images of a model's own error, in mAP50 of the mean. The paired intervals
-of docs/evaluation.md ("a drop is told from") are of models with 0.03 to 0.19."""
+"""Standard deviation over images of a model's error, mAP50. Models with the paired intervals of
+docs/evaluation.md ("a drop is told from") have 0.03 to 0.19."""
 SHAPES: dict[str, Callable[[FloatArray], FloatArray]] = {
     "power law": lambda n: 0.75 - 0.6 * (n / 16) ** -0.5,
     "logarithm": lambda n: 0.1 + 0.1 * np.log(n / 16),
@@ -38,16 +38,16 @@ SHAPES: dict[str, Callable[[FloatArray], FloatArray]] = {
     "flat": lambda n: np.full(len(n), 0.3),
     "falling": lambda n: 0.35 - 0.02 * np.log(n / 16),
 }
-"""mAP50 by labelled images. The first three are of the family that is fitted, the others not."""
+"""mAP50 by labelled images. The fitted family of curves has the first three, not the others."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How a made-up curve is measured."""
+    """The errors with which a made-up curve is measured."""
 
     training: float  # standard deviation between trainings, mAP50
-    images: int  # validation images; 0: a fifth of the labelled ones, so that they grow
-    failing: float = 0.0  # share of trainings that end 0.1 lower
+    images: int  # validation images; 0: a fifth of the labelled images, a growing number
+    failing: float = 0.0  # share of trainings that end with 0.1 less mAP50
 
 
 NOISES = {
@@ -60,16 +60,16 @@ NOISES = {
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A whole curve [P]: what is known of each model, and the truth."""
+    """A whole curve [P] with its truth."""
 
     images: FloatArray  # [P] labelled images
     truth: FloatArray  # [P] mAP50 without noise
-    level: FloatArray  # [P] as measured on the model's own validation images
+    level: FloatArray  # [P] as measured on the validation images of the model's round
     gains: FloatArray  # [P-1] each model minus the one before, on the same images
     errors: FloatArray  # [P-1] standard error of each gain
 
     def until(self, models: int) -> CurveSoFar:
-        """What is known after so many models."""
+        """The part that is known after this number of models."""
         rows = np.arange(models)
         level = float(np.clip(self.level[models - 1], 0, 1))
         seen = slice(0, models - 1)
@@ -79,14 +79,14 @@ class Measured:
 
 
 def made_up(shape: str, noise: Noise, models: int, rng: np.random.Generator) -> Measured:
-    """A made-up curve of so many models, BATCH labels apart."""
+    """A made-up curve of this number of models, BATCH labels apart."""
     images = BATCH * np.arange(1.0, models + 1)
     truth = SHAPES[shape](images)
     model = truth + rng.normal(0, noise.training, models)
     model -= 0.1 * (rng.random(models) < noise.failing)
     counts = [noise.images or max(3, round(n / 5)) for n in images]
     own = rng.normal(0, IMAGE_SPREAD, (models, max(counts)))
-    hard = rng.normal(0, 0.2, max(counts))  # what an image does to all models
+    hard = rng.normal(0, 0.2, max(counts))  # effect of an image on all models
     level = [model[i] + (own[i] + hard)[: counts[i]].mean() for i in range(models)]
     gains, errors = [], []
     for i in range(1, models):
@@ -103,11 +103,11 @@ class Real:
     name: str
     images: FloatArray
     map50: FloatArray
-    mean: FloatArray | None  # [P] of many trainings, where there are; close to the truth
+    mean: FloatArray | None  # [P] mean of many trainings, close to the truth; None: only one
 
 
 def of_simulate(paths: list[Path]) -> Iterator[Real]:
-    """The curves of `simulate` rows: of each strategy and seed, from the seed set on."""
+    """The curves of `simulate` rows, of each strategy and seed, starting with the seed set."""
     rows = read_results(paths).rows
     starts = {(row.grid, row.seed): row for row in rows if row.kind == "seed_set"}
     rounds = defaultdict(list)
@@ -128,7 +128,7 @@ def of_simulate(paths: list[Path]) -> Iterator[Real]:
 
 
 def of_accuracy(path: Path) -> Iterator[Real]:
-    """Curves in benchmarks/rows/accuracy.jsonl: models that differ in nothing but the labels."""
+    """Curves in benchmarks/rows/accuracy.jsonl: models that differ only in the labels."""
     found = defaultdict(dict)
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -144,7 +144,7 @@ def of_accuracy(path: Path) -> Iterator[Real]:
 
 
 def of_lcdb(path: Path, seed: int, curves: int) -> Iterator[Real]:
-    """One run each of some learning curves of the Learning Curve Database, drawn by chance.
+    """A random run of each of some random learning curves of the Learning Curve Database.
 
     The file is `database-f1.csv` (macro F1 of classifiers on 246 data sets, 25 runs of each) of the
     package lcdb 0.1.0. A curve needs 8 or more sizes with all 25 runs.
@@ -154,7 +154,7 @@ def of_lcdb(path: Path, seed: int, curves: int) -> Iterator[Real]:
     )
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["score_test"]:  # empty where the training failed
+            if row["score_test"]:  # empty if the training failed
                 run = runs[row["openmlid"], row["learner"]][row["outer_seed"], row["inner_seed"]]
                 run[int(row["size_train"])] = float(row["score_test"])
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The ways of predicting the gain of the next labels that `benchmarks.next_labels` compares."""
+"""The predictions of the gain of the next labels that `benchmarks.next_labels` compares."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_INTERVAL = (math.nan, math.nan)
 
 
 def last_step(curve: CurveSoFar, more: int) -> Expected:
-    """The next labels bring what the last ones brought; the interval from the spread of steps."""
+    """The gain of the last labels, with an interval from the standard deviation of the steps."""
     rises = np.diff(curve.images)
     share = more / rises[-1]
     gain = float(curve.gains[-1] * share)
@@ -31,10 +31,10 @@ def last_step(curve: CurveSoFar, more: int) -> Expected:
 
 
 def least_squares(curve: CurveSoFar, more: int) -> Expected:
-    """An inverse power law by least squares with weights that grow with the labels.
+    """An inverse power law by least squares, with weights that grow with the labels.
 
-    The interval is the delta method's. That is the method of Figueroa et al. 2012. It needs four
-    models; the steps are added up to a curve.
+    This is the method of Figueroa et al. 2012, with an interval by the delta method. It needs four
+    models; the steps are summed to a curve.
     """
     models = len(curve.images)
     nothing = Expected(more, models, math.nan, NO_INTERVAL, NO_INTERVAL, math.nan, "too few")
@@ -64,7 +64,7 @@ def least_squares(curve: CurveSoFar, more: int) -> Expected:
 
 
 def _fit(ratio: FloatArray, height: FloatArray) -> tuple[FloatArray, FloatArray] | None:
-    """a, b and c of the power law with their covariance; None where the fit fails."""
+    """(a, b and c of the power law, their covariance); None if the fit fails."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -87,7 +87,7 @@ def _power_law(ratio: FloatArray | float, a: float, b: float, c: float) -> Float
 
 
 def posterior(shapes: Shapes) -> Rule:
-    """The product's code with these shapes."""
+    """The product's prediction with these shapes."""
     return lambda curve, more: expected_gain(curve, more, shapes)
 
 
@@ -99,4 +99,4 @@ RULES: dict[str, Rule] = {
     "never falling": posterior(Shapes(SHAPES.exponents, SHAPES.bends, falling=False)),
     "now": expected_gain,
 }
-"""Name -> rule. "now" is the product's; the three before it differ from it in one thing each."""
+"""Name -> prediction. "now" is the product's; the three before it differ from it in one point."""

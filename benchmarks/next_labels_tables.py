@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.next_labels_tables [ROWS] [--write]
 
-Prints the tables as Markdown. --write puts them into docs/when_to_stop.md, between the comments
-that begin and end them; tests/benchmarks/test_next_labels.py holds the page to the rows.
+Prints the tables as Markdown. --write puts them into docs/when_to_stop.md between their comments;
+tests/benchmarks/test_next_labels.py compares the page with the rows.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def _values(rows: Iterable[Row], key: str) -> list[Any]:
 
 
 def mean(rows: Iterable[Row], key: str) -> float:
-    """The mean of a figure over rows, each with the weight of its predictions; NaN for none."""
+    """The mean of a figure over rows, weighted by their numbers of predictions; NaN for none."""
     known = [(row[key], row.get("answered", 1)) for row in rows if row[key] is not None]
     weights = [weight for _, weight in known]
     return float(np.average([value for value, _ in known], weights=weights)) if known else np.nan
 
 
 def answered(rows: list[Row]) -> float:
-    """The share of curves whose gain was answered."""
+    """The share of curves with a prediction."""
     return sum(row["answered"] for row in rows) / sum(row["asked"] for row in rows)
 
 
@@ -63,12 +63,12 @@ def _rules(rows: list[Row]) -> str:
 
 
 def rules_made_up(rows: list[Row]) -> str:
-    """The rules on made-up curves."""
+    """The table of rules on made-up curves."""
     return _rules([row for row in rows if row["kind"] == "made_up"])
 
 
 def rules_real(rows: list[Row]) -> str:
-    """The rules on curves of the Learning Curve Database."""
+    """The table of rules on curves of the Learning Curve Database."""
     return _rules([row for row in rows if row["kind"] == "real" and row["set"] == "LCDB"])
 
 
@@ -112,12 +112,12 @@ WAYS = {
     ("now", "gain"): "expected gain below it",
     ("now", "upper"): "upper end below it",
 }
-"""Rules that stop: (rule, by) -> name."""
+"""Stopping rules: (prediction, its value) -> name."""
 FIGURES = (("early", 2), ("lost", 3), ("late", 1), ("never", 2))
 
 
 def stops(rows: list[Row]) -> str:
-    """When the rules stop, by shape; means over the kinds of noise, worth 0.01."""
+    """The stops of the rules by shape; means over the kinds of noise, for a worth of 0.01."""
     mine = [row for row in rows if row["kind"] == "stop" and row["worth"] == 0.01]
     lines = [
         "| shape | right after | stops at the first | too early | mAP50 lost then | rounds too late"
@@ -135,7 +135,7 @@ def stops(rows: list[Row]) -> str:
 
 
 def all_stops(rows: list[Row]) -> str:
-    """When the rules stop: means over shapes and kinds of noise."""
+    """The stops of the rules; means over shapes and kinds of noise."""
     mine = [row for row in rows if row["kind"] == "stop"]
     lines = [
         "| worth | stops at the first | too early | mAP50 lost then | rounds too late | never |",

@@ -1,7 +1,7 @@
-"""Puts tables that are made from rows into a page of docs/, between the comments around each.
+"""Puts tables that are made from rows into a page of docs/, between the comments of each table.
 
-A table named "by time" stands between `<!-- by time -->` and `<!-- end of by time -->`. A test
-holds each page to its rows.
+A table named "by time" is between `<!-- by time -->` and `<!-- end of by time -->`. A test compares
+each page with its rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def read(path: Path) -> list[Row]:
 def filled(page: str, tables: Tables, rows: list[Row]) -> str:
     """The text of a page with each table between its comments.
 
-    Raises SystemExit where a comment is missing.
+    Raises SystemExit if a comment is missing.
     """
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
@@ -40,7 +40,7 @@ def filled(page: str, tables: Tables, rows: list[Row]) -> str:
 def run(
     doc: str, page: Path, tables: Tables, reader: Callable[[Path], list[Row]], default: Path
 ) -> None:
-    """The command line of a module: print its tables, or with --write put them into the page."""
+    """The command line of a module: print its tables, or with --write, put them into the page."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("rows", type=Path, nargs="?", default=default)
     parser.add_argument("--write", action="store_true", help=f"put the tables into {page.name}")

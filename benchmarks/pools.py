@@ -1,4 +1,4 @@
-"""Makes pools for the selection's benchmarks: synthetic ones of stated density, and a real one."""
+"""Makes pools for benchmarks of the selection: synthetic pools of given density, and real pools."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ POOL_IMAGES = 250
 
 
 def clusters(density: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Shares of clusters, uneven as real ones, of which two draws are equal with `density`."""
+    """Uneven shares of clusters, such that two draws are equal with probability `density`."""
     if density > 0.5:
         return np.array([0.81, 0.08, 0.06, 0.05])
     shares = rng.exponential(size=round(2 / density))
@@ -44,9 +44,9 @@ def clusters(density: float, rng: np.random.Generator) -> npt.NDArray[np.float64
 def synthetic(
     instances: int, density: float, *, seed: int = 0
 ) -> tuple[Float32, npt.NDArray[np.int64]]:
-    """Embeddings [N,256] of which about `density` of the pairs have a cosine of 0.8, and clusters.
+    """Embeddings [N,256], of whose pairs a share of about `density` reaches 0.8, and clusters.
 
-    Within a cluster cosines are near 0.86, between clusters near 0: none is near sigma.
+    Cosines are near 0.86 within a cluster and near 0 between clusters, never near sigma.
     """
     rng = np.random.default_rng(seed)
     shares = clusters(density, rng)
@@ -60,7 +60,7 @@ def synthetic(
 
 
 def as_pool(embeddings: Float32, *, per_image: int = 10, seed: int = 1, first_id: int = 0) -> Pool:
-    """A pool of these embeddings with random boxes and uncertainties, `per_image` an image."""
+    """A pool of these embeddings, `per_image` per image, with random boxes and uncertainties."""
     rng, n = np.random.default_rng(seed), len(embeddings)
     images = -(-n // per_image)
     corner = rng.uniform(0, 400, (n, 2)).astype(np.float32)
@@ -93,11 +93,11 @@ def scenes(
 ) -> tuple[Pool, npt.NDArray[np.int64]]:
     """A pool whose clusters are known [N]: images that show a few kinds of objects each.
 
-    The kinds' shares are exponential, so some are common and many rare. An image draws `own` kinds
-    by these shares and its instances among them. A kind has its own mean uncertainty, so that the
-    most uncertain instances are much of the same. Cosines are near 0.86 within a kind and 0 between
-    kinds; with `relu` all numbers are positive, as after ReLU, and every pair passes 0.8. The
-    embedding of an image is the mean of its instances'.
+    The shares of kinds are exponential: some are common, and many are rare. An image draws `own`
+    kinds by these shares, and its instances from these kinds. Each kind has a different mean
+    uncertainty, so the most uncertain instances are mostly of the same kinds. Cosines are near 0.86
+    within a kind and near 0 between kinds. With `relu`, all numbers are positive, as after ReLU,
+    and every pair reaches 0.8. The embedding of an image is the mean of its instances' embeddings.
     """
     rng = np.random.default_rng(seed)
     shares = rng.exponential(size=kinds)
@@ -116,9 +116,9 @@ def scenes(
 
 
 def enlarged(embeddings: Float32, instances: int, *, noise: float = 0.02) -> Float32:
-    """As many rows as wanted: the embeddings [N,D] and noisy copies of them.
+    """`instances` rows: the embeddings [N,D] and noisy copies of them.
 
-    noise: standard deviation, as a share of each dimension's.
+    noise: standard deviation, as a share of that of each dimension.
     """
     rng = np.random.default_rng(0)
     which = np.arange(instances) % len(embeddings)
@@ -130,13 +130,13 @@ def enlarged(embeddings: Float32, instances: int, *, noise: float = 0.02) -> Flo
 
 
 def split(units: Float32, candidates: int) -> tuple[Float32, npt.NDArray[np.int64]]:
-    """Some rows as candidates, and which."""
+    """(some rows as candidates, their row numbers)."""
     own = np.sort(np.random.default_rng(2).permutation(len(units))[:candidates])
     return np.ascontiguousarray(units[own]), own
 
 
 def real_data(name: str) -> tuple[str, LabelMap, CocoSamples]:
-    """A set of ../shared/data, or where it is not there generated pictures."""
+    """A set of ../shared/data, or generated pictures if it does not exist."""
     folder = DATA / name
     if folder.exists():
         return (name, *load_coco(folder / "instances.json", folder / "images"))
@@ -147,10 +147,10 @@ def real_data(name: str) -> tuple[str, LabelMap, CocoSamples]:
 
 
 def real_pool(name: str, branch: Branch, *, train_images: int = 100, steps: int = 150) -> Pool:
-    """The pool of a model trained here on some of a set's images; D = 256 in both branches.
+    """The pool of a model that is trained on some of a set's images; D = 256 in both branches.
 
-    At most POOL_IMAGES of the others are looked at. Model and pools are cached under
-    .cache/benchmarks, since both take minutes.
+    The pool has at most POOL_IMAGES of the other images. Model and pools are cached in
+    .cache/benchmarks, because both take minutes.
     """
     name, labels, samples = real_data(name)
     path = CACHE / f"{name}-{branch}-{steps}.safetensors"

@@ -1,15 +1,15 @@
-"""CPU time and memory of writing the order of a round and the bulk post of its predictions.
+"""Measures CPU time and memory to write the order of a round and the post of its predictions.
 
     .venv/bin/python -m benchmarks.publish [--before CHECKOUT] [--quick]
 
-The pool has 10,000 tasks of 20 brush regions each. It has been scored, so its regions are on disk.
-A turn writes the ranks and scores of all tasks, as the step `selected` does, then makes the bytes
-of the bulk post, as the step `published` does. Every turn has a process of its own. With --before,
-a checkout of an earlier build takes its turns on the same pool: dae3ed0, the last one before this
-benchmark, or a build of today's layout. `same_post` says whether both made the same bytes.
+The pool has 10,000 tasks with 20 brush regions each, which are already scored and on disk. A turn
+writes the ranks and scores of all tasks, as the step `selected` does, and then makes the bytes of
+the bulk post, as the step `published` does. Each turn runs in a separate process. With --before,
+the checkout of an earlier build takes turns on the same pool: dae3ed0, the last build before this
+benchmark, or a build with the current layout. `same_post`: whether both made the same bytes.
 
-Seconds are CPU time, the least of all turns. MB are 10^6 bytes, the median of all turns: peak_mb is
-the largest resident size, less that of the process before the turn (Linux). The last line is JSON.
+Seconds are CPU time, the minimum over all turns. MB are 10^6 bytes, the median over all turns;
+peak_mb is the largest resident size less that before the turn (Linux). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger("publish")
 ROOT = Path(__file__).resolve().parents[1]
 TASKS, REGIONS, TURNS = 10_000, 20, 3
 WIDTH, HEIGHT = 1280, 960  # px of every image
-BANK = 2_000  # different regions, of which each task has some
+BANK = 2_000  # number of different regions, from which those of each task are taken
 PROJECT, VERSION = 1, "taudis-0001-65000000"
 Region = dict[str, Any]
 
@@ -78,7 +78,7 @@ def bank(count: int) -> list[Region]:
 
 
 def results(folder: Path) -> Iterator[tuple[int, list[Region]]]:
-    """Task id and regions of every task of the pool, in the order of ids."""
+    """The id and the regions of every task of the pool, in the order of ids."""
     regions = json.loads((folder / "bank.json").read_text())
     size = json.loads((folder / "size.json").read_text())
     for task in range(1, size["tasks"] + 1):
@@ -99,7 +99,7 @@ def selection(folder: Path) -> Any:
 
 
 class Before:
-    """The build of dae3ed0: one file for the scored regions, and another one for the order."""
+    """The build dae3ed0: a file for the scored regions, and another file for the order."""
 
     def __init__(self, folder: Path) -> None:
         self.predictions = import_module("backend.predictions")
@@ -123,12 +123,12 @@ class Before:
         """The bytes that `published` posts, and how many tasks have their regions in them."""
         set(self.predictions.ranks(self.path))
         plan = self.queue.plan(VERSION, self.predictions.in_order(self.path))
-        # What requests does with `json=`: requests.models.PreparedRequest.prepare_body.
+        # The same as requests with `json=` (requests.models.PreparedRequest.prepare_body).
         return json.dumps(list(plan.rows), allow_nan=False).encode(), plan.filled
 
 
 class Now:
-    """The build of this benchmark: one file, with a table for regions and one for the order."""
+    """The current layout: a single file, with a table for regions and a table for the order."""
 
     def __init__(self, folder: Path) -> None:
         self.predictions = import_module("backend.store.predictions")
@@ -155,7 +155,7 @@ class Now:
 
 
 BUILDS = {"backend.predictions": Before, "backend.store.predictions": Now}
-"""A module that only builds of one layout have -> how these builds write and post."""
+"""A module that only one layout has -> how builds with this layout write and post."""
 
 
 # --- measuring ----------------------------------------------------------------------------------
@@ -167,13 +167,13 @@ def build_of(folder: Path) -> Any:
         try:
             if find_spec(module) is not None:
                 return build(folder)
-        except ModuleNotFoundError:  # its package is not there
+        except ModuleNotFoundError:  # the package of the module does not exist
             continue
     raise SystemExit(f"Expected a checkout that has one of {', '.join(BUILDS)}.")
 
 
 def memory(name: str) -> int:
-    """Resident memory of this process, bytes: VmRSS is that of now, VmHWM the largest."""
+    """Resident memory of this process, bytes. name: VmRSS (current) or VmHWM (largest)."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1])
@@ -181,15 +181,15 @@ def memory(name: str) -> int:
 
 
 def size_of(folder: Path) -> float:
-    """The SQLite files in a folder, MB."""
+    """The size of the SQLite files in a folder, MB."""
     return sum(path.stat().st_size for path in folder.rglob("*.sqlite3")) / 1e6
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """One turn of the build that this process imports."""
+    """A turn of the build that this process imports."""
     build, chosen = build_of(folder), selection(folder)
     tasks = list(range(1, len(chosen.order) + 1))
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew: proc(5)
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, see proc(5)
     before, began = memory("VmRSS"), time.process_time()
     build.select(chosen, tasks)
     selected, top = time.process_time(), memory("VmHWM")
@@ -204,7 +204,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def child(part: str, checkout: Path, folder: Path) -> Any:
-    """A part in a new process that imports the packages of a checkout."""
+    """Run a part in a new process that imports the packages of a checkout."""
     command = [sys.executable, "-P", str(Path(__file__).resolve()), "--part", part,
                "--folder", str(folder)]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
@@ -215,7 +215,7 @@ def child(part: str, checkout: Path, folder: Path) -> Any:
 
 
 def take_turns(checkouts: dict[str, Path], folder: Path, turns: int) -> dict[str, Any]:
-    """Let each build write the pool, then let the builds take turns. Returns figures by build."""
+    """Let each build write the pool, then take turns. Returns the figures by build."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
     for name, checkout in checkouts.items():
         (folder / name).mkdir()
@@ -231,7 +231,7 @@ def take_turns(checkouts: dict[str, Path], folder: Path, turns: int) -> dict[str
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of one build: the least of the seconds, the median of the MB."""
+    """The figures of a build: the minimum of the seconds, the median of the MB."""
     found: dict[str, Any] = {}
     for name, value in rows[0].items():
         values = [row[name] for row in rows]
@@ -270,7 +270,7 @@ def main() -> None:
 
 
 def compare(checkouts: dict[str, Path], tasks: int, regions: int, turns: int) -> dict[str, Any]:
-    """Both builds, or this one alone, over a new pool."""
+    """Measure both builds, or only this one, on a new pool."""
     with tempfile.TemporaryDirectory(prefix="publish-") as name:
         folder, made = Path(name), bank(BANK)
         (folder / "bank.json").write_text(json.dumps(made))

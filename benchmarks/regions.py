@@ -6,8 +6,8 @@
 - Pasting: 20 instances of 24 to 400 px on an image of 1024 x 1024 px, from [28,28] probabilities.
 - Polygons: the smallest IoU of a mask and its polygons, over real masks of more than 100 px.
 
-Both sides must give equal results. They take turns, and times are CPU seconds of the process,
-medians over the rounds. The last line is JSON.
+Both sides must give equal results. They take turns. Times are CPU seconds of the process, medians
+over the rounds. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def written_by_sdk(mask: npt.NDArray[np.uint8]) -> list[int]:
 
 
 def speedup(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> float:
-    """Median over the rounds of their CPU time / ours, in turns; the first round does not count."""
+    """Median over the rounds of their CPU time / ours, in turns; the first round is not counted."""
     ratios = []
     for _ in range(rounds + 1):
         spent = []
@@ -66,7 +66,7 @@ def speedup(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int) -> 
 
 
 def real_masks(folder: Path) -> Iterator[Callable[[], BoolArray]]:
-    """The objects of every COCO file below a folder; calling one decodes its mask."""
+    """The objects of every COCO file below a folder, as functions that decode their mask."""
     for path in sorted(folder.glob("*/instances.json")):
         file = json.loads(path.read_text())
         sizes = {image["id"]: (image["height"], image["width"]) for image in file["images"]}
@@ -124,7 +124,7 @@ def brush(rounds: int) -> dict[str, float]:
 
 
 def instances() -> tuple[FloatArray, FloatArray]:
-    """Mask probabilities [20,28,28] of blobs, and boxes [20,4] with sides of 24 to 400 px."""
+    """Mask probabilities [20,28,28] of random blobs, and boxes [20,4] of 24 to 400 px."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:28, :28] - 13.5
     ragged = np.stack([cv2.resize(rng.random((5, 5)), (28, 28)) for _ in range(MASKS)])
@@ -151,7 +151,7 @@ def pasting(rounds: int) -> dict[str, float]:
 
 
 def polygons(count: int) -> dict[str, float]:
-    """IoU of masks and their polygons, over `count` evenly taken ones (0: all); {} without data."""
+    """IoU of `count` masks, evenly spaced (0: all), and their polygons; {} without data."""
     every = list(real_masks(DATA))
     step = max(len(every) // count, 1) if count else 1
     ious, points = [], []
@@ -173,7 +173,7 @@ def polygons(count: int) -> dict[str, float]:
 
 
 def measure(rounds: int = 9, masks: int = POLYGON_MASKS) -> dict[str, float]:
-    """The figures of docs/benchmarks.md on regions."""
+    """The figures for regions in docs/benchmarks.md."""
     return {**brush(rounds), **pasting(rounds), **polygons(masks)}
 
 

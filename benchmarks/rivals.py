@@ -1,4 +1,4 @@
-"""The libraries that one would pick instead of our own cover and core-set, on the same task.
+"""Compares our cover and core-set with public libraries on the same task.
 
 Part of `benchmarks.selection`.
 """
@@ -22,7 +22,7 @@ from taudis.selection.graph import edges_between
 
 
 def apricot_covers(near: npt.NDArray[np.bool_], picks: int) -> int:
-    """Instances that apricot's picks cover, of edges [C,F]."""
+    """Number of instances that apricot's picks cover, for edges [C,F]."""
     from apricot import MaxCoverageSelection
 
     chosen = MaxCoverageSelection(picks, threshold=1.0, optimizer="naive")
@@ -31,7 +31,7 @@ def apricot_covers(near: npt.NDArray[np.bool_], picks: int) -> int:
 
 
 def submodlib_covers(near: npt.NDArray[np.bool_], picks: int) -> int:
-    """Instances that submodlib's picks cover, of edges [C,F]."""
+    """Number of instances that submodlib's picks cover, for edges [C,F]."""
     from submodlib import SetCoverFunction
 
     sets = [set(np.flatnonzero(row).tolist()) for row in near]
@@ -47,10 +47,10 @@ def submodlib_covers(near: npt.NDArray[np.bool_], picks: int) -> int:
 
 
 def rivals(scale: float) -> dict[str, Any]:
-    """scikit-learn with apricot and with submodlib, the same C, F, k and coverage."""
+    """Our cover against scikit-learn with apricot or submodlib, with equal C, F, k and coverage."""
     import apricot  # noqa: F401
 
-    threadpool_limits(1)  # apricot's numba has set OpenMP to all cores
+    threadpool_limits(1)  # because numba in apricot sets OpenMP to all cores
     candidates, instances = round(2000 * scale), round(20_000 * scale)
     picks = candidates * 3 // 5
     units, _ = synthetic(instances, 0.014)
@@ -85,7 +85,7 @@ def rivals(scale: float) -> dict[str, Any]:
 
 
 def kcentre(scale: float) -> dict[str, Any]:
-    """Core-set against the usual loop over scikit-learn's distances, the same picks."""
+    """Our core-set against the usual loop with scikit-learn's distances, with equal picks."""
     count, picks = round(50_000 * scale), round(500 * scale)
     points = np.random.default_rng(3).standard_normal((count, WIDTH), np.float32)
     known = points[:1]

@@ -1,16 +1,16 @@
-"""CPU time and memory of the scoring pass: decode, detect, uncertainty, regions.
+"""Measures CPU time and memory of the scoring pass: decode, detect, uncertainty, regions.
 
     .venv/bin/python -m benchmarks.scoring DATA [--before CHECKOUT] [--quick]
 
-Two real sets of DATA: facades at 192 px (whole images, polygons) and tools_bench at 512 px (brush).
-Each build trains its own default model on four fifths of a set for 150 steps, once; the models stay
-in .cache/benchmarks. A turn has a process of its own with one thread. It reads image files of the
-last fifth as the step `scored` does: decodes them, detects, writes the pool file and the regions
-file. With --before, a checkout of an earlier build takes its turns in between.
+It uses two real sets of DATA: facades at 192 px (whole images, polygons) and tools_bench at 512 px
+(brush). Each build trains its default model on four fifths of a set for 150 steps, once; the models
+are kept in .cache/benchmarks. Each turn runs in a separate process with one thread. As in the step
+`scored`, it decodes image files of the last fifth, detects objects, and writes the pool file and
+the regions file. With --before, a checkout of an earlier build takes turns with this build.
 
-ms are CPU milliseconds of the process per image, the median of all turns; the parts are measured
-apart from the whole. `peak_mb` is the largest resident size of a turn (10^6 bytes, Linux). mAP50 is
-of the last fifth, with the detector as loaded and with the fast one that scores. The last line is
+ms are CPU milliseconds of the process per image, the median over all turns. The parts are measured
+separately from the whole. `peak_mb` is the largest resident size of a turn (10^6 bytes, Linux).
+mAP50 is on the last fifth, with the detector as loaded and with the fast detector. The last line is
 JSON.
 """
 
@@ -54,9 +54,9 @@ logger = logging.getLogger("scoring")
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "benchmarks" / "scoring"
 SETS = {"facades": (192, "Polygon"), "tools_bench": (512, "Brush")}
-"""Set -> longer side of the working size in px, and the kind of regions."""
+"""Set -> (longer side of the working size, px; kind of regions)."""
 STEPS, IMAGES, TURNS = 150, 40, 7
-THRESHOLD = 0.3  # score from which a detection becomes regions
+THRESHOLD = 0.3  # least score of a detection that becomes a region
 MAX_PIXELS = 50_000_000
 
 
@@ -64,7 +64,7 @@ MAX_PIXELS = 50_000_000
 
 
 def split(data: Path, name: str) -> tuple[LabelMap, CocoSamples, CocoSamples, list[Path]]:
-    """Labels, images to train on, held-out images, and the files of the latter."""
+    """Labels, training images, held-out images, and the files of the held-out images."""
     labels, samples = load_coco(data / name / "instances.json", data / name / "images")
     rows = range(len(samples))
     held = [row for row in rows if row % 5 == 4]
@@ -74,7 +74,7 @@ def split(data: Path, name: str) -> tuple[LabelMap, CocoSamples, CocoSamples, li
 
 
 def model_of(data: Path, name: str) -> Path:
-    """The folder of this build's default model for a set, trained if it is not there."""
+    """The folder of this build's default model for a set; trained if it does not exist."""
     weights = "imagenet" if find_spec("taudis.detector.imagenet") else "none"
     labels, samples, _, _ = split(data, name)
     recipe = choose("cpu", samples.statistics(), gpu=False, weights=weights)
@@ -90,7 +90,7 @@ def model_of(data: Path, name: str) -> Path:
 
 
 def config_of(labels: LabelMap, kind: str) -> LabelConfig:
-    """A labelling config with all labels on one control."""
+    """A labelling config with all labels on a single control."""
     values = "".join(f'<Label value="{name}"/>' for name in labels.names)
     return parse_label_config(
         f'<View><Image name="image" value="$image"/><{kind}Labels name="tag" toName="image">'
@@ -127,7 +127,7 @@ def whole_pass(
 
 
 def parts(detector: Detector, files: list[Path], config: LabelConfig) -> dict[str, float]:
-    """CPU ms per image of each part of the pass by itself."""
+    """CPU ms per image of each part of the pass, measured separately."""
     spent: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
@@ -152,21 +152,21 @@ def parts(detector: Detector, files: list[Path], config: LabelConfig) -> dict[st
 
 
 def measure(data: Path, name: str, count: int) -> dict[str, float]:
-    """One turn of the build that this process imports."""
+    """A turn of the build that this process imports."""
     limit_memory(training=False)
     labels, _, _, files = split(data, name)
     config = config_of(labels, SETS[name][1])
     detector = load_checkpoint(model_of(data, name))[0].fast()
     files = files[:count]
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
-        whole_pass(detector, files, config, Path(folder))  # as in a long pool: kernels are compiled
+        whole_pass(detector, files, config, Path(folder))  # not counted: compiles the kernels
         found = whole_pass(detector, files, config, Path(folder))
     peak = memory_peak() / 1e6
     return {**found, **parts(detector, files, config), "peak_mb": peak}
 
 
 def accuracy(data: Path, name: str) -> dict[str, float]:
-    """MAP50 of the held-out images, with the detector as loaded and with the fast one."""
+    """mAP50 on the held-out images, with the detector as loaded and with the fast one."""
     _, _, held, _ = split(data, name)
     plain = load_checkpoint(model_of(data, name))[0]
     found = {
@@ -188,7 +188,7 @@ def memory_peak() -> int:
 
 
 def child(part: str, checkout: Path, given: argparse.Namespace, name: str) -> dict[str, Any]:
-    """A part in a new process that imports the packages of a checkout."""
+    """Run a part in a new process that imports the packages of a checkout."""
     command = [sys.executable, "-P", str(Path(__file__).resolve()), str(given.data.resolve()),
                "--part", part, "--set", name, "--images", str(given.images)]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
@@ -200,7 +200,7 @@ def child(part: str, checkout: Path, given: argparse.Namespace, name: str) -> di
 
 
 def compare(checkouts: dict[str, Path], given: argparse.Namespace, name: str) -> dict[str, Any]:
-    """All builds on one set: medians by build, and the first build's time over the last one's."""
+    """All builds on a set: medians by build, and time of the first build / time of the last one."""
     rows: dict[str, list[dict[str, Any]]] = {build: [] for build in checkouts}
     accuracies = {build: child("accuracy", at, given, name) for build, at in checkouts.items()}
     logger.info("%s: %s", name, accuracies)

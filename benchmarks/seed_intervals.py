@@ -2,11 +2,11 @@
 
     .venv/bin/python -m benchmarks.seed_intervals [--repeats 1000]
 
-`coverage`: how often intervals over a few seeds hold the true mean or median. `studies`: made-up
-studies of two strategies. A strategy that truly saves a share needs that much less of the
-reference's labels for every mAP50; each trained model adds normal noise of its own, each seed a
-shift that both strategies share. Two numbers are of the mean curves, and of the median of seeds.
-Prints rows as JSON.
+`coverage`: how often intervals over a few seeds contain the true mean or median. `studies`: made-up
+studies of two strategies. A strategy that truly saves a share of the labels reaches every mAP50
+with that share fewer labels than the reference. Each trained model adds independent normal noise,
+and each seed a shift that is common to both strategies. Two numbers are of the mean curves, and of
+the median of seeds. Prints rows as JSON.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from taudis.types import FloatArray
 
 SEED_IMAGES, BUDGET, ROUNDS = 16, 32, 4
 LOW, RISE, SCALE = 0.12, 0.4, 70.0
-"""mAP50 of the seed set, what all labels add, and the images after which 63 % of it is there."""
+"""mAP50 of the seed set; gain of all labels; number of images that gives 63 % of this gain."""
 SHIFT = 0.03
-"""Standard deviation over seeds of what both strategies share."""
+"""Standard deviation over seeds of the common shift of both strategies, mAP50."""
 DISTRIBUTIONS: dict[str, tuple[Callable[[np.random.Generator, int], FloatArray], float, float]] = {
     "normal": (lambda rng, n: rng.normal(size=n), 0.0, 0.0),
     "exponential": (lambda rng, n: rng.exponential(size=n), 1.0, float(np.log(2))),
 }
-"""Name -> draws of n values, true mean, true median."""
+"""Name -> (a function that draws n values, true mean, true median)."""
 
 
 def coverage(seeds: int, name: str, repeats: int) -> dict[str, object]:
-    """How often the intervals of `compare` hold the truth, and a plain BCa interval of the mean."""
+    """The coverage of the intervals of `compare`, and of a plain BCa interval of the mean."""
     draw, mean, median = DISTRIBUTIONS[name]
     rng = np.random.default_rng(seeds)
     held = np.zeros(3)
@@ -61,15 +61,15 @@ def coverage(seeds: int, name: str, repeats: int) -> dict[str, object]:
 
 
 def curve(saved: float, noise: FloatArray) -> Curve:
-    """The curve of a strategy that saves a share of labels; noise [P] is added."""
+    """The curve of a strategy that saves a share of labels, with noise [P]."""
     images = SEED_IMAGES + BUDGET * np.arange(ROUNDS + 1.0)
     rise = RISE * (1 - np.exp(-(images - SEED_IMAGES) / (1 - saved) / SCALE))
     return Curve(LOW + rise + noise, dict.fromkeys(AXES, images))
 
 
-# long: one list of figures, gathered in one loop.
+# long: one loop gathers all figures of a row
 def study(saved: float, noise: float, seeds: int, repeats: int) -> dict[str, object]:
-    """What `compare` finds in studies of a strategy that truly saves a share."""
+    """The results of `compare` in studies of a strategy that truly saves a share."""
     rng = np.random.default_rng(round(1000 * (saved + noise)) + seeds)
     still = np.zeros(ROUNDS + 1)
     true = share_saved(curve(saved, still), curve(0.0, still), "images")[0]

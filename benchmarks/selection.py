@@ -1,15 +1,15 @@
-"""The selection against the bare matrix product and against the libraries one would pick.
+"""Measures the selection against the bare matrix product and against public libraries.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.selection [--quick] [--before DIR]
 
-One BLAS thread for every contender, contenders taking turns, CPU seconds of the process, the least
-of some rounds. "GEMM" is the bare blocked product of the same C x F x D, thrown away. The selection
-has PyTorch's product of whole numbers, as in a worker; "without_pytorch" is the selection without
-it, as in `python -m taudis select`. Pools: synthetic ones
-in which 0.1, 1.4, 10 and 67 % of the pairs pass sigma, and the embeddings of a model that is
-trained here for a few minutes on nuclei and facades (enlarged by noisy copies). --quick runs
-everything at a tenth of the size, for a look. --before DIR runs the same parts by turns with the
-build in DIR, and prints the medians of both. The last line is JSON.
+All contenders have one BLAS thread and take turns. Times are CPU seconds of the process, the
+minimum over some rounds. "GEMM" is the bare blocked product of the same C x F x D, whose result is
+discarded. The selection uses PyTorch's integer product, as in a worker; "without_pytorch" is the
+selection without it, as in `python -m taudis select`. Pools are synthetic, with 0.1, 1.4, 10 and
+67 % of the pairs above sigma, and real: the embeddings of a model that is trained for a few minutes
+on nuclei and facades, enlarged by noisy copies. --quick runs everything at a tenth of the size, as
+a test. --before DIR runs the parts in turns with the build in DIR, and prints the medians of both.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ REAL: tuple[tuple[str, Branch], ...] = (
 
 
 def bare_product(candidates: Float32, pool: Float32) -> None:
-    """The same blocks, multiplied and thrown away."""
+    """Multiply the same blocks and discard the result."""
     for left in range(0, len(pool), 4096):
         columns = pool[left : left + 4096].T
         for top in range(0, len(candidates), 512):
@@ -72,13 +72,13 @@ def bare_product(candidates: Float32, pool: Float32) -> None:
 
 
 def without_product(work: Callable[[], Any]) -> Any:
-    """The same as in a process that has not loaded PyTorch, like `python -m taudis select`."""
+    """Run `work` without PyTorch's integer product, as in `python -m taudis select`."""
     with using_integer_product(None):
         return work()
 
 
 def densities(scale: float) -> dict[str, Any]:
-    """Similarity and the whole selection over the bare product; the worst of the densities."""
+    """Time of the similarity, and of the selection, / bare product; the worst of the densities."""
     candidates, instances, reported = round(2000 * scale), round(50_000 * scale), {}
     for density in DENSITIES:
         units, _ = synthetic(instances, density)
@@ -120,7 +120,7 @@ def densities(scale: float) -> dict[str, Any]:
 
 
 def greedy(scale: float) -> dict[str, Any]:
-    """Exact greedy to saturation over the product, C = 10k, F = 100k; the worst of densities."""
+    """Time of exact greedy to saturation / product; C = 10k, F = 100k; worst of the densities."""
     candidates, instances, reported = round(10_000 * scale), round(100_000 * scale), {}
     for density in DENSITIES:
         units, _ = synthetic(instances, density)
@@ -149,7 +149,7 @@ def greedy(scale: float) -> dict[str, Any]:
 
 
 def moonshot(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
-    """Exact edges over the bare product where few directions decide, on real pools, D = 256."""
+    """Time of exact edges / bare product on real pools, with few main directions; D = 256."""
     candidates, instances, reported = round(2000 * scale), round(50_000 * scale), {}
     for name, found in pools.items():
         units = UnitVectors.of(enlarged(found, instances))[:]
@@ -200,10 +200,10 @@ SIZES = {"paper": (500_000, 25_000), "coco": (830_000, 75_000)}
 
 
 def at_scale(name: str, scale: float) -> dict[str, float]:
-    """One selection in this process: seconds, and memory beyond the pool and the edges."""
+    """A selection in this process: seconds, and memory besides the pool and the edges."""
     instances, candidates = (round(n * scale) for n in SIZES[name])
     pool = as_pool(synthetic(instances, 0.001)[0].astype(np.float16))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew: proc(5)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak, see proc(5)
     before = _peak()
     budget = candidates // 25
     params = SelectionParams(alpha=25.0, beta=15.0)
@@ -217,13 +217,13 @@ def at_scale(name: str, scale: float) -> dict[str, float]:
 
 
 def _peak() -> float:
-    """The most memory that this process had, MB."""
+    """The peak memory of this process, MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
 
 
 def scales(scale: float) -> dict[str, Any]:
-    """The paper's scale and COCO's, each in a process of its own."""
+    """The scale of the paper and that of COCO, each in a separate process."""
     reported: dict[str, Any] = {}
     for name in SIZES:
         found = subprocess.run(
@@ -269,7 +269,7 @@ def main() -> None:
 
 
 def measured(given: argparse.Namespace) -> dict[str, Any]:
-    """What the parts that were asked for measure."""
+    """The figures of the requested parts."""
     if given.scale:
         return dict(at_scale(given.scale, given.size))
     scale = 0.1 if given.quick else given.size
@@ -285,7 +285,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def real_pools() -> dict[str, Float32]:
-    """Embeddings [N,D] of a trained model over each real set."""
+    """Embeddings [N,D] of a trained model for each real set."""
     return {
         f"{real_data(name)[0]} {branch}": np.array(
             real_pool(name, branch).instances.embeddings, np.float32

@@ -1,7 +1,7 @@
-"""One benchmark of two builds, by turns, in processes of their own.
+"""Runs a benchmark of two builds in turns, each in a separate process.
 
-Used by `benchmarks.selection --before DIR`: DIR holds the other build with its own `benchmarks`.
-Other processes load a machine for minutes, so the builds take turns, and the medians of each figure
+Used by `benchmarks.selection --before DIR`; DIR has the other build with its `benchmarks`. Other
+processes may load the machine for minutes. So the builds take turns, and the medians of each figure
 are compared.
 """
 
@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parents[1]
 
 
 def figures(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """(name, number) of every number in nested JSON objects; names are joined by dots."""
+    """(name, number) of every number in nested JSON objects; dots join the names."""
     for name, value in found.items():
         if isinstance(value, Mapping):
             yield from figures(value, f"{prefix}{name}.")
@@ -28,7 +28,7 @@ def figures(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, f
 
 
 def once(folder: Path, module: str, arguments: list[str]) -> dict[str, float]:
-    """The figures of one run of a build's benchmark, whose last line is JSON."""
+    """Run a build's benchmark, and return the figures in its last line, which is JSON."""
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=folder, check=True, stdout=subprocess.PIPE, text=True,
@@ -39,7 +39,7 @@ def once(folder: Path, module: str, arguments: list[str]) -> dict[str, float]:
 def side_by_side(
     before: Path, module: str, arguments: list[str], rounds: int
 ) -> dict[str, dict[str, float]]:
-    """Medians over the rounds of every figure that both builds print, and now over before."""
+    """Medians over the rounds of every figure that both builds print, and now / before."""
     runs: dict[Path, list[dict[str, float]]] = {before: [], HERE: []}
     for number in range(rounds):
         for folder in (before, HERE) if number % 2 else (HERE, before):

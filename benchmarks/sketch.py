@@ -1,9 +1,8 @@
-"""Samples of the universe against all of it: what they cost, and what their picks really cover.
+"""Compares samples of the universe with the whole universe: cost, and true coverage of the picks.
 
-Part of `benchmarks.selection`. Pools are the synthetic and the real ones of `benchmarks.pools`.
-Sigma is one that suits the pool (0.8, by which the synthetic ones have their density; the one that
-1 % of the pairs pass on real ones) or, "live", what the adaptive rule takes for a k: 2/k of the
-pairs.
+Part of `benchmarks.selection`. Pools are the synthetic and the real pools of `benchmarks.pools`.
+Sigma is fixed (0.8 for synthetic pools; the sigma that 1 % of the pairs reach for real pools), or
+for "live" that of the adaptive rule for a k, which 2/k of the pairs reach.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from taudis.selection.unit_vectors import UnitVectors
 logger = logging.getLogger("selection")
 
 SIGMA = 0.8
-COVERAGE_AT = 5_000  # candidates
-COST_AT = 5_000, 25_000  # a sample is taken by itself from 20,000 on, at F = 20 C
-TIMES = 2, 6  # columns of the sample, times C
+COVERAGE_AT = 5_000  # number of candidates
+COST_AT = 5_000, 25_000  # numbers of candidates; at F = 20 C, "auto" samples from 20,000 on
+TIMES = 2, 6  # columns of the sample / C
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +37,17 @@ class Case:
 
     units: Float32  # [F,D]
     some: Float32  # [C,D] the candidates
-    own: npt.NDArray[np.int64]  # [C] their rows in `units`
-    fits: float | None  # sigma that suits the pool; None: the one that 1 % of the pairs pass
+    own: npt.NDArray[np.int64]  # [C] rows of the candidates in `units`
+    fits: float | None  # fixed sigma; None: the sigma that 1 % of the pairs reach
 
     @classmethod
     def of(cls, found: Float32, candidates: int, fits: float | None) -> Case:
-        """Some of the embeddings [F,D] as candidates."""
+        """A case with some of the embeddings [F,D] as candidates."""
         units = UnitVectors.of(found)[:]
         return cls(units, *split(units, candidates), fits)
 
     def sigmas(self, ks: list[int]) -> tuple[float, list[float]]:
-        """The one that suits, and what the adaptive rule takes for each k."""
+        """(fixed sigma, sigma of the adaptive rule for each k)."""
         sampled = sample_similarities(self.some, self.units, own=self.own, seed=0)
         suits = self.fits or effective_sigma(SIGMA, sampled, 0.01)
         return suits, [effective_sigma(SIGMA, sampled, 2 / k) for k in ks]
@@ -62,7 +61,7 @@ class Case:
         return edges_between(self.some, np.ascontiguousarray(self.units[chosen]), sigma, own=places)
 
     def shares(self, sigma: float, ks: list[int]) -> dict[int, list[float]]:
-        """True coverage of a sample's picks over that of the exact run, by `TIMES` and k."""
+        """True coverage of a sample's picks / that of the exact run, by `TIMES` and k."""
         everything = self.edges(sigma)
         best = [greedy_cover(everything, k, remainder="none").covered for k in ks]
         shares = {}
@@ -75,7 +74,7 @@ class Case:
         return shares
 
     def cost(self, sigma: float, k: int, rounds: int) -> float:
-        """Edges and greedy of a sample over those of the exact run."""
+        """Time of edges and greedy with a sample / time of the exact run."""
 
         def run(times: int | None) -> Callable[[], Any]:
             return lambda: greedy_cover(self.edges(sigma, times), k)
@@ -85,7 +84,7 @@ class Case:
 
 
 def covered(rows: BitRows, picks: npt.NDArray[np.integer[Any]]) -> int:
-    """Instances that the picked rows cover."""
+    """Number of instances that the picked rows cover."""
     whole: npt.NDArray[np.uint8] = np.bitwise_or.reduce(rows[picks], axis=0)
     return int(np.bitwise_count(whole).sum(dtype=np.int64))
 
@@ -113,7 +112,7 @@ def add_costs(reported: Reported, scale: float, pools: dict[str, Float32]) -> No
             found[f"{candidates} live"] = case.cost(live, k, rounds)
             reported.setdefault(name, {}).setdefault("cost", {}).update(found)
             logger.info("sketch, %s, cost: %s", name, found)
-            del case  # before the next pool is made
+            del case  # frees its memory before the next pool is made
 
 
 def add_coverage(
@@ -135,7 +134,7 @@ def add_coverage(
 
 
 def sketch(scale: float, pools: dict[str, Float32]) -> dict[str, Any]:
-    """Samples of 2C and 6C columns against all, F = 20C: cost, and true coverage of the same k."""
+    """Samples of 2C and 6C columns against all, F = 20C: cost, and true coverage for equal k."""
     reported: Reported = {}
     candidates = round(scale * COVERAGE_AT)
     ks = [candidates // 10, candidates // 4, candidates * 3 // 5]

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.status_page --projects 50 --rounds 200
 
-It fills a store as rounds do, and asks the web app for the overview, for a project's page and for
-the parts that a page asks for by itself. No image is counted. The last line is JSON.
+It fills a store as rounds do, and requests from the web app the overview, a project's page, and the
+parts that a page loads later. Images are not included. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ MESSAGE = (
     "mAP50 0.512, before 0.498; order by taudis; Labelled tasks left out: 2 (regions whose shape"
     " cannot be read: 2). First: Task 5: Region r1: the RLE is cut short"
 )
-KEPT = 4  # versions that are not pruned
-BEGAN = 1_790_000_000.0  # seconds since 1970
-MINUTES = 40  # from one round to the next
+KEPT = 4  # number of versions that are not pruned
+BEGAN = 1_790_000_000.0  # time of the first round, seconds since 1970
+MINUTES = 40  # between two rounds
 
 
 def fill(store: Store, projects: int, rounds: int, title: str = "Cells, plate {}") -> None:
-    """Projects 1..`projects`, each with a first order and `rounds` - 1 trainings.
+    """Make projects 1..`projects`, each with a first order and `rounds` - 1 trainings.
 
-    It writes the tables in one transaction, since the store's own methods take one for each step.
+    It writes the tables in a single transaction, because the store's methods use one for each step.
     """
     for project in range(1, projects + 1):
         last = name_of(rounds)
@@ -80,7 +80,7 @@ def _steps(key: int, number: int) -> Iterator[dict[str, Any]]:
 
 
 def _results(number: int) -> dict[str, dict[str, Any]]:
-    """What the steps of a round record, as far as a page reads it."""
+    """The results of a round's steps that a page reads."""
     images, version = 13 * number, name_of(number)
     curve = [[pick, round(1 - math.exp(-pick / 20), 4)] for pick in range(1, 61)]
     return {
@@ -121,9 +121,9 @@ def _version(key: int, project: int, number: int, rounds: int) -> dict[str, Any]
 
 
 def measure(projects: int, rounds: int, repeat: int, folder: Path) -> dict[str, dict[str, float]]:
-    """Path -> bytes and milliseconds: of the first call, and the median and largest of the others.
+    """Path -> bytes, and ms of the first call, and median and largest ms of the other calls.
 
-    `cpu_ms` is the mean time of the processor, which other programs on the machine hardly change.
+    `cpu_ms` is the mean CPU time, which other programs on the machine hardly change.
     """
     app = create_app(load_settings(model_dir=folder))
     store = app.extensions["taudis"].store

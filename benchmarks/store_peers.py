@@ -1,13 +1,13 @@
-"""Compares the store's SQLite file with PostgreSQL: how long a webhook's write takes in each.
+"""Compares the time of a webhook's write in the store's SQLite file and in PostgreSQL.
 
     .venv/bin/python -m benchmarks.store_peers [--events 300] [--turns 5]
 
-Needs PostgreSQL's server programs (Debian: postgresql). Installs psycopg into a temporary folder. A
-webhook writes one row: `Events.record_event`. The peer is the same statement in PostgreSQL, by
-SQLAlchemy, in a cluster that is made for the run. `postgresql` waits for the disk at each commit;
-`postgresql_async` (synchronous_commit=off) makes the store's own promise: a killed process loses
-nothing, a power cut may lose the last writes. All take turns, with 1, 4 and 16 threads.
-The last line is JSON: milliseconds of one write, and writes in a second.
+It needs PostgreSQL's server programs (Debian: postgresql), and installs psycopg into a temporary
+folder. A webhook writes one row (`Events.record_event`). PostgreSQL runs the same statement, by
+SQLAlchemy, in a cluster that is made for the run. `postgresql` waits for the disk at each commit.
+`postgresql_async` (synchronous_commit=off) has the same guarantee as the store: a killed process
+loses nothing, and a power failure may lose the last writes. All take turns, with 1, 4 and 16
+threads. The last line is JSON: milliseconds per write, and writes per second.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Write = Callable[[int], None]
 
 
 def programs() -> Path:
-    """The folder of PostgreSQL's server programs. Exits where there is none."""
+    """The folder of PostgreSQL's server programs. Exits if there is none."""
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not folders:
@@ -50,7 +50,7 @@ def programs() -> Path:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server that listens on a socket in `folder` alone; gives its address."""
+    """Run a PostgreSQL server that listens only on a socket in `folder`; yields its address."""
     where, data = programs(), folder / "data"
     as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     if as_user:  # PostgreSQL refuses to run as root
@@ -95,7 +95,7 @@ def postgres_write(engine: sa.Engine) -> Write:
 
 
 def timed(write: Write, threads: int, events: int, turn: int) -> tuple[list[float], float]:
-    """Seconds of each of `events` writes by so many threads, and of all of them."""
+    """(seconds of each of `events` writes, seconds of all), with this number of threads."""
 
     def one(number: int) -> float:
         began = time.perf_counter()
@@ -109,7 +109,7 @@ def timed(write: Write, threads: int, events: int, turn: int) -> tuple[list[floa
 
 
 def figures(turns: list[tuple[list[float], float]]) -> dict[str, float]:
-    """Milliseconds of a write, and writes in a second, of all turns."""
+    """Milliseconds per write, and writes per second, over all turns."""
     each = sorted(1000 * second for seconds, _ in turns for second in seconds)
     return {
         "median_ms": round(statistics.median(each), 2),
@@ -125,7 +125,7 @@ def measure(writes: dict[str, Write], events: int, turns: int) -> dict[str, Any]
     for threads in THREADS:
         taken: dict[str, list[tuple[list[float], float]]] = {name: [] for name in writes}
         for write in writes.values():
-            timed(write, threads, 20, 0)  # connections, caches
+            timed(write, threads, 20, 0)  # not counted: opens connections, fills caches
         for turn in range(turns):
             for name, write in writes.items():
                 taken[name].append(timed(write, threads, events, turn + 1))

@@ -1,4 +1,4 @@
-"""Times contenders that take turns, in CPU seconds of this process."""
+"""Measures contenders in turns, in CPU seconds of this process."""
 
 from __future__ import annotations
 

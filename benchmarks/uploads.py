@@ -10,9 +10,9 @@ import, prune and rollback. An annotator works from the first order on. Each pha
 - the peaks of resident memory, MB, of the worker, the web processes and Label Studio, each with its
   child processes.
 
-The backend's log gives all its requests. At the end, each call whose cost grows with the project is
-made once more on the idle server. Each row is appended to --out at once. Tables in Markdown and a
-last line of JSON go to stdout.
+All requests of the backend are taken from its log. At the end, each call whose cost grows with the
+project is repeated on the idle server. Each row is appended to --out at once. Standard output has
+tables in Markdown, and JSON as the last line.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ from demo.waiting import wait_for
 from taudis.data.coco import load_coco
 
 LONG = 4 * 3600.0
-"""Time limit of a wait, seconds: a round scores 10,000 pictures, perhaps on busy cores."""
+"""Time limit of a wait, seconds; a round scores 10,000 pictures, perhaps on busy cores."""
 FIRST_ORDER_SECONDS = 90.0
-"""The first order must follow the connecting within this time on two idle cores."""
+"""Time limit from the connection to the first order, seconds, on two idle cores."""
 
 
 def ended_round(store: Store, project: int, number: int) -> Round | None:
-    """The newest ended round from `number` on, or None."""
+    """The newest ended round with at least this number, or None."""
     found = [r for r in store.rounds(project) if r.number >= number and r.ended is not None]
     return found[-1] if found else None
 
@@ -196,7 +196,7 @@ def live(life: Life) -> dict[str, Any]:
     delete_whole(life, oldest)
     for person in life.annotators:
         person.stop()
-    # The waits of each phase once more: the longest ones have ended only now.
+    # Report the waits of each phase again, because the longest waits end late.
     life.journal.add("waits", {name: life.waited(name) for name in life.spans})
     requests_made = summary(requests_of_log(log))
     life.journal.add("requests of the backend", requests_made)
@@ -236,7 +236,7 @@ def run(options: Options, console: Console) -> dict[str, Any]:
             "LOG_LEVEL": "DEBUG",
             "MAX_STEPS": str(options.steps),
             "KEEP_VERSIONS": "2",
-            "SCORE_SECONDS": "",  # the whole pool in one round, as the table has it
+            "SCORE_SECONDS": "",  # no time limit: a round scores the whole pool
             "NICE": str(options.nice),
             "TRAIN_AFTER": "1000000",  # only Start Training starts a round
         }

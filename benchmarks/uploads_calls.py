@@ -17,7 +17,7 @@ EVER = "1970-01-01T00:00:00.000000Z"
 
 
 def calls_of(client: Studio, project: int) -> dict[str, Callable[[], object]]:
-    """The calls by name, in an order in which each finds what it needs."""
+    """The calls by name, ordered so that each has the data it needs."""
     tasks = client.tasks(project)
     newest, number = client.newest_change(project), len(tasks)
     served = str(client.project(project)["model_version"])

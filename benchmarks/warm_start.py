@@ -1,14 +1,15 @@
-"""Measures a training that goes on from a trained model against one from the initial weights.
+"""Measures a training that continues from a trained model against one from the initial weights.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.warm_start DATA --rows ROWS
         [--sets facades,tools_bench] [--first 16] [--then 48] [--shares 0.25,0.5,1] [--seeds 3]
 
-The life of a project: a model is trained on the first labelled images, then another on more. The
-second starts from the initial weights (reset) or goes on from the first (warm), in a share of the
-steps of the recipe. Split, images and test set are those of `benchmarks.accuracy`; both models of a
-seed see the same images. Each run is a line of ROWS, written when it ends; runs that are there are
-not made again. The last line is JSON: mean mAP50 with the 95 % interval of the mean, and the mean
-difference to reset at all steps with its interval, paired by seed.
+As in a project, a model is trained on the first labelled images, and then another model on more
+images. The second model starts from the initial weights (reset), or continues from the first model
+(warm) with a share of the recipe's steps. Split, images and test set are those of
+`benchmarks.accuracy`. For a seed, all second models have the same images. Each run is appended to
+ROWS as a line when it ends; runs that are in ROWS are not repeated. The last line is JSON: mean
+mAP50 with the 95 % interval of the mean, and the mean difference to reset with all steps and its
+interval, paired by seed.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ logger = logging.getLogger("warm_start")
 
 
 def life(data: Path, name: str, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One seed of one set: the first model, then every way to the second."""
+    """Run a seed of a set: the first model, then the second model in every way."""
     labels, everything = load_coco(data / name / "instances.json", data / name / "images")
     test = everything.subset(split(everything, name, None)[1])
     first, then = (

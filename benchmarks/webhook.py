@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.webhook
 
 It runs a real Label Studio and the real backend, which trains all the time. Submits alternate
-between a project with the backend and an equal one without it, so that both meet the same load.
+between a project with the backend and an equal project without it, so both have the same load.
 Webhooks are also posted directly. The last line is JSON, in milliseconds.
 """
 
@@ -47,7 +47,7 @@ def _figures(seconds: list[float]) -> dict[str, float]:
 
 
 def _training(store: Store, project: int) -> bool:
-    """Whether the worker trains a round's model right now."""
+    """Whether the worker is training a model."""
     return any(
         r.project == project and r.next_step == "trained" and r.progress.get("done", 0) > 0
         for r in store.open_rounds()
@@ -55,7 +55,7 @@ def _training(store: Store, project: int) -> bool:
 
 
 def _project_without(environment: Environment) -> int:
-    """A project with the same pictures, and without the backend; its id."""
+    """Make a project with the same pictures, but without the backend; returns its id."""
     dataset = environment.dataset
     config = label_config(dataset.label_map, "brush")
     project = environment.studio.create_project("Without the backend", config)
@@ -127,7 +127,7 @@ def main() -> int:
     """Run the benchmark; the last line of the output is its JSON."""
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder:
-        # A high threshold: only Start Training starts rounds, so that training never pauses long.
+        # With a high threshold, only Start Training starts rounds, so training never pauses long.
         options = Options(auto=True, folder=Path(folder), data=None, images=None, budget=5000)
         with start(options, console.print) as environment:
             figures = measure(environment, console)
