@@ -25,6 +25,8 @@ Image = npt.NDArray[np.uint8]
 """Pixels [H,W,3], RGB."""
 Embedding = Literal["mask", "box", "query"]
 """The branch of the model that gives an instance's embedding; not every model has all of them."""
+ANY_LABEL = 0
+"""Label of a crowd region with an unknown label. It counts as a region of every label."""
 IntegerProduct = Callable[[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArray[np.int32]], None]
 """Writes the exact product of rows [n,D] and transposed columns [m,D] to an int32 [n,m]."""
 
@@ -52,6 +54,11 @@ def _finite(name: str, array: FloatArray) -> None:
             raise DataError(
                 f"{name}: expected finite numbers, got NaN or infinity at index {where}."
             )
+
+
+def labels_of_region(label: int, labels: int) -> range:
+    """The labels of a region in COCO: its own label, or 1..K for ANY_LABEL. labels: K."""
+    return range(1, labels + 1) if label == ANY_LABEL else range(label, label + 1)
 
 
 def check_image(image: Image) -> None:
@@ -97,7 +104,7 @@ class Target:
     """The ground truth of an image. An image without objects (n = 0) is a negative example."""
 
     boxes: FloatArray  # [n,4] float32, xyxy px, x2 > x1 and y2 > y1
-    labels: IntArray  # [n] int64, 1..K
+    labels: IntArray  # [n] int64, 1..K; ANY_LABEL for a crowd with an unknown label
     masks: BoolArray  # [n,H,W]
     iscrowd: BoolArray  # [n]
 
@@ -110,8 +117,8 @@ class Target:
         _finite("Target.boxes", self.boxes)
         if n and not (self.boxes[:, 2:] > self.boxes[:, :2]).all():
             raise DataError("Target.boxes: expected x2 > x1 and y2 > y1 in every row.")
-        if n and self.labels.min() < 1:
-            raise DataError("Target.labels: expected labels from 1 on; 0 is background.")
+        if (self.labels < np.where(self.iscrowd, ANY_LABEL, 1)).any():
+            raise DataError("Target.labels: expected labels from 1 on; 0 is for crowds alone.")
 
     def __len__(self) -> int:
         return len(self.boxes)

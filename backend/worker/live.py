@@ -222,7 +222,7 @@ def compare(
     before = decode_annotation(given, config, size=size).target
     if before is None or after.target is None:
         return {}
-    image = _evaluated(before, after.target, size, len(config.label_map))
+    image = _evaluated(before, after.target, size)
     found = changes(image)
     return {
         config.label_map.name(label): {key: n for key, n in asdict(counts).items() if n}
@@ -240,20 +240,17 @@ def _untouched(counts: Mapping[str, Counts]) -> bool:
     return not any(each.keys() - {"accepted", "unchanged"} for each in counts.values())
 
 
-def _evaluated(before: Target, after: Target, size: tuple[int, int], labels: int) -> EvaluatedImage:
+def _evaluated(before: Target, after: Target, size: tuple[int, int]) -> EvaluatedImage:
     """The submitted objects as ground truth, the pre-annotation's regions as detections.
 
-    A submitted region with an unknown label matches detections of every label.
+    A submitted region with an unknown label matches detections of every label (ANY_LABEL).
     """
-    sure, crowd = ~after.iscrowd, after.iscrowd
-    crowds = [encode(mask) for mask in after.masks[crowd]]
-    names = np.arange(1, labels + 1)
     known = ~before.iscrowd  # crowds are regions with an unknown label
     return EvaluatedImage(
         size,
-        np.concatenate([after.labels[sure], np.repeat(names, len(crowds))]),
-        [*_encoded(after.masks[sure]), *crowds * labels],
-        np.concatenate([np.zeros(int(sure.sum()), bool), np.ones(len(crowds) * labels, bool)]),
+        after.labels,
+        _encoded(after.masks),
+        after.iscrowd,
         before.labels[known],
         -np.arange(int(known.sum()), dtype=np.float64),  # the first region has the best score
         _encoded(before.masks[known]),

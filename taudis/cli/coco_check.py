@@ -16,7 +16,7 @@ from taudis.data.coco.checked import Checked
 from taudis.data.coco.kinds import EFFECTS, Effect
 from taudis.data.coco.values import Key
 from taudis.errors import DataError
-from taudis.types import LabelMap
+from taudis.types import ANY_LABEL, LabelMap
 
 REFUSED = 3
 """Exit code of `check` for a file that train (or score) would refuse."""
@@ -83,8 +83,8 @@ def for_model(checked: Checked, model: LabelMap) -> CocoSamples:
     if names == model.names:
         return samples
     unknown = [name for name in names if name not in model.names]
-    rows = [row for rows in samples.annotations for row in rows]
-    used = {names[samples.labels[row["category_id"]] - 1] for row in rows}
+    labels = {samples.label_of(row) for rows in samples.annotations for row in rows}
+    used = {names[label - 1] for label in labels - {ANY_LABEL}}
     if checked.labels_used and used & set(unknown):
         raise DataError(
             f"expected objects of the model's labels {list(model.names)}, got others of"

@@ -52,7 +52,8 @@ def changes(image: EvaluatedImage) -> dict[int, Changes]:
 
     Args:
         image: the objects that a person submitted, and the regions of the pre-annotation as
-            detections. Regions inside a crowd region of their label are not counted.
+            detections. Regions inside a crowd region of their label, or of ANY_LABEL, are not
+            counted.
     """
     found: dict[int, Changes] = defaultdict(Changes)
     unmatched, free = np.zeros(len(image.labels), bool), ~image.iscrowd

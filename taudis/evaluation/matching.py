@@ -15,7 +15,7 @@ from faster_coco_eval import mask as rle_tools
 
 from taudis.data.coco import encode
 from taudis.detector.pasting import pasted_masks
-from taudis.types import BoolArray, Detection, FloatArray, IntArray, Target
+from taudis.types import ANY_LABEL, BoolArray, Detection, FloatArray, IntArray, Target
 
 FITS = 0.5
 """Least mask IoU of a detection and its object."""
@@ -31,7 +31,7 @@ class EvaluatedImage:
     """
 
     size: tuple[int, int]  # (height, width) px
-    true_labels: IntArray  # [g]
+    true_labels: IntArray  # [g]; ANY_LABEL for a crowd region with an unknown label
     true_masks: list[dict[str, Any]]  # g compressed RLEs
     iscrowd: BoolArray  # [g]
     labels: IntArray  # [n]
@@ -72,8 +72,9 @@ def match(
 ) -> Matching:
     """Match the detections of an image to its objects.
 
-    label: match only detections and objects of this label; None: ignore labels. score: lowest score
-    of a detection that takes part. limit: number of detections that take part, the best ones.
+    label: match only detections and objects of this label, and crowd regions of ANY_LABEL; None:
+    ignore labels. score: lowest score of a detection that takes part. limit: number of detections
+    that take part, the best ones.
 
     Ties are as in COCO's reference code: of detections with the same score, the first row is
     matched first; of objects with the same IoU, the last row is taken.
@@ -81,7 +82,8 @@ def match(
     found = np.flatnonzero(image.scores >= score)
     truth = np.arange(len(image.true_labels))
     if label is not None:
-        found, truth = found[image.labels[found] == label], truth[image.true_labels == label]
+        found = found[image.labels[found] == label]
+        truth = truth[np.isin(image.true_labels, (label, ANY_LABEL))]
     found = found[np.argsort(-image.scores[found], kind="stable")][:limit]
     objects, ious = np.full(len(found), NONE), np.zeros(len(found))
     in_crowd = np.zeros(len(found), bool)

@@ -21,7 +21,7 @@ from taudis.errors import DataError
 from taudis.evaluation.matching import NONE, EvaluatedImage, match
 from taudis.evaluation.resampling import RECALLS, label_matches, map50_interval
 from taudis.training.samples import Samples
-from taudis.types import Detection, FloatArray, IntArray, LabelMap, Target
+from taudis.types import Detection, FloatArray, IntArray, LabelMap, Target, labels_of_region
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,10 @@ def _mean_of_known(precision: FloatArray, axis: int | tuple[int, ...]) -> FloatA
 def coco_dicts(
     images: Sequence[EvaluatedImage], labels: int
 ) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
-    """The ground truth as in a COCO file, and the detections as COCO results. labels: K."""
+    """The ground truth as in a COCO file, and the detections as COCO results. labels: K.
+
+    A crowd region with ANY_LABEL is there once for each label, since a crowd in COCO has one label.
+    """
     truth: dict[str, list[dict[str, Any]]] = {
         "images": [],
         "annotations": [],
@@ -171,15 +174,16 @@ def coco_dicts(
         for label, mask, crowd in zip(
             image.true_labels, image.true_masks, image.iscrowd, strict=True
         ):
-            truth["annotations"].append({
-                "id": len(truth["annotations"]) + 1,
-                "image_id": number,
-                "category_id": int(label),
-                "segmentation": mask,
-                "area": float(rle_tools.area(mask)),
-                "bbox": [float(side) for side in rle_tools.toBbox(mask)],
-                "iscrowd": int(crowd),
-            })  # fmt: skip
+            for category in labels_of_region(int(label), labels):
+                truth["annotations"].append({
+                    "id": len(truth["annotations"]) + 1,
+                    "image_id": number,
+                    "category_id": category,
+                    "segmentation": mask,
+                    "area": float(rle_tools.area(mask)),
+                    "bbox": [float(side) for side in rle_tools.toBbox(mask)],
+                    "iscrowd": int(crowd),
+                })  # fmt: skip
         found += [
             {"image_id": number, "category_id": int(l), "score": float(s), "segmentation": m}
             for l, s, m in zip(image.labels, image.scores, image.masks, strict=True)  # noqa: E741

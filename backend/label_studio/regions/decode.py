@@ -24,16 +24,13 @@ from backend.label_studio.regions.problems import RegionProblem, problem_of
 from backend.label_studio.regions.rectangle import readable_number, rectangle_to_crop
 from backend.label_studio.regions.results import Region, Result, regions_of, shape_of
 from backend.label_studio.regions.vector import vector_to_crop
-from taudis.types import Target
+from taudis.types import ANY_LABEL, Target
 
 INSTANCE_KEY, PART_KEY = "taudis_instance", "taudis_part"
 """Meta keys of a region that link the parts of one instance. Label Studio keeps meta unchanged."""
 
 MAX_MASK_BYTES = 2 << 30
 """Limit for the masks [n,H,W] of one image. 10,000 regions on 12 megapixels would take 120 GB."""
-
-CROWD_LABEL = 1
-"""Label of painted-out rows, by convention, since their true label is unknown."""
 
 ASPECT_TOLERANCE = 0.02
 
@@ -47,7 +44,7 @@ Size = tuple[int, int]
 class Decoded:
     """An annotation as ground truth, and the problems of its regions.
 
-    A region with the effect `painted_out` is a row of the target with `iscrowd` and CROWD_LABEL.
+    A region with the effect `painted_out` is a row of the target with `iscrowd` and ANY_LABEL.
     """
 
     target: Target | None  # None if the image's size is unknown
@@ -298,7 +295,7 @@ def _target(
             )
             problems.append(RegionProblem("", "too_many", reason, "painted_out"))
             instances = instances[:kept]
-    rows = [*instances, *((CROWD_LABEL, crop) for crop in unknown)]
+    rows = [*instances, *((ANY_LABEL, crop) for crop in unknown)]
     n = len(rows)
     masks = np.zeros((n, *size), bool)
     boxes = np.zeros((n, 4), np.float32)

@@ -21,7 +21,7 @@ from taudis.data.coco.write import coco_of
 from taudis.data.images import MAX_PIXELS, read_image_file
 from taudis.data.statistics import LabelStatistics, Tally
 from taudis.errors import DataError, ImageNotRead
-from taudis.types import Image, IntArray, LabelMap, Target
+from taudis.types import ANY_LABEL, Image, IntArray, LabelMap, Target
 
 __all__ = ["CocoSamples", "coco_of", "decode", "encode", "load_coco", "read_image"]
 
@@ -38,7 +38,7 @@ class CocoSamples:
     image_ids: tuple[int, ...]
     file_names: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]  # (height, width) px according to the COCO file
-    annotations: tuple[tuple[Annotation, ...], ...]  # of each image
+    annotations: tuple[tuple[Annotation, ...], ...]  # of each image; category_id None: ANY_LABEL
     labels: dict[Key, int]  # category id -> label 1..K
     images_dir: Path
     paths: tuple[Path, ...]  # of the image files
@@ -75,14 +75,19 @@ class CocoSamples:
                 masks[row] = decode(_segmentation(annotation), height, width)
             except DataError as error:
                 raise DataError(f"COCO annotation {annotation.get('id')}: {error}") from error
-        labels = np.array([self.labels[a["category_id"]] for a in rows], np.int64)
+        labels = np.array([self.label_of(a) for a in rows], np.int64)
         crowd = np.array([bool(a.get("iscrowd", 0)) for a in rows], bool)
         return Target.from_masks(masks, labels, crowd)
 
     def labels_at(self, index: int) -> IntArray:
         """The labels [n] of an image's instances, without crowds; nothing is decoded."""
         rows = [a for a in self.annotations[index] if not a.get("iscrowd", 0)]
-        return np.array([self.labels[a["category_id"]] for a in rows], np.int64)
+        return np.array([self.label_of(a) for a in rows], np.int64)
+
+    def label_of(self, annotation: Annotation) -> int:
+        """The label 1..K of an object, or ANY_LABEL for an ignored region with unknown category."""
+        category = annotation["category_id"]
+        return ANY_LABEL if category is None else self.labels[category]
 
     def statistics(self) -> LabelStatistics:
         """Statistics for the choice of a recipe. Masks are decoded only if boxes are missing."""

@@ -51,8 +51,9 @@ def check_coco(
         folder: the folder of its images; None: do not check image files.
         labels: whether to check the annotations (for train, evaluate) or only images (score).
         crowds: how objects with iscrowd 1 are read; "ask" returns a question if there are many.
-        skip_bad: leave out unusable records. An unusable object with a box becomes a crowd region;
-            an image with any other unusable object is left out.
+        skip_bad: leave out unusable records. An unusable object with a box becomes a crowd region,
+            of every label if its category is unknown; an image with any other unusable object is
+            left out.
         progress: called with the number of images; returns a function to call after each.
 
     Raises DataError if the file is not a COCO instances file; other faults are in the result.
@@ -174,14 +175,14 @@ class _Check:
             elif found:
                 rows.append(found)
         places = [place_of(record) for record in bad]
-        if None in places or (bad and not self.file.labels):
+        if None in places:
             self.skipped += 1
             return None
         for record, place in zip(bad, places, strict=True):
             self.ignored += 1
             key = key_of(record.get("category_id"))
-            label = key if key in self.file.labels else next(iter(self.file.labels))
-            rows.append({"category_id": label, "iscrowd": 1, "bbox": place, "ignored": True,
+            category = key if key in self.file.labels else None
+            rows.append({"category_id": category, "iscrowd": 1, "bbox": place, "ignored": True,
                          "segmentation": box_polygon(place or [])})  # fmt: skip
         return rows
 

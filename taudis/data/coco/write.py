@@ -16,7 +16,7 @@ from taudis.data.coco.masks import encode
 from taudis.data.coco.values import Key
 from taudis.data.outlines import Points, bridge, oriented, parts_of
 from taudis.errors import DataError
-from taudis.types import BoolArray, Detection, IntArray, LabelMap, Target
+from taudis.types import BoolArray, Detection, IntArray, LabelMap, Target, labels_of_region
 
 Segmentation = Literal["rle", "polygon"]
 
@@ -92,7 +92,8 @@ def coco_of(
 ) -> dict[str, Any]:
     """The content of a COCO file for images (id, file name, (height, width)) and their targets.
 
-    Crowds are always run lengths, as in COCO.
+    Crowds are always run lengths, as in COCO. A crowd with ANY_LABEL is written once for each
+    label, since a crowd in COCO has one label.
     """
     content: dict[str, Any] = {
         "images": [],
@@ -107,13 +108,14 @@ def coco_of(
             target.boxes.tolist(), target.labels, target.masks, target.iscrowd, strict=True
         ):
             x1, y1, x2, y2 = box
-            content["annotations"].append({
-                "id": len(content["annotations"]) + 1,
-                "image_id": number,
-                "category_id": int(label),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": int(mask.sum()),
-                "iscrowd": int(crowd),
-                "segmentation": segmentation_of(mask, "rle" if crowd else segmentation),
-            })  # fmt: skip
+            for category in labels_of_region(int(label), len(label_map)):
+                content["annotations"].append({
+                    "id": len(content["annotations"]) + 1,
+                    "image_id": number,
+                    "category_id": category,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": int(mask.sum()),
+                    "iscrowd": int(crowd),
+                    "segmentation": segmentation_of(mask, "rle" if crowd else segmentation),
+                })  # fmt: skip
     return content

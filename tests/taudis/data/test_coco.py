@@ -19,7 +19,7 @@ from taudis.data.coco import decode, encode, load_coco, read_image
 from taudis.data.coco.masks import shape_of
 from taudis.data.coco.write import coco_of, polygons_of
 from taudis.errors import DataError
-from taudis.types import LabelMap
+from taudis.types import ANY_LABEL, LabelMap
 from tests.taudis.detector_cases import LABELS, picture, save_coco
 
 # pycocotools' decode, the oracle, speaks to numpy 2 in numpy 1's words.
@@ -83,6 +83,12 @@ def test_a_coco_file_is_written_with_polygons_and_crowds_stay_run_lengths(tmp_pa
     crowd = dataclasses.replace(target, iscrowd=np.ones(len(target), bool))
     content = coco_of(LABELS, [(1, "a.png", size)], [crowd], "polygon")
     assert all(isinstance(a["segmentation"], dict) for a in content["annotations"])
+    unknown = dataclasses.replace(crowd, labels=np.full(len(target), ANY_LABEL))
+    rows = coco_of(LABELS, [(1, "a.png", size)], [unknown])["annotations"]
+    assert [row["category_id"] for row in rows] == [1, 2] * len(target)
+    assert [row["id"] for row in rows] == list(range(1, len(rows) + 1))
+    with pytest.raises(DataError, match="0 is for crowds alone"):
+        dataclasses.replace(target, labels=np.full(len(target), ANY_LABEL))
 
 
 @given(masks)

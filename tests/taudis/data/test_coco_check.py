@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
+import numpy as np
 import pytest
 
+from taudis.cli.coco_check import for_model
+from taudis.data.coco import encode
 from taudis.detector.card import read_card
 from taudis.errors import DataError
+from taudis.evaluation.matching import EvaluatedImage, match
+from taudis.types import ANY_LABEL, LabelMap
 from tests.taudis.data.coco_cases import RUNS, SQUARE, area, content, look, run, write
 
 
@@ -142,6 +148,23 @@ def test_skip_bad_ignores_the_box_like_a_crowd_else_leaves_the_image_out(folder)
 
 
 @pytest.mark.slow
+def test_an_ignored_object_of_unknown_category_is_a_crowd_of_every_label(folder, capsys):
+    value = content()
+    value["annotations"][0].update(category_id=99, bbox=[8, 8, 16, 16])
+    value["annotations"][2].update(segmentation=[[1, 2, 3]], bbox=[8, 8, 16, 16])
+    checked = look(folder, {**value, "annotations": value["annotations"][:3]}, skip_bad=True)
+    first, second = checked.samples.target(0), checked.samples.target(1)
+    assert first.iscrowd.tolist() == [False, True] and first.labels.tolist() == [2, ANY_LABEL]
+    assert second.labels.tolist() == [1]  # its category is known
+    truth, there = [encode(mask) for mask in first.masks], [encode(first.masks[1])] * 2
+    image = EvaluatedImage((64, 64), first.labels, truth, first.iscrowd, np.array([1, 2]),
+                           np.ones(2), there)  # fmt: skip
+    assert all(match(image, label=label).in_crowd.tolist() == [True] for label in (1, 2))
+    one = dataclasses.replace(checked, samples=checked.samples.subset([0]))
+    assert for_model(one, LabelMap(("bar",))).target(0).labels.tolist() == [1, ANY_LABEL]
+    assert "square" in capsys.readouterr().err  # the model does not know it, no object has it
+
+
 def test_the_card_and_the_output_of_a_training_count_what_was_left_out(folder):
     value = content()
     value["annotations"][0].update(segmentation=[[1, 2, 3]], bbox=[30, 30, 10, 10])

@@ -7,6 +7,7 @@ import numpy as np
 from taudis.data.coco import encode
 from taudis.evaluation.changes import Changes, changes
 from taudis.evaluation.matching import EvaluatedImage
+from taudis.types import ANY_LABEL
 
 SIDE = 60
 
@@ -77,6 +78,9 @@ def test_one_object_takes_one_region():
 def test_crowds_and_empty_images_count_nowhere():
     crowd = (box(0, 0, 40, 40), 1, "crowd")
     assert changes(image([crowd], [(box(5, 5, 15, 15), 1)])) == {1: Changes()}
+    anything = (box(0, 0, 40, 40), ANY_LABEL, "crowd")
+    regions = [(box(5, 5, 15, 15), 1), (box(20, 5, 30, 15), 2)]
+    assert changes(image([anything], regions)) == {1: Changes(), 2: Changes()}
     assert changes(image([crowd], [])) == changes(image([], [])) == {}
     assert changes(image([], [(box(0, 0, 9, 9), 1)])) == {1: Changes(removed=1)}
     assert changes(image([(box(0, 0, 9, 9), 2)], [])) == {2: Changes(added=1)}

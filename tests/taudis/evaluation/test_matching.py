@@ -12,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from taudis.data.coco import encode
 from taudis.evaluation.matching import NONE, EvaluatedImage, match
+from taudis.types import ANY_LABEL
 
 SIZE = (12, 30)
 SCORES = (0.25, 0.5, 0.75)
@@ -119,6 +120,15 @@ def test_a_detection_in_a_crowd_region_is_marked_only_if_it_finds_no_object():
     matching = match(evaluated(truth, [(1, 0, 10, 0.9), (1, 0, 9, 0.8), (1, 20, 5, 0.7)]))
     assert matching.objects.tolist() == [0, NONE, NONE]
     assert matching.in_crowd.tolist() == [False, True, True]
+
+
+def test_a_crowd_region_of_any_label_shields_the_detections_of_every_label():
+    image = evaluated([(2, 0, 10, False), (ANY_LABEL, 0, 30, True)],
+                      [(2, 0, 10, 0.9), (1, 15, 9, 0.8), (2, 20, 5, 0.7)])  # fmt: skip
+    assert match(image, label=1).in_crowd.tolist() == [True]
+    assert match(image, label=2).in_crowd.tolist() == [False, True]
+    assert match(image, label=2).objects.tolist() == [0, NONE]
+    assert match(image).in_crowd.tolist() == [False, True, True]
 
 
 def test_an_image_without_objects_or_detections():

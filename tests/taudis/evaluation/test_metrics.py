@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -18,7 +19,7 @@ from taudis.errors import DataError
 from taudis.evaluation.matching import EvaluatedImage
 from taudis.evaluation.metrics import Metrics, evaluate, metrics_of
 from taudis.evaluation.resampling import label_matches, weighted_map50
-from taudis.types import LabelMap
+from taudis.types import ANY_LABEL, LabelMap
 from tests.taudis.detector_cases import LABELS, Pictures, detector, picture
 
 THREE = LabelMap(("a", "b", "never"))
@@ -112,6 +113,28 @@ def test_the_intervals_matching_equals_the_figures(seed):
     weights = np.bincount(drawn, minlength=10).astype(float)
     again = metrics_of([images[row] for row in drawn], THREE, bootstrap=1).map50
     assert weighted_map50(matches, weights) == pytest.approx(again, abs=1e-12)
+
+
+def test_a_crowd_region_of_any_label_counts_as_one_of_each_label():
+    rng = np.random.default_rng(3)
+    images = [evaluated_image(rng) for _ in range(25)]
+    any_label, each_label = [], []
+    for image in images:
+        crowd, single = np.flatnonzero(image.iscrowd), np.flatnonzero(~image.iscrowd)
+        labels = np.where(image.iscrowd, ANY_LABEL, image.true_labels)
+        any_label.append(dataclasses.replace(image, true_labels=labels))
+        rows = np.concatenate([single, crowd, crowd, crowd])
+        repeated = np.repeat([1, 2, 3], len(crowd))
+        each_label.append(dataclasses.replace(
+            image,
+            true_labels=np.concatenate([image.true_labels[single], repeated]),
+            true_masks=[image.true_masks[row] for row in rows],
+            iscrowd=image.iscrowd[rows],
+        ))  # fmt: skip
+    assert sum(image.iscrowd.sum() for image in images) > 1
+    found, expected = (metrics_of(each, THREE) for each in (any_label, each_label))
+    assert found.to_dict() == expected.to_dict()
+    assert found.to_dict() != metrics_of(images, THREE).to_dict()
 
 
 def test_the_interval_holds_the_figure_and_narrows_with_images():

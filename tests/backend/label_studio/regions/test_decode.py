@@ -6,6 +6,7 @@ import pytest
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions import decode_annotation
 from backend.label_studio.regions.brush import encode_rle
+from taudis.types import ANY_LABEL
 from tests.backend.label_studio.regions.drawn import (
     BOX,
     CONFIG,
@@ -182,7 +183,7 @@ def test_a_region_of_known_place_and_unknown_label_is_a_crowd(wrong, kind, says)
     good = brush(square(40, 50), "dog")
     decoded = decode_annotation([wrong, good], CONFIG, size=SIZE)
     assert decoded.target is not None
-    assert decoded.target.labels.tolist() == [2, 1]
+    assert decoded.target.labels.tolist() == [2, ANY_LABEL]
     assert decoded.target.iscrowd.tolist() == [False, True]
     assert np.array_equal(decoded.target.masks[1], square())
     (problem,) = decoded.problems
