@@ -174,7 +174,7 @@ class _Check:
                 bad.append(annotation)
             elif found:
                 rows.append(found)
-        places = [place_of(record) for record in bad]
+        places = [place_of(record, image.size) for record in bad]
         if None in places:
             self.skipped += 1
             return None

@@ -260,7 +260,16 @@ def _writer(content: dict[str, Any]) -> str:
     return ""
 
 
-def place_of(record: Annotation) -> list[float] | None:
-    """The box of an unusable annotation's object; None if it has no valid box."""
+def place_of(record: Annotation, size: tuple[int, int]) -> list[float] | None:
+    """The box of an unusable annotation's object, cut at the image: [x, y, width, height] px.
+
+    size: (height, width) px of the image. None if there is no valid box, or none in the image.
+    """
     box = box_of(record.get("bbox"))
-    return list(box) if box is not None and box[2] > 0 and box[3] > 0 else None
+    if box is None:
+        return None
+    (x1, x2), (y1, y2) = (
+        (max(start, 0.0), min(start + length, float(side)))
+        for start, length, side in zip(box[:2], box[2:], size[::-1], strict=True)
+    )
+    return [x1, y1, x2 - x1, y2 - y1] if x2 > x1 and y2 > y1 else None

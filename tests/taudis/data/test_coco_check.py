@@ -148,6 +148,25 @@ def test_skip_bad_ignores_the_box_like_a_crowd_else_leaves_the_image_out(folder)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("box", "left"),
+    [
+        ([-1e9, 32, 1e9 + 16, 1e9], [64, 512]),  # 16 x 32 px of it are in the image
+        ([1e308, 8, 1e308, 8], None),
+        ([500, 500, 9, 9], None),  # the object may be anywhere
+        ([8, 8, 0, 9], None),
+    ],
+)
+def test_an_ignored_place_is_cut_at_the_image_and_one_outside_is_none(folder, box, left):
+    value = content()
+    value["annotations"][0].update(segmentation=[[1e9, 1e9, 2e9, 1e9, 1e9, 2e9]], bbox=box)
+    checked = look(folder, value, skip_bad=True)
+    assert checked.refusals == [] and checked.found.of("bad") == {"bad_mask": 1}
+    skipped = {"images": int(left is None), "objects_ignored": int(left is not None)}
+    assert checked.to_dict()["skipped"] == skipped
+    assert area(checked) == (left or [256, 64])  # without a place, the image is left out
+
+
 def test_an_ignored_object_of_unknown_category_is_a_crowd_of_every_label(folder, capsys):
     value = content()
     value["annotations"][0].update(category_id=99, bbox=[8, 8, 16, 16])
