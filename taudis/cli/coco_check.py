@@ -35,12 +35,12 @@ def check_file(
     try:
         checked = _check(coco, images, crowds, skip_bad, labels=labels)
     except DataError as error:
-        sys.stdout.write(f"refused: {error}\n")
+        _print_line(f"refused: {error}")
         write_result({"use": False, "why": [str(error)]})
         return False
     refusals = _refusals(checked, skip_bad)
     for line in report(checked, refusals):
-        sys.stdout.write(f"{line}\n")
+        _print_line(line)
     write_result({"use": not refusals, "why": refusals, **checked.to_dict()})
     return not refusals
 
@@ -206,6 +206,12 @@ def _accepted(coco: Path, checked: Checked, skip_bad: bool) -> Checked:
     if checked.skipped_images or checked.ignored:
         _report_line(_skipped(checked))
     return checked
+
+
+def _print_line(line: str) -> None:
+    """Write a line to standard output; half characters, which JSON can hold, as their number."""
+    text = line.encode("utf-8", "backslashreplace").decode("utf-8")
+    sys.stdout.write(f"{text}\n")
 
 
 def _report_line(line: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from taudis.data.coco.images import find_picture
+from taudis.data.coco.images import find_picture, is_picture
 from taudis.data.coco.masks import box_polygon, decode, encode, is_empty
 from taudis.data.coco.parse import Annotation, parse_coco
 from taudis.data.coco.values import Key, box_of
@@ -52,7 +52,7 @@ class CocoSamples:
         The error is ImageNotRead if the file is missing or cannot be read from the disk.
         """
         path = self.paths[index]
-        if not path.is_file():
+        if not is_picture(path):
             raise ImageNotRead(
                 f"{self.file_names[index]}: expected the picture in {self.images_dir}, it is"
                 " missing there."

@@ -14,7 +14,13 @@ from typing import Literal
 
 from taudis.data.coco import CocoSamples, read_image
 from taudis.data.coco.checked import Checked, crowd_question
-from taudis.data.coco.images import Inspected, find_picture, inspect_pictures, share_a_name
+from taudis.data.coco.images import (
+    Inspected,
+    find_picture,
+    inspect_pictures,
+    is_picture,
+    share_a_name,
+)
 from taudis.data.coco.kinds import Findings
 from taudis.data.coco.masks import Shape, box_polygon, is_empty, shape_of
 from taudis.data.coco.parse import Annotation, CocoFile, ImageRecord, parse_coco, place_of
@@ -89,7 +95,7 @@ class _Check:
         if self.folder is None:
             return list(images), [Path(image.name) for image in images]
         places = [find_picture(self.folder, image.name) for image in images]
-        there = [path if path.is_file() else None for path, _ in places]
+        there = [path if is_picture(path) else None for path, _ in places]
         shared = share_a_name(
             (i, p) for i, p, (_, question) in zip(images, there, places, strict=True)
             if p is not None and not question

@@ -5,6 +5,7 @@ Tools often write paths of another machine, so image files are also searched by 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,12 +30,25 @@ def find_picture(folder: Path, name: str) -> tuple[Path, bool]:
     returned.
     """
     first = folder / name
-    if first.is_file():
+    if is_picture(first):
         return first, True
     for path in _candidates(folder, name):
-        if path.is_file():
+        if is_picture(path):
             return path, False
     return first, False
+
+
+def is_picture(path: Path) -> bool:
+    """Whether there is a file of this name. Raises OSError if the disk does not say it.
+
+    A COCO file may give a longer name than the disk can have: such a file is missing.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def _candidates(folder: Path, name: str) -> Iterator[Path]:

@@ -199,10 +199,14 @@ def _uncompressed(counts: str | bytes, pixels: int) -> npt.NDArray[np.int64]:
 
     The C decoders are not used, because a wrong string makes them write beyond the image's memory.
     """
-    data = counts.encode() if isinstance(counts, str) else counts
+    data = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
     if not data:
         return np.zeros(0, np.int64)
     bits = np.frombuffer(data, np.uint8).astype(np.int64) - 48
+    if bits.min() < 0 or bits.max() > 0x3F:
+        raise DataError(
+            f"expected a run-length string of the characters 0 to o, got {excerpt(counts)}"
+        )
     ends = np.flatnonzero(bits & 0x20 == 0)  # characters that end a run
     if not len(ends) or ends[-1] != len(bits) - 1:
         raise DataError("expected a whole run-length string, got one that is cut")

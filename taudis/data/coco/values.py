@@ -28,7 +28,7 @@ def whole(value: Any) -> int | None:
         return value
     if isinstance(value, str):
         text = value.strip()
-        if text.lstrip("-").isdecimal() and text.isascii():
+        if text.removeprefix("-").isdecimal() and text.isascii():
             return int(text) if len(text) < 40 else None
     found = number(value)
     return int(found) if found is not None and found.is_integer() else None

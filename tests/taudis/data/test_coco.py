@@ -119,6 +119,8 @@ def test_a_shapes_area_and_box_are_the_masks(mask):
         {"size": [8, 8], "counts": "R"},
         {"size": [8, 8], "counts": "::"},
         {"size": [8, 8], "counts": "\u00e9"},
+        {"size": [8, 8], "counts": "\ud800"},
+        {"size": [8, 8], "counts": "P2\n"},
     ],
 )
 def test_a_broken_mask_is_refused(segmentation):

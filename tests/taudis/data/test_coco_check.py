@@ -114,6 +114,8 @@ BAD = {
                                     r"annotation 1.*\[64, 64\] .*\[9, 8\]"),
     "run lengths that do not sum": ({"segmentation": {"size": [64, 64], "counts": [10, 20]}},
                                     "bad_mask", "64 x 64 = 4096, got 30"),
+    "run lengths of half a character": (
+        {"segmentation": {"size": [64, 64], "counts": "\ud800"}}, "bad_mask", "characters 0 to o"),
     "unknown category": ({"category_id": 9}, "unknown_category", "annotation 1: category 9"),
     "category null": ({"category_id": None}, "unknown_category", "None"),
     "category a list": ({"category_id": [1]}, "unknown_category", r"\[1\]"),

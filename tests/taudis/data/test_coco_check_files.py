@@ -15,7 +15,7 @@ from taudis.data.coco.check import check_coco
 from taudis.data.coco.kinds import EFFECTS, KINDS, kinds_table
 from taudis.data.pool_reader import load_pool
 from taudis.detector.checkpoint import save_checkpoint
-from taudis.errors import DataError
+from taudis.errors import DataError, ImageNotRead
 from tests.taudis.data.coco_cases import SQUARE, area, content, look, run, write
 from tests.taudis.detector_cases import LABELS, detector, picture
 
@@ -56,6 +56,20 @@ def test_missing_is_called_missing_and_broken_broken(folder):
     assert "0.png" in checked.found.sentence("missing")
     with pytest.raises(DataError, match=r"0\.png.*missing"):
         load_coco(folder / "coco.json", folder)[1].image(0)
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 300 + ".png", "\ud800.png", "deep/" + "a" * 5000, "a\0.png"]
+)
+def test_a_name_that_no_file_can_have_is_a_missing_picture(folder, name):
+    value = content()
+    value["images"][0]["file_name"] = name
+    checked = look(folder, value, skip_bad=True)
+    assert checked.found.of("bad") == {"missing": 1} and checked.samples.file_names == ("1.png",)
+    with pytest.raises(ImageNotRead, match="missing there"):
+        load_coco(folder / "coco.json", folder)[1].image(0)
+    done, said = run("check", folder / "coco.json", folder, "--skip-bad")
+    assert done.exit_code == 0 and said["images"] == 1 and "whose file is not there" in done.stdout
 
 
 def test_a_size_that_exif_swaps_is_named_with_its_remedy(folder):
@@ -116,7 +130,7 @@ def numbered(first, second):
     return value
 
 
-@pytest.mark.parametrize("ids", [("a", "b"), (2**63, 5), (10**30, "x")])
+@pytest.mark.parametrize("ids", [("a", "b"), (2**63, 5), (10**30, "x"), ("--5", "-")])
 def test_image_ids_that_are_no_64_bit_numbers_train_and_are_refused_by_name_to_score(folder, ids):
     checked = look(folder, numbered(*ids))
     assert checked.samples.image_ids == (1, 2) and area(checked) == [256, 64]
