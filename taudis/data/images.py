@@ -23,7 +23,10 @@ from PIL import Image as PillowImage
 from taudis.data.colour import to_srgb
 from taudis.errors import DataError, ImageNotRead, ImageTooLarge
 
-__all__ = ["BROKEN", "FORMATS", "MAX_PIXELS", "decode_image", "eight_bits", "read_image_file"]
+__all__ = [
+    "BROKEN", "FORMATS", "MAX_PIXELS", "decode_image", "eight_bits", "picture_suffixes",
+    "read_image_file", "read_turned_file",
+]  # fmt: skip
 
 Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 100_000_000
@@ -71,13 +74,24 @@ _BYTES_A_PIXEL = 12
 """Least memory per px to decode an image: Pillow's pixels, their conversion, and the array."""
 
 
+def picture_suffixes() -> frozenset[str]:
+    """The file name suffixes (".png") of FORMATS, in lower case."""
+    known = PillowImage.registered_extensions()
+    return frozenset(end for end, format in known.items() if format in FORMATS)
+
+
 def read_image_file(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
     """`decode_image` of a file. Raises DataError with the path.
 
     The error is ImageNotRead if the file is missing or cannot be read from the disk.
     """
+    return read_turned_file(path, max_pixels)[0]
+
+
+def read_turned_file(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, int]:
+    """`read_image_file`, and the EXIF orientation that it was turned by: 1 (not turned) to 8."""
     try:
-        return decode_image(path.read_bytes(), max_pixels)
+        return _decoded(path.read_bytes(), max_pixels)
     except OSError as error:
         raise ImageNotRead(f"{path}: expected an image that can be read: {error}.") from error
     except ImageTooLarge as error:
@@ -98,6 +112,11 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
         DataError: not an image, a broken or truncated image, or values that are not an image.
         MemoryError: there is not enough memory for the image.
     """
+    return _decoded(data, max_pixels)[0]
+
+
+def _decoded(data: bytes, max_pixels: int) -> tuple[Pixels, int]:
+    """`decode_image`, and the EXIF orientation that it was turned by: 1 (not turned) to 8."""
     if not data:
         raise DataError("The image file is empty (0 bytes).")
     width = height = 0
@@ -106,11 +125,13 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
             width, height = image.size
             if width < 1 or height < 1 or width * height > max_pixels:
                 raise ImageTooLarge(width, height, max_pixels)
-            raw = _raw_mode(image)
+            raw, turned = _raw_mode(image), _turned_by_pillow(image)
             image.load()
-            plain = _plain(_upright(image), image.info.get("transparency"), raw)
+            orientation = _orientation(image)
+            plain = _plain(_upright(image, orientation), image.info.get("transparency"), raw)
             gamma = image.info.get("gamma") if "srgb" not in image.info else None
-            return np.array(_flat(to_srgb(plain, image.info.get("icc_profile"), gamma)))
+            pixels = np.array(_flat(to_srgb(plain, image.info.get("icc_profile"), gamma)))
+            return pixels, max(turned, orientation)
     except DataError:
         raise
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning):
@@ -250,22 +271,37 @@ def _raw_mode(image: PillowImage.Image) -> str:
 # --- from Pillow's modes to RGB -------------------------------------------------------------------
 
 
-def _upright(image: PillowImage.Image) -> PillowImage.Image:
-    """The image turned by its EXIF orientation. As in browsers, XMP is not read."""
+def _turned_by_pillow(image: PillowImage.Image) -> int:
+    """The orientation by which Pillow turns a TIFF when it loads it; 1 for other formats."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    return _known(tags.get(ExifTags.Base.Orientation))
+
+
+def _orientation(image: PillowImage.Image) -> int:
+    """The EXIF orientation of a loaded image. As in browsers, XMP is not read."""
     block = image.info.get("exif")
     if image.format not in TURNED or not block:
-        return image
+        return 1
     exif = PillowImage.Exif()
     try:
         exif.load(block)
-        orientation = exif.get(ExifTags.Base.Orientation, 1)
+        return _known(exif.get(ExifTags.Base.Orientation))
     except BROKEN:  # browsers do not turn an image with a damaged EXIF block
-        return image
+        return 1
+
+
+def _known(orientation: object) -> int:
+    """An orientation from 2 to 8; 1 (not turned) for any other value."""
+    return next((known for known in _TURNS if known == orientation), 1)
+
+
+def _upright(image: PillowImage.Image, orientation: int) -> PillowImage.Image:
+    """The image turned by an orientation from 1 to 8."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
-_TURNS: Mapping[object, PillowImage.Transpose] = {
+_TURNS: Mapping[int, PillowImage.Transpose] = {
     2: PillowImage.Transpose.FLIP_LEFT_RIGHT,
     3: PillowImage.Transpose.ROTATE_180,
     4: PillowImage.Transpose.FLIP_TOP_BOTTOM,

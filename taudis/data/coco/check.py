@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from taudis.data.coco import CocoSamples, read_image
+from taudis.data.coco import CocoSamples
 from taudis.data.coco.checked import Checked, crowd_question
 from taudis.data.coco.images import (
     Inspected,
@@ -100,7 +100,7 @@ class _Check:
             (i, p) for i, p, (_, question) in zip(images, there, places, strict=True)
             if p is not None and not question
         )  # fmt: skip
-        seen = inspect_pictures(there, read_image, progress(len(images)))
+        seen = inspect_pictures(there, progress(len(images)))
         kept: list[ImageRecord] = []
         paths: list[Path] = []
         for image, (path, as_given), view in zip(images, places, seen, strict=True):
@@ -128,8 +128,7 @@ class _Check:
         if image.size is None:
             self.found.add("picture_size", image.name)
         elif image.size != seen.size:
-            swapped = seen.orientation >= 5 and image.size == seen.raw
-            self.found.add("exif" if swapped else "other_size", _sizes(image, seen))
+            self.found.add("exif" if image.size == seen.raw else "other_size", _sizes(image, seen))
             return None
         return replace(image, size=seen.size)
 

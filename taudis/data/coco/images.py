@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from PIL import Image as PillowImage
-
 from taudis.data.coco.parse import ImageRecord
+from taudis.data.images import read_turned_file
 from taudis.errors import DataError
 
-ORIENTATION = 0x0112
-"""EXIF tag: 1 is upright, 2 to 4 mirror or turn by 180 degrees, 5 to 8 swap width and height."""
+SWAPS_SIDES = 5
+"""First EXIF orientation that swaps width and height; 2 to 4 mirror or turn by 180 degrees."""
 
 
 def find_picture(folder: Path, name: str) -> tuple[Path, bool]:
@@ -79,36 +78,33 @@ class Inspected:
     """The size and orientation of an image file, or the error that it cannot be decoded."""
 
     size: tuple[int, int] | None  # (height, width) px, turned by EXIF; None: cannot be decoded
-    raw: tuple[int, int] | None  # (height, width) px, not turned
-    orientation: int = 1
+    orientation: int = 1  # that EXIF turned it by, 1 (not turned) to 8
     error: str = ""
 
+    @property
+    def raw(self) -> tuple[int, int] | None:
+        """(height, width) px, not turned."""
+        if self.size is None or self.orientation < SWAPS_SIDES:
+            return self.size
+        return self.size[1], self.size[0]
 
-def inspect_picture(path: Path, read: Callable[[Path], object]) -> Inspected:
-    """Decode an image file with `read`, which returns an array [H,W,3] or raises DataError."""
+
+def inspect_picture(path: Path) -> Inspected:
+    """Decode an image file once."""
     try:
-        size = read(path).shape[:2]  # type: ignore[attr-defined]
+        pixels, orientation = read_turned_file(path)
     except DataError as error:
-        return Inspected(None, None, error=str(error))
-    try:
-        with PillowImage.open(path) as file:
-            raw = file.height, file.width
-            orientation = file.getexif().get(ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError):
-        return Inspected((size[0], size[1]), (size[0], size[1]))
-    turned = orientation if isinstance(orientation, int) and 2 <= orientation <= 8 else 1
-    return Inspected((size[0], size[1]), raw, turned)
+        return Inspected(None, error=str(error))
+    return Inspected((pixels.shape[0], pixels.shape[1]), orientation)
 
 
 def inspect_pictures(
-    paths: Sequence[Path | None], read: Callable[[Path], object], progress: Callable[[], object]
+    paths: Sequence[Path | None], progress: Callable[[], object]
 ) -> list[Inspected | None]:
     """Inspect every existing image file, in threads. progress: called after each."""
     seen: list[Inspected | None] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for result in pool.map(
-            lambda path: None if path is None else inspect_picture(path, read), paths
-        ):
+        for result in pool.map(lambda path: None if path is None else inspect_picture(path), paths):
             progress()
             seen.append(result)
     return seen

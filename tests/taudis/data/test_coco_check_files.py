@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taudis.data.coco import load_coco
+from taudis.data.coco import load_coco, read_image
 from taudis.data.coco.check import check_coco
 from taudis.data.coco.kinds import EFFECTS, KINDS, kinds_table
 from taudis.data.pool_reader import load_pool
 from taudis.detector.checkpoint import save_checkpoint
 from taudis.errors import DataError, ImageNotRead
 from tests.taudis.data.coco_cases import SQUARE, area, content, look, run, write
+from tests.taudis.data.picture_writers import standing
 from tests.taudis.detector_cases import LABELS, detector, picture
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,6 +88,23 @@ def test_a_size_that_exif_swaps_is_named_with_its_remedy(folder):
     assert look(folder, value).found.of("bad") == {}
     value["images"][0].update(width=60, height=96)
     assert look(folder, value).found.of("bad") == {"other_size": 1}
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_picture_is_called_turned_where_the_decoder_turns_it(folder, format):
+    name = f"0.{format.lower()}"
+    (folder / name).write_bytes(standing(format))  # 32 x 16 px, stored on its side
+    height, width = read_image(folder / name).shape[:2]
+    value = content()
+    for annotation in value["annotations"][:2]:
+        annotation["segmentation"] = [[2, 2, 12, 2, 12, 12, 2, 12]]
+    value["images"][0].update(file_name=name, width=width, height=height)
+    turned = {} if format == "WEBP" else {"turned": 1}
+    checked = look(folder, value)
+    assert checked.to_dict().get("read", {}) == turned and checked.found.of("bad") == {}
+    value["images"][0].update(width=height, height=width)
+    kind = "other_size" if format == "WEBP" else "exif"
+    assert look(folder, value).found.of("bad") == {kind: 1}
 
 
 @pytest.mark.parametrize("size", [{}, {"width": None, "height": None}, {"width": 0, "height": -1}])
