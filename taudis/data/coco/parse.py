@@ -116,7 +116,7 @@ def _images(records: list[Any], found: Findings) -> tuple[ImageRecord, ...]:
     for record in records:
         key = _key(record, "id")
         if key is not None and keys[key] > 1:
-            distinct.setdefault(key, set()).add(excerpt(_name(record), 1000))
+            distinct.setdefault(key, set()).add(excerpt(name_of(record), 1000))
     images: dict[Key, ImageRecord] = {}
     for record in records:
         image = _image(record, found)
@@ -144,7 +144,7 @@ def _same_files(images: Iterable[ImageRecord], found: Findings) -> None:
         seen.setdefault(image.name, image.key)
 
 
-def _name(record: Any) -> str | None:
+def name_of(record: Any) -> str | None:
     """The file name. LVIS has only a URL, whose last two parts are folder and name."""
     if not isinstance(record, dict):
         return None
@@ -158,7 +158,7 @@ def _name(record: Any) -> str | None:
 
 
 def _image(record: Any, found: Findings) -> ImageRecord | None:
-    key, name = _key(record, "id"), _name(record)
+    key, name = _key(record, "id"), name_of(record)
     if key is None or name is None:
         found.add("bad_image", excerpt(record))
         return None
