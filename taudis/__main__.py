@@ -7,7 +7,6 @@ which `select` needs for the pool.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from taudis.cli.options import (
     Model,
     Out,
     Seed,
+    check_file_path,
     progress_bars,
     write_result,
 )
@@ -188,8 +188,10 @@ def predict(
     from taudis.detector.checkpoint import load_checkpoint
     from taudis.detector.device import device_of_this_process
     from taudis.detector.pasting import pasted_masks
+    from taudis.files import write_json
 
     form = form_of(segmentation)
+    check_file_path(out)
     checked = open_images(coco, images, skip_bad)
     detector, _ = load_checkpoint(model, device=device_of_this_process())
     samples = for_model(checked, detector.label_map)
@@ -199,7 +201,7 @@ def predict(
         detection = detector.detect([samples.image(row)])[0]
         masks = pasted_masks(detection)
         results += coco_results(number, detection, masks, categories, form)
-    out.write_text(json.dumps(results), encoding="utf-8")
+    write_json(out, results)
     result = {"results": str(out), "images": len(samples), "instances": len(results)}
     write_result({**result, "coco": checked.to_dict()})
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
+from taudis.errors import DataError
+
 Coco = Annotated[Path, typer.Argument(help="COCO instances file.")]
 Images = Annotated[Path, typer.Argument(help="Folder of its images.")]
 Model = Annotated[Path, typer.Argument(help="Checkpoint folder.")]
@@ -31,6 +33,17 @@ def threads_of(context: typer.Context) -> int:
     """The value of the option `--threads`, which is given before the command; default 1."""
     given = context.parent.params if context.parent else {}
     return int(given.get("threads", 1))
+
+
+def check_file_path(path: Path) -> None:
+    """Raise DataError unless a file can have this name: its folder exists, and it is no folder.
+
+    Called before the work whose result is written there, so that no work is lost.
+    """
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: expected the folder {path.parent} to exist; make it first.")
+    if path.is_dir():
+        raise DataError(f"{path}: expected the name of a file to write, it is a folder.")
 
 
 def write_result(value: object) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from taudis.cli.options import check_file_path
 from taudis.cli.why import ChosenInstance, chosen_instances, shortest, why
 from taudis.data.pool_format import PoolHeader
 from taudis.errors import DataError
@@ -31,8 +32,7 @@ def check_ranked_path(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: expected a name that ends in .csv or .json.")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: expected the folder {path.parent} to exist; make it first.")
+    check_file_path(path)
 
 
 def ranked_images(selection: Selection, pool: Pool) -> Iterator[dict[str, Any]]:

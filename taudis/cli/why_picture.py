@@ -21,6 +21,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from taudis.cli.options import check_file_path
 from taudis.cli.why import ChosenInstance, Why
 from taudis.detector.adapter import Adapter
 from taudis.detector.pasting import pasted_masks
@@ -49,8 +50,7 @@ def check_picture_path(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: expected a name that ends in {', '.join(SUFFIXES)}.")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: expected the folder {path.parent} to exist; make it first.")
+    check_file_path(path)
 
 
 def look_again(

@@ -61,6 +61,20 @@ def test_a_mask2former_is_trained_and_the_other_commands_read_it_from_the_card(f
         call("train", coco, folder, folder / "other", "--model", "mask2former")
 
 
+def test_predict_checks_where_it_writes_first_and_never_leaves_a_part(folder):
+    coco, model, out = folder / "coco.json", folder / "model", folder / "found.json"
+    for place, says in ((folder / "gone" / "found.json", "make it first"), (folder, "is a folder")):
+        with pytest.raises(DataError, match=says):  # not that there is no model
+            call("predict", model, coco, folder, place)
+    save_checkpoint(model, detector(seed=2), card={})
+    out.write_text("of before")
+    os.link(out, folder / "before.json")
+    call("predict", model, coco, folder, out)
+    assert json.loads(out.read_text())
+    assert (folder / "before.json").read_text() == "of before"  # another file took the name
+    assert not list(folder.glob(".*"))
+
+
 def test_a_checkpoint_predicts_scores_and_selects(folder):
     coco, model = folder / "coco.json", folder / "model"
     save_checkpoint(model, detector(seed=2), card={})
