@@ -28,7 +28,7 @@ def pool(
     An image is labelled if the COCO file has an object on it, as for `create` of the backend.
     Images that the file lists without an object are unlabelled. The last line counts both, the
     labelled images whose files are not in the folder (`not_found`), and the folder's files that
-    are no pictures by the ends of their names (`no_pictures`).
+    are no images by their suffixes (`not_images`).
     """
     from taudis.data.coco.file import read_coco_json
     from taudis.data.coco.images import find_picture, is_picture
@@ -49,7 +49,7 @@ def pool(
         write_json(labelled, {**content, "images": known})
     missing = sum(not is_picture(place) for place in places)
     counts = {"unlabelled": len(rows), "labelled": len(known), "not_found": missing}
-    write_result({"pool": str(out), **counts, "no_pictures": others})
+    write_result({"pool": str(out), **counts, "not_images": others})
 
 
 def _without_object(images: Path, labelled: list[Path], coco: Path) -> tuple[list[str], int]:

@@ -40,7 +40,7 @@ def test_images_without_an_object_are_the_pool_and_the_others_are_to_train_on(fo
     out, labelled = folder / "pool.json", folder / "labelled.json"
     found = call("pool", path, folder / "images", out, "--labelled", labelled)
     assert found == {"pool": str(out), "unlabelled": 2, "labelled": 2, "not_found": 1,
-                     "no_pictures": 1}  # fmt: skip
+                     "not_images": 1}  # fmt: skip
     assert json.loads(out.read_text()) == {
         "images": [{"id": 1, "file_name": "c.png"}, {"id": 2, "file_name": "deep/b.JPG"}]
     }
@@ -88,7 +88,7 @@ def test_every_kind_of_picture_that_is_read_is_in_the_pool(folder):
     found = call("pool", path, folder / "images", folder / "pool.json")
     rows = json.loads((folder / "pool.json").read_text())["images"]
     assert {row["file_name"] for row in rows} == names | {"c.png", "deep/b.JPG"}
-    assert found["no_pictures"] == 2
+    assert found["not_images"] == 2
     assert not check_coco(folder / "pool.json", folder / "images", labels=False).found.of("bad")
 
 
