@@ -21,7 +21,7 @@ from backend.web.requests import RequestRefused, excerpt
 from taudis import files
 
 HOURS = 24
-RELOAD = "Load the page anew and press the button again."
+RELOAD = "Reload the page and press the button again."
 
 
 def token(settings: Settings, project: int) -> str:

@@ -119,7 +119,7 @@ def test_without_scripts_it_says_and_does_the_same(site, page):
     page.get_by_text("The worker was asked to roll back to taudis-0003-65a1").wait_for()
     assert site.store.project(7).state.asked["action"] == "rollback"
     site.store.report(site.filled.lease, site.store.rounds(7, 1)[0].id, {"step": "scored"})
-    page.get_by_role("link", name="Load anew").click()
+    page.get_by_role("link", name="Reload", exact=True).click()
     expect(page.locator("#live-now")).to_contain_text("looking at the unlabelled images")
 
 

@@ -190,8 +190,8 @@ MUTATIONS = (
     Mutation(
         "a new config leaves the sampling alone",
         "backend/worker/connection.py",
-        "    if not context.load_project().state.armed:  # later",
-        "    if True:  # later",
+        "    if not context.load_project().state.armed:  # once",
+        "    if True:  # once",
         (f"{WORKER}/test_connection.py",),
     ),
     Mutation(
@@ -218,8 +218,8 @@ MUTATIONS = (
     Mutation(
         "what stood in Label Studio before is remembered once",
         "backend/worker/connection.py",
-        "    if context.load_project().state.before:\n        return\n",
-        "",
+        "before = before or _remembered(context, project)",
+        "before = _remembered(context, project)",
         (f"{WORKER}/test_connection.py",),
     ),
     Mutation(
@@ -252,7 +252,7 @@ MUTATIONS = (
     ),
     Mutation(
         "models are compared on images that neither was trained on",
-        "backend/commands/versions.py",
+        "backend/commands/compare.py",
         'snapshot.of("validation")} - seen',
         'snapshot.of("validation")} - set()',
         (f"{COMMANDS}/test_versions.py",),

@@ -1,6 +1,5 @@
-// Keeps the parts of the page up to date that say what happens now: the elements whose id begins
-// with "live-". Nothing else changes by itself. An element is left alone while somebody has the
-// focus in it, or has selected text in it.
+// Keeps the current state up to date: the elements whose id begins with "live-". Nothing else on the
+// page changes. An element is not updated while it has the focus or selected text.
 "use strict";
 const main = document.getElementById("main");
 const stale = document.getElementById("stale");
@@ -39,7 +38,7 @@ async function update() {
         }
         pause = parts.querySelector(".badge.working") ? BUSY_MS : IDLE_MS;
       }
-    } catch { /* the backend is away: the page stays as it is, and asks again */ }
+    } catch { /* the backend is unreachable: keep the page, and ask again later */ }
   }
   clearTimeout(timer);
   timer = setTimeout(update, pause);
