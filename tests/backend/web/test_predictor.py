@@ -130,7 +130,7 @@ def test_waiting_in_line_counts_as_time(predictor):
     thread = threading.Thread(target=lambda: predictor.predict(job("wait"), 20))
     thread.start()
     time.sleep(0.1)
-    with pytest.raises(PredictorUnavailable, match="all the time"):
+    with pytest.raises(PredictorUnavailable, match="used up the time limit"):
         predictor.predict(job(), 0.05)
     thread.join()
 
