@@ -212,14 +212,14 @@ def _opened(data: bytes) -> PillowImage.Image:
     try:
         return PillowImage.open(BytesIO(data), formats=known)
     except UnidentifiedImageError:
-        raise DataError(f"{_what(data)} Expected one of {', '.join(known)}.") from None
+        raise DataError(f"{_kind_of_file(data)} Expected one of {', '.join(known)}.") from None
 
 
-def _what(data: bytes) -> str:
+def _kind_of_file(data: bytes) -> str:
     """A sentence that names the kind of a file that is not an image of a known format."""
     start = data[:1000].lstrip().lower()
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-        return _what_tiff(data)
+        return _kind_of_tiff(data)
     if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
         return "The file is HEIC, which browsers do not show; export it as JPEG or PNG."
     for signature, name in SIGNATURES.items():
@@ -234,7 +234,7 @@ def _what(data: bytes) -> str:
     return "The file is not an image of a known format."
 
 
-def _what_tiff(data: bytes) -> str:
+def _kind_of_tiff(data: bytes) -> str:
     """A sentence that describes the samples of a TIFF that is not an image."""
     try:
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8] if data[2:3] == b"*" else data[:16])

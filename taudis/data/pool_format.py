@@ -233,7 +233,7 @@ def check_classes(
         wrong = np.flatnonzero(~_distributions(rows))
         if len(wrong):
             where = int(wrong[0])
-            _say_what_is_wrong(rows[where], start + first + where)
+            _raise_wrong_row(rows[where], start + first + where)
 
 
 def _distributions(probs: FloatArray) -> npt.NDArray[np.bool_]:
@@ -245,7 +245,7 @@ def _distributions(probs: FloatArray) -> npt.NDArray[np.bool_]:
     return good
 
 
-def _say_what_is_wrong(row: FloatArray, place: int) -> None:
+def _raise_wrong_row(row: FloatArray, place: int) -> None:
     """Raise the DataError for a row [K+1] that is not a distribution."""
     if not np.isfinite(row).all():
         column = int(np.flatnonzero(~np.isfinite(row))[0])

@@ -92,7 +92,7 @@ def _read(path: Path) -> tuple[dict[str, Any], PoolHeader]:
     """The arrays of a file for a `Pool`, and its header."""
     found, header = _read_npz(path) if _is_zip(path) else _read_safetensors(path)
     # `pop` closes each map after its array is copied, which frees the memory of its pages.
-    return {name: _settled(name, found.pop(name)) for name in ARRAYS}, header
+    return {name: _as_loaded(name, found.pop(name)) for name in ARRAYS}, header
 
 
 def _read_parts(path: Path) -> tuple[dict[str, Any], PoolHeader]:
@@ -138,7 +138,7 @@ def _joined(name: str, arrays: list[Any]) -> Any:
     return JoinedRows(tuple(arrays)) if ARRAYS[name].mapped else np.concatenate(arrays)
 
 
-def _settled(name: str, array: Numbers) -> Numbers:
+def _as_loaded(name: str, array: Numbers) -> Numbers:
     """An array for the pool: a large one stays mapped, others are copied in their dtype."""
     if ARRAYS[name].mapped:
         return array

@@ -88,7 +88,7 @@ class PoolWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> PoolWriter:
-        self._remove_left()  # first, because old drafts may fill the disk
+        self._remove_old_drafts()  # first, because old drafts may fill the disk
         own = f"{self._prefix}{socket.gethostname()}-{os.getpid()}-"
         self._folder = Path(tempfile.mkdtemp(prefix=own, dir=self.path.parent))
         _live.add(self._folder.name)
@@ -115,10 +115,10 @@ class PoolWriter:
     def _prefix(self) -> str:
         return f".{self.path.name}.parts-"
 
-    def _remove_left(self) -> None:
+    def _remove_old_drafts(self) -> None:
         """Remove drafts of killed writers of this name. Raises OSError without the folder."""
         for left in self.path.parent.iterdir():
-            if left.name.startswith(self._prefix) and _is_left(left.name):
+            if left.name.startswith(self._prefix) and _has_ended_writer(left.name):
                 shutil.rmtree(left, ignore_errors=True)
 
     def append(self, part: Pool) -> None:
@@ -226,7 +226,7 @@ def _arrays_of(part: Pool) -> dict[str, Numbers]:
     return {name: getattr(owners[name], name) for name in ARRAYS}
 
 
-def _is_left(name: str) -> bool:
+def _has_ended_writer(name: str) -> bool:
     """Whether the process of a draft folder, .NAME.parts-HOST-PID-RANDOM, has ended."""
     rest, _, number = name.rpartition("-")[0].rpartition("-")
     if not rest.endswith(f".parts-{socket.gethostname()}") or not number.isdecimal():

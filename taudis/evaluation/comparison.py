@@ -101,8 +101,8 @@ class Comparison:
             expected = f"every label on {ENOUGH} or more"
             tell = f"labels on fewer change the difference to {self.over_all:+.3f}"
         else:
-            expected = f"about {wanted}, which tell a drop of {self.drop:.2f} mAP50 from chance"
-            tell = f"they tell one of {(high - low) / 2:.2f}"
+            expected = f"about {wanted}, to detect a drop of {self.drop:.2f} mAP50"
+            tell = f"these detect a drop of {(high - low) / 2:.2f}"
         return (
             "too few validation images to decide which model is better: expected"
             f" {expected}, got {self.a.images} ({tell})"

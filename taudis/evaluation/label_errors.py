@@ -68,12 +68,13 @@ class Suspect(NamedTuple):
         if self.kind == "label":
             return f"labelled {name}, and the model sees {labels.name(self.likely)} ({sure})"
         if self.kind == "outline":
-            return f"the model's mask of this {name} overlaps the labelled one by {self.iou:.2f}"
+            iou = f"IoU {self.iou:.2f}"
+            return f"the model's mask of this {name} differs from the labelled mask ({iou})"
         if self.kind == "missed":
             return f"the model sees a {name} that is not labelled ({sure})"
         if self.kind == "double":
-            return f"lies on another {name} by {self.iou:.2f}"
-        return f"the model sees nothing here, and finds {sure} of such objects"
+            return f"lies on another {name} (IoU {self.iou:.2f})"
+        return f"the model sees nothing here, but finds {sure} of similar objects"
 
     def box(self, image: HeldOutImage) -> list[int]:
         """x, y, width and height in px of the object, or for "missed" of the detection."""

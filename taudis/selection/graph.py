@@ -156,7 +156,7 @@ def similarity_graph(
     if params.sigma_rule != "flat":
         density = 2 / max(picks, 1) if params.sigma_rule == "adaptive" else 1 / max(budget, 1)
         sigma = effective_sigma(sigma, sample(), min(1.0, density))
-    size = _columns(units, candidates, picks, params, sigma, seed)
+    size = _column_count(units, candidates, picks, params, sigma, seed)
     universe = sample_universe(len(units), size, seed)
     sampled = size < len(units)
     columns = units.pick(universe) if sampled else units
@@ -191,8 +191,8 @@ def _without_covered(graph: Graph, known: UnitVectors, columns: UnitVectors) -> 
     if found.sizes.any() or not graph.sizes.any():
         return found
     warning = (
-        f"Labelled instances resemble all that the candidates do, at sigma {graph.sigma:.4f}:"
-        " nothing is left to cover, and the order goes by uncertainty. Raise sigma, or take the"
+        f"Labelled instances cover all that the candidates cover, at sigma {graph.sigma:.4f}:"
+        " nothing is left to cover, so the order is by uncertainty. Raise sigma, or use the"
         " strategy without labelled instances."
     )
     return replace(found, warnings=(*graph.warnings, warning))
@@ -290,7 +290,7 @@ def cap_degrees(rows: BitRows, cap: int) -> BitRows:
     return rows
 
 
-def _columns(
+def _column_count(
     units: UnitVectors,
     candidates: int,
     picks: int,

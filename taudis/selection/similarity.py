@@ -4,7 +4,7 @@ Two instances are similar if the cosine of their embeddings is at least sigma (`
 The edges must be the same on every machine. But a BLAS matrix product adds the terms of a cosine in
 an order that depends on the library and its threads, so its result varies by up to `ROUNDING`.
 `MatrixProduct` therefore decides only the pairs whose product differs from sigma by more than
-`ROUNDING`. For each remaining pair, `_settle` computes a float32 dot product in a fixed order.
+`ROUNDING`. For each remaining pair, `_decide_rest` computes a float32 dot product in a fixed order.
 
 A `Shortcut` decides most pairs in less time than the matrix product, with the same edges.
 `taudis.selection.fast` has two. `taudis.selection.graph` chooses sigma.
@@ -104,7 +104,7 @@ def similarity_rows(
         for row in _blocks(len(units)):
             for column in _blocks(len(columns)):
                 near, undecided = row_bounds[row].decide(column_bounds[column], sigma)
-                _settle(near, undecided, units[row], columns[column], sigma, pairs)
+                _decide_rest(near, undecided, units[row], columns[column], sigma, pairs)
                 packed = np.packbits(near, axis=1)
                 left = (start + column.start) // 8
                 edges[row, left : left + packed.shape[1]] = packed
@@ -120,7 +120,7 @@ def _blocks(count: int) -> list[slice]:
     return [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]
 
 
-def _settle(
+def _decide_rest(
     edges: BoolArray,
     undecided: IntArray,
     rows: Float32,

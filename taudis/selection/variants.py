@@ -59,7 +59,7 @@ def taudis_uncovered(
     """
     check_uncovered(params)
     known = known_instances(pool, labelled)
-    return _warned(
+    return _with_warning(
         algorithm_1(pool, "taudis_uncovered", known, budget, labelled, params, seed, progress),
         known,
     )
@@ -79,7 +79,7 @@ def taudis_cover_uncovered(
     The universe is that of `taudis_uncovered`. Errors are those of `taudis_cover`.
     """
     known, name = known_instances(pool, labelled), "taudis_cover_uncovered"
-    return _warned(
+    return _with_warning(
         cover_by_images(pool, name, known, None, budget, labelled, params, seed, progress), known
     )
 
@@ -117,7 +117,7 @@ def known_instances(pool: Pool, labelled: Labelled) -> FloatArray:
     return known if len(pool.instances) else known[:0]
 
 
-def _warned(selection: Selection, known: FloatArray) -> Selection:
+def _with_warning(selection: Selection, known: FloatArray) -> Selection:
     """The selection, with a warning if `known` [M,D] has no labelled instance."""
     if len(known) or not len(selection.candidates):
         return selection

@@ -3,8 +3,8 @@
 The paper ranks images by their number of chosen instances and stops at B. A queue of labelling
 tasks needs an order of all images. Images with votes come first, then images with a candidate, then
 images with a detection, then images without one. An instance that was chosen after the cover was
-complete has less than one vote (`taudis.selection.cover`). Equal votes go by the summed uncertainty
-of the chosen instances, and remaining ties by a hash of seed and image id.
+complete may have less than one vote (`taudis.selection.cover`). Equal votes go by the summed
+uncertainty of the chosen instances, and remaining ties by a hash of seed and image id.
 """
 
 from __future__ import annotations

@@ -74,14 +74,14 @@ class Signal:
             return ""
         if self.passed is None:
             return (
-                "the signal gate was not run, so nothing shows that labels matter here. Let"
-                " `simulate` run --all-labels on at least two seeds."
+                "the signal gate was not run, so it is not known whether more labels improve the"
+                " model. Let `simulate` run --all-labels on at least two seeds."
             )
         return (
-            f"the signal gate failed: {self.figures}. Labels matter where the second is above the"
-            f" first by more than {SPREADS:g} of the larger standard deviation. Rows of this grid"
-            " say nothing about strategies: run one with fewer --seed-images, more --steps or"
-            " pretrained --weights."
+            f"the signal gate failed: {self.figures}. It passes if the second mAP50 is above the"
+            f" first by more than {SPREADS:g} times the larger standard deviation. More labels"
+            " hardly improve this model, so these rows cannot show which strategy is better. Run a"
+            " grid with fewer --seed-images, more --steps or pretrained --weights."
         )
 
     def to_dict(self) -> dict[str, object]:

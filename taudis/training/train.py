@@ -116,8 +116,8 @@ class _Trainer:
         forms = fast_gradients(self.model) if is_known else nullcontext()
         with forms, torch.autocast(device.split(":")[0], torch.bfloat16, enabled=self.bf16):
             losses = self.model(
-                [self._there(image) for image in images],
-                [{name: self._there(value) for name, value in t.items()} for t in targets],
+                [self._on_device(image) for image in images],
+                [{name: self._on_device(value) for name, value in t.items()} for t in targets],
             )
         loss: Tensor = torch.stack([value.float() for value in losses.values()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -132,7 +132,7 @@ class _Trainer:
         self.optimizer.step()
         return float(loss.item())
 
-    def _there(self, tensor: Tensor) -> Tensor:
+    def _on_device(self, tensor: Tensor) -> Tensor:
         """The tensor on the training device; a GPU copies it while it computes."""
         if not self.detector.device.startswith("cuda"):
             return tensor

@@ -29,7 +29,7 @@ def test_the_tab_lists_marked_tasks_with_their_reasons(studio, pages, tmp_path):
     marks = {
         two: "0.051 nothing: the model sees nothing here",
         one: f"0.930 label: labelled disc, and {REASON}",
-        three: "1.000 double: lies on another disc by 1.00",
+        three: "1.000 double: lies on another disc (IoU 1.00)",
     }
     columns = client.tabs.marks.columns(project)
     for row in client.tabs.marks.tasks(project, list(marks)):

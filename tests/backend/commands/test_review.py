@@ -160,7 +160,7 @@ def test_a_review_that_was_stopped_goes_on_with_its_models(project, monkeypatch)
     printed = project.cli(*arguments)
     assert len(trained) == 2 and not folder.exists()
     assert next(iter(marks(project).items()))[0] == 9
-    assert "1.000 double: lies on another square by 1.00" in marks(project)[9]
+    assert "1.000 double: lies on another square (IoU 1.00)" in marks(project)[9]
     assert "1 double" in printed
 
 

@@ -80,9 +80,10 @@ def test_every_kind_has_a_sentence():
     words = {each.kind: each.sentence(LABELS) for each in found}
     assert words["label"] == "labelled bolt, and the model sees nut (90 %)"
     assert words["missed"].startswith("the model sees a nut that is not labelled")
-    assert words["double"].startswith("lies on another bolt by 0.8")
-    assert words["nothing"].startswith("the model sees nothing here, and finds ")
-    assert words["outline"] == "the model's mask of this bolt overlaps the labelled one by 0.43"
+    assert words["double"].startswith("lies on another bolt (IoU 0.8")
+    assert words["nothing"].startswith("the model sees nothing here, but finds ")
+    differs = "the model's mask of this bolt differs from the labelled mask (IoU 0.43)"
+    assert words["outline"] == differs
 
 
 def test_what_lies_in_a_crowd_region_is_not_missed():
