@@ -23,7 +23,7 @@ from backend.store.blank import is_blank
 from backend.store.database import Store
 from backend.store.projects import Project
 from backend.store.secrets import token_for
-from backend.store.serving import models_folder, served_version, stand_ins
+from backend.store.serving import models_folder, served_version, serving_model, stand_ins
 from backend.web.messages import Job
 from backend.web.metrics import Metrics
 from backend.web.predictor import Predictor, PredictorUnavailable
@@ -160,7 +160,7 @@ class _OnTheSpot:
     def _job(self, task: Task) -> Job | None:
         """The job for the prediction process; None if model, config, address or data is missing."""
         state, settings = self.project.state, self.services.settings
-        model, data = state.model, task.get("data")
+        model, data = serving_model(state), task.get("data")
         config = self.label_config or state.label_config
         url = settings.label_studio_url or self.project.origin
         if not (model and config and url and isinstance(data, Mapping)):

@@ -15,6 +15,7 @@ from backend.label_studio.label_config import parse_label_config
 from backend.store import predictions
 from backend.store.events import Event
 from backend.store.rounds import Round, RoundKind
+from backend.store.serving import serving_model
 from backend.worker import changed_labels, watermark
 from backend.worker.anytime import unscored
 from backend.worker.changed_labels import Changed
@@ -96,7 +97,7 @@ def _order_due(context: RoundContext) -> Call | None:
     if placeless:
         reason = f"{placeless} tasks have no place in the order yet"
     kind: RoundKind = "refresh"
-    if not context.load_project().state.model:
+    if not serving_model(context.load_project().state):
         kind = "first"
     elif not _model_fits(context):
         labelled = bool(context.studio.export_annotated(context.project_id))

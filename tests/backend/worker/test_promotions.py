@@ -3,6 +3,7 @@
 import pytest
 
 from backend.store.lease import NO_LEASE
+from backend.web.predict import _OnTheSpot
 from backend.worker import operate
 from backend.worker import round as rounds
 from backend.worker.context import RoundContext
@@ -95,3 +96,24 @@ def test_a_promoted_model_that_is_damaged_calls_for_one_round(project):
         project.loop.turn()
     assert project.rounds[0].steps["scored"]["stand_in"]
     assert len(project.rounds) == number + 1
+
+
+def test_a_model_is_promoted_after_a_rollback_to_the_first_order(make_loop):
+    """No model made that order, and the promoted one scored nothing: the queue stayed random."""
+    project = make_loop().project(3)
+    first = project.version()
+    model = project.give_model()
+    project.loop.turn()
+    project.cli("rollback", first)
+    assert state(project).model == ""
+    promote(project, model)
+    services = project.loop.app.extensions["taudis"]
+    predicting = _OnTheSpot(services, services.store.project(project.id), "", 1.0)
+    assert predicting._job(project.tasks()[0]).checkpoint.name == model
+    project.loop.turn()
+    assert (project.rounds[0].kind, project.rounds[0].outcome) == ("refresh", "served")
+    assert project.rounds[0].steps["scored"]["model"] == model
+    assert state(project).model == model and project.version() not in (first, model)
+    number = len(project.rounds)
+    project.loop.turn()
+    assert len(project.rounds) == number
