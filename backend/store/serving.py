@@ -145,10 +145,13 @@ def stand_ins(store: Store, project: Project, model: str) -> list[str]:
     """`model`, then the models of orders older than the served order, newest first.
 
     The first readable model serves. Newer orders are left out, because after a rollback a newer
-    order is one that a person rejected. [] before the first model.
+    order is one that a person rejected. Where no model serves, because a rollback holds the first
+    order, the models of all orders count: a new model must not be worse than the one that `unpin`
+    would serve. [] before the first model.
     """
-    older = older_versions(store, project)
-    names = [model, project.state.model, *(row.model for row in older)]
+    serves = model or project.state.model
+    orders = older_versions(store, project) if serves else store.versions(project.id)
+    names = [model, project.state.model, *(row.model for row in orders)]
     return list(dict.fromkeys(name for name in names if name))
 
 

@@ -108,8 +108,9 @@ def _measured(
 
 
 def _serving_before(context: RoundContext, label_map: LabelMap) -> Serving | None:
-    """The serving model; None before the first, or if no model has these labels."""
-    if not serving.serving_model(context.load_project().state):
+    """The model to compare with; None before the first, or if no model has these labels."""
+    project = context.load_project()
+    if not serving.stand_ins(context.store, project, serving.serving_model(project.state)):
         return None
     try:
         return load_serving(context, label_map)

@@ -34,12 +34,15 @@ class Serving:
 def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
     """The serving model, or the newest earlier model that can be read and has the same labels.
 
+    While a rollback holds the first order, which no model made: the newest that ever served.
+
     Raises:
         CheckpointError: no model can be read. The message names the bad file of the serving model.
     """
-    wanted = serving.serving_model(context.load_project().state)
+    project = context.load_project()
+    names = serving.stand_ins(context.store, project, serving.serving_model(project.state))
     refused: list[str] = []
-    for version in serving.stand_ins(context.store, context.load_project(), wanted):
+    for version in names:
         try:
             detector, card = load_checkpoint(
                 context.model_dir(version), label_map=label_map, device=device_of_this_process()
@@ -48,7 +51,7 @@ def load_serving(context: RoundContext, label_map: LabelMap) -> Serving:
             logger.warning("Project %s, model %s: %s", context.project_id, version, error)
             refused.append(str(error))
             continue
-        stand_in = f"model {version} stands in for {wanted}: {refused[0]}" if refused else ""
+        stand_in = f"model {version} stands in for {names[0]}: {refused[0]}" if refused else ""
         evaluated = card.get("metrics", {}).get("map50") is not None
         return Serving(version, detector.fast(), stand_in, evaluated)
     raise CheckpointError(refused[0] if refused else f"Project {context.project_id} has no model.")

@@ -10,6 +10,7 @@ import pytest
 
 from backend.worker import judge
 from backend.worker.serving import Serving
+from taudis.detector.card import amend_card
 from taudis.evaluation import metrics as evaluation
 from taudis.evaluation.comparison import Comparison
 from tests.taudis.detector_cases import LABELS, Pictures, detector
@@ -91,3 +92,34 @@ def test_the_interval_decides(high):
     b = dataclasses.replace(a, map50=0.4)
     refused = judge._reason(Comparison(a, b, -0.1, (-0.15, high), 2), 2).startswith("not served")
     assert refused == (high < 0)
+
+
+@pytest.mark.slow
+def test_while_the_first_order_is_pinned_the_newest_model_that_served_is_compared_with(make_loop):
+    """No model made that order. Each training served, "no model before it has these labels"."""
+    project = make_loop().project(14)
+    first, model = project.version(), project.give_model()
+    project.label_some(8)
+    project.cli("rollback", first)
+    round_ = project.train()
+    assert round_.steps["evaluated"]["compared_with"] == model
+    assert "no model before" not in round_.message
+
+
+@pytest.mark.slow
+def test_while_the_first_order_is_pinned_a_refused_model_does_not_serve_after_unpin(make_loop):
+    project = make_loop(VALIDATION_FRACTION="0.0001").project(4)
+    first, model = project.version(), project.give_model()
+    amend_card(project.loop.data / "models" / str(project.id) / model, metrics={"map50": 0.5})
+    project.label_some(2)
+    project.cli("rollback", first)
+    round_ = project.train()
+    assert (
+        f"not served without evaluation: no validation image is labelled yet, and {model} was"
+        in (round_.message)
+    )
+    assert round_.steps["scored"] | {"model": model, "stand_in": ""} == round_.steps["scored"]
+    assert project.version() == first and "rollback" in round_.message
+    newest = round_.steps["published"]["version"]
+    assert newest in project.cli("unpin")
+    assert project.loop.store.project(project.id).state.model == model
