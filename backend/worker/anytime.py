@@ -24,6 +24,7 @@ from backend.store import predictions
 from backend.store.rounds import Round
 from backend.worker.arms import first_at_random
 from backend.worker.context import RoundContext, read_json, version_name
+from backend.worker.made import nothing_to_order
 from taudis.data.pool_reader import load_pool
 from taudis.errors import DataError
 from taudis.selection.params import Labelled
@@ -229,8 +230,10 @@ def unscored(context: RoundContext) -> int:
     """The number of images in the served order that its model had no time to score.
 
     0 while the served order is not the newest: a rollback or a person's choice holds it, so
-    annotators would not see the result of another round.
+    annotators would not see the result of another round. 0 also once every task is labelled.
     """
+    if nothing_to_order(context):
+        return 0
     newest = next(iter(context.store.versions(context.project_id)), None)
     if newest is None or newest.version != context.load_project().state.serving:
         return 0

@@ -1,4 +1,4 @@
-"""Finds the round that made an order, and the tasks that were labelled since."""
+"""Finds the round that made an order, the tasks labelled since, and whether any was left."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def labelled_since(context: RoundContext, made: Round) -> set[int]:
         return set()
     touched = watermark.since(context, made, context.studio.tasks_touched_since)
     return {int(task["id"]) for task in touched if task["is_labeled"]}
+
+
+def nothing_to_order(context: RoundContext) -> bool:
+    """Whether there was a round, and the newest one found no unlabelled task."""
+    # Pruned ones as well: an order of no task is not kept.
+    published = context.store.versions(context.project_id, pruned=True)
+    return bool(published) and not published[0].tasks

@@ -22,6 +22,7 @@ from backend.worker.changed_labels import Changed
 from backend.worker.connection import our_backend
 from backend.worker.context import RoundContext, read_json
 from backend.worker.dataset import Snapshot, choose_annotation, fingerprint
+from backend.worker.made import nothing_to_order
 from backend.worker.serving import any_fits
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def _order_due(context: RoundContext) -> Call | None:
     if placeless and _may_wait(context, placeless):
         placeless = 0
     reorder = context.load_project().state.reorder
-    if reorder and not placeless and _nothing_to_order(context):
+    if reorder and not placeless and nothing_to_order(context):
         context.store.update_project(context.project_id, lease=context.lease, reorder=False)
         return None
     if not (placeless or rest or reorder):
@@ -117,13 +118,6 @@ def _may_wait(context: RoundContext, placeless: int) -> bool:
     if newest is None or newest.tasks <= SMALL or placeless >= newest.tasks:
         return False
     return elapsed(newest.created) < newest.tasks * SECONDS_A_TASK
-
-
-def _nothing_to_order(context: RoundContext) -> bool:
-    """Whether there was a round, and the newest one found no unlabelled task."""
-    # Including pruned versions, because an order without tasks is not kept.
-    published = context.store.versions(context.project_id, pruned=True)
-    return bool(published) and not published[0].tasks
 
 
 def _model_fits(context: RoundContext) -> bool:

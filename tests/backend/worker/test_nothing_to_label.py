@@ -42,3 +42,23 @@ def test_a_promotion_in_a_finished_project_makes_one_round(loop):
     project.cli("promote", model)  # nothing is left that a round could order
     loop.turn()
     assert len(project.rounds) == number + 1
+
+
+@pytest.mark.slow
+def test_a_finished_project_whose_order_was_not_scored_to_its_end_makes_one_round(make_loop):
+    """It opened a round at each poll for the images that the time had not sufficed for."""
+    project = make_loop(SCORE_SECONDS="0.000001").project(3)
+    project.give_model()
+    project.import_pictures(1)
+    project.loop.turn()
+    assert project.rounds[0].steps["scored"]["rest"] == 3
+    for task in project.tasks():
+        project.client.create_annotation(task["id"], [])
+    number = len(project.rounds)
+    for _ in range(3):
+        project.loop.turn()
+    assert len(project.rounds) == number + 1
+    assert "Nothing to label" in page(project.loop)
+    project.import_pictures(1)
+    project.loop.turn()
+    assert len(project.order()) == 1
