@@ -293,7 +293,7 @@ def unpin(project: ProjectOption = 0) -> None:
     with errors_as_messages():
         context = context_of(project)
         newest = operate.unpin(context)
-        name = newest.version if newest else "nothing: no order was published yet"
+        name = newest.version if newest else "nothing: Label Studio has no order of ours (yet)"
         console.print(f"Project {context.project_id} serves {name}.")
 
 

@@ -25,6 +25,7 @@ from backend.settings import Settings
 from backend.store import serving as models
 from backend.store.state import ProjectState
 from backend.worker import connection
+from backend.worker.changes_by_person import order_deleted
 from backend.worker.context import RoundContext
 from taudis.detector.card import read_card
 from taudis.errors import CheckpointError
@@ -198,12 +199,19 @@ def _tasks_before(context: RoundContext) -> Finding:
 
 
 def _version(context: RoundContext) -> Finding:
-    """The project serves the version that this backend switched it to."""
+    """The project serves the version that this backend switched it to, and it has predictions."""
     state = _state(context)
     serving = state.serving
-    current = context.studio.project(context.project_id).get("model_version") or ""
+    project = context.studio.project(context.project_id)
+    current = project.get("model_version") or ""
     if not serving:
         return _no_order_yet(context)
+    rows = context.studio.model_versions(context.project_id)
+    if gone := order_deleted(project, state, rows):
+        remedy = "The worker makes a new order at its next poll. Check that it runs."
+        if "`unpin`" in gone:
+            remedy = "`python -m backend unpin`."
+        return Finding("served order", False, gone, remedy)
     if current != serving:
         remedy = "Settings > Annotation: choose it, or `python -m backend unpin`."
         return Finding("served order", False, f"{current!r}, ours is {serving!r}", remedy)

@@ -21,8 +21,9 @@ from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
 from backend.store import serving
 from backend.store.secrets import WEBHOOK_USER, webhook_password
-from backend.store.state import ProjectChanges, ProjectState
+from backend.store.state import ProjectChanges
 from backend.worker import late_switches, queue_tab, review_tab
+from backend.worker.changes_by_person import changes_by_person
 from backend.worker.context import RoundContext
 
 logger = logging.getLogger(__name__)
@@ -270,34 +271,13 @@ def repair(context: RoundContext) -> str:
     if state.serving != project.get("model_version") and late_switches.undo(context):
         project = {**project, "model_version": state.serving}
     review_tab.settle(context)
-    changed = changes_by_person(project, state, titles)
+    rows = context.studio.model_versions(context.project_id)
+    changed = changes_by_person(project, state, titles, rows)
     if _gives_way_to_disconnect(context, state.before):
         return ""
     if changed != state.changed_by_person:
         context.store.update_project(context.project_id, changed_by_person=changed)
     return changed
-
-
-def changes_by_person(project: Mapping[str, Any], state: ProjectState, titles: set[str]) -> str:
-    """Changes in Label Studio that keep our order from being served, in words; '' if none."""
-    served = state.serving
-    found = []
-    if project.get("sampling") != SAMPLING:
-        found.append(
-            f"task sampling is {project.get('sampling')!r}: the order is not used. Choose"
-            " Uncertainty sampling in Settings > Annotation, or `disconnect`"
-        )
-    if served and project.get("model_version") != served:
-        found.append(
-            f"the project serves {project.get('model_version')!r}, not {served!r}. Choose it in"
-            " Settings > Annotation, or run `unpin`"
-        )
-    if served in titles:
-        found.append(
-            f"a backend is titled {served!r} like the version, so the queue is random. Give it"
-            " another title in Settings > Model"
-        )
-    return "; ".join(found)
 
 
 def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:

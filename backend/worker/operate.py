@@ -151,15 +151,19 @@ def promote(context: RoundContext, version: str) -> str:
 
 
 def unpin(context: RoundContext) -> Version | None:
-    """End a rollback or a promotion, and serve the newest published version.
+    """End a rollback or a promotion, and serve the newest order that Label Studio still has.
 
-    Returns that version, or None if there is none. A promoted model serves until a round trains a
-    model that is not clearly worse.
+    Returns that version, or None if there is none. If all orders were deleted in Label Studio, the
+    worker makes a new one. A promoted model serves until a round trains a model that is not clearly
+    worse.
     """
     published = [row for row in context.store.versions(context.project_id) if row.tasks]
     context.store.update_project(context.project_id, lease=context.lease, pinned="", promoted="")
     if not published:
         return None
-    newest = published[0]
-    context.studio.patch_project(context.project_id, model_version=newest.version)
-    return _now_serves(context, newest)
+    held = context.studio.model_versions(context.project_id)
+    newest = next((row for row in published if held.get(row.version)), None)
+    # Without a version, a new order serves: nobody chose another.
+    version = newest.version if newest else ""
+    context.studio.patch_project(context.project_id, model_version=version)
+    return _now_serves(context, newest) if newest else None

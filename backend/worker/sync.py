@@ -53,6 +53,8 @@ def sync(context: RoundContext, round_: Round, report: Report) -> Result:
     return {
         **_counts(snapshot),
         "pool": len(pool),
+        "tasks": len(listing),
+        "last_task": max((int(task["id"]) for task in listing), default=0),
         "scores_only": config.scores_only,
         "watermark": newest,
         "promoted": promoted,

@@ -1,7 +1,7 @@
 """Decides whether a project needs a round now, and of which kind.
 
 It compares Label Studio with what the last round read. Triggers are changed labels, tasks without a
-place in the order, and Start Training.
+place in the order, deleted predictions, and Start Training.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import logging
 from dataclasses import dataclass
 
 from backend.clock import elapsed
-from backend.errors import RoundError, StoreError
+from backend.errors import RoundError
 from backend.label_studio.label_config import parse_label_config
-from backend.store import predictions
 from backend.store.events import Event
 from backend.store.rounds import Round, RoundKind
 from backend.store.serving import serving_model
+from backend.store.state import ProjectState
 from backend.worker import changed_labels, watermark
 from backend.worker.anytime import unscored
 from backend.worker.changed_labels import Changed
 from backend.worker.connection import our_backend
 from backend.worker.context import RoundContext, read_json
 from backend.worker.dataset import Snapshot, choose_annotation, fingerprint
+from backend.worker.inventory import inventory
 from backend.worker.made import nothing_to_order
 from backend.worker.serving import any_fits
 
@@ -63,7 +64,8 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
 
     Start Training always starts a training, and so do enough label changes since the last training.
     Tasks without a place in the order get one by a refresh, or by a first order if there is no
-    model. Such tasks and deleted annotations are searched for only if `thorough` (at a poll).
+    model. Such tasks, deleted predictions and deleted annotations are searched for only if
+    `thorough` (at a poll).
     """
     if any(event.kind == "train" for event in pending):
         return Call("train", "Start Training")
@@ -78,27 +80,25 @@ def round_due(context: RoundContext, pending: list[Event], *, thorough: bool) ->
 
 
 def _order_due(context: RoundContext) -> Call | None:
-    """A round for tasks without a place or a score, for a promotion, or after a new connection.
+    """A round for tasks without a place, a prediction or a score, for a promotion, or after a new
+    connection.
 
     It trains only if no model has the labels of the config.
     """
-    placeless, rest = tasks_without_place(context), unscored(context)
+    found, rest = inventory(context), unscored(context)
+    placeless = found.placeless
     if placeless and _may_wait(context, placeless):
         placeless = 0
-    reorder = context.load_project().state.reorder
-    if reorder and not placeless and nothing_to_order(context):
+    state = context.load_project().state
+    wanted = placeless or found.rowless
+    if state.reorder and not wanted and nothing_to_order(context):
         context.store.update_project(context.project_id, lease=context.lease, reorder=False)
         return None
-    if not (placeless or rest or reorder):
+    if not (wanted or rest or state.reorder):
         return None
-    promoted = context.load_project().state.promoted
-    reason = f"{promoted} was promoted" if promoted else "connected anew"
-    if rest and not reorder:
-        reason = f"{rest} images are not scored yet"
-    if placeless:
-        reason = f"{placeless} tasks have no place in the order yet"
+    reason = _reason(state, placeless, found.rowless, rest)
     kind: RoundKind = "refresh"
-    if not serving_model(context.load_project().state):
+    if not serving_model(state):
         kind = "first"
     elif not _model_fits(context):
         labelled = bool(context.studio.export_annotated(context.project_id))
@@ -106,6 +106,17 @@ def _order_due(context: RoundContext) -> Call | None:
         kind = "train" if labelled and not backing_off(context, "train") else "first"
         reason = f"{reason}; no model can be read that has the labels of the config"
     return None if backing_off(context, kind) else Call(kind, reason)
+
+
+def _reason(state: ProjectState, placeless: int, rowless: int, rest: int) -> str:
+    """Why a new order is due, in words."""
+    if placeless:
+        return f"{placeless} tasks have no place in the order yet"
+    if rowless:
+        return f"{rowless} predictions of {state.serving} were deleted in Label Studio"
+    if state.reorder:
+        return f"{state.promoted} was promoted" if state.promoted else "connected anew"
+    return f"{rest} images are not scored yet"
 
 
 def _may_wait(context: RoundContext, placeless: int) -> bool:
@@ -183,25 +194,6 @@ def last_training(context: RoundContext) -> tuple[Round, Snapshot] | None:
     except (OSError, ValueError, KeyError) as error:
         logger.warning("Project %s: %s cannot be read: %s", context.project_id, path.name, error)
         return None
-
-
-def tasks_without_place(context: RoundContext) -> int:
-    """The number of unlabelled tasks that the newest order lacks, such as imported tasks."""
-    published = context.store.versions(context.project_id)
-    if not published:
-        # Only the count, because listing 10,000 tasks takes 7 s.
-        return context.studio.unlabelled(context.project_id)
-    # The newest published order must have every task, even if a pin holds it back.
-    newest = predictions.path_of(context.data, context.project_id, published[0].version)
-    try:
-        placed = predictions.ranks(newest)
-    except StoreError as error:
-        logger.warning("Project %s: %s", context.project_id, error)
-        placed = {}
-    # Not the last round: a later, failed round read tasks without giving them a place.
-    made = context.store.round(published[0].round)
-    tasks = watermark.since(context, made, context.studio.tasks_touched_since)
-    return sum(not task["is_labeled"] and int(task["id"]) not in placed for task in tasks)
 
 
 def backing_off(context: RoundContext, kind: RoundKind) -> bool:

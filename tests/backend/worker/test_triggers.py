@@ -9,6 +9,7 @@ from backend.settings import Settings
 from backend.store.database import Store
 from backend.worker import triggers
 from backend.worker.context import RoundContext
+from backend.worker.inventory import Inventory
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def context(tmp_path, monkeypatch):
     made = RoundContext(Settings(model_dir=tmp_path), store, lease, 3)
     studio = SimpleNamespace(export_annotated=lambda _: [{"id": 1}])
     monkeypatch.setitem(made.__dict__, "studio", studio)
-    monkeypatch.setattr(triggers, "tasks_without_place", lambda _: 5)
+    monkeypatch.setattr(triggers, "inventory", lambda _: Inventory(5))
     monkeypatch.setattr(triggers, "_model_fits", lambda _: False)
     yield made
     store.close()
@@ -52,7 +53,7 @@ def test_few_imported_tasks_wait_while_a_large_order_is_young(
     context, monkeypatch, tasks, placeless, age, due
 ):
     """Tasks that came in all day made an order of all tasks at every poll."""
-    monkeypatch.setattr(triggers, "tasks_without_place", lambda _: placeless)
+    monkeypatch.setattr(triggers, "inventory", lambda _: Inventory(placeless))
     round_ = context.store.open_round(context.lease, 3, "first", "a test", [])
     context.store.add_version(
         context.lease, 3, "taudis-0001-a", round_id=round_.id, model="", tasks=tasks, metrics={}
