@@ -230,7 +230,7 @@ def _no_order_yet(context: RoundContext) -> Finding:
         return Finding("served order", True, found)
     if rounds and rounds[0].steps.get("synced", {}).get("pool") == 0:
         return Finding("served order", True, "none: no task is without a label")
-    remedy = "The worker begins by itself; if it does not, the status page says what holds it up."
+    remedy = "The worker begins automatically. If it does not, the status page has the reason."
     return Finding("served order", False, "no order was published yet", remedy)
 
 

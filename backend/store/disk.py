@@ -38,7 +38,7 @@ def refusals(data_dir: Path) -> Iterator[None]:
             raise
         raise DiskRefused(
             f"The data directory {data_dir} cannot be written: {words}. Free disk space, or check"
-            " the directory's rights; the work goes on by itself."
+            " the directory's rights; the work then resumes automatically."
         ) from error
 
 

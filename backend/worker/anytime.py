@@ -163,8 +163,8 @@ def scored_before(
 ) -> ScoredBefore:
     """The scores that this round can reuse from the newest earlier round with the same `made_by`.
 
-    Empty if that round scored the whole pool in at most half of SCORE_SECONDS: a small pool is
-    scored anew. `tasks` maps the unlabelled tasks to their data.
+    Empty if that round scored the whole pool in at most half of SCORE_SECONDS, or without a limit:
+    the pool is then scored again. `tasks` maps the unlabelled tasks to their data.
     """
     for earlier in context.store.rounds(context.project_id, limit=10):
         if earlier.id == round_.id or "scored" not in earlier.steps:

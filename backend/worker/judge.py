@@ -40,8 +40,8 @@ def judge(context: RoundContext, round_: Round, report: Report) -> Result:
 
     The first model always serves. A later model is kept but not served in three cases:
 
-    - Its mAP50 is lower than that of the serving model on the same images, and the whole 95 %
-      interval of the difference is below 0.
+    - Its mAP50 is lower than that of the serving model on the same images: the whole 95 % interval
+      of the difference is below 0, and no label that few images show decides this.
     - A person promoted the serving model.
     - No validation image shows an object, and the serving model was evaluated.
 

@@ -106,7 +106,7 @@ def _state(
     if ended is not None and ended.outcome == "failed":
         return "attention", "Failed", f"round {ended.number} failed; the previous order is served"
     if ended is not None and ended.steps.get("synced", {}).get("pool") == 0:
-        sentence = "no task is without a label; tasks that are imported get an order by themselves"
+        sentence = "every task is labelled; new tasks get an order automatically"
         return ("attention" if alerts else "ready"), "Nothing to label", sentence
     if not state.serving:
         return "cold", "Connecting", "the worker connects the project and makes a first order"
@@ -136,7 +136,7 @@ def _failure(ended: Round | None) -> list[tuple[str, str]]:
     if ended is None or ended.outcome != "failed":
         return []
     when = moment(ended.ended or ended.started)
-    again = "Press Start Training to try again at once; the worker tries again by itself, too."
+    again = "Press Start Training to try again at once. The worker also retries automatically."
     return [(f"Round {ended.number} failed ({when})", f"{_sentence(ended.message)} {again}")]
 
 
