@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.study DATA --runs FOLDER --part screening
         [--sets tools_bench] [--entries taudis,wse] [--seeds 0-1]
 
-Runs `python -m taudis simulate` for each set of a part, in FOLDER/NAME, and adds the rows to
-docs/results/rows/NAME.jsonl. FOLDER first gets the rows that it lacks and docs/results has, as on
-another machine. Several processes may share one FOLDER. Parts, sets, strategies and
-seeds stand below; they were fixed before the sets of the part `test` were run
-(docs/results/README.md). The last line is JSON: the rows of each set.
+It runs `python -m taudis simulate` for each set of a part, in FOLDER/NAME, and adds the rows to
+docs/results/rows/NAME.jsonl. Rows of docs/results that FOLDER lacks, for example from another
+machine, are first copied to FOLDER. Several processes may share a FOLDER. The parts, sets,
+strategies and seeds below were fixed before the sets of the part `test` were run
+(docs/results/README.md). The last line is JSON: the number of rows of each set.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ ROWS = Path(__file__).resolve().parents[1] / "docs" / "results" / "rows"
 
 @dataclass(frozen=True)
 class Grid:
-    """What the rows of a set share, besides the product's own recipe."""
+    """The settings that the rows of a set share, besides the product's recipe."""
 
     data: str  # folder of the data set
     steps: int
-    images: int  # of the seed set, and of each round
+    images: int  # number of images of the seed set, and of each round
     rounds: int = 3
-    split: int = 0  # seed of the division for the test
-    precision: str = "fp32"  # so that any machine can go on with it
-    again: str = ""  # what tells it from an earlier grid of the same set
+    split: int = 0  # seed of the division into training and test images
+    precision: str = "fp32"  # so that any machine can continue the grid
+    again: str = ""  # suffix that distinguishes it from an earlier grid of the same set
 
     @property
     def name(self) -> str:
-        """The name of the set in rows and file names; of another division, with its seed."""
+        """The name of the set in rows and file names; for another division, with its seed."""
         division = f"split{self.split}" if self.split else ""
         return "-".join(filter(None, (self.data, self.again, division)))
 
@@ -74,9 +74,9 @@ class Part:
 
 BASELINES = ("random", "foreground_random", "wse", "taudis")
 OWN_ENTRIES = ("taudis_scale_t03", "cost_scale_t03", "taudis_img_all")
-"""What is chosen from, by `study_tables.choosing`."""
+"""The entries from which one is chosen, by `study_tables.choosing`."""
 CHOSEN = "taudis_img_all"
-"""What was chosen on 2026-11-30, before any strategy's row of the sets to test on."""
+"""The entry chosen on 2026-11-30, before any row of a strategy on the test sets."""
 OWN_STEPS = 306  # of the product's recipe for 64 labelled images, the most of these grids
 PARTS = {
     "first_look": Part(
@@ -134,9 +134,9 @@ PARTS = {
 
 
 def add_rows(source: Path, target: Path) -> int:
-    """Add the rows of a set to those of `target`, sorted, as one write. Returns their number.
+    """Add the rows of a set to those of `target`, sorted, in a single write. Returns their number.
 
-    A half-written last line is left out. Raises DataError for a job with two different rows.
+    An incomplete last line is left out. Raises DataError for a job with two different rows.
     """
     rows = _rows_of(target)
     for job, row in _rows_of(source).items():
@@ -157,18 +157,18 @@ def _rows_of(path: Path) -> dict[Job, Row]:
 
 
 def _place(job: Job) -> tuple[str, int, str, int]:
-    """Where a row stands among the others: kind, seed, strategy, round."""
+    """The sort key of a row: kind, seed, strategy, round."""
     return job.kind, job.seed, job.strategy or "", job.round or 0
 
 
 def run(grid: Grid, entries: str, seeds: str, data: Path, folder: Path) -> int:
-    """Run a grid, or go on with it. Returns the number of rows.
+    """Run or continue a grid. Returns the number of rows.
 
     Raises CalledProcessError, and DataError for a job with two different rows.
     """
     rows, kept = folder / grid.name / "rows.jsonl", ROWS / f"{grid.name}.jsonl"
     rows.parent.mkdir(parents=True, exist_ok=True)
-    add_rows(rows, kept)  # first: a contradiction ends the run before its hours of work
+    add_rows(rows, kept)  # first, so that contradicting rows end the run before hours of work
     log = RowLog(rows, Lock(rows.parent / "lock"))
     for row in _rows_of(kept).values():
         log.append(row)

@@ -1,13 +1,13 @@
-"""Records what every strategy and preset chooses first, by one model: ablations without training.
+"""Records the first choice of every strategy and preset with the same model, without training.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.study_choices DATA --runs FOLDER --sets NAMES
         [--seeds 0-1] [--entries screening]
 
-Strategies that choose the same images have the same model after the round, so what differs little
-here needs no training to be told apart. The model is that of a seed's first images under the
-grid that benchmarks/study.py left in FOLDER; it is trained where it is not there. Each choice is a
-line of docs/results/choices.jsonl; those that are there are not made again. The last line is JSON:
-the number of choices.
+Strategies that choose the same images have the same model after the round. So strategies with
+nearly equal choices need not be compared by training. The model is that of a seed's first images,
+in the grid of benchmarks/study.py in FOLDER; it is trained if it does not exist. Each choice is a
+line of docs/results/choices.jsonl; existing choices are not repeated. The last line is JSON: the
+number of choices.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIGURES = ("candidates", "images_with_candidates", "pool_images", "pool_detectio
 
 
 def known(path: Path = CHOICES) -> set[tuple[str, int, str]]:
-    """The choices that a file has: set, seed, name. A half-written last line is none."""
+    """The choices in a file: (set, seed, name). An incomplete last line is left out."""
     lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return {_name(json.loads(line)) for line in lines}
 
@@ -49,7 +49,7 @@ def _name(row: dict[str, Any]) -> tuple[str, int, str]:
 
 
 def record(row: dict[str, Any], lock: Lock, path: Path = CHOICES) -> None:
-    """Add a choice, unless the file has it. A half-written last line is removed first."""
+    """Add a choice, unless the file has it. An incomplete last line is removed first."""
     with lock.held():
         if path.exists():
             data = path.read_bytes()
@@ -59,7 +59,7 @@ def record(row: dict[str, Any], lock: Lock, path: Path = CHOICES) -> None:
 
 
 def choice(store: ModelStore, data: DataSet, preset: Preset, seed: int) -> dict[str, Any]:
-    """What a preset chooses after the seed set."""
+    """The choice of a preset after the seed set."""
     first = frozenset(store.seed_set(seed))
     found = choose_images(store, Model(0, seed, first), preset, 1)
     labels = [data.samples.labels_at(data.row_of[number]) for number in found.chosen]

@@ -1,14 +1,14 @@
-"""Draws what the models of several strategies find in the same test images, as figure E.2 does.
+"""Draws the detections of several strategies' models in the same test images, as in figure E.2.
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.study_pictures DATA SET PICTURE
         [--strategies random,wse,taudis] [--seed 0] [--round 3] [--images 4]
 
 SET is a file name in docs/results/rows, without .jsonl. The models are trained again from their
-rows, as `simulate --rerun` does. Instances from a score of 0.5 on are outlined, one colour a label;
-the first row of the picture has the labels of the data set. The test images are those with the most
-different labels, then the most objects; an image comes once from a scene. PICTURE ends in .png.
-The picture holds images of the data set, so the repository has none. The last line is JSON: mAP50
-of the models, then and now.
+rows, as with `simulate --rerun`. Instances with a score of at least 0.5 are outlined, in a colour
+for each label. The first row of the picture shows the labelled objects. The test images are those
+with the most different labels, then the most objects, at most one per scene. PICTURE ends in .png.
+The repository has no such picture, because it shows images of the data set. The last line is JSON:
+mAP50 of the models, then and now.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from taudis.simulation.jobs import Job
 from taudis.simulation.model_store import Model, ModelStore
 from taudis.types import BoolArray, Detection, Image
 
-Panel = tuple[Image, list[tuple[int, list[np.ndarray]]]]  # image; label and outlines of instances
+Panel = tuple[Image, list[tuple[int, list[np.ndarray]]]]  # image; (label, outlines) of instances
 PANEL_INCHES = 3.0
 
 
@@ -55,7 +55,7 @@ def open_data(data: Path, name: str, grid: Grid) -> DataSet:
 
 
 def images_to_draw(data: DataSet, group: str, count: int) -> list[int]:
-    """Rows of the test images: most labels, then most objects, one a scene."""
+    """Rows of the test images with most labels, then most objects, one per scene."""
 
     def richness(row: int) -> tuple[int, int]:
         labels = data.samples.labels_at(row)
@@ -76,7 +76,7 @@ def outlines_of(mask: BoolArray) -> list[np.ndarray]:
 
 
 def found_in(image: Image, detection: Detection, data: DataSet) -> Panel:
-    """An image with the instances that a person would see."""
+    """An image with the instances that are visible as pre-annotations."""
     kept = visible(detection.instances, thresholds_for(data.label_map, {}))
     only = Detection(**{**vars(detection), "instances": kept})
     return image, [(int(kept.labels[row]), outlines(only, row)) for row in range(len(kept))]

@@ -8,8 +8,8 @@
 - its area over objects is not below that of `foreground_random` beyond the 95 % interval
 - on no set is its area over images below random's beyond the 95 % interval
 
-There is no p and no verdict before all planned rows of the candidates are there: each earlier look
-would be a test of its own.
+There is no p and no verdict before all planned rows of the candidates exist, because each earlier
+look would be an additional test.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ SEEDS = sum(len(read_seeds(PARTS[part].seeds)) for part in ("test", "test_again"
 
 @dataclass(frozen=True)
 class RuleResult:
-    """One candidate under the rule; None where its rows are missing."""
+    """The figures of a candidate for the rule; None if rows are missing."""
 
-    images: Interval | None  # area over images more than foreground_random's, all paired seeds
-    p: float | None  # of that, after Holm's correction; None unless the rows are complete
+    images: Interval | None  # area over images minus foreground_random's, all paired seeds
+    p: float | None  # p of `images` after Holm's correction; None unless the rows are complete
     seeds: int
-    complete: bool  # whether all planned rows of all candidates are there
-    objects: Interval | None  # the same over objects
-    random: Mapping[str, Interval | None]  # set -> area over images more than random's
+    complete: bool  # whether all planned rows of all candidates exist
+    objects: Interval | None  # area over objects minus foreground_random's
+    random: Mapping[str, Interval | None]  # set -> area over images minus random's
 
     @property
     def meets(self) -> bool | None:
-        """Whether the rule is met; None before all planned rows are there."""
+        """Whether the rule is met; None before all planned rows exist."""
         if not self.complete or self.images is None or self.objects is None or self.p is None:
             return None
         gains = (self.images.middle or 0.0) > 0 and self.p < P
@@ -59,7 +59,7 @@ class RuleResult:
 
 
 def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> list[float]:
-    """Of each seed that both have finished, how much more area the strategy has, grid by grid."""
+    """For each seed that both have finished: the strategy's area minus the reference's, by grid."""
     found: list[float] = []
     by_data: dict[str, list[ResultRow]] = {}
     for row in rows:
@@ -82,7 +82,7 @@ def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> lis
 
 
 def by_rule(rows: Iterable[ResultRow]) -> dict[str, RuleResult]:
-    """Every candidate, by the rows of the test."""
+    """The figures of every candidate, from the rows of the test."""
     grids = {name for pair in SETS.values() for name in pair}
     known = [row for row in rows if row.data in grids]
     of_set = {data: [row for row in known if row.data in pair] for data, pair in SETS.items()}

@@ -3,9 +3,9 @@
     .venv/bin/python -m benchmarks.study_tables [ROWS] [--write]
 
 ROWS is a folder with a file of rows for each set. Prints the tables as Markdown. --write puts them
-into docs/results/README.md, between the comments that begin and end them, and draws the curves;
-tests/benchmarks/test_study.py holds the page to the rows. The statistics are those of `compare`
-(docs/comparing.md), each strategy against random on the seeds that both have finished.
+into docs/results/README.md between their comments, and draws the curves;
+tests/benchmarks/test_study.py compares the page with the rows. The statistics are those of
+`compare` (docs/comparing.md): each strategy against random, on the seeds that both have finished.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PAGE = ROWS.parent / "README.md"
 
 
 def read(folder: Path) -> list[Row]:
-    """All rows of a folder, by file, and the choices beside it; a row knows its file.
+    """All rows of a folder, file by file, and the choices beside it. Each row has its file's name.
 
-    A half-written last line is left out.
+    Incomplete last lines are left out.
     """
     choices = folder.parent / "choices.jsonl"
     return [
@@ -43,7 +43,7 @@ def read(folder: Path) -> list[Row]:
 
 
 def by_set(rows: Iterable[Row], *, choices: bool = False) -> dict[str, list[Row]]:
-    """The rows of models of each set, by its name; or those of choices."""
+    """The rows of each set, by its name. choices: the rows of choices instead of models."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         if (row["kind"] == "choice") == choices:
@@ -72,13 +72,13 @@ def _paired(rows: tuple[ResultRow, ...], name: str) -> object:
 
 
 def _finished(rows: list[Row], name: str) -> set[int]:
-    """The seeds whose rounds a strategy has all finished."""
+    """The seeds of which a strategy has finished all rounds."""
     last = max(row["record"]["shared"]["rounds"] for row in rows)
     return {row["seed"] for row in rows if (row["strategy"], row["round"]) == (name, last)}
 
 
 CLOSED = 0.9
-"""Share of the gap from which on random's first round leaves no room for a comparison."""
+"""If random's first round closes at least this share of the gap, a comparison makes no sense."""
 
 
 def is_compared(rows: list[Row]) -> bool:
@@ -88,7 +88,7 @@ def is_compared(rows: list[Row]) -> bool:
 
 
 def gates(rows: list[Row]) -> str:
-    """Sets, their sizes, and the signal gate."""
+    """The table of sets, their sizes, and the signal gate."""
     lines = [
         "| set | training images | test images | images of the seed set, of a round | steps"
         " | mAP50 of the seed set | of all labels | labels matter"
@@ -111,7 +111,7 @@ def gates(rows: list[Row]) -> str:
 
 
 def against_random(rows: list[Row]) -> str:
-    """Every strategy against random, on the sets that the protocol compares."""
+    """The table of every strategy against random, on the sets that the protocol compares."""
     lines = [
         "| set | strategy | seeds | final mAP50 | random's, same seeds"
         " | area over images: more than random | over objects | images saved | objects saved"
@@ -140,7 +140,7 @@ def _against_random(data: str, name: str, found: Comparison) -> str:
 
 
 def choosing(rows: list[Row]) -> str:
-    """The entries that are chosen from: area over images more than random's, by set and summed."""
+    """The table of the entries to choose from: area over images minus random's, by set and sum."""
     sets = {grid.name: by_set(rows).get(grid.name, []) for grid in PARTS["choosing"].grids}
     found = {name: comparisons(own) if own else {} for name, own in sets.items()}
     lines = [f"| entry | {' | '.join(sets)} | sum |", "|---|" + "---|" * (len(sets) + 1)]
@@ -154,7 +154,7 @@ def choosing(rows: list[Row]) -> str:
 
 
 def rule(rows: list[Row]) -> str:
-    """The rule of the default: what it asks of each candidate, and whether it is met."""
+    """The table of the rule of the default: figures of each candidate, and whether it is met."""
     kept = [row for own in by_set(rows).values() if is_compared(own) for row in own]
     files = read_results(sorted({Path(row["file"]) for row in kept})).rows if kept else ()
     found = by_rule(files)
@@ -180,7 +180,7 @@ def _cell(interval: Interval | None) -> str:
 
 
 def labelled(rows: list[Row]) -> str:
-    """What each strategy had labelled at the end, and how far it agrees with `taudis`."""
+    """The table of objects labelled at the end, and of first choices shared with `taudis`."""
     lines = [
         "| set | strategy | objects at the end | random's, same seeds"
         " | images of the first round that `taudis` chose, too | candidates in images |",
@@ -209,7 +209,7 @@ def _labelled(rows: list[Row], name: str, seeds: list[int]) -> list[str]:
 
 
 def choices(rows: list[Row]) -> str:
-    """What every strategy and preset chooses first, beside what `taudis` chooses."""
+    """The table of first choices of every strategy and preset, compared with `taudis`."""
     lines = [
         "| set | strategy | seeds | images that `taudis` chose, too | objects in them | labels"
         " | candidates | in images |",
@@ -237,7 +237,7 @@ def _mean(values: list[float]) -> str:
 
 
 def costs(rows: list[Row]) -> str:
-    """What sharing a grid saves."""
+    """The table of CPU time that sharing models saves."""
     lines = [
         "| set | rows | CPU hours, shared | by strategy and seed | ratio | row by row | ratio |",
         "|---|---|---|---|---|---|---|",

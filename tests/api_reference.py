@@ -15,11 +15,11 @@ from typing import Any
 
 PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "taudis.types": (
-        "The types that all others use. Arrays are checked when one is made.",
+        "The data types of the whole library. Each checks its arrays at construction.",
         ("LabelMap", "Target", "Instances", "Detection", "Uncertainty", "Pool", "Selection"),
     ),
     "taudis.detector.adapter": (
-        "What another model must have ([adapters](adapters.md)).",
+        "The interface for other models ([adapters](adapters.md)).",
         (
             "Adapter",
             "Adapter.label_map",
@@ -31,7 +31,7 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "taudis.scoring": (
-        "Model and images in, pool of scored instances out.",
+        "Runs a model over images and makes the pool.",
         ("score_images", "score_pool", "score_to_file", "join_pools", "empty_pool", "mask_areas"),
     ),
     "taudis.data.pool_reader": (
@@ -63,10 +63,16 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Algorithm 1 of the paper.",
         ("taudis", "algorithm_1"),
     ),
-    "taudis.selection.graph": ("Its similarity graph.", ("Graph", "similarity_graph")),
-    "taudis.selection.cover": ("Its greedy maximum cover.", ("Cover", "greedy_cover")),
+    "taudis.selection.graph": (
+        "Algorithm 1 line 6, the similarity graph.",
+        ("Graph", "similarity_graph"),
+    ),
+    "taudis.selection.cover": (
+        "Algorithm 1 line 7, the greedy maximum cover.",
+        ("Cover", "greedy_cover"),
+    ),
     "taudis.selection.vote": (
-        "Its majority vote.",
+        "Algorithm 1 line 8, the majority vote.",
         ("Ranking", "count_votes", "rank_images"),
     ),
     "taudis.evaluation.metrics": (
@@ -74,11 +80,11 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("evaluate", "evaluated_images", "metrics_of", "Metrics", "confusion"),
     ),
     "taudis.evaluation.matching": (
-        "Which detection fits which object.",
+        "Matching of detections with objects.",
         ("EvaluatedImage", "match", "Matching"),
     ),
     "taudis.evaluation.comparison": (
-        "Two models on the same images.",
+        "Comparison of two models on the same images.",
         ("compare", "compare_images", "paired", "Comparison"),
     ),
     "taudis.evaluation.resampling": (
@@ -86,11 +92,11 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("map50_interval", "difference_interval"),
     ),
     "taudis.evaluation.thresholds": (
-        "From which score on a pre-annotation saves work.",
+        "Score thresholds of pre-annotations with the least correction cost.",
         ("choose_thresholds", "Savings"),
     ),
     "taudis.evaluation.next_labels": (
-        "What the next labels bring ([when to stop](when_to_stop.md)).",
+        "The expected gain of the next labels ([when to stop](when_to_stop.md)).",
         ("CurveSoFar", "expected_gain", "Expected"),
     ),
 }
@@ -99,9 +105,9 @@ PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
 HEAD = """# API reference
 
 The public names for researchers and authors of adapters: signature and first sentence. The
-docstrings have shapes, units, ranges and errors: `help(taudis.scoring.score_to_file)`. The axis
-letters are those of `taudis/__init__.py`. Written by `python -m tests.api_reference`; a test fails
-when this page differs.
+docstrings have shapes, units, ranges and errors, for example `help(taudis.scoring.score_to_file)`.
+`taudis/__init__.py` explains the axis letters. `python -m tests.api_reference` writes this page; a
+test fails if it differs.
 """
 FIELDS = 8
 """A data type with more fields is printed with their names alone."""

@@ -50,7 +50,7 @@ def _entropy_terms(probs: FloatArray) -> FloatArray:
 
 
 def classification_margin(class_probs: FloatArray) -> FloatArray:
-    """CM_n = p_n(c_1) - p_n(c_2) (Eq. 1). A small margin means a large uncertainty.
+    """CM_n = p_n(c_1) - p_n(c_2) (Eq. 1), which is small for uncertain instances.
 
     `class_probs` [N,K+1] in 0..1, rows sum to 1. Returns [N] float32 in 0..1.
     Raises DataError for other shapes or ranges.
