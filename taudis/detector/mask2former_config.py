@@ -66,7 +66,7 @@ class Mask2FormerConfig:
 
     network: Mapping[str, Any] = field(default_factory=small_network)
     """Arguments of transformers' `Mask2FormerConfig`, except the labels."""
-    architecture: str = NAME  # in a checkpoint's card, it tells it from a Mask R-CNN
+    architecture: str = NAME  # marks the card of a checkpoint as that of a Mask2Former
     min_size: int | None = None  # px of the shorter side; None: images are never enlarged
     max_size: int = 512  # px of the longer side
     score_threshold: float = 0.05  # least score of a detection (T_F)

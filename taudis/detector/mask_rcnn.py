@@ -165,7 +165,7 @@ class Detector:
         model, heads = self.model, self.model.roi_heads
         original = [size] * len(images)
 
-        # Image to features to proposals
+        # Features and proposals
         padded = model.transform.batch_images(images, model.transform.size_divisible)
         batch = ImageList(padded, [(image.shape[1], image.shape[2]) for image in images])
         pixels = batch.tensors

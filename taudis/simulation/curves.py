@@ -65,8 +65,7 @@ class Curve:
         if not inside.any():
             return float(height[0])
         x = np.append(labels[inside], until)
-        # Not np.interp: of several points at `until` it takes the last, but the area ends at the
-        # first.
+        # Not np.interp, which takes the last of several points at `until`, not the first.
         y = np.append(height[inside], _height_at(labels, height, until))
         return float(np.trapezoid(y, x) / (until - labels[0]))
 

@@ -78,7 +78,7 @@ class Inspected:
     """The size and orientation of an image file, or the error that it cannot be decoded."""
 
     size: tuple[int, int] | None  # (height, width) px, turned by EXIF; None: cannot be decoded
-    orientation: int = 1  # that EXIF turned it by, 1 (not turned) to 8
+    orientation: int = 1  # EXIF orientation, 1 (not turned) to 8
     error: str = ""
 
     @property
