@@ -5,6 +5,7 @@
     ├── LabelConfigError   a labelling config that cannot be used
     ├── RegionError        one region that gives no mask
     ├── ImageError         one image that cannot be fetched or decoded
+    ├── ImageGone          an image that the step has read and cannot read again now
     ├── StudioError        Label Studio answered badly or not at all
     │   ├── StudioUnreachable   no connection, timeout, 5xx after retries, no JSON
     │   │   └── PageTooLarge    a page of tasks that Label Studio may answer if it is smaller
@@ -46,6 +47,10 @@ class RegionError(BackendError, ValueError):
 
 class ImageError(BackendError):
     """One image cannot be fetched or decoded. The other images are not affected."""
+
+
+class ImageGone(BackendError):
+    """An image that the step has read cannot be read again now. The round waits and goes on."""
 
 
 class StudioError(BackendError):

@@ -37,6 +37,7 @@ class Connection:
     def __init__(self, where: SplitResult, addresses: Sequence[Address], deadline: float) -> None:
         self.where, self.addresses, self.deadline = where, addresses, deadline
         self.socket: socket.socket | None = None
+        self.response: http.client.HTTPResponse | None = None
         self.expired = self.answered = False
 
     def __enter__(self) -> Connection:
@@ -47,6 +48,8 @@ class Connection:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.watchdog.cancel()
+        if self.response is not None:
+            self.response.close()  # it holds the socket open, as long as an error's traceback lives
         if self.socket is not None:
             self.socket.close()
         outage = not self.answered
@@ -95,9 +98,9 @@ class Connection:
         client = http.client.HTTPConnection(host, port)
         client.sock = self.socket
         client.request("GET", path, headers={"Host": _host_header(self.where), **headers})
-        response = client.getresponse()
+        self.response = client.getresponse()
         self.answered = True
-        return response
+        return self.response
 
 
 def _host_header(where: SplitResult) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from backend.errors import (
     BackendError,
+    ImageGone,
     LeaseLost,
     RoundWaits,
     StudioAuthError,
@@ -44,7 +45,14 @@ logger = logging.getLogger(__name__)
 JOB_FILE = "job.json"
 FEWEST = 5
 """Images by which each arm must have grown since the last comparison, and by at least a tenth."""
-STAYS_OPEN = (RoundWaits, LeaseLost, StudioUnreachable, StudioAuthError, OperationalError)
+STAYS_OPEN = (
+    RoundWaits,
+    LeaseLost,
+    StudioUnreachable,
+    StudioAuthError,
+    ImageGone,
+    OperationalError,
+)
 """After these errors the step is resumed later. Any other error ends it but not the round."""
 Job = dict[str, Any]
 """A comparison to make: the ids of the training tasks, their round, and the draw."""

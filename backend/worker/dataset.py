@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backend.errors import ImageError
+from backend.errors import ImageError, ImageGone
 from backend.images.decode import Pixels
 from backend.images.source import ImageSource
 from backend.label_studio.label_config import LabelConfig
@@ -224,7 +224,8 @@ class AnnotatedSamples:
 
     Images come from the disk cache of `images`, targets from a bounded memory cache. Thread-safe.
 
-    Raises StudioUnreachable or StudioAuthError if Label Studio as a whole fails.
+    Raises StudioUnreachable or StudioAuthError if Label Studio as a whole fails, and ImageGone if
+    an image cannot be read again.
     """
 
     def __init__(
@@ -256,8 +257,11 @@ class AnnotatedSamples:
     def with_crowds(self, index: int) -> tuple[Pixels, Target]:
         """Image and target without painting over: regions with unknown labels stay as crowds."""
         task = self.tasks[index]
-        image = self._image(task)
-        return image, self._target(task, image)
+        try:
+            image = self._image(task)
+            return image, self._target(task, image)
+        except ImageError as error:  # it was readable at first, so its storage fails for now
+            raise ImageGone(f"Task {task['id']}: {error}") from error
 
     def labels_at(self, index: int) -> IntArray:
         """The labels [n] of an image's instances, from the cache if it still has them."""

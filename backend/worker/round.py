@@ -24,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 from backend.errors import (
     BackendError,
     DiskRefused,
+    ImageGone,
     LeaseLost,
     RoundWaits,
     StudioAuthError,
@@ -68,6 +69,15 @@ STEP_FUNCTIONS: Mapping[str, Step] = {
     "compared": compare_arms,
 }
 RENEW_SECONDS = 15.0
+OUTSIDE = (
+    LeaseLost,
+    StudioUnreachable,
+    StudioAuthError,
+    DiskRefused,
+    ImageGone,
+    OperationalError,
+)
+"""Failures that are not the round's: it stays open and goes on later."""
 
 
 def run_round(context: RoundContext, round_: Round) -> Round:
@@ -81,6 +91,7 @@ def run_round(context: RoundContext, round_: Round) -> Round:
         StudioUnreachable, StudioAuthError: Label Studio cannot be used now. The round stays open,
             and the next call continues here.
         DiskRefused, OperationalError: the same for the disk (full, read-only) and the store (busy).
+        ImageGone: the same for an image that a step has read and cannot read again now.
     """
     with lines_of_round(round_.project, round_.number):
         return _run(context, round_)
@@ -92,7 +103,7 @@ def _run(context: RoundContext, round_: Round) -> Round:
         while (step := round_.next_step) is not None:
             with disk.refusals(context.data):
                 round_ = _run_with_retry(context, round_, step)
-    except (LeaseLost, StudioUnreachable, StudioAuthError, DiskRefused, OperationalError):
+    except OUTSIDE:
         raise  # the round stays open: the failure lies outside it
     except RoundWaits as error:
         logger.info("Project %s, round %s waits: %s", round_.project, round_.number, error)

@@ -8,7 +8,7 @@ steps read these files, so labels that change meanwhile belong to the next round
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.store.rounds import Round
@@ -95,11 +95,13 @@ def load_snapshot(
 
 
 def samples_of(
-    context: RoundContext, round_: Round, split: str
+    context: RoundContext, round_: Round, split: str, only: Collection[int] | None = None
 ) -> tuple[AnnotatedSamples, LabelConfig]:
-    """Images and targets of one split. Logs what is left out."""
+    """Images and targets of one split, or of its tasks in `only`. Logs what is left out."""
     snapshot, annotated, config = load_snapshot(context, round_)
     wanted = {entry.task_id for entry in snapshot.entries if entry.split == split}
+    if only is not None:
+        wanted &= {*only}
     tasks = [task for task in annotated if task["id"] in wanted]
     samples = AnnotatedSamples(tasks, config, context.images)
     for each in samples.left_out:

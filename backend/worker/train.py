@@ -24,6 +24,7 @@ from backend.worker.common import Report, Result, record
 from backend.worker.context import RoundContext, remove, version_name
 from backend.worker.dataset import AnnotatedSamples
 from backend.worker.sync import load_snapshot, samples_of
+from backend.worker.training_images import state_dir, training_images
 from taudis.data.statistics import LabelStatistics
 from taudis.detector.card import read_card
 from taudis.detector.checkpoint import check_start, save_checkpoint
@@ -54,13 +55,14 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     saved = _saved_before(context, round_, version)
     if saved is not None:
         return saved
-    samples, config = samples_of(context, round_, "train")
+    found = training_images(context, round_)
+    samples, config = found.samples, found.config
     validation, _ = samples_of(context, round_, "validation")
     left_out = record(
         context,
         round_,
         "labels",
-        [*samples.left_out, *validation.left_out],
+        [*found.left_out, *validation.left_out],
         train=len(samples),
         validation=len(validation),
     )
@@ -77,7 +79,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
         weights=context.settings.weights,
         weights_dir=context.imagenet_dir,
         start=start,
-        resume_dir=context.round_dir(round_) / "training",
+        resume_dir=state_dir(context, round_),
         batch=max(1, recipe.batch >> halvings),
         progress=lambda progress: report(_training_progress(progress)),
         evaluate=_evaluation(validation),
@@ -95,7 +97,7 @@ def train(context: RoundContext, round_: Round, report: Report) -> Result:
     }
     card = _card(context, round_, recipe, result)
     save_checkpoint(context.model_dir(version), detector, card=card)
-    remove(context.round_dir(round_) / "training")
+    remove(state_dir(context, round_))
     return result
 
 
