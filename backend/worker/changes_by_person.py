@@ -1,4 +1,4 @@
-"""What somebody changed in Label Studio so that our order is not served, in words."""
+"""Finds changes by a person in Label Studio that keep our order from being served."""
 
 from __future__ import annotations
 

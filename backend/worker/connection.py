@@ -82,7 +82,7 @@ def arm(context: RoundContext) -> Mapping[str, Any]:
 
 
 def _gives_way_to_disconnect(context: RoundContext, before: Mapping[str, Any] | None) -> bool:
-    """Restore everything again if a person disconnected the project meanwhile. Whether it did.
+    """Restore everything again if a person disconnected the project meanwhile; whether it did so.
 
     The command `disconnect` runs in another process, and may already have deleted `before`.
     """

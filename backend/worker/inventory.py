@@ -1,11 +1,10 @@
-"""Compares the newest order with what Label Studio holds now.
+"""Compares the newest order with the current state of Label Studio, at each poll.
 
-The worker asks at each poll. Most changes set a task's `updated_at`, so it lists the tasks that
-were touched since the order's round. Two changes do not set it. "Annotations per task" and the
-overlap cohort re-open labelled tasks by bulk updates, and the Data Manager's action "Delete
-Predictions" deletes rows. Both are found by numbers that Label Studio counts; each costs one
-request. All tasks are listed only where these numbers say that tasks were re-opened, or cannot
-exclude it because tasks were deleted.
+Most changes set a task's `updated_at`, so the tasks touched since the order's round are listed. Two
+changes do not set it: "Annotations per task" and the overlap cohort re-open labelled tasks by bulk
+updates, and the Data Manager's action "Delete Predictions" deletes rows. Label Studio's counters
+reveal both, at one request each. All tasks are listed only if the counters show re-opened tasks, or
+cannot exclude them because tasks were deleted.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Inventory:
-    """What the newest order lacks."""
+    """Numbers of tasks and predictions that the newest order lacks."""
 
     placeless: int
-    """Unlabelled tasks that it does not hold: imported, unlabelled or re-opened since."""
+    """Unlabelled tasks without a place: imported, re-opened or made unlabelled since."""
     rowless: int = 0
-    """Its predictions that were deleted in Label Studio; 0 where a new order would not serve."""
+    """Predictions of the order deleted in Label Studio; 0 if a new order would not serve."""
 
 
 def inventory(context: RoundContext) -> Inventory:
@@ -48,12 +47,12 @@ def inventory(context: RoundContext) -> Inventory:
     last = context.store.versions(context.project_id, pruned=True)[0]
     made = context.store.round(newest.round if last.tasks else last.round)
     placed = _placed(context, newest)
-    # Before the tasks are counted: a task deleted in between then counts as deleted, so that its
-    # predictions are not missed.
+    # Read before the tasks are counted: a task deleted in between then counts as deleted, so its
+    # predictions are not reported as missing.
     rows = context.studio.model_versions(context.project_id)
     # Not since the last round: a later, failed round read tasks without giving them a place.
     touched = watermark.since(context, made, context.studio.tasks_touched_since)
-    # After the listing, because a task labelled in between then only lowers the count.
+    # Read after the listing, because a task labelled in between then only lowers the count.
     project = context.studio.project(context.project_id)
     placeless = sum(not task["is_labeled"] and int(task["id"]) not in placed for task in touched)
     deleted = _deleted(made, touched, project)
@@ -65,7 +64,7 @@ def inventory(context: RoundContext) -> Inventory:
 
 
 def _placed(context: RoundContext, version: Version) -> Collection[int]:
-    """The tasks of an order; none where its file cannot be read."""
+    """The tasks of an order; empty if its file cannot be read."""
     try:
         path = predictions.path_of(context.data, context.project_id, version.version)
         return predictions.ranks(path).keys()
@@ -75,9 +74,9 @@ def _placed(context: RoundContext, version: Version) -> Collection[int]:
 
 
 def _deleted(made: Round, touched: Sequence[Row], project: Row) -> int | None:
-    """Tasks that a round has read and that were deleted since; None for a round of older builds.
+    """Number of tasks deleted since a round read them; None for a round of an older build.
 
-    Ids grow, and an imported task counts as touched.
+    Task ids increase, and an imported task counts as touched.
     """
     synced = made.steps.get("synced", {})
     if "tasks" not in synced:
@@ -86,24 +85,24 @@ def _deleted(made: Round, touched: Sequence[Row], project: Row) -> int | None:
     return max(0, int(synced["tasks"]) + imported - int(project["task_number"]))
 
 
-# --- tasks that a bulk update has re-opened -------------------------------------------------------
+# --- tasks re-opened by a bulk update -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Listed:
-    """What the last listing of all tasks has shown, for one round."""
+    """The result of the last listing of all tasks, for one round."""
 
     round: int
     deleted: int = 0  # tasks that were deleted by then
-    correction: int = 0  # re-opened tasks less those that the counts had shown
+    correction: int = 0  # number of re-opened tasks minus the number by the counters
     found: int = 0  # re-opened tasks
 
 
 _listed: dict[int, _Listed] = {}
-"""By project; a worker that is started again lists again."""
+"""Project id -> result, kept in memory only: a restarted worker lists again."""
 
 
-# long: half of it are arguments
+# long: half of the lines are arguments
 def _reopened(
     context: RoundContext,
     made: Round,
@@ -113,20 +112,21 @@ def _reopened(
     project: Row,
     deleted: int,
 ) -> int:
-    """Unlabelled tasks without a place that nobody touched since the round `made`.
+    """Number of unlabelled tasks without a place that nobody touched since the round `made`.
 
-    Untouched tasks that the round found unlabelled are so still. So Label Studio should count
-    these and the touched unlabelled ones. It counts re-opened tasks on top. It counts fewer where
-    unlabelled tasks were deleted, which only a listing can tell from labelled ones.
+    The expected count of unlabelled tasks is that of the untouched tasks that the round found
+    unlabelled, plus that of the touched unlabelled tasks. Label Studio counts more if tasks were
+    re-opened, and fewer if unlabelled tasks were deleted. Only a listing can distinguish deleted
+    unlabelled tasks from deleted labelled tasks.
 
     Args:
-        context: of the project.
+        context: the project's context.
         made: the round that read the tasks.
-        held: the tasks that it found unlabelled.
+        held: the tasks that the round found unlabelled.
         placed: the tasks that have a place.
         touched: the tasks that were touched since.
         project: Label Studio's row, with its counters.
-        deleted: how many tasks were deleted since.
+        deleted: the number of tasks deleted since.
     """
     moved = {int(task["id"]) for task in touched}
     untouched = sum(task not in moved for task in held)
@@ -150,7 +150,7 @@ def _reopened(
     return found
 
 
-# --- predictions that were deleted ----------------------------------------------------------------
+# --- deleted predictions --------------------------------------------------------------------------
 
 
 def _rowless(
@@ -160,15 +160,15 @@ def _rowless(
     rows: Mapping[str, int],
     deleted: int | None,
 ) -> int:
-    """How many predictions of the served order were deleted in Label Studio, at least.
+    """Lower bound of the number of the served order's predictions deleted in Label Studio.
 
     Args:
-        context: of the project.
+        context: the project's context.
         newest: the newest published order.
         project: Label Studio's row.
         rows: version -> number of its predictions in Label Studio.
-        deleted: tasks that were deleted since the newest order, with their predictions; None: not
-            known.
+        deleted: number of tasks deleted since the newest order, with their predictions; None if
+            unknown.
     """
     state = context.load_project().state
     if not state.serving or state.pinned or not unlabelled(project):
@@ -182,5 +182,5 @@ def _rowless(
 
 
 def unlabelled(project: Row) -> int:
-    """How many tasks Label Studio still serves, by the project's own counters."""
+    """How many tasks Label Studio still serves, by the project's counters."""
     return int(project["task_number"]) - int(project["finished_task_number"])

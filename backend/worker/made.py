@@ -23,7 +23,7 @@ def labelled_since(context: RoundContext, made: Round) -> set[int]:
 
 
 def nothing_to_order(context: RoundContext) -> bool:
-    """Whether there was a round, and the newest one found no unlabelled task."""
-    # Pruned ones as well: an order of no task is not kept.
+    """Whether the newest published order has no tasks, because all tasks are labelled."""
+    # Including pruned versions, because an order without tasks is not kept.
     published = context.store.versions(context.project_id, pruned=True)
     return bool(published) and not published[0].tasks

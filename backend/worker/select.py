@@ -117,8 +117,8 @@ def _set_blank(context: RoundContext, round_: Round, path: Path) -> int:
 def _budget(context: RoundContext, round_: Round, pool: Pool, draw: Draw | None) -> int:
     """How many images the strategy picks.
 
-    In a first order it picks at least FIRST_PICKS images, because the number of images that people
-    label before the first model is unknown.
+    In a first order it picks FIRST_PICKS images, at least the budget and at most the pool, because
+    the number of images that people label before the first model is unknown.
     """
     if round_.kind == "first":
         return max(context.settings.budget, min(len(pool), FIRST_PICKS))

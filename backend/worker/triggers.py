@@ -122,8 +122,8 @@ def _reason(state: ProjectState, placeless: int, rowless: int, rest: int) -> str
 def _may_wait(context: RoundContext, placeless: int) -> bool:
     """Whether `placeless` tasks must wait because the newest order is large and recent.
 
-    Tasks imported all day would otherwise replace the order at every poll. At least as many tasks
-    as the order has never wait: orders then grow so fast that the old ones do not matter.
+    Tasks imported all day would otherwise replace the order at every poll. They do not wait if they
+    are as many as the tasks of the order: orders then grow so fast that old orders do not matter.
     """
     newest = next(iter(context.store.versions(context.project_id)), None)
     if newest is None or newest.tasks <= SMALL or placeless >= newest.tasks:

@@ -343,7 +343,7 @@ def run(settings: Settings) -> None:
 
 
 def _limit_threads(threads: int) -> None:
-    """Limit torch's threads: two spinning OpenMP threads on shared cores are slower than one."""
+    """Limit torch: two spinning OpenMP threads on shared cores are several times slower."""
     import torch
 
     torch.set_num_threads(threads)
