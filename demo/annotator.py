@@ -28,7 +28,7 @@ from demo.errors import DemoError
 from demo.pre_annotations import PreAnnotation, compare
 from demo.records import Done, Served
 from taudis.data.coco import CocoSamples
-from taudis.types import LabelMap, Target
+from taudis.types import ANY_LABEL, LabelMap, Target
 
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 """Label Studio puts eight hexadecimal digits and a dash before the name of an uploaded file."""
@@ -70,8 +70,11 @@ class Truth:
         nothing: Region = {"model_version": version, "result": []}
         visible = next(iter(task.get("predictions", [])), nothing)
         target = self._target(task["data"])
-        names = [self._label_map.name(label) for label in target.labels.tolist()]
-        labels = [self._config.label_map.index(name) for name in names]
+        theirs = self._config.label_map.index
+        labels = [
+            label if label == ANY_LABEL else theirs(self._label_map.name(label))
+            for label in target.labels.tolist()
+        ]
         target = replace(target, labels=np.array(labels, np.int64))
         return compare(
             task["id"], visible["model_version"], visible["result"], target, self._config

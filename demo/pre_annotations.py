@@ -81,10 +81,11 @@ def _instance(row: Mapping[str, Any]) -> str:
 
 def _as_drawn(truth: Target, config: LabelConfig) -> BoolArray:
     """The masks [n,H,W]; objects that are drawn as rectangles fill their boxes."""
-    masks = truth.masks.copy()
+    masks = np.array(truth.masks)
     for row, label in enumerate(truth.labels.tolist()):
-        drawn = config.control_for(config.label_map.name(label)).kind
-        if drawn == "rectangle" and not truth.iscrowd[row]:
+        if truth.iscrowd[row]:
+            continue
+        if config.control_for(config.label_map.name(label)).kind == "rectangle":
             x1, y1, x2, y2 = truth.boxes[row].round().astype(int).clip(0).tolist()
             masks[row, y1:y2, x1:x2] = True
     return masks

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from taudis.errors import DataError
+from taudis.masks import CodedMasks
 from taudis.memmap import JoinedRows, blocks, take
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -33,7 +34,7 @@ IntegerProduct = Callable[[npt.NDArray[np.int8], npt.NDArray[np.int8], npt.NDArr
 
 def _expect(name: str, array: Any, shape: tuple[int | str, ...], kind: str) -> None:
     """Raise DataError unless `array` has this shape (letters match any length) and dtype kind."""
-    if not isinstance(array, np.ndarray | JoinedRows):
+    if not isinstance(array, np.ndarray | JoinedRows | CodedMasks):
         raise DataError(f"{name}: expected a numpy array, got {type(array).__name__}.")
     wanted = "[" + ", ".join(map(str, shape)) + "]"
     fits = array.ndim == len(shape) and all(
@@ -105,7 +106,7 @@ class Target:
 
     boxes: FloatArray  # [n,4] float32, xyxy px, x2 > x1 and y2 > y1
     labels: IntArray  # [n] int64, 1..K; ANY_LABEL for a crowd with an unknown label
-    masks: BoolArray  # [n,H,W]
+    masks: BoolArray  # [n,H,W]; those of a COCO file are CodedMasks, see `in_memory`
     iscrowd: BoolArray  # [n]
 
     def __post_init__(self) -> None:
@@ -142,6 +143,10 @@ class Target:
         (y1, y2), (x1, x2) = _extent(rows), _extent(columns)
         boxes = np.stack([x1, y1, x2, y2], axis=1).astype(np.float32)
         return cls(boxes, labels.astype(np.int64), masks, crowd)
+
+    def in_memory(self) -> Target:
+        """The target with masks in a numpy array, for what needs one."""
+        return replace(self, masks=np.asarray(self.masks))
 
 
 def _extent(filled: BoolArray) -> tuple[IntArray, IntArray]:

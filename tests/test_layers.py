@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"taudis", "taudis.types", "taudis.files", "taudis.memmap", "taudis.errors"}
+BASE = {"taudis"} | {f"taudis.{name}" for name in ("types", "files", "masks", "memmap", "errors")}
 DETECTOR = BASE | {"taudis.data", "taudis.detector"}
 BACKEND = {"backend", "backend.clock", "backend.errors", "backend.logs", "backend.process"} | {
     "backend.settings"
@@ -25,7 +25,7 @@ BACKEND = {"backend", "backend.clock", "backend.errors", "backend.logs", "backen
 LABEL_STUDIO = BACKEND | {"backend.label_studio"}
 LOWER = LABEL_STUDIO | {"backend.images", "backend.store"}
 RULES = {
-    "taudis": BASE,  # the files of the folder itself: __init__, types, files, memmap, errors
+    "taudis": BASE,  # the files of the folder itself: __init__, types, files, masks, memmap, errors
     "taudis.data": BASE,
     "taudis.selection": BASE | {"taudis.data"},
     "taudis.detector": DETECTOR,

@@ -86,7 +86,7 @@ def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image
     height, width = image.shape[:2]
     size = config.working_size(height, width)
     if size == (height, width):
-        return image, target
+        return image, target.in_memory()
     method = cv2.INTER_AREA if size[0] < height else cv2.INTER_LINEAR
     scaled = cv2.resize(image, size[::-1], interpolation=method).astype(np.uint8)
     masks = np.zeros((len(target), *size), bool)

@@ -63,7 +63,7 @@ def pre_annotated(studio, dataset):
     """A project with one picture; its prediction is posted and served as the backend does."""
     source = label_config(dataset.label_map, "brush")
     config, project = parse_label_config(source), studio.create_project("Edit", source)
-    row = max(dataset.pool, key=lambda row: dataset.samples.target(row).masks.sum())
+    row = max(dataset.pool, key=lambda row: np.asarray(dataset.samples.target(row).masks).sum())
     studio.upload(project, [dataset.folder / dataset.samples.file_names[row]])
     task = studio.api("GET", "/api/tasks", params={"project": project})["tasks"][0]["id"]
     found = detected(

@@ -1,5 +1,7 @@
 """What a simulated annotator draws, without a server."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from demo.errors import DemoError
 from demo.pictures import KINDS, generate
 from demo.pre_annotations import PreAnnotation
 from taudis.data.coco import load_coco
+from taudis.data.coco.masks import box_polygon
 
 
 def config_of(tag):
@@ -63,6 +66,19 @@ def test_the_truth_as_pre_annotation_matches_every_object(samples, tag):
         assert truth.compare({"id": row, "data": data}, "v2") == PreAnnotation(
             row, "v2", 0, 0, 0, objects
         )
+
+
+def test_a_region_of_any_label_takes_regions_of_every_label(samples):
+    label_map, pictures = samples
+    box = [0, 0, 192, 192]
+    ignored = {"category_id": None, "iscrowd": 1, "segmentation": box_polygon(box), "bbox": box}
+    alone = replace(pictures, annotations=((ignored,),) * len(pictures))
+    config = parse_label_config(config_of("RectangleLabels"))
+    data = {"image": f"/data/upload/7/0123abcd-{pictures.file_names[0]}"}
+    regions = Truth(pictures, label_map, config).regions(data)
+    task = {"id": 1, "data": data, "predictions": [{"model_version": "v1", "result": regions}]}
+    found = Truth(alone, label_map, config).compare(task, "v1")
+    assert found == PreAnnotation(1, "v1", 0, len(regions), 0, 0)
 
 
 def test_skips_follow_from_seed_name_and_task():

@@ -9,19 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from taudis.data.coco.images import find_picture, is_picture
-from taudis.data.coco.masks import box_polygon, decode, encode, is_empty
+from taudis.data.coco.masks import (
+    box_polygon,
+    decode,
+    decode_runs,
+    encode,
+    is_empty,
+    runs_of,
+)
 from taudis.data.coco.parse import Annotation, parse_coco
 from taudis.data.coco.values import Key, box_of
 from taudis.data.coco.write import coco_of
 from taudis.data.images import MAX_PIXELS, read_image_file
 from taudis.data.statistics import LabelStatistics, Tally
 from taudis.errors import DataError, ImageNotRead
-from taudis.types import ANY_LABEL, Image, IntArray, LabelMap, Target
+from taudis.masks import CodedMasks
+from taudis.types import ANY_LABEL, BoolArray, Image, IntArray, LabelMap, Target
 
 __all__ = ["CocoSamples", "coco_of", "decode", "encode", "load_coco", "read_image"]
 
@@ -66,18 +74,26 @@ class CocoSamples:
         return image
 
     def target(self, index: int) -> Target:
-        """The ground truth of an image. Raises DataError for a broken annotation."""
-        height, width = self.sizes[index]
-        rows = self.annotations[index]
-        masks = np.zeros((len(rows), height, width), bool)
-        for row, annotation in enumerate(rows):
+        """The ground truth of an image. Raises DataError for a broken annotation.
+
+        Its masks are CodedMasks. Objects without a pixel are dropped.
+        """
+        runs, boxes, rows = [], [], []
+        for annotation in self.annotations[index]:
             try:
-                masks[row] = decode(_segmentation(annotation), height, width)
+                shape = runs_of(_segmentation(annotation), *self.sizes[index])
             except DataError as error:
                 raise DataError(f"COCO annotation {annotation.get('id')}: {error}") from error
+            if shape.area:
+                runs.append(shape.rle)
+                boxes.append(shape.box)
+                rows.append(annotation)
+        corners = np.array(boxes, np.float32).reshape(-1, 4)
+        corners[:, 2:] += corners[:, :2]
         labels = np.array([self.label_of(a) for a in rows], np.int64)
         crowd = np.array([bool(a.get("iscrowd", 0)) for a in rows], bool)
-        return Target.from_masks(masks, labels, crowd)
+        masks = CodedMasks(tuple(runs), decode_runs, self.sizes[index])
+        return Target(corners, labels, cast(BoolArray, masks), crowd)
 
     def labels_at(self, index: int) -> IntArray:
         """The labels [n] of an image's instances, without crowds; nothing is decoded."""

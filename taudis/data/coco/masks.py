@@ -75,10 +75,20 @@ def shape_of(segmentation: Any, height: int, width: int) -> Shape:
 
 def decode(segmentation: Any, height: int, width: int) -> BoolArray:
     """A COCO segmentation as a mask [H,W]. Raises DataError if it is invalid for this size."""
+    return decode_runs(runs_of(segmentation, height, width).rle)
+
+
+def runs_of(segmentation: Any, height: int, width: int) -> Shape:
+    """`shape_of` of a segmentation with run lengths. Raises DataError if it has none."""
     shape = shape_of(segmentation, height, width)
     if shape.rle is None:
         raise DataError("segmentation: expected polygons of at least three x,y pairs")
-    return np.asarray(rle_tools.decode(shape.rle)).astype(bool)
+    return shape
+
+
+def decode_runs(rle: dict[str, Any] | None) -> BoolArray:
+    """The mask [H,W] of compressed run lengths (`Shape.rle`)."""
+    return np.ascontiguousarray(rle_tools.decode(rle)).view(bool)
 
 
 def encode(mask: BoolArray) -> dict[str, Any]:

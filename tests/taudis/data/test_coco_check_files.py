@@ -312,7 +312,7 @@ def test_categories_in_another_order_are_matched_by_name_and_it_is_said(folder):
     assert LABELS.names == ("square", "bar")
 
 
-def test_not_images_are_needed_to_check_and_a_wrong_folder_is_named(folder):
+def test_no_pictures_are_needed_to_check_and_a_wrong_folder_is_named(folder):
     path = write(folder, content())
     done, said = run("check", path)
     assert done.exit_code == 0 and "no image file was read" in done.stdout

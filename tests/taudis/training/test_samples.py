@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from taudis.data.coco import decode, load_coco
 from taudis.errors import DataError
 from taudis.training.recipes import Recipe
-from taudis.training.samples import Loader, Stream, labels_of, repeat_factors
+from taudis.training.samples import Loader, Stream, labels_of, prepare, repeat_factors
+from taudis.types import Target
 from tests.taudis.detector_cases import TINY, Pictures
 
 RECIPE = Recipe(name="quick", steps=4, model=TINY, batch=2, crop=48, colour=0.3)
@@ -94,3 +99,58 @@ def test_no_thread_is_left_behind():
     with Loader(stream(), last=8) as loader:
         loader.batch(0, 2)
     assert not [t for t in threading.enumerate() if t.name.startswith("examples")]
+
+
+def large(folder, size, count, rng):
+    """A COCO file of one picture: triangles, one in five a crowd, and one without a pixel."""
+    height, width = size
+    Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(folder / "a.png")
+    parts = rng.uniform(0, 1, (count, 3, 2)) * 40 + rng.uniform(0, 1, (count, 1, 2)) * (
+        width,
+        height,
+    )
+    polygons = [part.ravel().tolist() for part in parts] + [[1, 1, 1.1, 1, 1.1, 1.1]]
+    annotations = [
+        {"id": row, "image_id": 1, "category_id": 1 + row % 2, "iscrowd": int(row % 5 == 4),
+         "segmentation": [polygon]}
+        for row, polygon in enumerate(polygons)
+    ]  # fmt: skip
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": height, "width": width}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}],
+    }
+    (folder / "coco.json").write_text(json.dumps(content))
+    masks = np.stack([decode([polygon], height, width) for polygon in polygons])
+    crowd = np.array([bool(row["iscrowd"]) for row in annotations])
+    labels = np.array([row["category_id"] for row in annotations])
+    return load_coco(folder / "coco.json", folder)[1], Target.from_masks(masks, labels, crowd)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 70), (300, 410), (97, 1000)])
+def test_masks_of_a_coco_file_are_prepared_as_masks_in_an_array(tmp_path, size):
+    samples, plain = large(tmp_path, size, 20, np.random.default_rng(size[0]))
+    image, target = samples[0]
+    for found, expected in (
+        ((image, target), (image, plain)),
+        (prepare(image, target, TINY, 2), prepare(image, plain, TINY, 2)),
+    ):
+        assert np.array_equal(found[0], expected[0])
+        for field in dataclasses.fields(Target):
+            one, other = (np.asarray(getattr(each[1], field.name)) for each in (found, expected))
+            assert one.dtype == other.dtype and np.array_equal(one, other)
+    assert isinstance(prepare(image, target, TINY, 2)[1].masks, np.ndarray)
+
+
+def test_preparing_a_large_image_takes_memory_for_one_mask_at_a_time(tmp_path):
+    samples, _ = large(tmp_path, (1200, 1600), 60, np.random.default_rng(0))
+    image, one_mask = samples.image(0), 1200 * 1600
+    prepare(image, samples.target(0), TINY, 2)  # what is loaded at first use is there afterwards
+    tracemalloc.start()
+    try:
+        _, target = prepare(image, samples.target(0), TINY, 2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(target) > 5
+    assert peak < 12 * one_mask, f"{peak / one_mask:.1f} masks"
