@@ -97,10 +97,14 @@ class Run:
         self.gate = [job for job in self.jobs if job.kind != "round"] if asked.all_labels else []
         self.store = ModelStore(folder.path / "models", claims, grid, data)
         self.made = 0
+        self.failures: dict[Job, TaudisError] = {}
         (folder.path / "choices").mkdir(exist_ok=True)
 
     def finish(self, watcher: Watcher) -> Outcome:
-        """Make every missing row, and wait for the rows of other processes."""
+        """Make every missing row, and wait for the rows of other processes.
+
+        Raises the error of the first row that could not be made, after all other rows.
+        """
         while (step := self.advance(watcher)) != "finished":
             if step == "busy":
                 time.sleep(WAIT)
@@ -111,16 +115,41 @@ class Run:
         """Make a missing row, if possible.
 
         If it is not possible, other processes have claimed all jobs that can run now. Each of these
-        jobs will end, or its claim can be taken over after its process has died.
+        jobs will end, or its claim can be taken over after its process has died. A row that cannot
+        be made, such as one of a training that diverges, does not stop the others: its error is
+        raised when no other row is left.
         """
         self.store.on_step = watcher.step
         rows = self.folder.log.read()
-        left = [job for job in self.jobs if job not in rows]
-        watcher.rows(len(self.jobs) - len(left), None, None)
+        missing = [job for job in self.jobs if job not in rows]
+        watcher.rows(len(self.jobs) - len(missing), None, None)
+        left = [job for job in missing if not self._is_blocked(job, rows)]
         if not left:
+            self._raise_failure(missing)
             self._clear(rows)
             return "finished"
         return "made" if any(self._tried(job, rows, watcher) for job in left) else "busy"
+
+    def _is_blocked(self, job: Job, rows: Mapping[Job, Row]) -> bool:
+        """Whether the row of a job, or one that it follows on, could not be made."""
+        if job in rows:
+            return False
+        return job in self.failures or (
+            job.before is not None and self._is_blocked(job.before, rows)
+        )
+
+    def _raise_failure(self, missing: Sequence[Job]) -> None:
+        """Raise the error of the first of the missing rows, if there is one."""
+        failed = [job for job in missing if job in self.failures]
+        if not failed:
+            return
+        error = self.failures[failed[0]]
+        names = ", ".join(job.name for job in failed)
+        error.add_note(
+            f"Rows that could not be made: {names}. {len(missing) - len(failed)} more follow on"
+            f" them. All other rows are there."
+        )
+        raise error
 
     def _tried(self, job: Job, rows: Mapping[Job, Row], watcher: Watcher) -> bool:
         """Make the row of a job, if it is possible now. Returns whether it was."""
@@ -134,7 +163,9 @@ class Run:
             return False
         except TaudisError as error:
             error.add_note(f"This happened in the row {job.name}.")
-            raise
+            logger.error("The row %s could not be made: %s", job.name, error)
+            self.failures[job] = error
+            return True
         finally:
             self.claims.release(job.name)
         if row is None:

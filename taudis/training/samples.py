@@ -45,6 +45,18 @@ class _WithLabels(Protocol):
     def labels_at(self, index: int) -> IntArray: ...
 
 
+@runtime_checkable
+class _WithIdentity(Protocol):
+    """Samples that know a value which differs for other images or labels."""
+
+    def identity(self) -> object: ...
+
+
+def identity_of_samples(samples: Samples) -> object:
+    """A value for `json.dumps` that differs for other samples, as far as they tell."""
+    return samples.identity() if isinstance(samples, _WithIdentity) else len(samples)
+
+
 def labels_of(samples: Samples, index: int) -> IntArray:
     """The labels [n] of an image's instances."""
     if isinstance(samples, _WithLabels):

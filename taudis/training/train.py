@@ -29,7 +29,7 @@ from taudis.detector.registry import TrainedDetector, architecture_of, build_mod
 from taudis.errors import TrainingError, TrainingStopped
 from taudis.files import SUMS, sha256_of
 from taudis.training.recipes import Recipe
-from taudis.training.samples import Loader, Samples, Stream
+from taudis.training.samples import Loader, Samples, Stream, identity_of_samples
 from taudis.training.training_state import TrainingState, identity_of, load_state, save_state
 from taudis.types import LabelMap
 
@@ -192,7 +192,7 @@ def train(
     start: a checkpoint whose model is trained further, with its label predictors, instead of
     initial weights.
     resume_dir: the state is saved there every `checkpoint_every` steps. A run with the same seed,
-    recipe, labels, weights and number of samples continues from it. The state remains after the
+    recipe, weights and samples, label for label, continues from it. The state remains after the
     training, in case the process dies before it saves the detector; `clear_states` removes it.
     batch: most images per step, for little memory; also applies to a resumed run.
     progress: called after each step. stop: if it returns True, the state is saved and
@@ -225,13 +225,22 @@ def train(
         torch.random.fork_rng(devices=[torch.device(device).index or 0] if gpu else []),
         Loader(stream, last=recipe.steps * recipe.batch, workers=4 if gpu else 1) as loader,
     ):
-        identity = identity_of(recipe, label_map, seed, weights, len(samples))
+        what = identity_of_samples(samples)
+        identity = identity_of(recipe, label_map, seed, _content_of(weights), what)
         run = _Run(_Trainer(detector, recipe, seed), loader, identity, resume_dir, evaluate)
         run.resume()
         run.limit(recipe.batch if batch is None else batch)
         run.finish(progress, stop)
     model.eval()
     return detector
+
+
+def _content_of(weights: str) -> str:
+    """The name of initial weights; of a file or a checkpoint folder with its hash."""
+    path = Path(weights)
+    if path.is_dir() and (path / SUMS).is_file():
+        path = path / SUMS
+    return f"{weights}:{sha256_of(path)}" if path.is_file() else weights
 
 
 def _check_finite(model: nn.Module) -> None:

@@ -42,8 +42,13 @@ class TrainingState:
     best_step: int = 0  # steps done at the best evaluation
 
 
-def identity_of(recipe: Recipe, label_map: LabelMap, seed: int, weights: str, samples: int) -> str:
-    """A hash of everything that determines a training; a run continues only with an equal hash."""
+def identity_of(
+    recipe: Recipe, label_map: LabelMap, seed: int, weights: str, samples: object
+) -> str:
+    """A hash of everything that determines a training; a run continues only with an equal hash.
+
+    samples: a value for `json.dumps` that differs for other images or labels.
+    """
     everything = [dataclasses.asdict(recipe), label_map.names, seed, weights, samples]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 

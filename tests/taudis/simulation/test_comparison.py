@@ -78,6 +78,16 @@ def test_the_share_is_read_off_the_mean_curves(compared):
     )
 
 
+def test_the_most_to_save_is_read_off_the_mean_curve_too(compared):
+    """random: means .1 .275 .3 .325 .35: its end is reached at 50 images, not before."""
+    rounds = on_seeds(2, taudis=TWICE)
+    rounds["random"] = {0: (0.45, 0.3, 0.3, 0.3), 1: (0.1, 0.3, 0.35, 0.4)}
+    found = compared(rounds)
+    assert found.most_to_save["images"] == pytest.approx(1 - 10 / 50)
+    saved = found.strategies[0].saved["images"]
+    assert saved.interval.middle <= found.most_to_save["images"]
+
+
 def test_twice_the_objects_cost_the_advantage(compared):
     """At 25 images half of the images are saved; of the objects 80 of 100 are needed by then."""
     rounds = on_seeds(5, random=RANDOM, taudis=TWICE)

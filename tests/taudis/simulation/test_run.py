@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from taudis.errors import TrainingError
 from taudis.simulation.claims import Claims, Lock
 from taudis.simulation.jobs import Job
 from taudis.simulation.rerun import rerun
@@ -212,6 +213,30 @@ def test_a_claimed_row_is_left_to_its_owner(data, tmp_path, monkeypatch):
         assert all(other.take(name) for name in ("seed_set/0", "all/0"))
         outcome, watched = simulate(data, out, seeds=(0,))
     assert waits == [1] and outcome.made == 0 and watched.steps == 0
+
+
+def test_a_row_that_cannot_be_made_stops_no_other_row(data, tmp_path, monkeypatch, caplog):
+    """Nothing is trained here: rows are made up, and one cannot be made."""
+    asked = [Job("seed_set", 0), Job("seed_set", 1), job("random", 1), job("wse", 1)]
+    asked += [Job("round", 1, name, 1) for name in ("random", "wse")]
+
+    def made_up(one, *_):
+        if one == Job("seed_set", 1):
+            raise TrainingError("Training diverged.")
+        return {"kind": one.kind, "seed": one.seed, "strategy": one.strategy, "round": one.round,
+                "model": one.name, "labelled": [1], "map50": 0.5}  # fmt: skip
+
+    monkeypatch.setattr("taudis.simulation.run.make_row", made_up)
+    monkeypatch.setattr("taudis.simulation.run.Run._choice", lambda *_: {})
+    monkeypatch.setattr("taudis.simulation.grid.Asked.jobs", lambda *_: asked)
+    with pytest.raises(TrainingError, match="diverged") as error:
+        simulate(data, tmp_path / "out", seeds=(0, 1))
+    notes = " ".join(error.value.__notes__)
+    assert "could not be made: seed_set/1. 2 more follow on them" in notes
+    assert "The row seed_set/1 could not be made" in caplog.text
+    lines = (tmp_path / "out" / "rows.jsonl").read_text().splitlines()
+    made = {Job.of_row(json.loads(line)).name for line in lines}
+    assert made == {"seed_set/0", "random/0/1", "wse/0/1"}
 
 
 def job(strategy, number):

@@ -90,42 +90,6 @@ def test_a_run_that_is_resumed_with_a_smaller_batch_goes_on_where_it_was(tmp_pat
 
 
 @pytest.mark.slow
-def test_the_older_state_serves_when_the_newer_one_is_damaged(tmp_path, monkeypatch):
-    monkeypatch.setattr("taudis.training.training_state.shutil.rmtree", lambda *_, **__: None)
-    with pytest.raises(TrainingStopped):
-        run(resume_dir=tmp_path, stop=iter([False, False, False, True]).__next__)
-    newest = sorted(tmp_path.glob("state-*"))[-1]
-    (newest / "state.json").write_text("{}")
-    steps = []
-    resumed = run(resume_dir=tmp_path, progress=lambda p: steps.append(p.step))
-    assert steps == [3, 4]
-    assert_same(weights(run()), weights(resumed))
-
-
-@pytest.mark.parametrize(
-    "change",
-    ["seed", "damage", *(pytest.param(c, marks=pytest.mark.slow) for c in ("recipe", "count"))],
-)
-def test_a_state_of_another_run_or_a_damaged_one_is_not_used(tmp_path, change, caplog):
-    with pytest.raises(TrainingStopped):
-        run(resume_dir=tmp_path, stop=iter([False, True]).__next__)
-    options = {"seed": 2} if change == "seed" else {}
-    if change == "recipe":
-        options = {"recipe": dataclasses.replace(QUICK, lr=0.002)}
-    if change == "count":
-        options = {"samples": Pictures(4)}
-    if change == "damage":
-        path = next(tmp_path.glob("state-*/state.safetensors"))
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    steps = []
-    run(resume_dir=tmp_path, progress=lambda p: steps.append(p.step), **options)
-    assert steps[0] == 1
-    assert "not used" in caplog.text
-
-
-@pytest.mark.slow
 def test_one_seed_gives_one_result_and_another_another():
     first, second, other = weights(run()), weights(run()), weights(run(seed=2))
     assert_same(first, second)
