@@ -141,7 +141,7 @@ class Fetcher:
 
     def _hop(self, where: SplitResult, deadline: float, resolved: bool) -> tuple[bytes, str | None]:
         """Make one request. Returns the body, or the address that it redirects to."""
-        addresses = self._judge(where, resolved)
+        addresses = self._checked_addresses(where, resolved)
         headers = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
         if self._is_studio(where):
             headers.update(self.auth())
@@ -198,7 +198,7 @@ class Fetcher:
         """The path below Label Studio's address, which may have a path prefix."""
         return where.path.removeprefix(self.studio.path.rstrip("/"))
 
-    def _judge(self, where: SplitResult, resolved: bool) -> list[Address]:
+    def _checked_addresses(self, where: SplitResult, resolved: bool) -> list[Address]:
         """The host's IP addresses. Raises ImageError if one of them is not allowed."""
         _, host, port = origin_of(where)
         if self._is_studio(where):

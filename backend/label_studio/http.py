@@ -71,7 +71,7 @@ class Transport:
                 " without blanks, got none. Copy it from Label Studio, Account & Settings."
             )
         self.timeout, self.patience = timeout, patience
-        self._guard = guard or _let_go
+        self._guard = guard or _allow
         self.personal = token.count(".") == 2
         self._token, self._access, self._renew_at = token.strip(), "", 0.0
         self._lock, self.clock = threading.Lock(), StudioClock()
@@ -158,7 +158,7 @@ class Transport:
         return Call(
             *(method, self.url + target, what, sent, seconds),
             *(max(self.patience, seconds), shrinks, self._clean),
-            *(_let_go if method == "GET" else self._guard, content_type),
+            *(_allow if method == "GET" else self._guard, content_type),
         )
 
     def _send(self, call: Call, headers: Mapping[str, str]) -> Answer:
@@ -245,7 +245,7 @@ class Transport:
         return text
 
 
-def _let_go() -> None:
+def _allow() -> None:
     """The guard of a call that may always be sent."""
 
 
