@@ -81,7 +81,8 @@ def _deleted(made: Round, touched: Sequence[Row], project: Row) -> int | None:
     synced = made.steps.get("synced", {})
     if "tasks" not in synced:
         return None
-    imported = sum(int(task["id"]) > synced["last_task"] for task in touched)
+    last = int(synced["last_task"])
+    imported = sum(int(task["id"]) > last for task in touched)
     return max(0, int(synced["tasks"]) + imported - int(project["task_number"]))
 
 
@@ -181,6 +182,6 @@ def _rowless(
     return max(0, newest.tasks - there - deleted)
 
 
-def unlabelled(project: Row) -> int:
+def unlabelled(project: Mapping[str, Any]) -> int:
     """How many tasks Label Studio still serves, by the project's counters."""
     return int(project["task_number"]) - int(project["finished_task_number"])
