@@ -171,6 +171,7 @@ class _Check:
             self.found.add("no_size", image.name)
             self.skipped += 1
             return None
+        counts = self.objects, self.crowd_count, self.masks
         rows: list[Annotation] = []
         bad = list(self.file.unusable.get(image.key, []))
         for annotation in self.file.annotations[image.key]:
@@ -181,6 +182,7 @@ class _Check:
                 rows.append(found)
         places = [place_of(record, image.size) for record in bad]
         if None in places:
+            self.objects, self.crowd_count, self.masks = counts
             self.skipped += 1
             return None
         for record, place in zip(bad, places, strict=True):

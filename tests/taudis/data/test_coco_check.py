@@ -169,6 +169,16 @@ def test_an_ignored_place_is_cut_at_the_image_and_one_outside_is_none(folder, bo
     assert area(checked) == (left or [256, 64])  # without a place, the image is left out
 
 
+def test_objects_of_an_image_that_is_left_out_are_not_counted(folder):
+    value = content()
+    value["annotations"][2].update(segmentation=[[1, 2, 3]])
+    assert look(folder, value, skip_bad=True).to_dict()["objects"] == 2
+    value["annotations"][0].update(segmentation=[[1, 2, 3]])
+    checked = look(folder, value, skip_bad=True)
+    assert len(checked.samples) == checked.objects == 0
+    assert "no object to train on (2 annotations whose segmentation" in " ".join(checked.refusals)
+
+
 def test_an_ignored_object_of_unknown_category_is_a_crowd_of_every_label(folder, capsys):
     value = content()
     value["annotations"][0].update(category_id=99, bbox=[8, 8, 16, 16])
