@@ -22,7 +22,7 @@ from taudis.detector.registry import Config
 from taudis.errors import DataError
 from taudis.training.crowds import hide_crowds
 from taudis.training.recipes import Recipe
-from taudis.types import FloatArray, Image, IntArray, Target, check_image
+from taudis.types import BoolArray, FloatArray, Image, IntArray, Target, check_image
 
 CACHE_BYTES = 512 * 2**20
 """Memory for decoded and resized samples, which later epochs reuse."""
@@ -93,7 +93,8 @@ def check_sample(image: Image, target: Target, labels: int) -> None:
 def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image, Target]:
     """Image and masks at the model's working size.
 
-    Images are resized by area averages when they shrink, else bilinearly; masks to the nearest px.
+    Images are resized by area averages when they shrink, else bilinearly; masks to the nearest px,
+    see `_resized`. No object vanishes.
     """
     height, width = image.shape[:2]
     size = config.working_size(height, width)
@@ -103,8 +104,21 @@ def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image
     scaled = cv2.resize(image, size[::-1], interpolation=method).astype(np.uint8)
     masks = np.zeros((len(target), *size), bool)
     for row, mask in enumerate(target.masks):
-        masks[row] = cv2.resize(mask.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
+        masks[row] = _resized(mask, size)
     return scaled, Target.from_masks(masks, target.labels, target.iscrowd)
+
+
+def _resized(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
+    """A mask [h,w] at another size (height, width), by its nearest px.
+
+    A small or thin object may lie between these px. It is then where it covers the resized px most,
+    and half as much: an object that is not drawn would be trained as background.
+    """
+    nearest = cv2.resize(mask.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
+    if nearest.any() or not mask.any():
+        return nearest.astype(bool)
+    covered = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(2 * covered >= covered.max(), bool)
 
 
 def prepare(image: Image, target: Target, config: Config, labels: int) -> tuple[Image, Target]:

@@ -154,3 +154,38 @@ def test_preparing_a_large_image_takes_memory_for_one_mask_at_a_time(tmp_path):
         tracemalloc.stop()
     assert len(target) > 5
     assert peak < 12 * one_mask, f"{peak / one_mask:.1f} masks"
+
+
+def drawn(size, objects):
+    """Masks [n,h,w] of rectangles (y, x, height, width)."""
+    masks = np.zeros((len(objects), *size), bool)
+    for mask, (y, x, height, width) in zip(masks, objects, strict=True):
+        mask[y : y + height, x : x + width] = True
+    return masks
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(2, 300), (300, 2), (6, 6), (1, 1)], ids=["thin", "tall", "small", "px"]
+)
+def test_no_object_vanishes_at_the_working_size(height, width):
+    """Small objects lie between the px that a mask is resized to."""
+    rng, size, count = np.random.default_rng(0), (600, 800), 40
+    corners = rng.integers(0, (600 - height, 800 - width), (count, 2))
+    objects = [(y, x, height, width) for y, x in corners]
+    target = Target.from_masks(drawn(size, objects), np.ones(count, np.int64))
+    scaled, left = prepare(np.zeros((*size, 3), np.uint8), target, TINY, 1)
+    assert len(left) == count
+    ratio = scaled.shape[0] / size[0]
+    for box, (y, x, *_) in zip(left.boxes, objects, strict=True):
+        wanted = ratio * np.array([x, y, x + width, y + height])
+        assert np.abs(box - wanted).max() <= 1.0
+
+
+def test_objects_that_the_nearest_px_show_are_these_px():
+    size = (600, 800)
+    masks = drawn(size, [(10, 20, 90, 70), (300, 300, 200, 9)])
+    target = Target.from_masks(masks, np.ones(2, np.int64))
+    _, left = prepare(np.zeros((*size, 3), np.uint8), target, TINY, 1)
+    small = left.masks.shape[1:]
+    rows, columns = (np.arange(n) * whole // n for n, whole in zip(small, size, strict=True))
+    assert np.array_equal(left.masks, masks[:, rows][:, :, columns])
