@@ -283,7 +283,7 @@ def prune(
             return
         prune_.forget(context, plan, by_hand=True)
         console.print(
-            f"{what} deleted; the worker deletes their predictions in Label Studio one by one."
+            f"{what} deleted; within a day the worker deletes their predictions in Label Studio."
         )
 
 

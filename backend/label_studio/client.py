@@ -229,11 +229,11 @@ class Studio:
         return int(answer["deleted_predictions"])
 
     def delete_predictions(
-        self, project: int, version: str, *, at_most: int = 100, pause: float = 0.05
+        self, project: int, version: str, *, at_most: int = 100, above: float = -1.0
     ) -> int:
         """Delete up to `at_most` of a version's predictions one by one. Returns how many.
 
-        Users wait at most for one deletion (about 0.15 s). Call again until it returns 0.
+        Only those with a score above `above`. Call again until it returns 0; nobody waits for long.
         """
         what = f"Deleting part of version {version} of project {project}"
         # A list, because Label Studio would treat each letter of a text as a version.
@@ -245,13 +245,13 @@ class Studio:
             if not (tasks := listing.page(behind, at_most=at_most)["tasks"]):
                 return 0
             # `contains` also finds longer names, and lists a task once for each match.
-            found = {p["id"]: p["model_version"] for task in tasks for p in task["predictions"]}
-            doomed = [row for row, name in found.items() if name == version][:at_most]
+            rows = [p for t in tasks for p in t["predictions"] if p["model_version"] == version]
+            doomed = [*dict.fromkeys(p["id"] for p in rows if (p["score"] or 0.0) > above)]
             last = tasks[-1]["id"]
-        for prediction in doomed:
+        for prediction in doomed[:at_most]:
             self._delete(f"/api/predictions/{prediction}/", what)
-            time.sleep(pause)
-        return len(doomed)
+            time.sleep(0.05)  # others come in between
+        return min(len(doomed), at_most)
 
     # --- backends and webhooks --------------------------------------------------------------
 

@@ -4,18 +4,23 @@ Label Studio can delete all predictions of a version in one call, but all annota
 call: 29 to 61 s for 10,000 predictions. Deleting a single prediction takes 0.1 s, and nobody waits.
 Predictions are therefore deleted one by one while people label, and in one call after a quarter of
 an hour without a new label.
+Predictions that an annotator may have open stay longer (`backend.worker.open_rows`).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from backend.store import serving
 from backend.store.predictions import first_attempt
 from backend.store.rounds import Round
+from backend.store.versions import Version
+from backend.worker import open_rows
 from backend.worker.common import Report, Result
 from backend.worker.context import RoundContext, remove, version_name
 from backend.worker.embeddings import FILE as EMBEDDINGS_FILE
@@ -25,6 +30,7 @@ logger = logging.getLogger(__name__)
 ROWS_AT_A_TIME = 40  # about 5 s
 QUIET_SECONDS = 900.0  # time without a new label after which nobody is expected to wait
 KEPT_ROUNDS = 10  # newest rounds whose working files are kept
+SERVED_AGAIN_SECONDS = 60.0  # how often it is recorded that an old version serves again
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,18 @@ def prune(context: RoundContext, round_: Round, report: Report) -> Result:
 
 def versions_to_keep(context: RoundContext) -> set[str]:
     """The served, pinned and rollback versions, and the newest KEEP_VERSIONS versions."""
+    return _to_keep(context, _served(context))
+
+
+def _served(context: RoundContext) -> str:
+    """The version that Label Studio serves now; '' for none."""
+    return str(context.studio.project(context.project_id).get("model_version") or "")
+
+
+def _to_keep(context: RoundContext, served: str) -> set[str]:
+    """See `versions_to_keep`."""
     state = context.load_project().state
     newest = [row.version for row in context.store.versions(context.project_id) if row.tasks]
-    served = str(context.studio.project(context.project_id).get("model_version") or "")
     before = [
         row.version for row in serving.older_versions(context.store, context.load_project())[:1]
     ]
@@ -126,21 +141,60 @@ def delete_some_in_studio(context: RoundContext) -> int:
         for row in context.store.open_rounds()
         if row.project == context.project_id
     )
+    served = _served(context)
+    known = {row.version: row for row in context.store.versions(context.project_id, pruned=True)}
+    _record_served_again(context, known.get(served))
     # Versions that the store still has are kept, because a rollback may choose any of them.
-    keep = versions_to_keep(context) | {
-        row.version for row in context.store.versions(context.project_id)
-    }
+    in_store = {version for version, row in known.items() if row.pruned is None}
+    keep = _to_keep(context, served) | in_store
+    kept_rows = _kept_rows(context, there, known)
     for version, rows in sorted(there.items()):
         mine = version.startswith(serving.OURS) and rows > 0
         if not mine or version in keep or (unfinished and version.startswith(unfinished)):
             continue
-        if _quiet(context):
-            logger.info("Project %s: deleting version %s", context.project_id, version)
-            return context.studio.delete_version(context.project_id, version)
-        return context.studio.delete_predictions(
-            context.project_id, version, at_most=ROWS_AT_A_TIME
-        )
+        stay = kept_rows.get(version, open_rows.NONE)
+        if not stay.are_all_of(rows) and (deleted := _delete_some(context, version, stay)):
+            return deleted
     return 0
+
+
+def _delete_some(context: RoundContext, version: str, stay: open_rows.Kept) -> int:
+    """Delete rows of a version, but for those that stay. Returns how many."""
+    if stay == open_rows.NONE and _quiet(context):
+        logger.info("Project %s: deleting version %s", context.project_id, version)
+        return context.studio.delete_version(context.project_id, version)
+    return context.studio.delete_predictions(
+        context.project_id, version, at_most=ROWS_AT_A_TIME, above=stay.score
+    )
+
+
+def _kept_rows(
+    context: RoundContext, there: Mapping[str, int], known: Mapping[str, Version]
+) -> dict[str, open_rows.Kept]:
+    """The rows that stay, of versions that the store has let go of or has never known."""
+    now = time.time()
+    pruned = [row for row in known.values() if row.pruned is not None]
+    kept = open_rows.kept_rows(pruned, there, now)
+    first = min(known.values(), key=lambda row: row.created, default=None)
+    if first is None:
+        started = replaced = now
+    else:
+        started, replaced = context.store.round(first.round).started, first.created
+    if now - replaced <= open_rows.LOCK_SECONDS:
+        # An earlier installation may have served them until the first order of this one.
+        for version in there.keys() - known.keys():
+            if open_rows.made_before(version, started):
+                kept[version] = open_rows.Kept(math.inf, there[version])
+    return kept
+
+
+def _record_served_again(context: RoundContext, row: Version | None) -> None:
+    """Record now as the time until which a version served that the store had let go of.
+
+    A person can choose it in Label Studio's settings as long as it has rows there.
+    """
+    if row is not None and row.pruned and time.time() - row.pruned > SERVED_AGAIN_SECONDS:
+        context.store.prune_version(context.lease, context.project_id, row.version)
 
 
 def _quiet(context: RoundContext) -> bool:

@@ -139,10 +139,10 @@ def test_predictions_are_filled_in_place_and_deleted_in_parts(client, new_projec
     after = {p["model_version"]: p["result"] for p in client.predictions_of(tasks[0])}
     assert after["old"] == []
     assert len(after["new"]) == 1
-    assert client.delete_predictions(project, "old", at_most=2, pause=0) == 2
+    assert client.delete_predictions(project, "old", at_most=2) == 2
     assert client.model_versions(project) == {"old": 3, "new": 5}
-    assert client.delete_predictions(project, "old", pause=0) == 3
-    assert client.delete_predictions(project, "old", pause=0) == 0
+    assert client.delete_predictions(project, "old") == 3
+    assert client.delete_predictions(project, "old") == 0
     assert client.delete_version(project, "new") == 5
     assert client.model_versions(project) == {}
 
@@ -155,9 +155,36 @@ def test_a_version_goes_in_parts_until_nothing_is_left(client, new_project, add_
         client.import_predictions(project, rows(tasks, version))
     deleted = []
     while not deleted or deleted[-1]:
-        deleted.append(client.delete_predictions(project, "taudis-0001-a", at_most=2, pause=0))
+        deleted.append(client.delete_predictions(project, "taudis-0001-a", at_most=2))
     assert deleted == [2, 2, 2, 1, 0]
     assert client.model_versions(project) == {"taudis-0001-a-2": 7, "taudis-0002-a": 7}
+
+
+def test_the_first_ranks_of_a_version_stay(client, new_project, add_tasks):
+    project = new_project()
+    tasks = add_tasks(project, 4)
+    client.import_predictions(project, rows(tasks, "v1", [1.0, 0.5, 0.25, 0.75]))
+    deleted = [client.delete_predictions(project, "v1", at_most=1, above=0.5) for _ in range(3)]
+    assert deleted == [1, 1, 0]
+    left = {task for task in tasks if client.predictions_of(task)}
+    assert left == {tasks[1], tasks[2]}
+
+
+def test_an_annotation_that_names_a_deleted_prediction_is_refused(client, new_project, add_tasks):
+    """A Submit, an Update and a Skip of an editor that began with it."""
+    project = new_project()
+    (task,) = add_tasks(project, 1)
+    client.import_predictions(project, rows([task], "v1"))
+    (row,) = client.predictions_of(task)
+    made = client.create_annotation(task, [], parent_prediction=row["id"])
+    assert client.delete_version(project, "v1") == 1
+    for skipped in (False, True):
+        with pytest.raises(StudioRejected, match=r"parent_prediction.*object does not exist"):
+            client.create_annotation(task, [], was_cancelled=skipped, parent_prediction=row["id"])
+    body = {"result": [], "parent_prediction": row["id"]}
+    path, what = f"/api/annotations/{made['id']}/", "Changing an annotation"
+    with pytest.raises(StudioRejected, match=r"parent_prediction.*object does not exist"):
+        client._http.call("PATCH", path, what=what, body=body)
 
 
 def test_a_bad_region_is_noticed_though_label_studio_says_nothing(client, new_project, add_tasks):

@@ -170,7 +170,7 @@ def test_single_predictions_touch_a_task_and_bulk_ones_do_not(client, new_projec
     client.patch_prediction(row["id"], result=[])
     assert client.newest_change(project) > moment
     moment = client.newest_change(project)
-    assert client.delete_predictions(project, "v1", pause=0) == 1
+    assert client.delete_predictions(project, "v1") == 1
     assert [task["id"] for task in client.tasks_touched_since(project, moment)] == [task]
 
 

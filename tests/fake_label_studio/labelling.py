@@ -68,6 +68,7 @@ def create_annotation(call, task):
     """POST /api/tasks/<id>/annotations/: a submit, or a skip; the user's lock ends."""
     with call.records.lock:
         target = found(call.records.tasks, task, "Task")
+        _check_parent(call)
         moment, number = call.records.now(), call.records.number("annotation")
         names = ("was_cancelled", "ground_truth", "lead_time", "parent_prediction")
         fields = {name: call.body[name] for name in names if name in call.body}
@@ -86,7 +87,8 @@ def patch_annotation(call, annotation):
     """PATCH /api/annotations/<id>/."""
     with call.records.lock:
         changed = found(call.records.annotations, annotation, "Annotation")
-        for name in ("result", "was_cancelled", "ground_truth"):
+        _check_parent(call)
+        for name in ("result", "was_cancelled", "ground_truth", "parent_prediction"):
             if name in call.body:
                 setattr(changed, name, call.body[name])
         changed.updated_at = call.records.now()
@@ -96,6 +98,13 @@ def patch_annotation(call, annotation):
         payload = {"annotation": row, "task": changed.task.row()}
     callbacks.tell(call.records, changed.task.project, "ANNOTATION_UPDATED", payload)
     return 200, row
+
+
+def _check_parent(call):
+    """A 400 for an annotation that names a prediction that is gone, also where it is changed."""
+    parent = call.body.get("parent_prediction")
+    if parent is not None and parent not in call.records.predictions:
+        raise invalid("parent_prediction", f'Invalid pk "{parent}" - object does not exist.')
 
 
 def delete_annotation(call, annotation):

@@ -181,6 +181,13 @@ MUTATIONS = (
         (f"{WORKER}/test_prune.py",),
     ),
     Mutation(
+        "rows that an editor may have open are not deleted",
+        "backend/worker/open_rows.py",
+        "if age > LOCK_SECONDS or first > left:",
+        "if True:",
+        (f"{WORKER}/test_prune.py", f"{WORKER}/test_open_rows.py"),
+    ),
+    Mutation(
         "while people label, rows go a few at a time",
         "backend/worker/prune.py",
         "> QUIET_SECONDS",
