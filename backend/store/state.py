@@ -105,6 +105,8 @@ class ProjectState:
     """Why this project waits; '' while the worker handles it."""
     waiting_reasons: Mapping[str, str] = field(default_factory=dict)
     """Thread of the worker -> why the project waits; `waiting_reason` is the first reason."""
+    cleaner_waits: Mapping[str, str] = field(default_factory=dict)
+    """Job of the cleaner -> why it waits; '' if it does not. Rounds go on meanwhile."""
     changed_by_person: str = ""
     """Changes by a person in Label Studio that keep our order from being served, in words."""
     pages: str = ""
@@ -157,5 +159,6 @@ class ProjectChanges(TypedDict, total=False):
     message: str
     waiting_reason: str
     waiting_reasons: Mapping[str, str]
+    cleaner_waits: Mapping[str, str]
     changed_by_person: str
     pages: str

@@ -13,6 +13,7 @@ import logging
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -269,7 +270,9 @@ def extend_head(context: RoundContext) -> int:
         return 0
     done = labelled_since(context, made)
     ahead = {task: rank for task, rank in ranks.items() if task not in done}
-    if sum(rank <= filled for rank in ahead.values()) >= HEAD:
+    rows = context.studio.model_versions(context.project_id).get(served, 0)
+    deleted = max(len(ranks) - rows, 0)  # tasks; all of them may have been near the head
+    if sum(rank <= filled for rank in ahead.values()) - deleted >= HEAD:
         return 0
     near = [task for task, rank in ahead.items() if filled < rank <= filled + HEAD]
     with predictions.Stored.opened(path) as stored:
@@ -295,9 +298,14 @@ def _filled(context: RoundContext, made: Round, version: str) -> int | None:
 
 
 def _fill(context: RoundContext, version: str, task: int, regions: list[predictions.Region]) -> int:
-    """Add regions to a prediction in Label Studio. Returns 1, or 0 if it is gone."""
-    for there in context.studio.predictions_of(task):
+    """Add regions to a prediction in Label Studio. Returns 1, or 0 if it or its task is gone."""
+    try:
+        rows = context.studio.predictions_of(task)
+    except (StudioRejected, StudioNotFound):  # Label Studio says 400 for a task that was deleted
+        return 0
+    for there in rows:
         if there["model_version"] == version:
-            context.studio.patch_prediction(there["id"], result=regions)
-            return 1
+            with suppress(StudioNotFound):  # deleted since the line above
+                context.studio.patch_prediction(there["id"], result=regions)
+                return 1
     return 0

@@ -1,14 +1,12 @@
 """The worker process does everything that takes longer than a web request may.
 
 Four threads share one lease:
-
 - The scheduler connects projects, acknowledges events and opens rounds. Because a webhook may be
   lost, it also polls Label Studio for changes.
 - The first runner runs first rounds, so that a new project gets an order while another project
   trains. A first round reads every image, which is too slow for the scheduler's thread.
 - The round runner runs all other open rounds, one at a time, the oldest first.
-- The cleaner deletes old predictions in Label Studio, a few rows at a time. It also adds
-  pre-annotations that one post could not carry, and makes pictures for the status page.
+- The cleaner has three jobs (CLEANER_JOBS), each with its own pauses.
 """
 
 from __future__ import annotations
@@ -54,6 +52,11 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 RETRY_SECONDS = (5.0, 300.0)  # first and longest pause after a failure
+CLEANER_JOBS: dict[str, Callable[[RoundContext], int]] = {  # the words are for people
+    "delete old predictions": prune.delete_some_in_studio,  # a few rows at a time
+    "fill in pre-annotations": publish.extend_head,  # that one post could not carry
+    "draw the next images": queue_head.refresh,  # on the status page
+}
 
 
 @dataclass
@@ -159,20 +162,16 @@ class Worker:
     # --- the cleaner ------------------------------------------------------------------------
 
     def cleaner_turn(self, lease: Lease) -> None:
-        """For each project: delete a few rows of old versions in Label Studio, add pre-annotations
-        near the head of the queue, and make pictures for the status page.
-        """
+        """Each job of the cleaner for each project; one that fails does not stop the others."""
         deleted = 0
         for project in self.store.projects():
-            if project.state.armed and not self._paused("cleaner", project.id):
-                context = self._context(lease, project.id)
-                with (
-                    _Patience(self, "cleaner", project.id),
-                    files.guarded(context.check_lease),
-                ):
-                    deleted += prune.delete_some_in_studio(context)
-                    publish.extend_head(context)
-                    queue_head.refresh(context)
+            jobs = CLEANER_JOBS if project.state.armed and not project.state.gone else {}
+            context = self._context(lease, project.id)
+            for name, job in jobs.items():
+                if not self._paused(name, project.id):
+                    with _Patience(self, name, project.id), files.guarded(context.check_lease):
+                        done = job(context)
+                        deleted += done if job is prune.delete_some_in_studio else 0
         if not deleted:
             self.stop.wait(min(self.settings.poll_seconds, 30.0))
 
@@ -273,7 +272,7 @@ class _Patience:
     """Turns an error of one project into a reason and a pause, so other projects continue."""
 
     worker: Worker
-    who: str  # thread
+    who: str  # thread, or job of the cleaner
     project: int
 
     def __enter__(self) -> None:
@@ -307,8 +306,11 @@ class _Patience:
 
     def _record(self, reason: str) -> None:
         store = self.worker.store
-        known = store.project(self.project)
-        if known is None or self.who == "cleaner":
+        if (known := store.project(self.project)) is None:
+            return
+        if self.who in CLEANER_JOBS:
+            if reason != (waits := known.state.cleaner_waits).get(self.who, ""):
+                store.update_project(self.project, cleaner_waits={**waits, self.who: reason})
             return
         pages = shared_sizes(self.worker.settings.label_studio_url or origin_seen(known)).notice
         if pages != known.state.pages:
@@ -322,8 +324,7 @@ class _Patience:
 def run(settings: Settings) -> None:
     """Run the worker process at low priority until SIGTERM or SIGINT.
 
-    A round in progress stays open. The next start resumes it at its first unfinished step, and a
-    training at its last periodic save.
+    The next start goes on at a round's first unfinished step, training at its last checkpoint.
     """
     os.nice(settings.nice)
     _limit_threads(settings.torch_threads)

@@ -127,6 +127,11 @@ def _alerts(state: ProjectState) -> list[tuple[str, str]]:
         ("Changed in Label Studio", state.changed_by_person),
         ("Label Studio", state.pages),
         ("No pre-annotations", state.scores_only),
+        *(
+            (f"The worker cannot {job}", reason)
+            for job, reason in state.cleaner_waits.items()
+            if reason and state.armed and not state.gone
+        ),
     )
     return [(heading, text) for heading, text in found if text]
 

@@ -1,11 +1,12 @@
 """Which versions go, here and in Label Studio, and which never do."""
 
+import shutil
 import time
 
 import pytest
 
 from backend.errors import StudioRejected
-from backend.worker import open_rows, prune
+from backend.worker import open_rows, prune, worker
 from backend.worker.context import RoundContext
 from tests.backend.local_loop import PASSWORD, USER
 
@@ -285,7 +286,34 @@ def test_the_cleaner_pauses_for_a_project_that_label_studio_refuses(project, lat
     project.loop.clean()
     assert first in project.versions()
     page = project.loop.app.test_client().get("/", auth=(USER, PASSWORD)).text
-    assert "(403)" not in page  # deleting is no matter that people must look at
+    assert "The worker cannot delete old predictions" in page and "(403)" in page
+    project.loop.store.renew(project.loop.lease)  # as the heartbeat does
+    ready = project.loop.app.test_client().get("/ready", auth=(USER, PASSWORD))
+    assert ready.status_code == 200  # rounds go on
     project.loop.start_worker()
     project.loop.clean()
     assert first not in project.versions()
+    page = project.loop.app.test_client().get("/", auth=(USER, PASSWORD)).text
+    assert "The worker cannot" not in page
+
+
+@pytest.mark.slow
+def test_one_job_of_the_cleaner_does_not_stop_the_others(project, later, monkeypatch):
+    first = project.version()
+    orders(project, 2)
+    later(AFTER)
+    folder = project.loop.data / "queue"
+    shutil.rmtree(folder, ignore_errors=True)
+    project.loop.studio.fault("GET", f"/api/projects/{project.id}/model-versions/", status=403)
+    project.loop.clean()
+    assert list(folder.rglob("*"))  # the next images are drawn
+    assert first in project.versions()
+    project.loop.clean()
+    assert first in project.versions()  # deletions pause
+    shutil.rmtree(folder)
+    project.loop.start_worker()
+    monkeypatch.setitem(worker.CLEANER_JOBS, "draw the next images", 0)  # raises TypeError
+    project.loop.clean()
+    assert first not in project.versions()
+    page = project.loop.app.test_client().get("/", auth=(USER, PASSWORD)).text
+    assert "The worker cannot draw the next images" in page and "Unexpected TypeError" in page

@@ -51,7 +51,15 @@ class LabelStudio:
             raise LeaseLost("killed")
 
     def predictions_of(self, task):
+        if task not in self.labelled:
+            raise StudioRejected("400: not one of the available choices")
         return [{**row, "id": n} for n, row in enumerate(self.rows) if row["task"] == task]
+
+    def delete(self, task):
+        """A person deletes a task, with its predictions."""
+        del self.labelled[task]
+        for row in self.rows:
+            row["model_version"] += " gone" if row["task"] == task else ""
 
     def patch_prediction(self, prediction, **fields):
         self.rows[prediction].update(fields)
@@ -154,6 +162,22 @@ def test_regions_that_do_not_fit_are_filled_in_when_their_tasks_come_near(contex
     assert context.studio.rows == expected
     assert publish.extend_head(context) == 0 and len(context.studio.patched) == 2
     assert context.studio.listed == 0  # only tasks that were touched since the round are asked for
+
+
+def test_deleted_tasks_do_not_keep_regions_from_those_behind(context, monkeypatch):
+    """Label Studio answers 400 where it is asked for the predictions of a deleted task."""
+    monkeypatch.setattr(queue, "POST_BYTES", 1)
+    monkeypatch.setattr(publish, "HEAD", 3)
+    round_ = selected(context)
+    result = run(context, round_)
+    context.store.finish_step(context.lease, round_.id, "published", result)
+    context.store.update_project(7, serving=result["version"])
+    context.studio.delete(TASKS[1])
+    assert publish.extend_head(context) == 2  # ranks 1 to 3
+    context.studio.delete(TASKS[0])  # one of them is left, and nothing is labelled
+    assert publish.extend_head(context) == 2  # ranks 4 and 5
+    assert [task for task, _ in context.studio.patched] == [5, 9, 4, 7]
+    assert publish.extend_head(context) == 0
 
 
 def test_a_head_is_not_extended_before_anything_is_served(context):
