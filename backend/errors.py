@@ -58,7 +58,15 @@ class StudioError(BackendError):
 
 
 class StudioUnreachable(StudioError):
-    """No connection, a timeout, 5xx and 429 after all retries, or a page that is not JSON."""
+    """No connection, a timeout, 5xx and 429 after all retries, or a page that is not JSON.
+
+    `settled`: Label Studio is known not to act on the request, now or later. Otherwise it may still
+    be acting on it, as behind a proxy that ends answers after a time limit.
+    """
+
+    def __init__(self, message: str, *, settled: bool = False) -> None:
+        super().__init__(message)
+        self.settled = settled
 
 
 class PageTooLarge(StudioUnreachable):

@@ -36,6 +36,9 @@ from backend.label_studio.repetition import JSON, REPEATED_STATUS, Call, NoAnswe
 
 CONNECT_SECONDS = 5.0
 PLAIN = {"Accept": "application/json", "Accept-Encoding": "identity"}
+ENDED_STATUS = frozenset({429, 500, 503})
+"""Answers after which Label Studio does not act on the request any more: its own errors, and of a
+proxy that did not hand the request on. After 502 and 504 of a proxy it may."""
 RENEW_AFTER = 0.8
 """Share of an access token's lifetime (five minutes) after which the next token is fetched."""
 
@@ -185,12 +188,13 @@ class Transport:
             message = self._unreachable(call.what, str(error), error.attempts, error.known)
             if error.too_large:
                 raise PageTooLarge(message, self._clean(str(error))) from None
-            raise StudioUnreachable(message) from None
+            raise StudioUnreachable(message, settled=error.known) from None
         found, last = cast(Answer, answer), cast(Repetition, answer.retries)
         said = last.finished(found)
         self.clock.read(found.headers.get("Date"), asked)
         if found.status in REPEATED_STATUS:
-            raise StudioUnreachable(self._unreachable(call.what, said, last.attempts, known=False))
+            message = self._unreachable(call.what, said, last.attempts, known=False)
+            raise StudioUnreachable(message, settled=found.status in ENDED_STATUS)
         return found
 
     def _renew(self) -> None:

@@ -24,14 +24,14 @@ from backend.label_studio import queue
 from backend.store import predictions, serving
 from backend.store.rounds import Round
 from backend.worker import late_switches
+from backend.worker.attempts import Attempts
 from backend.worker.common import Report, Result
-from backend.worker.context import RoundContext, read_json, version_name, write_json
+from backend.worker.context import RoundContext
 from backend.worker.made import labelled_since, maker
 from backend.worker.serving import is_later_promotion, scoring_version
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 5
 HEAD = 200  # predictions that get regions together, if one post could not carry all regions
 
 
@@ -101,12 +101,14 @@ def _post(context: RoundContext, round_: Round, path: Path) -> Posted:
     """Make one publish attempt, unless an earlier attempt is complete in Label Studio."""
     with predictions.Stored.opened(path) as stored:
         rows = stored.sizes()
-        version = _begin_attempt(context, round_, len(rows))
         filled = head_within(queue.POST_BYTES, [size for _, _, size in rows])
-        if rows and context.studio.model_versions(context.project_id).get(version, 0) == 0:
+        attempts = Attempts(context, round_)
+        held = context.studio.model_versions(context.project_id)
+        version = attempts.complete(held, len(rows)) or attempts.begin()
+        if rows and held.get(version, 0) == 0:
             post = bulk_post(stored, version, rows, filled)
             context.store.renew(context.lease)  # a worker that lost its lease stops here
-            context.studio.import_predictions(context.project_id, post)
+            attempts.post(post)
     return Posted(version, len(rows), filled)
 
 
@@ -131,26 +133,6 @@ def bulk_post(
             for place, (task, score, _) in enumerate(rows)
         ),
     )
-
-
-def _begin_attempt(context: RoundContext, round_: Round, tasks: int) -> str:
-    """The version to post under: that of the last attempt if it is complete, else a new one.
-
-    The attempt's number is on disk before the post, so two posts never share a version.
-    """
-    marker = context.round_dir(round_) / "publishing.json"
-    last = int(read_json(marker)["attempt"]) if marker.exists() else 0
-    if last >= MAX_ATTEMPTS:
-        raise RoundError(
-            f"Label Studio did not take the new order in {last} attempts; its log says why. The"
-            " previous order stays."
-        )
-    if last:
-        version = version_name(round_, last)
-        if context.studio.model_versions(context.project_id).get(version, 0) >= tasks:
-            return version
-    write_json(marker, {"attempt": last + 1})
-    return version_name(round_, last + 1)
 
 
 def flip(context: RoundContext, round_: Round, report: Report) -> Result:

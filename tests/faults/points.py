@@ -37,7 +37,7 @@ class Points:
             self._reached()
             failure = self._take_failure()
             if failure == "refused":
-                raise StudioUnreachable("No answer from Label Studio.")
+                raise StudioUnreachable("No connection to Label Studio.", settled=True)
             answer = call(transport, *args, **kwargs)
             if failure == "lost":
                 raise StudioUnreachable("The answer of Label Studio got lost.")

@@ -10,6 +10,7 @@ import requests
 from backend.label_studio import client, listings, repetition
 from backend.label_studio.client import Studio
 from backend.worker import context, worker
+from backend.worker.attempts import AWAIT_SECONDS
 from backend.worker.context import RoundContext
 from backend.worker.triggers import AFTER_FAILURE_SECONDS
 from demo.studio import ADMIN
@@ -61,7 +62,7 @@ class Failing:
 
     def recover(self):
         """Turns until all tasks have a place; whether they have."""
-        self.clock.ahead += AFTER_FAILURE_SECONDS + 1  # that time passes
+        self.clock.ahead += max(AFTER_FAILURE_SECONDS, AWAIT_SECONDS) + 1  # that time passes
         for _ in range(4):
             self.loop.worker._pauses.clear()  # so does the pause of the threads
             self.loop.turn()

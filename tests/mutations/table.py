@@ -126,16 +126,23 @@ MUTATIONS = (
     Mutation(
         "an order that arrived is not posted again",
         "backend/worker/publish.py",
-        ".get(version, 0) == 0",
-        ".get(version, 0) >= 0",
+        "held.get(version, 0) == 0",
+        "held.get(version, 0) >= 0",
         (f"{WORKER}/test_served_order.py", f"{WORKER}/test_publish.py"),
     ),
     Mutation(
         "an incomplete post is repeated under a fresh version",
-        "backend/worker/publish.py",
+        "backend/worker/attempts.py",
         ".get(version, 0) >= tasks",
         ".get(version, 0) >= 0",
         (f"{WORKER}/test_served_order.py", f"{WORKER}/test_publish.py"),
+    ),
+    Mutation(
+        "an import that may be running is waited for",
+        "backend/worker/attempts.py",
+        "if 0 < left <= AWAIT_SECONDS:",
+        "if False:",
+        (f"{WORKER}/test_attempts.py",),
     ),
     Mutation(
         "a version that somebody chose stays",

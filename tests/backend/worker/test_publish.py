@@ -12,7 +12,7 @@ from backend.settings import Settings
 from backend.store import predictions
 from backend.store.database import Store
 from backend.store.predictions import Place
-from backend.worker import publish
+from backend.worker import attempts, publish
 from backend.worker.context import RoundContext, version_name
 from tests.backend.store import prediction_cases
 
@@ -246,7 +246,7 @@ def test_a_worker_killed_in_its_post_goes_on(context, dies, attempt, posts):
 def test_a_label_studio_that_never_takes_the_post_ends_the_round(context):
     round_ = selected(context)
     context.studio.dies = "half"
-    for _ in range(publish.MAX_ATTEMPTS):
+    for _ in range(attempts.MAX_ATTEMPTS):
         with pytest.raises(LeaseLost):
             run(context, round_)
     with pytest.raises(RoundError, match="in 5 attempts"):
