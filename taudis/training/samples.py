@@ -114,9 +114,11 @@ def _resized(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
     A small or thin object may lie between these px. It is then where it covers the resized px most,
     and half as much: an object that is not drawn would be trained as background.
     """
-    nearest = cv2.resize(mask.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
+    nearest = np.asarray(
+        cv2.resize(mask.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST), bool
+    )
     if nearest.any() or not mask.any():
-        return nearest.astype(bool)
+        return nearest
     covered = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
     return np.asarray(2 * covered >= covered.max(), bool)
 

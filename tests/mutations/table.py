@@ -63,8 +63,8 @@ MUTATIONS = (
     Mutation(
         "an unreachable Label Studio leaves the round open",
         "backend/worker/round.py",
-        "except (LeaseLost, StudioUnreachable, StudioAuthError, DiskRefused, OperationalError):",
-        "except (LeaseLost, StudioAuthError, DiskRefused, OperationalError):",
+        "    StudioUnreachable,\n    StudioAuthError,\n    DiskRefused,\n",
+        "    StudioAuthError,\n    DiskRefused,\n",
         (f"{WORKER}/test_worker.py", f"{WORKER}/test_served_order.py"),
     ),
     Mutation(
