@@ -167,10 +167,11 @@ def test_large_images_are_trained_at_the_size_they_are_evaluated_at():
     image = np.zeros((300, 200, 3), np.uint8)
     masks = np.zeros((2, 300, 200), bool)
     masks[0, 100:200, 50:150] = True
-    masks[1, 7, 9] = True  # gone at the working size
+    masks[1, 7, 9] = True  # between the px of the working size
     prepared, left = prepare(image, Target.from_masks(masks, np.array([1, 2])), TINY, 2)
-    assert prepared.shape == (96, 64, 3) and left.labels.tolist() == [1]
-    assert np.allclose(left.boxes, np.array([[50, 100, 150, 200]]) * 0.32, atol=1)
+    assert prepared.shape == (96, 64, 3) and left.labels.tolist() == [1, 2]
+    wanted = np.array([[50, 100, 150, 200], [9, 7, 10, 8]]) * 0.32
+    assert np.allclose(left.boxes, wanted, atol=1)
 
 
 @pytest.mark.slow
