@@ -240,13 +240,13 @@ class Studio:
         holds = condition("predictions_model_versions", "contains", "List", [version])
         listing = self._listing(project, what, holds, include="id,predictions", kind="predictions")
         doomed, last = list[int](), 0
-        while not doomed:
+        while len(doomed) < at_most:  # a page may hold only rows that stay
             behind = condition("id", "greater", "Number", last)
             if not (tasks := listing.page(behind, at_most=at_most)["tasks"]):
-                return 0
+                break
             # `contains` also finds longer names, and lists a task once for each match.
             rows = [p for t in tasks for p in t["predictions"] if p["model_version"] == version]
-            doomed = [*dict.fromkeys(p["id"] for p in rows if (p["score"] or 0.0) > above)]
+            doomed += dict.fromkeys(p["id"] for p in rows if (p["score"] or 0.0) > above)
             last = tasks[-1]["id"]
         for prediction in doomed[:at_most]:
             self._delete(f"/api/predictions/{prediction}/", what)

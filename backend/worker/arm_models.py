@@ -42,6 +42,10 @@ class Part:
         """The image, RGB uint8 [H,W,3], and its target. Raises IndexError beyond the last."""
         return self._samples[self._rows[index]]
 
+    def identity(self) -> object:
+        """A value that differs for other tasks or annotations."""
+        return [self._samples.identity(), self._rows]
+
     def labels_at(self, index: int) -> IntArray:
         """The labels [n] of an image's instances."""
         return self._samples.labels_at(self._rows[index])

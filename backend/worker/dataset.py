@@ -224,8 +224,7 @@ class AnnotatedSamples:
 
     Images come from the disk cache of `images`, targets from a bounded memory cache. Thread-safe.
 
-    Raises StudioUnreachable or StudioAuthError if Label Studio as a whole fails, and ImageGone if
-    an image cannot be read again.
+    Raises StudioUnreachable or StudioAuthError, and ImageGone if an image cannot be read again.
     """
 
     def __init__(
@@ -246,6 +245,10 @@ class AnnotatedSamples:
         self.tasks, self.left_out = self._usable(tasks, tally)
         self.task_ids = tuple(int(task["id"]) for task in self.tasks)
         self.statistics: LabelStatistics = tally.statistics()
+
+    def identity(self) -> object:
+        """A value that differs for other tasks or annotations."""
+        return [(int(task["id"]), fingerprint(task)) for task in self.tasks]
 
     def __len__(self) -> int:
         return len(self.tasks)

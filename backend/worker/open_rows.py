@@ -24,8 +24,8 @@ LOCK_SECONDS = 86_400.0
 """The rows of the first ranks stay for so long: the default of Label Studio's TASK_LOCK_TTL. For as
 long it keeps a task for the annotator to whom the queue has served it."""
 FIRST_RANKS = 300
-"""The queue serves no task behind these while a version serves. With 10,000 tasks a round takes 6
-minutes or more, so 15 annotators can label an image every 20 s."""
+"""The queue seldom serves a task behind these while a version serves. With 10,000 tasks a round
+takes 6 minutes or more, so 15 annotators can label an image every 20 s. See `first_ranks`."""
 MOST_ROWS = 200_000
 """Rows that stay for this reason, of all old versions of a project together."""
 _NAME = re.compile(r"taudis-\d+-([0-9a-f]+)(-\d+)?")
@@ -46,7 +46,17 @@ class Kept:
 NONE = Kept(0.0, 0)
 
 
-def kept_rows(pruned: Sequence[Version], held: Mapping[str, int], now: float) -> dict[str, Kept]:
+def first_ranks(changes: int) -> int:
+    """How many ranks the queue may serve while a version serves.
+
+    changes: labelled tasks that start a training. While it runs people label about as many more.
+    """
+    return max(FIRST_RANKS, 2 * changes)
+
+
+def kept_rows(
+    pruned: Sequence[Version], held: Mapping[str, int], now: float, ranks: int = FIRST_RANKS
+) -> dict[str, Kept]:
     """Which rows of versions that lost their place stay; a version that is missing keeps none.
 
     The first ranks of all versions come before the other rows of any, and newer versions before
@@ -56,18 +66,19 @@ def kept_rows(pruned: Sequence[Version], held: Mapping[str, int], now: float) ->
         pruned: versions with the time when they lost their place. They served until then at most.
         held: version -> number of its rows in Label Studio.
         now: seconds since 1970.
+        ranks: the number of first ranks, see `first_ranks`.
     """
     aged = [(now - row.pruned, row) for row in pruned if row.pruned and held.get(row.version)]
     aged.sort(key=lambda each: each[0])
     kept, left = dict[str, Kept](), MOST_ROWS
     for age, row in aged:
-        first = min(FIRST_RANKS, held[row.version])
+        first = min(ranks, held[row.version])
         if age > LOCK_SECONDS or first > left:
             break
-        kept[row.version] = Kept(score_of(FIRST_RANKS, max(row.tasks, 1)), FIRST_RANKS)
+        kept[row.version] = Kept(score_of(ranks, max(row.tasks, 1)), ranks)
         left -= first
     for age, row in aged:
-        others = held[row.version] - min(FIRST_RANKS, held[row.version])
+        others = held[row.version] - min(ranks, held[row.version])
         if age > OPEN_SECONDS or others > left or row.version not in kept:
             break
         kept[row.version] = Kept(math.inf, held[row.version])

@@ -12,10 +12,11 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from backend.clock import elapsed
 from backend.store import serving
 from backend.store.predictions import first_attempt
 from backend.store.rounds import Round
@@ -144,6 +145,7 @@ def delete_some_in_studio(context: RoundContext) -> int:
     served = _served(context)
     known = {row.version: row for row in context.store.versions(context.project_id, pruned=True)}
     _record_served_again(context, known.get(served))
+    _correct_future_times(context, known.values())
     # Versions that the store still has are kept, because a rollback may choose any of them.
     in_store = {version for version, row in known.items() if row.pruned is None}
     keep = _to_keep(context, served) | in_store
@@ -174,13 +176,14 @@ def _kept_rows(
     """The rows that stay, of versions that the store has let go of or has never known."""
     now = time.time()
     pruned = [row for row in known.values() if row.pruned is not None]
-    kept = open_rows.kept_rows(pruned, there, now)
+    ranks = open_rows.first_ranks(context.settings.changes_per_round)
+    kept = open_rows.kept_rows(pruned, there, now, ranks)
     first = min(known.values(), key=lambda row: row.created, default=None)
     if first is None:
         started = replaced = now
     else:
         started, replaced = context.store.round(first.round).started, first.created
-    if now - replaced <= open_rows.LOCK_SECONDS:
+    if elapsed(replaced) <= open_rows.LOCK_SECONDS:
         # An earlier installation may have served them until the first order of this one.
         for version in there.keys() - known.keys():
             if open_rows.made_before(version, started):
@@ -195,6 +198,16 @@ def _record_served_again(context: RoundContext, row: Version | None) -> None:
     """
     if row is not None and row.pruned and time.time() - row.pruned > SERVED_AGAIN_SECONDS:
         context.store.prune_version(context.lease, context.project_id, row.version)
+
+
+def _correct_future_times(context: RoundContext, rows: Iterable[Version]) -> None:
+    """Record now for versions that lost their place in the future: the clock has gone back since.
+
+    Their rows would stay until the clock is there again, in place of those of other versions.
+    """
+    for row in rows:
+        if row.pruned and row.pruned > time.time():
+            context.store.prune_version(context.lease, context.project_id, row.version)
 
 
 def _quiet(context: RoundContext) -> bool:

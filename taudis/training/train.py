@@ -225,7 +225,7 @@ def train(
         torch.random.fork_rng(devices=[torch.device(device).index or 0] if gpu else []),
         Loader(stream, last=recipe.steps * recipe.batch, workers=4 if gpu else 1) as loader,
     ):
-        what = identity_of_samples(samples)
+        what = identity_of_samples(samples) if resume_dir is not None else None
         identity = identity_of(recipe, label_map, seed, _content_of(weights), what)
         run = _Run(_Trainer(detector, recipe, seed), loader, identity, resume_dir, evaluate)
         run.resume()

@@ -142,7 +142,7 @@ class CocoSamples:
     def identity(self) -> object:
         """A value that differs for other images or labels; image files count by name and size."""
         pictures = [(path.name, path.stat().st_size) for path in self.paths]
-        return [self.image_ids, pictures, self.annotations]
+        return [self.image_ids, pictures, self.annotations, list(self.labels.items())]
 
 
 def _segmentation(annotation: Annotation) -> Any:

@@ -7,6 +7,7 @@ every image and reads every mask. It counts unusual and unusable records by kind
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +84,8 @@ class _Check:
         self.found = file.found if labels else _of_images(file.found)
         self.fractions = self.shapes = self.objects = self.crowd_count = 0
         self.skipped = self.ignored = self.pixelless = 0
-        self.masks = 0
+        self.masks = self.copies = 0
+        self.crowd_regions = set[str]()  # of one image
 
     # --- pictures ---
 
@@ -171,7 +173,8 @@ class _Check:
             self.found.add("no_size", image.name)
             self.skipped += 1
             return None
-        counts = self.objects, self.crowd_count, self.masks
+        counts = self.objects, self.crowd_count, self.masks, self.copies
+        self.crowd_regions.clear()
         rows: list[Annotation] = []
         bad = list(self.file.unusable.get(image.key, []))
         for annotation in self.file.annotations[image.key]:
@@ -182,7 +185,7 @@ class _Check:
                 rows.append(found)
         places = [place_of(record, image.size) for record in bad]
         if None in places:
-            self.objects, self.crowd_count, self.masks = counts
+            self.objects, self.crowd_count, self.masks, self.copies = counts
             self.skipped += 1
             return None
         for record, place in zip(bad, places, strict=True):
@@ -218,7 +221,7 @@ class _Check:
             return {}
         if boxed:
             self.found.add("box_mask", where)
-        self._count(annotation, shape)
+        self._count(annotation)
         return {**annotation, "segmentation": segmentation, "bbox": shape.box}
 
     def _box_is_mask(self, annotation: Annotation, where: str) -> bool:
@@ -250,12 +253,15 @@ class _Check:
         if shape.high > 0 and shape.low >= 0 and shape.largest <= 1 and max(size) > 2:
             self.fractions += 1
 
-    def _count(self, annotation: Annotation, shape: Shape) -> None:
-        self.masks += 1
+    def _count(self, annotation: Annotation) -> None:
         if annotation["iscrowd"]:
+            region = json.dumps(annotation.get("segmentation"))
+            self.copies += region in self.crowd_regions
+            self.crowd_regions.add(region)
             self.crowd_count += 1
         else:
             self.objects += 1
+        self.masks += 1
 
     # --- the verdict ---
 
@@ -267,7 +273,9 @@ class _Check:
             self.found.add("crowds_as_objects", count=self.crowd_count)
             self.objects, self.crowd_count = self.objects + self.crowd_count, 0
             return ""
-        if self.crowds == "ignore" or self.crowd_count < CROWD_SHARE * self.masks:
+        # `coco_of` writes a crowd without a label once for each label: that is one region.
+        few = self.crowd_count - self.copies < CROWD_SHARE * (self.masks - self.copies)
+        if self.crowds == "ignore" or few:
             self.found.add("crowds", count=self.crowd_count)
             return ""
         return crowd_question(self.crowd_count, self.masks, self.file.writer)

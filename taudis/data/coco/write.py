@@ -108,14 +108,16 @@ def coco_of(
             target.boxes.tolist(), target.labels, target.masks, target.iscrowd, strict=True
         ):
             x1, y1, x2, y2 = box
+            written = segmentation_of(mask, "rle" if crowd else segmentation)
+            area = int(mask.sum())
             for category in labels_of_region(int(label), len(label_map)):
                 content["annotations"].append({
                     "id": len(content["annotations"]) + 1,
                     "image_id": number,
                     "category_id": category,
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": int(mask.sum()),
+                    "area": area,
                     "iscrowd": int(crowd),
-                    "segmentation": segmentation_of(mask, "rle" if crowd else segmentation),
+                    "segmentation": written,
                 })  # fmt: skip
     return content

@@ -79,3 +79,10 @@ def test_names_say_when_their_round_began():
     assert open_rows.made_before("taudis-0007-65a0-2", began)
     assert not open_rows.made_before("taudis-0007-65a1", began)
     assert open_rows.made_before("taudis-by-hand", began)
+
+
+def test_an_order_that_serves_for_more_labels_keeps_more_first_ranks():
+    assert open_rows.first_ranks(16) == FIRST_RANKS and open_rows.first_ranks(500) == 1000
+    row = old("b", OPEN_SECONDS + 1)
+    found = open_rows.kept_rows([row], {"b": row.tasks}, NOW, open_rows.first_ranks(500))
+    assert stays(found, "b", 1000) and not stays(found, "b", 1001)

@@ -122,7 +122,7 @@ def test_an_annotator_can_submit_what_was_served_many_orders_ago(project, later,
 
 @pytest.mark.slow
 def test_after_an_hour_only_what_the_queue_may_have_served_stays(project, later, monkeypatch):
-    monkeypatch.setattr(open_rows, "FIRST_RANKS", 1)
+    monkeypatch.setattr(open_rows, "first_ranks", lambda _: 1)
     _, old, _, _ = orders(project, 4)
     served = project.order(old)[0]
     later(open_rows.OPEN_SECONDS - 60)
@@ -317,3 +317,17 @@ def test_one_job_of_the_cleaner_does_not_stop_the_others(project, later, monkeyp
     assert first not in project.versions()
     page = project.loop.app.test_client().get("/", auth=(USER, PASSWORD)).text
     assert "The worker cannot draw the next images" in page and "Unexpected TypeError" in page
+
+
+@pytest.mark.slow
+def test_a_version_that_lost_its_place_in_the_future_lost_it_now(project):
+    """The clock ran ahead when it was pruned, and is right again."""
+    _, old, _, _ = orders(project, 4)
+    context = context_of(project)
+    with pytest.MonkeyPatch.context() as ahead:
+        now = time.time()
+        ahead.setattr("time.time", lambda: now + 10 * open_rows.LOCK_SECONDS)
+        context.store.prune_version(context.lease, project.id, old)
+    prune.delete_some_in_studio(context)
+    rows = context.store.versions(project.id, pruned=True)
+    assert max(row.pruned or 0.0 for row in rows) <= time.time()

@@ -16,10 +16,11 @@ from PIL import Image
 from pycocotools import mask as oracle
 
 from taudis.data.coco import decode, encode, load_coco, read_image
+from taudis.data.coco.check import check_coco
 from taudis.data.coco.masks import shape_of
 from taudis.data.coco.write import coco_of, polygons_of
 from taudis.errors import DataError
-from taudis.types import ANY_LABEL, LabelMap
+from taudis.types import ANY_LABEL, LabelMap, Target
 from tests.taudis.detector_cases import LABELS, picture, save_coco
 
 # pycocotools' decode, the oracle, speaks to numpy 2 in numpy 1's words.
@@ -272,3 +273,36 @@ def test_a_file_tells_how_dense_and_large_its_objects_are_with_boxes_or_without(
     assert samples.labels_at(0).tolist() == [1, 2]
     change(tmp_path, lambda c: [each.pop("bbox") for each in c["annotations"]])
     assert load_coco(tmp_path / "coco.json", tmp_path)[1].statistics() == with_boxes
+
+
+@pytest.mark.parametrize("labels", [1, 5, 40])
+def test_an_export_with_a_region_of_no_label_is_read_again_without_a_question(tmp_path, labels):
+    """It is written as a crowd of each label. Twenty objects and one region are few crowds."""
+    masks = np.zeros((21, 64, 64), bool)
+    for row in range(20):
+        masks[row, row // 5 * 10 : row // 5 * 10 + 6, row % 5 * 10 : row % 5 * 10 + 6] = True
+    masks[20, 50:60, 50:60] = True
+    names = LabelMap(tuple(f"label {number}" for number in range(labels)))
+    numbers = np.array([*(1 + row % labels for row in range(20)), ANY_LABEL])
+    target = Target.from_masks(masks, numbers, np.arange(21) == 20)
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(coco_of(names, [(1, "a.png", (64, 64))], [target])))
+    found = check_coco(path, None)
+    assert not found.refusals and found.crowds == labels
+
+
+def test_samples_whose_categories_were_exchanged_are_others(tmp_path):
+    """The same annotations and the same names of labels, for other objects."""
+    record = {"id": 1, "image_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 0}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 9}],
+        "annotations": [{**record, "category_id": 1, "segmentation": [[1, 1, 6, 1, 6, 6]]}],
+    }
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    found = []
+    for first, second in ((1, 2), (2, 1)):
+        names = [{"id": first, "name": "cat"}, {"id": second, "name": "dog"}]
+        path = tmp_path / "coco.json"
+        path.write_text(json.dumps(content | {"categories": names}))
+        found.append(load_coco(path, tmp_path)[1].identity())
+    assert found[0] != found[1]
