@@ -30,6 +30,9 @@ LOCAL = "not studio and not browser and not exporters"
 
 def main() -> int:
     """Run the mutations that the command line asks for; the number of those that nobody noticed."""
+    if {each for each in sys.argv[1:] if each.startswith("-")} - {"--check"}:
+        print(__doc__)
+        return 0
     wanted = [each for each in sys.argv[1:] if not each.startswith("-")]
     chosen = [each for each in MUTATIONS if all(w in each.file + each.what for w in wanted)]
     missing = [each for each in chosen if (ROOT / each.file).read_text().count(each.old) != 1]
