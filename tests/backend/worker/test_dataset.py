@@ -287,6 +287,17 @@ def test_an_outage_of_label_studio_sets_nothing_aside():
         AnnotatedSamples([task(1, annotation(1, region()))], CONFIG, Down())
 
 
+def test_as_many_samples_of_other_tasks_or_annotations_are_others():
+    """A training goes on from its saved state only with the same ones."""
+    first, later = annotation(1, region()), annotation(1, region(), when="2026-11-23T10:00:00Z")
+
+    def identity(*tasks):
+        return json.dumps(AnnotatedSamples(tasks, CONFIG, Images()).identity())
+
+    assert identity(task(1, first)) == identity(task(1, first))
+    assert len({identity(task(1, first)), identity(task(2, first)), identity(task(1, later))}) == 3
+
+
 def test_no_tasks():
     samples = AnnotatedSamples([], CONFIG, Images())
     assert len(samples) == 0 and samples.statistics.mean_instances == 0.0
