@@ -11,6 +11,7 @@ tests/benchmarks/test_study.py compares the page with the rows. The statistics a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,29 +25,32 @@ from taudis.simulation.gate import closed_at_once, signal_of_rows
 from taudis.simulation.paired_curves import Choice, paired_curves
 from taudis.simulation.report import number, saved_share
 from taudis.simulation.result_rows import ResultRow, read_results
+from taudis.simulation.row_format import KINDS
 from taudis.simulation.statistics import Interval
 
 PAGE = ROWS.parent / "README.md"
+BESIDE = {"choices.jsonl": "choice", "contents.jsonl": "contents"}
+"""Files beside the folder of rows -> the kind of their lines."""
 
 
 def read(folder: Path) -> list[Row]:
-    """All rows of a folder, file by file, and the choices beside it. Each row has its file's name.
+    """All rows of a folder, file by file, and the lines of BESIDE. Each row has its file's name.
 
     Incomplete last lines are left out.
     """
-    choices = folder.parent / "choices.jsonl"
+    beside = {folder.parent / name: kind for name, kind in BESIDE.items()}
     return [
-        {"kind": "choice", **json.loads(line), "file": str(path)}
-        for path in (*sorted(folder.glob("*.jsonl")), *([choices] if choices.exists() else []))
+        {"kind": beside.get(path), **json.loads(line), "file": str(path)}
+        for path in (*sorted(folder.glob("*.jsonl")), *filter(Path.exists, beside))
         for line in path.read_text(encoding="utf-8").split("\n")[:-1]
     ]
 
 
-def by_set(rows: Iterable[Row], *, choices: bool = False) -> dict[str, list[Row]]:
-    """The rows of each set, by its name. choices: the rows of choices instead of models."""
+def by_set(rows: Iterable[Row], kinds: Iterable[str] = KINDS) -> dict[str, list[Row]]:
+    """The rows of each set, by its name. kinds: of the rows; those of models are the default."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        if (row["kind"] == "choice") == choices:
+        if row["kind"] in kinds:
             found.setdefault(row["data"], []).append(row)
     return found
 
@@ -215,7 +219,7 @@ def choices(rows: list[Row]) -> str:
         " | candidates | in images |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for data, own in by_set(rows, choices=True).items():
+    for data, own in by_set(rows, ["choice"]).items():
         taudis = {row["seed"]: {*row["chosen"]} for row in own if row["strategy"] == "taudis"}
         for name in dict.fromkeys(row["strategy"] for row in own):
             same = [row for row in own if row["strategy"] == name]
@@ -229,6 +233,31 @@ def choices(rows: list[Row]) -> str:
                 ),
             ]
             lines.append(f"| {data} | `{name}` | {len(same)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def contents(rows: list[Row]) -> str:
+    """The table of objects in the images that each strategy chose, and of their sizes."""
+    lines = [
+        "| set | images chosen by | images | without an object | objects an image"
+        " | median size of an object | of the median of all training images |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for data, own in by_set(rows, ["contents"]).items():
+        pool = next(row for row in own if row["strategy"] is None)
+        for name in dict.fromkeys(row["strategy"] for row in own):
+            same = [row for row in own if row["strategy"] == name]
+            images, objects, empty = (
+                sum(row[key] for row in same) for key in ("images", "objects", "empty")
+            )
+            # The geometric mean: a round of large objects and one of small objects cancel out.
+            sizes = [math.log(row["median_size"]) for row in same if row["median_size"]]
+            size = math.exp(sum(sizes) / len(sizes))
+            lines.append(
+                f"| {data} | {f'`{name}`' if name else 'all training images'} | {images} | {empty}"
+                f" | {objects / images:.1f} | {100 * size:.2f} % of the image"
+                f" | {size / pool['median_size']:.1f} times |"
+            )
     return "\n".join(lines)
 
 
@@ -260,7 +289,7 @@ def costs(rows: list[Row]) -> str:
 
 TABLES: Tables = {
     "gates": gates, "against random": against_random, "choosing": choosing, "rule": rule,
-    "labelled": labelled, "choices": choices, "costs": costs,
+    "labelled": labelled, "contents": contents, "choices": choices, "costs": costs,
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from backend.web.status.evidence import EVIDENCE, evidence
 from benchmarks.page_tables import filled
 from benchmarks.study import PARTS, ROWS, Grid, add_rows
 from benchmarks.study_choices import known, record
+from benchmarks.study_contents import CONTENTS, sizes_of
 from benchmarks.study_tables import PAGE, TABLES, read
 from taudis.errors import DataError
 from taudis.selection.params import SelectionParams
@@ -115,3 +116,24 @@ def test_a_choice_is_recorded_once_and_a_torn_line_goes(tmp_path):
     assert known(path) == {("cells", 0, "wse")}
     record(second, lock, path)
     assert kept_in(path) == [first, second]
+
+
+def test_the_contents_are_those_of_the_rows():
+    lines = [line for line in kept_in(CONTENTS) if line["strategy"]]
+    key = ("data", "strategy", "seed", "round")
+    rows = [row for path in ROWS.glob("*.jsonl") for row in kept_in(path) if row["kind"] == "round"]
+    assert len(lines) == len(rows)
+    expected = {tuple(row[name] for name in key): row["chosen_objects"] for row in rows}
+    assert {tuple(line[name] for name in key): line["objects"] for line in lines} == expected
+
+
+def test_the_size_of_an_object_is_its_share_of_the_image(tmp_path):
+    path = tmp_path / "instances.json"
+    annotations = [
+        {"image_id": 1, "area": 20.0},
+        {"image_id": 1, "area": 5.0, "iscrowd": 0},
+        {"image_id": 1, "area": 90.0, "iscrowd": 1},
+    ]
+    images = [{"id": 1, "width": 20, "height": 10}, {"id": 2, "width": 4, "height": 4}]
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    assert sizes_of(path) == {1: [0.1, 0.025], 2: []}

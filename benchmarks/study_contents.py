@@ -1,0 +1,88 @@
+"""Records what the images that each strategy chose contain, from the labels of the data sets.
+
+    .venv/bin/python -m benchmarks.study_contents DATA
+
+DATA is the folder of the data sets. The models do not know these labels when a strategy chooses.
+The figures show which kind of image a strategy prefers, for example images with few and large
+objects. For each grid of docs/results/rows, docs/results/contents.jsonl gets one line for all
+training images and one line for each row of a round. The file is written whole. The last line is
+JSON: the number of lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.study import PARTS, ROWS
+from benchmarks.study_pictures import open_data
+from taudis.files import draft_file
+from taudis.simulation.data_set import DataSet
+from taudis.simulation.grid import Grid
+
+CONTENTS = ROWS.parent / "contents.jsonl"
+
+
+def sizes_of(path: Path) -> dict[int, list[float]]:
+    """Image id -> the areas of its objects as shares of the image's area, without crowds.
+
+    path: a COCO instances file.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))
+    pixels = {image["id"]: image["width"] * image["height"] for image in found["images"]}
+    sizes: dict[int, list[float]] = {number: [] for number in pixels}
+    for each in found["annotations"]:
+        if not each.get("iscrowd"):
+            sizes[each["image_id"]].append(each["area"] / pixels[each["image_id"]])
+    return sizes
+
+
+def contents(ids: Iterable[int], data: DataSet, sizes: dict[int, list[float]]) -> dict[str, Any]:
+    """Numbers of images, objects and labels, and the median size of an object, in some images."""
+    chosen = list(ids)
+    labels = [data.samples.labels_at(data.row_of[number]) for number in chosen]
+    areas = [area for number in chosen for area in sizes[number]]
+    return {
+        "images": len(chosen),
+        "objects": sum(map(len, labels)),
+        "labels": len({int(label) for each in labels for label in each}),
+        "empty": sum(len(each) == 0 for each in labels),
+        "median_size": round(float(np.median(areas)), 6) if areas else None,
+    }
+
+
+def lines_of(path: Path, data: Path) -> list[dict[str, Any]]:
+    """The lines of a grid: its training images, then every row of a round."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    grid = Grid.from_dict(rows[0]["record"]["shared"])
+    opened = open_data(data, path.stem, grid)
+    folder = next(each.data for part in PARTS.values() for each in part.grids
+                  if each.name == path.stem)  # fmt: skip
+    sizes = sizes_of(data / folder / "instances.json")
+    pool = {"data": path.stem, "strategy": None, "seed": None, "round": None}
+    found = [pool | contents(opened.train_ids, opened, sizes)]
+    for row in rows:
+        if row["kind"] == "round":
+            name = {key: row[key] for key in ("data", "strategy", "seed", "round")}
+            found.append(name | contents(row["chosen"], opened, sizes))
+    return found
+
+
+def main() -> None:
+    """Write the lines of all grids."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    given = parser.parse_args()
+    found = [line for path in sorted(ROWS.glob("*.jsonl")) for line in lines_of(path, given.data)]
+    with draft_file(CONTENTS) as draft:
+        draft.write_text("".join(json.dumps(line) + "\n" for line in found), encoding="utf-8")
+    print(json.dumps({"lines": len(found)}))
+
+
+if __name__ == "__main__":
+    main()
