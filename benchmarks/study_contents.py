@@ -24,6 +24,7 @@ from benchmarks.study_pictures import open_data
 from taudis.files import draft_file
 from taudis.simulation.data_set import DataSet
 from taudis.simulation.grid import Grid
+from taudis.simulation.split import scenes_of
 
 CONTENTS = ROWS.parent / "contents.jsonl"
 
@@ -42,13 +43,20 @@ def sizes_of(path: Path) -> dict[int, list[float]]:
     return sizes
 
 
-def contents(ids: Iterable[int], data: DataSet, sizes: dict[int, list[float]]) -> dict[str, Any]:
-    """Numbers of images, objects and labels, and the median size of an object, in some images."""
+def contents(
+    ids: Iterable[int], data: DataSet, sizes: dict[int, list[float]], group: str
+) -> dict[str, Any]:
+    """Numbers of images, scenes, objects and labels, and the median size of an object.
+
+    group: regular expression of a scene, as for `simulate`; "" if every image is a scene.
+    """
     chosen = list(ids)
+    names = [data.samples.file_names[data.row_of[number]] for number in chosen]
     labels = [data.samples.labels_at(data.row_of[number]) for number in chosen]
     areas = [area for number in chosen for area in sizes[number]]
     return {
         "images": len(chosen),
+        "scenes": len(set(scenes_of(names, group))),
         "objects": sum(map(len, labels)),
         "labels": len({int(label) for each in labels for label in each}),
         "empty": sum(len(each) == 0 for each in labels),
@@ -65,11 +73,11 @@ def lines_of(path: Path, data: Path) -> list[dict[str, Any]]:
                   if each.name == path.stem)  # fmt: skip
     sizes = sizes_of(data / folder / "instances.json")
     pool = {"data": path.stem, "strategy": None, "seed": None, "round": None}
-    found = [pool | contents(opened.train_ids, opened, sizes)]
+    found = [pool | contents(opened.train_ids, opened, sizes, grid.group)]
     for row in rows:
         if row["kind"] == "round":
             name = {key: row[key] for key in ("data", "strategy", "seed", "round")}
-            found.append(name | contents(row["chosen"], opened, sizes))
+            found.append(name | contents(row["chosen"], opened, sizes, grid.group))
     return found
 
 

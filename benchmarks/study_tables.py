@@ -239,9 +239,9 @@ def choices(rows: list[Row]) -> str:
 def contents(rows: list[Row]) -> str:
     """The table of objects in the images that each strategy chose, and of their sizes."""
     lines = [
-        "| set | images chosen by | images | without an object | objects an image"
-        " | median size of an object | of the median of all training images |",
-        "|---|---|---|---|---|---|---|",
+        "| set | images chosen by | images | without an object | scenes in a round"
+        " | objects an image | median size of an object | of the median of all training images |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for data, own in by_set(rows, ["contents"]).items():
         pool = next(row for row in own if row["strategy"] is None)
@@ -253,9 +253,10 @@ def contents(rows: list[Row]) -> str:
             # The geometric mean: a round of large objects and one of small objects cancel out.
             sizes = [math.log(row["median_size"]) for row in same if row["median_size"]]
             size = math.exp(sum(sizes) / len(sizes))
+            scenes = f"{sum(row['scenes'] for row in same) / len(same):.1f}"
             lines.append(
                 f"| {data} | {f'`{name}`' if name else 'all training images'} | {images} | {empty}"
-                f" | {objects / images:.1f} | {100 * size:.2f} % of the image"
+                f" | {scenes} | {objects / images:.1f} | {100 * size:.2f} % of the image"
                 f" | {size / pool['median_size']:.1f} times |"
             )
     return "\n".join(lines)
