@@ -77,6 +77,8 @@ OWN_ENTRIES = ("taudis_scale_t03", "cost_scale_t03", "taudis_img_all")
 """The entries from which one is chosen, by `study_tables.choosing`."""
 CHOSEN = "taudis_img_all"
 """The entry chosen on 2026-11-30, before any row of a strategy on the test sets."""
+BY_ALL = "taudis_by_all:taudis@chooser=all"
+"""TAUDIS with the pool scored by the model of all labels: an ablation."""
 OWN_STEPS = 306  # of the product's recipe for 64 labelled images, the most of these grids
 PARTS = {
     "first_look": Part(
@@ -111,6 +113,15 @@ PARTS = {
          Grid("facades", steps=400, images=16, rounds=2, split=1)),
         (*BASELINES, CHOSEN),
         "3-5",
+    ),
+    # Every set gets five paired seeds. The last entry shows whether a weak model holds TAUDIS back.
+    "five_seeds": Part(
+        (
+            Grid("tools_bench", steps=400, images=16, rounds=2, again="400_steps"),
+            Grid("oam_buildings", steps=400, images=4, rounds=2, again="4_images"),
+        ),
+        (*BASELINES, CHOSEN, BY_ALL),
+        "0-4",
     ),
     "screening": Part(
         (

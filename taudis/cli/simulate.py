@@ -164,7 +164,8 @@ def _run(options: Options) -> None:
 
     presets = read_presets(options.wanted("strategies"), base_params(options.params))
     names = tuple(preset.name for preset in presets)
-    asked = Asked(names, tuple(read_seeds(options.seeds)), options.all_labels)
+    all_labels = options.all_labels or any(preset.chooser == "all" for preset in presets)
+    asked = Asked(names, tuple(read_seeds(options.seeds)), all_labels)
     grid, data = _new_grid(options)
     check_embeddings(presets, grid.recipe.model)
     began = time.monotonic()

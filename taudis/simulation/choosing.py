@@ -48,11 +48,13 @@ def selection_seed(seed: int, number: int) -> int:
 def choose_images(store: ModelStore, model: Model, preset: Preset, number: int) -> Choice:
     """The images that a strategy adds in round `number` to the labelled images of `model`.
 
+    The pool is scored by `model`, or by the model of all training images (`Preset.chooser`).
     Raises BusyError while another process makes the model or its pool, and SelectionError for
     parameters that the strategy does not support.
     """
-    pool, scored = _pool(store, model, preset)
-    known, scored_labelled = _labelled(store, model, preset)
+    chooser = store.all_labels(model.seed) if preset.chooser == "all" else model
+    pool, scored = _pool(store, model, preset, chooser)
+    known, scored_labelled = _labelled(store, model, preset, chooser)
     began = time.process_time()
     selection = preset.query(
         pool,
@@ -79,21 +81,32 @@ def choose_images(store: ModelStore, model: Model, preset: Preset, number: int) 
             "select": selected,
             "correct": time.process_time() - began,
         },
-        pool=f"{model.key}/{preset.embedding}" if preset.reads_pool else None,
+        pool=f"{chooser.key}/{preset.embedding}" if preset.reads_pool else None,
     )
 
 
-def _pool(store: ModelStore, model: Model, preset: Preset) -> tuple[Pool, float]:
-    """The pool for the strategy, and the CPU seconds of its scoring."""
+def _pool(store: ModelStore, model: Model, preset: Preset, chooser: Model) -> tuple[Pool, float]:
+    """The pool for the strategy, scored by `chooser`, and the CPU seconds of its scoring."""
     if not preset.reads_pool:
         ids = np.array([n for n in store.data.train_ids if n not in model.labelled], np.int64)
         blank = Pool.without_detections(ids, np.zeros((len(ids), 1), np.float32))
         return blank, 0.0
-    path, seconds = store.pool(model, preset.embedding)
-    return load_pool(path), seconds
+    if chooser == model:
+        path, seconds = store.pool(model, preset.embedding)
+        return load_pool(path), seconds
+    path, seconds = store.pool(chooser, preset.embedding, labelled=True)
+    return _part_of(load_pool(path), model, labelled=False), seconds
 
 
-def _labelled(store: ModelStore, model: Model, preset: Preset) -> tuple[Labelled, float]:
+def _part_of(every: Pool, model: Model, *, labelled: bool) -> Pool:
+    """The images of a pool that are labelled for a model, or those that are not."""
+    inside = np.isin(every.image_ids, sorted(model.labelled))
+    return every.subset(np.flatnonzero(inside == labelled))
+
+
+def _labelled(
+    store: ModelStore, model: Model, preset: Preset, chooser: Model
+) -> tuple[Labelled, float]:
     """The facts about labelled images for the strategy, and the CPU seconds of their scoring.
 
     The mean number of objects is that of the seed set in every round (appendix C).
@@ -103,8 +116,10 @@ def _labelled(store: ModelStore, model: Model, preset: Preset) -> tuple[Labelled
     count = len(model.labelled)
     if not preset.query.reads_labelled:
         return Labelled(mean, images=count), 0.0
-    path, seconds = store.pool(model, preset.embedding, labelled=True)
+    path, seconds = store.pool(chooser, preset.embedding, labelled=True)
     known = load_pool(path)
+    if chooser != model:
+        known, seconds = _part_of(known, model, labelled=True), 0.0  # `_pool` counts this file
     vectors = np.asarray(known.image_embeddings, np.float32)
     objects = embeddings_of_objects(known)
     return Labelled(mean, vectors, known.image_ids, objects, count), seconds

@@ -98,6 +98,10 @@ class ModelStore:
         """The ids of the images that are labelled at the start, for all strategies of a seed."""
         return seed_set(self.data.train_ids, self.grid.seed_images, seed)
 
+    def all_labels(self, seed: int) -> Model:
+        """The model of all training images."""
+        return Model(None, seed, frozenset(self.data.train_ids))
+
     @contextmanager
     def _claimed(self, name: str) -> Iterator[None]:
         """Hold a claim in a `with` block. Raises BusyError if another process has it."""

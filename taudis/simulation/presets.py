@@ -11,7 +11,8 @@ The command line lists them as entries separated by commas. The grammar of an en
     screening                                every strategy and every preset
 
 KEY is one of: a hyper-parameter (`python -m taudis parameters`); T_F, another word for least_score;
-embedding, the branch of r_n (mask or box, for a Mask2Former mask or query).
+embedding, the branch of r_n (mask or box, for a Mask2Former mask or query); chooser, the model that
+scores the pool (round: of the round before; all: of all training images).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from taudis.errors import DataError, SelectionError
@@ -30,7 +31,9 @@ from taudis.selection.params import PARAMETERS, SelectionParams, read_params
 from taudis.selection.strategies import STRATEGIES, Strategy, find
 from taudis.types import Embedding
 
-SETTINGS = ("T_F", "embedding")
+Chooser = Literal["round", "all"]
+"""Whose scores a strategy reads: see `Preset.chooser`."""
+SETTINGS = ("T_F", "embedding", "chooser")
 """Keys of an entry besides the hyper-parameters."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]*")
 NAME_BYTES = 200
@@ -89,6 +92,12 @@ class Preset:
     strategy: str
     params: SelectionParams
     embedding: Embedding = "mask"
+    chooser: Chooser = "round"
+    """The model that scores the pool: of the round before, or of all training images of the seed.
+
+    `all` shows what the strategy would choose with a good model. It has seen all labels, so it is
+    no strategy for unlabelled images.
+    """
 
     def __post_init__(self) -> None:
         if len(quote(self.name, safe="@=+")) > NAME_BYTES:
@@ -114,6 +123,8 @@ class Preset:
             "strategy": self.strategy,
             "params": dataclasses.asdict(self.params),
             "embedding": self.embedding,
+            # Left out by default, so that the rows of older builds have equal settings.
+            **({"chooser": self.chooser} if self.chooser != "round" else {}),
         }
 
     @classmethod
@@ -126,7 +137,8 @@ class Preset:
             params = dict(found["params"])
             params.setdefault("least_score", found.get("T_F", 0.0))
             embedding = _embedding(name, found["embedding"])
-            return cls(name, found["strategy"], SelectionParams(**params), embedding)
+            chooser = _chooser(name, found.get("chooser", "round"))
+            return cls(name, found["strategy"], SelectionParams(**params), embedding, chooser)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{name}: expected the settings of a strategy: {error}.") from error
 
@@ -174,9 +186,10 @@ def _preset(entry: str, base: SelectionParams) -> Preset:
         settings = [*own, *settings]
     find(strategy)
     pairs = dict(_pair(each, entry) for each in settings)
-    embedding = pairs.pop("embedding", "mask")
+    embedding = _embedding(entry, pairs.pop("embedding", "mask"))
+    chooser = _chooser(entry, pairs.pop("chooser", "round"))
     params = dataclasses.replace(base, **{key: _value(key, text) for key, text in pairs.items()})
-    return Preset(name or entry, strategy, params, _embedding(entry, embedding))
+    return Preset(name or entry, strategy, params, embedding, chooser)
 
 
 def _embedding(entry: str, text: str) -> Embedding:
@@ -188,6 +201,15 @@ def _embedding(entry: str, text: str) -> Embedding:
     if text == "query":
         return "query"
     raise SelectionError(f"{entry}: expected embedding=mask, box or query, got {text!r}.")
+
+
+def _chooser(entry: str, text: str) -> Chooser:
+    """The model that chooses. Raises SelectionError for another word."""
+    if text == "round":
+        return "round"
+    if text == "all":
+        return "all"
+    raise SelectionError(f"{entry}: expected chooser=round or all, got {text!r}.")
 
 
 def _pair(text: str, entry: str) -> tuple[str, str]:

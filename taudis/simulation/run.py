@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -210,19 +210,25 @@ class Run:
         with self.folder.lock.held():  # so that no process adds rows to the grid meanwhile
             known = read_grid(self.folder.grid_file)
             wanted = list(known.jobs())
+            by_all = {name for name, each in known.presets.items() if each.chooser == "all"}
             for job in wanted:
-                if job in rows and is_finished(job, rows, wanted):
+                if job in rows and is_finished(job, rows, wanted, by_all):
                     self.store.clear(rows[job]["model"])
 
 
-def is_finished(job: Job, rows: Mapping[Job, Row], wanted: list[Job]) -> bool:
+def is_finished(
+    job: Job, rows: Mapping[Job, Row], wanted: list[Job], by_all: Collection[str] = ()
+) -> bool:
     """Whether no row needs the model of a job's row any more.
+
+    by_all: names of the strategies for which the model of all training images chooses.
 
     The model is needed for the next round of every strategy that shares it. A strategy without a
     row of the same round may choose the same images and so share the model later.
     """
     if job.kind == "all":
-        return True
+        readers = [each for each in wanted if each.seed == job.seed and each.strategy in by_all]
+        return all(each in rows for each in readers)
     here = job.round or 0
     peers = [each for each in wanted if each.seed == job.seed and each.kind == "round"]
     last = max((each.round or 0 for each in peers), default=0)

@@ -76,11 +76,17 @@ def test_the_preset_of_the_paper_is_the_papers():
 
 
 def test_json_and_back():
-    for preset in read_presets("taudis_box,core_set,taudis@T_F=0.25@alpha=7", USUAL):
+    for preset in read_presets("taudis_box,core_set,taudis@T_F=0.25@chooser=all", USUAL):
         kept = json.loads(json.dumps(preset.to_dict()))
         assert Preset.from_dict(preset.name, kept) == preset
     with pytest.raises(DataError, match="expected the settings of a strategy"):
         Preset.from_dict("x", {"strategy": "taudis"})
+
+
+def test_the_usual_model_that_chooses_is_not_written_down():
+    """So the settings of rows from before this key stay equal."""
+    assert "chooser" not in one("taudis").to_dict()
+    assert one("upper:taudis@chooser=all").to_dict()["chooser"] == "all"
 
 
 def test_a_run_of_before_has_its_threshold_beside_the_parameters():
@@ -104,9 +110,10 @@ def test_only_random_reads_no_pool(name):
         ("taudis@T_F", "expected KEY=VALUE, got 'T_F'"),
         ("taudis@T_F=high", "expected a number with 0 <= least_score < 1, got 'high'"),
         ("taudis@T_F=1", "expected a number with 0 <= least_score < 1, got 1.0"),
-        ("taudis@speed=2", "expected one of .*, T_F, embedding, got 'speed'"),
+        ("taudis@speed=2", "expected one of .*, T_F, embedding, chooser, got 'speed'"),
         ("taudis@alpha=much", "alpha: expected a number above 1 or None, got 'much'"),
         ("taudis@sigma=2", "sigma: expected a number with 0 < sigma < 1"),
+        ("taudis@chooser=best", "expected chooser=round or all, got 'best'"),
         ("taudis@embedding=pixel", "expected embedding=mask, box or query, got 'pixel'"),
         ("taudis" + "@sigma=0.9" * 20, "expected a name of at most 200 bytes"),
         ("a/b:taudis", "got the name 'a/b'"),

@@ -127,6 +127,30 @@ def test_the_gate_is_reported_before_any_strategy_runs(data, tmp_path, caplog):
 
 
 @pytest.mark.slow
+def test_the_model_of_all_labels_chooses_where_it_is_asked_for(data, tmp_path):
+    """The strategy core_set reads the labelled images, too."""
+    entries = "taudis,upper:taudis@chooser=all,far:core_set@chooser=all"
+    _, watched = simulate(data, tmp_path / "out", entries, seeds=(0,))
+    rows = rows_of(tmp_path / "out")
+    model = rows["all/0"]["model"]
+    for name in ("upper", "far"):
+        for number in (1, 2):
+            row = rows[f"{name}/0/{number}"]
+            assert row["pool"] == f"{model}/mask"
+            assert (
+                row["selection"]["pool_images"] == len(rows["all/0"]["labelled"]) - 1 - 2 * number
+            )
+            assert len(set(row["labelled"])) == 3 + 2 * number
+    assert model not in rows["taudis/0/1"]["pool"]
+    assert watched.steps == RECIPE.steps * len({row["model"] for row in rows.values()})
+    left = {path.name for path in (tmp_path / "out" / "models").glob("*/*")}
+    assert left <= {"evaluation.json", "mask.json", "mask-labelled.json"}
+    of = grid()
+    found = rerun(rows["upper/0/2"], of, opened(data, of), tmp_path)
+    assert found["equal"] and found["chosen_equal"]
+
+
+@pytest.mark.slow
 def test_a_finished_run_makes_nothing_and_a_larger_one_only_what_is_new(data, whole):
     out, outcome, _ = whole
     again, watched = simulate(data, out)
@@ -266,3 +290,5 @@ def test_a_model_stays_until_every_row_that_may_need_it_is_written():
     last = rows(s="0", a_1="x", b_1="x", a_2="y", a_3="w")
     assert is_finished(job("a", 3), last, wanted)
     assert is_finished(ALL, {ALL: {"model": "m"}}, [ALL])
+    assert not is_finished(ALL, {ALL: {"model": "m"}}, wanted, {"a"}), "it chooses for a"
+    assert is_finished(ALL, {ALL: {"model": "m"}, **last}, [ALL, *last], {"a"})
