@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
+from backend.clock import elapsed
 from backend.errors import (
     BackendError,
     ImageGone,
@@ -36,6 +38,7 @@ from backend.worker.context import RoundContext, read_json, remove, write_json
 from backend.worker.dataset import AnnotatedSamples, Snapshot, Task, submitted
 from backend.worker.due import RoundDue
 from backend.worker.sync import load_snapshot, samples_of
+from backend.worker.training_images import PATIENCE_SECONDS
 from taudis.errors import TaudisError, TrainingStopped
 from taudis.evaluation.comparison import Comparison, compare
 from taudis.training.recipes import Recipe
@@ -146,9 +149,8 @@ def _compare(
     _, annotated, _ = load_snapshot(context, round_)
     tasks = [task for task in annotated if int(task["id"]) in wanted]
     samples = AnnotatedSamples(tasks, config, context.images)
-    if set(samples.task_ids) != wanted:
-        remove(_folder(context))
-        return "the arms are not compared: images of the comparison cannot be read any more"
+    if waits := _wait_for_images(context, job, wanted - {*samples.task_ids}):
+        return waits
     images = len(job["common"]) + len(job[ARMS[0]])
     recipe, stop = recipe_for(context, samples, images), RoundDue(context, round_)
     models = [
@@ -166,6 +168,25 @@ def _compare(
     context.store.add_comparison(context.lease, context.project_id, row)
     remove(_folder(context))
     return ""
+
+
+def _wait_for_images(context: RoundContext, job: Job, gone: Collection[int]) -> str:
+    """Why the comparison waits, in words, if images of tasks cannot be read; else ''.
+
+    Their storage may fail for a while, so the comparison and its models stay for PATIENCE_SECONDS.
+    After that it starts anew with the images that can be read.
+    """
+    if not gone:
+        if job.pop("since", None):
+            write_json(_folder(context) / JOB_FILE, job)
+        return ""
+    since = float(job.get("since") or time.time())
+    what = f"{len(gone)} of its images cannot be read, such as that of task {min(gone)}"
+    if elapsed(since) < PATIENCE_SECONDS:
+        write_json(_folder(context) / JOB_FILE, {**job, "since": since})
+        return f"the comparison of the arms waits: {what}. It goes on in the next round"
+    remove(_folder(context))
+    return f"the arms are compared anew in the next round, without the images that fail: {what}"
 
 
 def _row(job: Job, recipe: Recipe, found: Comparison) -> ArmComparison:

@@ -172,6 +172,55 @@ def test_a_round_that_is_due_goes_first_and_the_next_goes_on_with_the_comparison
     assert project.rounds[0].steps["compared"]["compared"] == waits.number
 
 
+def fail_one_image(patch):
+    """From now on the first image of a comparison cannot be read."""
+    real = compare_arms.AnnotatedSamples
+    patch.setattr(compare_arms, "AnnotatedSamples", lambda tasks, *more: real(tasks[1:], *more))
+
+
+def wait_with_one_model(project, monkeypatch):
+    """A comparison that waits in its second training, because a round is due."""
+    label_next(project, 14)
+    model = compare_arms.arm_model
+
+    def one(*arguments, before, **more):
+        if before:
+            project.start_training()
+        return model(*arguments, before=before, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_arms, "arm_model", one)
+        return project.train()
+
+
+def test_an_image_that_fails_for_a_while_costs_no_model(project, monkeypatch):
+    """The comparison lost its model at the first attempt that could not read an image."""
+    images = trainings(monkeypatch)
+    first = wait_with_one_model(project, monkeypatch)
+    with monkeypatch.context() as patch:
+        fail_one_image(patch)
+        project.loop.turn()
+    (second,) = [each for each in project.rounds if each.number == first.number + 1]
+    assert "waits: 1 of its images cannot be read, such as that of task" in second.message
+    project.train()
+    (found,) = project.loop.store.comparisons(project.id)
+    assert (found.number, len(images)) == (first.number, 3)  # the second training began twice
+
+
+def test_an_image_that_stays_away_is_left_out_in_the_end(project, monkeypatch):
+    images = trainings(monkeypatch)
+    wait_with_one_model(project, monkeypatch)
+    with monkeypatch.context() as patch:
+        fail_one_image(patch)
+        project.loop.turn()
+        patch.setattr(compare_arms, "PATIENCE_SECONDS", 0.0)
+        last = project.train()
+    assert "compared anew in the next round, without the images that fail" in last.message
+    again = project.train()
+    (found,) = project.loop.store.comparisons(project.id)
+    assert (found.number, len(images)) == (again.number, 4)
+
+
 def test_a_round_of_another_project_goes_first(project, monkeypatch):
     label_next(project, 14)
     loop, model = project.loop, compare_arms.arm_model
