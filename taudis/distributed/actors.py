@@ -87,6 +87,11 @@ class Actors:
         """Number of working actors, without those that are starting."""
         return sum(work is not None for _, work in self._at.values())
 
+    @property
+    def pending(self) -> bool:
+        """Whether an answer can still come, of a working or of a starting actor."""
+        return bool(self._at)
+
     def give(self, actor: Any, work: Any, call: Callable[[Any], Any]) -> None:
         """Give an idle actor work (not None). call: calls a method of the actor."""
         self._at[call(actor)] = actor, work

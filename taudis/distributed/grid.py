@@ -11,16 +11,16 @@ import dataclasses
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from taudis.data.coco import CocoSamples
 from taudis.detector.device import Device
-from taudis.distributed.actors import Actors
+from taudis.distributed.actors import Actors, Answer
 from taudis.distributed.cluster import Cluster, device_of_this_actor
-from taudis.errors import ClusterError, DataError
+from taudis.errors import ClusterError, DataError, TaudisError
 from taudis.simulation.claims import Claims, Owner, claimed_by
 from taudis.simulation.data_set import DataSet, data_set
 from taudis.simulation.grid import Asked, Grid, join
@@ -75,10 +75,17 @@ class RowMaker:
         self.seen = _Seen()
         return claims.owner
 
-    def make_row(self) -> tuple[Step, Job | None]:
-        """Make a row, if possible. Returns the step's result and the job of the row."""
+    def make_row(self) -> tuple[Step | TaudisError, Job | None]:
+        """Make a row, if possible. Returns the step's result and the job of the row.
+
+        The result is an error if this process failed at every missing row that no other process
+        makes. It is returned, not raised, because another node may be able to make them.
+        """
         self.seen.job = None
-        step = self.run.advance(self.seen)
+        try:
+            step = self.run.advance(self.seen)
+        except TaudisError as error:
+            return error, self.seen.job
         return step, self.seen.job
 
 
@@ -140,42 +147,73 @@ def _joined(work: GridWork) -> Folder:
     return folder
 
 
+class _Driver:
+    """Gives rows to idle actors and counts what they answer."""
+
+    def __init__(self, folder: Folder, jobs: Sequence[Job], watcher: Watcher) -> None:
+        self.folder, self.jobs, self.watcher = folder, jobs, watcher
+        self.made = 0  # rows that the actors made
+        self.failures: list[TaudisError] = []  # of actors that can make none of the missing rows
+        self.resting: list[tuple[float, Any, Owner]] = []  # idle actors, and when each asks again
+        self._deaths = _Deaths(folder.path / "claims", jobs)
+
+    def report(self, job: Job | None = None) -> Mapping[Job, Row]:
+        """Show the progress, after the row of `job` if there is one. Returns the finished rows."""
+        rows = self.folder.log.read()
+        self.watcher.rows(
+            sum(each in rows for each in self.jobs), job, rows.get(job) if job else None
+        )
+        return rows
+
+    def take(self, answer: Answer, pool: Actors) -> None:
+        """Count an answer. Raises ClusterError if processes die repeatedly."""
+        if answer.actor is None:
+            self._deaths.add(answer.work)
+            return
+        owner = answer.value if answer.work is None else answer.work
+        step, job = ("made", None) if answer.work is None else answer.value
+        if isinstance(step, TaudisError):
+            self.failures.append(step)
+            pool.dismiss(answer.actor)
+            return
+        if job is not None:
+            self.made += 1
+            self._deaths.in_vain = 0
+            self.report(job)
+        wait = WAIT if step == "busy" else 0
+        self.resting.append((time.monotonic() + wait, answer.actor, owner))
+
+    def give(self, pool: Actors) -> None:
+        """Let the actors that have rested make a row."""
+        now = time.monotonic()
+        for _, actor, owner in (each for each in self.resting if each[0] <= now):
+            pool.give(actor, owner, lambda one: one.make_row.remote())
+        self.resting = [each for each in self.resting if each[0] > now]
+
+
 def run_grid(
     cluster: Cluster, work: GridWork, watcher: Watcher, *, actors: int | None = None
 ) -> Outcome:
     """Make every requested row, from the start or from where a run stopped.
 
-    actors: their number; None: one per GPU for a grid on GPUs, else one per core. Raises DataError
-    if the folder has another grid, and if a process of a grid on GPUs has no GPU; ClusterError if
-    processes die repeatedly; and the errors of training.
+    actors: their number; None: one per GPU for a grid on GPUs, else one per core. An actor that can
+    make none of the missing rows is dismissed, and the others go on: its node may lack memory or
+    files. Raises the error of the last such actor if none is left; DataError if the folder has
+    another grid, and if a process of a grid on GPUs has no GPU; ClusterError if processes die
+    repeatedly.
     """
     folder, jobs = _joined(work), work.asked.jobs(work.grid.rounds)
-    made, resting, deaths = 0, list[tuple[float, Any, Owner]](), _Deaths(work.out / "claims", jobs)
     device: Device = "cuda" if work.grid.device == "cuda" else "cpu"
+    driver = _Driver(folder, jobs, watcher)
     with Actors(cluster, RowMaker, (work,), actors, len(jobs), device=device) as pool:
         while True:
-            rows = folder.log.read()
-            done = sum(job in rows for job in jobs)
-            watcher.rows(done, None, None)
-            is_done = done == len(jobs)
+            rows = driver.report()
+            is_done = all(job in rows for job in jobs)
             if is_done and not pool.busy:  # a row exists before its actor answers
-                return Outcome({job: rows[job] for job in jobs}, made)
+                return Outcome({job: rows[job] for job in jobs}, driver.made)
+            if driver.failures and not (driver.resting or pool.pending):
+                raise driver.failures[-1]
             for answer in pool.answers():
-                if answer.actor is None:
-                    deaths.add(answer.work)
-                    continue
-                owner = answer.value if answer.work is None else answer.work
-                step, job = ("made", None) if answer.work is None else answer.value
-                if job is not None:
-                    made += 1
-                    deaths.in_vain = 0
-                    rows = folder.log.read()
-                    watcher.rows(sum(each in rows for each in jobs), job, rows.get(job))
-                wait = WAIT if step == "busy" else 0
-                resting.append((time.monotonic() + wait, answer.actor, owner))
-            if is_done:
-                continue
-            now = time.monotonic()
-            for _, actor, owner in (each for each in resting if each[0] <= now):
-                pool.give(actor, owner, lambda one: one.make_row.remote())
-            resting = [each for each in resting if each[0] > now]
+                driver.take(answer, pool)
+            if not is_done:
+                driver.give(pool)

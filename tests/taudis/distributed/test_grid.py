@@ -6,7 +6,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from taudis.distributed.grid import run_grid, work_of
-from taudis.errors import ClusterError, DataError
+from taudis.errors import ClusterError, DataError, TrainingError
 from taudis.selection.params import SelectionParams
 from taudis.simulation.grid import Asked
 from taudis.simulation.presets import read_presets
@@ -75,5 +75,34 @@ def test_the_last_row_counts_where_it_is_read_before_its_answer(tmp_path):
     ray, seen = StandIn(), Watched()
     outcome = run_grid(ray.cluster(), work, seen, actors=1)
     assert outcome.made == len(outcome.rows) == len(seen.jobs) == 2
+    for actor in (one for word, one in ray.log if word == "start"):
+        actor._stack.close()  # its thread
+
+
+@pytest.mark.parametrize("bad", [1, 2])
+def test_a_process_that_fails_at_every_row_ends_the_run_only_if_it_is_the_last(tmp_path, bad):
+    """One node may lack memory or files. It fails at all rows before the other has made one."""
+    failing = []
+
+    def fate(actor, method, arguments):
+        if method == "prepare":
+            failing.extend([actor] if len(failing) < bad else [])
+        elif actor in failing:
+            actor.run.failures.update(
+                (job, TrainingError("no memory here")) for job in actor.run.jobs
+            )
+
+    data, shared, ray = write_data(tmp_path / "data"), grid(rounds=1), StandIn(fate)
+    presets = tuple(read_presets("random", SelectionParams()))
+    asked = Asked(("random",), (0, 1), all_labels=False)
+    work = work_of(tmp_path / "run", shared, opened(data, shared), presets, asked, 1)
+    if bad == 1:
+        outcome = run_grid(ray.cluster(cpus=2), work, Watched(), actors=2)
+        assert outcome.made == len(outcome.rows) == 4
+    else:
+        with pytest.raises(TrainingError, match="no memory here") as error:
+            run_grid(ray.cluster(cpus=2), work, Watched(), actors=2)
+        assert "could not be made: seed_set/0, seed_set/1" in " ".join(error.value.__notes__)
+    assert len([one for word, one in ray.log if word == "kill"]) >= bad
     for actor in (one for word, one in ray.log if word == "start"):
         actor._stack.close()  # its thread
