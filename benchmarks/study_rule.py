@@ -31,7 +31,11 @@ SETS: Mapping[str, tuple[str, ...]] = {
     for first, second in zip(PARTS["test"].grids, PARTS["test_again"].grids, strict=True)
 }
 """Folder of a set -> the names of its two divisions."""
-ROUNDS = {grid.name: grid.rounds for part in ("test", "test_again") for grid in PARTS[part].grids}
+REDUNDANT: Mapping[str, tuple[str, ...]] = {
+    "highway_cam": SETS["highway_cam"], "tools_bench": ("tools_bench-400_steps",),
+}  # fmt: skip
+"""Sets of frames that resemble each other, and their grids. Diversity should help most there."""
+ROUNDS = {grid.name: grid.rounds for part in PARTS.values() for grid in part.grids}
 SEEDS = sum(len(read_seeds(PARTS[part].seeds)) for part in ("test", "test_again"))
 """Planned paired seeds of a set, both divisions together."""
 
@@ -79,6 +83,20 @@ def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> lis
         curves = [[pairs.curves[who][seed] for seed in pairs.seeds] for who in (name, reference)]
         found += pair_areas(curves[0], curves[1], axis)[1]
     return found
+
+
+def on_redundant_sets(
+    rows: Iterable[ResultRow], name: str, reference: str
+) -> dict[str, list[Interval | None]]:
+    """Set -> area of a strategy minus the reference's, over images and over objects."""
+    known = list(rows)
+    return {
+        data: [
+            _interval(more([row for row in known if row.data in grids], name, reference, axis))
+            for axis in ("images", "objects")
+        ]
+        for data, grids in REDUNDANT.items()
+    }
 
 
 def by_rule(rows: Iterable[ResultRow]) -> dict[str, RuleResult]:

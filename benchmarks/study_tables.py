@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.page_tables import Row, Tables, run
 from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
-from benchmarks.study_rule import SETS, by_rule
+from benchmarks.study_rule import CANDIDATES, SETS, by_rule, on_redundant_sets
 from taudis.simulation.comparison import Comparison, compare
 from taudis.simulation.cpu_cost import cost
 from taudis.simulation.curves import AXES
@@ -159,9 +159,7 @@ def choosing(rows: list[Row]) -> str:
 
 def rule(rows: list[Row]) -> str:
     """The table of the rule of the default: figures of each candidate, and whether it is met."""
-    kept = [row for own in by_set(rows).values() if is_compared(own) for row in own]
-    files = read_results(sorted({Path(row["file"]) for row in kept})).rows if kept else ()
-    found = by_rule(files)
+    found = by_rule(_compared(rows))
     sets = [f"{data}: more than random" for data in SETS]
     lines = [
         "| strategy | paired seeds | area over images: more than `foreground_random` | p (Holm)"
@@ -176,6 +174,25 @@ def rule(rows: list[Row]) -> str:
             f"| `{name}` | {each.seeds} | {_cell(each.images)} | {p} | {_cell(each.objects)}"
             f" | {' | '.join(random)} | {verdict} |"
         )
+    return "\n".join(lines)
+
+
+def _compared(rows: list[Row]) -> tuple[ResultRow, ...]:
+    """The rows of the sets that the protocol compares."""
+    kept = {Path(row["file"]) for own in by_set(rows).values() if is_compared(own) for row in own}
+    return read_results(sorted(kept)).rows if kept else ()
+
+
+def redundant(rows: list[Row]) -> str:
+    """The table of both candidates against `wse` on the redundant sets."""
+    known = _compared(rows)
+    lines = [
+        "| set | strategy | area over images: more than `wse` | over objects |",
+        "|---|---|---|---|",
+    ]
+    for name in CANDIDATES:
+        for data, found in on_redundant_sets(known, name, "wse").items():
+            lines.append(f"| {data} | `{name}` | {' | '.join(map(_cell, found))} |")
     return "\n".join(lines)
 
 
@@ -290,7 +307,8 @@ def costs(rows: list[Row]) -> str:
 
 TABLES: Tables = {
     "gates": gates, "against random": against_random, "choosing": choosing, "rule": rule,
-    "labelled": labelled, "contents": contents, "choices": choices, "costs": costs,
+    "redundant": redundant, "labelled": labelled, "contents": contents, "choices": choices,
+    "costs": costs,
 }  # fmt: skip
 
 
