@@ -5,8 +5,8 @@
 DATA is the folder of the data sets. The models do not know these labels when a strategy chooses.
 The figures show which kind of image a strategy prefers, for example images with few and large
 objects. For each grid of docs/results/rows, docs/results/contents.jsonl gets one line for all
-training images and one line for each row of a round. The file is written whole. The last line is
-JSON: the number of lines.
+training images, one line for each row of a round, and one line for each choice of
+benchmarks/study_choices.py. The file is written whole. The last line is JSON: the number of lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.study import PARTS, ROWS
+from benchmarks.study_choices import CHOICES
 from benchmarks.study_pictures import open_data
+from benchmarks.study_tables import CHOICE
 from taudis.files import draft_file
 from taudis.simulation.data_set import DataSet
 from taudis.simulation.grid import Grid
@@ -65,7 +67,7 @@ def contents(
 
 
 def lines_of(path: Path, data: Path) -> list[dict[str, Any]]:
-    """The lines of a grid: its training images, then every row of a round."""
+    """The lines of a grid: its training images, every row of a round, every recorded choice."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     grid = Grid.from_dict(rows[0]["record"]["shared"])
     opened = open_data(data, path.stem, grid)
@@ -77,6 +79,10 @@ def lines_of(path: Path, data: Path) -> list[dict[str, Any]]:
     for row in rows:
         if row["kind"] == "round":
             name = {key: row[key] for key in ("data", "strategy", "seed", "round")}
+            found.append(name | contents(row["chosen"], opened, sizes, grid.group))
+    for row in map(json.loads, CHOICES.read_text(encoding="utf-8").splitlines()):
+        if row["data"] == path.stem:
+            name = {"kind": CHOICE, **{key: row[key] for key in ("data", "strategy", "seed")}}
             found.append(name | contents(row["chosen"], opened, sizes, grid.group))
     return found
 

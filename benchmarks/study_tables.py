@@ -11,9 +11,9 @@ tests/benchmarks/test_study.py compares the page with the rows. The statistics a
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import geometric_mean
 
 from benchmarks.page_tables import Row, Tables, run
 from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
@@ -29,6 +29,8 @@ from taudis.simulation.row_format import KINDS
 from taudis.simulation.statistics import Interval
 
 PAGE = ROWS.parent / "README.md"
+CHOICE = "contents of a choice"
+"""The kind of a line of contents.jsonl for a choice; see benchmarks/study_contents.py."""
 BESIDE = {"choices.jsonl": "choice", "contents.jsonl": "contents"}
 """Files beside the folder of rows -> the kind of their lines."""
 
@@ -232,18 +234,24 @@ def _labelled(rows: list[Row], name: str, seeds: list[int]) -> list[str]:
 def choices(rows: list[Row]) -> str:
     """The table of first choices of every strategy and preset, compared with `taudis`."""
     lines = [
-        "| set | strategy | seeds | images that `taudis` chose, too | objects in them | labels"
-        " | candidates | in images |",
-        "|---|---|---|---|---|---|---|---|",
+        "| set | strategy | seeds | images that `taudis` chose, too | scenes | objects in them"
+        " | median size of an object | labels | candidates | in images |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
+    inside = {(row["data"], row["strategy"], row["seed"]): row
+              for own in by_set(rows, [CHOICE]).values() for row in own}  # fmt: skip
     for data, own in by_set(rows, ["choice"]).items():
         taudis = {row["seed"]: {*row["chosen"]} for row in own if row["strategy"] == "taudis"}
         for name in dict.fromkeys(row["strategy"] for row in own):
             same = [row for row in own if row["strategy"] == name]
+            held = [inside[data, name, row["seed"]] for row in same]
             shared = [len(taudis[row["seed"]] & {*row["chosen"]}) for row in same]
             cells = [
                 f"{_mean(shared)} of {len(same[0]['chosen'])}",
-                *(_mean([row[key] for row in same]) for key in ("objects", "labels")),
+                _mean([row["scenes"] for row in held]),
+                _mean([row["objects"] for row in same]),
+                _size([row["median_size"] for row in held]),
+                _mean([row["labels"] for row in same]),
                 *(
                     _mean([row[key] for row in same]) if same[0]["images_with_candidates"] else ""
                     for key in ("candidates", "images_with_candidates")
@@ -267,16 +275,22 @@ def contents(rows: list[Row]) -> str:
             images, objects, empty = (
                 sum(row[key] for row in same) for key in ("images", "objects", "empty")
             )
-            # The geometric mean: a round of large objects and one of small objects cancel out.
-            sizes = [math.log(row["median_size"]) for row in same if row["median_size"]]
-            size = math.exp(sum(sizes) / len(sizes))
+            size = geometric_mean(row["median_size"] for row in same if row["median_size"])
             scenes = f"{sum(row['scenes'] for row in same) / len(same):.1f}"
             lines.append(
                 f"| {data} | {f'`{name}`' if name else 'all training images'} | {images} | {empty}"
-                f" | {scenes} | {objects / images:.1f} | {100 * size:.2f} % of the image"
+                f" | {scenes} | {objects / images:.1f} | {_size([size])}"
                 f" | {size / pool['median_size']:.1f} times |"
             )
     return "\n".join(lines)
+
+
+def _size(shares: list[float]) -> str:
+    """Sizes of objects as shares of the image's area: their geometric mean.
+
+    In it, a round of large objects and one of small objects cancel out.
+    """
+    return f"{100 * geometric_mean(shares):.2f} % of the image"
 
 
 def _mean(values: list[float]) -> str:

@@ -10,9 +10,9 @@ import pytest
 from backend.web.status.evidence import EVIDENCE, evidence
 from benchmarks.page_tables import filled
 from benchmarks.study import PARTS, ROWS, Grid, add_rows
-from benchmarks.study_choices import known, record
+from benchmarks.study_choices import CHOICES, known, record
 from benchmarks.study_contents import CONTENTS, sizes_of
-from benchmarks.study_tables import PAGE, TABLES, read
+from benchmarks.study_tables import CHOICE, PAGE, TABLES, read
 from taudis.errors import DataError
 from taudis.selection.params import SelectionParams
 from taudis.simulation.claims import Lock
@@ -119,12 +119,21 @@ def test_a_choice_is_recorded_once_and_a_torn_line_goes(tmp_path):
 
 
 def test_the_contents_are_those_of_the_rows():
-    lines = [line for line in kept_in(CONTENTS) if line["strategy"]]
+    lines = [line for line in kept_in(CONTENTS) if line.get("round")]
     key = ("data", "strategy", "seed", "round")
     rows = [row for path in ROWS.glob("*.jsonl") for row in kept_in(path) if row["kind"] == "round"]
     assert len(lines) == len(rows)
     expected = {tuple(row[name] for name in key): row["chosen_objects"] for row in rows}
     assert {tuple(line[name] for name in key): line["objects"] for line in lines} == expected
+
+
+def test_every_choice_has_its_contents():
+    lines = [line for line in kept_in(CONTENTS) if line.get("kind") == CHOICE]
+    key = ("data", "strategy", "seed", "objects")
+    rows = kept_in(CHOICES)
+    assert [[line[name] for name in key] for line in lines] == [
+        [row[name] for name in key] for row in rows
+    ]
 
 
 def test_the_size_of_an_object_is_its_share_of_the_image(tmp_path):
