@@ -70,6 +70,8 @@ class Child:
             code = self.process.poll()
             if code is None:
                 return
+            # Gunicorn's workers outlive their killed master for seconds and hold the port.
+            _kill_session(self.process.pid)
             self.process = None
             ran_long = now - self.started >= LONG_RUN_SECONDS
             self.pause = FIRST_PAUSE if ran_long else min(self.pause * 2, LONGEST_PAUSE)
@@ -98,9 +100,14 @@ class Child:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(max(0.0, deadline - time.monotonic()))
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        _kill_session(self.process.pid)
         self.process.wait()
+
+
+def _kill_session(leader: int) -> None:
+    """Kill every process of a child's session. leader: the process id of the child."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def serve(settings: Settings, stop: threading.Event | None = None) -> None:

@@ -97,6 +97,25 @@ def test_a_killed_child_starts_again_and_all_end_together():
 
 
 @pytest.mark.slow
+def test_the_rest_of_a_killed_child_ends_before_it_starts_again():
+    """Workers of a killed gunicorn held the port, so that the next one could not listen."""
+    code = "import os, time; os.fork(); time.sleep(60)"
+    child = Child("web", [sys.executable, "-S", "-c", code], dict(os.environ))
+    over = threading.Event()
+    thread = threading.Thread(target=supervise, args=([child], over))
+    thread.start()
+    try:
+        first = psutil.Process(wait_for(lambda: child.process and child.process.pid))
+        (other,) = wait_for(first.children)
+        first.kill()
+        wait_for(lambda: child.starts == 2)
+        assert not other.is_running() or other.status() == psutil.STATUS_ZOMBIE
+    finally:
+        over.set()
+        thread.join(15)
+
+
+@pytest.mark.slow
 def test_a_child_that_dies_at_once_is_started_ever_more_slowly():
     child = Child("broken", [sys.executable, "-S", "-c", "raise SystemExit(3)"], dict(os.environ))
     over = threading.Event()
