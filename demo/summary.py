@@ -29,6 +29,15 @@ THRESHOLD = 0.5
 """Lowest score of instances in the picture, equal to the backend's default."""
 SECOND = 2
 """The training round from which the summary counts pre-annotations."""
+HYPHENATED = {
+    "Annotations": "Anno-\ntations",
+    "Accepted": "Ac-\ncepted",
+    "of them unchanged": "of them\nun-\nchanged",
+    "Reshaped": "Re-\nshaped",
+    "Relabelled": "Re-\nlabelled",
+    "Removed": "Re-\nmoved",
+}
+"""Headings of the live evaluation that are too wide for a terminal."""
 NOT_COUNTED: tuple[Verdict, ...] = (
     "changed_meanwhile",
     "locked_before_flip",
@@ -97,23 +106,28 @@ def _not_blank(seen: list[PreAnnotation], options: Options) -> list[PreAnnotatio
 def print_live(console: Console, live: LiveEvaluation) -> None:
     """Print the live evaluation: how annotators changed the pre-annotations, by version.
 
-    Versions are columns, numbered from the oldest, so that the table fits into 80 characters.
+    Versions are numbered from the oldest, and headings are hyphenated, so that the table fits into
+    80 characters.
     """
     title = "Live evaluation: what annotators did with the pre-annotations"
-    table = Table(title=title, box=box.SIMPLE, pad_edge=False, collapse_padding=True)
-    numbers = {each.version: str(row + 1) for row, each in enumerate(live.versions)}
-    columns = live_words.table(live)
-    table.add_column("model", no_wrap=True)
-    for name, *_ in columns:
-        table.add_column(numbers.get(name, name))
-    for line in zip(live_words.HEADINGS, *columns, strict=True):
-        if line[0] != live_words.HEADINGS[0]:  # the names of the versions
-            table.add_row(*line)
+    table = Table(title=title, box=box.SIMPLE, show_edge=False, padding=0)
+    table.add_column("model")
+    for heading in live_words.HEADINGS[1:]:
+        table.add_column(HYPHENATED.get(heading, heading), justify="right", no_wrap=True)
+    for name, *cells in live_words.table(live):
+        table.add_row(_numbered(name, live), *cells)
     console.print(table)
     for sentence in live_words.sentences(live):
         console.print(sentence)
     if live.times:
         console.print("Simulated annotators wait at random: suggestions do not make them faster.")
+
+
+def _numbered(name: str, live: LiveEvaluation) -> str:
+    """The name of a row of the live evaluation, with the number of its version."""
+    for row, each in enumerate(live.versions):
+        name = name.replace(each.version, str(row + 1))
+    return name
 
 
 def arms_of(found: list[ArmComparison], share: float) -> dict[str, Any]:
@@ -136,10 +150,10 @@ def arms_of(found: list[ArmComparison], share: float) -> dict[str, Any]:
 
 
 def _print(progress: Progress, checked: list[CheckedTask]) -> None:
-    """Print the table, and a line for every task that was out of order or not counted."""
+    """Print the table, and a line for every task that was out of order."""
     progress.console.print(progress.table())
     for found in checked:
-        if found.verdict != "in_order":
+        if found.verdict in DEFECTS:
             one = found.served
             better = "" if found.better is None else f"; task {found.better} was free and better"
             progress.console.print(
