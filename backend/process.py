@@ -1,9 +1,13 @@
-"""Limits the memory of a process that reads many images of different sizes.
+"""Limits the memory and lowers the priority of a process that works for minutes.
 
 The worker and the prediction process call `limit_memory` when they start.
 """
 
 from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
 
 from backend.settings import set_for_libraries
 from taudis.detector.memory import keep_heap_small
@@ -17,6 +21,23 @@ TRAINING_KERNELS, PREDICTING_KERNELS = 192, 96
 
 After 300 images, 96 kernels took 130 MB less than 512. Compared with 512 kernels, a training step
 is up to a tenth slower with 96 and equally fast with 192. Predicting is equally fast with 96."""
+
+
+AUTOGROUP = Path("/proc/self/autogroup")
+"""The niceness of this process's session, where Linux groups processes by session."""
+
+
+def lower_priority(nice: int) -> None:
+    """Give way to other processes. nice: 0 to 19, added to the niceness of this process.
+
+    Where Linux groups processes by session, niceness counts only within a session, and each session
+    has a niceness of its own (sched(7), "The autogroup feature"). `serve` starts the worker in a
+    new session, so that session gets the niceness, too. The session of a terminal keeps its own.
+    """
+    os.nice(nice)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # no such feature, or a limit on changes
+            AUTOGROUP.write_text(str(nice), encoding="ascii")
 
 
 def limit_memory(*, training: bool) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 
 from backend.errors import BackendError, LeaseLost, StudioNotFound
 from backend.label_studio.listings import shared_sizes
-from backend.process import limit_memory
+from backend.process import limit_memory, lower_priority
 from backend.settings import Settings
 from backend.store import disk
 from backend.store.database import Store
@@ -326,7 +326,7 @@ def run(settings: Settings) -> None:
 
     The next start goes on at a round's first unfinished step, training at its last checkpoint.
     """
-    os.nice(settings.nice)
+    lower_priority(settings.nice)
     _limit_threads(settings.torch_threads)
     limit_memory(training=True)
     worker = Worker(settings, Store(settings.model_dir, busy_ms=WORKER_BUSY_MS))

@@ -4,14 +4,14 @@ import os
 
 import torch
 
-from backend.process import limit_memory
+from backend.process import limit_memory, lower_priority
 from backend.settings import Settings
 from taudis.training.recipes import Recipe
 from taudis.training.train import train
 from tests.taudis.detector_cases import LABELS, Pictures
 
 if __name__ == "__main__":
-    os.nice(Settings().nice)
+    lower_priority(Settings().nice)
     torch.set_num_threads(os.cpu_count() or 1)
     limit_memory(training=True)
     began = []

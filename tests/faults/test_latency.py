@@ -35,7 +35,7 @@ def training():
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.busy_training"], cwd=ROOT, env=environment,
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, text=True, start_new_session=True,  # as `serve` does
     )  # fmt: skip
     try:
         assert process.stdout.readline() == "training\n"
