@@ -57,6 +57,7 @@ class Planted:
     coco: dict[str, Any]
     wrong: dict[int, str]  # annotation id -> kind; for a doubled object both ids
     deleted: list[dict[str, Any]]  # the deleted annotations
+    originals: dict[int, int]  # id of the second annotation of a doubled object -> of the first
 
 
 def moved(mask: BoolArray, random: np.random.Generator) -> BoolArray:
@@ -89,6 +90,7 @@ def plant(coco: dict[str, Any], seed: int) -> Planted:
     count = max(LEAST, round(SHARE * len(objects)))
     picked = random.choice(len(objects), (len(kinds), count), replace=False)
     wrong: dict[int, str] = {}
+    originals: dict[int, int] = {}
     deleted: list[dict[str, Any]] = []
     free = max(each["id"] for each in objects) + 1
     for kind, rows in zip(kinds, picked, strict=True):
@@ -107,9 +109,9 @@ def plant(coco: dict[str, Any], seed: int) -> Planted:
             else:
                 again = {**copy.deepcopy(each), "id": free}
                 found["annotations"].append(again)
-                wrong[free] = kind
+                wrong[free], originals[free] = kind, each["id"]
                 free += 1
-    return Planted(found, wrong, deleted)
+    return Planted(found, wrong, deleted, originals)
 
 
 def _redraw(annotation: dict[str, Any], mask: BoolArray) -> None:
@@ -161,8 +163,9 @@ def right(
         if claim.object >= 0:
             rows = samples.annotations[claim.image]
             number = int(str(rows[claim.object]["id"]))
-            kind = planted.wrong.get(number, "") if number not in named else ""
-            named.add(number)
+            error = planted.originals.get(number, number)
+            kind = planted.wrong.get(number, "") if error not in named else ""
+            named.add(error)
         else:
             for gone in [g for g in left if g["image_id"] == samples.image_ids[claim.image]]:
                 mask = encode(decode(gone["segmentation"], *truth.size))

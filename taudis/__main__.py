@@ -187,7 +187,7 @@ def predict(
     from taudis.data.coco.write import coco_results, form_of
     from taudis.detector.checkpoint import load_checkpoint
     from taudis.detector.device import device_of_this_process
-    from taudis.detector.pasting import pasted_masks
+    from taudis.detector.pasting import each_pasted_mask
     from taudis.files import write_json
 
     form = form_of(segmentation)
@@ -199,7 +199,7 @@ def predict(
     results: list[dict[str, object]] = []
     for row, number in enumerate(samples.image_ids):
         detection = detector.detect([samples.image(row)])[0]
-        masks = pasted_masks(detection)
+        masks = each_pasted_mask(detection)
         results += coco_results(number, detection, masks, categories, form)
     write_json(out, results)
     result = {"results": str(out), "images": len(samples), "instances": len(results)}

@@ -25,7 +25,7 @@ from taudis.detector.card import read_card
 from taudis.detector.checkpoint import load_checkpoint
 from taudis.detector.export import export_torchvision
 from taudis.detector.onnx_export import Agreement, export_onnx
-from taudis.detector.pasting import pasted_masks
+from taudis.detector.pasting import each_pasted_mask
 from taudis.detector.registry import TrainedDetector
 from taudis.files import draft_folder
 from taudis.types import Target
@@ -181,7 +181,8 @@ def _coco(
         truths.append(Target.from_masks(np.zeros((0, height, width), bool), np.zeros(0, np.int64))
                       if target is None else target)  # fmt: skip
         (detection,) = detector.detect([image])
-        found += coco_results(task, detection, pasted_masks(detection), categories, segmentation)
+        masks = each_pasted_mask(detection)
+        found += coco_results(task, detection, masks, categories, segmentation)
     truth = coco_of(labels, sizes, truths, segmentation)
     (out / "coco_images.json").write_text(json.dumps(truth), encoding="utf-8")
     (out / "coco_predictions.json").write_text(json.dumps(found), encoding="utf-8")

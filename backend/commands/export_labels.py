@@ -20,7 +20,7 @@ from backend.errors import RoundError
 from backend.images.decode import Pixels
 from backend.label_studio.left_out import Summary
 from backend.worker.context import RoundContext
-from backend.worker.dataset import AnnotatedSamples
+from backend.worker.dataset import AnnotatedSamples, submitted
 from taudis.data.coco.write import Segmentation, coco_of
 from taudis.files import draft_folder
 from taudis.types import Target
@@ -35,13 +35,16 @@ class ExportedLabels:
     images: int
     objects: int
     left_out: Summary
+    superseded: int = 0  # annotations that do not count because their task has a newer one
 
     def in_words(self) -> str:
         """The counts in words."""
-        text = (
-            f"{self.objects} objects in {self.images} labelled images. {self.left_out.in_words()}"
-        )
-        return f"{text} {LEFT_OUT} lists each.".strip() if self.left_out else text.strip()
+        found = [f"{self.objects} objects in {self.images} labelled images."]
+        if self.superseded:
+            found.append(f"Annotations not used, their task has a newer one: {self.superseded}.")
+        if self.left_out:
+            found.append(f"{self.left_out.in_words()} {LEFT_OUT} lists each.")
+        return " ".join(found)
 
 
 # long: with its docstring
@@ -51,9 +54,11 @@ def export_labels(
     """Write `instances.json`, `images/` and `left_out.json` to a folder atomically.
 
     Image ids are Label Studio's task ids. Images are PNG files with the pixels that the annotator's
-    browser shows, so rotated photographs match their masks. A region whose label is no longer in
-    the config is a crowd (`iscrowd` 1, to be ignored). Tasks that training leaves out are left out,
-    with the reason in `left_out.json`. out: a new or empty folder.
+    browser shows, so rotated photographs match their masks. Each image record has the address in
+    Label Studio as `address`. A region whose label is no longer in the config is a crowd (`iscrowd`
+    1, to be ignored). One annotation of a task is written, the one that training uses; the others
+    are counted as not used. Tasks that training leaves out are left out, with the reason in
+    `left_out.json`. out: a new or empty folder.
 
     Raises RoundError: `out` is not empty, no labelled task can be used, or writing failed.
     """
@@ -69,6 +74,8 @@ def export_labels(
                 *_images_and_targets(samples, draft / FOLDER),
                 segmentation,
             )
+            for record, task in zip(truth["images"], samples.tasks, strict=True):
+                record["address"] = samples.config.image.address(task["data"])
             _write(draft / FILE, truth)
             _write(draft / LEFT_OUT, [asdict(row) for row in samples.left_out])
     except OSError as error:
@@ -77,7 +84,8 @@ def export_labels(
             " choose another folder."
         ) from error
     objects = sum(not row["iscrowd"] for row in truth["annotations"])
-    return ExportedLabels(len(samples), objects, left_out)
+    superseded = sum(len(submitted(task)) - 1 for task in samples.tasks)
+    return ExportedLabels(len(samples), objects, left_out, superseded)
 
 
 def _images_and_targets(

@@ -103,7 +103,10 @@ class Reviewed:
             f" labelled tasks; the tab {REVIEW_TITLE!r} lists {listed.tasks} tasks.",
             *_counted(rest, "less suspicious tasks are not listed: raise --limit, or see --csv."),
             *_counted(self.confirmed, "tasks are not listed: their labels were confirmed."),
-            *_counted(listed.changed, "tasks are not listed: their labels were changed since."),
+            *_counted(
+                listed.changed,
+                "tasks are not listed: their labels were changed or confirmed since.",
+            ),
             *_counted(listed.gone, "tasks are not listed: they were deleted since."),
             *_counted(listed.before, "tasks of an earlier run were taken from the list."),
             self.left_out.in_words("Labelled tasks that were not looked at"),

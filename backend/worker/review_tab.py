@@ -37,7 +37,7 @@ class Listed:
     """Numbers of tasks after `publish`."""
 
     tasks: int  # in the tab now
-    changed: int  # not in the tab: their annotation was changed or deleted meanwhile
+    changed: int  # not in the tab: changed, deleted or confirmed by a person meanwhile
     gone: int  # not in the tab: Label Studio no longer has the task
     before: int  # marks of an earlier run that were removed
 
@@ -66,30 +66,37 @@ def publish(
         on_mark()
     before = _clear(context, old)
     since = context.studio.newest_change(project)
-    late = _clear(context, [task for task in calls.marked(project) if not _fits(task, known)])
+    # Read anew: a person may have confirmed tasks since the beginning.
+    confirmed = (context.load_project().state.review or {}).get("confirmed", {})
+    known = {task: found for task, found in known.items() if confirmed.get(task) != found}
+    there_now = calls.marked(project)
+    listed = len(there_now) - _clear(context, [row for row in there_now if not _fits(row, known)])
     changes = {"tab": _tab(context, tab), "since": since, "annotations": known}
-    _remember(context, {**review, **changes})
+    _remember(context, {**review, **changes, "confirmed": confirmed})
     gone = sum(mark.task not in there for mark in marks) + len(fresh) - written
-    return Listed(written - late, len(marks) - gone - written + late, gone, before)
+    return Listed(listed, len(marks) - gone - listed, gone, before)
 
 
 def confirm(context: RoundContext, tasks: Sequence[int]) -> int:
     """Remove tasks with correct labels from the tab, and from later lists while the labels stay.
 
-    Returns the number of removed marks. Raises RoundError for a task that the tab does not list.
+    If Label Studio fails, the same call finishes the work. Returns the number of tasks. Raises
+    RoundError for a task that the tab does not list.
     """
     review = context.load_project().state.review or {}
     known, confirmed = dict(review.get("annotations", {})), dict(review.get("confirmed", {}))
-    unknown = [task for task in tasks if str(task) not in known]
+    unknown = [task for task in tasks if str(task) not in {*known, *confirmed}]
     if unknown:
         raise RoundError(
             f"Expected numbers of tasks in the tab {REVIEW_TITLE!r}, got {unknown}. Nothing was"
             " confirmed. The column ID has the numbers."
         )
-    confirmed |= {str(task): known.pop(str(task)) for task in dict.fromkeys(tasks)}
+    chosen = list(dict.fromkeys(tasks))
+    confirmed |= {str(task): known.pop(str(task)) for task in chosen if str(task) in known}
     _remember(context, {**review, "annotations": known, "confirmed": confirmed})
-    rows = context.studio.tabs.marks.tasks(context.project_id, list(dict.fromkeys(tasks)))
-    return _clear(context, [row for row in rows if MARK in row["data"]])
+    rows = context.studio.tabs.marks.tasks(context.project_id, chosen)
+    _clear(context, [row for row in rows if MARK in row["data"]])
+    return len(chosen)
 
 
 def unconfirmed(context: RoundContext, marks: Sequence[Mark]) -> list[Mark]:
@@ -106,7 +113,7 @@ def settle(context: RoundContext) -> int:
     task changes again.
     """
     review = context.load_project().state.review
-    if not review:
+    if not review or "since" not in review:  # no tab; perhaps confirmed tasks of an earlier one
         return 0
     rows = context.studio.tabs.marks.marked(context.project_id, str(review["since"]))
     # Read after the rows, because a run that began meanwhile may have written these marks.
@@ -115,15 +122,21 @@ def settle(context: RoundContext) -> int:
 
 
 def remove(context: RoundContext) -> int:
-    """Remove the tab and every mark, even of an interrupted run. Returns the number of marks."""
+    """Remove the tab and every mark, even of an interrupted run. Returns the number of marks.
+
+    Confirmed tasks stay off later lists.
+    """
     tabs = context.studio.tabs
-    known = (context.load_project().state.review or {}).get("tab")
+    review = context.load_project().state.review or {}
+    known = review.get("tab")
     for tab in _ours(tabs.of(context.project_id), known):
         tabs.remove(tab)
     count = _clear(context, tabs.marks.marked(context.project_id))
     if MARK in tabs.marks.columns(context.project_id):
         _recount(context)
-    context.store.update_project(context.project_id, review=None)
+    confirmed = review.get("confirmed")
+    kept = {"confirmed": confirmed} if confirmed else None
+    context.store.update_project(context.project_id, review=kept)
     return count
 
 

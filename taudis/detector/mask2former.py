@@ -225,6 +225,10 @@ def _pretrained(folder: Path, config: Mask2FormerConfig, num_labels: int) -> Any
     )
     if wrong:
         raise _does_not_fit(str(folder), wrong)
+    # If the folder has as many labels, its class predictor was loaded: of other labels.
+    with torch.no_grad():
+        torch.nn.init.normal_(network.class_predictor.weight, std=network.config.init_std)
+        torch.nn.init.zeros_(network.class_predictor.bias)
     return network.train()
 
 

@@ -8,6 +8,8 @@ masks of torchvision's model bit for bit. (Pre-annotations need only the part in
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
@@ -15,17 +17,23 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from taudis.types import BoolArray, Detection
 
 
-def pasted_masks(detection: Detection, threshold: float = 0.5) -> BoolArray:
-    """The masks [n,H,W] of a detection: True where the probability is at least `threshold`.
+def each_pasted_mask(detection: Detection, threshold: float = 0.5) -> Iterator[BoolArray]:
+    """The masks [H,W] of a detection, one after the other: those of all instances can be large.
 
-    The detection must have `mask_probs`.
+    True where the probability is at least `threshold`. The detection must have `mask_probs`.
     """
-    rows, (height, width) = detection.instances, detection.size
-    pasted = np.zeros((len(rows), height, width), bool)
+    rows = detection.instances
     probs = torch.from_numpy(rows.mask_probs)[:, None]
     boxes = torch.from_numpy(rows.boxes)
-    for row in range(len(rows)):  # one at a time, because float masks of all detections are large
+    for row in range(len(rows)):
         one = slice(row, row + 1)
         found = paste_masks_in_image(probs[one], boxes[one], detection.size)
-        pasted[row] = found[0, 0] >= threshold
+        yield (found[0, 0] >= threshold).numpy()
+
+
+def pasted_masks(detection: Detection, threshold: float = 0.5) -> BoolArray:
+    """The masks [n,H,W] of `each_pasted_mask`."""
+    pasted = np.zeros((len(detection.instances), *detection.size), bool)
+    for row, mask in enumerate(each_pasted_mask(detection, threshold)):
+        pasted[row] = mask
     return pasted

@@ -16,6 +16,7 @@ import json
 import secrets
 import shutil
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ class Record:
     instances: int
     unreadable: dict[int, str] = field(default_factory=dict)  # id of a missing image -> reason
     cpu_seconds: float = 0.0
+    pictures: str = ""  # checksum of the image files; "" in records of older builds
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -84,6 +86,7 @@ class Record:
             "instances": self.instances,
             "unreadable": unreadable,
             "cpu_seconds": self.cpu_seconds,
+            "pictures": self.pictures,
         }
 
 
@@ -111,17 +114,21 @@ class PartsFolder:
         except FileNotFoundError:
             return None
         unreadable = {int(number): str(why) for number, why in found["unreadable"].items()}
-        return Record(found["images"], found["instances"], unreadable, found["cpu_seconds"])
+        return Record(
+            found["images"], found["instances"], unreadable, found["cpu_seconds"],
+            str(found.get("pictures", "")),
+        )  # fmt: skip
 
-    def begin(self, block: Block) -> Record | None:
+    def begin(self, block: Block, pictures: Callable[[], str]) -> Record | None:
         """The record of a block from an earlier run; None if the block must be scored.
 
-        A record with unreadable images is removed, so that the block is scored again. An old mark
-        is removed, too. Raises OSError.
+        A record with unreadable images, or of other pictures, is removed, so that the block is
+        scored again. An old mark is removed, too. pictures: returns the checksum of the block's
+        image files. Raises OSError.
         """
         self.mark(block).unlink(missing_ok=True)
         found = self.record(block)
-        if found is None or not found.unreadable:
+        if found is None or (not found.unreadable and found.pictures == pictures()):
             return found
         self._record(block).unlink()
         return None

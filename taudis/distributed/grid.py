@@ -27,7 +27,7 @@ from taudis.simulation.grid import Asked, Grid, join
 from taudis.simulation.jobs import Job
 from taudis.simulation.presets import Preset
 from taudis.simulation.row_log import Row
-from taudis.simulation.run import WAIT, Folder, Outcome, Run, Step, Watcher, check_rows
+from taudis.simulation.run import GRID_FILE, WAIT, Folder, Outcome, Run, Step, Watcher, check_rows
 from taudis.types import LabelMap
 
 DEATHS_OF_ROW, DEATHS_IN_VAIN = 5, 12
@@ -60,6 +60,12 @@ class RowMaker:
         import torch
 
         torch.set_num_threads(self.work.threads)
+        # Checked before `Folder` makes a folder that no other node would read.
+        if not (self.work.out / GRID_FILE).is_file():
+            raise DataError(
+                f"{_node()}: expected the run in {self.work.out}, found none. All nodes must see"
+                " this folder: put it where they do, or leave out the node."
+            )
         work, folder = self.work, Folder(self.work.out)
         if work.grid.device == "cuda" and device_of_this_actor() == "cpu":
             raise DataError(
@@ -79,14 +85,23 @@ class RowMaker:
         """Make a row, if possible. Returns the step's result and the job of the row.
 
         The result is an error if this process failed at every missing row that no other process
-        makes. It is returned, not raised, because another node may be able to make them.
+        makes, or if its node lacks memory, disk or files. It is returned, not raised, because
+        another node may be able to make the rows.
         """
         self.seen.job = None
         try:
             step = self.run.advance(self.seen)
         except TaudisError as error:
             return error, self.seen.job
+        except (OSError, MemoryError) as error:
+            what = f"{_node()}: {type(error).__name__}: {error}"
+            return ClusterError(f"{what}. Mend it and run the command again: it goes on."), None
         return step, self.seen.job
+
+
+def _node() -> str:
+    """The name of this process's node, for messages."""
+    return f"node {os.uname().nodename}"
 
 
 class _Seen:

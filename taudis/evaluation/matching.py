@@ -14,7 +14,7 @@ import numpy as np
 from faster_coco_eval import mask as rle_tools
 
 from taudis.data.coco import encode
-from taudis.detector.pasting import pasted_masks
+from taudis.detector.pasting import each_pasted_mask
 from taudis.types import ANY_LABEL, BoolArray, Detection, FloatArray, IntArray, Target
 
 FITS = 0.5
@@ -49,7 +49,7 @@ class EvaluatedImage:
             target.iscrowd,
             rows.labels,
             rows.scores,
-            [encode(mask) for mask in pasted_masks(detection)],
+            [encode(mask) for mask in each_pasted_mask(detection)],
         )
 
 

@@ -85,6 +85,16 @@ def test_an_error_counts_once_and_loss_knows_no_doubles(planted):
     assert right(claims, images, samples, found).count("double") < 5
 
 
+def test_both_objects_of_a_doubled_one_are_one_error(planted):
+    found, samples, images = planted
+    copy, original = next(iter(found.originals.items()))
+    places = {row["id"]: (image, place)
+              for image, rows in enumerate(samples.annotations)
+              for place, row in enumerate(rows)}  # fmt: skip
+    claims = [Claim(*places[number], -1) for number in (copy, original)]
+    assert right(claims, images, samples, found) == ["double", ""]
+
+
 def test_a_moved_mask_keeps_half_of_itself_and_overlaps_less():
     mask = np.zeros((20, 20), bool)
     mask[:8, :8] = True

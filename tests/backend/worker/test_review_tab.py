@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.errors import RoundError, StudioRejected
+from backend.errors import RoundError, StudioAuthError, StudioRejected
 from backend.label_studio.marks import MARK
 from backend.label_studio.tabs import QUEUE, REVIEW_TITLE
 from backend.worker import review_tab
@@ -111,6 +111,38 @@ def test_a_label_that_was_confirmed_is_not_listed_again_until_it_changes(project
     project.client.create_annotation(two["id"], [])
     (again,) = review_tab.unconfirmed(project.context, marks_of(project, (1, 2)))
     assert again.task == two["id"]
+
+
+def test_a_task_that_is_confirmed_while_a_run_writes_its_marks_stays_confirmed(project):
+    marks = marks_of(project, (2, 1, 0))
+    confirmed = []
+
+    def on_mark():
+        if not confirmed:
+            confirmed.append(review_tab.confirm(project.context, [marks[0].task, marks[2].task]))
+
+    assert review_tab.publish(project.context, marks, on_mark).tasks == 1
+    assert confirmed == [2] and marked(project) == [1]
+    assert review_tab.unconfirmed(project.context, marks) == [marks[1]]
+
+
+def test_a_confirmation_that_label_studio_refused_can_be_finished(project):
+    publish(project, 2, 0)
+    tasks = [mark.task for mark in marks_of(project, (2, 0))]
+    project.loop.studio.fault("PATCH", TASK, status=401, detail="token revoked", times=1)
+    with pytest.raises(StudioAuthError):
+        review_tab.confirm(project.context, tasks)
+    assert review_tab.confirm(project.context, tasks) == 2
+    assert marked(project) == []
+
+
+def test_confirmed_tasks_stay_off_later_lists_after_the_tab_was_removed(project):
+    publish(project, 2, 0)
+    marks = marks_of(project, (2, 0))
+    review_tab.confirm(project.context, [marks[0].task])
+    assert review_tab.remove(project.context) == 1
+    project.loop.schedule()
+    assert review_tab.unconfirmed(project.context, marks) == [marks[1]]
 
 
 def test_a_mark_stays_when_its_task_was_merely_opened(project):

@@ -49,7 +49,15 @@ def test_a_block_is_done_once_its_record_is_there(tmp_path):
 def test_a_mark_of_an_earlier_driver_blames_no_image(tmp_path):
     folder, block = PartsFolder(tmp_path), blocks_of(8, 4)[1]
     folder.mark(block).write_text("7 -8")
-    assert folder.begin(block) is None and folder.marked(block) == []
+    assert folder.begin(block, str) is None and folder.marked(block) == []
+
+
+def test_a_block_of_other_pictures_is_scored_again(tmp_path):
+    folder, block = PartsFolder(tmp_path), blocks_of(8, 4)[1]
+    folder.finish(block, Record(4, 5, {}, 0.5, "these"))
+    assert folder.begin(block, lambda: "these") == Record(4, 5, {}, 0.5, "these")
+    assert folder.begin(block, lambda: "others") is None
+    assert folder.record(block) is None
 
 
 def test_parts_of_another_run_are_not_gone_on_with(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from ray.exceptions import ActorDiedError
 
-from taudis.distributed.grid import run_grid, work_of
+from taudis.distributed.grid import RowMaker, run_grid, work_of
 from taudis.errors import ClusterError, DataError, TrainingError
 from taudis.selection.params import SelectionParams
 from taudis.simulation.grid import Asked
@@ -77,6 +79,30 @@ def test_the_last_row_counts_where_it_is_read_before_its_answer(tmp_path):
     assert outcome.made == len(outcome.rows) == len(seen.jobs) == 2
     for actor in (one for word, one in ray.log if word == "start"):
         actor._stack.close()  # its thread
+
+
+def test_a_node_that_lacks_disk_or_the_folder_is_named(tmp_path):
+    def fate(actor, method, arguments):
+        def fail(*_):
+            raise OSError(28, "No space left on device")
+
+        if method == "make_row":
+            actor.run.advance = fail
+
+    data, shared, ray = write_data(tmp_path / "data"), grid(rounds=1), StandIn(fate)
+    presets = tuple(read_presets("random", SelectionParams()))
+    asked = Asked(("random",), (0,), all_labels=False)
+    work = work_of(tmp_path / "run", shared, opened(data, shared), presets, asked, 1)
+    with pytest.raises(
+        ClusterError, match=r"node .*No space left on device.*run the command again"
+    ):
+        run_grid(ray.cluster(), work, Watched(), actors=1)
+    for actor in (one for word, one in ray.log if word == "start"):
+        actor._stack.close()  # its thread
+    elsewhere = RowMaker(dataclasses.replace(work, out=tmp_path / "not" / "shared"))
+    with pytest.raises(DataError, match=r"node .*expected the run in .*All nodes must see"):
+        elsewhere.prepare()
+    assert not (tmp_path / "not").exists()
 
 
 @pytest.mark.parametrize("bad", [1, 2])

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from taudis.data.pool_manifest import write_manifest
@@ -30,6 +31,7 @@ from tests.taudis.distributed.ray_cases import (
     with_path,
     work_in,
 )
+from tests.taudis.distributed.stand_in import StandIn
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 IMAGES = 14
@@ -66,6 +68,22 @@ def test_any_number_of_actors_makes_the_pool_of_the_plain_command(cluster, scene
     assert len(scored.manifest.parts) == 4 and scored.manifest.images == IMAGES
     again = score_parts(cluster, work_in(tmp_path, model), samples, actors=actors, size=4)
     assert (again.made, again.manifest) == (0, scored.manifest)
+
+
+def test_changed_pictures_are_scored_again(scene, tmp_path):
+    """Their parts were taken for those of the new pictures."""
+    samples, model, _ = scene
+    ray, folder = StandIn(), tmp_path / "images"
+    folder.mkdir()
+    paths = tuple(folder / path.name for path in samples.paths)
+    for old, new in zip(samples.paths, paths, strict=True):
+        new.write_bytes(old.read_bytes())
+    moved = dataclasses.replace(samples, paths=paths)
+    assert score_parts(ray.cluster(), work_in(tmp_path, model), moved, size=4).made == IMAGES
+    paths[5].write_bytes(samples.paths[0].read_bytes())
+    again = score_parts(ray.cluster(), work_in(tmp_path, model), moved, size=4)
+    embeddings = pool_of(again, tmp_path).image_embeddings
+    assert again.made == 4 and np.array_equal(embeddings[5], embeddings[0])
 
 
 def test_a_poisoned_image_costs_itself_and_is_counted(cluster, scene, tmp_path):
