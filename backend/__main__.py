@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from backend.commands import backup as backup_
 from backend.commands import create as create_
@@ -26,7 +26,7 @@ from backend.commands.connect import connect_backend
 from backend.commands.console import console, errors_as_messages, settings_with_logging
 from backend.commands.projects import ProjectOption, context_of
 from backend.commands.review_command import review
-from backend.errors import BackendError
+from backend.errors import BackendError, StudioError
 from backend.settings_table import settings_table
 from backend.store.database import Store
 from backend.store.lease import NO_LEASE
@@ -91,7 +91,11 @@ def create(
         made = create_.create(settings, plan, title, draw)
         for sentence in (*plan.left_out, made.in_words(settings)):
             console.print(sentence, markup=False, highlight=False)
-        connect(made.project)
+        try:
+            connect_backend(context_of(made.project), "TAUDIS")
+        except StudioError as error:
+            raise type(error)(f"{error} {made.not_connected()}") from error
+        console.print(made.next_step(settings), markup=False, highlight=False)
 
 
 @app.command()
@@ -156,12 +160,14 @@ def versions(
                 json.dumps(versions_.card_of(context, version), indent=2, ensure_ascii=False)
             )
             return
-        table = Table(
-            "version", "round", "state", "order by model", "labels", "mAP50 [95 %]", "recipe", "MB"
-        )
+        # Other commands need the whole name, so it is never cut.
+        table = Table(Column("version", no_wrap=True))
+        for name in ("round", "state", "order by model", "labels", "mAP50 [95 %]", "recipe", "MB"):
+            table.add_column(name, overflow="fold")
         for row in versions_.table(context):
             size = f"{row.size / 1e6:.1f}" if row.size else ""
-            cells = (row.version, row.round, row.state, row.model, row.labels, row.map50)
+            model = "the same" if row.model == row.version else row.model
+            cells = (row.version, row.round, row.state, model, row.labels, row.map50)
             table.add_row(*map(escape, (*cells, row.recipe, size)))
         console.print(table)
 

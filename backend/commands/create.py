@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
+from backend.commands.serve import address
 from backend.errors import SettingsError, StudioError, StudioRejected
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
@@ -60,6 +61,27 @@ class Created:
             f"{lost if self.not_drawn else ''}"
             f"Project {self.project} has {self.tasks} tasks, {self.annotations} of them labelled"
             f"{posted if self.of_objects else ''}: {url}/projects/{self.project}"
+        )
+
+    def next_step(self, settings: Settings) -> str:
+        """What to do after the connection, in words."""
+        if self.annotations >= settings.changes_per_round:
+            return (
+                f"Connected. Next: wait until the status page, {address(settings)}, says that a"
+                " model serves; then press Label All Tasks in the project."
+            )
+        return (
+            "Connected. Next: press Label All Tasks in the project. The first round starts after"
+            f" {settings.changes_per_round} labels, or when somebody presses Start Training. Status"
+            f" page: {address(settings)}."
+        )
+
+    def not_connected(self) -> str:
+        """What to do if the backend could not be connected, in words."""
+        return (
+            f"Project {self.project} is complete, but not connected. Make sure that the backend"
+            " runs (`python -m backend serve`) and that Label Studio may call it; then run"
+            f" `python -m backend connect --project {self.project}`. Do not create it again."
         )
 
 

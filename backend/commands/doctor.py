@@ -50,7 +50,10 @@ def examine_project(context: RoundContext) -> Iterator[Finding]:
             return
     finding = _project(context)
     yield finding
-    if finding.well:
+    if finding.well and _state(context).disconnected:
+        again = f"`python -m backend connect --project {context.project_id}` connects it again"
+        yield Finding("connection", True, f"a person disconnected the project; {again}")
+    elif finding.well:
         for check in (
             _label_config, _blocked, _backend, _webhook, _title, _sampling, _tasks_before,
             _version, _models, _pages, _labels, _images,

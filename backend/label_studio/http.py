@@ -280,6 +280,12 @@ def _origin(url: str) -> str:
 
 def _auth_message(what: str, status: int, said: str, personal: bool) -> str:
     """A message for 401 or 403, with the remedy."""
+    if status == 403 and "reserved network address" in said:
+        return (
+            f"{what}: Label Studio refuses to call a private address (403). {said} Start Label"
+            " Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false in its"
+            " environment; docs/faq.md has narrower ways."
+        )
     if status == 403:
         return (
             f"{what}: the user behind the access token may not do this (403). {said} Give the"

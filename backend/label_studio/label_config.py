@@ -64,7 +64,10 @@ class LabelConfig:
 
     def in_words(self) -> str:
         """The first labels and the tag that they come from, in words."""
-        names = f"labels {', '.join(self.label_map.names[:10])}"
+        every = self.label_map.names
+        names = f"labels {', '.join(every[:10])}"
+        if len(every) > 10:
+            names += f" and {len(every) - 10} more"
         given = [control.name for control in self.controls if control.choices]
         if given:
             names += f", the choices of <Choices name={given[0]!r}>"

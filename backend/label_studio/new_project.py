@@ -19,7 +19,12 @@ CONTROLS = {
     "rectangle": "RectangleLabels",
 }
 """Name of a drawing method -> tag of the labelling config."""
-COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
+COLOURS = (
+    *("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000"),
+    *("#42d4f4", "#f032e6", "#bfef45", "#ffe119", "#000075", "#800000", "#fabed4", "#ff1493"),
+    *("#dcbeff", "#aaffc3", "#a9a9a9", "#ffd8b1"),
+)
+"""Background colours of labels; from the 21st label on they repeat."""
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
 """Image files that Label Studio 1.23 accepts as uploads and that browsers show."""
 POST_FILES = 50

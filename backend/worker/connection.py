@@ -289,7 +289,7 @@ def disarm(context: RoundContext, message: str = "") -> Mapping[str, Any]:
     state = context.load_project().state
     before = state.before
     if not before:
-        raise RoundError(f"Project {context.project_id} was never armed: nothing to restore.")
+        raise RoundError(f"Project {context.project_id} is not connected: nothing to restore.")
     armed = state.armed or state.disarming or {}
     restored = _version_to_restore(context, str(before["model_version"] or ""))
     # The store first: a running round or repair must see it before it changes Label Studio.

@@ -49,7 +49,7 @@ KINDS: dict[str, Kind] = {
         "images with neg_category_ids (LVIS), where other objects may be unlabelled",
         "What is unlabelled trains as background.",
     ),
-    "no_object": Kind("read", "images without an object: they train as background"),
+    "no_object": Kind("read", "images without an object: `train` takes them as background"),
     # categories
     "merged": Kind("read", "categories of a name that another one has: merged"),
     "unused": Kind("read", "categories without an annotation"),

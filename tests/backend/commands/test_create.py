@@ -44,6 +44,7 @@ def test_a_folder_with_labels_becomes_a_connected_project(loop, folder, draw):
     assert "8 tasks, 3 of them labelled" in printed and "1 .txt" in printed
     assert "5 images have no object in the COCO file and come unlabelled" in printed
     assert f"{loop.studio.url}/projects/{number}" in printed
+    assert "Next: press Label All Tasks" in printed
 
     label_map, samples = load_coco(file, folder / "images")
     rows = {name: row for row, name in enumerate(samples.file_names)}
@@ -91,6 +92,17 @@ def test_objects_of_a_few_pixels_are_posted_and_counted(loop, folder, draw):
     read = decode_annotation(task["annotations"][0]["result"], config, size=(64, 64))
     assert not read.problems
     assert read.target.masks[len(kept) :].sum(axis=(1, 2)).tolist() == [3, 1]
+
+
+def test_a_project_whose_backend_is_refused_is_named_with_the_next_step(loop, folder):
+    """A person ran `create` again, and had two projects."""
+    loop.studio.refuses_private_addresses = True
+    printed = loop.cli(
+        *("create", str(folder / "images"), "--labels", "cell"), BACKEND_URL=loop.url, well=False
+    )
+    assert "SSRF_PROTECTION_ENABLED=false" in printed and "token of a user" not in printed
+    number = project_of(printed)
+    assert f"`python -m backend connect --project {number}`. Do not create it again" in printed
 
 
 def test_without_labels_the_names_are_given(loop, folder):

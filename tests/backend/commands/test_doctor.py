@@ -156,3 +156,12 @@ def test_a_misspelt_setting_and_the_paper_s_recipe(project):
     found = failures(project, BUGET="3", RECIPE="paper")
     assert "is BUDGET meant?" in found["variables"][0]
     assert "WEIGHTS=coco" in found["initial weights"][1]
+
+
+@pytest.mark.slow
+def test_a_project_that_a_person_disconnected(project):
+    project.cli("disconnect")
+    found = findings(project.cli("doctor"))
+    well, said, _ = found["connection"]
+    assert well and f"connect --project {project.id}` connects it again" in said
+    assert not {"webhook", "task sampling", "served order"} & found.keys()

@@ -34,7 +34,7 @@ def data(tmp_path):
         ("rounds", "Next labels"),
         ("versions", "order by model"),
         ("prune --dry-run", NO_ADDRESS),
-        ("disconnect", "never armed"),
+        ("disconnect", "is not connected: nothing to restore"),
         ("review --remove", NO_ADDRESS),
         ("unpin", "serves nothing"),
         ("backup kept.tar", "1 projects"),

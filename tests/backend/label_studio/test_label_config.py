@@ -69,6 +69,14 @@ def test_beside_a_generic_label_the_config_has_to_say_that_choices_are_the_class
     assert without.in_words() == "labels Object, Other"
 
 
+def test_labels_that_are_not_listed_are_counted():
+    from backend.label_studio.new_project import label_config
+    from taudis.types import LabelMap
+
+    xml = label_config(LabelMap(tuple(f"kind {n}" for n in range(12))), "brush")
+    assert parse_label_config(xml).in_words().endswith("kind 9 and 2 more")
+
+
 def labels_beside(*tools):
     drawn = "".join(f'<{tool} name="{tool}" toName="img"/>' for tool in tools)
     (control,) = parse_label_config(config(IMAGE + drawn + brush("a", tag="Labels"))).controls
