@@ -122,7 +122,7 @@ def test_what_is_not_listed_is_counted(project, monkeypatch):
     monkeypatch.setattr(MODEL, slow_model)
     printed = project.cli("review")
     assert list(marks(project)) == [7]
-    assert "1 tasks are not listed: their labels were changed since" in printed
+    assert "1 tasks are not listed: their labels were changed or confirmed since" in printed
 
     with project.loop.studio.records.lock:
         name = project.all[5]["data"]["image"]
