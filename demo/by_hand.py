@@ -19,20 +19,21 @@ from demo.progress import in_words
 def run(options: Options, environment: Environment, console: Console) -> NoReturn:
     """Print addresses and logins, then a line whenever a round changes. Only Ctrl-C ends it."""
     people = "\n".join(
-        f"  log in as   {one.email}  /  {one.password}" for one in environment.people
+        f"  log in as   {one.email}  password {one.password}" for one in environment.people
     )
     studio, backend = environment.studio, environment.backend
     console.print(
         Panel(
             f"Label Studio  {studio.url}/projects/{environment.project}\n"
-            f"backend       {backend.url}/  ({BACKEND_USER} / {backend.password})\n"
-            f"{people}\n\n"
+            f"{people}\n"
+            f"Status page   {backend.url}/\n"
+            f"  log in as   {BACKEND_USER}  password {backend.password}\n\n"
             "1. Open the project and press Label All Tasks.\n"
             "2. Correct the drawn regions (there are none before the first model), Submit.\n"
-            f"3. After {options.budget} labels a round runs; the next task comes from the new\n"
-            "   order, with the new model's pre-annotations. Settings > Model > Start Training\n"
-            "   starts a round at once.\n\n"
-            "Ctrl-C ends everything.",
+            f"3. After {options.budget} labels a round runs for some two minutes. Then tasks come\n"
+            "   in the new order, with the new model's pre-annotations. Start Training, in the\n"
+            "   project's Settings > Model, starts a round at once.\n\n"
+            "Two accounts: two people can label at once. Ctrl-C ends everything in some seconds.",
             title="TAUDIS demo",
         )
     )

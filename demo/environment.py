@@ -61,7 +61,8 @@ def start(options: Options, say: Callable[[str], None]) -> Iterator[Environment]
     data, port = folder / "label-studio", options.studio_port
     with LabelStudio(executable, data, template=template, port=port) as studio:
         second = studio.create_user("second@demo.example", "demo-second-1")
-        say(f"Importing {len(dataset.pool)} pictures")
+        others = len(dataset.held_out)
+        say(f"Importing {len(dataset.pool)} pictures; {others} more only measure the model")
         project = _create_project(studio, dataset, options.labels)
         say("Starting the backend")
         backend = _backend(options, folder / "backend", studio.url)

@@ -9,6 +9,7 @@ must see the parts under the same paths.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,8 +27,12 @@ from taudis.selection.similarity import BitRows
 from taudis.selection.unit_vectors import UnitVectors
 from taudis.types import Float32, FloatArray, IntArray
 
+logger = logging.getLogger(__name__)
+
 TASK_BYTES = 8_000_000  # bytes of bits that a task returns
 LEAST_COLUMNS = 1024  # least columns of a task; with fewer, overhead takes more time than products
+PATIENCE_SECONDS = 300.0
+"""Seconds without a finished task after which a warning says so, and again after as many."""
 AHEAD = 2  # tasks per core that are given out at a time; their bits are in shared memory
 
 
@@ -154,7 +159,7 @@ class RayEdges:
         shared, waiting, done = ray.put(vectors), dict[Any, Task](), 0
         for each in chain(layout.tasks(len(candidates)), [None]):
             while waiting and (each is None or len(waiting) >= AHEAD * max(1, self.cluster.cpus)):
-                ready, _ = ray.wait(list(waiting), num_returns=1)
+                ready = self._ready(list(waiting))
                 part = waiting.pop(ready[0])
                 edges[:, part.left : part.left + part.width] = self._counted(ready[0])
                 done += len(part.rows)
@@ -168,6 +173,18 @@ class RayEdges:
         column = layout.column_of(own[inside])
         edges[inside, column >> 3] |= (128 >> (column & 7)).astype(np.uint8)
         return edges
+
+    def _ready(self, waiting: list[Any]) -> list[Any]:
+        """A finished task, as a list. Logs a warning whenever none finished in PATIENCE_SECONDS."""
+        ray = self.cluster.ray
+        while not (ready := ray.wait(waiting, num_returns=1, timeout=PATIENCE_SECONDS)[0]):
+            logger.warning(
+                "ray: none of %d tasks has finished in %.0f s. %g of %d cores are free. Other"
+                " programs may occupy the cluster.",
+                len(waiting), PATIENCE_SECONDS, ray.available_resources().get("CPU", 0),
+                self.cluster.cpus,
+            )  # fmt: skip
+        return list(ready)
 
     def _counted(self, reference: Any) -> BitRows:
         """The bits of a finished task, added to the figures in `moved`."""

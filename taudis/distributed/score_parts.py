@@ -159,7 +159,7 @@ def _readable(
                 " from its parts."
             ) from error
         except DataError as error:
-            unreadable[number] = str(error)
+            unreadable[number] = f"node {os.uname().nodename}: {error}"
             continue
         yield number, image
 
@@ -302,8 +302,25 @@ class _Driver:
         """Count a finished block and report the progress."""
         self.done, self.made = self.done + len(block), self.made + len(block)
         self.cpu_seconds += record.cpu_seconds
+        for number, why in record.unreadable.items():
+            if why != DIED:
+                self._check_node(number, why)
         seconds = max(time.monotonic() - self.began, 1e-9)
         self.tell(Progress(self.done, len(self.samples), self.made / seconds, busy))
+
+    def _check_node(self, number: int, why: str) -> None:
+        """Raise DataError if the driver can decode an image that a node could not.
+
+        Otherwise the pool would depend on the node that got the image.
+        """
+        try:
+            self.samples.image(self.samples.image_ids.index(number))
+        except (DataError, OSError):
+            return
+        raise DataError(
+            f"{why} This machine can decode image {number}, so that node's copy of the file or its"
+            " packages differ. Mend that and run the command again: it goes on from its parts."
+        )
 
     def outcome(self, manifest: Manifest) -> Scored:
         """The result of the run."""

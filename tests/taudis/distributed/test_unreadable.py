@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from taudis.data import coco
 from taudis.distributed.blocks import blocks_of
 from taudis.distributed.score_parts import Scorer, score_parts
 from taudis.errors import DataError
@@ -50,3 +51,27 @@ def test_blocks_with_unreadable_images_are_done_again(tmp_path):
     found = score_parts(*run, size=4)
     assert (found.made, found.manifest.unreadable, found.manifest.images) == (4, {}, 9)
     assert score_parts(*run, size=4).made == 0
+
+
+def test_an_image_that_only_a_node_cannot_decode_ends_the_run(tmp_path, monkeypatch):
+    """It was left out, so that the pool depended on the node that got it."""
+    samples, model = make_set(tmp_path, 4)
+    on_node, score, read = [], Scorer.score, coco.read_image
+
+    def scored(self, block, rows):
+        on_node.append(block)
+        try:
+            return score(self, block, rows)
+        finally:
+            on_node.pop()
+
+    def read_image(path):
+        if on_node and path == samples.paths[1]:
+            raise DataError("no decoder for this format.")
+        return read(path)
+
+    monkeypatch.setattr(Scorer, "score", scored)
+    monkeypatch.setattr(coco, "read_image", read_image)
+    message = f"node {os.uname().nodename}: no decoder .* can decode image {samples.image_ids[1]}"
+    with pytest.raises(DataError, match=message):
+        score_parts(StandIn().cluster(), work_in(tmp_path, model), samples, size=4)
