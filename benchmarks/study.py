@@ -144,6 +144,11 @@ PARTS = {
 }  # fmt: skip
 
 
+def folder_of(name: str) -> str:
+    """The folder of the data set that a grid of this name divides."""
+    return next(each.data for part in PARTS.values() for each in part.grids if each.name == name)
+
+
 def add_rows(source: Path, target: Path) -> int:
     """Add the rows of a set to those of `target`, sorted, in a single write. Returns their number.
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.study import PARTS, ROWS
+from benchmarks.study import ROWS, folder_of
 from benchmarks.study_choices import CHOICES
 from benchmarks.study_pictures import open_data
 from benchmarks.study_tables import CHOICE
@@ -71,9 +71,7 @@ def lines_of(path: Path, data: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     grid = Grid.from_dict(rows[0]["record"]["shared"])
     opened = open_data(data, path.stem, grid)
-    folder = next(each.data for part in PARTS.values() for each in part.grids
-                  if each.name == path.stem)  # fmt: skip
-    sizes = sizes_of(data / folder / "instances.json")
+    sizes = sizes_of(data / folder_of(path.stem) / "instances.json")
     pool = {"data": path.stem, "strategy": None, "seed": None, "round": None}
     found = [pool | contents(opened.train_ids, opened, sizes, grid.group)]
     for row in rows:

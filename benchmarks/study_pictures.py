@@ -27,7 +27,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from benchmarks.study import PARTS, ROWS
+from benchmarks.study import ROWS, folder_of
 from taudis.cli.coco_check import open_labelled
 from taudis.cli.why_picture import outlines
 from taudis.evaluation.visible import thresholds_for, visible
@@ -45,8 +45,7 @@ PANEL_INCHES = 3.0
 
 def open_data(data: Path, name: str, grid: Grid) -> DataSet:
     """The data set of a grid."""
-    folder = next(each.data for part in PARTS.values() for each in part.grids if each.name == name)
-    here = data / folder
+    here = data / folder_of(name)
     checked = open_labelled(
         here / "instances.json", here / "images", grid.crowds, skip_bad=grid.skip_bad
     )

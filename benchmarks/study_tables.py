@@ -288,7 +288,7 @@ def contents(rows: list[Row]) -> str:
 def _size(shares: list[float]) -> str:
     """Sizes of objects as shares of the image's area: their geometric mean.
 
-    In it, a round of large objects and one of small objects cancel out.
+    A round of large objects and a round of small objects cancel out in a geometric mean.
     """
     return f"{100 * geometric_mean(shares):.2f} % of the image"
 

@@ -99,6 +99,7 @@ def test_a_killed_child_starts_again_and_all_end_together():
 @pytest.mark.slow
 def test_the_rest_of_a_killed_child_ends_before_it_starts_again():
     """Workers of a killed gunicorn held the port, so that the next one could not listen."""
+    # Both processes only wait to be killed; after a minute they end by themselves.
     code = "import os, time; os.fork(); time.sleep(60)"
     child = Child("web", [sys.executable, "-S", "-c", code], dict(os.environ))
     over = threading.Event()
