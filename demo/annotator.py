@@ -122,7 +122,7 @@ class Annotator:
         self.name, self.project = name, project
         self.failure: str = ""  # the error that made the annotator stop
         self.paused = threading.Event()  # set by the caller: ask for no task until it is cleared
-        self.idle = threading.Event()  # set while Label Studio has no task for this annotator
+        self.found_none: float | None = None  # when the last request was sent, if it found no task
         self._studio = Studio(url, token)
         self._truth, self._skip_part, self._seed = truth, skip_part, seed
         self.pause = pause  # the caller may change it while the thread runs
@@ -196,11 +196,11 @@ class Annotator:
 
     def label_one(self) -> bool:
         """Ask for the next task and submit or skip it; False if there is none."""
+        asked = time.time()
         task = self._ask()
+        self.found_none = asked if task is None else None
         if task is None:
-            self.idle.set()
             return False
-        self.idle.clear()
         skipped = self._skips(task["id"])
         result = [] if skipped else self._truth.regions(task["data"])
         began = time.time()

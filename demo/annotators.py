@@ -66,8 +66,13 @@ class Annotators:
 
     @property
     def idle(self) -> bool:
-        """Whether Label Studio has no task for any of them."""
-        return all(member.idle.is_set() for member in self.members)
+        """Whether Label Studio has no task for any of them.
+
+        A skip makes a task free for the others, so a request before it proves nothing.
+        """
+        last = max((act.answered for act in self.done), default=0.0)
+        asked = [member.found_none for member in self.members]
+        return all(found is not None and found >= last for found in asked)
 
     def in_words(self) -> str:
         """How many tasks each annotator has submitted or skipped."""

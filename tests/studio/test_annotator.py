@@ -8,6 +8,7 @@ import pytest
 from backend.label_studio.client import Studio
 from backend.label_studio.label_config import parse_label_config
 from demo.annotator import Annotator, Truth
+from demo.annotators import Annotators
 from demo.order_check import OrderCheck
 from demo.pictures import KINDS, generate
 from demo.studio import ADMIN
@@ -48,11 +49,11 @@ def publish_order(admin, project, truth):
 
 def label_everything(people):
     """Run the annotators until no task is left for any of them."""
-    for person in people:
-        person.start()
+    everyone = Annotators(people)
+    everyone.start()
     finished = threading.Event()
     for _ in range(120):
-        if all(person.idle.is_set() for person in people):
+        if everyone.idle:
             break
         finished.wait(0.5)
     for person in people:
