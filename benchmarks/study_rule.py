@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from benchmarks.study import CHOSEN, PARTS
 from taudis.simulation.comparison import pair_areas
+from taudis.simulation.curves import Curve
 from taudis.simulation.jobs import read_seeds
 from taudis.simulation.paired_curves import Choice, paired_curves
 from taudis.simulation.result_rows import ResultRow
@@ -62,9 +63,9 @@ class RuleResult:
         return gains and not any(below)
 
 
-def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> list[float]:
-    """For each seed that both have finished: the strategy's area minus the reference's, by grid."""
-    found: list[float] = []
+def pairs(rows: Iterable[ResultRow], name: str, reference: str) -> tuple[list[Curve], list[Curve]]:
+    """The curves of a strategy and of the reference, grid by grid, on the seeds both finished."""
+    found: tuple[list[Curve], list[Curve]] = ([], [])
     by_data: dict[str, list[ResultRow]] = {}
     for row in rows:
         by_data.setdefault(row.data, []).append(row)
@@ -79,10 +80,15 @@ def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> lis
         ]
         if not done[0] & done[1]:
             continue
-        pairs = paired_curves(kept, Choice(reference=reference, finished_only=True))[0]
-        curves = [[pairs.curves[who][seed] for seed in pairs.seeds] for who in (name, reference)]
-        found += pair_areas(curves[0], curves[1], axis)[1]
+        one = paired_curves(kept, Choice(reference=reference, finished_only=True))[0]
+        for curves, who in zip(found, (name, reference), strict=True):
+            curves += [one.curves[who][seed] for seed in one.seeds]
     return found
+
+
+def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> list[float]:
+    """For each seed that both have finished: the strategy's area minus the reference's, by grid."""
+    return pair_areas(*pairs(rows, name, reference), axis)[1]
 
 
 def on_redundant_sets(

@@ -18,6 +18,7 @@ from statistics import geometric_mean
 from benchmarks.page_tables import Row, Tables, run
 from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
 from benchmarks.study_rule import CANDIDATES, SETS, by_rule, on_redundant_sets
+from benchmarks.study_saved import labels_saved_on_sets
 from taudis.simulation.comparison import Comparison, compare
 from taudis.simulation.cpu_cost import cost
 from taudis.simulation.curves import AXES
@@ -185,6 +186,11 @@ def _compared(rows: list[Row]) -> tuple[ResultRow, ...]:
     return read_results(sorted(kept)).rows if kept else ()
 
 
+def saved(rows: list[Row]) -> str:
+    """The table of labels saved on each set, both divisions together."""
+    return labels_saved_on_sets(_compared(rows))
+
+
 def redundant(rows: list[Row]) -> str:
     """The table of both candidates against `wse` on the redundant sets."""
     known = _compared(rows)
@@ -321,8 +327,8 @@ def costs(rows: list[Row]) -> str:
 
 TABLES: Tables = {
     "gates": gates, "against random": against_random, "choosing": choosing, "rule": rule,
-    "redundant": redundant, "labelled": labelled, "contents": contents, "choices": choices,
-    "costs": costs,
+    "saved": saved, "redundant": redundant, "labelled": labelled, "contents": contents,
+    "choices": choices, "costs": costs,
 }  # fmt: skip
 
 

@@ -148,7 +148,7 @@ def _labels(labels: dict[str, float]) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %"
+    return f"{round(100 * value)} %"  # round, as a format prints -0
 
 
 def saved_share(found: Saved) -> str:
@@ -165,8 +165,8 @@ def _interval(found: Interval) -> str:
 
 def _around(found: Interval) -> str:
     """The ends of an interval in percent, in brackets; empty for one seed."""
-    low = "unknown" if found.low is None else f"{100 * found.low:.0f}"
-    return "" if found.high is None else f" ({low} to {100 * found.high:.0f})"
+    low = "unknown" if found.low is None else round(100 * found.low)
+    return "" if found.high is None else f" ({low} to {round(100 * found.high)})"
 
 
 def number(found: Interval, *, signed: bool = False) -> str:
