@@ -1,89 +1,70 @@
 """`python -m backend doctor`: checks everything that the order depends on, and names remedies.
 
-Each check is a function that returns a `Finding`. If Label Studio cannot be reached, the checks
-that need it are skipped, so that one cause gives one line.
+Each check is a function that returns a `Finding`. Checks of the machine, the worker and Label
+Studio come first and once, so that one cause gives one line (`machine_checks`, `studio_checks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from backend.commands.machine_checks import Finding, examine_machine
+from backend.commands.studio_checks import examine_studios, examine_worker, our_url, state_of
 from backend.errors import (
     BackendError,
     LabelConfigError,
     RoundError,
-    SettingsError,
     StudioAuthError,
     StudioNotFound,
-    StudioUnreachable,
 )
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.left_out import Summary, latest_summary
 from backend.label_studio.queue import SAMPLING
 from backend.settings import Settings
 from backend.store import serving as models
-from backend.store.state import ProjectState
 from backend.worker import connection
 from backend.worker.changes_by_person import order_deleted
 from backend.worker.context import RoundContext
 from taudis.detector.card import read_card
 from taudis.errors import CheckpointError
 
-Check = Callable[[RoundContext], Finding]
 
+def examine(
+    settings: Settings, contexts: list[RoundContext], without: RoundContext
+) -> Iterator[Finding]:
+    """All checks: those that concern every project, once; then those of each project.
 
-def examine_studio(context: RoundContext) -> Iterator[Finding]:
-    """Whether Label Studio answers, then whether it accepts the token. Ends at a failure."""
-    for check in (_reachable, _token):
-        finding = check(context)
-        yield finding
-        if not finding.well:
-            return
+    A project is examined further only if its Label Studio answers and accepts the token. An error
+    in one project becomes a finding. `without`: a context without a project, to check Label Studio
+    if there are no projects.
+    """
+    yield from examine_machine(settings)
+    yield from examine_worker(contexts)
+    if not contexts and not settings.label_studio_url:
+        known = "LABEL_STUDIO_URL is not set: the first project's Model page will give the address"
+        yield Finding("Label Studio reachable", True, known)
+        return
+    usable = yield from examine_studios(contexts or [without])
+    for context in usable if contexts else ():
+        try:
+            yield from examine_project(context)
+        except BackendError as error:
+            yield Finding(f"project {context.project_id}", False, str(error), "See the message.")
 
 
 def examine_project(context: RoundContext) -> Iterator[Finding]:
     """Check one project. A check comes before the checks that depend on it."""
-    for finding in examine_studio(context):
-        yield finding
-        if not finding.well:
-            return
     finding = _project(context)
     yield finding
-    if finding.well and _state(context).disconnected:
+    if finding.well and state_of(context).disconnected:
         again = f"`python -m backend connect --project {context.project_id}` connects it again"
         yield Finding("connection", True, f"a person disconnected the project; {again}")
     elif finding.well:
         for check in (
-            _label_config, _blocked, _backend, _webhook, _title, _sampling, _tasks_before,
-            _version, _models, _pages, _labels, _images,
+            _label_config, _backend, _webhook, _title, _sampling, _tasks_before,
+            _version, _models, _labels, _images,
         ):  # fmt: skip
             yield check(context)
-
-
-def _reachable(context: RoundContext) -> Finding:
-    """Label Studio answers at its address."""
-    name = "Label Studio reachable"
-    try:
-        return Finding(name, True, f"{context.studio.url}, version {context.studio.version()}")
-    except StudioUnreachable as error:
-        remedy = "Start Label Studio, or correct LABEL_STUDIO_URL (as this machine reaches it)."
-        return Finding(name, False, str(error), remedy)
-    except SettingsError as error:
-        return Finding(name, False, str(error), "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.")
-
-
-def _token(context: RoundContext) -> Finding:
-    """Label Studio accepts the access token."""
-    try:
-        user = context.studio.whoami()
-    except StudioAuthError as error:
-        remedy = (
-            "Copy a token from Label Studio (Account & Settings > Personal Access Token, or Legacy"
-            " Token) and set LABEL_STUDIO_API_KEY."
-        )
-        return Finding("access token", False, str(error), remedy)
-    return Finding("access token", True, f"user {user.get('email') or user.get('username')}")
 
 
 def _project(context: RoundContext) -> Finding:
@@ -110,28 +91,6 @@ def _label_config(context: RoundContext) -> Finding:
     return Finding("labelling config", True, config.in_words())
 
 
-def _our_url(context: RoundContext) -> str:
-    """The backend's address for Label Studio; a guess before it is connected."""
-    known = context.store.project(context.project_id)
-    armed = (known.state.armed if known else None) or {}
-    seen = [armed.get("backend_url"), *sorted(connection.our_addresses(context))]
-    return next((str(url) for url in seen if url), f"http://localhost:{context.settings.port}")
-
-
-def _blocked(context: RoundContext) -> Finding:
-    """Label Studio accepts the backend's address (by default it refuses private ones)."""
-    reasons = context.studio.refuses_address(_our_url(context))
-    if not reasons:
-        return Finding("address accepted", True, _our_url(context))
-    remedy = (
-        "Start Label Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false in its"
-        " environment (only where its users are trusted). Narrower: leave both, and set"
-        " USE_DEFAULT_BANNED_SUBNETS=false with USER_ADDITIONAL_BANNED_SUBNETS, as docs/faq.md has"
-        " it. Or give the backend a public address."
-    )
-    return Finding("address accepted", False, f"{_our_url(context)}: {'; '.join(reasons)}", remedy)
-
-
 def _backend(context: RoundContext) -> Finding:
     """The project has an ML backend with this backend's address."""
     name = "backend connected"
@@ -145,7 +104,7 @@ def _backend(context: RoundContext) -> Finding:
 
 def _webhook(context: RoundContext) -> Finding:
     """Label Studio posts label changes to this backend, with its credentials."""
-    url = _our_url(context)
+    url = our_url(context)
     wanted = connection.webhook_fields(context.settings, url, context.project_id)
     rows = connection.our_webhooks(context, url)
     remedy = "The worker restores it at its next poll. Check that it runs, or `connect` again."
@@ -164,7 +123,7 @@ def _title(context: RoundContext) -> Finding:
     """No ML backend has a version's name as title, which would make Label Studio's order random."""
     rows = context.studio.model_versions(context.project_id)
     versions = {version for version, count in rows.items() if count}
-    if _state(context).serving:  # before the first order, the version is the backend's title
+    if state_of(context).serving:  # before the first order, the version is the backend's title
         versions.add(context.studio.project(context.project_id).get("model_version") or "")
     titles = [row.get("title") or "" for row in context.studio.ml_backends(context.project_id)]
     clash = [title for title in titles if title and title in versions]
@@ -203,7 +162,7 @@ def _tasks_before(context: RoundContext) -> Finding:
 
 def _version(context: RoundContext) -> Finding:
     """The project serves the version that this backend switched it to, and it has predictions."""
-    state = _state(context)
+    state = state_of(context)
     serving = state.serving
     project = context.studio.project(context.project_id)
     current = project.get("model_version") or ""
@@ -225,9 +184,8 @@ def _version(context: RoundContext) -> Finding:
 def _no_order_yet(context: RoundContext) -> Finding:
     """Before the first order: whether a round makes it, or the remedy."""
     rounds = context.store.rounds(context.project_id, 1)
-    if not context.store.worker_alive():
-        found = "no order was published yet, and no worker runs"
-        return Finding("served order", False, found, "Start the worker.")
+    if not context.store.worker_alive():  # `examine_worker` has the failure
+        return Finding("served order", True, "none yet: no worker runs")
     if rounds and rounds[0].ended is None:
         found = f"none yet: round {rounds[0].number} makes the first; the status page has the rest"
         return Finding("served order", True, found)
@@ -258,24 +216,9 @@ def _models(context: RoundContext) -> Finding:
     return Finding(name, False, "; ".join(damaged), remedy)
 
 
-def _state(context: RoundContext) -> ProjectState:
-    """The project's state from the store; default values before it is connected."""
-    known = context.store.project(context.project_id)
-    return known.state if known else ProjectState()
-
-
-def _pages(context: RoundContext) -> Finding:
-    """Label Studio answers listings with pages of the usual size."""
-    message = _state(context).pages
-    if not message:
-        return Finding("listings", True, "pages of the usual size")
-    remedy = "Everything works, more slowly. Label Studio's own log has the reason."
-    return Finding("listings", False, message, remedy)
-
-
 def _labels(context: RoundContext) -> Finding:
     """The last training used every labelled task."""
-    found = latest_summary(_state(context).left_out, "labels")
+    found = latest_summary(state_of(context).left_out, "labels")
     if found is None:
         return Finding("labels", True, "no training has read them yet")
     used = f"round {found.round}: {found.split()}"
@@ -290,7 +233,7 @@ def _labels(context: RoundContext) -> Finding:
 
 def _images(context: RoundContext) -> Finding:
     """The last round read the image of every unlabelled task."""
-    found = latest_summary(_state(context).left_out, "unlabelled")
+    found = latest_summary(state_of(context).left_out, "unlabelled")
     if found is None:
         return Finding(
             "images", True, "no round has read them yet: the round of the first model does"
@@ -305,29 +248,3 @@ def _images(context: RoundContext) -> Finding:
 def _reasons(found: Summary) -> str:
     """The counts of tasks and regions that were left out, with the first reasons."""
     return f"{found.counted()}. First: {' | '.join(found.first)}"
-
-
-def examine(
-    settings: Settings, contexts: list[RoundContext], without: RoundContext | None = None
-) -> Iterator[Finding]:
-    """All checks: the machine, then each project. An error in one project becomes a finding.
-
-    `without`: a context without a project, to check Label Studio if there are no projects.
-    """
-    yield from examine_machine(settings)
-    if without is not None and not contexts:
-        yield from _studio_alone(settings, without)
-    for context in contexts:
-        try:
-            yield from examine_project(context)
-        except BackendError as error:
-            yield Finding(f"project {context.project_id}", False, str(error), "See the message.")
-
-
-def _studio_alone(settings: Settings, context: RoundContext) -> Iterator[Finding]:
-    """Check whether Label Studio answers, before any project is connected."""
-    if settings.label_studio_url:
-        yield from examine_studio(context)
-        return
-    known = "LABEL_STUDIO_URL is not set: the Model page of the first project will give the address"
-    yield Finding("Label Studio reachable", True, known)

@@ -41,6 +41,14 @@ def token_for(settings: Settings, project: int) -> str:
     return path.read_text() if path.exists() else ""
 
 
+def token_source(settings: Settings, project: int) -> str:
+    """Where `token_for` takes the token from, in words; '' if there is none."""
+    if settings.label_studio_api_key.get_secret_value():
+        return "LABEL_STUDIO_API_KEY"
+    sent = "the token that Label Studio sent when the project was connected"
+    return sent if token_for(settings, project) else ""
+
+
 WEBHOOK_USER = "webhook"
 """The user name that Label Studio's webhook sends with the password of `webhook_password`."""
 

@@ -165,3 +165,53 @@ def test_a_project_that_a_person_disconnected(project):
     well, said, _ = found["connection"]
     assert well and f"connect --project {project.id}` connects it again" in said
     assert not {"webhook", "task sampling", "served order"} & found.keys()
+
+
+def lines(printed, check):
+    """The printed lines of one check."""
+    return re.findall(rf"^(?:ok|FAIL) +{check}.*", printed, re.M)
+
+
+@pytest.mark.slow
+def test_a_fault_that_concerns_every_project_is_told_once_and_first(loop):
+    projects = [loop.project(1) for _ in range(3)]
+    loop.studio.refuses_private_addresses = True
+    printed = loop.cli("doctor", well=False)
+    (address,) = lines(printed, "address accepted")
+    assert "FAIL" in address and printed.count("FAIL") == 1
+    first = printed.index(f" project {projects[0].id}:")
+    for check in ("Label Studio reachable", "access token", "worker", "listings"):
+        (line,) = lines(printed, check)
+        assert printed.index(line) < first, check
+    refused = loop.cli("doctor", well=False, LABEL_STUDIO_API_KEY="0" * 40)
+    assert len(lines(refused, "access token")) == 1 and " project 1:" not in refused
+
+
+@pytest.mark.slow
+def test_projects_that_wait_for_a_worker_are_one_line(loop):
+    for _ in range(2):
+        loop.project(1, connect=False).connect()
+    loop.store.release(loop.lease)
+    printed = loop.cli("doctor", well=False)
+    (worker,) = lines(printed, "worker")
+    assert "FAIL" in worker and "projects 1, 2 are without an order" in worker
+    assert all("ok" in line for line in lines(printed, "served order"))
+
+
+@pytest.mark.slow
+def test_where_the_token_comes_from_and_what_to_do_if_none_is_known(make_loop):
+    """Label Studio sends its token when the project is connected, if legacy tokens are on."""
+    keyless = {"LABEL_STUDIO_API_KEY": ""}
+    loop = make_loop(**keyless)
+    project = loop.project(1)
+    said = findings(project.cli("doctor"))["access token"][1]
+    assert ADMIN.email in said and "sent when the project was connected" in said
+    given = loop.cli("doctor", LABEL_STUDIO_API_KEY=ADMIN.token)
+    assert "by LABEL_STUDIO_API_KEY" in findings(given)["access token"][1]
+    for file in (loop.data / "secrets").glob("*.token"):
+        file.unlink()
+    found, remedy = failures(project)["access token"]
+    assert "LABEL_STUDIO_API_KEY is not set where this command runs" in found
+    assert "sent none when the project was connected" in found
+    assert "Set LABEL_STUDIO_API_KEY" in remedy and "only this shell lacks them" in remedy
+    assert len(lines(loop.cli("doctor", well=False), "Label Studio reachable")) == 0

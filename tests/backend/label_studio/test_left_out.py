@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from backend.commands.doctor import _images, _labels, _pages
+from backend.commands.doctor import _images, _labels
+from backend.commands.studio_checks import check_pages
 from backend.errors import RoundError
 from backend.label_studio.left_out import FILE, LeftOut, Summary, latest_summary, of_task
 from backend.settings import Settings
@@ -164,10 +165,12 @@ def test_before_the_first_training_and_where_all_was_used(context, round_):
 
 
 def test_listings_that_had_to_shrink_are_told(context):
-    assert _pages(context).well
+    (well,) = check_pages([context])
+    assert well.well
     said = "Label Studio could not answer a page of 500 tasks (it answered 500), so 250 are read"
     context.store.update_project(3, pages=said)
-    assert not _pages(context).well and said in _pages(context).found and _pages(context).remedy
+    (found,) = check_pages([context])
+    assert not found.well and said in found.found and found.remedy
     services = Services.create(context.settings, context.store)
     alerts = view(services, context.load_project()).now.alerts
     assert ("Label Studio", said) in alerts
