@@ -39,6 +39,7 @@ from taudis.data.coco.write import form_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="TAUDIS for Label Studio.")
 
+VERSION = "A model's or an order's version, or the beginning of its name alone."
 DOCTOR_PATIENCE = 20.0  # time limit of a request in seconds; short, because a person waits
 
 for command in (processes.serve, processes.web, processes.worker, review):
@@ -137,7 +138,9 @@ def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
 
 
 @app.command()
-def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOption = 0) -> None:
+def rollback(
+    version: Annotated[str, typer.Argument(help=VERSION)] = "", project: ProjectOption = 0
+) -> None:
     """Serve the previous version, or the named one, until `unpin`."""
     with errors_as_messages():
         context = context_of(project)
@@ -149,7 +152,7 @@ def rollback(version: Annotated[str, typer.Argument()] = "", project: ProjectOpt
 
 @app.command()
 def versions(
-    version: Annotated[str, typer.Argument(help="Print the whole card of this version.")] = "",
+    version: Annotated[str, typer.Argument(help=f"Print its whole card. {VERSION}")] = "",
     project: ProjectOption = 0,
 ) -> None:
     """List the kept orders and models, newest first; or print one model's card."""
@@ -160,7 +163,7 @@ def versions(
                 json.dumps(versions_.card_of(context, version), indent=2, ensure_ascii=False)
             )
             return
-        # Other commands need the whole name, so it is never cut.
+        # Other commands take the name, so it is never cut.
         table = Table(Column("version", no_wrap=True))
         for name in ("round", "state", "order by model", "labels", "mAP50 [95 %]", "recipe", "MB"):
             table.add_column(name, overflow="fold")
@@ -173,7 +176,9 @@ def versions(
 
 
 @app.command()
-def promote(version: str, project: ProjectOption = 0) -> None:
+def promote(
+    version: Annotated[str, typer.Argument(help=VERSION)], project: ProjectOption = 0
+) -> None:
     """Make a kept model serve, even if its evaluation was worse, until `unpin` or `rollback`.
 
     The worker scores the pool with the model and switches to that order. Until then the current
@@ -192,7 +197,11 @@ def promote(version: str, project: ProjectOption = 0) -> None:
 
 
 @app.command()
-def compare(a: str, b: str, project: ProjectOption = 0) -> None:
+def compare(
+    a: Annotated[str, typer.Argument(help=VERSION)],
+    b: Annotated[str, typer.Argument(help=VERSION)],
+    project: ProjectOption = 0,
+) -> None:
     """Compare two models on the same labelled validation images, with a verdict."""
     import torch
 
@@ -218,7 +227,7 @@ def compare(a: str, b: str, project: ProjectOption = 0) -> None:
 # long: most lines are arguments
 @app.command()
 def export(
-    version: Annotated[str, typer.Argument(help="A model's or an order's version.")] = "",
+    version: Annotated[str, typer.Argument(help=VERSION)] = "",
     out: Annotated[Path | None, typer.Argument(help="A new or empty folder.")] = None,
     coco: Annotated[
         Path | None,

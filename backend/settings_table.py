@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -14,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from backend.moved_settings import MOVED
 from backend.settings import Settings
+from backend.similar_names import is_meant, nearest
 
 ALMOST = 0.87
 """Similarity (difflib) from which a name counts as misspelt. BUGET has 0.91, BASIC_AUTH_PASSWORD
@@ -38,14 +38,14 @@ def misspelt(names: Collection[str]) -> dict[str, str]:
     for name in sorted(set(names) - set(OTHERS)):
         if name.upper() in every:
             continue
-        if near := get_close_matches(name.upper(), now, 1, ALMOST):
-            found[name] = near[0]
+        if near := nearest(name.upper(), now, ALMOST):
+            found[name] = near
     return found
 
 
 def misspelt_in_words(found: Mapping[str, str]) -> str:
     """One sentence about the variables that `misspelt` found."""
-    each = (f"{name} (is {near} meant?)" for name, near in found.items())
+    each = (f"{name} ({is_meant(near)})" for name, near in found.items())
     return f"Variables that are no setting and change nothing: {', '.join(each)}."
 
 

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = {"taudis"} | {f"taudis.{name}" for name in ("types", "files", "masks", "memmap", "errors")}
 DETECTOR = BASE | {"taudis.data", "taudis.detector"}
 BACKEND = {"backend", "backend.clock", "backend.errors", "backend.logs", "backend.process"} | {
-    "backend.settings"
+    "backend.settings",
+    "backend.similar_names",
 }
 LABEL_STUDIO = BACKEND | {"backend.label_studio"}
 LOWER = LABEL_STUDIO | {"backend.images", "backend.store"}

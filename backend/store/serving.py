@@ -49,6 +49,7 @@ from backend.errors import RoundError
 from backend.store.database import Store
 from backend.store.projects import Project
 from backend.store.state import ProjectState
+from backend.store.version_names import resolve
 from backend.store.versions import Version
 
 OURS = "taudis-"
@@ -177,17 +178,20 @@ def kept_models(folder: Path) -> list[str]:
 def model_of(store: Store, project: int, folder: Path, version: str) -> str:
     """The model of a version: its own checkpoint, else the model that made its order.
 
-    `folder` is the project's folder of models.
+    `folder` is the project's folder of models. `version`: a name, or the beginning of one alone.
 
     Raises:
-        RoundError: there is neither. The message lists the kept models.
+        RoundError: there is neither, or several versions begin so. The message has the candidates.
     """
     kept = kept_models(folder)
     made = {row.version: row.model for row in store.versions(project)}
-    found = version if version in kept else made.get(version, "")
+    wanted = "a version with a kept model"
+    named = resolve(version, {*kept, *made}, wanted)
+    found = named if named in kept else made[named]
     if found not in kept:
+        why = f"whose model {found} is not kept" if found else "an order that no model made"
         raise RoundError(
-            f"Expected a version with a kept model, got {version!r}; there are"
-            f" {', '.join(kept) or 'none yet'} (`python -m backend versions` lists them)."
+            f"Expected {wanted}, got {named}, {why}; there are {', '.join(kept) or 'none yet'}"
+            " (`python -m backend versions` lists all versions)."
         )
     return found

@@ -7,10 +7,12 @@ the scheduler carries it out (`carry_out`).
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from backend.errors import BackendError, LeaseLost, RoundError, StudioAuthError, StudioUnreachable
 from backend.label_studio.label_config import parse_label_config
 from backend.store import serving
+from backend.store.version_names import resolve
 from backend.store.versions import Version
 from backend.worker.context import RoundContext
 from taudis.detector.card import read_card
@@ -63,10 +65,12 @@ def rollback(context: RoundContext, version: str = "") -> Version:
 
     Args:
         context: the project's context.
-        version: the version to serve; "" for the newest version older than the served one.
+        version: the version to serve, or the beginning of its name alone; "" for the newest version
+            older than the served one.
 
     Raises:
-        RoundError: there is no such version, or Label Studio no longer has its predictions.
+        RoundError: there is no such version, or Label Studio no longer has its predictions. The
+            message names the versions that there are.
     """
     target = _rollback_target(context, version)
     before = context.load_project().state
@@ -99,20 +103,35 @@ def _now_serves(context: RoundContext, row: Version) -> Version:
 
 def _rollback_target(context: RoundContext, version: str) -> Version:
     """The version to roll back to. Raises RoundError unless Label Studio has its predictions."""
-    published = [row for row in context.store.versions(context.project_id) if row.tasks]
-    names = [row.version for row in published]
-    served = context.load_project().state.serving
-    if version:
-        found = [row for row in published if row.version == version]
-    else:
-        found = serving.older_versions(context.store, context.load_project())[:1]
     held = context.studio.model_versions(context.project_id)
-    if not found or not held.get(found[0].version):
+    published = [row for row in context.store.versions(context.project_id) if row.tasks]
+    there = {row.version: row for row in published if held.get(row.version)}
+    if version:
+        return there[resolve(version, there, "a published version to go back to")]
+    project = context.load_project()
+    older = serving.older_versions(context.store, project)[:1]
+    if not older:
+        raise RoundError(_nothing_older(project.state.serving, list(there)))
+    if older[0].version not in there:
         raise RoundError(
-            f"Expected a published version {version or 'older than ' + repr(served)} to go back"
-            f" to; there are {[name for name in names if held.get(name)]}."
+            f"Label Studio no longer has the predictions of {older[0].version}, the version before"
+            f" {project.state.serving!r}; it has those of {', '.join(there) or 'none'}."
         )
-    return found[0]
+    return older[0]
+
+
+def _nothing_older(served: str, there: Sequence[str]) -> str:
+    """Why there is no version to go back to, and which versions there are.
+
+    there: the published versions that Label Studio has, newest first.
+    """
+    if not served:
+        return "There is no earlier version to go back to: no order was published yet."
+    text = f"There is no earlier version to go back to: {served} serves and is the"
+    others = [version for version in there if version != served]
+    if not others:
+        return f"{text} only one. The next round publishes another."
+    return f"{text} oldest. Later versions are {', '.join(others)}: `rollback VERSION` serves one."
 
 
 def promote(context: RoundContext, version: str) -> str:

@@ -265,7 +265,7 @@ class Driver:
         try:
             self.project.cli(name)
         except AssertionError as error:
-            if "older than" not in str(error):  # there is nothing to go back to
+            if "no earlier version" not in str(error):
                 raise
         finally:
             self.recorder.by_person = False

@@ -1,9 +1,12 @@
 """The commands on versions: list, card, rollback, promote, unpin, compare."""
 
 import json
+import re
 
 import pytest
 
+from backend.errors import RoundError
+from backend.store.version_names import resolve
 from taudis.detector.card import amend_card
 
 
@@ -39,7 +42,8 @@ def test_rollback_by_name_by_default_and_to_nothing(project):
     assert project.version() == project.first
     assert "pinned" in line(project, project.first)
     refused = project.cli("rollback", well=False)  # nothing is older
-    assert "older than" in refused and project.model in refused
+    assert "no earlier version to go back to" in refused and "is the oldest" in refused
+    assert f"Later versions are {project.model}" in refused
     assert project.version() == project.first
     project.cli("rollback", project.model)
     assert project.version() == project.model
@@ -108,3 +112,40 @@ def test_compare_needs_labels_of_the_validation_split(project):
     assert "mAP50 of square" in printed and "+0.000" in printed
     refused = project.cli("compare", project.model, "taudis-1234-none", well=False)
     assert "taudis-1234-none" in refused
+
+
+def test_a_rollback_where_there_is_only_one_version_says_so(loop):
+    project = loop.project(2)
+    refused = project.cli("rollback", well=False)
+    only = f"{project.version()} serves and is the only one. The next round publishes another."
+    assert f"no earlier version to go back to: {only}" in refused
+
+
+def test_every_command_takes_the_beginning_of_a_version_s_name(project):
+    beginning = project.first[: len("taudis-0001")]
+    assert f"serves {project.first}" in project.cli("rollback", beginning)
+    kept = project.model[:-2]
+    assert json.loads(project.cli("versions", kept))["labels"] == ["square", "bar"]
+    assert f"model {project.model} is promoted" in project.cli("promote", kept)
+    second = project.add_model("taudis-0000-kind")
+    refused = project.cli("versions", "taudis-0000-k", well=False)
+    assert f"with which {project.model}, {second} begin" in refused
+    assert f"is {second} meant?" in project.cli(
+        "compare", project.model, "taudis-000-kind", well=False
+    )
+
+
+def test_a_name_in_full_wins_over_longer_ones_and_nothing_names_nothing():
+    names = ["taudis-0007-65a1", "taudis-0007-65a1-2", "taudis-0008-65b2"]
+    assert resolve("taudis-0007-65a1", names) == "taudis-0007-65a1"
+    assert resolve("taudis-0008", names) == "taudis-0008-65b2"
+    for wrong, says in (
+        ("taudis-0007", "taudis-0007-65a1, taudis-0007-65a1-2 begin"),
+        ("taudis-0009-65b2", "is taudis-0008-65b2 meant?"),
+        ("", "there are taudis-0008-65b2"),
+        ("../../etc", "there are taudis-0008-65b2"),
+    ):
+        with pytest.raises(RoundError, match=re.escape(says)):
+            resolve(wrong, names)
+    with pytest.raises(RoundError, match="there are none yet"):
+        resolve("taudis-0001", [])
