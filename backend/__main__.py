@@ -114,7 +114,7 @@ def connect(project: ProjectOption = 0, title: str = "TAUDIS") -> None:
 def disconnect(project: ProjectOption = 0) -> None:
     """Restore the project's sampling and version as they were; remove this backend's webhook."""
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
         before = connection.disarm(context)
         console.print(
             f"Project {context.project_id}: sampling {before['sampling']!r}, version"
@@ -130,7 +130,9 @@ app.command()(forget_.forget)
 def rounds(project: ProjectOption = 0, limit: int = 20) -> None:
     """List a project's rounds, newest first."""
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
+        if not context.store.rounds(context.project_id, limit=1):
+            return console.print(rounds_.none_yet(context), markup=False, highlight=False)
         console.print(rounds_.table(context.store, context.project_id, limit, width=console.width))
         budget = context.settings.budget
         found = next_labels(context.store, context.project_id, budget).in_words()
@@ -143,7 +145,7 @@ def rollback(
 ) -> None:
     """Serve the previous version, or the named one, until `unpin`."""
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
         target = operate.rollback(context, version)
         console.print(
             f"Project {context.project_id} serves {target.version} ({target.tasks} tasks), pinned."
@@ -157,7 +159,7 @@ def versions(
 ) -> None:
     """List the kept orders and models, newest first; or print one model's card."""
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
         if version:
             typer.echo(
                 json.dumps(versions_.card_of(context, version), indent=2, ensure_ascii=False)
@@ -185,7 +187,7 @@ def promote(
     order is served. Later rounds train and evaluate models but do not replace it.
     """
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
         model = operate.promote(context, version)
         served = context.load_project().state.serving
         console.print(
@@ -208,7 +210,7 @@ def compare(
     from backend.commands.compare import compare_versions
 
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
         torch.set_num_threads(context.settings.torch_threads)
         name_a, name_b, found, left_out = compare_versions(context, a, b)
         table = Table("figure", name_a, name_b, "difference")
@@ -287,7 +289,7 @@ def prune(
     The served, pinned and promoted versions stay, and the one that `rollback` would serve.
     """
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
         plan = prune_.plan(context)
         for path in plan.paths:
             name = path.relative_to(context.data).as_posix()
@@ -306,7 +308,7 @@ def prune(
 def unpin(project: ProjectOption = 0) -> None:
     """End a rollback or a promotion: serve the newest version; later rounds replace it again."""
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
         newest = operate.unpin(context)
         name = newest.version if newest else "nothing: Label Studio has no order of ours (yet)"
         console.print(f"Project {context.project_id} serves {name}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -10,8 +11,10 @@ from backend.commands.console import settings_with_logging
 from backend.errors import BackendError, RoundError
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.left_out import Summary
+from backend.settings import Settings
 from backend.store.database import Store
 from backend.store.lease import NO_LEASE
+from backend.store.projects import Project
 from backend.worker.context import RoundContext
 from backend.worker.dataset import AnnotatedSamples
 
@@ -20,19 +23,38 @@ ProjectOption = Annotated[
 ]
 
 
-def context_of(project: int) -> RoundContext:
+def context_of(project: int, *, known: bool = False) -> RoundContext:
     """The context of a project. 0 means the only known project.
 
     Commands never run rounds, so they need no lease: the worker may run at the same time.
+
+    Args:
+        project: Label Studio's number of the project, or 0.
+        known: the project must be known here, because the command reads what the backend stores.
+
+    Raises BackendError if the project is not known, or if 0 is not clear. The message has the known
+    projects.
     """
     settings = settings_with_logging()
     store = Store(settings.model_dir)
+    projects = store.projects()
     if not project:
-        known = [row.id for row in store.projects()]
-        if len(known) != 1:
-            raise BackendError(f"Expected --project: this backend knows projects {known}.")
-        project = known[0]
+        if len(projects) != 1:
+            raise BackendError(f"Expected --project. {_known(settings, projects)}")
+        project = projects[0].id
+    elif known and store.project(project) is None:
+        raise BackendError(f"Project {project} is not known here. {_known(settings, projects)}")
     return RoundContext(settings, store, NO_LEASE, project)
+
+
+def _known(settings: Settings, projects: Sequence[Project]) -> str:
+    """The projects that the data directory has, in a sentence."""
+    folder = f"MODEL_DIR={settings.model_dir.resolve()}"
+    if not projects:
+        connect = "`python -m backend connect --project N` connects one"
+        return f"No project was ever connected to {folder}: {connect}."
+    each = (f"{row.id} {row.state.title!r}" if row.state.title else str(row.id) for row in projects)
+    return f"Known in {folder}: {', '.join(each)}."
 
 
 def labels_of(context: RoundContext) -> tuple[AnnotatedSamples, Summary]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from backend.store.database import Store
 from backend.store.rounds import Round
+from backend.worker.context import RoundContext
 
 WIDE = 130
 """Width of a terminal, in characters, from which each fact of a round has its own column."""
@@ -36,6 +37,25 @@ def table(store: Store, project: int, limit: int, *, width: int) -> Table:
     for facts, result in rows:
         narrow.add_row(_stacked(facts), result)
     return narrow
+
+
+def none_yet(context: RoundContext) -> str:
+    """Why a project has no round, and what starts one, in words."""
+    state, number = context.load_project().state, context.project_id
+    said = f"Project {number}: no round has run yet."
+    if state.disconnected:
+        return f"{said} It is disconnected; `python -m backend connect --project {number}` helps."
+    pause, wanted = context.settings.poll_seconds, context.settings.changes_per_round
+    parts = [
+        said,
+        f"The worker starts the first one, which orders the tasks, within about {pause:.0f} s after"
+        " the project is connected.",
+        f"A training starts after {wanted} labels, or when somebody presses Start Training.",
+    ]
+    if not context.store.worker_alive():
+        parts.append("No worker runs now: start one (`python -m backend serve`).")
+    parts += [f"It waits: {state.waiting_reason}"] if state.waiting_reason else []
+    return " ".join(parts)
 
 
 def _stacked(facts: Sequence[str]) -> str:

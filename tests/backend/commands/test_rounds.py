@@ -56,3 +56,35 @@ def test_every_word_of_a_round_stands_whole_in_lines_that_fit(data, columns, lin
     words = re.sub(r"[^\w.%:()]+", " ", table)
     for fact in ("32 (4 left out)", "0.512", "in trained 30 %", "train", "served"):
         assert fact in words, fact
+
+
+@pytest.mark.slow
+def test_an_unknown_project_is_named_with_those_that_are_known(loop):
+    for title in ("Leaves", "Stars"):
+        loop.project(1, title=title)
+    for command in ("rounds", "versions", "rollback", "unpin", "prune", "disconnect"):
+        refused = loop.cli(command, "--project", "9", well=False)
+        assert "Project 9 is not known here" in refused and "1 'Leaves', 2 'Stars'" in refused
+        assert str(loop.data) in refused
+    assert "Expected --project. Known in" in loop.cli("rounds", well=False)
+
+
+def test_without_any_project_the_command_that_connects_one_is_named(loop):
+    for arguments in (("rounds",), ("rounds", "--project", "9")):
+        refused = loop.cli(*arguments, well=False)
+        assert "No project was ever connected" in refused and "backend connect" in refused
+
+
+@pytest.mark.slow
+def test_a_project_without_rounds_says_what_starts_one(make_loop):
+    loop = make_loop(TRAIN_AFTER="16", POLL_SECONDS="30")
+    project = loop.project(1, connect=False)
+    project.connect()
+    said = project.cli("rounds")
+    assert "no round has run yet" in said and "within about 30 s" in said and "16 labels" in said
+    assert "No worker runs" not in said and "┃" not in said
+    loop.store.release(loop.lease)
+    assert "No worker runs now: start one" in project.cli("rounds")
+    loop.start_worker()
+    loop.store.update_project(project.id, disconnected=True)
+    assert f"connect --project {project.id}` helps" in project.cli("rounds")

@@ -31,7 +31,7 @@ def data(tmp_path):
     [
         ("--help", "COMMAND [ARGS]"),
         ("settings", "MODEL_DIR"),
-        ("rounds", "Next labels"),
+        ("rounds", "no round has run yet"),
         ("versions", "order by model"),
         ("prune --dry-run", NO_ADDRESS),
         ("disconnect", "is not connected: nothing to restore"),
