@@ -17,6 +17,7 @@ from rich.table import Column, Table
 
 from backend.commands import backup as backup_
 from backend.commands import create as create_
+from backend.commands import disconnect as disconnect_
 from backend.commands import export_labels as labels_
 from backend.commands import forget as forget_
 from backend.commands import processes
@@ -115,12 +116,8 @@ def disconnect(project: ProjectOption = 0) -> None:
     """Restore the project's sampling and version as they were; remove this backend's webhook."""
     with errors_as_messages():
         context = context_of(project, known=True)
-        before = connection.disarm(context)
-        console.print(
-            f"Project {context.project_id}: sampling {before['sampling']!r}, version"
-            f" {before['model_version']!r} as before; this backend's webhook is removed."
-            " The backend's row in Settings > Model stays; remove it there."
-        )
+        text = disconnect_.in_words(context.project_id, connection.disarm(context))
+        console.print(text, markup=False, highlight=False)
 
 
 app.command()(forget_.forget)

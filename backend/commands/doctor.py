@@ -176,7 +176,12 @@ def _version(context: RoundContext) -> Finding:
         return Finding("served order", False, gone, remedy)
     if current != serving:
         remedy = "Settings > Annotation: choose it, or `python -m backend unpin`."
-        return Finding("served order", False, f"{current!r}, ours is {serving!r}", remedy)
+        return Finding(
+            "served order",
+            False,
+            f"{repr(current) if current else 'no version'}, ours is {serving!r}",
+            remedy,
+        )
     pinned = " (pinned)" if state.pinned else ""
     return Finding("served order", True, f"{serving}{pinned}")
 
