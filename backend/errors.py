@@ -16,6 +16,7 @@
     │   └── DiskRefused         the disk takes no writes now; existing files are intact
     ├── LeaseLost          another worker took over; stop without writing
     ├── RoundWaits         a round that waits for another project's round
+    ├── RoundStopped       a round that a person ended by disconnecting the project
     └── RoundError         a round that fails, with the reason for people
 
 Every message has the expected value, the found value and a remedy. No message contains a token.
@@ -108,6 +109,10 @@ class LeaseLost(BackendError):
 
 class RoundWaits(BackendError):
     """A round's last step gives way to another project's round. The round stays open."""
+
+
+class RoundStopped(BackendError):
+    """A person disconnected the project while its round ran. The round ends, without a failure."""
 
 
 class RoundError(BackendError):

@@ -221,7 +221,8 @@ def in_a_sentence(summary: dict[str, Any]) -> str:
         f" {summary['labels'][0]} labels, {last:.2f} with {summary['labels'][-1]}."
         f" {in_words(summary['shown_from_second_round'])} {live_sentence(summary['live']['total'])}"
         f" First useful pre-annotations: {useful}. On the held-out pictures, correcting the last"
-        f" model's costs {corrected:.2f} drawings a picture, drawing everything {by_hand:.2f}."
+        f" model's costs as much as drawing {corrected:.2f} objects a picture, drawing all"
+        f" {by_hand:.2f}."
         f"{arms}"
     )
 

@@ -41,12 +41,14 @@ rounds_table = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("started", sa.Float, nullable=False),
     sa.Column("ended", sa.Float),
-    sa.Column("outcome", sa.Text),  # served | kept | failed
+    sa.Column("outcome", sa.Text),  # served | kept | failed | stopped
     sa.Column("message", sa.Text, nullable=False, default=""),
     sa.Column("progress", sa.Text, nullable=False, default="{}"),
     sa.UniqueConstraint("project", "number"),
     sqlite_autoincrement=True,
 )
+WITHOUT_RESULT = ("failed", "stopped")
+"""Outcomes of rounds whose labels count as not trained on."""
 _one_open_round = sa.Index(
     "one_open_round",
     rounds_table.c.project,
@@ -184,7 +186,7 @@ class Rounds(Transactions):
         return dict(found)
 
     def last_training(self, project: int) -> Round | None:
-        """The newest training round that has read its labels and has not failed."""
+        """The newest training round that has read its labels and did not fail or stop."""
         query = (
             sa.select(rounds_table.c.id)
             .join(steps_table, rounds_table.c.id == steps_table.c.round)
@@ -192,7 +194,7 @@ class Rounds(Transactions):
                 rounds_table.c.project == project,
                 rounds_table.c.kind == "train",
                 steps_table.c.step == "synced",
-                sa.func.coalesce(rounds_table.c.outcome, "") != "failed",
+                sa.func.coalesce(rounds_table.c.outcome, "").not_in(WITHOUT_RESULT),
             )
             .order_by(rounds_table.c.id.desc())
         )
@@ -244,7 +246,7 @@ class Rounds(Transactions):
             )
 
     def end_round(self, lease: Lease, round_id: int, outcome: str, message: str) -> Round:
-        """Close a round as served, kept or failed, with a message for people."""
+        """Close a round as served, kept, failed or stopped, with a message for people."""
         with self.writing() as db:
             check_lease(db, lease)
             db.execute(

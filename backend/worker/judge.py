@@ -167,13 +167,15 @@ def _unmeasured(metrics: evaluation.Metrics, old: Serving | None) -> Result:
 
 def _reason(found: Comparison, labels: int) -> str:
     """Why the new model serves or not, in words. In `found`, A is the serving model."""
-    figures = f"mAP50 {found.b.map50:.3f}, before {found.a.map50:.3f}"
+    figures = (
+        f"mAP50 {found.b.map50:.3f}, the model before {found.a.map50:.3f}, on the same"
+        f" {found.a.images} validation images"
+    )
     low, high = found.interval
     if found.winner == "a":
         return (
-            f"not served: {figures} on the same {found.a.images} validation images; the difference"
-            f" is {low:+.3f} to {high:+.3f} (95 % interval, over the {found.labels} of {labels}"
-            f" labels that {ENOUGH} or more of them show)"
+            f"not served: {figures}; the difference is {low:+.3f} to {high:+.3f} (95 % interval,"
+            f" over the {found.labels} of {labels} labels that {ENOUGH} or more of them show)"
         )
     return "; ".join(part for part in (figures, _undecided(found)) if part)
 

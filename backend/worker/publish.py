@@ -19,7 +19,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from backend.errors import RoundError, StudioNotFound, StudioRejected
+from backend.errors import RoundStopped, StudioNotFound, StudioRejected
 from backend.label_studio import queue
 from backend.store import predictions, serving
 from backend.store.rounds import Round
@@ -36,9 +36,9 @@ HEAD = 200  # predictions that get regions together, if one post could not carry
 
 
 def require_armed(context: RoundContext) -> None:
-    """Raise RoundError if the project was disconnected while the round ran."""
+    """Raise RoundStopped if the project was disconnected while the round ran."""
     if not context.load_project().state.armed:
-        raise RoundError("The project was disconnected while the round ran; nothing is published.")
+        raise RoundStopped("The project was disconnected, so the round made no new order.")
 
 
 def publish(context: RoundContext, round_: Round, report: Report) -> Result:
@@ -192,13 +192,15 @@ def _overruled(context: RoundContext) -> bool:
     """Whether a rollback came between our check and our PATCH. If so, restores its version.
 
     Raises:
-        RoundError: the project was disconnected meanwhile. Its earlier version is restored.
+        RoundStopped: the project was disconnected meanwhile. Its earlier version is restored.
     """
     state = context.load_project().state
     decision = serving.after_switch(state, _current(context) if state.pinned else "")
     if decision == "disconnected":
         context.studio.patch_project(context.project_id, model_version=state.restored_version)
-        raise RoundError("The project was disconnected while the order was switched; put back.")
+        raise RoundStopped(
+            "The project was disconnected while the order was switched, so the switch was undone."
+        )
     if decision == "the new order":
         return False
     context.studio.patch_project(context.project_id, model_version=state.pinned)

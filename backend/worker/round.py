@@ -17,6 +17,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
@@ -26,6 +27,7 @@ from backend.errors import (
     DiskRefused,
     ImageGone,
     LeaseLost,
+    RoundStopped,
     RoundWaits,
     StudioAuthError,
     StudioNotFound,
@@ -45,7 +47,7 @@ from backend.worker.context import RoundContext
 from backend.worker.embed import embed
 from backend.worker.judge import judge
 from backend.worker.prune import prune
-from backend.worker.publish import flip, publish
+from backend.worker.publish import flip, publish, require_armed
 from backend.worker.score import score
 from backend.worker.select import select
 from backend.worker.sync import sync
@@ -84,7 +86,8 @@ def run_round(context: RoundContext, round_: Round) -> Round:
     """Run the steps that have no row yet, and close the round.
 
     If a step fails, the round is closed as failed with the reason, and the previous order stays. A
-    round that gives way to another project's round is returned open.
+    round that gives way to another project's round is returned open. If a person disconnects the
+    project before the order is switched, the round ends within seconds as stopped.
 
     Raises:
         LeaseLost: another worker took over; nothing more was written.
@@ -108,6 +111,9 @@ def _run(context: RoundContext, round_: Round) -> Round:
     except RoundWaits as error:
         logger.info("Project %s, round %s waits: %s", round_.project, round_.number, error)
         return round_
+    except RoundStopped as error:
+        logger.info("Project %s, round %s stops: %s", round_.project, round_.number, error)
+        return context.store.end_round(context.lease, round_.id, "stopped", str(error))
     except StudioNotFound as error:
         return _fail(context, round_, f"Label Studio no longer has what the round needs: {error}")
     except (BackendError, TaudisError) as error:
@@ -147,7 +153,9 @@ def _run_step(context: RoundContext, round_: Round, step: str) -> Round:
     """Run one step, log its time and store its row."""
     started = time.monotonic()
     deaths = memory_kills.deaths(round_, step, context.lease)
-    reporter = Reporter(context.store, context.lease, round_.id, deaths)
+    flipped = "flipped" in round_.steps
+    stop = None if flipped else partial(require_armed, context)
+    reporter = Reporter(context.store, context.lease, round_.id, deaths, stop)
     memory_kills.check(deaths)
     reporter({"step": step, "done": 0, "total": 0}, force=True)
     result = STEP_FUNCTIONS[step](context, round_, reporter)
@@ -203,12 +211,25 @@ def _fail(context: RoundContext, round_: Round, reason: str) -> Round:
 
 
 class Reporter:
-    """Writes progress to the store at most once a second. Raises LeaseLost without the lease."""
+    """Writes progress to the store at most once a second.
 
-    def __init__(self, store: Store, lease: Lease, round_id: int, deaths: int = 0) -> None:
-        """`deaths`: result of `memory_kills.deaths`, recorded for the next worker."""
+    Raises LeaseLost without the lease, and what `check` raises.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        round_id: int,
+        deaths: int = 0,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        """`deaths`: result of `memory_kills.deaths`, recorded for the next worker.
+
+        `check` is called after each record. It may raise to end the step.
+        """
         self._store, self._lease, self._round, self._deaths = store, lease, round_id, deaths
-        self._next = 0.0
+        self._check, self._next = check, 0.0
 
     def __call__(self, progress: Mapping[str, Any], *, force: bool = False) -> None:
         """Record progress unless the last record is younger than a second."""
@@ -217,6 +238,8 @@ class Reporter:
             self._next = now + 1.0
             counts = memory_kills.to_report(self._deaths, self._lease)
             self._store.report(self._lease, self._round, {**counts, **progress, "at": time.time()})
+            if self._check is not None:
+                self._check()
 
 
 class Heartbeat:

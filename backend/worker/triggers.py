@@ -184,7 +184,7 @@ def changed_tasks(
 
 
 def last_training(context: RoundContext) -> tuple[Round, Snapshot] | None:
-    """The newest training that read its labels and did not fail, with its snapshot."""
+    """The newest training that read its labels and did not fail or stop, with its snapshot."""
     round_ = context.store.last_training(context.project_id)
     if round_ is None:
         return None

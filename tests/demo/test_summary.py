@@ -45,9 +45,9 @@ def test_a_good_run_is_described_in_a_sentence():
     assert "rose: 0.29 with 12 labels, 0.61 with 36" in text and "(3 not counted" in text
     assert (
         "First useful pre-annotations: round 2, with 24 labelled images (80 objects), 95 s after"
-        " the project was connected: correcting costs 2.50 drawings an image, drawing everything"
-        " 3.50. On the held-out pictures, correcting the last model's costs 2.50 drawings a"
-        " picture, drawing everything 4.00."
+        " the project was connected: correcting an image costs as much as drawing 2.50 objects,"
+        " 29 % less than drawing all 3.50. On the held-out pictures, correcting the last model's"
+        " costs as much as drawing 2.50 objects a picture, drawing all 4.00."
     ) in text
     none = {"first": None, "latest": {**SECOND, "corrected": 3.5}}
     assert "not yet: after round 2" in in_a_sentence(GOOD | {"first_useful": none})

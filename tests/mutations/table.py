@@ -161,8 +161,8 @@ MUTATIONS = (
     Mutation(
         "nothing is published after a disconnect",
         "backend/worker/publish.py",
-        '        raise RoundError("The project was disconnected while the round ran; nothing is'
-        ' published.")\n',
+        '        raise RoundStopped("The project was disconnected, so the round made no new'
+        ' order.")\n',
         "        return\n",
         (f"{WORKER}/test_served_order.py", f"{WORKER}/test_publish.py"),
     ),

@@ -15,7 +15,7 @@ ROUNDS = 8  # rows of the table's first page
 MORE = 40  # rows of each further page
 BARS = 200  # bars of the timeline
 WIDTH, HEIGHT, GAP = 800, 72, 1
-OUTCOMES = ("served", "kept", "failed", "open")
+OUTCOMES = ("served", "kept", "stopped", "failed", "open")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def counted(rounds: Sequence[Round], state: ProjectState) -> str:
         counts.append(f"{found['skipped']} skipped")
     if found.get("superseded"):
         counts.append(f"annotations not used, their task has a newer one: {found['superseded']}")
-    return ", ".join(counts)
+    return f"when round {last.number} began: {', '.join(counts)}"
 
 
 def _maker(rounds: Sequence[Round], state: ProjectState) -> Round | None:

@@ -97,7 +97,8 @@ def _state(
     if state.gone:
         return "off", "Not visible", "Label Studio does not list this project for our user any more"
     if state.disconnected:
-        return "off", "Disconnected", "a person disconnected the project; nothing is set in it"
+        again = "connect it again in its Settings > Model, or with `python -m backend connect`"
+        return "off", "Disconnected", f"a person disconnected the project; {again}"
     doing = f"Round {running.number}: {running.line}" if running else ""
     if state.waiting_reason:
         return "attention", "Held up", doing or "nothing runs until the reason is gone"

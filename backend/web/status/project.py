@@ -80,12 +80,14 @@ def link_of(services: Services, project: Project) -> str:
 
 def stamp_of(services: Services, project: Project, ended: int) -> str:
     """A text that changes with the values beside `now`: the last ended round, the served versions,
-    requests, the training whose left-out regions are listed, and whether there are pictures.
+    whether the project is connected, requests, the training whose left-out regions are listed, and
+    whether there are pictures.
     """
     state, folder = project.state, services.settings.model_dir
     pictures = bool(state.serving) and queue_head.read(folder, project.id, state.serving)
     left_out = state.left_out.get("labels", {}).get("round", 0)
-    what = (ended, left_out, state.serving, state.pinned, state.promoted)
+    off = state.gone or state.disconnected
+    what = (ended, left_out, state.serving, state.pinned, state.promoted, off)
     return ".".join(map(str, (*what, bool(state.asked), bool(pictures))))
 
 
@@ -115,7 +117,9 @@ def view(
     rounds = store.rounds(project.id, READ, steps=("trained", "evaluated", "compared"))
     versions = store.versions(project.id, pruned=True)
     recent = _recent(services, project, versions)
-    trainings = store.rounds(project.id, READ, steps=("trained", "evaluated"), having="evaluated")
+    trainings = store.rounds(
+        project.id, READ, steps=("trained", "evaluated", "flipped"), having="evaluated"
+    )
     metrics = quality.served_metrics(serving_model(state), versions, trainings)
     points = quality.points_of(trainings)
     kept = kept_models(models_folder(services.settings.model_dir, project.id))
@@ -131,7 +135,7 @@ def view(
         now=now_of(state, recent, services.settings.changes_per_round),
         stamp=stamp_of(services, project, ended),
         quality=quality.quality(metrics),
-        undecided=quality.undecided(trainings),
+        undecided=quality.undecided(trainings) or quality.few_images(metrics),
         queue=next_images(services.settings, project, link_of(services, project)),
         evidence=evidence(services.settings.strategy),
         first_useful=first_useful(store, project.id).in_words(),

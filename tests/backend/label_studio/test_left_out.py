@@ -116,7 +116,7 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, r
         latest_summary(state.left_out, "labels").tasks == 2 and latest_summary({}, "labels") is None
     )
     assert counted([context.store.round(round_.id)], state) == (
-        "8 labelled (3 to train on, 1 to judge by, 2 left out), 20 unlabelled"
+        "when round 1 began: 8 labelled (3 to train on, 1 to judge by, 2 left out), 20 unlabelled"
     )
     labels, unlabelled = left_out(state)
     assert "Labelled tasks left out: 2" in labels.counts and labels.more == 0
@@ -137,7 +137,9 @@ def test_the_record_is_written_with_the_snapshot_and_shown_everywhere(context, r
 
 def test_before_the_first_training_and_where_all_was_used(context, round_):
     rounds = [context.store.round(round_.id)]
-    assert counted(rounds, context.load_project().state) == "8 labelled, 20 unlabelled"
+    assert counted(rounds, context.load_project().state) == (
+        "when round 1 began: 8 labelled, 20 unlabelled"
+    )
     assert _images(context).found.startswith("no round has read them yet")
     assert (
         _labels(context).well
@@ -159,7 +161,8 @@ def test_before_the_first_training_and_where_all_was_used(context, round_):
     counts = {"labelled": 9, "pool": 22, "skipped": 2, "superseded": 1}
     later = context.store.finish_step(context.lease, later.id, "synced", counts)
     assert counted([later, *rounds], context.load_project().state) == (
-        "9 labelled (in round 1 5 to train on, 3 to judge by, 0 left out), 22 unlabelled, "
+        "when round 2 began: 9 labelled (in round 1 5 to train on, 3 to judge by, 0 left out), 22"
+        " unlabelled, "
         "2 skipped, annotations not used, their task has a newer one: 1"
     )
 
@@ -180,4 +183,4 @@ def test_why_a_model_has_no_figure_is_told_as_it_is():
     assert quality({}) == "not measured yet: no validation image is labelled"
     empty = {"map50": None, "images": 1, "instances": 0}
     assert quality(empty) == "not measured yet: the labelled validation images hold no object"
-    assert quality({"map50": 0.5, "images": 1}) == "mAP50 0.500"
+    assert quality({"map50": 0.5, "images": 1}) == "mAP50 0.500, on 1 validation image"

@@ -78,7 +78,7 @@ class Filled:
         made_by = version if serve else before
         self._publish(number, round_, version, tasks, made_by, metrics if serve else {})
         old = map50 - 0.02 if serve else map50 + 0.2
-        reason = f"mAP50 {map50:.3f}, before {old:.3f}"
+        reason = f"mAP50 {map50:.3f}, the model before {old:.3f}, on the same 28 validation images"
         words = f"{reason}; order by taudis" if serve else f"not served: {reason}; order by taudis"
         self.store.end_round(self.lease, round_.id, "served" if serve else "kept", words)
         return version

@@ -66,6 +66,38 @@ def test_a_model_that_a_promotion_holds_back_is_not_called_worse(loop):
     assert row.can_promote and row.model == second["version"]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "flipped", "expected"),
+    [
+        ("served", True, "yes"),
+        ("kept", True, "no, the previous order stayed"),
+        ("failed", False, "no, its round failed"),
+        ("stopped", False, "no, its round was stopped"),
+        (None, False, "no, its round still runs"),
+        (None, True, "yes"),
+    ],
+)
+def test_the_curve_says_served_only_of_models_that_served(tmp_path, outcome, flipped, expected):
+    store = Store(tmp_path)
+    lease = store.acquire()
+    round_ = store.open_round(lease, 1, "train", "a test", [])
+    verdict = {"version": "m", "serve": True, "metrics": {"images": 5, "map50": 0.3}}
+    store.finish_step(lease, round_.id, "evaluated", verdict)
+    if flipped:
+        store.finish_step(lease, round_.id, "flipped", {"flipped": outcome != "kept"})
+    if outcome:
+        store.end_round(lease, round_.id, outcome, "")
+    found = store.rounds(1, 5, steps=("evaluated", "flipped"), having="evaluated")
+    assert [row[-1] for row in quality.curve_rows(quality.points_of(found))] == [expected]
+    store.close()
+
+
+@pytest.mark.parametrize(("images", "says"), [(0, ""), (1, "1 validation image "), (50, "")])
+def test_few_validation_images_are_named_before_two_models_are_compared(images, says):
+    assert quality.few_images({"images": images}).startswith(says)
+    assert bool(quality.few_images({"images": images})) is bool(says)
+
+
 def test_trainings_are_found_behind_any_number_of_refreshes(tmp_path):
     store = Store(tmp_path)
     lease = store.acquire()

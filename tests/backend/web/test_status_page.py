@@ -40,6 +40,15 @@ def test_every_state_says_what_it_is(client, filled, state):
     assert STATES[state][0] in parts and 'id="live-now"' in parts
 
 
+def test_a_disconnected_project_starts_nothing_and_says_how_to_connect(client, filled, store):
+    filled.ready()
+    assert "Start Training</button>" in client.get("/projects/7").text
+    store.update_project(7, disconnected=True)
+    page = client.get("/projects/7").text
+    assert "Start Training</button>" not in page
+    assert "Disconnected" in page and "python -m backend connect" in page
+
+
 def test_images_that_are_denser_than_the_model_are_told_until_the_next_training(client, filled):
     filled.ready()
     assert "than the model has queries" not in client.get("/projects/7").text

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.errors import LeaseLost, RoundError, StoreError, StudioRejected
+from backend.errors import LeaseLost, RoundError, RoundStopped, StoreError, StudioRejected
 from backend.label_studio import queue
 from backend.settings import Settings
 from backend.store import predictions
@@ -122,7 +122,7 @@ def test_a_pool_without_tasks_posts_nothing(context):
 def test_a_project_that_was_disconnected_gets_nothing(context):
     round_ = selected(context)
     context.store.update_project(7, armed=False)
-    with pytest.raises(RoundError, match="disconnected"):
+    with pytest.raises(RoundStopped, match="disconnected"):
         run(context, round_)
     assert context.studio.posts == []
 

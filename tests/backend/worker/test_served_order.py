@@ -159,11 +159,34 @@ def test_nothing_is_published_after_a_disconnect(loop):
     before = project.versions()
     loop.studio.fault("GET", "/api/tasks", before=synced, when=listing_of_all)
     loop.turn()
-    assert project.rounds[0].outcome == "failed"
+    assert project.rounds[0].outcome == "stopped"
     assert "disconnected" in project.rounds[0].message
+    assert set(project.rounds[0].steps) == {"synced"}  # it looked at no image after that
     assert {name for name in project.versions() if project.versions()[name]} == set(before)
     assert project.version() == ""
     assert loop.studio.asked("PATCH", path) > 0
+
+
+def test_a_training_stops_at_a_disconnect_and_uses_no_label(loop):
+    project = loop.project(4)
+    for task in project.tasks()[:2]:
+        project.label(task)
+    project.start_training()
+    leave = lambda: project.cli("disconnect")  # noqa: E731
+    loop.studio.fault("GET", "/api/tasks", before=leave, when=listing_of_all)
+    loop.turn()
+    stopped = project.rounds[0]
+    assert (stopped.kind, stopped.outcome) == ("train", "stopped")
+    assert "trained" not in stopped.steps
+    loop.turn()
+    assert project.rounds[0].id == stopped.id  # nothing runs while it is disconnected
+    project.cli("connect")
+    loop.turn()
+    assert project.rounds[0].id == stopped.id and project.version() != ""  # the first order again
+    assert loop.store.project(project.id).state.changed == 2  # the stopped round used no label
+    project.start_training()
+    loop.turn()
+    assert project.rounds[0].outcome == "served"
 
 
 def listing_of_all(call):
@@ -180,8 +203,8 @@ def test_a_disconnect_in_the_middle_of_a_switch_wins(loop):
     loop.studio.fault("PATCH", f"/api/projects/{project.id}/", before=leave, when=switch)
     loop.turn()
     assert project.version() == ""
-    assert project.rounds[0].outcome == "failed"
-    assert "put back" in project.rounds[0].message
+    assert project.rounds[0].outcome == "stopped"
+    assert "undone" in project.rounds[0].message
 
 
 def test_when_every_task_is_labelled_nothing_is_switched(loop):
