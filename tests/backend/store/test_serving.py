@@ -104,7 +104,7 @@ def test_a_version_names_its_model(context):
         for name in ("v1", "v3", "v4")
     ] == ["v1", "v3", "v2"]
     for name in ("v5", "", "../7/v1", "."):
-        with pytest.raises(RoundError, match="there are v3, v2, v1"):
+        with pytest.raises(RoundError, match="there are v4, v3, v2, v1"):
             models.model_of(context.store, context.project_id, context.model_dir(""), name)
 
 
