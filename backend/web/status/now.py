@@ -81,7 +81,7 @@ def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
         word,
         sentence,
         running,
-        progress_to_round(state, wanted, open_),
+        progress_to_round(state, wanted, open_, ended),
         min(state.changed or 0, wanted),
         wanted,
         alerts,
@@ -151,30 +151,48 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def progress_to_round(state: ProjectState, wanted: int, open_: Round | None) -> str:
-    """How many changed tasks the next round still needs, and how many a running training lacks.
+def progress_to_round(
+    state: ProjectState, wanted: int, open_: Round | None, ended: Round | None = None
+) -> str:
+    """How many changed tasks the next round still needs, or when it begins if there are enough.
 
-    `open_` is the running round. Once it has read the labels and the changes were counted again,
-    the count has only changes that this round lacks.
+    `open_` is the queued or running round. Once it has read the labels and the changes were counted
+    again, the count has only changes that this round lacks. `ended` is the last ended round.
     """
     changed = state.changed or 0
-    left = max(0, wanted - changed)
-    counted = f"{changed} of {wanted} changed tasks"
+    if open_ is not None and open_.kind == "train":
+        if "synced" in open_.steps and state.changed_since == open_.number:
+            return _beside_training(changed, wanted)
+        begins = f"round {open_.number}, queued or running, takes those from before its start"
+    elif open_ is not None:
+        begins = f"the next round begins after round {open_.number}"
+    elif ended is not None and (ended.kind, ended.outcome) == ("train", "failed"):
+        begins = "the next round begins after a pause, because the last one failed"
+    else:
+        begins = "the next round begins as soon as the worker is free"
     trains = open_ is not None and open_.kind == "train"
-    if open_ is None or not trains:
-        since = " since the last training" if state.changed_since else ""
-        return f"{counted}{since}" + (f", {left} to go" if left else ": due")
-    if not ("synced" in open_.steps and state.changed_since == open_.number):
-        enough = ": the running round has those from before its start"
-        return counted + (f", {left} to go" if left else enough)
-    to_go = f"{counted}, {left} to go" if left else f"{counted}: due after this round"
+    since = " since the last training" if state.changed_since and not trains else ""
+    if changed < wanted:
+        return f"{changed} of {wanted} changed tasks{since}, {wanted - changed} to go"
+    return f"enough labels are there: {_changed(changed)}{since} ({wanted} start a round); {begins}"
+
+
+def _beside_training(changed: int, wanted: int) -> str:
+    """The count of tasks that changed since the running training read the labels, in words."""
+    if changed < wanted:
+        to_go = f"{changed} of {wanted} changed tasks, {wanted - changed} to go"
+    else:
+        to_go = f"{wanted} are enough: it begins after this round"
     if not changed:
         return f"the training that runs has every label; {to_go}"
-    tasks = "1 task has" if changed == 1 else f"{changed} tasks have"
     return (
-        f"{tasks} changed since this training read the labels; it does not have these labels, the "
-        f"next training does ({to_go})"
+        f"{_changed(changed)} since this training read the labels; it does not have these labels,"
+        f" the next training does ({to_go})"
     )
+
+
+def _changed(changed: int) -> str:
+    return "1 task has changed" if changed == 1 else f"{changed} tasks have changed"
 
 
 def _running(round_: Round) -> Running:

@@ -67,7 +67,7 @@ def test_the_page_says_which_labels_the_running_training_does_not_have(project):
     project.loop.schedule()
     round_ = begin_training(project)
     # Until the tasks are counted again, the count is of the time before the training.
-    assert "has those" not in now(project).next_round and "1 of 4" in now(project).next_round
+    assert "takes those" not in now(project).next_round and "1 of 4" in now(project).next_round
     project.loop.schedule()
     assert state_of(project).changed_since == round_.number
     every = "the training that runs has every label; 0 of 4 changed tasks, 4 to go"
@@ -103,16 +103,30 @@ def test_an_annotation_is_looked_at_once_and_a_look_ends_in_time(project, monkey
 
 
 def test_words_before_and_after_trainings():
-    def said(changed, since=0, open_=None):
-        return progress_to_round(ProjectState(changed=changed, changed_since=since), 16, open_)
+    def said(changed, since=0, open_=None, ended=None):
+        state = ProjectState(changed=changed, changed_since=since)
+        return progress_to_round(state, 16, open_, ended)
+
+    def round_(kind, steps=None, outcome=None):
+        return Round(5, 7, 2, kind, "", 0.0, None, outcome, "", {}, steps or {})
 
     def training(steps):
-        return Round(5, 7, 2, "train", "", 0.0, None, None, "", {}, steps)
+        return round_("train", steps)
 
     assert said(None) == "0 of 16 changed tasks, 16 to go"
     assert said(1, 2) == "1 of 16 changed tasks since the last training, 15 to go"
-    assert said(16, 2) == "16 of 16 changed tasks since the last training: due"
-    reading = training({})
-    assert said(20, 1, reading).endswith("the running round has those from before its start")
+    enough = "enough labels are there: 24 tasks have changed"
+    free = "; the next round begins as soon as the worker is free"
+    assert said(24, 2) == f"{enough} since the last training (16 start a round){free}"
+    assert said(24) == f"{enough} (16 start a round){free}"
+    failed = said(24, ended=round_("train", outcome="failed"))
+    assert failed.endswith("begins after a pause, because the last one failed")
+    assert said(24, open_=round_("first")).endswith("the next round begins after round 2")
+    waiting = said(24, 1, training({}))
+    assert waiting.startswith(f"{enough} (16")
+    assert waiting.endswith("round 2, queued or running, takes those from before its start")
     assert "1 task has changed since this training" in said(1, 2, training({"synced": {}}))
-    assert "due after this round" in said(16, 2, training({"synced": {}}))
+    late = said(24, 2, training({"synced": {}}))
+    assert late.startswith("24 tasks have changed since this training read the labels")
+    assert late.endswith("(16 are enough: it begins after this round)")
+    assert not any(" of 16 changed tasks" in text for text in (failed, waiting, late))
