@@ -35,10 +35,11 @@ from backend.errors import (
 )
 from backend.label_studio.left_out import Summary
 from backend.logs import lines_of_round
-from backend.store import disk
+from backend.store import disk, first_order
 from backend.store.database import Store
 from backend.store.lease import Lease
 from backend.store.rounds import Round
+from backend.store.serving import serving_model
 from backend.worker import gone, memory_kills
 from backend.worker.anytime import in_words
 from backend.worker.common import Report, Result
@@ -176,12 +177,20 @@ def _close(context: RoundContext, round_: Round) -> Round:
     parts.append(in_words(round_))
     parts.append(str(round_.steps.get("embedded", {}).get("why") or ""))
     chosen = round_.steps["selected"]
-    parts += [f"order by {chosen['strategy']}", *map(str, chosen["warnings"])]
+    parts += [_order(context, round_), *map(str, chosen["warnings"])]
     parts += [str(chosen.get("hint") or ""), *_left_out(round_)]
     parts.append(str(round_.steps.get("compared", {}).get("words") or ""))
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"
     message = "; ".join(part for part in parts if part)
     return context.store.end_round(context.lease, round_.id, outcome, message)
+
+
+def _order(context: RoundContext, round_: Round) -> str:
+    """How the order was made, and before the first model what comes next, in words."""
+    strategy = str(round_.steps["selected"]["strategy"])
+    if round_.kind == "first" and not serving_model(context.load_project().state):
+        return first_order.message(strategy, context.settings.changes_per_round)
+    return f"order by {strategy}"
 
 
 def _unused_labels(trained: Mapping[str, Any]) -> str:

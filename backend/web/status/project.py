@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.store import live_words, queue_head
+from backend.store import first_order, live_words, queue_head
 from backend.store.first_useful import first_useful
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
@@ -39,6 +39,7 @@ class ProjectView:
     pinned: str
     promoted: str
     model: str
+    no_model: str  # what serves and comes instead, before the first model
     now: Now
     stamp: str  # changes when anything but `now` changes
     quality: str
@@ -100,6 +101,16 @@ def _recent(services: Services, project: Project, versions: Sequence[Version]) -
     return rounds
 
 
+def _no_model(services: Services, recent: Sequence[Round]) -> str:
+    """What a project has before its first model, in words; by its newest first order, if known."""
+    settings = services.settings
+    made = (
+        row.steps["selected"] for row in recent if row.kind == "first" and "selected" in row.steps
+    )
+    strategy = next((str(step["strategy"]) for step in made), settings.first_order)
+    return first_order.no_model(strategy, settings.weights)
+
+
 # long: one line for each value
 def view(
     services: Services, project: Project, *, by_label: bool = False, before: int | None = None
@@ -132,6 +143,7 @@ def view(
         pinned=state.pinned,
         promoted=state.promoted,
         model=state.model,
+        no_model=_no_model(services, recent),
         now=now_of(state, recent, services.settings.changes_per_round),
         stamp=stamp_of(services, project, ended),
         quality=quality.quality(metrics),

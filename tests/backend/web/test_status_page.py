@@ -9,7 +9,8 @@ from benchmarks.status_page import fill
 from tests.backend.web.status_cases import HOSTILE, Filled
 
 STATES = {
-    "cold": ["No model yet", "label to train the first model", "none yet: the first order is made"],
+    "cold": ["No model yet", "label to train the first model", "the first order is random",
+             "the first training starts from weights imagenet"],
     "working": ["Working", "training 120 of 400, about 2 min left", "Round 10", "reading labels"],
     "ready": ["Ready", "waits for labels", "mAP50 from 0.137 with 16 labelled images to 0.536"],
     "failed": ["Failed", "Out of memory. Give the worker more", "Training to try again at once"],

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from backend.store.first_order import no_model
 from backend.worker import round as rounds
 from taudis.detector.image_embedding import ImageEmbedder
 from tests.backend.local_loop import number_of
@@ -33,7 +34,8 @@ def test_a_new_project_gets_an_order_of_images_that_differ(core_set_loop):
     project = core_set_loop.project(6)
     (first,) = project.rounds
     assert (first.kind, first.outcome) == ("first", "served"), first.message
-    assert "order by core_set" in first.message
+    assert "the first order is by core_set (images that differ come first" in first.message
+    assert first.reason == "6 tasks to put in a first order"
     order = project.order()
     assert sorted(order) == [task["id"] for task in project.tasks()]
     away = spread(project, order)
@@ -76,3 +78,26 @@ def test_people_see_how_far_it_is_and_what_cannot_be_read(core_set_loop, monkeyp
     after = page(loop).text
     assert "Unlabelled tasks left out: 1" in after and f"Task {broken}: " in after
     assert "Unlabelled tasks left out: 1" in project.rounds[0].message
+
+
+def test_the_first_round_says_what_it_did_and_what_comes_next(make_loop):
+    """It read like an error: "6 tasks have no place in the order yet. order by random"."""
+    loop = make_loop(TRAIN_AFTER="5")
+    project = loop.project(6)
+    (first,) = project.rounds
+    assert first.reason == "6 tasks to put in a first order"
+    assert first.message == (
+        "the first order is random, since there is no model yet; next: a model is trained once 5"
+        " tasks are labelled, or at Start Training, and draws pre-annotations"
+    )
+    text = page(loop).text
+    assert "none yet: the first order is random; the first training starts from weights" in text
+    project.import_pictures(1)
+    loop.schedule()
+    assert project.rounds[0].reason == "1 task without a place in the order yet"
+
+
+def test_the_weights_of_the_first_training_are_named_without_a_folder():
+    assert no_model("random", "none").endswith("the first training starts from random weights")
+    said = no_model("core_set", "/a/folder/mine.safetensors")
+    assert "is by core_set (" in said and said.endswith("starts from weights mine.safetensors")
