@@ -10,6 +10,7 @@ from rich.live import Live
 
 from backend.label_studio.label_config import parse_label_config
 from demo import summary
+from demo.addresses import Addresses
 from demo.annotator import Annotator, Truth
 from demo.annotators import Annotators
 from demo.environment import Environment
@@ -35,6 +36,7 @@ def run(options: Options, environment: Environment, console: Console) -> dict[st
     Raises:
         DemoError: an annotator gave up, the backend ended, a round failed, or a time limit passed.
     """
+    console.print(Addresses.of(environment).in_lines(), highlight=False)
     progress = Progress(options, environment, console, _annotators(options, environment))
     progress.record_rounds()
     with Live(console=console, refresh_per_second=2, transient=False) as live:

@@ -78,6 +78,7 @@ def start(options: Options, say: Callable[[str], None]) -> Iterator[Environment]
             _wait_for_first_order(environment)
             yield environment
         finally:
+            say(f"Ending Label Studio, {studio.url}, and the backend, {backend.url}")
             backend.stop()
 
 

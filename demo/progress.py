@@ -17,6 +17,7 @@ from backend.label_studio.client import Studio
 from backend.store.database import Store
 from backend.store.rounds import Round
 from backend.store.state import ProjectState
+from backend.web.status.now import running_round
 from demo.annotators import Annotators
 from demo.environment import Environment
 from demo.errors import DemoError
@@ -168,7 +169,8 @@ class Progress:
 
     def table(self) -> Table:
         """The live table: one row for each round."""
-        title = f"{self.environment.dataset.name}: {self.environment.studio.url}"
+        studio, backend = self.environment.studio, self.environment.backend
+        title = f"{self.environment.dataset.name}: {studio.url}, status page {backend.url}"
         table = Table(title=title, caption=self.caption())
         for name in ("round", "labels", "mAP50 (held-out)", "state"):
             table.add_column(name)
@@ -199,11 +201,5 @@ class Progress:
 
 
 def in_words(round_: Round) -> str:
-    """An open round's step, with its progress and the seconds left, if known."""
-    progress = round_.progress
-    text = f"{round_.next_step}"
-    if progress.get("total"):
-        text += f" {progress['done']}/{progress['total']}"
-    if progress.get("eta_s") is not None and math.isfinite(progress["eta_s"]):
-        text += f", {progress['eta_s']:.0f} s left"
-    return text
+    """An open round's step as the status page says it, with its progress and the time left."""
+    return running_round(round_).line

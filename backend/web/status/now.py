@@ -73,7 +73,7 @@ def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
     open_ = next((r for r in rounds if r.ended is None), None)
     ended = next((r for r in rounds if r.ended is not None), None)
     alerts = [*_alerts(state), *_failure(ended)]
-    running = None if open_ is None else _running(open_)
+    running = None if open_ is None else running_round(open_)
     kind, word, sentence = _state(state, running, ended, alerts)
     unusable = Summary.from_json(state.unusable or {})
     return Now(
@@ -195,8 +195,8 @@ def _changed(changed: int) -> str:
     return "1 task has changed" if changed == 1 else f"{changed} tasks have changed"
 
 
-def _running(round_: Round) -> Running:
-    """The running round."""
+def running_round(round_: Round) -> Running:
+    """What an open round does now, in words."""
     progress = round_.progress
     step = str(progress.get("step") or round_.next_step or "")
     eta = progress.get("eta_s")
