@@ -27,11 +27,11 @@ def run(options: Options, environment: Environment, console: Console) -> NoRetur
         Panel(
             f"{addresses.in_lines()}\n\n"
             "1. Open the project and press Label All Tasks.\n"
-            "2. Correct the drawn regions (there are none before the first model), Submit.\n"
+            "2. Correct the drawn regions (none before the first model), Submit.\n"
             f"3. After {options.budget} labels a round runs for some two minutes. Then tasks come\n"
-            "   in the new order, with the new model's pre-annotations. Start Training, in the\n"
-            "   project's Settings > Model, starts a round at once.\n\n"
-            "Two accounts: two people can label at once. Ctrl-C ends everything in some seconds.",
+            "   in the new order, with the new model's pre-annotations. A round\n"
+            "   starts at once with Start Training, in Settings > Model.\n\n"
+            "Two accounts: two people can label at once. Ctrl-C ends everything.",
             title="TAUDIS demo: the first order is served",
         )
     )
