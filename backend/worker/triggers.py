@@ -110,11 +110,11 @@ def _order_due(context: RoundContext) -> Call | None:
 
 def _reason(state: ProjectState, placeless: int, rowless: int, rest: int) -> str:
     """Why a new order is due, in words."""
-    tasks = "1 task" if placeless == 1 else f"{placeless} tasks"
-    if placeless and not state.serving:
-        return f"{tasks} to put in a first order"
+    if placeless and not (state.serving or serving_model(state)):
+        return f"{placeless} task{'' if placeless == 1 else 's'} to put in a first order"
     if placeless:
-        return f"{tasks} without a place in the order yet"
+        tasks = "1 task has" if placeless == 1 else f"{placeless} tasks have"
+        return f"{tasks} no place in the order yet"
     if rowless:
         return f"{rowless} predictions of {state.serving} were deleted in Label Studio"
     if state.reorder:

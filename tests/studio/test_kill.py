@@ -68,7 +68,7 @@ def work(loop, tmp_path_factory):
     made.wait_for_round(1)
     first = made.rounds()[0]
     assert made.check_whole() == first.steps["published"]["version"]
-    assert first.steps["embedded"]["images"] == 40 and "order by core_set" in first.message
+    assert first.steps["embedded"]["images"] == 40 and "by core_set" in first.message
     loop.workers.stop()
     made.acknowledged = [row["id"] for row in made.label_some(14)]
     return made

@@ -154,7 +154,7 @@ def test_tasks_that_come_and_go_while_a_part_is_scored(project):
     assert old[4] not in served and newest not in served
     loop.turn()
     second = project.rounds[0]
-    assert second.reason == "1 task without a place in the order yet"
+    assert second.reason == "1 task has no place in the order yet"
     order = check_whole(project)
     assert scored(second) == (5, 2) and newest == order[-1]
     loop.turn()

@@ -94,7 +94,7 @@ def test_the_first_round_says_what_it_did_and_what_comes_next(make_loop):
     assert "none yet: the first order is random; the first training starts from weights" in text
     project.import_pictures(1)
     loop.schedule()
-    assert project.rounds[0].reason == "1 task without a place in the order yet"
+    assert project.rounds[0].reason == "1 task has no place in the order yet"
 
 
 def test_the_weights_of_the_first_training_are_named_without_a_folder():
