@@ -18,7 +18,7 @@ from taudis import files
 
 VISIBLE = 12
 """Number of images on the status page."""
-FORM = 2
+FORM = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class QueueHead:
     """The next images of a version's order, in the order in which they are served."""
 
     stamp: Sequence[Any]  # the inputs; the head is outdated if they differ now
-    labels: Sequence[str]  # labels of the config; a label's index chooses the colour of its masks
+    labels: Sequence[str]  # labels of the config
+    colours: Sequence[tuple[int, int, int]]  # RGB of each label's masks, 0 to 255
     images: Sequence[QueueImage]
 
     @classmethod
@@ -48,7 +49,8 @@ class QueueHead:
         if values["form"] != FORM:
             raise KeyError("form")
         images = [QueueImage(**image) for image in values["images"]]
-        return cls(values["stamp"], values["labels"], images)
+        colours = [(red, green, blue) for red, green, blue in values["colours"]]
+        return cls(values["stamp"], values["labels"], colours, images)
 
 
 def folder_of(data_dir: Path, project: int, version: str) -> Path:

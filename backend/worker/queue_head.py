@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from backend.errors import ImageError, LabelConfigError, StoreError
+from backend.label_studio.label_colours import RGB, label_colours
 from backend.label_studio.label_config import LabelConfig, parse_label_config
 from backend.store import predictions, queue_head
 from backend.store.predictions import Place
@@ -54,15 +55,15 @@ def refresh(context: RoundContext) -> bool:
     try:
         places = predictions.head(path, AHEAD, labelled_since(context, made))
         config = parse_label_config(state.label_config)
-        head = _Pictures(context, made, config, state.serving, known).of(places)
+        colours = label_colours(state.label_config, config.label_map.names)
+        head = _Pictures(context, made, config, colours, state.serving, known).of(places)
     except (StoreError, LabelConfigError) as error:
         logger.warning("Project %s: no pictures of the queue: %s", project, error)
         return False
     labels = config.label_map.names
     whole = all(image.size or image.note for image in head)
-    queue_head.write(
-        context.data, project, state.serving, QueueHead(stamp if whole else [], labels, head)
-    )
+    stamp = stamp if whole else []
+    queue_head.write(context.data, project, state.serving, QueueHead(stamp, labels, colours, head))
     queue_head.forget_others(context.data, project, state.serving)
     return True
 
@@ -75,11 +76,14 @@ class _Pictures:
         context: RoundContext,
         made: Round,
         config: LabelConfig,
+        colours: list[RGB],
         version: str,
         known: QueueHead | None,
     ) -> None:
         self._context, self._round, self._config, self._version = context, made, config, version
-        same = known is not None and list(known.labels) == list(config.label_map.names)
+        self._colours = colours
+        drawn = list(config.label_map.names), colours
+        same = known is not None and (list(known.labels), list(known.colours)) == drawn
         self._known = {image.task: image for image in known.images} if known and same else {}
         self._data: Mapping[str, Any] | None = None
 
@@ -120,7 +124,7 @@ class _Pictures:
             if data is None:
                 return replace(image, note=f"no picture: {NO_TASK}")
             pixels = self._context.images.load(self._config.image.address(data), task=image.task)
-            picture, size, found = thumbnail(pixels, regions, self._config)
+            picture, size, found = thumbnail(pixels, regions, self._config, self._colours)
             files.write_bytes(self._path(image.task), picture, private=True, durable=False)
         except (ImageError, OSError) as error:
             again = time.time() + AGAIN_SECONDS

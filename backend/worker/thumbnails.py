@@ -7,10 +7,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from backend.errors import ImageError
 from backend.images.decode import Pixels
+from backend.label_studio.label_colours import RGB
 from backend.label_studio.label_config import LabelConfig
 from backend.label_studio.regions import decode_annotation
 from taudis.types import Target
@@ -18,16 +18,10 @@ from taudis.types import Target
 SIDE = 320  # px of the longer side
 QUALITY = 82  # of the JPEG
 FILL = 0.4  # opacity of a mask
-COLOURS: npt.NDArray[np.uint8] = np.array(
-    [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167)],
-    np.uint8,
-)
-"""RGB colours, assigned to the labels in turn. Most people with colour blindness can tell them
-apart (Okabe and Ito, 2008). The style sheet of the status page has the same colours."""
 
 
 def thumbnail(
-    image: Pixels, regions: Sequence[Any], config: LabelConfig
+    image: Pixels, regions: Sequence[Any], config: LabelConfig, colours: Sequence[RGB]
 ) -> tuple[bytes, tuple[int, int], dict[str, int]]:
     """A picture with the masks of its regions.
 
@@ -35,6 +29,7 @@ def thumbnail(
         image: RGB uint8 [H,W,3].
         regions: a prediction's `result`.
         config: the labelling config.
+        colours: RGB colour of each of its labels, 0 to 255.
 
     Returns:
         The JPEG, its height and width in px, and the number of masks by label.
@@ -49,7 +44,7 @@ def thumbnail(
     target = decode_annotation(regions, config, size=(height, width), largest=own).target
     found: dict[str, int] = {}
     if target is not None:
-        small = _drawn(small, target)
+        small = _drawn(small, target, colours)
         for label in target.labels[~target.iscrowd].tolist():
             name = config.label_map.names[label - 1]
             found[name] = found.get(name, 0) + 1
@@ -60,19 +55,19 @@ def thumbnail(
     return data.tobytes(), (height, width), found
 
 
-def _drawn(small: Pixels, target: Target) -> Pixels:
+def _drawn(small: Pixels, target: Target, colours: Sequence[RGB]) -> Pixels:
     """The picture with each mask filled and outlined in the colour of its label."""
     canvas = small.astype(np.float32)
     outlined = []
     for mask, label, crowd in zip(target.masks, target.labels, target.iscrowd, strict=True):
         if crowd:
             continue
-        colour = COLOURS[(int(label) - 1) % len(COLOURS)]
-        canvas[mask] = (1 - FILL) * canvas[mask] + FILL * colour
+        colour = colours[int(label) - 1]
+        canvas[mask] = (1 - FILL) * canvas[mask] + FILL * np.array(colour, np.float32)
         outlines, _ = cv2.findContours(
             mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
         )
-        outlined.append((outlines, colour.tolist()))
+        outlined.append((outlines, colour))
     picture: Pixels = canvas.round().astype(np.uint8)
     for outlines, colour in outlined:
         cv2.drawContours(picture, outlines, -1, colour, 2)

@@ -11,8 +11,6 @@ from backend.store import predictions, queue_head
 from backend.store.projects import Project
 from backend.store.queue_head import QueueHead, QueueImage
 
-COLOURS = 6  # classes of the style sheet, one for each colour of `backend.worker.thumbnails`
-
 
 @dataclass(frozen=True)
 class NextImage:
@@ -30,10 +28,10 @@ class NextImage:
 
 @dataclass(frozen=True)
 class NextImages:
-    """The next images, and the labels of their masks, each with the number of its colour."""
+    """The next images, and the labels of their masks, each with its colour as #rrggbb."""
 
     images: Sequence[NextImage]
-    key: Sequence[tuple[str, int]]
+    key: Sequence[tuple[str, str]]
     coming: bool  # whether the worker still has to make pictures
 
 
@@ -52,7 +50,8 @@ def next_images(settings: Settings, project: Project, link: str) -> NextImages |
         return None
     some = head.images[: queue_head.VISIBLE]
     drawn = {label for image in some for label in image.found}
-    key = [(name, row % COLOURS) for row, name in enumerate(head.labels) if name in drawn]
+    colours = zip(head.labels, head.colours, strict=True)
+    key = [(name, "#{:02x}{:02x}{:02x}".format(*rgb)) for name, rgb in colours if name in drawn]
     return NextImages(
         [_image(project.id, version, image, link) for image in some],
         key,
@@ -67,7 +66,7 @@ def _without_pictures(settings: Settings, project: int, version: str) -> QueueHe
         places = predictions.head(path, queue_head.VISIBLE)
     except StoreError:
         return None
-    return QueueHead([], [], [QueueImage(each.task, each.rank, each.reason) for each in places])
+    return QueueHead([], [], [], [QueueImage(each.task, each.rank, each.reason) for each in places])
 
 
 def _image(project: int, version: str, image: QueueImage, link: str) -> NextImage:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backend.label_studio.label_colours import label_colours
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.left_out import LeftOut, Summary
 from backend.label_studio.new_project import label_config
@@ -185,17 +186,18 @@ class Filled:
     def pictures(self, number):
         """The head of the served order, with drawn pictures and the masks of their objects."""
         state = self.store.project(number).state
+        colours = label_colours(CONFIG, parse_label_config(CONFIG).label_map.names)
         config, rng, images = parse_label_config(CONFIG), np.random.default_rng(4), []
         folder = queue_head.folder_of(self.settings.model_dir, number, state.serving)
         folder.mkdir(parents=True)
         for task in range(1, queue_head.VISIBLE + 1):
             pixels, owner, kinds = picture(rng, 192)
             regions = [region(config, owner == row, kind) for row, kind in enumerate(kinds, 1)]
-            data, size, found = thumbnail(pixels[:, :, ::-1], regions, config)
+            data, size, found = thumbnail(pixels[:, :, ::-1], regions, config, colours)
             (folder / f"{task}.jpg").write_bytes(data)
             images.append(QueueImage(40 + task, task, WHY, found, size))
             (folder / f"{task}.jpg").rename(folder / f"{40 + task}.jpg")
-        head = QueueHead([], config.label_map.names, images)
+        head = QueueHead([], config.label_map.names, colours, images)
         queue_head.write(self.settings.model_dir, number, state.serving, head)
 
     def live(self, number):

@@ -14,7 +14,7 @@ from backend.label_studio.regions.objects import encode_objects
 from backend.store import predictions, queue_head
 from backend.web.status.evidence import EVIDENCE
 from backend.worker.queue_head import AGAIN_SECONDS
-from backend.worker.thumbnails import COLOURS, SIDE, thumbnail
+from backend.worker.thumbnails import SIDE, thumbnail
 from taudis.types import LabelMap, Target
 from tests.backend.local_loop import PASSWORD, USER, truth
 from tests.backend.store import prediction_cases
@@ -35,18 +35,18 @@ def test_a_mask_is_drawn_where_it_lies_in_the_colour_of_its_label(draw, size):
     config = parse_label_config(label_config(label_map, draw))
     target = Target(box, np.array([2]), masks, np.zeros(1, bool))
     regions = encode_objects(target, label_map, config)
-    data, (high, wide), found = thumbnail(image, regions, config)
+    data, (high, wide), found = thumbnail(image, regions, config, [(255, 255, 255), (90, 9, 160)])
     drawn = np.asarray(Image.open(io.BytesIO(data))).astype(int)
     assert (high, wide) == drawn.shape[:2] == (SIDE * height // width, SIDE)
     assert found == {"bar": 1}
-    expected = 0.6 * 200 + 0.4 * COLOURS[1].astype(float)
+    expected = 0.6 * 200 + 0.4 * np.array([90, 9, 160])
     inside = drawn[high // 4 + 9 : high * 3 // 4 - 9, 209:271]
     assert np.abs(inside - expected).max() < 12  # JPEG
     assert np.abs(drawn[:, :190] - 200).max() < 12
 
 
 def test_a_picture_of_one_line():
-    small = thumbnail(np.zeros((1, 30, 3), np.uint8), [], parse_label_config(CONFIG))
+    small = thumbnail(np.zeros((1, 30, 3), np.uint8), [], parse_label_config(CONFIG), [])
     assert small[1:] == ((1, 30), {})
 
 
@@ -120,7 +120,7 @@ def test_a_new_order_brings_its_masks_and_the_old_pictures_go(project):
     assert [path.name for path in folder.iterdir()] == [new] != [old]
     page = get(project, f"/projects/{project.id}").text
     (label, number), *_ = images[0].found.items()
-    assert f'">{label}</span>' in page and f"{number} {label}" in page
+    assert f"</svg> {label}</span>" in page and f"{number} {label}" in page
 
 
 def test_an_image_that_cannot_be_read_says_why(project):
