@@ -10,7 +10,7 @@ from demo import pictures
 from demo.errors import DemoError
 from demo.options import Options
 from taudis.cli.coco_check import open_labelled
-from taudis.data.coco import CocoSamples
+from taudis.data.coco import CocoSamples, load_coco
 from taudis.errors import DataError
 from taudis.types import LabelMap
 
@@ -39,19 +39,21 @@ def load_dataset(options: Options) -> Dataset:
     Raises:
         DemoError: the data set cannot be used.
     """
+    most = options.held_out_size if options.auto else 0  # a person's run measures nothing on them
     if options.data is None:
-        count = options.pool_size + options.held_out_size
+        count = options.pool_size + most
         folder = options.folder / f"pictures-{count}"
         truth = folder / "instances.json"
         if not truth.exists():
             pictures.generate(folder, count, seed=0)
         images, name = folder / "images", "generated pictures"
+        label_map, samples = load_coco(truth, images)
     else:
         truth, images = options.data, options.images or options.data.parent / "images"
         name = options.data.parent.name or options.data.stem
-    label_map, samples = _checked(truth, images, options.crowds)
+        label_map, samples = _checked(truth, images, options.crowds)
     rows = sorted(range(len(samples)), key=lambda row: _hash(samples.file_names[row]))
-    held_out = min(options.held_out_size, len(rows) // 3)
+    held_out = min(most, len(rows) // 3)
     pool = rows[held_out : held_out + options.pool_size]
     return Dataset(samples, label_map, images, tuple(pool), tuple(rows[:held_out]), name)
 

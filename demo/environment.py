@@ -55,14 +55,15 @@ def start(options: Options, say: Callable[[str], None]) -> Iterator[Environment]
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    say("Starting Label Studio")
+    say("Starting Label Studio (half a minute on an idle machine, minutes on a busy one)")
     executable = ROOT / ".venv-studio" / "bin" / "label-studio"
     template = ROOT / ".cache" / "studio-template"
     data, port = folder / "label-studio", options.studio_port
     with LabelStudio(executable, data, template=template, port=port) as studio:
         second = studio.create_user("second@demo.example", "demo-second-1")
         others = len(dataset.held_out)
-        say(f"Importing {len(dataset.pool)} pictures; {others} more only measure the model")
+        more = f"; {others} more only measure the model" if others else ""
+        say(f"Importing {len(dataset.pool)} pictures{more}")
         project = _create_project(studio, dataset, options.labels)
         say("Starting the backend")
         backend = _backend(options, folder / "backend", studio.url)

@@ -71,3 +71,10 @@ def test_a_data_set_whose_masks_are_all_crowds_is_asked_about(tmp_path):
     dataset = load_dataset(replace(options, crowds="objects"))
     objects = sum(len(dataset.samples.target(row)) for row in dataset.pool + dataset.held_out)
     assert objects == len(content["annotations"]) > 0
+
+
+@pytest.mark.parametrize(("auto", "held_out"), [(True, 2), (False, 0)])
+def test_pictures_are_held_back_only_where_something_measures_them(tmp_path, auto, held_out):
+    found = load_dataset(Options(auto, tmp_path, None, None, pool_size=4, held_out_size=2))
+    assert (len(found.pool), len(found.held_out)) == (4, held_out)
+    assert len(found.samples) == 4 + held_out
