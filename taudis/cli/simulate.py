@@ -155,6 +155,7 @@ def simulate(
 def _run(options: Options) -> None:
     """Start or continue a run, and write its result."""
     from taudis.cli.simulate_progress import progress
+    from taudis.simulation.choice_warnings import choice_warnings
     from taudis.simulation.cpu_cost import cost
     from taudis.simulation.gate import signal_of_rows
     from taudis.simulation.grid import Asked, check_embeddings
@@ -173,6 +174,8 @@ def _run(options: Options) -> None:
         outcome = _outcome(options, grid, data, presets, asked, watcher)
     rows = list(outcome.rows.values())
     signal = signal_of_rows(rows)
+    for warning in choice_warnings(rows):
+        sys.stderr.write(f"warning: {warning}\n")
     if signal.warning:
         sys.stderr.write(f"warning: {signal.warning}\n")
     write_result({
