@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.study import ROWS, folder_of
 from benchmarks.study_choices import CHOICES
 from benchmarks.study_pictures import open_data
-from benchmarks.study_tables import CHOICE
+from benchmarks.study_rows import CHOICE
 from taudis.files import draft_file
 from taudis.simulation.data_set import DataSet
 from taudis.simulation.grid import Grid

@@ -1,97 +1,40 @@
-"""Writes the tables and curves of docs/results from the rows of benchmarks/study.py.
+"""Writes the findings and tables of docs/results from the rows of benchmarks/study.py.
 
     .venv/bin/python -m benchmarks.study_tables [ROWS] [--write]
 
 ROWS is a folder with a file of rows for each set. Prints the tables as Markdown. --write puts them
-into docs/results/README.md between their comments, and draws the curves;
+into docs/results/README.md between their comments;
 tests/benchmarks/test_study.py compares the page with the rows. The statistics are those of
 `compare` (docs/comparing.md): each strategy against random, on the seeds that both have finished.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from pathlib import Path
 from statistics import geometric_mean
 
 from benchmarks.page_tables import Row, Tables, run
 from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
+from benchmarks.study_found import findings
+from benchmarks.study_rows import (
+    CHOICE,
+    by_set,
+    compared,
+    comparisons,
+    finished,
+    is_compared,
+    read,
+    strategies,
+)
 from benchmarks.study_rule import CANDIDATES, SETS, by_rule, on_redundant_sets
 from benchmarks.study_saved import labels_saved_on_sets
-from taudis.simulation.comparison import Comparison, compare
+from taudis.simulation.comparison import Comparison
 from taudis.simulation.cpu_cost import cost
 from taudis.simulation.curves import AXES
 from taudis.simulation.gate import closed_at_once, signal_of_rows
-from taudis.simulation.paired_curves import Choice, paired_curves
 from taudis.simulation.report import number, saved_share
-from taudis.simulation.result_rows import ResultRow, read_results
-from taudis.simulation.row_format import KINDS
 from taudis.simulation.statistics import Interval
 
 PAGE = ROWS.parent / "README.md"
-CHOICE = "contents of a choice"
-"""The kind of a line of contents.jsonl for a choice; see benchmarks/study_contents.py."""
-BESIDE = {"choices.jsonl": "choice", "contents.jsonl": "contents"}
-"""Files beside the folder of rows -> the kind of their lines."""
-
-
-def read(folder: Path) -> list[Row]:
-    """All rows of a folder, file by file, and the lines of BESIDE. Each row has its file's name.
-
-    Incomplete last lines are left out.
-    """
-    beside = {folder.parent / name: kind for name, kind in BESIDE.items()}
-    return [
-        {"kind": beside.get(path), **json.loads(line), "file": str(path)}
-        for path in (*sorted(folder.glob("*.jsonl")), *filter(Path.exists, beside))
-        for line in path.read_text(encoding="utf-8").split("\n")[:-1]
-    ]
-
-
-def by_set(rows: Iterable[Row], kinds: Iterable[str] = KINDS) -> dict[str, list[Row]]:
-    """The rows of each set, by its name. kinds: of the rows; those of models are the default."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["kind"] in kinds:
-            found.setdefault(row["data"], []).append(row)
-    return found
-
-
-def strategies(rows: Iterable[Row]) -> list[str]:
-    """The strategies of rows, without random, in the order of their names."""
-    return sorted({row["strategy"] for row in rows if row["strategy"]} - {"random"})
-
-
-def comparisons(rows: list[Row]) -> dict[str, Comparison]:
-    """Each strategy of a set against random, on the seeds that both have finished."""
-    files = read_results(sorted({Path(row["file"]) for row in rows}))
-    return {
-        name: compare(_paired(files.rows, name))
-        for name in strategies(rows)
-        if _finished(rows, name) & _finished(rows, "random")
-    }
-
-
-def _paired(rows: tuple[ResultRow, ...], name: str) -> object:
-    kept = [row for row in rows if row.strategy in (None, "random", name)]
-    return paired_curves(kept, Choice(finished_only=True))[0]
-
-
-def _finished(rows: list[Row], name: str) -> set[int]:
-    """The seeds of which a strategy has finished all rounds."""
-    last = max(row["record"]["shared"]["rounds"] for row in rows)
-    return {row["seed"] for row in rows if (row["strategy"], row["round"]) == (name, last)}
-
-
-CLOSED = 0.9
-"""If random's first round closes at least this share of the gap, a comparison makes no sense."""
-
-
-def is_compared(rows: list[Row]) -> bool:
-    """Whether the protocol compares strategies on these rows of one set."""
-    closed = closed_at_once(rows)
-    return signal_of_rows(rows).passed is True and closed is not None and closed < CLOSED
 
 
 def gates(rows: list[Row]) -> str:
@@ -162,7 +105,7 @@ def choosing(rows: list[Row]) -> str:
 
 def rule(rows: list[Row]) -> str:
     """The table of the rule of the default: figures of each candidate, and whether it is met."""
-    found = by_rule(_compared(rows))
+    found = by_rule(compared(rows))
     sets = [f"{data}: more than random" for data in SETS]
     lines = [
         "| strategy | paired seeds | area over images: more than `foreground_random` | p (Holm)"
@@ -180,20 +123,14 @@ def rule(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _compared(rows: list[Row]) -> tuple[ResultRow, ...]:
-    """The rows of the sets that the protocol compares."""
-    kept = {Path(row["file"]) for own in by_set(rows).values() if is_compared(own) for row in own}
-    return read_results(sorted(kept)).rows if kept else ()
-
-
 def saved(rows: list[Row]) -> str:
     """The table of labels saved on each set, both divisions together."""
-    return labels_saved_on_sets(_compared(rows))
+    return labels_saved_on_sets(compared(rows))
 
 
 def redundant(rows: list[Row]) -> str:
     """The table of both candidates against `wse` on the redundant sets."""
-    known = _compared(rows)
+    known = compared(rows)
     lines = [
         "| set | strategy | area over images: more than `wse` | over objects |",
         "|---|---|---|---|",
@@ -217,7 +154,7 @@ def labelled(rows: list[Row]) -> str:
     ]
     for data, own in by_set(rows).items():
         for name in ("random", *strategies(own)):
-            seeds = sorted(_finished(own, name) & _finished(own, "random"))
+            seeds = sorted(finished(own, name) & finished(own, "random"))
             if seeds:
                 lines.append(f"| {data} | `{name}` | {' | '.join(_labelled(own, name, seeds))} |")
     return "\n".join(lines)
@@ -326,7 +263,8 @@ def costs(rows: list[Row]) -> str:
 
 
 TABLES: Tables = {
-    "gates": gates, "against random": against_random, "choosing": choosing, "rule": rule,
+    "found": findings, "gates": gates, "against random": against_random,
+    "choosing": choosing, "rule": rule,
     "saved": saved, "redundant": redundant, "labelled": labelled, "contents": contents,
     "choices": choices, "costs": costs,
 }  # fmt: skip

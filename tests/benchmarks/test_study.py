@@ -12,7 +12,8 @@ from benchmarks.page_tables import filled
 from benchmarks.study import PARTS, ROWS, Grid, add_rows
 from benchmarks.study_choices import CHOICES, known, record
 from benchmarks.study_contents import CONTENTS, sizes_of
-from benchmarks.study_tables import CHOICE, PAGE, TABLES, read
+from benchmarks.study_rows import CHOICE, read
+from benchmarks.study_tables import PAGE, TABLES
 from taudis.errors import DataError
 from taudis.selection.params import SelectionParams
 from taudis.simulation.claims import Lock
