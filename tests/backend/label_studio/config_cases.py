@@ -95,8 +95,10 @@ LABELS = [
     refused("Label", 'value=""', view(IMAGE, tag("BrushLabels", '<Label value=""/>')), "no value"),
     refused("Label", "the same name twice",
             view(IMAGE, tag("BrushLabels", A + A)), "repeats ['A']"),
-    ignored("Label", "background, hotkey, selected, maxUsages, hint, size, html, showAlias, category",
-            view(IMAGE, tag("BrushLabels", '<Label value="A" background="red" hotkey="1" hint="h"'
+    _labelled("background (the colour of its masks on the status page)",
+              '<Label value="A" background="red"/>', "A"),
+    ignored("Label", "hotkey, selected, maxUsages, hint, size, html, showAlias, category",
+            view(IMAGE, tag("BrushLabels", '<Label value="A" hotkey="1" hint="h"'
                  ' selected="true" maxUsages="2" size="small" html="&lt;b&gt;" showAlias="true"'
                  ' category="3" granularity="word" selectedColor="#fff" aliasStyle="x"/>'))),
     scores_only("Label", "its name as text: <Label>A</Label>",
