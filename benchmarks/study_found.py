@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmarks.page_tables import Row
-from benchmarks.study_rows import CHOICE, by_set, compared, comparisons, finished
+from benchmarks.study_rows import CHOICE, by_set, compared, finished
 from benchmarks.study_rule import CANDIDATES, SETS, by_rule, more, on_redundant_sets, pairs
 from taudis.simulation.comparison import labels_saved
 from taudis.simulation.curves import Curve
 from taudis.simulation.gate import closed_at_once, signal_of_rows
 from taudis.simulation.report import number
+from taudis.simulation.result_rows import ResultRow
 from taudis.simulation.statistics import Interval, mean_interval
 
 HIGHWAY, FACADES = SETS["highway_cam"], SETS["facades"]
@@ -33,30 +34,28 @@ class Figures:
         self.compared = compared(rows)
         self.rule = by_rule(self.compared)
 
+    def of(self, grids: tuple[str, ...]) -> list[ResultRow]:
+        """The compared rows of some grids."""
+        return [row for row in self.compared if row.data in grids]
+
     def area(self, grids: tuple[str, ...], name: str, reference: str = "random") -> str:
         """Area over images minus the reference's, over all seeds of these grids."""
-        own = [row for row in self.compared if row.data in grids]
-        return number(mean_interval(more(own, name, reference, "images")), signed=True)
+        return number(mean_interval(more(self.of(grids), name, reference, "images")), signed=True)
 
     def upper_end(self, grids: tuple[str, ...]) -> int:
         """The upper end of the share of images that `taudis` saves against random, in percent."""
-        own = [row for row in self.compared if row.data in grids]
-        high = labels_saved(*pairs(own, "taudis", "random"), "images").interval.high
+        high = labels_saved(*pairs(self.of(grids), "taudis", "random"), "images").interval.high
         return round(100 * (high or 0.0))
 
     def most(self, grids: tuple[str, ...]) -> int:
         """The share of images saved if the seed set alone reached the target, in percent."""
-        own = [row for row in self.compared if row.data in grids]
-        images = Curve.mean(pairs(own, "taudis", "random")[1]).labels["images"]
+        images = Curve.mean(pairs(self.of(grids), "taudis", "random")[1]).labels["images"]
         return round(100 * (1 - images[0] / images[-1]))
 
-    def final(self, grid: str, name: str) -> str:
-        """mAP50 after the last round, mean over the seeds that random has finished, too."""
-        found = comparisons(self.sets[grid])
-        final = (
-            found["wse"].reference_final if name == "random" else found[name].strategies[0].final
-        )
-        return f"{final.middle:.3f}"
+    def finals(self, grid: str, name: str) -> list[str]:
+        """mAP50 of a strategy and of random after the last round, mean over paired seeds."""
+        both = pairs(self.of((grid,)), name, "random")
+        return [f"{Curve.mean(curves).map50[-1]:.3f}" for curves in both]
 
     def objects(self, grids: tuple[str, ...], name: str) -> float:
         """Labelled objects after the last round, as a multiple of random's on the same seeds."""
@@ -141,8 +140,9 @@ def _narrow(figures: Figures) -> str:
 
 
 def _uncertainty(figures: Figures) -> str:
-    less = on_redundant_sets(figures.compared, "taudis", "wse")["highway_cam"][0]
-    wse, random = (_both(figures, HIGHWAY, name) for name in ("wse", "random"))
+    less = on_redundant_sets(figures.compared, "taudis", "wse")["highway_cam"].images
+    ends = zip(*(figures.finals(grid, "wse") for grid in HIGHWAY), strict=True)
+    wse, random = (" and ".join(each) for each in ends)
     return (
         "**Plain uncertainty is the worst order on `highway_cam`.** `wse` less random:"
         f" {figures.area(HIGHWAY, 'wse')}. It ended below random on both divisions ({wse}; random"
@@ -246,11 +246,6 @@ FINDINGS: tuple[Callable[[Figures], str], ...] = (
 
 def _signed(interval: Interval | None) -> str:
     return "" if interval is None else number(interval, signed=True)
-
-
-def _both(figures: Figures, grids: tuple[str, ...], name: str) -> str:
-    """The last mAP50 on both divisions."""
-    return " and ".join(figures.final(grid, name) for grid in grids)
 
 
 def _list(values: Sequence[float]) -> str:

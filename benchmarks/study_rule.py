@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from benchmarks.study import CHOSEN, PARTS
 from taudis.simulation.comparison import pair_areas
@@ -91,18 +92,23 @@ def more(rows: Iterable[ResultRow], name: str, reference: str, axis: str) -> lis
     return pair_areas(*pairs(rows, name, reference), axis)[1]
 
 
-def on_redundant_sets(
-    rows: Iterable[ResultRow], name: str, reference: str
-) -> dict[str, list[Interval | None]]:
+class Less(NamedTuple):
+    """A strategy's area minus the reference's on one set, and the number of paired seeds."""
+
+    images: Interval | None
+    objects: Interval | None
+    seeds: int
+
+
+def on_redundant_sets(rows: Iterable[ResultRow], name: str, reference: str) -> dict[str, Less]:
     """Set -> area of a strategy minus the reference's, over images and over objects."""
     known = list(rows)
-    return {
-        data: [
-            _interval(more([row for row in known if row.data in grids], name, reference, axis))
-            for axis in ("images", "objects")
-        ]
-        for data, grids in REDUNDANT.items()
-    }
+    found: dict[str, Less] = {}
+    for data, grids in REDUNDANT.items():
+        own = [row for row in known if row.data in grids]
+        images, objects = (more(own, name, reference, axis) for axis in ("images", "objects"))
+        found[data] = Less(_interval(images), _interval(objects), len(images))
+    return found
 
 
 def by_rule(rows: Iterable[ResultRow]) -> dict[str, RuleResult]:

@@ -25,7 +25,7 @@ from benchmarks.study_rows import (
     read,
     strategies,
 )
-from benchmarks.study_rule import CANDIDATES, REDUNDANT, SETS, by_rule, on_redundant_sets, pairs
+from benchmarks.study_rule import CANDIDATES, SETS, by_rule, on_redundant_sets
 from benchmarks.study_saved import labels_saved_on_sets
 from taudis.simulation.comparison import Comparison
 from taudis.simulation.cpu_cost import cost
@@ -137,10 +137,8 @@ def redundant(rows: list[Row]) -> str:
     ]
     for name in CANDIDATES:
         for data, found in on_redundant_sets(known, name, "wse").items():
-            seeds = len(
-                pairs([row for row in known if row.data in REDUNDANT[data]], name, "wse")[0]
-            )
-            lines.append(f"| {data} | `{name}` | {seeds} | {' | '.join(map(_cell, found))} |")
+            areas = f"{_cell(found.images)} | {_cell(found.objects)}"
+            lines.append(f"| {data} | `{name}` | {found.seeds} | {areas} |")
     return "\n".join(lines)
 
 

@@ -17,8 +17,7 @@ def figures():
 
 
 def gain(figures, grids, name):
-    own = [row for row in figures.compared if row.data in grids]
-    return mean_interval(more(own, name, "random", "images"))
+    return mean_interval(more(figures.of(grids), name, "random", "images"))
 
 
 def test_no_strategy_meets_the_rule(figures):
@@ -44,7 +43,7 @@ def test_the_sign_changes_with_the_division(figures):
 
 def test_plain_uncertainty_is_worse_than_random_and_not_shown_to_be_worse_than_taudis(figures):
     assert gain(figures, HIGHWAY, "wse").high < 0
-    less = on_redundant_sets(figures.compared, "taudis", "wse")["highway_cam"][0]
+    less = on_redundant_sets(figures.compared, "taudis", "wse")["highway_cam"].images
     assert less.low < 0 < less.middle
 
 

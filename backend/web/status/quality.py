@@ -80,8 +80,8 @@ def _point(round_: Round) -> Point | None:
 def _kept(round_: Round) -> str:
     """Why a round's model does not serve, in words; '' if it does.
 
-    If the comparison does not show it to be worse, the only reason is that a person promoted
-    another model.
+    A model that was good enough serves unless its round did not switch to it (UNSERVED). If the
+    comparison does not show a refused model to be worse, a person promoted another one.
     """
     evaluated = round_.steps["evaluated"]
     if evaluated.get("serve", True):
