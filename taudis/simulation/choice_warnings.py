@@ -12,8 +12,8 @@ NUMBER = re.compile(r"\d+(\.\d+)?")
 def choice_warnings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """A line for each strategy and kind of warning, with its number of selections and an example.
 
-    Warnings that differ only in numbers are of one kind. The example is the first in the order of
-    seeds and rounds.
+    Warnings that differ only in numbers are of one kind. A selection counts once for a kind. The
+    example is the first in the order of seeds and rounds.
 
     Args:
         rows: rows of `simulate`; only those of rounds have selections.
@@ -27,9 +27,12 @@ def choice_warnings(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     for row in rounds:
         strategy = row["strategy"]
         total[strategy] = total.get(strategy, 0) + 1
-        for text in dict.fromkeys((row.get("selection") or {}).get("warnings") or ()):
+        kinds: dict[str, str] = {}
+        for text in (row.get("selection") or {}).get("warnings") or ():
+            kinds.setdefault(NUMBER.sub("", text), text)
+        for kind, text in kinds.items():
             where = f"seed {row['seed']}, round {row['round']}: {text}"
-            found.setdefault((strategy, NUMBER.sub("", text)), []).append(where)
+            found.setdefault((strategy, kind), []).append(where)
     return [
         f"{strategy}, {len(texts)} of {total[strategy]} selections, as {texts[0]}"
         for (strategy, _), texts in found.items()

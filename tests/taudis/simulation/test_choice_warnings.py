@@ -26,5 +26,15 @@ def test_warnings_that_differ_in_numbers_are_one_kind():
     ]
 
 
+def test_a_selection_with_two_warnings_of_a_kind_counts_once():
+    rows = [
+        row("taudis", 0, 1, "Few images: 7 of 16.", "Few images: 3 of 16."),
+        row("taudis", 0, 2),
+    ]
+    assert choice_warnings(rows) == [
+        "taudis, 1 of 2 selections, as seed 0, round 1: Few images: 7 of 16."
+    ]
+
+
 def test_rows_without_a_selection_have_no_warning():
     assert choice_warnings([{"kind": "round", "strategy": "random", "seed": 0, "round": 1}]) == []
