@@ -202,12 +202,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--part", choices=PARTS, required=True)
     parser.add_argument("--sets", help="names, with commas between; default: all of the part")
-    parser.add_argument("--entries", help="default: those of the part")
+    parser.add_argument("--entries", help="names, with commas between; default: those of the part")
     parser.add_argument("--seeds", help="default: those of the part")
     given = parser.parse_args()
     part = PARTS[given.part]
     names = given.sets.split(",") if given.sets else [grid.name for grid in part.grids]
-    entries, seeds = given.entries or ",".join(part.entries), given.seeds or part.seeds
+    whole = {entry.partition(":")[0]: entry for entry in part.entries}
+    asked = given.entries.split(",") if given.entries else [*whole]
+    entries, seeds = ",".join(whole.get(each, each) for each in asked), given.seeds or part.seeds
     found = {
         grid.name: run(grid, entries, seeds, given.data, given.runs)
         for grid in part.grids

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from backend.web.status.evidence import EVIDENCE
 from benchmarks.study import ROWS
-from benchmarks.study_found import FACADES, HIGHWAY, TOOLS, Figures
+from benchmarks.study_found import FACADES, FIVE_SEEDS, HIGHWAY, TOOLS, Figures
 from benchmarks.study_rows import read
 from benchmarks.study_rule import CANDIDATES, more, on_redundant_sets
+from taudis.simulation.report import saved_share
 from taudis.simulation.statistics import mean_interval
 
 
@@ -16,8 +18,8 @@ def figures():
     return Figures(read(ROWS))
 
 
-def gain(figures, grids, name):
-    return mean_interval(more(figures.of(grids), name, "random", "images"))
+def gain(figures, grids, name, reference="random", axis="images"):
+    return mean_interval(more(figures.of(grids), name, reference, axis))
 
 
 def test_no_strategy_meets_the_rule(figures):
@@ -41,10 +43,28 @@ def test_the_sign_changes_with_the_division(figures):
         assert first * second < 0
 
 
-def test_plain_uncertainty_is_worse_than_random_and_not_shown_to_be_worse_than_taudis(figures):
+def test_plain_uncertainty_is_worse_than_random_on_highway_cam(figures):
     assert gain(figures, HIGHWAY, "wse").high < 0
-    less = on_redundant_sets(figures.compared, "taudis", "wse")["highway_cam"].images
-    assert less.low < 0 < less.middle
+
+
+def test_taudis_is_above_plain_uncertainty_beyond_the_interval_on_one_redundant_set(figures):
+    less = on_redundant_sets(figures.compared, "taudis", "wse")
+    assert less["highway_cam"].images.low < 0 < less["highway_cam"].images.middle
+    assert less["tools_bench"].images.low > 0 and less["tools_bench"].objects.low > 0
+
+
+def test_on_tools_bench_taudis_saves_images_and_no_objects_and_crowded_images_save_more(figures):
+    assert len(more(figures.of(FIVE_SEEDS), "taudis", "random", "images")) == 5
+    assert gain(figures, FIVE_SEEDS, "taudis").low > 0
+    objects = gain(figures, FIVE_SEEDS, "taudis", axis="objects")
+    assert objects.middle < 0 < objects.high
+    images = figures.saved(FIVE_SEEDS, "taudis", "images")
+    assert (
+        images.interval.low > 0.05 and f"it saved {saved_share(images)} of the images" in EVIDENCE
+    )
+    share = figures.saved(FIVE_SEEDS, "taudis", "objects").interval
+    assert share.low < share.middle < 0 < share.high
+    assert gain(figures, FIVE_SEEDS, "taudis", "foreground_random").high < 0
 
 
 def test_taudis_chooses_fewer_scenes_than_random_and_more_objects(figures):

@@ -6,8 +6,9 @@ tests/benchmarks/test_study.py holds the three to the same words.
 from __future__ import annotations
 
 EVIDENCE = (
-    "Our study found no saving of labels by this order: on two data sets, with six paired seeds"
-    " each, it was neither better nor worse than a random order beyond the 95 % interval."
+    "Our study tested this order on two data sets, with six paired seeds each: it was neither"
+    " better nor worse than a random order beyond the 95 % interval. On a third set, with five"
+    " paired seeds, it saved 17 % (11 to 36) of the images, and no objects to draw."
 )
 RANDOM = ("random", "foreground_random")
 """Strategies that choose at random, to which the sentence does not apply."""
