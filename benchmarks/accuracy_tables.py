@@ -29,10 +29,11 @@ BODIES = {
 """Column of the table of backbones -> (initial weights, backbone) of the runs."""
 
 
-def with_interval(figures: dict[str, float | None]) -> str:
+def with_interval(figures: dict[str, float | None], digits: int = 3) -> str:
     """Mean and half of the interval, such as "0.206 ± 0.012"; only the mean for one seed."""
     half = figures["half_interval"]
-    return f"{figures['mean']:.3f}" + ("" if half is None else f" ± {half:.3f}")
+    form = f".{digits}f"
+    return f"{figures['mean']:{form}}" + ("" if half is None else f" ± {half:{form}}")
 
 
 def by_time(rows: Iterable[Row]) -> str:

@@ -55,7 +55,6 @@ def planted(tmp_path, monkeypatch):
 
 
 def _nothing():
-    none = np.zeros(0, np.int64)
     none, no = np.zeros(0, np.int64), np.zeros(0, np.float32)
     rows = Instances(
         none, no.reshape(0, 4), no, none, no.reshape(0, 3), no.reshape(0, 4), no.reshape(0, 28, 28)
