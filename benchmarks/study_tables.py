@@ -14,7 +14,7 @@ from statistics import geometric_mean
 
 from benchmarks.page_tables import Row, Tables, run
 from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
-from benchmarks.study_found import findings
+from benchmarks.study_found import findings, held_back, other_sets
 from benchmarks.study_rows import (
     CHOICE,
     by_set,
@@ -264,8 +264,8 @@ def costs(rows: list[Row]) -> str:
 
 
 TABLES: Tables = {
-    "found": findings, "gates": gates, "against random": against_random,
-    "choosing": choosing, "rule": rule,
+    "found": findings, "held back": held_back, "other sets": other_sets, "gates": gates,
+    "against random": against_random, "choosing": choosing, "rule": rule,
     "saved": saved, "redundant": redundant, "labelled": labelled, "contents": contents,
     "choices": choices, "costs": costs,
 }  # fmt: skip
