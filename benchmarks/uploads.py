@@ -2,13 +2,17 @@
 
     .venv/bin/python -m benchmarks.uploads --tasks 300
     .venv/bin/python -m benchmarks.uploads --tasks 10000 --out /tmp/uploads.jsonl
+    .venv/bin/python -m benchmarks.uploads --tasks 10000 --annotators 10 --alone 120
 
 The phases are import, connect, first order, label, a round (train, score, publish, flip), later
-import, prune and rollback. An annotator works from the first order on. Each phase reports:
+import, prune and rollback. Annotators work from the first order on. Each phase reports:
 
 - the annotators' waits for `next` and Submit,
 - the peaks of resident memory, MB, of the worker, the web processes and Label Studio, each with its
   child processes.
+
+With --alone the annotators first work without the backend, and the waits of each phase are compared
+with theirs. Every served task is checked against the published orders.
 
 All requests of the backend are taken from its log. At the end, each call whose cost grows with the
 project is repeated on the idle server. Each row is appended to --out at once. Standard output has
@@ -35,12 +39,13 @@ from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.new_project import label_config
 from backend.settings import load_settings
 from backend.store.database import Store
-from backend.store.lease import Lease
+from backend.store.lease import NO_LEASE
 from backend.store.rounds import Round
 from backend.worker import open_rows, operate
 from backend.worker.context import RoundContext
 from benchmarks.uploads_calls import growing_calls, page_sizes
 from benchmarks.uploads_life import Life, Options
+from benchmarks.uploads_people import against_without, order_met, work_without
 from benchmarks.uploads_record import Journal, Memory, requests_of_log, summary, table
 from demo import pictures
 from demo.annotator import Truth
@@ -116,13 +121,13 @@ def first_order(life: Life) -> int:
 
 
 def label(life: Life) -> None:
-    """An annotator labels the first tasks of the order."""
+    """The annotators label the first tasks of the order."""
     with life.phase("label") as row:
-        person = life.annotate(0.2, most=life.options.labels)
-        wait_for(lambda: not person.working, LONG, "the labels")
-        if person.failure:
-            raise DemoError(person.failure)
-        row["labels"] = len(person.done)
+        people = life.annotate_together(0.2, most=life.options.labels)
+        wait_for(lambda: not any(person.working for person in people), LONG, "the labels")
+        if failures := [person.failure for person in people if person.failure]:
+            raise DemoError(failures[0])
+        row["labels"] = sum(len(person.done) for person in people)
 
 
 def train(life: Life, backend: int) -> None:
@@ -171,7 +176,7 @@ def roll_back(life: Life) -> None:
     settings = load_settings(model_dir=life.backend.data, label_studio_url=life.studio.url)
     store = Store(life.backend.data)
     with life.phase("rollback") as row:
-        context = RoundContext(settings, store, Lease("benchmark", -1), life.project)
+        context = RoundContext(settings, store, NO_LEASE, life.project)
         began = time.monotonic()
         target = operate.rollback(context).version
         row["rollback_s"] = round(time.monotonic() - began, 2)
@@ -194,11 +199,15 @@ def live(life: Life) -> dict[str, Any]:
     """Run all phases; returns the figures."""
     with life.phase("import") as row:
         row["files"] = life.studio.upload(life.project, life.files[: life.options.tasks])
+    work_without(life)
     backend = first_order(life)
+    life.keep_order()
     label(life)
-    life.annotate(life.options.pause)
+    life.annotate_together(life.options.pause)
     train(life, backend)
+    life.keep_order()
     import_later(life)
+    life.keep_order()
     oldest = prune(life)
     roll_back(life)
     life.backend.stop()
@@ -207,12 +216,16 @@ def live(life: Life) -> dict[str, Any]:
     for person in life.annotators:
         person.stop()
     # Report the waits of each phase again, because the longest waits end late.
-    life.journal.add("waits", {name: life.waited(name) for name in life.spans})
+    waited = {name: life.waited(name) for name in life.spans}
+    life.journal.add("waits", waited)
+    compared = against_without(waited)
+    life.journal.add("against the project without the backend", compared)
+    life.journal.add("order", order_met(life))
     requests_made = summary(requests_of_log(log))
     life.journal.add("requests of the backend", requests_made)
     calls = growing_calls(life.client, life.project, life.journal)
     pages = page_sizes(life.client, life.project, life.journal)
-    for rows in (requests_made, calls, pages):
+    for rows in (requests_made, calls, pages, compared):
         sys.stdout.write(table(rows) + "\n\n")
     failures = [person.failure for person in life.annotators if person.failure]
     life.journal.add("annotators", {"failures": failures})
@@ -279,8 +292,8 @@ def trees() -> dict[str, psutil.Process]:
     return found
 
 
-def main() -> int:
-    """Run the benchmark; the last line of the output is its JSON."""
+def parsed() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=10_000, help="pictures imported at first")
     parser.add_argument(
@@ -292,6 +305,12 @@ def main() -> int:
     parser.add_argument(
         "--pause", type=float, default=2.0, help="seconds that a task takes an annotator"
     )
+    parser.add_argument("--annotators", type=int, default=1, help="people who work at once")
+    parser.add_argument(
+        "--alone", type=float, default=0.0,
+        help="seconds of work before the backend is connected, whose waits the others are compared"
+        " with; default: none",
+    )  # fmt: skip
     parser.add_argument("--prune-seconds", type=float, default=180.0)
     parser.add_argument(
         "--nice", type=int, default=10, help="niceness of the worker; 0 on busy cores"
@@ -302,7 +321,12 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, help="file of the rows; default: uploads.jsonl in the folder"
     )
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the benchmark; the last line of the output is its JSON."""
+    given = parsed()
     console = Console(stderr=True, width=200)
     with contextlib.ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -310,7 +334,8 @@ def main() -> int:
         options = Options(
             given.tasks,
             given.later or max(given.tasks // 20, 10),
-            *(given.labels, given.steps, given.size, given.pause, given.prune_seconds, given.nice),
+            *(given.labels, given.steps, given.size, given.pause),
+            *(given.annotators, given.alone, given.prune_seconds, given.nice),
             folder,
             given.out or folder / "uploads.jsonl",
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.label_studio.client import Studio
+from backend.store import predictions
 from benchmarks.uploads_record import Journal, Memory, waits
 from demo.annotator import Annotator, Truth
 from demo.backend_process import Backend
@@ -27,6 +28,8 @@ class Options:
     steps: int
     size: int
     pause: float
+    annotators: int
+    alone: float
     prune_seconds: float
     nice: int
     folder: Path
@@ -48,17 +51,18 @@ class Life:
     client: Studio
     annotators: list[Annotator] = field(default_factory=list)
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
+    orders: dict[str, dict[int, float]] = field(default_factory=dict)  # version -> task -> rank
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[dict[str, Any]]:
         """Measure the seconds, memory and load of a phase; the caller adds to the yielded row."""
         row: dict[str, Any] = {}
         self.memory.reset()
-        began = time.monotonic()
+        began = time.time()  # the clock of the annotators' records
         try:
             yield row
         finally:
-            ended = time.monotonic()
+            ended = time.time()
             self.spans[name] = (began, ended)
             row["seconds"] = round(ended - began, 2)
             row["peak_mb"] = self.memory.reset()
@@ -80,9 +84,26 @@ class Life:
             "submit_s": waits([d.answered - d.sent for d in done]),
         }
 
+    def phase_at(self, moment: float) -> str:
+        """The phase of a moment, seconds since 1970; "" between phases."""
+        found = (name for name, (began, ended) in self.spans.items() if began <= moment < ended)
+        return next(found, "")
+
     def version(self) -> str:
         """The version that Label Studio serves."""
         return str(self.client.project(self.project)["model_version"] or "")
+
+    def keep_order(self) -> None:
+        """Keep the order of the version that is served, to check what the annotators met."""
+        version = self.version()
+        places = predictions.order(predictions.path_of(self.backend.data, self.project, version))
+        self.orders[version] = {place.task: float(rank) for rank, place in enumerate(places)}
+
+    def annotate_together(self, pause: float, most: int | None = None) -> list[Annotator]:
+        """Start as many annotators as the options say. most: labels of all together."""
+        count = self.options.annotators
+        each = None if most is None else -(-most // count)
+        return [self.annotate(pause, each) for _ in range(count)]
 
     def annotate(self, pause: float, most: int | None = None) -> Annotator:
         """Start another annotator, with a new account."""

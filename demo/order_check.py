@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import cached_property
+from typing import Literal, TypeVar
 
 from demo.records import NEVER, Deleted, Done, Served, Switched
 
@@ -28,6 +29,7 @@ Verdict = Literal[
     "labelled",  # the served task was labelled already: a defect
 ]
 TaskState = Literal["free", "taken", "changing"]
+Record = TypeVar("Record", Done, Served)
 
 MEANING: dict[Verdict, str] = {
     "in_order": "the best of the order",
@@ -86,6 +88,16 @@ class OrderCheck:
         """Every served task with its verdict, by the time of the request."""
         return [self._check(one) for one in sorted(self.served, key=lambda one: one.asked)]
 
+    @cached_property
+    def _acts(self) -> dict[int, list[Done]]:
+        """Task -> its submits and skips. With thousands of tasks a search for each is too slow."""
+        return _by_task(self.done)
+
+    @cached_property
+    def _requests(self) -> dict[int, list[Served]]:
+        """Task -> the requests that got it."""
+        return _by_task(self.served)
+
     def versions(self, one: Served) -> list[str]:
         """The versions that were in force at some time between a request's start and end."""
         if not self.switched:
@@ -123,7 +135,7 @@ class OrderCheck:
             return CheckedTask(one, wrong, free[0])
         if one.task not in order:
             return CheckedTask(one, "after_the_order")
-        if any(_overlapping_double(one, other) for other in self.served):
+        if any(_overlapping_double(one, other) for other in self._requests[one.task]):
             return CheckedTask(one, "double")
         if "changing" in states.values():
             return CheckedTask(one, "changed_meanwhile")
@@ -132,11 +144,10 @@ class OrderCheck:
     def _labelled(self, one: Served) -> bool:
         """Whether the served task had a submitted annotation during the whole request."""
         return any(
-            act.task == one.task
-            and not act.skipped
+            not act.skipped
             and act.answered <= one.asked
             and not any(each.sent < one.answered for each in self._deletions(act))
-            for act in self.done
+            for act in self._acts.get(one.task, ())
         )
 
     def _deletions(self, act: Done) -> list[Deleted]:
@@ -153,8 +164,8 @@ class OrderCheck:
             return "taken"  # deleted
         if sent < one.answered:
             found = "changing"
-        for act in self.done:
-            if act.task != task or (act.skipped and act.annotator != one.annotator):
+        for act in self._acts.get(task, ()):
+            if act.skipped and act.annotator != one.annotator:
                 continue
             deletions = self._deletions(act)
             if any(each.answered <= one.asked for each in deletions):
@@ -163,8 +174,8 @@ class OrderCheck:
                 return "taken"
             if act.sent < one.answered:
                 found = "changing"
-        for other in self.served:
-            if other.task != task or other.annotator == one.annotator:
+        for other in self._requests.get(task, ()):
+            if other.annotator == one.annotator:
                 continue
             end = self._end_of_lock(other)
             if other.answered <= one.asked and (end is None or end.sent >= one.answered):
@@ -176,18 +187,16 @@ class OrderCheck:
     def _end_of_lock(self, served: Served) -> Done | None:
         """The submit or skip that ended the lock of a served task; None while it lasts."""
         acts = [
-            act for act in self.done
-            if act.task == served.task and act.annotator == served.annotator
-            and act.sent >= served.answered
+            act for act in self._acts.get(served.task, ())
+            if act.annotator == served.annotator and act.sent >= served.answered
         ]  # fmt: skip
         return min(acts, key=lambda act: act.sent, default=None)
 
     def _held(self, one: Served) -> bool:
         """Whether this annotator already held this task, so that Label Studio served it again."""
         earlier = [
-            other for other in self.served
-            if other.annotator == one.annotator and other.task == one.task
-            and other.answered < one.asked
+            other for other in self._requests.get(one.task, ())
+            if other.annotator == one.annotator and other.answered < one.asked
         ]  # fmt: skip
         if not earlier:
             return False
@@ -195,11 +204,18 @@ class OrderCheck:
         return end is None or end.sent >= one.asked
 
 
+def _by_task(records: Sequence[Record]) -> dict[int, list[Record]]:
+    """The records of each task, in their order."""
+    found: dict[int, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.task, []).append(record)
+    return found
+
+
 def _overlapping_double(one: Served, other: Served) -> bool:
-    """Whether another annotator's overlapping `next` request got the same task."""
+    """Whether a request for the same task is an overlapping one of another annotator."""
     return (
         other.annotator != one.annotator
-        and other.task == one.task
         and other.asked < one.answered
         and one.asked < other.answered
     )
