@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from backend.web.status.evidence import EVIDENCE, evidence
+from backend.web.status.evidence import (
+    EVIDENCE,
+    NOT_TESTED,
+    OTHER_PARAMETERS,
+    RANDOM,
+    WSE,
+    evidence,
+)
 from benchmarks.page_tables import filled
 from benchmarks.study import PARTS, ROWS, Grid, add_rows
 from benchmarks.study_choices import CHOICES, known, record
@@ -16,6 +23,7 @@ from benchmarks.study_rows import CHOICE, read
 from benchmarks.study_tables import PAGE, TABLES
 from taudis.errors import DataError
 from taudis.selection.params import SelectionParams
+from taudis.selection.strategies import STRATEGIES
 from taudis.simulation.claims import Lock
 from taudis.simulation.presets import read_presets
 
@@ -30,7 +38,14 @@ def test_the_page_holds_the_tables_of_the_rows():
 @pytest.mark.parametrize("path", [PAGE, ROOT / "README.md"])
 def test_readme_and_results_say_what_the_status_page_says(path):
     assert EVIDENCE in " ".join(path.read_text(encoding="utf-8").split())
-    assert evidence("taudis") == EVIDENCE and evidence("random") == ""
+
+
+def test_the_sentence_is_shown_for_the_order_that_was_tested_alone():
+    assert evidence("taudis") == EVIDENCE and evidence("wse") == WSE
+    assert evidence("taudis", own_parameters=True) == OTHER_PARAMETERS
+    others = {*STRATEGIES} - {"taudis", "wse", *RANDOM}
+    assert {evidence(name) for name in others} == {NOT_TESTED}
+    assert [evidence(name, own_parameters=True) for name in RANDOM] == ["", ""]
 
 
 def test_every_row_of_a_file_is_of_its_grid():

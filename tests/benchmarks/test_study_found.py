@@ -43,8 +43,11 @@ def test_the_sign_changes_with_the_division(figures):
         assert first * second < 0
 
 
-def test_plain_uncertainty_is_worse_than_random_on_highway_cam(figures):
+def test_plain_uncertainty_is_worse_than_random_on_one_set_of_two(figures):
+    """The status page says so of `wse` (backend/web/status/evidence.py)."""
     assert gain(figures, HIGHWAY, "wse").high < 0
+    facades = gain(figures, FACADES, "wse")
+    assert facades.low < 0 < facades.high
 
 
 def test_taudis_is_above_plain_uncertainty_beyond_the_interval_on_one_redundant_set(figures):

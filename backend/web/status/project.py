@@ -149,7 +149,9 @@ def view(
         quality=quality.quality(metrics),
         undecided=quality.undecided(trainings) or quality.few_images(metrics),
         queue=next_images(services.settings, project, link_of(services, project)),
-        evidence=evidence(services.settings.strategy),
+        evidence=evidence(
+            services.settings.strategy, own_parameters=services.settings.selection != "default"
+        ),
         first_useful=first_useful(store, project.id).in_words(),
         next_labels=next_labels(store, project.id, services.settings.budget).in_words(),
         curve=quality.learning_curve(points),
