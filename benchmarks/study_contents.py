@@ -5,7 +5,8 @@
 DATA is the folder of the data sets. The models do not know these labels when a strategy chooses.
 The figures show which kind of image a strategy prefers, for example images with few and large
 objects. For each grid of docs/results/rows, docs/results/contents.jsonl gets one line for all
-training images, one line for each row of a round, and one line for each choice of
+training images, with the share of the test images of which a training image is nearly equal, one
+line for each row of a round, and one line for each choice of
 benchmarks/study_choices.py. The file is written whole. The last line is JSON: the number of lines.
 """
 
@@ -13,11 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image as PILImage
 
 from benchmarks.study import ROWS, folder_of
 from benchmarks.study_choices import CHOICES
@@ -27,6 +29,7 @@ from taudis.files import draft_file
 from taudis.simulation.data_set import DataSet
 from taudis.simulation.grid import Grid
 from taudis.simulation.split import scenes_of
+from taudis.types import FloatArray, Image
 
 CONTENTS = ROWS.parent / "contents.jsonl"
 
@@ -66,6 +69,24 @@ def contents(
     }
 
 
+THUMBNAIL = 16  # px
+ALIKE = 6.0
+"""Largest mean difference of two thumbnails of 0 to 255 whose images count as nearly equal. The
+same measure says in ../shared/data/README.md which sets are redundant."""
+
+
+def thumbnail(image: Image) -> FloatArray:
+    """The grey thumbnail [THUMBNAIL * THUMBNAIL] of an image [H,W,3], 0 to 255."""
+    small = PILImage.fromarray(image).convert("L").resize((THUMBNAIL, THUMBNAIL), PILImage.BOX)
+    return np.asarray(small, np.float32).ravel()
+
+
+def twins(test: Sequence[FloatArray], train: Sequence[FloatArray]) -> float:
+    """The share of test images of which a training image is nearly equal. Both: thumbnails."""
+    others = np.stack(train)
+    return float(np.mean([np.abs(others - each).mean(1).min() <= ALIKE for each in test]))
+
+
 def lines_of(path: Path, data: Path) -> list[dict[str, Any]]:
     """The lines of a grid: its training images, every row of a round, every recorded choice."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -73,7 +94,11 @@ def lines_of(path: Path, data: Path) -> list[dict[str, Any]]:
     opened = open_data(data, path.stem, grid)
     sizes = sizes_of(data / folder_of(path.stem) / "instances.json")
     pool = {"data": path.stem, "strategy": None, "seed": None, "round": None}
-    found = [pool | contents(opened.train_ids, opened, sizes, grid.group)]
+    thumbnails = [thumbnail(opened.samples.image(row)) for row in range(len(opened.samples))]
+    train = [thumbnails[opened.row_of[number]] for number in opened.train_ids]
+    alike = round(twins([thumbnails[row] for row in opened.test_rows], train), 4)
+    inside = contents(opened.train_ids, opened, sizes, grid.group)
+    found = [pool | inside | {"test_images_alike": alike}]
     for row in rows:
         if row["kind"] == "round":
             name = {key: row[key] for key in ("data", "strategy", "seed", "round")}

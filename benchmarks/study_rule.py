@@ -98,16 +98,22 @@ class Less(NamedTuple):
     images: Interval | None
     objects: Interval | None
     seeds: int
+    p: float | None  # of `images`, by the paired test, without a correction
+
+
+BOTH = "both sets together"
 
 
 def on_redundant_sets(rows: Iterable[ResultRow], name: str, reference: str) -> dict[str, Less]:
-    """Set -> area of a strategy minus the reference's, over images and over objects."""
+    """Set, or BOTH -> area of a strategy minus the reference's, over images and over objects."""
     known = list(rows)
     found: dict[str, Less] = {}
-    for data, grids in REDUNDANT.items():
+    groups = {**REDUNDANT, BOTH: tuple(grid for grids in REDUNDANT.values() for grid in grids)}
+    for data, grids in groups.items():
         own = [row for row in known if row.data in grids]
         images, objects = (more(own, name, reference, axis) for axis in ("images", "objects"))
-        found[data] = Less(_interval(images), _interval(objects), len(images))
+        p = paired_p(images) if images else None
+        found[data] = Less(_interval(images), _interval(objects), len(images), p)
     return found
 
 

@@ -14,6 +14,7 @@ from statistics import geometric_mean
 
 from benchmarks.page_tables import Row, Tables, run
 from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
+from benchmarks.study_covers import covers
 from benchmarks.study_found import findings, held_back, other_sets
 from benchmarks.study_rows import (
     CHOICE,
@@ -40,24 +41,33 @@ PAGE = ROWS.parent / "README.md"
 def gates(rows: list[Row]) -> str:
     """The table of sets, their sizes, and the signal gate."""
     lines = [
-        "| set | training images | test images | images of the seed set, of a round | steps"
+        "| set | training images | test images | of them nearly equal to a training image"
+        " | images of the seed set, of a round | steps"
         " | mAP50 of the seed set | of all labels | labels matter"
         " | random's first round closes of the gap | compared |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+    inside = by_set(rows, ["contents"])
     for name, own in by_set(rows).items():
+        alike = next(
+            (row["test_images_alike"] for row in inside.get(name, ()) if row["strategy"] is None),
+            None,
+        )
         shared, gate = own[0]["record"]["shared"], signal_of_rows(own)
         whole = [row["labelled_images"] for row in own if row["kind"] == "all"]
         closed = closed_at_once(own)
         passed = {True: "yes", False: "not enough", None: "not known yet"}[gate.passed]
         lines.append(
             f"| {name} | {whole[0] if whole else ''} | {own[0]['test_images']}"
-            f" | {shared['seed_images']}, {shared['budget']} | {own[0]['steps']}"
-            f" | {gate.seed_set} | {gate.all_labels if whole else ''} | {passed}"
-            f" | {'' if closed is None else f'{closed:.0%}'.replace('%', ' %')}"
-            f" | {'yes' if is_compared(own) else 'no'} |"
+            f" | {_percent(alike)} | {shared['seed_images']}, {shared['budget']}"
+            f" | {own[0]['steps']} | {gate.seed_set} | {gate.all_labels if whole else ''}"
+            f" | {passed} | {_percent(closed)} | {'yes' if is_compared(own) else 'no'} |"
         )
     return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
 
 
 def against_random(rows: list[Row]) -> str:
@@ -132,12 +142,13 @@ def redundant(rows: list[Row]) -> str:
     """The table of both candidates against `wse` on the redundant sets."""
     known = compared(rows)
     lines = [
-        "| set | strategy | paired seeds | area over images: more than `wse` | over objects |",
-        "|---|---|---|---|---|",
+        "| set | strategy | paired seeds | area over images: more than `wse` | p | over objects |",
+        "|---|---|---|---|---|---|",
     ]
     for name in CANDIDATES:
         for data, found in on_redundant_sets(known, name, "wse").items():
-            areas = f"{_cell(found.images)} | {_cell(found.objects)}"
+            p = "" if found.p is None else f"{found.p:.3f}"
+            areas = f"{_cell(found.images)} | {p} | {_cell(found.objects)}"
             lines.append(f"| {data} | `{name}` | {found.seeds} | {areas} |")
     return "\n".join(lines)
 
@@ -266,8 +277,8 @@ def costs(rows: list[Row]) -> str:
 TABLES: Tables = {
     "found": findings, "held back": held_back, "other sets": other_sets, "gates": gates,
     "against random": against_random, "choosing": choosing, "rule": rule,
-    "saved": saved, "redundant": redundant, "labelled": labelled, "contents": contents,
-    "choices": choices, "costs": costs,
+    "saved": saved, "covers": covers, "redundant": redundant, "labelled": labelled,
+    "contents": contents, "choices": choices, "costs": costs,
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Variants of TAUDIS beyond the paper.
 
 `taudis_uncovered` and `taudis_cover_uncovered` count pool instances that are similar to labelled
-ones as covered. `taudis_cover_cost` picks by gain / cost. None of them has been measured yet in an
-experiment with labels (docs/strategies.md).
+ones as covered. `taudis_cover_cost` picks by gain / cost. What was measured with labels is in
+docs/results.
 """
 
 from __future__ import annotations
