@@ -19,6 +19,7 @@ from benchmarks.page_tables import filled
 from benchmarks.study import PARTS, ROWS, Grid, add_rows
 from benchmarks.study_choices import CHOICES, known, record
 from benchmarks.study_contents import CONTENTS, sizes_of
+from benchmarks.study_curves import CURVES, draw
 from benchmarks.study_rows import CHOICE, read
 from benchmarks.study_tables import PAGE, TABLES
 from taudis.errors import DataError
@@ -46,6 +47,15 @@ def test_the_sentence_is_shown_for_the_order_that_was_tested_alone():
     others = {*STRATEGIES} - {"taudis", "wse", *RANDOM}
     assert {evidence(name) for name in others} == {NOT_TESTED}
     assert [evidence(name, own_parameters=True) for name in RANDOM] == ["", ""]
+
+
+def test_the_curves_are_those_of_the_rows_and_on_the_page(tmp_path):
+    page = PAGE.read_text(encoding="utf-8")
+    names = draw(tmp_path)
+    assert sorted(names) == sorted(path.name for path in CURVES.iterdir())
+    for name in names:
+        assert f"(curves/{name})" in page
+        assert (tmp_path / name).read_bytes() == (CURVES / name).read_bytes(), name
 
 
 def test_every_row_of_a_file_is_of_its_grid():
