@@ -5,6 +5,7 @@ Ray's own restarts are not used, because the caller must know which work was los
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -50,19 +51,23 @@ class Actors:
         most: int,
         patience: float | None = None,
         device: Device = "cuda",
+        longest: float = math.inf,
     ) -> None:
         """kind: the class, with its constructor's arguments. wanted, device: see `Cluster.actors`.
 
         most: largest number of actors. patience: seconds without any started actor after which the
-        run ends; None: START_SECONDS.
+        run ends; None: START_SECONDS. longest: seconds that one call of an actor may take; a
+        process that hangs lives on, so ray reports no death.
         """
         self.patience = START_SECONDS if patience is None else patience
+        self.longest = longest
         count, occupied = cluster.actors(wanted, device)
         self.cluster, self.count = cluster, min(count, most)
         self._occupied = occupied
         self._made = cluster.ray.remote(kind).options(**occupied, max_restarts=0)
         self._arguments, self._failed_starts = arguments, 0
         self._at: dict[Any, tuple[Any, Any]] = {}  # ray's reference of a call -> (actor, work)
+        self._given: dict[Any, float] = {}  # the same -> when it was given
         # Number of started, living actors, and since when there is none.
         self._ready, self._none_since = 0, time.monotonic()
 
@@ -94,7 +99,9 @@ class Actors:
 
     def give(self, actor: Any, work: Any, call: Callable[[Any], Any]) -> None:
         """Give an idle actor work (not None). call: calls a method of the actor."""
-        self._at[call(actor)] = actor, work
+        reference = call(actor)
+        self._at[reference] = actor, work
+        self._given[reference] = time.monotonic()
 
     def dismiss(self, actor: Any) -> None:
         """End an idle actor."""
@@ -105,7 +112,7 @@ class Actors:
         """The next answers; none if there is none within `seconds`.
 
         Raises the error of an actor's method, and ClusterError if actors keep dying while they
-        start, or none starts in time.
+        start, none starts in time, or one works for longer than `longest`.
         """
         if not self._at:  # all are idle; `ray.wait` does not accept an empty list
             time.sleep(min(seconds, 0.1))
@@ -113,8 +120,10 @@ class Actors:
         ready, _ = self.cluster.ray.wait(list(self._at), num_returns=1, timeout=seconds)
         if not ready:
             self._check_start()
+        self._check_working(ready)
         for reference in ready:
             actor, work = self._at.pop(reference)
+            self._given.pop(reference, None)
             try:
                 value = self.cluster.answer(reference)
             except self.cluster.deaths as error:
@@ -162,6 +171,16 @@ class Actors:
             " occupies it, or add nodes. If enough is free, look at ray's logs"
             " (/tmp/ray/session_latest/logs on each node)."
         )
+
+    def _check_working(self, ready: list[Any]) -> None:
+        """Raise ClusterError if an actor has worked for longer than `longest` without an answer."""
+        first = min((at for call, at in self._given.items() if call not in ready), default=math.inf)
+        if time.monotonic() - first > self.longest:
+            raise ClusterError(
+                f"ray: a process did not answer within {self.longest:g} s. Look for a stopped or"
+                " hanging process on the nodes, and at ray's logs (/tmp/ray/session_latest/logs on"
+                " each node)."
+            )
 
     def _start(self) -> None:
         actor = self._made.remote(*self._arguments)

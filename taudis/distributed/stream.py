@@ -28,6 +28,9 @@ from taudis.types import Detection, Embedding, Image, Pool
 PATIENCE = 60.0
 """Seconds without any started actor after which the cluster counts as failed. The caller then
 scores the images itself, within its own time limit (`SCORE_SECONDS` is 300)."""
+LONGEST = 300.0
+"""Seconds that a batch, four images, may take. A process that hangs would otherwise hold the round
+for ever."""
 AHEAD = 3  # batches per actor that may be in work, or scored but not taken
 Made = TypeVar("Made")
 
@@ -190,14 +193,17 @@ def score_stream(
     """For each image, in order: its pool of one image, and the result of `finish`.
 
     Only a few images are read ahead. Without images no actor starts. Raises ClusterError if the
-    cluster fails; `stream.rest` then gives the images whose results were not taken.
+    cluster fails, or a batch takes longer than LONGEST; `stream.rest` then gives the images whose
+    results were not taken.
     """
     if not stream.has_work():
         return
     idle = deque[Any]()
     shared = cluster.ray.put(work)  # once for all actors
     wanted, _ = cluster.actors(actors)
-    with Actors(cluster, StreamScorer, (shared,), actors, wanted, PATIENCE) as pool:
+    with Actors(
+        cluster, StreamScorer, (shared,), actors, wanted, PATIENCE, longest=LONGEST
+    ) as pool:
         while not stream.is_done:
             for answer in _answers(pool, 0.1 if idle else 1.0):
                 if answer.actor is None:

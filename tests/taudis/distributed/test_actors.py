@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 from ray import exceptions
@@ -106,3 +107,17 @@ def test_actors_that_work_are_waited_for(monkeypatch):
         (started,) = pool.answers()
         pool.give(started.actor, 4, lambda one: one.double.remote(4))
         assert not list(pool.answers()) and pool.busy == 1
+
+
+def test_a_process_that_hangs_ends_the_run_although_others_answer():
+    hangs = []
+    ray = StandIn(lambda one, method, _: NEVER if method == "double" and one in hangs else None)
+    with Actors(ray.cluster(2), Doubler, (), 2, 2, longest=0.05) as pool:
+        first, second = (answer.actor for _ in range(2) for answer in pool.answers())
+        hangs.append(first.one)
+        pool.give(first, 1, lambda one: one.double.remote(1))
+        end = time.monotonic() + 10
+        with pytest.raises(ClusterError, match="did not answer within"):
+            while time.monotonic() < end:
+                pool.give(second, 2, lambda one: one.double.remote(2))
+                assert [answer.value for answer in pool.answers()] == [4]
