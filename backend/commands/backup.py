@@ -190,7 +190,12 @@ def _copy_database(path: Path, copy: Path, *, roll_back: bool) -> None:
             target.execute("PRAGMA journal_mode=DELETE")
             bad = target.execute("PRAGMA quick_check").fetchone()[0]
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path}: cannot be copied: {error}.") from error
+        if not path.exists():  # deleted after the check above
+            raise FileNotFoundError(2, "No such file", str(path)) from error
+        raise StoreError(
+            f"{path}: cannot be copied: {error}. Look whether this user may read it, then try"
+            " again."
+        ) from error
     if bad != "ok":
         raise StoreError(f"{path}: is damaged ({bad}), so there is no backup of it.")
 

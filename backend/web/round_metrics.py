@@ -29,13 +29,15 @@ def _rounds(store: Store) -> list[Metric]:
     running = GaugeMetricFamily(
         "taudis_open_round_seconds", "Age of the round that runs or waits", labels=["project"]
     )
+    newest = store.newest_rounds()
     for project in store.projects():
-        name, recent = str(project.id), store.rounds(project.id, limit=RECENT)
+        # Their steps have results of some 12 kB a round, which a scrape would parse each time.
+        name, recent = str(project.id), store.rounds(project.id, limit=RECENT, steps=())
         outcomes = [each.outcome or "open" for each in recent]
         for outcome in sorted(set(outcomes)):
             rounds.add_metric([name, outcome], outcomes.count(outcome))
-        newest = next((each for each in recent if each.ended is not None), None)
-        for step, result in (newest.steps if newest else {}).items():
+        ended = next((each for each in newest.get(project.id, ()) if each.ended is not None), None)
+        for step, result in (ended.steps if ended else {}).items():
             if "seconds" in result:
                 steps.add_metric([name, step], float(result["seconds"]))
         for each in recent:

@@ -50,11 +50,13 @@ def publish(
     An interrupted run leaves marks that the scheduler or the next run removes.
 
     Raises:
+        RoundError: a person disconnected the project meanwhile. No mark and no tab stays.
         StudioError: Label Studio cannot be reached, or refuses the marks or the tab.
     """
     project, calls = context.project_id, context.studio.tabs.marks
     known = {str(mark.task): list(mark.annotation) for mark in marks}
-    review = context.load_project().state.review or {}
+    state = context.load_project().state
+    connected, review = not state.disconnected, state.review or {}
     tab = review.get("tab")
     _remember(context, {**review, "tab": tab, "since": "", "annotations": known})
     there = {int(task["id"]): task for task in calls.tasks(project, [mark.task for mark in marks])}
@@ -64,6 +66,7 @@ def publish(
     for mark in fresh:
         written += _written(context, there[mark.task], mark.text, columns)
         on_mark()
+        _give_way_to_disconnect(context, connected)
     before = _clear(context, old)
     since = context.studio.newest_change(project)
     # Read anew: a person may have confirmed tasks since the beginning.
@@ -73,8 +76,23 @@ def publish(
     listed = len(there_now) - _clear(context, [row for row in there_now if not _fits(row, known)])
     changes = {"tab": _tab(context, tab), "since": since, "annotations": known}
     _remember(context, {**review, **changes, "confirmed": confirmed})
+    _give_way_to_disconnect(context, connected)
     gone = sum(mark.task not in there for mark in marks) + len(fresh) - written
     return Listed(listed, len(marks) - gone - listed, gone, before)
+
+
+def _give_way_to_disconnect(context: RoundContext, connected: bool) -> None:
+    """Remove everything and raise RoundError if a person disconnected the project meanwhile.
+
+    `disconnect` runs in another process, and may have removed the marks before the last ones came.
+    connected: whether the project was connected when the run began.
+    """
+    if connected and context.load_project().state.disconnected:
+        remove(context)
+        raise RoundError(
+            f"Project {context.project_id} was disconnected meanwhile. The tab {REVIEW_TITLE!r} and"
+            " its marks were removed. Connect the project and run the command again."
+        )
 
 
 def confirm(context: RoundContext, tasks: Sequence[int]) -> int:

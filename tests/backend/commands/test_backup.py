@@ -1,7 +1,10 @@
 """`backup` and `restore`: everything comes back, and what is damaged does not."""
 
+import sqlite3
 import tarfile
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +157,22 @@ def test_files_that_are_pruned_meanwhile_make_it_begin_again(tmp_path, monkeypat
     assert backup(tmp_path / "data", tmp_path / "taudis.tar").files == 2
     assert len(listed) == backups.ATTEMPTS
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_that_is_pruned_as_it_is_opened_makes_it_begin_again(tmp_path, monkeypatch):
+    Store(tmp_path / "data").close()
+    order = tmp_path / "data" / "predictions" / "1" / "v.sqlite3"
+    order.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(order)) as db:
+        db.execute("CREATE TABLE regions (task INTEGER)")
+    asked, real = [], Path.exists
+
+    def exists(path, **options):
+        there = real(path, **options)
+        if path == order and not asked:
+            asked.append(order.unlink())
+        return there
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert backup(tmp_path / "data", tmp_path / "taudis.tar").files == 1
+    assert asked

@@ -5,7 +5,7 @@ import pytest
 from backend.errors import RoundError, StudioAuthError, StudioRejected
 from backend.label_studio.marks import MARK
 from backend.label_studio.tabs import QUEUE, REVIEW_TITLE
-from backend.worker import review_tab
+from backend.worker import connection, review_tab
 from backend.worker.context import RoundContext
 from backend.worker.dataset import fingerprint
 from backend.worker.review_tab import Listed, Mark
@@ -49,6 +49,28 @@ def titles(project):
 
 def state(project):
     return project.context.load_project().state
+
+
+@pytest.mark.parametrize("moment", ["the first mark", "the end"])
+def test_a_disconnect_meanwhile_leaves_nothing(project, monkeypatch, moment):
+    done = []
+
+    def disconnect(*_):
+        if not done:
+            done.append(connection.disarm(project.context))
+
+    if moment == "the end":
+        asked = project.context.studio.newest_change
+        monkeypatch.setattr(
+            project.context.studio, "newest_change", lambda id_: (disconnect(), asked(id_))[1]
+        )
+    with pytest.raises(RoundError, match="was disconnected meanwhile"):
+        review_tab.publish(
+            project.context,
+            marks_of(project, (2, 0)),
+            disconnect if moment == "the first mark" else lambda: None,
+        )
+    assert done and marked(project) == [] and REVIEW_TITLE not in titles(project)
 
 
 def test_a_run_lists_its_marks_and_the_next_one_replaces_them(project):
