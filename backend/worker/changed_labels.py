@@ -51,11 +51,16 @@ _found: dict[int, _Found] = {}
 """Project id -> results, kept in memory only: a restarted worker checks again."""
 
 
+_keys: dict[int, frozenset[Key]] = {}
+"""Project id -> the changed annotations at the last count, kept in memory only."""
+
+
 def note(context: RoundContext, changed: Changed) -> None:
     """Write to the project's row how many tasks changed and which of their regions are unusable."""
     state = context.load_project().state
     values: ProjectChanges = {}
-    if changed.count != state.changed:
+    edited = changed.tasks is not None and _edited(context.project_id, changed.tasks)
+    if edited or changed.count != state.changed:
         values |= {"changed": changed.count, "labelled_at": time.time()}
     if changed.since != state.changed_since:
         values["changed_since"] = changed.since
@@ -70,6 +75,26 @@ def note(context: RoundContext, changed: Changed) -> None:
         context.store.update_project(context.project_id, **values)
 
 
+def _edited(project: int, tasks: Sequence[Task]) -> bool:
+    """Whether a changed annotation is not as it was at the last count.
+
+    An edit of a task that counts as changed already leaves the count as it is. After a restart of
+    the worker the answer is True once: somebody may have edited meanwhile.
+    """
+    found = frozenset(key for task in tasks if (key := _key(task)) is not None)
+    before = _keys.get(project)
+    _keys[project] = found
+    return found != before
+
+
+def _key(task: Task) -> Key | None:
+    """The key of a task's counting annotation; None if it has none."""
+    annotation = choose_annotation(task)
+    if annotation is None:
+        return None
+    return int(task["id"]), int(annotation["id"]), str(annotation.get("updated_at"))
+
+
 def _unusable(project: int, tasks: Sequence[Task], xml: str) -> Summary:
     """What the next training cannot use of the changed tasks that were checked so far."""
     try:
@@ -81,10 +106,9 @@ def _unusable(project: int, tasks: Sequence[Task], xml: str) -> Summary:
     found: dict[Key, tuple[LeftOut, ...]] = {}
     until = time.monotonic() + MAX_SECONDS
     for task in tasks:
-        annotation = choose_annotation(task)
-        if annotation is None:
+        annotation, key = choose_annotation(task), _key(task)
+        if annotation is None or key is None:
             continue
-        key = int(task["id"]), int(annotation["id"]), str(annotation.get("updated_at"))
         if key in known:
             found[key] = known[key]
         elif time.monotonic() < until:

@@ -48,7 +48,10 @@ class RoundDue:
         if other.kind == "first" or at_last_step(other):
             return False
         project = self._context.store.project(other.project)
-        return project is None or not project.state.gone  # the round of a gone project cannot run
+        if project is None:
+            return True
+        # The round of a gone project cannot run, and one that waits may wait for days.
+        return not (project.state.gone or project.state.waiting_reasons.get("round_runner"))
 
     def _find_out(self, now: float) -> bool:
         """Whether a round is due, by pending events and the state of Label Studio."""

@@ -82,6 +82,8 @@ class Worker:
     _pauses: dict[tuple[str, int], Pause] = field(default_factory=dict)
     _polled: dict[int, float] = field(default_factory=dict)
     _switching: threading.Lock = field(default_factory=threading.Lock)
+    _recording: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a thread reads a project's reasons and writes them with its own."""
 
     def run(self) -> None:
         """Wait for the lease, work, and release it; wait again if another worker took it."""
@@ -300,7 +302,8 @@ class _Patience:
     def _set_reason(self, reason: str) -> None:
         """Show the reason on the status page and /ready until this thread continues."""
         try:
-            self._record(reason)
+            with self.worker._recording:
+                self._record(reason)
         except OperationalError:  # the next failure shows it again; /ready reports a full disk
             logger.warning("Project %s: the store cannot be written", self.project, exc_info=True)
 
@@ -326,8 +329,11 @@ def run(settings: Settings) -> None:
 
     The next start goes on at a round's first unfinished step, training at its last checkpoint.
     """
+    import torch
+
     lower_priority(settings.nice)
-    _limit_threads(settings.torch_threads)
+    # Two spinning OpenMP threads on shared cores are several times slower than one.
+    torch.set_num_threads(settings.torch_threads)
     limit_memory(training=True)
     worker = Worker(settings, Store(settings.model_dir, busy_ms=WORKER_BUSY_MS))
 
@@ -341,10 +347,3 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGINT, leave)
     worker.run()
     os._exit(0)  # the round runner thread may still be in a step
-
-
-def _limit_threads(threads: int) -> None:
-    """Limit torch: two spinning OpenMP threads on shared cores are several times slower."""
-    import torch
-
-    torch.set_num_threads(threads)

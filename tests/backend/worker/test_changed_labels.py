@@ -1,5 +1,7 @@
 """Labels that change while nobody or a training reads them: what the status page says at once."""
 
+import time
+
 import pytest
 
 from backend.store.rounds import Round
@@ -41,6 +43,20 @@ def begin_training(project):
     step, function = next(iter(STEP_FUNCTIONS.items()))
     loop.store.finish_step(loop.lease, round_.id, step, function(context, round_, lambda _: None))
     return round_
+
+
+def test_an_edit_of_a_changed_label_counts_as_labelling(project):
+    """The cleaner deletes a version in one call where nobody labels; see `prune._quiet`."""
+    loop, old = project.loop, time.time() - 3600
+    annotation = submit(project, 0, truth(project.tasks()[0]))
+    loop.schedule()
+    path = f"/api/annotations/{annotation['id']}/"
+    loop.store.update_project(project.id, labelled_at=old)
+    loop.schedule()
+    assert state_of(project).labelled_at == old  # nothing happened
+    loop.studio.api("PATCH", path, json={"result": truth(project.tasks()[0])[:1]})
+    loop.schedule()
+    assert state_of(project).changed == 1 and state_of(project).labelled_at > old + 3000
 
 
 def test_a_region_that_cannot_be_used_is_named_before_any_training(project):

@@ -61,3 +61,18 @@ def test_the_open_round_of_a_deleted_project_holds_up_no_comparison(loop):
         RoundDue(context, number)()
     loop.store.update_project(other.id, gone=True)
     assert RoundDue(context, number)() is False
+
+
+def test_a_waiting_round_of_another_project_holds_up_no_comparison(loop):
+    """Its token was revoked, for example: it waits until somebody gives another."""
+    mine, other = loop.project(2), loop.project(2)
+    context = RoundContext(loop.settings(POLL_SECONDS="3600"), loop.store, loop.lease, mine.id)
+    number = loop.store.open_round(loop.lease, mine.id, "train", "a test", [])
+    loop.store.open_round(loop.lease, other.id, "train", "a test", [])
+    for event in loop.store.pending_events():
+        loop.store.acknowledge(event)
+    loop.store.update_project(other.id, waiting_reasons={"scheduler": "no token"})
+    with pytest.raises(RoundWaits):
+        RoundDue(context, number)()
+    loop.store.update_project(other.id, waiting_reasons={"round_runner": "no token"})
+    assert RoundDue(context, number)() is False

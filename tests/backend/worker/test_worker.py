@@ -1,12 +1,16 @@
 """What the worker does with events, polls and troubles, project by project."""
 
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from backend.errors import StudioUnreachable
 from backend.worker import worker as worker_module
 from backend.worker.round import Heartbeat
+from backend.worker.worker import _Patience
 from tests.backend.local_loop import PASSWORD, USER
 
 HOUR = "3600"
@@ -207,3 +211,27 @@ def test_a_lease_that_cannot_be_given_back_ends_no_worker(loop, monkeypatch, cap
     with Heartbeat(loop.store, loop.store.acquire()):
         assert loop.store.worker_alive()
     assert not loop.store.worker_alive()
+
+
+def test_threads_that_write_their_reasons_at_once_keep_each_others(loop, monkeypatch):
+    project, worker = loop.project(), loop.worker
+    reading, real = threading.Barrier(2), loop.store.project
+
+    def slow(number):
+        found = real(number)
+        with suppress(threading.BrokenBarrierError):
+            reading.wait(0.3)  # without a lock both have read before one writes
+        return found
+
+    def fails(who):
+        with _Patience(worker, who, project.id):
+            raise StudioUnreachable(f"{who} waits")
+
+    monkeypatch.setattr(worker.store, "project", slow)
+    threads = [threading.Thread(target=fails, args=(who,)) for who in ("scheduler", "first_runner")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reasons = real(project.id).state.waiting_reasons
+    assert {who for who, text in reasons.items() if text} == {"scheduler", "first_runner"}
