@@ -17,6 +17,7 @@ HIGHWAY, FACADES = SETS["highway_cam"], SETS["facades"]
 NUCLEI, TOOLS, FEW_STEPS = "nuclei_dsb2018", "tools_bench", "tools_bench-306_steps"
 FIVE_SEEDS = ("tools_bench-400_steps",)  # the grid of `tools_bench` with five seeds, in fp32
 BUILDINGS, FOUR_IMAGES = "oam_buildings", "oam_buildings-4_images"
+OTHER_FIVE = (FOUR_IMAGES,)
 
 
 class Figures:

@@ -9,7 +9,7 @@ import pytest
 from backend.web.status.evidence import EVIDENCE
 from benchmarks.study import ROWS
 from benchmarks.study_covers import covers_of
-from benchmarks.study_figures import FACADES, FIVE_SEEDS, HIGHWAY, Figures
+from benchmarks.study_figures import FACADES, FIVE_SEEDS, HIGHWAY, OTHER_FIVE, Figures
 from benchmarks.study_rows import read
 from benchmarks.study_rule import BOTH, CANDIDATES, REDUNDANT, more, on_redundant_sets
 from taudis.simulation.report import saved_share
@@ -96,6 +96,13 @@ def test_on_tools_bench_taudis_saves_images_and_no_objects_and_crowded_images_sa
     share = figures.saved(FIVE_SEEDS, "taudis", "objects").interval
     assert share.low < share.middle < 0 < share.high
     assert gain(figures, FIVE_SEEDS, "taudis", "foreground_random").high < 0
+
+
+def test_on_oam_buildings_no_order_is_better_or_worse_than_random(figures):
+    for name in ("taudis", "foreground_random", "wse"):
+        assert len(more(figures.of(OTHER_FIVE), name, "random", "images")) == 5
+        found = gain(figures, OTHER_FIVE, name)
+        assert found.low < 0 < found.high
 
 
 def test_taudis_chooses_fewer_scenes_than_random_and_more_objects(figures):
