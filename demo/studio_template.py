@@ -42,6 +42,8 @@ def environment_of(data: Path, legacy_tokens: bool, fast_import: bool) -> dict[s
         "FRONTEND_SENTRY_DSN": "",
         "COLLECT_ANALYTICS": "False",
         "LATEST_VERSION_CHECK": "False",
+        # If it is unset, Label Studio serves files of a folder `mydata` where it starts.
+        "LOCAL_FILES_SERVING_ENABLED": "false",
     }
     return environment | ({FAST_IMPORT_FLAG: "true"} if fast_import else {})
 

@@ -33,6 +33,7 @@ STUDIO = {
     "LATEST_VERSION_CHECK",
     "SENTRY_DSN",
     "FRONTEND_SENTRY_DSN",
+    "LOCAL_FILES_SERVING_ENABLED",
 }
 """Variables of Label Studio; tests/studio/test_doctor.py and test_tutorial.py run them."""
 DEMO = {"DEMO", "DEMO_DATA", "DEMO_IMAGES", "DEMO_LABELS", "DEMO_CONTROL", "DEMO_BLANK", *NUMBERS}
@@ -42,9 +43,10 @@ RUN_BY = {
     r"\.venv/bin/python -m taudis select runs/": "the last test here",
     r"\.venv/bin/python -m taudis (simulate|compare) ": "tests/taudis/cli/test_examples.py",
     r".*\.venv-studio/bin/label-studio start": "tests/studio/test_tutorial.py",
-    r"export (LABEL_STUDIO_URL|SSRF_PROTECTION_ENABLED|COLLECT_ANALYTICS)=": (
-        "tests/studio/test_tutorial.py"
-    ),
+    (
+        r"export (LABEL_STUDIO_URL|SSRF_PROTECTION_ENABLED|COLLECT_ANALYTICS"
+        r"|LOCAL_FILES_SERVING_ENABLED)="
+    ): "tests/studio/test_tutorial.py",
     r"\.venv/bin/python -m backend (serve|create|rounds|versions)": "tests/studio/test_tutorial.py",
     r"\.venv/bin/python -m backend export .*--coco": "tests/studio/test_tutorial.py",
     r"\.venv/bin/python -m backend doctor": "tests/studio/test_tutorial.py",

@@ -179,6 +179,7 @@ def test_compose_wires_the_services_together() -> None:
     assert environment["BACKEND_URL"] == f"http://web:{Settings.model_fields['port'].default}"
     studio = found["label-studio"]["environment"]
     assert studio["SSRF_PROTECTION_ENABLED"] == studio["ML_BLOCK_LOCAL_IP"] == "false"
+    assert studio["LOCAL_FILES_SERVING_ENABLED"] == "false"
     assert studio["LABEL_STUDIO_HOST"] == environment["LABEL_STUDIO_PUBLIC_URL"]
     named = (ROOT / "docker/.env.example").read_text()
     for secret in SECRETS:

@@ -41,7 +41,10 @@ def line_option(name):
 
 
 EXPORT = line("export LABEL_STUDIO_URL")
-STUDIO_EXPORTS = [line("export SSRF_PROTECTION_ENABLED"), line("export COLLECT_ANALYTICS")]
+STUDIO_EXPORTS = [
+    line(f"export {name}")
+    for name in ("SSRF_PROTECTION_ENABLED", "COLLECT_ANALYTICS", "LOCAL_FILES_SERVING_ENABLED")
+]
 
 
 class Reader:
@@ -118,6 +121,7 @@ def project(reader):
     reader.waits_for(f"http://127.0.0.1:{reader.studio_port}/health")
     said = reader.running[0].log.read_text()
     assert f"Starting development server at http://127.0.0.1:{reader.studio_port}/" in said
+    assert "LOCAL_FILES_SERVING_ENABLED set to true" not in said  # the folder has a mydata
     login = requests.get(f"http://127.0.0.1:{reader.studio_port}/", timeout=30)
     assert login.url.endswith("/user/login/") and login.ok
     reader.starts(f"{EXPORT}; {line('-m backend serve')}")
