@@ -4,7 +4,7 @@ This package does not use Label Studio, the web or environment variables. A fold
 files and folders above it in this list, except that `selection` and `detector` do not import each
 other:
 
-    types, errors, files, masks, memmap   used by all: Pool, Selection; atomic writes
+    types, errors, files, masks, memmap, time_left   used by all: Pool, Selection; atomic writes
     data/         COCO files, image files, and the pool of scored instances on disk
     selection/    sections 3.2 to 3.4 and appendix D: which images to label next; no torch
     selection/fast/  shortcuts of the similarity step: the same edges in less time

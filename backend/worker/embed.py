@@ -32,6 +32,7 @@ from taudis.detector.image_embedding import ImageEmbedder
 from taudis.detector.memory import give_back_free_pages
 from taudis.errors import WeightsError
 from taudis.selection.vote import seeded_hash
+from taudis.time_left import TimeLeft
 from taudis.types import IntArray, Pool
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class _EmbeddingRun:
         self.unreadable: dict[int, str] = {}
         self.why = ""  # the reason why the run ended early
         self.started = self.saved = time.monotonic()
+        self.time_left = TimeLeft()
         self.embedded = 0  # images embedded in this run
 
     def run(self) -> None:
@@ -104,8 +106,8 @@ class _EmbeddingRun:
         """Report progress over all images. `todo`: images without a kept embedding at the start."""
         total = len(self.tasks)
         done = self.embedded + len(self.unreadable)
-        seconds = time.monotonic() - self.started
-        left = {"eta_s": seconds / done * (todo - done)} if done else {}
+        seconds = self.time_left.after(done, todo)
+        left = {} if seconds is None else {"eta_s": seconds}
         self.report({"step": "embedded", "done": total - todo + done, "total": total, **left})
 
     def _due(self) -> str:

@@ -28,6 +28,7 @@ from taudis.detector.memory import is_out_of_memory
 from taudis.detector.registry import TrainedDetector, architecture_of, build_model
 from taudis.errors import TrainingError, TrainingStopped
 from taudis.files import SUMS, sha256_of
+from taudis.time_left import TimeLeft
 from taudis.training.recipes import Recipe
 from taudis.training.samples import Loader, Samples, Stream, identity_of_samples
 from taudis.training.training_state import TrainingState, identity_of, load_state, save_state
@@ -46,7 +47,7 @@ class Progress:
     steps: int  # all steps
     loss: float  # of the last step
     images_per_s: float  # since this process started or resumed the training
-    eta_s: float  # estimated remaining seconds
+    eta_s: float  # estimated remaining seconds, at the speed of the last minute
     waiting: float = 0.0  # share of the time in which steps waited for examples, 0..1
     best: float | None = None  # best evaluation on the validation split so far
 
@@ -293,7 +294,8 @@ class _Run:
         self, progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None
     ) -> None:
         """Do the remaining steps, up to the recipe's last step or to an early end."""
-        recipe, started, first, images = self.recipe, time.monotonic(), self.state.step, 0
+        recipe, started, images = self.recipe, time.monotonic(), 0
+        time_left = TimeLeft(self.state.step)
         while self.state.step < recipe.steps and not self._over():
             if stop is not None and stop():
                 self.keep()
@@ -307,7 +309,7 @@ class _Run:
             self._evaluate()
             if progress is not None:
                 spent = max(time.monotonic() - started, 1e-9)
-                left = spent / (step - first) * (recipe.steps - step)
+                left = time_left.after(step, recipe.steps) or 0.0
                 waiting = self.loader.waited / spent
                 progress(
                     Progress(
