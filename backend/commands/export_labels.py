@@ -19,6 +19,7 @@ from backend.commands.projects import labels_of
 from backend.errors import RoundError
 from backend.images.decode import Pixels
 from backend.label_studio.left_out import Summary
+from backend.label_studio.new_project import uploaded_name
 from backend.worker.context import RoundContext
 from backend.worker.dataset import AnnotatedSamples, submitted
 from taudis.data.coco.write import Segmentation, coco_of
@@ -55,10 +56,11 @@ def export_labels(
 
     Image ids are Label Studio's task ids. Images are PNG files with the pixels that the annotator's
     browser shows, so rotated photographs match their masks. Each image record has the address in
-    Label Studio as `address`. A region whose label is no longer in the config is a crowd (`iscrowd`
-    1, to be ignored). One annotation of a task is written, the one that training uses; the others
-    are counted as not used. Tasks that training leaves out are left out, with the reason in
-    `left_out.json`. out: a new or empty folder.
+    Label Studio as `address`, and that of an upload the file's name as `original_file_name`. A
+    region whose label is no longer in the config is a crowd (`iscrowd` 1, to be ignored). One
+    annotation of a task is written, the one that training uses; the others are counted as not
+    used. Tasks that training leaves out are left out, with the reason in `left_out.json`. out: a
+    new or empty folder.
 
     Raises RoundError: `out` is not empty, no labelled task can be used, or writing failed.
     """
@@ -75,7 +77,7 @@ def export_labels(
                 segmentation,
             )
             for record, task in zip(truth["images"], samples.tasks, strict=True):
-                record["address"] = samples.config.image.address(task["data"])
+                record |= _origin(samples.config.image.address(task["data"]))
             _write(draft / FILE, truth)
             _write(draft / LEFT_OUT, [asdict(row) for row in samples.left_out])
     except OSError as error:
@@ -86,6 +88,12 @@ def export_labels(
     objects = sum(not row["iscrowd"] for row in truth["annotations"])
     superseded = sum(len(submitted(task)) - 1 for task in samples.tasks)
     return ExportedLabels(len(samples), objects, left_out, superseded)
+
+
+def _origin(address: str) -> dict[str, str]:
+    """Where an image comes from: its address and, of an upload, the name of the original file."""
+    name = uploaded_name(address)
+    return {"address": address} | ({"original_file_name": name} if name else {})
 
 
 def _images_and_targets(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 
@@ -148,3 +149,13 @@ def belongs_to(address: str, name: str) -> bool:
     stored = address.rpartition("/")[2][len("01234567-") :]
     plain = (re.sub(r"[\W_]", "", text)[:NAME_COMPARED] for text in (stored, name))
     return next(plain) == next(plain)
+
+
+def uploaded_name(address: str) -> str:
+    """The name of an uploaded file, without Label Studio's prefix; '' if the file is no upload.
+
+    `address`: such as `/data/upload/7/0123abcd-NAME`. Label Studio may have changed the name, as
+    `belongs_to` says.
+    """
+    found = re.search(r"/data/upload/\d+/[0-9a-f]{8}-([^/]+)$", unquote(urlsplit(address).path))
+    return found[1] if found else ""
