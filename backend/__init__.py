@@ -6,6 +6,7 @@ docs/architecture.md follows one round through the files. A folder imports only 
 it; `web` and `worker` never import each other.
 
     settings, settings_table   environment variables
+    settings_errors            which of them cannot be used, in words
     similar_names              the name that a person probably meant
     model_settings, moved_settings   settings for one model only, and settings of earlier builds
     errors, logs, process      exceptions, the log, the memory of a process

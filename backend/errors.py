@@ -84,7 +84,14 @@ class PageTooLarge(StudioUnreachable):
 
 
 class StudioAuthError(StudioError):
-    """Label Studio refused the token (401) or the user behind it (403)."""
+    """Label Studio refused the token (401) or the user behind it (403).
+
+    The message is the fault with its remedy, which are also kept apart.
+    """
+
+    def __init__(self, fault: str, remedy: str = "") -> None:
+        super().__init__(f"{fault} {remedy}".strip())
+        self.fault, self.remedy = fault, remedy
 
 
 class StudioNotFound(StudioError):

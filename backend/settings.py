@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from backend.errors import SettingsError
 from backend.model_settings import check_model
 from backend.moved_settings import refuse_moved
+from backend.settings_errors import in_words
 from taudis.errors import SelectionError
 from taudis.selection.params import PRESETS, SelectionParams, read_params
 from taudis.selection.strategies import STRATEGIES
@@ -277,13 +278,7 @@ def load_settings(**overrides: object) -> Settings:
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [
-            f"  {str(item['loc'][0]).upper()}: {item['msg']} (got {item['input']!r})"
-            for item in error.errors(include_url=False)
-            if item["loc"]
-        ]
-        lines = [_without_secrets(line) for line in lines] or ["  " + str(error)]
-        raise SettingsError("Settings that cannot be used:\n" + "\n".join(lines)) from None
+        raise SettingsError(f"Settings that cannot be used:\n{in_words(error)}") from None
     _check_pairs(settings)
     return settings
 
@@ -296,13 +291,6 @@ def given_variables() -> frozenset[str]:
 def set_for_libraries(name: str, value: str) -> None:
     """Set an environment variable for a library, unless it is already set."""
     os.environ.setdefault(name, value)
-
-
-def _without_secrets(line: str) -> str:
-    """Remove the value from a line about a password or token, or an address with user info."""
-    name, value = line.split(":", 1)
-    secret = "PASS" in name or "KEY" in name or "TOKEN" in name or "@" in value
-    return line.split(" (got", 1)[0] if secret else line
 
 
 def _check_pairs(settings: Settings) -> None:

@@ -131,11 +131,12 @@ def plan(
         skip_bad: as in `python -m taudis train`. Images that it skips are uploaded unlabelled.
 
     Raises:
-        SettingsError: no image; neither or both of `labels` and `coco`.
+        SettingsError: no folder, image or COCO file; neither or both of `labels` and `coco`.
         DataError: the COCO file cannot be used.
     """
     if bool(labels) == bool(coco):
         raise SettingsError("Expected --labels a,b or --coco FILE, and not both.")
+    _check_paths(images, coco)
     paths = sorted(path for path in images.rglob("*") if path.is_file())
     taken = [path for path in paths if path.suffix.lower() in SUFFIXES]
     if not taken:
@@ -152,6 +153,15 @@ def plan(
         return Plan(files, label_map, labelled, left_out)
     pixelless = checked.found.counts.get("no_pixel", 0)
     return Plan(files, label_map, labelled, left_out, checked.objects + pixelless, pixelless)
+
+
+def _check_paths(images: Path, coco: Path | None) -> None:
+    """Raise SettingsError unless the folder of images and the COCO file exist."""
+    if not images.is_dir():
+        fault = "is a file" if images.exists() else "does not exist"
+        raise SettingsError(f"Expected a folder of images, {images} {fault}.")
+    if coco and not coco.exists():
+        raise SettingsError(f"--coco: the file {coco} does not exist.")
 
 
 def create(settings: Settings, made: Plan, title: str, draw: str) -> Created:

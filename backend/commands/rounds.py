@@ -16,6 +16,19 @@ from backend.worker.context import RoundContext
 WIDE = 130
 """Width of a terminal, in characters, from which each fact of a round has its own column."""
 
+_STEPS = {
+    "synced": "reading labels",
+    "embedded": "looking at images",
+    "trained": "training",
+    "evaluated": "evaluating",
+    "scored": "scoring",
+    "selected": "choosing an order",
+    "published": "publishing",
+    "flipped": "switching",
+    "pruned": "tidying up",
+    "compared": "comparing arms",
+}
+"""The steps of a round in short words: they stand in a narrow column."""
 _FACTS = ("round", "kind", "started", "state", "labels", "mAP50")
 
 
@@ -74,7 +87,7 @@ def _facts(row: Round) -> tuple[str, ...]:
         str(row.number),
         row.kind,
         time.strftime("%Y-%m-%d %H:%M", time.localtime(row.started)),
-        row.outcome or f"in {row.next_step} {_percent(row.progress)}".rstrip(),
+        row.outcome or _step(row),
         _labels(synced, row.steps.get("trained", {}).get("left_out")),
         "" if map50 is None else f"{map50:.3f}",
     )
@@ -84,6 +97,13 @@ def _labels(synced: Mapping[str, Any], left_out: Mapping[str, Any] | None) -> st
     """The number of a round's labelled tasks, and of tasks left out."""
     count = str(synced.get("labelled", ""))
     return f"{count} ({left_out['tasks']} left out)" if left_out and left_out["tasks"] else count
+
+
+def _step(row: Round) -> str:
+    """The step of an open round, and how much of it is done."""
+    percent = _percent(row.progress)
+    step = _STEPS.get(row.next_step or "", row.next_step or "")
+    return f"{step}, {percent} done" if percent else step
 
 
 def _percent(progress: object) -> str:

@@ -120,8 +120,8 @@ def _token(context: RoundContext) -> Finding:
     try:
         user = context.studio.whoami()
     except StudioAuthError as error:
-        remedy = f"Copy a token from Label Studio ({_WHERE}) and set LABEL_STUDIO_API_KEY."
-        return Finding(_TOKEN, False, f"{error} It is {source}.", remedy)
+        remedy = error.remedy or f"Copy it again ({_WHERE})."
+        return Finding(_TOKEN, False, f"{error.fault} It comes from {source}.", remedy)
     return Finding(_TOKEN, True, f"user {user.get('email') or user.get('username')}, by {source}")
 
 

@@ -213,7 +213,7 @@ class Transport:
         """The JSON of a successful answer. Raises a StudioError for any other answer."""
         said = self._clean(answer.reason_given)
         if answer.status in (401, 403):
-            raise StudioAuthError(_auth_message(what, answer.status, said, self.personal))
+            raise StudioAuthError(*_auth_message(what, answer.status, said, self.personal))
         if answer.status == 404:
             raise StudioNotFound(f"{what}: Label Studio does not have it (404). {said}".strip())
         if 300 <= answer.status < 400:
@@ -278,18 +278,18 @@ def _origin(url: str) -> str:
     return url.strip().rstrip("/")
 
 
-def _auth_message(what: str, status: int, said: str, personal: bool) -> str:
-    """A message for 401 or 403, with the remedy."""
+def _auth_message(what: str, status: int, said: str, personal: bool) -> tuple[str, str]:
+    """The fault behind 401 or 403, and the remedy."""
     if status == 403 and "reserved network address" in said:
         return (
-            f"{what}: Label Studio refuses to call a private address (403). {said} Start Label"
-            " Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false in its"
-            " environment; docs/faq.md has narrower ways."
+            f"{what}: Label Studio refuses to call a private address (403). {said}",
+            "Start Label Studio with SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false in"
+            " its environment; docs/faq.md has narrower ways.",
         )
     if status == 403:
         return (
-            f"{what}: the user behind the access token may not do this (403). {said} Give the"
-            " token of a user who may change the project as LABEL_STUDIO_API_KEY."
+            f"{what}: the user behind the access token may not do this (403). {said}",
+            "Give the token of a user who may change the project as LABEL_STUDIO_API_KEY.",
         )
     way = (
         "It may have been revoked; make a new one in Label Studio under Account & Settings >"
@@ -299,6 +299,6 @@ def _auth_message(what: str, status: int, said: str, personal: bool) -> str:
         " or make a personal access token under Account & Settings"
     )
     return (
-        f"{what}: Label Studio refused the access token (401). {said} {way}, and give it as"
-        " LABEL_STUDIO_API_KEY."
+        f"{what}: Label Studio refused the access token (401). {said}",
+        f"{way}, and give it as LABEL_STUDIO_API_KEY.",
     )

@@ -210,6 +210,27 @@ def test_an_unknown_query_strategy_is_refused_with_the_names_of_all(monkeypatch,
     assert f"expected one of {', '.join(STRATEGIES)} (got {name!r})" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "line"),
+    [
+        ("STRATEGY", "randm", "(got 'randm'); is random meant?"),
+        ("TRAIN_AFTER", "fifty", "  TRAIN_AFTER: expected a whole number (got 'fifty')"),
+        ("TRAIN_AFTER", "0", "  TRAIN_AFTER: expected 1 or more (got '0')"),
+        ("CONTROL_SHARE", "half", "  CONTROL_SHARE: expected a number (got 'half')"),
+        ("CONTROL_SHARE", "0.7", "  CONTROL_SHARE: expected 0.5 or less (got '0.7')"),
+        ("WARM_START", "perhaps", "  WARM_START: expected true or false (got 'perhaps')"),
+        ("MODEL", "mask_rcn", "(got 'mask_rcn'); is mask_rcnn meant?"),
+        ("LABEL_STUDIO_URL", "host:80", "  LABEL_STUDIO_URL: expected an address that starts"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_told_in_plain_words(monkeypatch, name, given, line):
+    monkeypatch.setenv(name, given)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert line in str(caught.value)
+    assert "Value error" not in str(caught.value) and "Input should" not in str(caught.value)
+
+
 def test_an_argument_that_is_no_setting_is_refused():
     with pytest.raises(SettingsError, match="ALPHA"):
         load_settings(alpha=20)

@@ -28,6 +28,8 @@ def read_coco_json(path: Path, found: Findings) -> dict[str, Any]:
     """
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a COCO file, this file does not exist.") from None
     except OSError as error:
         raise DataError(f"{path}: expected a COCO file: {error}.") from error
     for start, kind in STARTS.items():

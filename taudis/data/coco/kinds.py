@@ -52,7 +52,9 @@ KINDS: dict[str, Kind] = {
     "no_object": Kind("read", "images without an object: `train` takes them as background"),
     # categories
     "merged": Kind("read", "categories of a name that another one has: merged"),
-    "unused": Kind("read", "categories without an annotation"),
+    "unused": Kind(
+        "read", "categories without an annotation: they are labels that nothing trains yet"
+    ),
     # annotations
     "text_number": Kind("read", "records with numbers given as text"),
     "nested": Kind("read", "segmentations nested otherwise than COCO's [[x1, y1, x2, y2, ...]]"),

@@ -12,6 +12,8 @@ from backend.label_studio.new_project import belongs_to, label_config
 from backend.label_studio.regions.decode import decode_annotation
 from demo.pictures import generate
 from taudis.data.coco import load_coco
+from taudis.data.coco.file import read_coco_json
+from taudis.data.coco.kinds import Findings
 from taudis.errors import DataError
 from taudis.types import LabelMap
 
@@ -121,7 +123,7 @@ def test_what_cannot_be_made_is_said_before_anything_is_made(loop, folder):
     for arguments, said in [
         ((images,), "--labels a,b or --coco FILE"),
         ((images, "--labels", "a", "--coco", str(folder / "instances.json")), "not both"),
-        ((str(folder / "nowhere"), "--labels", "a"), "image files"),
+        ((str(folder / "nowhere"), "--labels", "a"), "nowhere does not exist"),
         ((images, "--labels", "a", "--draw", "pencil"), "brush, bitmask, polygon, rectangle"),
     ]:
         assert said in loop.cli("create", *arguments, well=False)
@@ -158,8 +160,21 @@ def test_files_of_one_name_in_two_folders_are_two_uploads(tmp_path):
     (tmp_path / "2.PNG").write_bytes(b"")
     made = create_.plan(tmp_path, None, "a")
     assert set(made.files) == {"2.PNG", "train__1.png", "test__1.png"}
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SettingsError, match="found none"):
+        create_.plan(tmp_path / "empty", None, "a")
+
+
+def test_a_missing_folder_and_a_missing_coco_file_are_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"folder of images, /nonexistent does not exist\."):
         create_.plan(Path("/nonexistent"), None, "a")
+    (tmp_path / "1.png").write_bytes(b"")
+    with pytest.raises(SettingsError, match=r"folder of images, .*png is a file"):
+        create_.plan(tmp_path / "1.png", None, "a")
+    with pytest.raises(SettingsError, match=r"none\.json does not exist\.$"):
+        create_.plan(tmp_path, tmp_path / "none.json", "")
+    with pytest.raises(DataError, match=r"none\.json: .* does not exist\.$"):
+        read_coco_json(tmp_path / "none.json", Findings())
 
 
 def test_crowds_make_an_image_unlabelled_not_background(folder):

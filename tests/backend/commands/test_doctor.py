@@ -127,9 +127,11 @@ def test_a_damaged_model_that_serves(project):
 def test_tokens_and_addresses_that_are_wrong(project):
     found = failures(project, LABEL_STUDIO_API_KEY="0" * 40)
     assert list(found) == ["access token"]  # one cause, one line
-    assert "LABEL_STUDIO_API_KEY" in found["access token"][1]
+    said, remedy = found["access token"]
+    assert "It comes from LABEL_STUDIO_API_KEY." in said
+    assert (said + remedy).count("give it as LABEL_STUDIO_API_KEY") == 1
     project.loop.studio.allow_legacy_tokens(False)
-    assert "personal access token" in failures(project)["access token"][0]
+    assert "personal access token" in failures(project)["access token"][1]
     personal = project.loop.studio.personal_token(ADMIN)
     assert "FAIL" not in project.cli("doctor", LABEL_STUDIO_API_KEY=personal)
     project.loop.studio.access.expire()
