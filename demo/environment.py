@@ -77,6 +77,7 @@ def start(options: Options, say: Callable[[str], None]) -> Iterator[Environment]
                 studio, backend, project, backend_id, people, dataset, options.labels
             )
             _wait_for_first_order(environment)
+            say("Round 1 made the first order, which is random; the first training is round 2")
             yield environment
         finally:
             say(f"Ending Label Studio, {studio.url}, and the backend, {backend.url}")
