@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+BY_TRAINING = "training"
+"""In place of a strategy: a training makes the first order, since there are enough labels."""
+
 
 def in_words(strategy: str) -> str:
     """How a first order is made: "random", or by a strategy on embeddings of the images."""
@@ -25,9 +28,14 @@ def message(strategy: str, wanted: int) -> str:
 def no_model(strategy: str, weights: str) -> str:
     """What a project without a model has instead: its order, and the weights of the first training.
 
-    weights: the setting WEIGHTS. A file is named without its folder.
+    Args:
+        strategy: that of the first order, or BY_TRAINING; '' while it is unknown.
+        weights: the setting WEIGHTS. A file is named without its folder.
     """
     start = "random weights" if weights == "none" else f"weights {weights.rpartition('/')[2]}"
-    return (
-        f"none yet: the first order is {in_words(strategy)}; the first training starts from {start}"
-    )
+    starts = f"the first training starts from {start}"
+    if not strategy:
+        return f"none yet: {starts}"
+    if strategy == BY_TRAINING:
+        return f"none yet: {starts} and makes the first order"
+    return f"none yet: the first order is {in_words(strategy)}; {starts}"

@@ -43,12 +43,12 @@ class Timeline:
 
 
 def timeline(rounds: Sequence[Round], now: float) -> Timeline | None:
-    """The timeline of `rounds`, which come newest first; None without a round.
+    """The timeline of `rounds`, which come newest first; None until one has ended.
 
     Heights are logarithmic in the seconds, so that a first order of 5 s and a training of half an
     hour are both visible. A round's duration excludes the comparison of the arms.
     """
-    if not rounds:
+    if all(round_.ended is None for round_ in rounds):
         return None
     some = list(reversed(rounds[:BARS]))
     took = [r.seconds if r.ended else max(0.0, now - r.started) for r in some]

@@ -62,18 +62,19 @@ class Now:
     reasons: Sequence[str] = ()  # the first of these regions, with the reason and a remedy
 
 
-def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int) -> Now:
+def now_of(state: ProjectState, rounds: Sequence[Round], wanted: int, *, arms: bool = False) -> Now:
     """The current state of a project.
 
     Args:
         state: the project's state.
         rounds: its newest rounds, newest first; at least the open and the last ended round.
         wanted: number of changed tasks that starts a round.
+        arms: whether the queue has a control arm, so that rounds compare both arms.
     """
     open_ = next((r for r in rounds if r.ended is None), None)
     ended = next((r for r in rounds if r.ended is not None), None)
     alerts = [*_alerts(state), *_failure(ended)]
-    running = None if open_ is None else running_round(open_)
+    running = None if open_ is None else running_round(open_, arms=arms)
     kind, word, sentence = _state(state, running, ended, alerts)
     unusable = Summary.from_json(state.unusable or {})
     return Now(
@@ -159,7 +160,9 @@ def progress_to_round(
     `open_` is the queued or running round. Once it has read the labels and the changes were counted
     again, the count has only changes that this round lacks. `ended` is the last ended round.
     """
-    changed = state.changed or 0
+    if state.changed is None:
+        return f"the worker has not counted the labels yet; {wanted} changed tasks start a round"
+    changed = state.changed
     if open_ is not None and open_.kind == "train":
         if "synced" in open_.steps and state.changed_since == open_.number:
             return _beside_training(changed, wanted)
@@ -195,8 +198,8 @@ def _changed(changed: int) -> str:
     return "1 task has changed" if changed == 1 else f"{changed} tasks have changed"
 
 
-def running_round(round_: Round) -> Running:
-    """What an open round does now, in words."""
+def running_round(round_: Round, *, arms: bool = False) -> Running:
+    """What an open round does now, in words. `arms`: as for `now_of`."""
     progress = round_.progress
     step = str(progress.get("step") or round_.next_step or "")
     eta = progress.get("eta_s")
@@ -208,14 +211,19 @@ def running_round(round_: Round) -> Running:
         int(progress.get("total") or 0),
         duration(eta) if isinstance(eta, (int, float)) else "",
         duration(time.time() - round_.started),
-        _steps(round_),
+        _steps(round_, arms),
     )
 
 
-def _steps(round_: Round) -> list[Step]:
-    """All steps of an open round: done with its duration, now, or next."""
+def _steps(round_: Round, arms: bool) -> list[Step]:
+    """All steps of an open round: done with its duration, now, or next.
+
+    Without a control arm the last step, the comparison of both arms, is none.
+    """
     found, before = [], round_.started
     for name in STEPS[round_.kind]:
+        if name == "compared" and not arms:
+            continue
         words = STEP_WORDS[name].partition(" (")[0]
         if name in round_.steps:
             at = round_.times.get(name, before)

@@ -73,7 +73,12 @@ def project_parts(services: Services, project: Project) -> str:
         services,
         id=project.id,
         title=title_of(project),
-        now=now_of(project.state, rounds, services.settings.changes_per_round),
+        now=now_of(
+            project.state,
+            rounds,
+            services.settings.changes_per_round,
+            arms=bool(services.settings.control_share),
+        ),
         stamp=stamp_of(services, project, ended),
         token=forms.token(services.settings, project.id),
     )

@@ -13,6 +13,7 @@ from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.store.rounds import Round
 from backend.store.serving import kept_models, models_folder, serving_model
+from backend.store.state import ProjectState
 from backend.store.versions import Version
 from backend.web import live
 from backend.web.arms import arms_view
@@ -101,9 +102,18 @@ def _recent(services: Services, project: Project, versions: Sequence[Version]) -
     return rounds
 
 
-def _no_model(services: Services, recent: Sequence[Round]) -> str:
-    """What a project has before its first model, in words; by its newest first order, if known."""
+def _no_model(services: Services, state: ProjectState, recent: Sequence[Round]) -> str:
+    """What a project has before its first model, in words; by its newest first order, if known.
+
+    If there are enough labels when the project is connected, a training makes the first order.
+    """
     settings = services.settings
+    if not state.serving and all(row.kind != "first" for row in recent):
+        trains = any(row.kind == "train" for row in recent)
+        if state.changed is None and not trains:
+            return first_order.no_model("", settings.weights)
+        if trains or (state.changed or 0) >= settings.changes_per_round:
+            return first_order.no_model(first_order.BY_TRAINING, settings.weights)
     made = (
         row.steps["selected"] for row in recent if row.kind == "first" and "selected" in row.steps
     )
@@ -143,8 +153,13 @@ def view(
         pinned=state.pinned,
         promoted=state.promoted,
         model=state.model,
-        no_model=_no_model(services, recent),
-        now=now_of(state, recent, services.settings.changes_per_round),
+        no_model=_no_model(services, state, recent),
+        now=now_of(
+            state,
+            recent,
+            services.settings.changes_per_round,
+            arms=bool(services.settings.control_share),
+        ),
         stamp=stamp_of(services, project, ended),
         quality=quality.quality(metrics),
         undecided=quality.undecided(trainings) or quality.few_images(metrics),

@@ -16,7 +16,7 @@ STEP_WORDS = {
     "published": "publishing the order",
     "flipped": "switching annotators to the new order",
     "pruned": "tidying up",
-    "compared": "comparing the queue's arms, if there are two (the new order is served already)",
+    "compared": "comparing the queue's arms (the new order is served already)",
 }
 KIND_WORDS = {"first": "first order", "train": "training", "refresh": "new order, no training"}
 

@@ -5,6 +5,8 @@ import re
 import pytest
 import sqlalchemy as sa
 
+from backend.store.live import LiveRow
+from backend.web.status.now import running_round
 from benchmarks.status_page import fill
 from tests.backend.web.status_cases import HOSTILE, Filled
 
@@ -149,3 +151,36 @@ def test_the_overview_of_50_projects_is_small_and_takes_no_query_a_project(clien
             for number in range(4, 51):
                 filled.store.update_project(number, title=f"Project {number}", changed=number)
     assert queries == few < 30
+
+
+def test_before_a_round_has_ended_nothing_is_told_of_rounds_and_of_labels_that_nobody_counted(
+    client, filled, store
+):
+    filled.project(7)
+    page = client.get("/").text
+    assert "the worker has not counted the labels yet; 16 changed tasks start a round" in page
+    assert "none yet: the first training starts from weights imagenet<" in page
+    round_ = store.open_round(filled.lease, 7, "train", "20 labelled tasks changed", [])
+    page = client.get("/").text
+    assert "weights imagenet and makes the first order" in page
+    assert "the first order is random" not in page
+    assert ">Rounds</h2>" not in page and "Half of them took" not in page
+    store.end_round(filled.lease, round_.id, "failed", "no memory")
+    assert "Half of them took" in client.get("/").text
+
+
+@pytest.mark.parametrize(("share", "listed"), [(0.0, False), (0.25, True)])
+def test_the_comparison_of_the_arms_is_a_step_only_with_a_control_arm(filled, share, listed):
+    filled.working()
+    (open_,) = filled.store.open_rounds()
+    steps = [step.name for step in running_round(open_, arms=bool(share)).steps]
+    assert ("comparing the queue's arms" in steps) == listed and "tidying up" in steps
+
+
+def test_what_people_did_is_a_sentence_before_the_first_pre_annotation(client, filled, store):
+    filled.cold()
+    rows = [LiveRow(1, 1, "2026-12-01T00:00:00Z", "no_model")]
+    store.keep_live_rows(filled.lease, 7, rows)
+    page = client.get("/").text
+    assert "Nobody has submitted a task with a pre-annotation yet." in page
+    assert "Shares of regions" not in page

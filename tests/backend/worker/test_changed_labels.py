@@ -129,7 +129,9 @@ def test_words_before_and_after_trainings():
     def training(steps):
         return round_("train", steps)
 
-    assert said(None) == "0 of 16 changed tasks, 16 to go"
+    uncounted = "the worker has not counted the labels yet; 16 changed tasks start a round"
+    assert said(None) == uncounted
+    assert said(0) == "0 of 16 changed tasks, 16 to go"
     assert said(1, 2) == "1 of 16 changed tasks since the last training, 15 to go"
     enough = "enough labels are there: 24 tasks have changed"
     free = "; the next round begins as soon as the worker is free"
