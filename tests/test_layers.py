@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"taudis"} | {f"taudis.{name}" for name in ("types", "files", "masks", "memmap", "errors", "time_left")}
+BASE = {"taudis"} | {
+    f"taudis.{name}" for name in ("types", "files", "masks", "memmap", "errors", "time_left")
+}
 DETECTOR = BASE | {"taudis.data", "taudis.detector"}
 BACKEND = {"backend", "backend.clock", "backend.errors", "backend.logs", "backend.process"} | {
     "backend.settings",
