@@ -111,7 +111,7 @@ def _uncertainty(figures: Figures) -> str:
     )
 
 
-def _nothing_shown(figures: Figures) -> str:
+def _no_difference(figures: Figures) -> str:
     ours, foreground, wse = (
         figures.area(OTHER_FIVE, name) for name in ("taudis", "foreground_random", "wse")
     )
@@ -292,7 +292,7 @@ FOUND: tuple[Finding, ...] = (
     _divisions,
     _narrow,
     _saves_images,
-    _nothing_shown,
+    _no_difference,
     _uncertainty,
     _diversity,
 )
