@@ -63,11 +63,12 @@ class StudioUnreachable(StudioError):
 
     `settled`: Label Studio is known not to act on the request, now or later. Otherwise it may still
     be acting on it, as behind a proxy that ends answers after a time limit.
+    `wait`: seconds that Label Studio, or a proxy, asked to wait before the next request.
     """
 
-    def __init__(self, message: str, *, settled: bool = False) -> None:
+    def __init__(self, message: str, *, settled: bool = False, wait: float = 0.0) -> None:
         super().__init__(message)
-        self.settled = settled
+        self.settled, self.wait = settled, wait
 
 
 class PageTooLarge(StudioUnreachable):

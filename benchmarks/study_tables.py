@@ -253,7 +253,8 @@ def _mean(values: list[float]) -> str:
 
 
 def costs(rows: list[Row]) -> str:
-    """The table of CPU time that sharing models saves."""
+    """The table of CPU time that sharing models saves, and its ranges in words."""
+    ratios: list[tuple[float, float]] = []
     lines = [
         "| set | rows | CPU hours, shared | by strategy and seed | ratio | row by row | ratio |",
         "|---|---|---|---|---|---|---|",
@@ -266,12 +267,19 @@ def costs(rows: list[Row]) -> str:
             found[f"{key}_cpu_seconds"] / 3600
             for key in ("shared", "strategies_alone", "rows_alone")
         )
+        ratios.append((found["ratio_to_rows_alone"], found["ratio_to_strategies_alone"]))
         lines.append(
             f"| {name} | {len(own)} | {shared:.2f} | {strategy:.2f}"
             f" | {found['ratio_to_strategies_alone']:.2f} | {single:.2f}"
             f" | {found['ratio_to_rows_alone']:.2f} |"
         )
-    return "\n".join(lines)
+    rows_alone, strategies_alone = (
+        f"{min(each):.2f} to {max(each):.2f}" for each in zip(*ratios, strict=True)
+    )
+    return "\n".join(lines) + (
+        f"\n\nRow by row, these grids cost {rows_alone}. A person who runs each strategy and seed"
+        f" by itself shares models within it, and pays {strategies_alone} by sharing the grid."
+    )
 
 
 TABLES: Tables = {

@@ -188,7 +188,9 @@ class Transport:
             message = self._unreachable(call.what, str(error), error.attempts, error.known)
             if error.too_large:
                 raise PageTooLarge(message, self._clean(str(error))) from None
-            raise StudioUnreachable(message, settled=error.known) from None
+            if error.wait:
+                message = f"{message} It asked to wait for {error.wait:.0f} s."
+            raise StudioUnreachable(message, settled=error.known, wait=error.wait) from None
         found, last = cast(Answer, answer), cast(Repetition, answer.retries)
         said = last.finished(found)
         self.clock.read(found.headers.get("Date"), asked)

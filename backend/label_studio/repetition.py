@@ -68,11 +68,21 @@ class NoAnswer(Exception):
         attempts: the number of attempts.
         known: whether Label Studio certainly did not act on the request, or may act twice.
         too_large: whether a smaller page may be answered.
+        wait: seconds that the answer asked to wait (Retry-After).
     """
 
-    def __init__(self, reason: str, attempts: int, *, known: bool, too_large: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        attempts: int,
+        *,
+        known: bool,
+        too_large: bool = False,
+        wait: float = 0.0,
+    ) -> None:
         super().__init__(reason)
         self.attempts, self.known, self.too_large = attempts, known, too_large
+        self.wait = wait
 
 
 class Repetition(urllib3.Retry):
@@ -135,7 +145,7 @@ class Repetition(urllib3.Retry):
         wait = None if answer is None else following.get_retry_after(answer)
         following.pause = following.get_backoff_time() if wait is None else wait
         if time.monotonic() + following.pause > self.end:
-            raise NoAnswer(reason, self.attempts, known=True)
+            raise NoAnswer(reason, self.attempts, known=True, wait=wait or 0.0)
         text = self.call.clean(reason)
         logger.info("%s: %s; again in %.1f s", self.call.what, text, following.pause)
         return following

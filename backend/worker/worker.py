@@ -22,7 +22,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from backend.errors import BackendError, LeaseLost, StudioNotFound
+from backend.errors import BackendError, LeaseLost, StudioNotFound, StudioUnreachable
 from backend.label_studio.listings import shared_sizes
 from backend.process import limit_memory, lower_priority
 from backend.settings import Settings
@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 RETRY_SECONDS = (5.0, 300.0)  # first and longest pause after a failure
+LONGEST_ASKED = 3600.0  # most seconds of a Retry-After that are obeyed at once
 CLEANER_JOBS: dict[str, Callable[[RoundContext], int]] = {  # the words are for people
     "delete old predictions": prune.delete_some_in_studio,  # a few rows at a time
     "fill in pre-annotations": publish.extend_head,  # that one post could not carry
@@ -66,9 +67,9 @@ class Pause:
     until: float = 0.0
     seconds: float = RETRY_SECONDS[0]
 
-    def longer(self) -> None:
-        """Pause now, and double the next pause up to the limit."""
-        self.until = time.monotonic() + self.seconds
+    def longer(self, asked: float = 0.0) -> None:
+        """Pause now, for the seconds that Label Studio asked for at least; double the next one."""
+        self.until = time.monotonic() + max(self.seconds, min(asked, LONGEST_ASKED))
         self.seconds = min(self.seconds * 2, RETRY_SECONDS[1])
 
 
@@ -288,7 +289,7 @@ class _Patience:
             return False
         if isinstance(error, LeaseLost) or not isinstance(error, Exception):
             return False
-        pause.longer()
+        pause.longer(error.wait if isinstance(error, StudioUnreachable) else 0.0)
         data = self.worker.settings.model_dir
         reason = str(error) if isinstance(error, BackendError) else disk.refusal(error, data)
         if reason:

@@ -44,6 +44,9 @@ PRESETS: Mapping[str, str] = MappingProxyType(
     {
         "taudis_paper": "taudis@sigma_rule=flat@remainder=uncertainty",
         "taudis_flat": "taudis@sigma_rule=flat",
+        # Appendix C's alpha and beta of its two data sets.
+        "taudis_coco": "taudis@alpha=150@beta=40",
+        "taudis_overhead": "taudis@alpha=50@beta=30",
         "taudis_ce": "taudis@uncertainty=ce",
         "taudis_cm": "taudis@uncertainty=cm",
         "taudis_none": "taudis@remainder=none",

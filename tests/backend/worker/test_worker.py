@@ -235,3 +235,13 @@ def test_threads_that_write_their_reasons_at_once_keep_each_others(loop, monkeyp
         thread.join()
     reasons = real(project.id).state.waiting_reasons
     assert {who for who, text in reasons.items() if text} == {"scheduler", "first_runner"}
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(0, 5), (600, 600), (90_000, 3600)])
+def test_a_project_waits_as_long_as_label_studio_asks_for_an_hour_at_most(loop, asked, waits):
+    project, worker = loop.project(), loop.worker
+    began = time.monotonic()
+    with _Patience(worker, "scheduler", project.id):
+        raise StudioUnreachable("It answered 429.", wait=asked)
+    until = worker._pauses["scheduler", project.id].until
+    assert began + waits <= until <= time.monotonic() + waits
