@@ -235,6 +235,7 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, m
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not DATA.exists(), reason="../shared/data is not there")
 @pytest.mark.parametrize(
     ("name", "images", "instances", "labels", "crowds"),
     [("fruits_nuts", 18, 165, 3, 0), ("coco_cc", 155, 1386, 74, 17)],

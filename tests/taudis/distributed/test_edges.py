@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.pools import as_pool, synthetic
 from taudis.data.pool_reader import load_pool, save_pool
 from taudis.distributed import edges as module
 from taudis.distributed.edges import Layout, RayEdges
@@ -18,6 +19,7 @@ from taudis.selection.graph import edges_between, using_edges
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.selection.strategies import query
 from taudis.selection.unit_vectors import UnitVectors
+from tests.ray_nodes import STORE
 from tests.taudis.cli.cli_cases import call
 from tests.taudis.data.manifest_cases import write_parts
 
@@ -155,3 +157,17 @@ def test_the_command_ranks_on_a_cluster(nodes, build, tmp_path, sketch):
     moved = found.pop("moved")
     assert found == wanted
     assert moved["tasks"] == 3 and moved["bits_bytes"] > 0 and moved["worker_peak_bytes"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_bits_of_more_than_the_store_of_a_node_are_not_spilled_to_disk(nodes, tmp_path):
+    from ray._private.internal_api import memory_summary
+
+    budget, alpha, instances = 200, 25, 150_000
+    pool = as_pool(synthetic(instances, 0.001)[0])
+    path = write_parts(tmp_path, pool, 3, names=("a",))
+    arguments = ("--alpha", alpha, "--beta", 15, "--sketch", "never", "--mean-instances", 1)
+    found = call("select", path, budget, *arguments, "--ray", nodes.address)
+    assert found["moved"]["bits_bytes"] == budget * alpha * instances // 8 > STORE
+    assert "Spilled" not in memory_summary(nodes.address, stats_only=True)
