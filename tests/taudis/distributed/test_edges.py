@@ -169,5 +169,5 @@ def test_bits_of_more_than_the_store_of_a_node_are_not_spilled_to_disk(nodes, tm
     path = write_parts(tmp_path, pool, 3, names=("a",))
     arguments = ("--alpha", alpha, "--beta", 15, "--sketch", "never", "--mean-instances", 1)
     found = call("select", path, budget, *arguments, "--ray", nodes.address)
-    assert found["moved"]["bits_bytes"] == budget * alpha * instances // 8 > STORE
+    assert found["moved"]["bits_bytes"] > STORE
     assert "Spilled" not in memory_summary(nodes.address, stats_only=True)
