@@ -50,13 +50,19 @@ def test_what_the_project_has_no_more_ends_the_round(project):
     assert "no longer has what the round needs" in project.rounds[0].message
 
 
-def test_the_open_round_of_a_deleted_project_holds_up_no_comparison(loop):
+def beside_another(loop):
+    """Context and round of a project, and another project that has an open round, too."""
     mine, other = loop.project(2), loop.project(2)
     context = RoundContext(loop.settings(POLL_SECONDS="3600"), loop.store, loop.lease, mine.id)
     number = loop.store.open_round(loop.lease, mine.id, "train", "a test", [])
     loop.store.open_round(loop.lease, other.id, "train", "a test", [])
     for event in loop.store.pending_events():
         loop.store.acknowledge(event)
+    return context, number, other
+
+
+def test_the_open_round_of_a_deleted_project_holds_up_no_comparison(loop):
+    context, number, other = beside_another(loop)
     with pytest.raises(RoundWaits):
         RoundDue(context, number)()
     loop.store.update_project(other.id, gone=True)
@@ -65,12 +71,7 @@ def test_the_open_round_of_a_deleted_project_holds_up_no_comparison(loop):
 
 def test_a_waiting_round_of_another_project_holds_up_no_comparison(loop):
     """Its token was revoked, for example: it waits until somebody gives another."""
-    mine, other = loop.project(2), loop.project(2)
-    context = RoundContext(loop.settings(POLL_SECONDS="3600"), loop.store, loop.lease, mine.id)
-    number = loop.store.open_round(loop.lease, mine.id, "train", "a test", [])
-    loop.store.open_round(loop.lease, other.id, "train", "a test", [])
-    for event in loop.store.pending_events():
-        loop.store.acknowledge(event)
+    context, number, other = beside_another(loop)
     loop.store.update_project(other.id, waiting_reasons={"scheduler": "no token"})
     with pytest.raises(RoundWaits):
         RoundDue(context, number)()
