@@ -64,12 +64,16 @@ def against_without(rows: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
 def order_met(life: Life) -> dict[str, Any]:
     """The verdicts on all tasks that were served after the first order, and the defects.
 
-    Tasks served under a version whose order was not kept are only counted.
+    Tasks served under a version whose order was not kept are only counted. The check reads these
+    requests too, because their tasks may still be locked when an order is served.
     """
     served = [one for person in life.annotators for one in person.served]
-    known = [one for one in served if {one.version_before, one.version_after} <= {*life.orders}]
     done = [act for person in life.annotators for act in person.done]
-    checked = OrderCheck(known, done, life.orders).checked()
+    checked = [
+        one
+        for one in OrderCheck(served, done, life.orders).checked()
+        if {one.served.version_before, one.served.version_after} <= {*life.orders}
+    ]
     verdicts: Counter[Verdict] = Counter(one.verdict for one in checked)
     defects = [one for one in checked if one.verdict in DEFECTS]
     return {

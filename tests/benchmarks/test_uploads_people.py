@@ -55,6 +55,16 @@ def test_what_was_served_is_checked_against_the_kept_orders():
     }  # fmt: skip
 
 
+def test_a_task_that_is_locked_since_before_the_backend_is_not_free():
+    served = [Served("a", 0, 0.1, 1), Served("b", 2, 2.1, 2, "v1", "v1")]
+    life = SimpleNamespace(
+        annotators=[SimpleNamespace(served=served, done=[])],
+        orders={"v1": {1: 0.0, 2: 1.0}},
+        phase_at=lambda moment: "label",
+    )
+    assert order_met(life)["verdicts"] == {"in_order": 1}
+
+
 def test_the_waits_of_a_phase_are_those_of_its_time():
     life = Life(*[None] * 9)
     life.journal = SimpleNamespace(add=lambda name, row: None)
