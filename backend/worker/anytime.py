@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -100,18 +101,24 @@ def served_ranks(context: RoundContext) -> dict[int, int]:
 
 
 class TimeLimit:
-    """The time limit for scoring. It starts at the first call of `is_up`; None: no limit."""
+    """The time limit for scoring. It starts at the first call of `is_up`; None: no limit.
+
+    Attributes:
+        left: the seconds that were left at the last call, at least 0; infinity without a limit.
+    """
 
     def __init__(self, seconds: float | None) -> None:
-        self._seconds = seconds
+        self._seconds = inf if seconds is None else seconds
         self._begun: float | None = None
+        self.left = self._seconds
 
     def is_up(self) -> bool:
         """Whether the time is up. The first call returns False, so each round scores an image."""
         if self._begun is None:
             self._begun = monotonic()
             return False
-        return self._seconds is not None and monotonic() - self._begun >= self._seconds
+        self.left = max(0.0, self._seconds - (monotonic() - self._begun))
+        return self.left == 0
 
 
 # --- scores of an earlier round -------------------------------------------------------------------

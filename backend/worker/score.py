@@ -49,6 +49,7 @@ from taudis.evaluation.visible import CARD_KEY, thresholds_for
 from taudis.selection.least_score import without_low_scores
 from taudis.selection.strategies import STRATEGIES
 from taudis.selection.variants import OBJECT_SCORE
+from taudis.time_left import TimeLeft
 from taudis.types import FloatArray, Pool
 
 logger = logging.getLogger(__name__)
@@ -80,16 +81,14 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
     before = scored_before(context, round_, tasks, made)
     order = scoring_order(context, tasks.keys() - before.tasks, last=before.unreadable)
     todo = {task: tasks[task] for task in order}
-    total = len(todo) + len(labelled)
-
-    def tell(images: int) -> None:
-        report({"step": "scored", "done": images, "total": total})
-
-    found = _score_pool(context, round_, serving, config, todo, before, tell)
+    limit = TimeLimit(context.settings.score_seconds)
+    tell = ScoringProgress(report, limit, len(todo), len(labelled))
+    found = _score_pool(context, round_, serving, config, todo, before, limit, tell)
     write_json(folder / MADE_BY_FILE, made)
     # A killed attempt may have left another model's file, which no new file may replace.
     remove(folder / LABELLED_FILE)
     if wanted:
+        tell(len(todo))
         seen = look_at_labelled(
             context,
             serving.detector,
@@ -105,6 +104,34 @@ def score(context: RoundContext, round_: Round, report: Report) -> Result:
     return result if is_new(round_) else {**result, "promoted": promoted}
 
 
+class ScoringProgress:
+    """Reports how many images are done, and the estimated remaining seconds.
+
+    Args:
+        report: receives the progress of the round.
+        limit: ends the scoring of the pool.
+        pool: images of the pool.
+        labelled: labelled images, which are scored after the pool, without a limit.
+    """
+
+    def __init__(self, report: Report, limit: TimeLimit, pool: int, labelled: int) -> None:
+        self._report, self._limit = report, limit
+        self._pool, self._labelled = pool, labelled
+        self._time_left = TimeLeft()
+
+    def __call__(self, done: int) -> None:
+        """Report that `done` images are done."""
+        total = self._pool + self._labelled
+        progress: dict[str, Any] = {"step": "scored", "done": done, "total": total}
+        if done == self._pool:  # also if the limit ended the pool: the others were not scored
+            self._time_left = TimeLeft(done)
+        each = self._time_left.after(done, done + 1)
+        if each is not None:
+            pool = min(each * max(0, self._pool - done), self._limit.left)
+            progress["eta_s"] = pool + each * min(self._labelled, total - done)
+        self._report(progress)
+
+
 # long: half of it are arguments, its own and those of the pool file
 def _score_pool(
     context: RoundContext,
@@ -113,6 +140,7 @@ def _score_pool(
     config: LabelConfig,
     tasks: Mapping[int, Mapping[str, Any]],
     before: ScoredBefore,
+    limit: TimeLimit,
     tell: Callable[[int], None],
 ) -> Result:
     """Write the pool file and the regions of the unlabelled images. Returns the counts.
@@ -122,7 +150,6 @@ def _score_pool(
     """
     thresholds = _thresholds(context, serving, config)
     unreadable, scored = dict[int, str](), set[int]()
-    limit = TimeLimit(context.settings.score_seconds)
 
     def keep(task: int, regions: list[Region]) -> None:
         add(task, regions)

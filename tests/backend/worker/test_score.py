@@ -1,6 +1,8 @@
 """The step `scored`: what it leaves for the selection, whichever attempt wrote it."""
 
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,11 +11,13 @@ from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.regions import encode_prediction
 from backend.store import predictions
 from backend.worker import score
+from backend.worker.anytime import TimeLimit
 from backend.worker.context import version_name
 from taudis.data.pool_reader import load_pool
 from taudis.detector.checkpoint import load_checkpoint, save_checkpoint
 from taudis.selection.params import Labelled, SelectionParams
 from taudis.selection.strategies import STRATEGIES, query
+from taudis.time_left import TimeLeft
 from tests.backend.worker.round_cases import BUDGET, CONFIG, POOL, open_round, run
 from tests.taudis.detector_cases import LABELS, detector
 
@@ -33,6 +37,22 @@ def test_the_strategies_that_start_from_labelled_images_are_those_that_look_at_t
     bare, full = Labelled(2.0), Labelled(2.0, seen.image_embeddings, seen.image_ids)
     look = {name for name in STRATEGIES if utilities(name, bare) != utilities(name, full)}
     assert look == {name for name in STRATEGIES if STRATEGIES[name].labelled_embeddings}
+
+
+def test_the_progress_has_the_time_left_which_the_limit_cuts(monkeypatch):
+    now, reports = [0.0], []
+    monkeypatch.setattr(score, "TimeLeft", partial(TimeLeft, clock=lambda: now[0]))
+    limit = SimpleNamespace(left=30.0)
+    tell = score.ScoringProgress(reports.append, limit, pool=10, labelled=4)
+    for done, seconds in ((1, 2), (5, 10), (10, 30), (12, 36)):  # the limit ends the pool at 30 s
+        now[0], limit.left = seconds, max(0.0, 30.0 - seconds)
+        tell(done)
+    assert [report.get("eta_s") for report in reports] == [18.0 + 8.0, 10.0 + 8.0, None, 6.0]
+    assert reports[-1] == {"step": "scored", "done": 12, "total": 14, "eta_s": 6.0}
+    endless = score.ScoringProgress(reports.append, TimeLimit(None), pool=100, labelled=0)
+    now[0] = 40
+    endless(4)
+    assert reports[-1]["eta_s"] == 96.0
 
 
 @pytest.mark.slow
