@@ -7,10 +7,8 @@ them: read them again after new rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from statistics import mean
 
 from benchmarks.page_tables import Row
-from benchmarks.study_covers import covers_of
 from benchmarks.study_figures import (
     BUILDINGS,
     FACADES,
@@ -24,7 +22,6 @@ from benchmarks.study_figures import (
     Figures,
 )
 from benchmarks.study_rule import BOTH, CANDIDATES, on_redundant_sets
-from taudis.selection.strategies import STRATEGIES
 from taudis.simulation.gate import closed_at_once, signal_of_rows
 from taudis.simulation.report import number, saved_share
 from taudis.simulation.statistics import Interval, smallest_p
@@ -34,20 +31,15 @@ Finding = Callable[[Figures], str]
 
 def findings(rows: list[Row]) -> str:
     """The findings of the test, as a list in Markdown."""
-    return _list_of(FOUND, rows)
-
-
-def held_back(rows: list[Row]) -> str:
-    """What held the order back, and what was tried, as a list in Markdown."""
-    return _list_of(HELD_BACK, rows)
+    return list_of(FOUND, rows)
 
 
 def other_sets(rows: list[Row]) -> str:
     """The findings on sets that are not compared, and on the choice of the entry."""
-    return _list_of(OTHER_SETS, rows)
+    return list_of(OTHER_SETS, rows)
 
 
-def _list_of(group: Sequence[Finding], rows: list[Row]) -> str:
+def list_of(group: Sequence[Finding], rows: list[Row]) -> str:
     figures = Figures(rows)
     return "\n".join(f"- {finding(figures)}" for finding in group)
 
@@ -160,79 +152,6 @@ def _saves_images(figures: Figures) -> str:
     )
 
 
-def _crowded(figures: Figures) -> str:
-    facades, tools = (figures.objects(grids, "taudis") for grids in (FACADES, FIVE_SEEDS))
-    foreground = figures.objects(FIVE_SEEDS, "foreground_random")
-    names = ("wse", "wce", "average_se", "average_ce", "margin", "random")
-    first = [figures.first("objects", name) for name in names]
-    return (
-        f"**Crowded images.** After the last round `taudis` had {facades:.2f} times random's"
-        f" objects labelled on `facades`, in as many images, and {tools:.2f} times on"
-        f" `tools_bench`. `foreground_random` had {foreground:.2f} times there. So what a strategy"
-        " gains by image it can lose by object. Uncertainty led to crowded images in the first"
-        f" choice there: `wse` {first[0]} objects, `wce` {first[1]}, `average_se` {first[2]},"
-        f" `average_ce` {first[3]}, random {first[5]}. Only `margin` chose fewer: {first[4]}."
-    )
-
-
-def _scenes(figures: Figures) -> str:
-    names = ("taudis", "wse", "random")
-    highway = [figures.scenes(HIGHWAY[0], name) for name in names]
-    tools = [figures.scenes(FIVE_SEEDS[0], name) for name in names]
-    one, ours = (figures.first("scenes", name) for name in ("taudis_one", "taudis"))
-    return (
-        "**Uncertain images came from few scenes.** The 8 images of a round of `highway_cam` (first"
-        f" division) are of {highway[0]} scenes by `taudis`, {highway[1]} by `wse` and {highway[2]}"
-        f" by random; the 16 of `tools_bench` of {tools[0]}, {tools[1]} and {tools[2]}. So"
-        " the diversity of instances, as the weak model sees them, is not the diversity of scenes"
-        f" that a random order has. One candidate an image (`taudis_one`) gives {one} scenes in"
-        f" place of {ours} in the first choice on `tools_bench`."
-    )
-
-
-def _sizes(figures: Figures) -> str:
-    grids = (HIGHWAY[0], HIGHWAY[1], FACADES[0], FACADES[1], *FIVE_SEEDS)
-    wse, ours = ([figures.size(grid, name) for grid in grids] for name in ("wse", "taudis"))
-    return (
-        "**The weight of `wse` prefers large objects where sizes differ much.** The median object"
-        f" of its images is {wse[0]:.1f} and {wse[1]:.1f} times that of all training images on the"
-        f" divisions of `highway_cam`, {wse[2]:.1f} and {wse[3]:.1f} times on `facades`,"
-        f" {wse[4]:.1f} times on `tools_bench`. `taudis` takes the same uncertainty without the"
-        f" weight: {ours[0]:.1f}, {ours[1]:.1f}, {ours[2]:.1f}, {ours[3]:.1f} and {ours[4]:.1f}"
-        " times ([table](#what-the-chosen-images-contain)). The objects of the test images are as"
-        " small as those of all images."
-    )
-
-
-def _degenerate(figures: Figures) -> str:
-    found = [each for grid in HIGHWAY for each in covers_of(figures.rows, grid, "taudis")]
-    early = [each for each in found if each.early]
-    at_once = [each for each in early if each.picks == 1]
-    others = [each for each in found if not each.early]
-    scenes = [f"{mean(each.scenes for each in group):.1f}" for group in (early, others)]
-    most = 100 * max(each.coverable for each in at_once)
-    return (
-        f"**On `highway_cam` the cover had too little to choose in {len(early)} of {len(found)}"
-        f" selections.** In {len(at_once)} of them the candidates, the most uncertain detections,"
-        f" resembled each other and at most {most:.0f} % of the pool, so that one pick completed"
-        " the cover, and the other picks repeated it. These rounds have images of"
-        f" {scenes[0]} scenes, the others of {scenes[1]}"
-        " ([table](#what-taudis-had-to-choose-from)). The adaptive sigma does not see this case:"
-        " it looks at how many instances of the pool a candidate resembles, and there are few. No"
-        " other set had such a round."
-    )
-
-
-def _not_trained(figures: Figures) -> str:
-    names = [f"`{name}`" for name in STRATEGIES if name not in figures.trained()]
-    return (
-        "**What was not tried with labels.** No model was trained on images that these strategies"
-        f" chose: {', '.join(names)}. The presets of [the first"
-        " choices](#what-every-strategy-and-preset-chooses-first) were compared by their images"
-        " alone, except those in the tables above."
-    )
-
-
 # --- the other sets -------------------------------------------------------------------------------
 
 
@@ -296,7 +215,6 @@ FOUND: tuple[Finding, ...] = (
     _uncertainty,
     _diversity,
 )
-HELD_BACK: tuple[Finding, ...] = (_degenerate, _scenes, _crowded, _sizes, _not_trained)
 OTHER_SETS: tuple[Finding, ...] = (_nuclei, _steps, _buildings, _chosen, _seeds)
 
 

@@ -15,7 +15,8 @@ from statistics import geometric_mean
 from benchmarks.page_tables import Row, Tables, run
 from benchmarks.study import OWN_ENTRIES, PARTS, ROWS
 from benchmarks.study_covers import covers
-from benchmarks.study_found import findings, held_back, other_sets
+from benchmarks.study_found import findings, other_sets
+from benchmarks.study_held_back import held_back
 from benchmarks.study_rows import (
     CHOICE,
     by_set,

@@ -110,3 +110,15 @@ def test_taudis_chooses_fewer_scenes_than_random_and_more_objects(figures):
         assert float(figures.scenes(grid, "taudis")) < float(figures.scenes(grid, "random"))
     assert figures.objects(FACADES, "taudis") > 1.1 and figures.objects(FIVE_SEEDS, "taudis") > 1.5
     assert figures.first("scenes", "taudis_one") > figures.first("scenes", "taudis")
+
+
+def test_neither_more_scenes_nor_surer_candidates_are_above_random_on_highway_cam(figures):
+    first = HIGHWAY[:1]
+    one, sure = (gain(figures, first, name) for name in ("taudis_one", "taudis_scale_t03"))
+    assert one.low < 0 < one.high and sure.high < 0
+    assert len(more(figures.of(first), "taudis_one", "random", "images")) == 3
+    scenes = [float(figures.scenes(first[0], name)) for name in ("taudis", "taudis_one", "random")]
+    assert scenes == sorted(scenes)
+    assert not any(each.early for each in covers_of(figures.rows, first[0], "taudis_one"))
+    more_than_taudis = gain(figures, FIVE_SEEDS, "taudis_one", "taudis")
+    assert more_than_taudis.low < 0 < more_than_taudis.high
