@@ -180,7 +180,7 @@ def roll_back(life: Life) -> None:
         began = time.monotonic()
         target = operate.rollback(context).version
         row["rollback_s"] = round(time.monotonic() - began, 2)
-        task = life.client.next_task(life.project)
+        task = life.next_task()
         found = {p["model_version"] for p in (task or {}).get("predictions", [])}
         row |= {"to": target, "served_from_it": life.version() == target and target in found}
     store.close()

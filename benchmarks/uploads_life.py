@@ -15,6 +15,7 @@ from backend.store import predictions
 from benchmarks.uploads_record import Journal, Memory, waits
 from demo.annotator import Annotator, Truth
 from demo.backend_process import Backend
+from demo.records import Served
 from demo.studio import LabelStudio
 
 
@@ -52,6 +53,8 @@ class Life:
     annotators: list[Annotator] = field(default_factory=list)
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     orders: dict[str, dict[int, float]] = field(default_factory=dict)  # version -> task -> rank
+    looked_at: list[Served] = field(default_factory=list)
+    """The tasks that the benchmark itself asked for. Label Studio locks them for its account."""
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[dict[str, Any]]:
@@ -92,6 +95,14 @@ class Life:
     def version(self) -> str:
         """The version that Label Studio serves."""
         return str(self.client.project(self.project)["model_version"] or "")
+
+    def next_task(self) -> dict[str, Any] | None:
+        """The task that Label Studio serves to the benchmark's own account."""
+        asked = time.time()
+        task = self.client.next_task(self.project)
+        if task is not None:
+            self.looked_at.append(Served("benchmark", asked, time.time(), int(task["id"])))
+        return task
 
     def keep_order(self) -> None:
         """Keep the order of the version that is served, to check what the annotators met."""

@@ -16,8 +16,8 @@ MOST = 1.3
 WORST_NEXT_SECONDS = 3.5
 """Longest answer to `next` that an annotator may meet."""
 LISTED = 10  # defects with all that is known of them
-CHECKED = ("label", "round", "later import", "placing them", "prune by rows")
-"""Phases whose waits are compared: those of daily work."""
+CHECKED = ("round", "later import", "placing them", "prune by rows")
+"""Phases whose waits are compared: those whose annotators take as long for a task as before."""
 
 
 def work_without(life: Life) -> None:
@@ -65,13 +65,14 @@ def order_met(life: Life) -> dict[str, Any]:
     """The verdicts on all tasks that were served after the first order, and the defects.
 
     Tasks served under a version whose order was not kept are only counted. The check reads these
-    requests too, because their tasks may still be locked when an order is served.
+    requests too, because their tasks may still be locked when an order is served, and the
+    benchmark's own requests, because they lock tasks for its account.
     """
     served = [one for person in life.annotators for one in person.served]
     done = [act for person in life.annotators for act in person.done]
     checked = [
         one
-        for one in OrderCheck(served, done, life.orders).checked()
+        for one in OrderCheck([*served, *life.looked_at], done, life.orders).checked()
         if {one.served.version_before, one.served.version_after} <= {*life.orders}
     ]
     verdicts: Counter[Verdict] = Counter(one.verdict for one in checked)

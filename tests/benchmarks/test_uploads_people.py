@@ -6,6 +6,8 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
+import pytest
+
 from benchmarks.uploads_life import Life
 from benchmarks.uploads_people import WITHOUT, against_without, order_met
 from demo.records import Done, Served
@@ -42,6 +44,7 @@ def test_what_was_served_is_checked_against_the_kept_orders():
     done = [Done("a", 1, 1.5, 1.6, False)]
     life = SimpleNamespace(
         annotators=[SimpleNamespace(served=served, done=done)],
+        looked_at=[],
         orders={"v1": {1: 0.0, 2: 1.0, 3: 2.0}},
         phase_at=lambda moment: "round" if moment > 1 else "",
     )
@@ -55,10 +58,14 @@ def test_what_was_served_is_checked_against_the_kept_orders():
     }  # fmt: skip
 
 
-def test_a_task_that_is_locked_since_before_the_backend_is_not_free():
-    served = [Served("a", 0, 0.1, 1), Served("b", 2, 2.1, 2, "v1", "v1")]
+@pytest.mark.parametrize("person", [True, False])
+def test_a_task_that_is_locked_by_a_request_outside_the_check_is_not_free(person):
+    """By an annotator before the backend was connected, or by the benchmark's own account."""
+    first = Served("a", 0, 0.1, 1)
+    served = [*([first] if person else []), Served("b", 2, 2.1, 2, "v1", "v1")]
     life = SimpleNamespace(
         annotators=[SimpleNamespace(served=served, done=[])],
+        looked_at=[] if person else [first],
         orders={"v1": {1: 0.0, 2: 1.0}},
         phase_at=lambda moment: "label",
     )
