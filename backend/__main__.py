@@ -247,7 +247,8 @@ def export(
     With --coco export all labels and their images as a COCO data set instead.
     """
     with errors_as_messages():
-        context = context_of(project)
+        # Labels are read from Label Studio alone, so also those of a project not connected here.
+        context = context_of(project, known=coco is None)
         if coco is not None and not version:
             found = labels_.export_labels(context, coco, form_of(segmentation)).in_words()
             return console.print(f"{coco}: {found}", markup=False)

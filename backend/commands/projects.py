@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from backend.commands.console import settings_with_logging
-from backend.errors import BackendError, RoundError
+from backend.errors import BackendError, RoundError, StudioNotFound
 from backend.label_studio.label_config import parse_label_config
 from backend.label_studio.left_out import Summary
 from backend.settings import Settings
@@ -43,7 +43,10 @@ def context_of(project: int, *, known: bool = False) -> RoundContext:
             raise BackendError(f"Expected --project. {_known(settings, projects)}")
         project = projects[0].id
     elif known and store.project(project) is None:
-        raise BackendError(f"Project {project} is not known here. {_known(settings, projects)}")
+        raise BackendError(
+            f"--project: expected a project that was connected to this backend, got {project}."
+            f" {_known(settings, projects)}"
+        )
     return RoundContext(settings, store, NO_LEASE, project)
 
 
@@ -60,9 +63,23 @@ def _known(settings: Settings, projects: Sequence[Project]) -> str:
 def labels_of(context: RoundContext) -> tuple[AnnotatedSamples, Summary]:
     """All usable labelled tasks of a project, by id, and a summary of what training leaves out.
 
-    Raises RoundError if no labelled task can be used.
+    The project need not be connected.
+
+    Raises:
+        RoundError: no labelled task can be used.
+        StudioNotFound: Label Studio has no such project.
     """
-    config = parse_label_config(context.studio.project(context.project_id)["label_config"])
+    try:
+        found = context.studio.project(context.project_id)
+    except StudioNotFound as error:
+        projects = context.store.projects()
+        if context.project_id in {row.id for row in projects}:
+            raise
+        raise StudioNotFound(
+            f"--project: expected a project of Label Studio, got {context.project_id}. {error}"
+            f" {_known(context.settings, projects)}"
+        ) from error
+    config = parse_label_config(found["label_config"])
     annotated = context.studio.export_annotated(context.project_id)
     samples = AnnotatedSamples(
         sorted(annotated, key=lambda task: int(task["id"])), config, context.images

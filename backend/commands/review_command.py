@@ -50,7 +50,7 @@ def review(
     same command resumes an interrupted run. A new run replaces the list.
     """
     with errors_as_messages():
-        context = context_of(project)
+        context = context_of(project, known=True)
         if remove:
             count = review_tab.remove(context)
             return console.print(f"Project {context.project_id}: {count} tasks unmarked.")

@@ -62,11 +62,25 @@ def test_every_word_of_a_round_stands_whole_in_lines_that_fit(data, columns, lin
 def test_an_unknown_project_is_named_with_those_that_are_known(loop):
     for title in ("Leaves", "Stars"):
         loop.project(1, title=title)
-    for command in ("rounds", "versions", "rollback", "unpin", "prune", "disconnect"):
-        refused = loop.cli(command, "--project", "9", well=False)
-        assert "Project 9 is not known here" in refused and "1 'Leaves', 2 'Stars'" in refused
-        assert str(loop.data) in refused
+    commands = ["rounds", "versions", "rollback", "unpin", "prune", "disconnect", "review"]
+    export = "export", "taudis-0001", str(loop.data / "out")
+    for command in (*([name] for name in commands), ["review", "--remove"], export):
+        refused = loop.cli(*command, "--project", "9", well=False)
+        assert "expected a project that was connected to this backend, got 9." in refused
+        assert "1 'Leaves', 2 'Stars'" in refused and str(loop.data) in refused
     assert "Expected --project. Known in" in loop.cli("rounds", well=False)
+
+
+@pytest.mark.slow
+def test_labels_of_a_project_that_was_never_connected_are_exported(loop, tmp_path):
+    loop.project(1, title="Leaves")
+    other = loop.project(1, title="Stars", connect=False)
+    other.label_some(1)
+    assert "1 labelled images" in other.cli("export", "--coco", str(tmp_path / "out"))
+    out = str(tmp_path / "none")
+    refused = loop.cli("export", "--coco", out, "--project", "9", well=False)
+    assert "--project: expected a project of Label Studio, got 9." in refused and "404" in refused
+    assert "1 'Leaves'." in refused
 
 
 def test_without_any_project_the_command_that_connects_one_is_named(loop):
