@@ -39,7 +39,10 @@ _ROUND: ContextVar[str] = ContextVar("round", default="")
 
 @contextmanager
 def lines_of_round(project: int, number: int) -> Iterator[None]:
-    """Add a round's id, "PROJECT/NUMBER", to every JSON line of this thread in the block."""
+    """Add a round's id, "PROJECT/NUMBER", to every JSON line of this thread in the block.
+
+    A helper thread has the id if its work runs in a copy of the context (`copy_context().run`).
+    """
     token = _ROUND.set(f"{project}/{number}")
     try:
         yield

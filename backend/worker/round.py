@@ -34,7 +34,6 @@ from backend.errors import (
     StudioUnreachable,
 )
 from backend.label_studio.left_out import Summary
-from backend.logs import lines_of_round
 from backend.store import disk, first_order
 from backend.store.database import Store
 from backend.store.lease import Lease
@@ -97,12 +96,14 @@ def run_round(context: RoundContext, round_: Round) -> Round:
         DiskRefused, OperationalError: the same for the disk (full, read-only) and the store (busy).
         ImageGone: the same for an image that a step has read and cannot read again now.
     """
-    with lines_of_round(round_.project, round_.number):
-        return _run(context, round_)
+    done = _run(context, round_)
+    state = done.outcome or "open"
+    logger.info("Project %s, round %s: %s. %s", done.project, done.number, state, done.message)
+    return done
 
 
 def _run(context: RoundContext, round_: Round) -> Round:
-    """`run_round` without the log context."""
+    """`run_round` without the line about its end."""
     try:
         while (step := round_.next_step) is not None:
             with disk.refusals(context.data):

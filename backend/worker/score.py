@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -267,7 +268,8 @@ def read_images(
     with ThreadPoolExecutor(max_workers=READ_AHEAD) as threads:
         while True:
             more = islice(todo, max(0, _room(largest) - len(ahead)))
-            ahead.extend((task, threads.submit(load, task)) for task in more)
+            # With the caller's context variables, log lines of the threads have the round's id.
+            ahead.extend((task, threads.submit(copy_context().run, load, task)) for task in more)
             if not ahead or stop():
                 return
             task, image = ahead[0][0], ahead.popleft()[1].result()

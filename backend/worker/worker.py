@@ -24,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 
 from backend.errors import BackendError, LeaseLost, StudioNotFound, StudioUnreachable
 from backend.label_studio.listings import shared_sizes
+from backend.logs import lines_of_round
 from backend.process import limit_memory, lower_priority
 from backend.settings import Settings
 from backend.store import disk
@@ -155,12 +156,9 @@ class Worker:
     def _run(self, who: str, lease: Lease, round_: Round) -> None:
         """Run one round until it ends, fails or must wait."""
         context = self._context(lease, round_.project)
-        with _Patience(self, who, round_.project), files.guarded(context.check_lease):
-            done = run_round(context, round_)
-            state = done.outcome or "open"
-            logger.info(
-                "Project %s, round %s: %s. %s", done.project, done.number, state, done.message
-            )
+        patience, guard = _Patience(self, who, round_.project), files.guarded(context.check_lease)
+        with lines_of_round(round_.project, round_.number), patience, guard:
+            run_round(context, round_)
 
     # --- the cleaner ------------------------------------------------------------------------
 
@@ -258,10 +256,10 @@ class Worker:
         if call is None:
             return
         training = [event for event in pending if event.kind == call.kind == "train"]
-        round_ = self.store.open_round(
-            context.lease, context.project_id, call.kind, call.reason, training
-        )
-        logger.info("Project %s: round %s opens: %s", round_.project, round_.number, call.reason)
+        project = context.project_id
+        opened = self.store.open_round(context.lease, project, call.kind, call.reason, training)
+        with lines_of_round(project, opened.number):
+            logger.info("Project %s: round %s opens: %s", project, opened.number, call.reason)
 
     def _context(self, lease: Lease, project: int) -> RoundContext:
         return RoundContext(self.settings, self.store, lease, project, switching=self._switching)

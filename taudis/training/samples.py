@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -266,7 +267,9 @@ class Loader:
         """The examples at places first .. first + size - 1. Raises the errors of the samples."""
         for place in range(first, max(first + size, min(first + 3 * size, self.last))):
             if place not in self._ahead:
-                self._ahead[place] = self._pool.submit(self.stream.__getitem__, place)
+                # The samples see the caller's context variables, which its log lines may show.
+                run = copy_context().run
+                self._ahead[place] = self._pool.submit(run, self.stream.__getitem__, place)
         started = time.monotonic()
         examples = [self._ahead[place].result() for place in range(first, first + size)]
         self.waited += time.monotonic() - started

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import threading
 import tracemalloc
+from contextvars import ContextVar
 
 import numpy as np
 import pytest
@@ -93,6 +94,20 @@ def test_a_broken_sample_reaches_the_caller():
         pytest.raises(DataError, match="picture 1"),
     ):
         loader.batch(0, 2)
+
+
+def test_samples_see_the_context_variables_of_the_caller():
+    caller, seen = ContextVar("caller", default="nobody"), []
+
+    class Asking(Pictures):
+        def __getitem__(self, index):
+            seen.append(caller.get())
+            return super().__getitem__(index)
+
+    caller.set("a round")
+    with Loader(Stream(Asking(4), RECIPE, 2, 0), last=8, workers=2) as loader:
+        loader.batch(0, 2)
+    assert set(seen) == {"a round"}
 
 
 def test_no_thread_is_left_behind():
