@@ -171,6 +171,7 @@ def web_command(
     """Gunicorn with threads. No --preload: torch and open databases do not survive a fork."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     memory = ["--worker-tmp-dir", "/dev/shm"] if Path("/dev/shm").is_dir() else []  # noqa: S108
+    several = ["--config", "python:backend.web.gunicorn_hooks"] if settings.workers > 1 else []
     return [
         *(sys.executable, "-m", "gunicorn", "backend.web.wsgi:app"),
         *("--bind", f"{host}:{settings.port}"),
@@ -186,6 +187,7 @@ def web_command(
         "--no-control-socket",
         *("--pythonpath", str(ROOT)),
         *memory,
+        *several,
     ]
 
 

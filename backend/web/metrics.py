@@ -1,4 +1,4 @@
-"""Figures for Prometheus: this process's requests, and rounds and events from the store."""
+"""Figures for Prometheus: requests to the web processes, and rounds and events from the store."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.label_studio.left_out import Part, latest_summary
+from backend.settings import given_variables
 from backend.store.database import Store
 from backend.store.first_useful import RoundCost, first_useful
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.web.arms import arm_metrics
+from backend.web.gunicorn_hooks import VARIABLE
 from backend.web.round_metrics import round_metrics
 
 logger = logging.getLogger(__name__)
@@ -23,25 +26,30 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 
 
 class Metrics:
-    """Counters of one web process, and figures read from the store at each scrape.
+    """Counters of the web processes, and figures read from the store at each scrape.
 
+    Of several web processes, each answers with the sums of all (`backend.web.gunicorn_hooks`).
     `budget`: the number of labelled images whose expected gain is reported.
     """
 
     def __init__(self, store: Store, budget: int) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = counted = CollectorRegistry()
+        if VARIABLE in given_variables():
+            # This process counts into its file; the scrape reads the files of all.
+            counted = CollectorRegistry()
+            MultiProcessCollector(self.registry)  # type: ignore[no-untyped-call]
         self._seconds = Histogram(
             "taudis_request_seconds",
             "Time to answer, by route and status class",
             ["route", "status"],
             buckets=SECONDS,
-            registry=self.registry,
+            registry=counted,
         )
         self._predictions = Counter(
             "taudis_predictions_total",
             "Tasks asked for in /predict: stored, computed on the spot, or left empty",
             ["source"],
-            registry=self.registry,
+            registry=counted,
         )
         self.registry.register(_StoreFigures(store, budget))
 
