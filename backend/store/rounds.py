@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from backend.errors import StoreError
+from backend.store.error_counts import add_errors
 from backend.store.events import Event, acknowledge_event
 from backend.store.lease import Lease, check_lease
 from backend.store.transactions import META, Transactions
@@ -254,6 +255,8 @@ class Rounds(Transactions):
                 .where(rounds_table.c.id == round_id)
                 .values(ended=time.time(), outcome=outcome, message=message)
             )
+            if outcome == "failed":
+                add_errors(db, "round_failed")
             return _round(db, round_id)
 
 

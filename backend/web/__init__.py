@@ -11,6 +11,7 @@ predictor, messages, predictor_process   predictions of tasks that have none sto
 people     what people open: the status page, its parts, its forms
 forms      that a form comes from our own page
 status/    the status page: what it says, its templates, style sheet and script
-metrics    figures for monitoring; gunicorn_hooks: of several web processes
+metrics, round_metrics, error_metrics   figures for monitoring
+gunicorn_hooks   sums of these figures over several web processes
 model      our class for the server of label-studio-ml
 """

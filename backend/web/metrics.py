@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.label_studio.left_out import Part, latest_summary
@@ -17,6 +18,7 @@ from backend.store.first_useful import RoundCost, first_useful
 from backend.store.next_labels import next_labels
 from backend.store.projects import Project
 from backend.web.arms import arm_metrics
+from backend.web.error_metrics import error_metric
 from backend.web.gunicorn_hooks import VARIABLE
 from backend.web.round_metrics import round_metrics
 
@@ -34,10 +36,11 @@ class Metrics:
 
     def __init__(self, store: Store, budget: int) -> None:
         self.registry = counted = CollectorRegistry()
+        of_all: Collector | None = None
         if VARIABLE in given_variables():
             # This process counts into its file; the scrape reads the files of all.
             counted = CollectorRegistry()
-            MultiProcessCollector(self.registry)  # type: ignore[no-untyped-call]
+            of_all = MultiProcessCollector(self.registry)  # type: ignore[no-untyped-call]
         self._seconds = Histogram(
             "taudis_request_seconds",
             "Time to answer, by route and status class",
@@ -51,7 +54,7 @@ class Metrics:
             ["source"],
             registry=counted,
         )
-        self.registry.register(_StoreFigures(store, budget))
+        self.registry.register(_StoreFigures(store, budget, of_all or self._seconds))
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -68,17 +71,17 @@ class Metrics:
 
 
 class _StoreFigures:
-    """Reads the store at each scrape."""
+    """Reads the store at each scrape. `requests` has the histogram of answered requests."""
 
-    def __init__(self, store: Store, budget: int) -> None:
-        self._store, self._budget = store, budget
+    def __init__(self, store: Store, budget: int, requests: Collector) -> None:
+        self._store, self._budget, self._requests = store, budget, requests
 
     def describe(self) -> list[Metric]:
         """Returns nothing, so that the store is not read at registration."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Rounds by outcome, events, labels and costs of correcting, each by project."""
+        """Rounds by outcome, events, labels and costs of correcting by project; then errors."""
         left_out = GaugeMetricFamily(
             "taudis_left_out",
             "Regions and images that the last round did not use as they stand, by kind",
@@ -100,6 +103,7 @@ class _StoreFigures:
         except SQLAlchemyError:
             logger.warning("The store could not be read for /metrics", exc_info=True)
         yield from (left_out, labelled, *correction, coming, *more)
+        yield error_metric(self._store, self._requests)
 
 
 def _count_left_out(project: Project, left_out: Metric, labelled: Metric) -> None:

@@ -126,6 +126,7 @@ def _run(context: RoundContext, round_: Round) -> Round:
             words = "Out of memory. Give the worker more, or set a smaller recipe."
             return _fail(context, round_, words)
         logger.exception("Round %s of project %s", round_.number, round_.project)
+        context.store.count_error("unexpected")
         return _fail(
             context, round_, f"Unexpected {type(error).__name__}; the log has the details."
         )
@@ -144,6 +145,7 @@ def _run_with_retry(context: RoundContext, round_: Round, step: str) -> Round:
     except StudioNotFound as error:
         gone.require_visible(context)
         logger.warning("Project %s: %s is run again after: %s", round_.project, step, error)
+        context.store.count_error("step_repeated")
     try:
         return _run_step(context, round_, step)
     except StudioNotFound:
@@ -155,6 +157,8 @@ def _run_step(context: RoundContext, round_: Round, step: str) -> Round:
     """Run one step, log its time and store its row."""
     started = time.monotonic()
     deaths = memory_kills.deaths(round_, step, context.lease)
+    if deaths > int(round_.progress.get("oom_deaths", 0)):
+        context.store.count_error("worker_killed")
     flipped = "flipped" in round_.steps
     stop = None if flipped else partial(require_armed, context)
     reporter = Reporter(context.store, context.lease, round_.id, deaths, stop)

@@ -119,6 +119,7 @@ class Worker:
                     done.set()
                 except Exception:
                     logger.exception("The worker goes on after an unexpected error")
+                    self.store.count_error("unexpected")
                     self.stop.wait(RETRY_SECONDS[0])
                 self.stop.wait(TICK_SECONDS)
 
@@ -288,6 +289,7 @@ class _Patience:
         if isinstance(error, LeaseLost) or not isinstance(error, Exception):
             return False
         pause.longer(error.wait if isinstance(error, StudioUnreachable) else 0.0)
+        self.worker.store.count_failure(error)
         data = self.worker.settings.model_dir
         reason = str(error) if isinstance(error, BackendError) else disk.refusal(error, data)
         if reason:

@@ -74,11 +74,11 @@ class Gunicorn:
         return found
 
 
-def get(connection, path):
+def get(connection, path, status=200):
     connection.request("GET", path)
     answer = connection.getresponse()
     text = answer.read().decode()
-    assert answer.status == 200, text
+    assert answer.status == status, text
     return text
 
 
@@ -105,6 +105,10 @@ def test_each_process_answers_with_the_sums_and_no_counter_falls(gunicorn):
         for _ in range(requests):
             get(connection, "/health")
     assert [counted(each) for each in (first, second, first)] == [before + 8] * 3
+    for _ in range(2):
+        get(first, "/nothing", 404)
+    for each in (first, second):
+        assert 'taudis_errors_total{kind="request_refused"} 2.0' in get(each, "/metrics")
     assert get(first, "/metrics").count("# TYPE taudis_request_seconds histogram") == 1
 
     (folder,) = {
