@@ -10,6 +10,7 @@ from backend.web.status.evidence import EVIDENCE
 from benchmarks.study import ROWS
 from benchmarks.study_covers import covers_of
 from benchmarks.study_figures import FACADES, FIVE_SEEDS, HIGHWAY, OTHER_FIVE, Figures
+from benchmarks.study_held_back import SCREENED
 from benchmarks.study_rows import read
 from benchmarks.study_rule import BOTH, CANDIDATES, REDUNDANT, more, on_redundant_sets
 from taudis.simulation.report import saved_share
@@ -122,3 +123,13 @@ def test_neither_more_scenes_nor_surer_candidates_are_above_random_on_highway_ca
     assert not any(each.early for each in covers_of(figures.rows, first[0], "taudis_one"))
     more_than_taudis = gain(figures, FIVE_SEEDS, "taudis_one", "taudis")
     assert more_than_taudis.low < 0 < more_than_taudis.high
+
+
+def test_no_order_on_the_first_division_of_highway_cam_is_above_random(figures):
+    first = HIGHWAY[:1]
+    names = {row.strategy for row in figures.of(first)} - {None, "random"}
+    assert {*SCREENED, "taudis", "taudis_one", "foreground_random"} < names
+    for name in names:
+        assert len(more(figures.of(first), name, "random", "images")) == 3
+        assert gain(figures, first, name).middle < 0
+    assert gain(figures, HIGHWAY[1:], "taudis").middle > 0
