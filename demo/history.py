@@ -7,6 +7,8 @@ The promises, for one project:
 - Each acknowledged annotation is in exactly one split, training or validation, of the next round's
   snapshot (`label_check`).
 - Orders are never mixed, never go back, and switch once per round (`switch_check`).
+- The backend's store has each webhook that was answered 2xx. Polling finds a label whose webhook
+  was lost (`webhook_check`).
 
 The method is that of Jepsen: requests are recorded with their start and end, and checked
 afterwards.
@@ -21,6 +23,7 @@ from demo.label_check import LabelCheck
 from demo.order_check import DEFECTS, MEANING, CheckedTask, OrderCheck
 from demo.records import Records, Violation
 from demo.switch_check import SwitchCheck
+from demo.webhook_check import WebhookCheck
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class History:
             found += switches.predicted(one, check.versions(one))
         for snapshot in records.snapshots:
             found += labels.violations(snapshot)
-        return [*found, *switches.violations()]
+        webhooks = WebhookCheck(records.webhooks, records.events, labels)
+        return [*found, *webhooks.violations(records.snapshots), *switches.violations()]
 
     def _order_check(self) -> OrderCheck:
         records = self.records

@@ -33,19 +33,25 @@ class LabelCheck:
         for task, number in tasks.items():
             if number > 1:
                 yield Violation("doubled annotation", f"Task {task} is {number} times in {where}.")
-        for act in self.done:
-            if self._must_count(act, snapshot) and act.task not in tasks:
-                yield Violation(
-                    "lost annotation",
-                    f"Annotation {act.annotation} of task {act.task} was acknowledged before"
-                    f" {where} was read, and is not in it.",
-                )
+        for act in self.lost(snapshot):
+            yield Violation(
+                "lost annotation",
+                f"Annotation {act.annotation} of task {act.task} was acknowledged before"
+                f" {where} was read, and is not in it.",
+            )
         for entry in snapshot.entries:
             if entry.split not in ("train", "validation"):
                 yield Violation("lost annotation", f"{entry} of {where} is in no split.")
             says = self._wrong(entry, snapshot)
             if says:
                 yield Violation("wrong annotation", f"{where}, task {entry.task}: {says}")
+
+    def lost(self, snapshot: Snapshot) -> list[Done]:
+        """The submits that must count in a snapshot, and whose tasks it lacks."""
+        tasks = {entry.task for entry in snapshot.entries}
+        return [
+            act for act in self.done if self._must_count(act, snapshot) and act.task not in tasks
+        ]
 
     def _must_count(self, act: Done, snapshot: Snapshot) -> bool:
         """Whether a submit was answered before the reading, and not deleted until its end."""

@@ -88,6 +88,26 @@ class Switched:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """A request in which Label Studio told the backend of something that happened.
+
+    status: of the backend's answer; 0 if none came. annotations: those that it is about; () if
+    Label Studio sent no payload, or it is about none.
+    """
+
+    action: str
+    sent: float
+    answered: float
+    status: int
+    annotations: tuple[int, ...] = ()
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the backend answered 2xx."""
+        return 200 <= self.status < 300
+
+
+@dataclass(frozen=True)
 class Counted:
     """One entry of a round's snapshot: the counting annotation of a task, and its split."""
 
@@ -120,7 +140,8 @@ class Records:
     """All records of a run.
 
     imported: task -> time at which its import was answered. gone: deleted task -> start and end of
-    its deletion.
+    its deletion. events: kind -> number of webhooks that the backend's store recorded; {} if nobody
+    read them.
     """
 
     served: list[Served] = field(default_factory=list)
@@ -130,6 +151,8 @@ class Records:
     posted: list[Posted] = field(default_factory=list)
     switched: list[Switched] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    webhooks: list[Webhook] = field(default_factory=list)
+    events: dict[str, int] = field(default_factory=dict)
     imported: dict[int, float] = field(default_factory=dict)
     gone: dict[int, tuple[float, float]] = field(default_factory=dict)
 

@@ -4,6 +4,8 @@ Both are sent inside the request that causes them, without repetition, as in a d
 """
 
 import ipaddress
+import time
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import requests
@@ -32,6 +34,34 @@ def add_routes(route):
 # --- webhooks -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """One webhook: what it told of which project, and when it began and ended, monotonic seconds.
+
+    payload: what Label Studio knows of the event, also if the webhook did not carry it. status: of
+    the answer; 0 if none came.
+    """
+
+    project: int
+    action: str
+    payload: dict
+    began: float
+    ended: float
+    status: int
+
+
+def deliver(records, project, action, payload, send):
+    """Call `send` for the answer to a webhook, and tell `records.observers` of the delivery."""
+    began = time.monotonic()
+    try:
+        status = send().status_code
+    except requests.RequestException:
+        status = 0
+    made = Delivery(project.id, action, payload, began, time.monotonic(), status)
+    for observer in records.observers:
+        observer(made)
+
+
 def tell(records, project, action, payload):
     """Send an event to every webhook of the project that wants it; failures are only logged."""
     with records.lock:
@@ -39,10 +69,12 @@ def tell(records, project, action, payload):
         whole = {**payload, "project": project.row()}
     for hook in hooks:
         body = {"action": action, **(whole if hook.send_payload else {})}
-        try:
-            requests.post(hook.url, json=body, headers=hook.headers, timeout=WEBHOOK_SECONDS)
-        except requests.RequestException:
-            continue
+
+        def send(hook=hook, body=body):
+            how = {"headers": hook.headers, "timeout": WEBHOOK_SECONDS}
+            return requests.post(hook.url, json=body, **how)
+
+        deliver(records, project, action, payload, send)
 
 
 def list_webhooks(call):
@@ -253,5 +285,10 @@ def train(call, backend):
     """POST /api/ml/<id>/train: 200 with an empty body, whatever the backend answers."""
     asked = found(call.records.backends, backend, "MLBackend")
     body = {"action": "START_TRAINING", "project": asked.project.row()}
-    _ask(asked, "webhook", body)
+    url, how = f"{asked.url.rstrip('/')}/webhook", {"auth": asked.auth}
+
+    def send():
+        return requests.post(url, json=body, timeout=SECONDS["webhook"], **how)
+
+    deliver(call.records, asked.project, body["action"], {}, send)
     return 200, None

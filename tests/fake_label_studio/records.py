@@ -275,6 +275,7 @@ class Records:
         self.annotations, self.predictions = {}, {}
         self.webhooks, self.backends = {}, {}
         self.uploads = {}  # path -> bytes
+        self.observers = []  # each is called with every `callbacks.Delivery`
         self._numbers = {}
 
     def number(self, kind):

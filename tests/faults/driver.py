@@ -80,6 +80,7 @@ class Driver:
         self.people = [Studio(loop.studio.url, logins[name].token) for name in PEOPLE]
         self.recorder = Recorder(self.project.id, names)
         loop.studio.observers.append(self.recorder)
+        loop.studio.records.observers.append(self.recorder.webhook)
         self.records = self.recorder.records
         self.points = Points(monkeypatch)
         self.turns = self.kills = self.takeovers = self.failures = 0
@@ -123,6 +124,7 @@ class Driver:
             if (folder / "snapshot.json").exists():  # else old, and deleted
                 entries = json.loads((folder / "snapshot.json").read_text())["entries"]
                 self.recorder.snapshot(number, began, ended, entries)
+        self.records.events.update(self.loop.store.event_counts(self.project.id))
         return History(self.records)
 
     def last_labels(self):
@@ -138,7 +140,9 @@ class Driver:
         def tell(*call):
             if self.webhooks == "held":
                 self.held.append(call)
-            elif self.webhooks != "lost":
+            elif self.webhooks == "lost":
+                self._lose(*call)
+            else:
                 for _ in range(2 if self.webhooks == "doubled" else 1):
                     real(*call)
 
@@ -149,6 +153,11 @@ class Driver:
 
         self._release = release
         monkeypatch.setattr(callbacks, "tell", tell)
+
+    def _lose(self, _records, project, action, payload):
+        """Record a webhook that never arrives."""
+        now = time.monotonic()
+        self.recorder.webhook(callbacks.Delivery(project.id, action, payload, now, now, 0))
 
     # --- events -------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Turns requests to a Label Studio into the records of a history."""
+"""Turns requests to a Label Studio, and its webhooks, into the records of a history."""
 
 import re
 
@@ -13,6 +13,7 @@ from demo.records import (
     Served,
     Snapshot,
     Switched,
+    Webhook,
 )
 
 
@@ -79,6 +80,23 @@ class Recorder:
 
     def remove_task(self, exchange, task):
         self.records.gone[task] = (exchange.began, exchange.ended)
+
+    def webhook(self, delivery):
+        """Record a webhook of Label Studio: a `callbacks.Delivery`."""
+        if delivery.project == self.project:
+            self._add_webhook(delivery.action, delivery.payload, delivery)
+
+    def to_backend(self, exchange):
+        """Record a webhook that a proxy before the backend saw. It is about no other project."""
+        if exchange.path == "/webhook" and isinstance(exchange.body, dict):
+            self._add_webhook(exchange.body.get("action", ""), exchange.body, exchange)
+
+    def _add_webhook(self, action, payload, request):
+        rows = [payload.get("annotation"), *payload.get("annotations", ())]
+        ids = tuple(row["id"] for row in rows if row)
+        self.records.webhooks.append(
+            Webhook(action, request.began, request.ended, request.status, ids)
+        )
 
     def snapshot(self, number, began, ended, entries):
         """Record the snapshot of a round, from the entries of its file."""

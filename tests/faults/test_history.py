@@ -15,6 +15,7 @@ from demo.records import (
     Snapshot,
     Switched,
     Violation,
+    Webhook,
 )
 from tests.faults import planted
 from tests.faults.driver import Event
@@ -30,20 +31,46 @@ SCHEDULE = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("breaks", "name"),
+    ("breaks", "expected"),
     [
-        (None, ""),
-        (planted.lose_an_annotation, "lost annotation"),
-        (planted.post_again_under_the_same_version, "mixed order"),
-        (planted.go_back_to_the_order_before, "stale flip"),
-        (planted.switch_twice, "double flip"),
+        (None, set()),
+        (planted.lose_an_annotation, {"lost annotation", "lost webhook"}),
+        (planted.answer_without_recording, {"unrecorded webhook"}),
+        (planted.post_again_under_the_same_version, {"mixed order"}),
+        (planted.go_back_to_the_order_before, {"stale flip"}),
+        (planted.switch_twice, {"double flip"}),
     ],
-    ids=["honest", "lost annotation", "mixed order", "stale flip", "double flip"],
-)
-def test_a_planted_fault_is_found_by_its_name(tmp_path, untrained_model, breaks, name):
+    ids=["honest", "lost annotation", "unrecorded webhook", "mixed order", "stale flip",
+         "double flip"],
+)  # fmt: skip
+def test_a_planted_fault_is_found_by_its_name(tmp_path, untrained_model, breaks, expected):
     runs = Schedules(tmp_path, untrained_model, breaks=breaks)
     found = {each.name for each in runs.violations(SCHEDULE)}
-    assert found == ({name} if name else set()), found
+    assert found == expected, found
+
+
+@pytest.mark.slow
+def test_webhooks_are_recorded_and_a_label_whose_webhook_was_lost_is_polled(
+    tmp_path, untrained_model
+):
+    runs, mark = Schedules(tmp_path, untrained_model), Event("mark", 1)
+    with runs.driver() as driver:
+        history = driver.run([mark, Event("lost"), mark, Event("held"), mark, Event("train"), TURN])
+    records = history.records
+    assert history.violations() == []
+    created = [each for each in records.webhooks if each.action == "ANNOTATION_CREATED"]
+    assert [each.status for each in created] == [200, 0, 200]
+    assert [each.annotations for each in created] == [(act.annotation,) for act in records.done]
+    assert records.events["changed"] == 2 and records.events["train"] >= 2
+    counted = {entry.annotation for entry in records.snapshots[-1].entries}
+    assert counted == {act.annotation for act in records.done}
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_poll_is_found_by_its_lost_webhook(tmp_path, untrained_model):
+    runs = Schedules(tmp_path, untrained_model, breaks=planted.trust_webhooks)
+    found = {each.name for each in runs.violations([Event("lost"), Event("mark", 1), TURN])}
+    assert found == {"lost annotation", "missed poll"}
 
 
 # --- the promises, on records made by hand ------------------------------------------------------
@@ -59,8 +86,9 @@ MADE = Done("ann", 1, 5, 6, False, annotation=7, updated_at="2026-01-01T00:00:05
 
 def names(*, posted=ORDERS, switched=FLIPS, snapshots=(), **others):
     """The names of what a history breaks."""
-    given = {name: list(rows) for name, rows in others.items() if name not in ("imported", "gone")}
-    kept = {name: rows for name, rows in others.items() if name in ("imported", "gone")}
+    maps = ("imported", "gone", "events")
+    given = {name: list(rows) for name, rows in others.items() if name not in maps}
+    kept = {name: rows for name, rows in others.items() if name in maps}
     records = Records(
         posted=list(posted), switched=list(switched), snapshots=list(snapshots), **given, **kept
     )
@@ -103,6 +131,35 @@ def counted(annotation=7, task=1, split="train", when="2026-01-01T00:00:05+00:00
 )  # fmt: skip
 def test_every_acknowledged_annotation_counts_once(records, expected):
     assert names(**records) == expected
+
+
+def webhook(status, annotations=(7,), sent=5.2, action="ANNOTATION_CREATED"):
+    return [Webhook(action, sent, sent + 0.1, status, annotations)]
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ({"webhooks": webhook(200), "snapshots": read(counted())}, []),
+        ({"webhooks": webhook(200), "snapshots": read()}, ["lost annotation", "lost webhook"]),
+        ({"webhooks": webhook(200, ()), "snapshots": read()}, ["lost annotation", "lost webhook"]),
+        ({"webhooks": webhook(500), "snapshots": read()}, ["lost annotation", "missed poll"]),
+        ({"webhooks": webhook(0), "snapshots": read()}, ["lost annotation", "missed poll"]),
+        ({"webhooks": webhook(0), "snapshots": read(counted())}, []),
+        ({"webhooks": webhook(200, sent=30), "snapshots": read()},  # held back until after
+         ["lost annotation", "missed poll"]),
+        ({"webhooks": webhook(200, (8,)), "snapshots": read()},  # of another annotation
+         ["lost annotation", "missed poll"]),
+        ({"webhooks": webhook(200), "snapshots": read(began=5.25)}, []),  # overlaps the submit
+        ({"webhooks": webhook(200), "events": {"changed": 1}}, []),
+        ({"webhooks": webhook(200), "events": {"setup": 1}}, ["unrecorded webhook"]),
+        ({"webhooks": webhook(200) * 2, "events": {"changed": 1}}, ["unrecorded webhook"]),
+        ({"webhooks": webhook(500), "events": {"setup": 1}}, []),
+        ({"webhooks": webhook(200, (), action="TASKS_CREATED"), "events": {"setup": 1}}, []),
+    ],
+)  # fmt: skip
+def test_what_a_webhook_told_is_recorded_and_counts(records, expected):
+    assert names(done=[MADE], **records) == expected
 
 
 @pytest.mark.parametrize(

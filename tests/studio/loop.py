@@ -280,7 +280,10 @@ def make_project(
     return work
 
 
-def connect_backend(work, title="TAUDIS"):
-    """Add the backend by the request that the Model page's form sends."""
-    loop = work.loop
-    work.backend = loop.studio.connect_backend(work.id, loop.url, title, (USER, PASSWORD))
+def connect_backend(work, title="TAUDIS", url=None):
+    """Add the backend by the request that the Model page's form sends.
+
+    url: at which Label Studio reaches the backend, if a proxy stands before it.
+    """
+    studio, url = work.loop.studio, url or work.loop.url
+    work.backend = studio.connect_backend(work.id, url, title, (USER, PASSWORD))

@@ -30,7 +30,7 @@ PICTURES = 28
 
 @pytest.fixture(scope="module")
 def work(studio, tmp_path_factory):
-    """A project with a first order; every request to its Label Studio goes through a proxy."""
+    """A project with a first order; its requests and webhooks go through recording proxies."""
     data = tmp_path_factory.mktemp("kills")
     with RecordingProxy(studio.url) as proxy:
         loop = Loop(studio, data, LABEL_STUDIO_URL=proxy.url, LABEL_STUDIO_API_KEY=ADMIN.token,
@@ -43,12 +43,13 @@ def work(studio, tmp_path_factory):
         try:
             pictures = make_pictures(tmp_path_factory.mktemp("pictures"), PICTURES, size=64)
             made = make_project(loop, pictures, "Random kills", connect=False)
-            made.people = People(made, proxy)
-            connect_backend(made)
-            loop.workers.start("random", "-")
-            made.wait_for_round(1)
-            loop.workers.stop()
-            yield made
+            with RecordingProxy(loop.url) as before_backend:
+                made.people = People(made, proxy, before_backend)
+                connect_backend(made, url=before_backend.url)
+                loop.workers.start("random", "-")
+                made.wait_for_round(1)
+                loop.workers.stop()
+                yield made
         finally:
             loop.workers.close()
             loop.close()
@@ -142,8 +143,11 @@ def test_kills_at_random_instants(work, figures, full):
     lost = sum("annotation" in each.name for each in found)
     again = repetitions(work)
     print(f"seed {SEED}, a round takes {span:.1f} s; killed in {dict(steps)}, repeated {again}")
-    figures(kills=kills, lost=lost, mixed=len(found) - lost, steps_repeated=max(again))
+    webhooks = sum(each.acknowledged for each in work.people.records.webhooks)
+    figures(kills=kills, lost=lost, mixed=len(found) - lost, steps_repeated=max(again),
+            webhooks=webhooks)  # fmt: skip
     assert found == []
+    assert webhooks >= kills
     assert 0 < max(again) <= CHECKPOINT_EVERY
 
 

@@ -1,4 +1,4 @@
-"""Annotators whose requests, and those of the worker, go through a recording proxy."""
+"""Annotators of a Label Studio whose requests and webhooks go through recording proxies."""
 
 import json
 
@@ -13,11 +13,12 @@ class People:
     Args:
         work: the project.
         proxy: a `RecordingProxy`; the worker's LABEL_STUDIO_URL must be its address, too.
+        before_backend: another one, at whose address Label Studio reaches the backend.
         names: of the annotators.
         free: how many tasks stay unlabelled at least.
     """
 
-    def __init__(self, work, proxy, names=("ann", "ben"), free=8):
+    def __init__(self, work, proxy, before_backend, names=("ann", "ben"), free=8):
         self.work, self.proxy, self.free = work, proxy, free
         logins = {
             name: work.loop.studio.create_user(f"{name}{work.id}@work.example") for name in names
@@ -27,6 +28,7 @@ class People:
         self.recorder = Recorder(work.id, tokens)
         self.records = self.recorder.records
         proxy.observers.append(self.recorder)
+        before_backend.observers.append(self.recorder.to_backend)
         self._snapshots = {}
 
     # --- what they do -----------------------------------------------------------------------
@@ -97,4 +99,5 @@ class People:
         self.records.snapshots.clear()
         for number, snapshot in sorted(self._snapshots.items()):
             self.recorder.snapshot(number, *snapshot)
+        self.records.events.update(self.work.loop.store.event_counts(self.work.id))
         return History(self.records)
