@@ -4,6 +4,7 @@
     python -m tests.reliability run --short    the short form
     python -m tests.reliability run F1 F6      these rows alone
     python -m tests.reliability page [--short] the page from the records that are there
+    python -m tests.reliability studios        the page's column Label Studio from the tests' code
 
 A test that passed in this form at this commit is not run again. The last line is JSON.
 """
@@ -23,7 +24,8 @@ from pathlib import Path
 from taudis.files import write_text
 from tests.reliability import records
 from tests.reliability.faults import ROWS
-from tests.reliability.results import page, results
+from tests.reliability.results import page, results, with_studios
+from tests.reliability.studios import StudioKind
 
 PYTEST = (sys.executable, "-m", "pytest", "--rootdir=.", "-c", "pyproject.toml")
 ROW_SECONDS = 45 * 60
@@ -33,7 +35,7 @@ ROW_SECONDS = 45 * 60
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 1 if a row of those asked for is not well."""
     parser = argparse.ArgumentParser(prog="python -m tests.reliability")
-    parser.add_argument("command", choices=("run", "page"))
+    parser.add_argument("command", choices=("run", "page", "studios"))
     parser.add_argument("rows", nargs="*", metavar="ROW", help="F1 to F23; all by default")
     parser.add_argument("--short", action="store_true", help="the short form of each test")
     parser.add_argument("--tests", default="tests", help="the folder of the tests")
@@ -43,9 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"expected rows of F1 to F23, got {sorted(wrong)}")
     form: records.Form = "short" if given.short else "full"
     tests = collected(given.tests)
+    if given.command == "studios":
+        write_text(records.PAGE, with_studios(records.PAGE.read_text(encoding="utf-8"), tests))
+        return 0
     if given.command == "run":
         for row in given.rows or ROWS:
-            run(row, tests[row], form)
+            run(row, list(tests[row]), form)
     here = [record for record in records.read(form) if record.commit == records.commit()]
     made = results(tests, here, form)
     if not given.rows and given.tests == "tests":
@@ -55,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(result.why for result in chosen))
 
 
-def collected(where: str) -> dict[str, list[str]]:
-    """Row -> its tests."""
+def collected(where: str) -> dict[str, dict[str, StudioKind]]:
+    """Row -> its tests -> the kind of Label Studio that they run against."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "tests.json"
         environment = {**os.environ, "RELIABILITY_COLLECT": str(found)}
@@ -66,7 +71,7 @@ def collected(where: str) -> dict[str, list[str]]:
         )  # fmt: skip
         if done.returncode or not found.exists():
             raise SystemExit(f"Expected pytest to collect the tests, got:\n{done.stdout[-4000:]}")
-        tests: dict[str, list[str]] = json.loads(found.read_text(encoding="utf-8"))
+        tests: dict[str, dict[str, StudioKind]] = json.loads(found.read_text(encoding="utf-8"))
         return tests
 
 

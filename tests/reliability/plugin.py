@@ -1,7 +1,7 @@
 """The pytest plugin of the fault tests: marker, fixtures, records, and figures at the end.
 
 In a run with `RELIABILITY_COLLECT=FILE` and `--collect-only`, the tests of each row are written to
-that file.
+that file, each with the kind of Label Studio that it runs against.
 """
 
 from __future__ import annotations
@@ -19,10 +19,14 @@ from tests.reliability import records
 from tests.reliability.faults import ROWS
 from tests.reliability.records import Figure, Outcome, Record
 from tests.reliability.results import together
+from tests.reliability.studios import StudioKind, kind_of
 
 FIGURES = pytest.StashKey[dict[str, Figure]]()
 REPORTS = pytest.StashKey[list[pytest.TestReport]]()
-MARKER = "fault(row, *parts): shows a row of tests/reliability/faults.py, or these parts of it"
+MARKER = (
+    "fault(row, *parts, studio=kind): shows a row of tests/reliability/faults.py, or these parts of"
+    " it; studio: real, fake or none, if the test's imports do not tell"
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,6 +51,16 @@ def rows_of(item: pytest.Item) -> dict[str, list[str]]:
     return found
 
 
+def studio_of(item: pytest.Item) -> StudioKind:
+    """The kind of Label Studio that a test runs against."""
+    for mark in item.iter_markers("fault"):
+        named: StudioKind | None = mark.kwargs.get("studio")
+        if named:
+            return named
+    markers = {mark.name for mark in item.iter_markers()}
+    return kind_of(markers, getattr(item, "fixturenames", ()), item.path)
+
+
 def test_of(item: pytest.Item) -> str:
     """The id that pytest takes in the root of the repository, also for a test of elsewhere."""
     return "::".join([os.path.relpath(item.path, records.ROOT), *item.nodeid.split("::")[1:]])
@@ -54,10 +68,10 @@ def test_of(item: pytest.Item) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Check every marker; write the tests of each row to the file that was asked for."""
-    tests: dict[str, list[str]] = {row: [] for row in ROWS}
+    tests: dict[str, dict[str, StudioKind]] = {row: {} for row in ROWS}
     for item in items:
         for row in rows_of(item):
-            tests[row].append(test_of(item))
+            tests[row][test_of(item)] = studio_of(item)
     wanted = os.environ.get("RELIABILITY_COLLECT")
     if wanted:
         Path(wanted).write_text(json.dumps(tests), encoding="utf-8")

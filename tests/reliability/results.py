@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from tests.reliability.faults import ROWS, Row
 from tests.reliability.records import Figure, Form, Record
+from tests.reliability.studios import StudioKind, words
 
 UNITS = ("_ms", "_s", "_mb", "_ratio")
+STUDIOS = (
+    "The column Label Studio says, by the code of a row's tests, whether they ran against a real"
+    " server, against the fake one of the tests (`tests/fake_label_studio`), or without one."
+)
+HEAD = "| row | what happens | what must hold | Label Studio | figures | |"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One row's state: its figures, and why it is not well ("" if it is)."""
+    """One row's state: its figures, and why it is not well ("" if it is).
+
+    studio: the Label Studio of its tests that passed, in words; "" if none did.
+    """
 
     row: str
     figures: dict[str, Figure]
     why: str
+    studio: str = ""
 
     def as_json(self) -> dict[str, Figure]:
         """The row's object in the last line of a run."""
-        return {"ok": not self.why, **self.figures, **({"why": self.why} if self.why else {})}
+        studio: dict[str, Figure] = {"label_studio": self.studio} if self.studio else {}
+        why: dict[str, Figure] = {"why": self.why} if self.why else {}
+        return {"ok": not self.why, **studio, **self.figures, **why}
 
 
-def results(tests: dict[str, list[str]], found: Iterable[Record], form: Form) -> list[Result]:
+def results(
+    tests: Mapping[str, Mapping[str, StudioKind]], found: Iterable[Record], form: Form
+) -> list[Result]:
     """Every row's result.
 
     Args:
-        tests: row -> its tests.
+        tests: row -> its tests -> the kind of their Label Studio.
         found: the records of one commit; those of other tests do not count.
         form: the form of the records.
     """
@@ -37,7 +51,9 @@ def results(tests: dict[str, list[str]], found: Iterable[Record], form: Form) ->
     for name, row in ROWS.items():
         kept = [of_test[name, test] for test in tests[name] if (name, test) in of_test]
         figures = together(kept)
-        made.append(Result(name, figures, _why(row, tests[name], kept, figures, form)))
+        passed = [tests[name][each.test] for each in kept if each.outcome == "passed"]
+        why = _why(row, tests[name], kept, figures, form)
+        made.append(Result(name, figures, why, words(passed) if passed else ""))
     return made
 
 
@@ -57,7 +73,7 @@ def together(kept: list[Record]) -> dict[str, Figure]:
 
 
 def _why(
-    row: Row, tests: list[str], kept: list[Record], figures: dict[str, Figure], form: Form
+    row: Row, tests: Collection[str], kept: list[Record], figures: dict[str, Figure], form: Form
 ) -> str:
     """Why a row is not well, in sentences; "" if it is."""
     if not tests:
@@ -106,18 +122,43 @@ def page(made: list[Result], form: Form, commit: str) -> str:
         f"`{command}` wrote this page from the records of its run; nobody edits it.",
         f"It ran the {form} form of each test at commit {commit[:12]}{changes}.",
         f"{well} of {len(made)} rows are ok.",
+        STUDIOS,
         "",
-        "| row | what happens | what must hold | figures | |",
-        "|---|---|---|---|---|",
+        HEAD,
+        "|---|---|---|---|---|---|",
     ]
     for result in made:
         row = ROWS[result.row]
         found = ", ".join(f"{name} {_text(value)}" for name, value in result.figures.items())
         state = "FAILING" if result.why else "ok"
-        lines.append(f"| {result.row} | {row.happens} | {row.holds} | {found} | {state} |")
+        cells = (result.row, row.happens, row.holds, result.studio, found, state)
+        lines.append(f"| {' | '.join(cells)} |")
     failing = [f"- **{result.row}**: {_cell(result.why)}" for result in made if result.why]
     if failing:
         lines += ["", "## Why rows are FAILING", "", *failing]
+    return "\n".join(lines) + "\n"
+
+
+def with_studios(text: str, tests: Mapping[str, Mapping[str, StudioKind]]) -> str:
+    """A page with its column Label Studio written anew, by the tests' code; figures stay.
+
+    For a page whose records are gone, also for one from before it had the column.
+    """
+    lines = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| row |"):
+            lines.append(HEAD)
+        elif line.startswith("|---"):
+            lines.append("|---|---|---|---|---|---|")
+        elif cells[0] in tests:
+            row, happens, holds, *_, figures, state = cells
+            found = (row, happens, holds, words(tests[row].values()), figures, state)
+            lines.append(f"| {' | '.join(found)} |")
+        elif line != STUDIOS:
+            lines.append(line)
+            if line.endswith(" rows are ok."):
+                lines.append(STUDIOS)
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,8 @@ from tests.reliability import records
 from tests.reliability.__main__ import main
 from tests.reliability.faults import ROWS
 from tests.reliability.records import ROOT, Record
-from tests.reliability.results import page, results
+from tests.reliability.results import HEAD, STUDIOS, page, results, with_studios
+from tests.reliability.studios import kind_of, words
 
 INNER = """
 import pytest
@@ -55,7 +56,7 @@ def record(row, test, outcome="passed", parts=None, **figures):
 
 
 def states(tests, *found, form="full"):
-    tests = {row: tests.get(row, []) for row in ROWS}
+    tests = {row: dict.fromkeys(tests.get(row, []), "fake") for row in ROWS}
     return {result.row: result for result in results(tests, found, form)}
 
 
@@ -94,7 +95,8 @@ def test_a_row_is_well_with_all_its_parts_and_figures_within_their_bounds():
     one = record("F2", "one", kills=3, lost=0, back_s=2.5)
     two = record("F2", "two", kills=4, lost=0, back_s=1.5)
     found = states(tests, one, two)["F2"]
-    assert found.as_json() == {"ok": True, "kills": 7, "lost": 0, "back_s": 2.5}
+    says = {"ok": True, "label_studio": "fake Label Studio"}
+    assert found.as_json() == {**says, "kills": 7, "lost": 0, "back_s": 2.5}
     lost = record("F2", "two", lost=1)
     assert "Expected lost of at most 0, got 1." in states(tests, one, lost)["F2"].why
     assert "1 of 2 tests have no record of this commit" in states(tests, one)["F2"].why
@@ -123,6 +125,43 @@ def test_the_page_names_every_row_once():
     assert str(ROOT) not in written and "0 of 23 rows are ok." in made
 
 
+@pytest.mark.parametrize(
+    ("markers", "fixtures", "file", "kind"),
+    [
+        ({"studio", "slow"}, {"work"}, "studio/test_kill.py", "real"),
+        ({"browser"}, {"page"}, "browser/test_pictures.py", "real"),
+        (set(), set(), "faults/test_clock.py", "fake"),  # through driver and schedules
+        (set(), set(), "faults/test_two_workers.py", "fake"),
+        (set(), {"loop", "make_loop"}, "backend/worker/test_worker.py", "fake"),
+        (set(), set(), "backend/images/test_decode.py", "none"),
+    ],
+)
+def test_a_tests_own_code_tells_which_label_studio_it_runs_against(markers, fixtures, file, kind):
+    assert kind_of(markers, fixtures, ROOT / "tests" / file) == kind
+
+
+def test_a_row_names_the_label_studio_of_its_tests_that_passed():
+    tests = {row: {} for row in ROWS} | {"F1": {"one": "real", "two": "fake", "three": "none"}}
+    passed = [record("F1", name) for name in tests["F1"]]
+    found = {each.row: each for each in results(tests, passed, "short")}
+    assert found["F1"].studio == "real and fake Label Studio" and found["F2"].studio == ""
+    failed = [record("F1", "one", "failed"), *passed[1:]]
+    assert results(tests, failed, "short")[0].studio == "fake Label Studio"
+    assert words(["none"]) == "no Label Studio" and words(["real"]) == "real Label Studio"
+
+
+def test_the_column_is_written_anew_and_the_figures_stay():
+    tests = {row: {"one": "fake"} for row in ROWS}
+    made = page(results(tests, [record("F2", "one", kills=3)], "full"), "full", "abc")
+    before = made.replace(f"{STUDIOS}\n", "").replace(HEAD, HEAD.replace(" Label Studio |", ""))
+    before = before.replace(" fake Label Studio |", "").replace(" |  |  | FAILING", " |  | FAILING")
+    expected = re.sub(
+        r"^(\| F\d+ \| .+? \| .+? \|)  \|", r"\1 fake Label Studio |", made, flags=re.M
+    )
+    for text in (before, made):
+        assert with_studios(text, tests) == expected
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_where_it_ended_and_its_last_line_is_json(tmp_path, monkeypatch, capfd):
     (tmp_path / "conftest.py").write_text('pytest_plugins = ("tests.reliability.plugin",)')
@@ -136,6 +175,7 @@ def test_a_run_goes_on_where_it_ended_and_its_last_line_is_json(tmp_path, monkey
     assert "F2: 1 tests" in said[0] and "F2: passed before" in said[1]
     assert all("F4: 2 tests" in text and "F6: no test" in text for text in said)
     rows = json.loads(said[1].splitlines()[-1])["rows"]
-    assert rows["F2"] == {"ok": True, "kills": 2, "lost": 0, "back_s": 1.5}
+    says = {"ok": True, "label_studio": "no Label Studio"}
+    assert rows["F2"] == {**says, "kills": 2, "lost": 0, "back_s": 1.5}
     assert rows["F4"]["ok"] is False and "lost" in rows["F4"]["why"]
     assert rows["F6"] == {"ok": False, "why": "No test."}
