@@ -82,6 +82,7 @@ bench: dev studio  ## the benchmarks, JSON as the last line of each
 # --- environments ------------------------------------------------------------------------------
 
 install: .venv/.installed  ## .venv with what the backend needs
+	@echo "Installed in .venv. Next: .venv/bin/python -m backend doctor"
 dev: .venv/.dev
 studio: .venv-studio/.installed
 exporters: .venv-exporters/.installed

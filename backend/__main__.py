@@ -88,6 +88,7 @@ def create(
     """Make a project in Label Studio from a folder of images, and add this backend to it."""
     with errors_as_messages():
         settings = settings_with_logging()
+        create_.check_paths(images, coco)
         create_.check(settings, draw)
         plan = create_.plan(images, coco, labels, crowds, skip_bad=skip_bad)
         made = create_.create(settings, plan, title, draw)
@@ -166,12 +167,13 @@ def versions(
         table = Table(Column("version", no_wrap=True))
         for name in ("round", "state", "order by model", "labels", "mAP50 [95 %]", "recipe", "MB"):
             table.add_column(name, overflow="fold")
-        for row in versions_.table(context):
+        rows = versions_.table(context)
+        for row in rows:
             size = f"{row.size / 1e6:.1f}" if row.size else ""
             model = "the same" if row.model == row.version else row.model
             cells = (row.version, row.round, row.state, model, row.labels, row.map50)
             table.add_row(*map(escape, (*cells, row.recipe, size)))
-        console.print(table)
+        console.print(table if rows else "No order yet: the worker makes the first one.")
 
 
 @app.command()

@@ -136,7 +136,7 @@ def plan(
     """
     if bool(labels) == bool(coco):
         raise SettingsError("Expected --labels a,b or --coco FILE, and not both.")
-    _check_paths(images, coco)
+    check_paths(images, coco)
     paths = sorted(path for path in images.rglob("*") if path.is_file())
     taken = [path for path in paths if path.suffix.lower() in SUFFIXES]
     if not taken:
@@ -155,7 +155,7 @@ def plan(
     return Plan(files, label_map, labelled, left_out, checked.objects + pixelless, pixelless)
 
 
-def _check_paths(images: Path, coco: Path | None) -> None:
+def check_paths(images: Path, coco: Path | None) -> None:
     """Raise SettingsError unless the folder of images and the COCO file exist."""
     if not images.is_dir():
         fault = "is a file" if images.exists() else "does not exist"

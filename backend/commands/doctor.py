@@ -28,6 +28,9 @@ from backend.worker.context import RoundContext
 from taudis.detector.card import read_card
 from taudis.errors import CheckpointError
 
+UNREACHED = ("Disconnected", "Error")
+"""States of a backend that Label Studio could not reach. It tries at each listing."""
+
 
 def examine(
     settings: Settings, contexts: list[RoundContext], without: RoundContext
@@ -99,7 +102,12 @@ def _backend(context: RoundContext) -> Finding:
     except RoundError as error:
         remedy = "Settings > Model > Connect Model, or `python -m backend connect`."
         return Finding(name, False, str(error), remedy)
-    return Finding(name, True, f"{row['url']} (state {row.get('readable_state')})")
+    state = str(row.get("readable_state"))
+    found = f"{row['url']} (state {state})"
+    if state in UNREACHED:
+        remedy = "Label Studio got no answer there. Check that the backend runs (`serve`)."
+        return Finding(name, False, found, remedy)
+    return Finding(name, True, found)
 
 
 def _webhook(context: RoundContext) -> Finding:

@@ -33,21 +33,23 @@ def our_url(context: RoundContext) -> str:
 
 
 def examine_worker(contexts: Sequence[RoundContext]) -> Iterator[Finding]:
-    """Whether a worker runs on the data directory. It must if a project waits for its first order.
+    """Whether a worker runs on the data directory. It must if a project is connected.
 
     No finding without projects.
     """
     if not contexts:
         return
+    states = [state_of(each) for each in contexts]
     if contexts[0].store.worker_alive():
         yield Finding("worker", True, "runs")
         return
     waiting = [each for each in contexts if _waits_for_order(state_of(each))]
-    if not waiting:
-        found = "does not run now; the orders stay as they are, and no round starts"
-        yield Finding("worker", True, found)
+    if all(state.disconnected or state.gone for state in states):
+        yield Finding("worker", True, "does not run, and no project is connected")
         return
-    found = f"no worker runs, and {_projects(waiting)} without an order"
+    found = "no worker runs: the orders stay as they are, and no round starts"
+    if waiting:
+        found = f"no worker runs, and {_projects(waiting)} without an order"
     remedy = "Start it: `python -m backend serve` (or `worker`, beside a web process)."
     yield Finding("worker", False, found, remedy)
 

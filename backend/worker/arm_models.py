@@ -100,13 +100,15 @@ def arm_model(
     state = folder.with_name(f"{folder.name}-training")
 
     def tell(progress: Progress) -> None:
-        left = progress.eta_s / max(1, progress.steps - progress.step) * progress.steps
-        report({
+        known = {
             "step": "compared",
             "done": before * progress.steps + progress.step,
             "total": 2 * progress.steps,
-            "eta_s": progress.eta_s + (1 - before) * left,
-        })  # fmt: skip
+        }
+        if progress.eta_s is not None:
+            left = progress.eta_s / max(1, progress.steps - progress.step) * progress.steps
+            known["eta_s"] = progress.eta_s + (1 - before) * left
+        report(known)
 
     if not _is_there(folder, made):
         remove(folder)

@@ -140,7 +140,11 @@ class _Pictures:
             return "no model yet"
         if stored.is_blank(task):
             return "without pre-annotations on purpose (BLANK_SHARE)"
-        return "the model found nothing" if stored.was_scored(task) else "not scored yet"
+        return (
+            "no detection is sure enough for a mask"
+            if stored.was_scored(task)
+            else "not scored yet"
+        )
 
     def _tasks(self) -> Mapping[str, Any]:
         """The data of the round's unlabelled tasks by id, read once."""

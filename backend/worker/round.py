@@ -182,7 +182,8 @@ def _close(context: RoundContext, round_: Round) -> Round:
     parts.append(in_words(round_))
     parts.append(str(round_.steps.get("embedded", {}).get("why") or ""))
     chosen = round_.steps["selected"]
-    parts += [_order(context, round_), *map(str, chosen["warnings"])]
+    warnings = [str(each).rstrip(".") for each in chosen["warnings"]]
+    parts += [_order(context, round_), *warnings]
     parts += [str(chosen.get("hint") or ""), *_left_out(round_)]
     parts.append(str(round_.steps.get("compared", {}).get("words") or ""))
     outcome = "served" if flip["flipped"] and verdict.get("serve", True) else "kept"

@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PICKS = 2_000
 CURVE_POINTS = 60
-HYPER_PARAMETERS = "hyper-parameters are set in the file that SELECTION names"
+HYPER_PARAMETERS = "such settings stand in a file that SELECTION names (docs/settings.md)"
 """Added to a strategy's warnings, which may advise to change a hyper-parameter."""
 NOT_SCORED = "not scored yet: behind the scored images, in the previous order"
 NOT_LOOKED_AT = "not looked at yet; seeded random place"

@@ -339,7 +339,7 @@ def run(settings: Settings) -> None:
     worker = Worker(settings, Store(settings.model_dir, busy_ms=WORKER_BUSY_MS))
 
     def leave(_signal: int, _frame: Any) -> None:
-        logger.info("Stopping; an open round goes on at the next start")
+        logger.info("Stopping; a round that is open goes on at the next start")
         worker.stop.set()
         # A training step cannot be interrupted, and it can be repeated.
         threading.Timer(5.0, os._exit, args=(0,)).start()

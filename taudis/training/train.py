@@ -47,7 +47,7 @@ class Progress:
     steps: int  # all steps
     loss: float  # of the last step
     images_per_s: float  # since this process started or resumed the training
-    eta_s: float  # estimated remaining seconds, at the speed of the last minute
+    eta_s: float | None  # estimated remaining seconds, by the last minute; None in the first step
     waiting: float = 0.0  # share of the time in which steps waited for examples, 0..1
     best: float | None = None  # best evaluation on the validation split so far
 
@@ -309,7 +309,7 @@ class _Run:
             self._evaluate()
             if progress is not None:
                 spent = max(time.monotonic() - started, 1e-9)
-                left = time_left.after(step, recipe.steps) or 0.0
+                left = time_left.after(step, recipe.steps)
                 waiting = self.loader.waited / spent
                 progress(
                     Progress(

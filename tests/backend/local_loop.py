@@ -85,11 +85,15 @@ class LocalLoop:
         return self
 
     def __exit__(self, *_):
-        self._web.shutdown()
-        self._web.server_close()
+        self.stop_web()
         self.app.extensions["taudis"].predictor.close()
         self.studio.close()
         self.store.close()
+
+    def stop_web(self):
+        """Nothing listens at the backend's address any more."""
+        self._web.shutdown()
+        self._web.server_close()
 
     def settings(self, **changes):
         with mock.patch.dict(os.environ, {**self.environment, **changes}, clear=True):

@@ -130,17 +130,16 @@ def test_what_cannot_be_made_is_said_before_anything_is_made(loop, folder):
     assert len(loop.studio.api("GET", "/api/projects/")["results"]) == before
 
 
-def test_the_address_is_asked_for_before_the_images_are_looked_at(loop, folder):
-    said = loop.cli(
-        "create", str(folder / "nowhere"), "--labels", "a", LABEL_STUDIO_URL="", well=False
-    )
-    assert "LABEL_STUDIO_URL" in said
-    said = loop.cli(
-        *("create", str(folder / "nowhere"), "--labels", "a"),
-        LABEL_STUDIO_API_KEY="wrong",
-        well=False,
-    )
-    assert "token" in said and "image files" not in said
+def test_the_folder_then_the_address_then_the_images_are_checked(loop, folder):
+    def said(name, **settings):
+        return loop.cli("create", str(folder / name), "--labels", "a", well=False, **settings)
+
+    (folder / "empty").mkdir()
+    assert "nowhere does not exist" in said("nowhere", LABEL_STUDIO_API_KEY="wrong")
+    assert "LABEL_STUDIO_URL" in said("empty", LABEL_STUDIO_URL="")
+    refused = said("empty", LABEL_STUDIO_API_KEY="wrong")
+    assert "token" in refused and "image files" not in refused
+    assert "image files" in said("empty")
 
 
 def test_a_coco_file_of_more_images_than_the_folder_has(folder, capsys):

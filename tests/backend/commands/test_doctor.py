@@ -190,6 +190,16 @@ def test_a_fault_that_concerns_every_project_is_told_once_and_first(loop):
 
 
 @pytest.mark.slow
+def test_a_backend_that_was_stopped_is_a_fault(loop):
+    project = loop.project(2)
+    loop.store.release(loop.lease)
+    loop.stop_web()
+    found = failures(project)
+    assert "no round starts" in found["worker"][0] and "serve" in found["worker"][1]
+    assert "Disconnected" in found["backend connected"][0]
+
+
+@pytest.mark.slow
 def test_projects_that_wait_for_a_worker_are_one_line(loop):
     for _ in range(2):
         loop.project(1, connect=False).connect()

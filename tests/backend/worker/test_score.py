@@ -44,15 +44,18 @@ def test_the_progress_has_the_time_left_which_the_limit_cuts(monkeypatch):
     monkeypatch.setattr(score, "TimeLeft", partial(TimeLeft, clock=lambda: now[0]))
     limit = SimpleNamespace(left=30.0)
     tell = score.ScoringProgress(reports.append, limit, pool=10, labelled=4)
-    for done, seconds in ((1, 2), (5, 10), (10, 30), (12, 36)):  # the limit ends the pool at 30 s
+    # The limit ends the pool at 30 s. The first image of a part has its start in its time.
+    for done, seconds in ((1, 2), (5, 10), (10, 30), (11, 40), (12, 43)):
         now[0], limit.left = seconds, max(0.0, 30.0 - seconds)
         tell(done)
-    assert [report.get("eta_s") for report in reports] == [18.0 + 8.0, 10.0 + 8.0, None, 6.0]
+    found = [report.get("eta_s") for report in reports]
+    assert found == [None, 10.0 + 8.0, None, None, 6.0]
     assert reports[-1] == {"step": "scored", "done": 12, "total": 14, "eta_s": 6.0}
     endless = score.ScoringProgress(reports.append, TimeLimit(None), pool=100, labelled=0)
-    now[0] = 40
-    endless(4)
-    assert reports[-1]["eta_s"] == 96.0
+    endless(1)
+    now[0] += 4
+    endless(5)
+    assert reports[-1]["eta_s"] == 95.0
 
 
 @pytest.mark.slow

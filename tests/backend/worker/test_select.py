@@ -73,7 +73,7 @@ def test_core_set_starts_from_the_labelled_images_that_can_be_read(make_context,
     assert (row["images"], row["labelled"], row["labelled_seen"]) == (6, 4, 3)
     assert "labelled task 12 left out: /12: gone" in caplog.text
     assert [each["done"] for each in reports] == sorted(each["done"] for each in reports)
-    assert reports[-1] == {"step": "scored", "done": 11, "total": 11}
+    assert reports[-1] == {"step": "scored", "done": 11, "total": 11, "eta_s": 0.0}
 
 
 @pytest.mark.slow
@@ -270,7 +270,9 @@ def test_warnings_of_the_strategy_are_in_the_rounds_message_and_on_the_status_pa
     for step, result in rest.items():
         round_ = context.store.finish_step(context.lease, round_.id, step, result)
     round_ = rounds.run_round(context, round_)
-    assert all(text in round_.message for text in warnings)
-    assert "; hyper-parameters are set in the file that SELECTION names" in round_.message
+    assert all(text.rstrip(".") in round_.message for text in warnings)
+    assert (
+        "; such settings stand in a file that SELECTION names (docs/settings.md)" in round_.message
+    )
     services = SimpleNamespace(store=context.store, settings=context.settings)
     assert sentence in page.overview_page(services)
