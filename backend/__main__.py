@@ -145,9 +145,8 @@ def rollback(
     with errors_as_messages():
         context = context_of(project, known=True)
         target = operate.rollback(context, version)
-        console.print(
-            f"Project {context.project_id} serves {target.version} ({target.tasks} tasks), pinned."
-        )
+        served = f"serves {target.version} ({target.tasks} tasks) until `unpin`"
+        console.print(f"Project {context.project_id} {served}.")
 
 
 @app.command()

@@ -22,7 +22,7 @@ Part = Literal["labels", "unlabelled"]
 UNREADABLE_IMAGE, NO_ANNOTATION = "unreadable_image", "no_annotation"
 KINDS: dict[str, str] = {
     UNREADABLE_IMAGE: "images that cannot be read",
-    NO_ANNOTATION: "tasks whose annotations were all cancelled",
+    NO_ANNOTATION: "tasks that were only skipped",
     **REGION_KINDS,
 }
 """Kind -> its name for people."""

@@ -10,6 +10,7 @@ from backend.store.live_evaluation import (
     Total,
     VersionChanges,
 )
+from taudis.selection.reasons import counted
 
 HEADINGS = (
     "Version",
@@ -73,7 +74,8 @@ def sentences(evaluation: LiveEvaluation) -> list[str]:
         for kind, number in evaluation.kinds.items()
         if kind != "visible"
     ]
-    found = [f"{evaluation.kinds.get('visible', 0)} annotations are compared with what was given."]
+    compared = counted(evaluation.kinds.get("visible", 0), "annotation")
+    found = [f"Compared with what was given: {compared}."]
     if others:
         found.append(f"Annotations that are not: {', '.join(others)}.")
     if any(each.random.annotations for each in evaluation.versions):

@@ -160,6 +160,8 @@ def progress_to_round(
     `open_` is the queued or running round. Once it has read the labels and the changes were counted
     again, the count has only changes that this round lacks. `ended` is the last ended round.
     """
+    if state.disconnected:
+        return "none while the project is disconnected"
     if state.changed is None:
         return f"the worker has not counted the labels yet; {wanted} changed tasks start a round"
     changed = state.changed

@@ -32,7 +32,7 @@ def data(tmp_path):
         ("--help", "COMMAND [ARGS]"),
         ("settings", "MODEL_DIR"),
         ("rounds", "no round has run yet"),
-        ("versions", "order by model"),
+        ("versions", "No order yet"),
         ("prune --dry-run", NO_ADDRESS),
         ("disconnect", "is not connected: nothing to restore"),
         ("review --remove", NO_ADDRESS),

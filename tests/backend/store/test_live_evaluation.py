@@ -45,7 +45,8 @@ def test_changes_are_summed_by_version_and_label():
     assert rows[0] == ("v2", "3", "5", "20 %", "0 %", "20 %", "20 %", "40 %", "3", "0 %")
     assert {len(each) for each in rows} == {len(HEADINGS)}
     text = " ".join(sentences(found))
-    assert "4 annotations are compared" in text and "1 of which Label Studio does not say" in text
+    assert "what was given: 4 annotations." in text
+    assert "1 of which Label Studio does not say" in text
     assert "1 annotations were edited after" in text
 
 

@@ -131,6 +131,8 @@ def test_words_before_and_after_trainings():
 
     uncounted = "the worker has not counted the labels yet; 16 changed tasks start a round"
     assert said(None) == uncounted
+    off = progress_to_round(ProjectState(changed=3, disconnected=True), 16, None)
+    assert off == "none while the project is disconnected"
     assert said(0) == "0 of 16 changed tasks, 16 to go"
     assert said(1, 2) == "1 of 16 changed tasks since the last training, 15 to go"
     enough = "enough labels are there: 24 tasks have changed"
