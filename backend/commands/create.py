@@ -134,8 +134,12 @@ def plan(
         SettingsError: no folder, image or COCO file; neither or both of `labels` and `coco`.
         DataError: the COCO file cannot be used.
     """
-    if bool(labels) == bool(coco):
-        raise SettingsError("Expected --labels a,b or --coco FILE, and not both.")
+    if labels and coco:
+        raise SettingsError("Expected --labels or --coco, got both.")
+    if not labels and not coco:
+        raise SettingsError(
+            "Expected --labels a,b (the names of the labels), or --coco FILE (a COCO file)."
+        )
     check_paths(images, coco)
     paths = sorted(path for path in images.rglob("*") if path.is_file())
     taken = [path for path in paths if path.suffix.lower() in SUFFIXES]
