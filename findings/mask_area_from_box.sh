@@ -67,9 +67,10 @@ def sizes(reader, evaluator, results):
 
 
 seen = []
+print("pycocotools", version("pycocotools"), "faster-coco-eval", version("faster-coco-eval"), "hotcoco", version("hotcoco"))
 for name, evaluator in EVALUATORS.items():
     seen.append([sizes(*evaluator, "masks.json"), sizes(*evaluator, "both.json")])
-    print(name, version(name), "mask AP, of small, of medium: masks alone", seen[-1][0], "with boxes", seen[-1][1])
+    print(name, "mask AP, of small, of medium: masks alone", seen[-1][0], "with boxes", seen[-1][1])
 print("pixels of the wrong mask:", int(diagonal.sum()), "its box:", boxed[2]["bbox"])
 if seen != 3 * [[[0.667, 0.5, 1.0], [0.667, 1.0, 0.5]]]:
     sys.exit("Changed: expected AP 0.5 for small and 1 for medium objects, and the opposite with boxes.")

@@ -72,8 +72,8 @@ class Created:
             )
         return (
             "Connected. Next: press Label All Tasks in the project. The first round starts after"
-            f" {settings.changes_per_round} labels, or when somebody presses Start Training. Status"
-            f" page: {address(settings)}."
+            " TRAIN_AFTER labels, or when somebody presses Start Training. The status page counts"
+            f" them: {address(settings)}."
         )
 
     def not_connected(self) -> str:

@@ -163,14 +163,15 @@ def few_images_warning(
     """A warning if the candidates lie in fewer than 2 B images, with settings that avoid it.
 
     In that case nearly every image with a candidate is among the first B, whatever the cover picks.
-    If the detections of the pool lie in fewer than 2 B images, this smaller number is enough.
+    If the detections of the pool lie in fewer than 2 B images, this smaller number is enough. If
+    they lie in at most B images, all of these are among the first B, and there is no warning.
     image: [N] image row of each instance. places: `candidate_places`, positions in `image`.
     candidates: C.
     """
     detected = int(np.count_nonzero(np.bincount(image)))
     expected = min(LEAST_IMAGES * budget, detected)
     held = len(np.unique(image[places[:candidates]]))
-    if held >= expected:
+    if held >= expected or detected <= budget:
         return ()
     firsts = np.sort(np.unique(image[places], return_index=True)[1])
     needed = int(firsts[expected - 1]) + 1  # least C at which `expected` images have candidates

@@ -121,8 +121,8 @@ def test_what_cannot_be_made_is_said_before_anything_is_made(loop, folder):
     images = str(folder / "images")
     before = len(loop.studio.api("GET", "/api/projects/")["results"])
     for arguments, said in [
-        ((images,), "--labels a,b or --coco FILE"),
-        ((images, "--labels", "a", "--coco", str(folder / "instances.json")), "not both"),
+        ((images,), "--labels a,b (the names of the labels), or --coco FILE"),
+        ((images, "--labels", "a", "--coco", str(folder / "instances.json")), "got both"),
         ((str(folder / "nowhere"), "--labels", "a"), "nowhere does not exist"),
         ((images, "--labels", "a", "--draw", "pencil"), "brush, bitmask, polygon, rectangle"),
     ]:

@@ -65,7 +65,8 @@ def test_equals_plain_python(build, data):
     assert got.rows.tolist() == rows[places + others].tolist()
     assert got.owner.tolist() == [images[place] for place in places]
     assert got.uncertainty.tolist() == pool.uncertainty.se[got.rows].tolist()
-    enough = min(2 * budget, len(set(images)))
+    found = len(set(images))
+    enough = min(2 * budget, found) if found > budget else 0
     assert bool(got.warnings) == (len(set(got.owner.tolist())) < enough)
 
 
@@ -168,6 +169,12 @@ def test_a_pool_that_has_no_more_images_with_detections_is_not_warned_of(build):
     pool = build.pool({1: [(2, 0, (1, 0, 0))], 2: [], 3: []})
     assert order_instances(pool, 3, SEED_SET, SelectionParams()).warnings == ()
     assert order_instances(pool, 0, SEED_SET, SelectionParams()).warnings == ()
+
+
+def test_images_that_are_all_among_the_first_of_the_budget_are_not_warned_of():
+    image = np.array([0, 0, 1])
+    assert few_images_warning(image, np.arange(3), 2, budget=2, alpha=1.0) == ()
+    assert len(few_images_warning(np.array([0, 0, 1, 2]), np.arange(4), 2, budget=2, alpha=1.0))
 
 
 def test_fewer_candidates_than_images_need_a_higher_alpha():
