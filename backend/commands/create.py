@@ -134,12 +134,7 @@ def plan(
         SettingsError: no folder, image or COCO file; neither or both of `labels` and `coco`.
         DataError: the COCO file cannot be used.
     """
-    if labels and coco:
-        raise SettingsError("Expected --labels or --coco, got both.")
-    if not labels and not coco:
-        raise SettingsError(
-            "Expected --labels a,b (the names of the labels), or --coco FILE (a COCO file)."
-        )
+    _check_one_given(labels, coco)
     check_paths(images, coco)
     paths = sorted(path for path in images.rglob("*") if path.is_file())
     taken = [path for path in paths if path.suffix.lower() in SUFFIXES]
@@ -157,6 +152,16 @@ def plan(
         return Plan(files, label_map, labelled, left_out)
     pixelless = checked.found.counts.get("no_pixel", 0)
     return Plan(files, label_map, labelled, left_out, checked.objects + pixelless, pixelless)
+
+
+def _check_one_given(labels: str, coco: Path | None) -> None:
+    """Raise SettingsError unless there are either labels or a COCO file."""
+    if labels and coco:
+        raise SettingsError("Expected --labels or --coco, got both.")
+    if not labels and not coco:
+        raise SettingsError(
+            "Expected --labels a,b (the names of the labels), or --coco FILE (a COCO file)."
+        )
 
 
 def check_paths(images: Path, coco: Path | None) -> None:
