@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Expected: one box as x, y, x, y and as x, y, width, height is the same box after the same flip, and it is the box of
 #   the mask that was flipped with it.
-# Happens: kornia's AugmentationSequential reads bbox_xyxy with the last column and row in the box, and bbox_xywh without
-#   them. A box of 20..40 of 100 columns, flipped, is 59..79 as bbox_xyxy, and 60..80 as bbox_xywh and as the mask. A turn
-#   by 90 degrees does the same. After Resize to half the size neither is the box of the mask.
+# Happens: kornia's AugmentationSequential reads bbox_xyxy with the last column and row in the box, and bbox_xywh
+#   without them. A box of 20..40 of 100 columns, flipped, is 59..79 as bbox_xyxy, and 60..80 as bbox_xywh and as the
+#   mask. A turn by 90 degrees does the same. After Resize to half the size neither is the box of the mask.
 # Version and source: kornia 0.9.0 with torch 2.15.0. The documentation of AugmentationSequential says that boxes are
 #   inclusive. In Boxes, of the same package, the mode named xyxy is exclusive, as in torchvision.
 # The product: flips and turns the masks, and takes the boxes from them (taudis/training/samples.py).

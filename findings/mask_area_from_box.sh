@@ -4,8 +4,8 @@
 #   mask of a thin diagonal object is then in another group of sizes: the AP of small objects goes from 0.5 to 1, that
 #   of medium ones from 1 to 0.5. The AP over all sizes stays. faster-coco-eval and hotcoco do the same. The format
 #   of results wants a segmentation for masks, and a box for boxes. One file with both serves both evaluations.
-# Version and source: pycocotools 2.0.11 (loadRes in coco.py), faster-coco-eval 1.8.0, hotcoco 1.3.0. Pull request 4898 of
-#   open-mmlab/mmdetection took the boxes out of its results for this reason.
+# Version and source: pycocotools 2.0.11 (loadRes in coco.py), faster-coco-eval 1.8.0, hotcoco 1.3.0. Pull request 4898
+#   of open-mmlab/mmdetection took the boxes out of its results for this reason.
 # The product: gives its evaluator masks without boxes (coco_dicts in taudis/evaluation/metrics.py).
 set -euo pipefail
 folder=$(mktemp -d)
@@ -66,8 +66,9 @@ def sizes(reader, evaluator, results):
     return [round(float(run.stats[place]), 3) for place in (0, 3, 4)]
 
 
+print("pycocotools", version("pycocotools"), "faster-coco-eval", version("faster-coco-eval"),
+      "hotcoco", version("hotcoco"))
 seen = []
-print("pycocotools", version("pycocotools"), "faster-coco-eval", version("faster-coco-eval"), "hotcoco", version("hotcoco"))
 for name, evaluator in EVALUATORS.items():
     seen.append([sizes(*evaluator, "masks.json"), sizes(*evaluator, "both.json")])
     print(name, "mask AP, of small, of medium: masks alone", seen[-1][0], "with boxes", seen[-1][1])
