@@ -91,11 +91,15 @@ def check_sample(image: Image, target: Target, labels: int) -> None:
         raise DataError(f"Target.labels: expected labels up to {labels}, got {target.labels.max()}")
 
 
+HALF = 128
+"""Half of a px, where 255 is a px that a mask covers."""
+
+
 def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image, Target]:
     """Image and masks at the model's working size.
 
-    Images are resized by area averages when they shrink, else bilinearly; masks to the nearest px,
-    see `_resized`. No object vanishes.
+    Both are resized by area averages when they shrink, else bilinearly. A mask has the px that it
+    covers by half or more, see `_resized`. No object vanishes.
     """
     height, width = image.shape[:2]
     size = config.working_size(height, width)
@@ -105,23 +109,31 @@ def at_working_size(image: Image, target: Target, config: Config) -> tuple[Image
     scaled = cv2.resize(image, size[::-1], interpolation=method).astype(np.uint8)
     masks = np.zeros((len(target), *size), bool)
     for row, mask in enumerate(target.masks):
-        masks[row] = _resized(mask, size)
+        masks[row] = _resized(mask, size, method)
     return scaled, Target.from_masks(masks, target.labels, target.iscrowd)
 
 
-def _resized(mask: BoolArray, size: tuple[int, int]) -> BoolArray:
-    """A mask [h,w] at another size (height, width), by its nearest px.
+def _resized(mask: BoolArray, size: tuple[int, int], method: int) -> BoolArray:
+    """A mask [h,w] at another size (height, width): the px that it covers by half or more.
 
-    A small or thin object may lie between these px. It is then where it covers the resized px most,
-    and half as much: an object that is not drawn would be trained as background.
+    OpenCV's INTER_NEAREST takes the px at a corner of each resized px, so the mask would lie up to
+    half a px beside the image. method: OpenCV's, as for the image.
+
+    A small or thin object may cover no px by half. It is then where it covers the px most, and half
+    as much: an object that is not drawn would be trained as background.
     """
-    nearest = np.asarray(
-        cv2.resize(mask.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST), bool
+    covered = np.asarray(
+        cv2.resize(mask.view(np.uint8) * np.uint8(255), size[::-1], interpolation=method)
     )
-    if nearest.any() or not mask.any():
-        return nearest
-    covered = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-    return np.asarray(2 * covered >= covered.max(), bool)
+    if covered.max() >= HALF:
+        return np.asarray(covered >= HALF, bool)
+    if not mask.any():
+        return np.zeros(size, bool)
+    # Eight bits may not show an object in a very large image.
+    share = np.asarray(
+        cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+    )
+    return np.asarray(2 * share >= share.max(), bool)
 
 
 def prepare(image: Image, target: Target, config: Config, labels: int) -> tuple[Image, Target]:

@@ -196,11 +196,29 @@ def test_no_object_vanishes_at_the_working_size(height, width):
         assert np.abs(box - wanted).max() <= 1.0
 
 
-def test_objects_that_the_nearest_px_show_are_these_px():
-    size = (600, 800)
-    masks = drawn(size, [(10, 20, 90, 70), (300, 300, 200, 9)])
+@pytest.mark.parametrize("size", [(600, 800), (97, 130)], ids=["shrinks", "hardly"])
+def test_a_mask_has_the_px_that_it_covers_by_half(size):
+    """By a count of the covered subpixels, 8 x 8 in each px of the working size."""
+    masks = drawn(size, [(10, 20, 60, 70), (40, 50, 50, 40)])
     target = Target.from_masks(masks, np.ones(2, np.int64))
     _, left = prepare(np.zeros((*size, 3), np.uint8), target, TINY, 1)
     small = left.masks.shape[1:]
-    rows, columns = (np.arange(n) * whole // n for n, whole in zip(small, size, strict=True))
-    assert np.array_equal(left.masks, masks[:, rows][:, :, columns])
+    rows, columns = (
+        ((np.arange(8 * n) + 0.5) * whole / (8 * n)).astype(int)
+        for n, whole in zip(small, size, strict=True)
+    )
+    fine = masks[:, rows][:, :, columns].reshape(2, small[0], 8, small[1], 8)
+    covered = fine.mean((2, 4))
+    clear = np.abs(covered - 0.5) > 0.1  # the count of subpixels is not exact
+    assert clear.mean() > 0.9 and np.array_equal(left.masks[clear], (covered >= 0.5)[clear])
+
+
+@pytest.mark.parametrize("side", [90, 100, 128, 150, 161])
+def test_a_mask_stays_where_its_image_is(side):
+    """The mirror image of a mask is the mirror image of the resized one: nothing moves it."""
+    rows, columns = np.mgrid[:side, :side]
+    disc = (rows - side / 2.3) ** 2 + (columns - side / 1.9) ** 2 < (side / 5) ** 2
+    both = Target.from_masks(np.stack([disc, disc[::-1, ::-1]]), np.ones(2, np.int64))
+    _, left = prepare(np.zeros((side, side, 3), np.uint8), both, TINY, 1)
+    one, turned = left.masks[0], left.masks[1][::-1, ::-1]
+    assert (one & turned).sum() / (one | turned).sum() > 0.99
