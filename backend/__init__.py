@@ -22,3 +22,12 @@ Read first `worker/worker` (the threads), `worker/triggers` (when a round starts
 (its steps), and the steps `sync`, `train`, `judge`, `score`, `select`, `publish`, `prune`. Then
 read `web/app` and `web/predict`.
 """
+
+import sys
+from importlib.util import find_spec
+
+if sys.argv[:1] == ["-m"] and find_spec("typer") is None:  # `python -m backend` begins here
+    sys.exit(
+        f"Expected a Python with the backend's packages, got {sys.executable}. In the backend's"
+        " folder it is .venv/bin/python -m backend (`make install` makes it)."
+    )

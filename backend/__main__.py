@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from backend.commands import backup as backup_
 from backend.commands import create as create_
@@ -162,17 +161,13 @@ def versions(
                 json.dumps(versions_.card_of(context, version), indent=2, ensure_ascii=False)
             )
             return
-        # Other commands take the name, so it is never cut.
-        table = Table(Column("version", no_wrap=True))
-        for name in ("round", "state", "order by model", "labels", "mAP50 [95 %]", "recipe", "MB"):
-            table.add_column(name, overflow="fold")
         rows = versions_.table(context)
+        if not rows:
+            return console.print("No order yet: the worker makes the first one.")
+        if console.width >= versions_.WIDTH:
+            return console.print(versions_.as_table(rows))
         for row in rows:
-            size = f"{row.size / 1e6:.1f}" if row.size else ""
-            model = "the same" if row.model == row.version else row.model
-            cells = (row.version, row.round, row.state, model, row.labels, row.map50)
-            table.add_row(*map(escape, (*cells, row.recipe, size)))
-        console.print(table if rows else "No order yet: the worker makes the first one.")
+            console.print(row.in_lines(), markup=False, highlight=False)
 
 
 @app.command()

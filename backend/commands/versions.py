@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
+from rich.table import Column, Table
+
 from backend.label_studio.left_out import Summary
 from backend.store import serving
 from backend.worker.context import RoundContext
@@ -30,6 +33,36 @@ class VersionRow:
     map50: str  # with its bootstrap interval
     recipe: str
     size: int  # bytes of the checkpoint, 0 for an order by an earlier model
+
+    def cells(self) -> tuple[str, ...]:
+        """The cells below HEADINGS."""
+        size = f"{self.size / 1e6:.1f}" if self.size else ""
+        model = "the same" if self.model == self.version else self.model
+        head = (self.version, self.round, self.state, model)
+        return *head, self.labels, self.map50, self.recipe, size
+
+    def in_lines(self) -> str:
+        """The row for a narrow terminal: the name, then each other cell that is not empty."""
+        cells = zip(HEADINGS[1:], self.cells()[1:], strict=True)
+        return "\n".join([self.version, *(f"    {name}: {cell}" for name, cell in cells if cell)])
+
+
+HEADINGS = (
+    *("version", "round", "state", "order by model"),
+    *("labels", "mAP50 [95 %]", "recipe", "MB"),
+)
+WIDTH = 120
+"""Least characters in a line of the terminal for a table whose cells are not broken."""
+
+
+def as_table(rows: list[VersionRow]) -> Table:
+    """The rows as a table. Other commands take a version's name, so it is never cut."""
+    found = Table(Column(HEADINGS[0], no_wrap=True))
+    for name in HEADINGS[1:]:
+        found.add_column(name, overflow="fold")
+    for row in rows:
+        found.add_row(*map(escape, row.cells()))
+    return found
 
 
 def table(context: RoundContext) -> list[VersionRow]:

@@ -29,6 +29,7 @@ class RoundCost:
     seconds: float  # since the start of the project's first round, shortly after connecting
     corrected: float  # drawings per image, with this model's pre-annotations
     by_hand: float  # drawings per image, without pre-annotations
+    measured: int | None = None  # validation images that gave both costs; None if not recorded
 
     @classmethod
     def of(cls, round_: Round, connected: float) -> RoundCost:
@@ -42,14 +43,21 @@ class RoundCost:
             seconds=max(0.0, round_.started + round_.seconds - connected),
             corrected=float(evaluated["correction"]["corrected"]),
             by_hand=float(evaluated["correction"]["by_hand"]),
+            measured=evaluated.get("metrics", {}).get("images"),
         )
 
     def costs(self) -> str:
         """Both costs in words."""
         return (
             f"correcting an image costs as much as drawing {self.corrected:.2f} objects"
-            f"{self._less()}"
+            f"{self._less()}{self._measured()}"
         )
+
+    def _measured(self) -> str:
+        """On how many images, as " (measured on 4 images)"."""
+        if self.measured is None:
+            return ""
+        return f" (measured on {self.measured} image{'' if self.measured == 1 else 's'})"
 
     def _less(self) -> str:
         """The saving, as ", 29 % less than drawing all 3.50"."""

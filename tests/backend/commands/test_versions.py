@@ -2,9 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from backend.commands.versions import VersionRow
 from backend.errors import RoundError
 from backend.store.version_names import resolve
 from taudis.detector.card import amend_card
@@ -34,6 +38,14 @@ def test_the_table_and_the_card(project):
     assert json.loads(project.cli("versions", project.model))["labels"] == ["square", "bar"]
     refused = project.cli("versions", "taudis-1234-none", well=False)
     assert "taudis-1234-none" in refused and project.model in refused
+
+
+def test_a_narrow_terminal_gets_lines_in_place_of_a_table():
+    row = VersionRow("taudis-0002-a", "2", "model serves", "taudis-0002-a", "3+1", "", "step", 0)
+    assert row.in_lines().splitlines() == [
+        "taudis-0002-a", "    round: 2", "    state: model serves", "    order by model: the same",
+        "    labels: 3+1", "    recipe: step",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -149,3 +161,12 @@ def test_a_name_in_full_wins_over_longer_ones_and_nothing_names_nothing():
             resolve(wrong, names)
     with pytest.raises(RoundError, match="there are none yet"):
         resolve("taudis-0001", [])
+
+
+def test_a_python_without_the_packages_is_named_with_the_right_one():
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "backend", "doctor"],
+        cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert sys.executable in done.stderr and ".venv/bin/python -m backend" in done.stderr

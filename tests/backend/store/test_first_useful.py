@@ -55,7 +55,7 @@ def test_the_first_served_round_where_correcting_costs_less_than_drawing(store, 
     assert found.first is None
     assert found.in_words() == (
         "not yet: after round 2, with 16 labelled images (50 objects), correcting an image costs as"
-        " much as drawing 2.75 objects, as much as drawing all 2.75"
+        " much as drawing 2.75 objects, as much as drawing all 2.75 (measured on 4 images)"
     )
     ended_round(store, lease, 200, cost(1.0), outcome="kept")  # nobody saw it
     ended_round(store, lease, 230, cost(0.5), outcome="failed")
@@ -70,8 +70,9 @@ def test_the_first_served_round_where_correcting_costs_less_than_drawing(store, 
     assert first_useful(store, 7).in_words() == (
         "round 5, with 24 labelled images (51 objects), 5 min after the project was connected:"
         " correcting an image costs as much as drawing 2.50 objects, 9 % less than drawing all"
-        " 2.75. Round 7, with 16 labelled images (50 objects): correcting an image costs as much as"
-        " drawing 2.00 objects, 27 % less than drawing all 2.75"
+        " 2.75 (measured on 4 images). Round 7, with 16 labelled images (50 objects): correcting an"
+        " image costs as much as drawing 2.00 objects, 27 % less than drawing all 2.75 (measured on"
+        " 4 images)"
     )
     assert first_useful(store, 8) == FirstUseful(None, None)  # another project
 

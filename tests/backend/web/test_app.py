@@ -208,7 +208,10 @@ def test_page_and_figures_say_when_pre_annotations_became_useful(client, setting
         store.end_round(lease, round_.id, "served", "")
     page, figures = client.get("/").text, client.get("/metrics").text
     assert "round 3, with 13 labelled images (44 objects), 0 s after the project" in page
-    assert "as drawing 2.25 objects, 36 % less than drawing all 3.50. Round 4" in page
+    assert (
+        "as drawing 2.25 objects, 36 % less than drawing all 3.50 (measured on 3 images). Round 4"
+        in page
+    )
     for expected in (
         'taudis_correction_drawings{project="7",way="corrected"} 1.75',
         'taudis_correction_drawings{project="7",way="by_hand"} 3.5',
