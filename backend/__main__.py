@@ -26,6 +26,7 @@ from backend.commands.connect import connect_backend
 from backend.commands.console import console, errors_as_messages, settings_with_logging
 from backend.commands.projects import ProjectOption, context_of
 from backend.commands.review_command import review
+from backend.commands.train_command import train
 from backend.errors import BackendError, StudioError
 from backend.settings_table import settings_table
 from backend.store.database import Store
@@ -49,7 +50,8 @@ for command in (processes.serve, processes.web, processes.worker, review):
 @app.command()
 def doctor(project: ProjectOption = 0) -> None:
     """Check everything that the order depends on. Exit status 1 on a failure."""
-    from backend.commands import doctor as doctor_
+    with console.status("Checking"):  # the first import after an installation may take a minute
+        from backend.commands import doctor as doctor_
 
     with errors_as_messages():
         settings = settings_with_logging()
@@ -121,6 +123,7 @@ def disconnect(project: ProjectOption = 0) -> None:
 
 
 app.command()(forget_.forget)
+app.command()(train)
 
 
 @app.command()

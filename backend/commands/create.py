@@ -51,16 +51,19 @@ class Created:
     objects: int  # objects posted
     of_objects: int  # objects in the COCO file; 0 without one
     not_drawn: int  # of these objects, those without a region, because they cover no pixel
+    labels: tuple[str, ...] = ()
 
     def in_words(self, settings: Settings) -> str:
         """The figures in words, with the project's address at the end."""
         url = settings.label_studio_public_url or settings.label_studio_url
         posted = f", with {self.objects} of {self.of_objects} objects of the COCO file"
         lost = f"{self.not_drawn} objects could not be drawn: they cover no pixel. "
+        labels = ", ".join(map(repr, self.labels))
         return (
             f"{lost if self.not_drawn else ''}"
             f"Project {self.project} has {self.tasks} tasks, {self.annotations} of them labelled"
-            f"{posted if self.of_objects else ''}: {url}/projects/{self.project}"
+            f"{posted if self.of_objects else ''}. Its labels: {labels}."
+            f" Its address: {url}/projects/{self.project}"
         )
 
     def next_step(self, settings: Settings) -> str:
@@ -197,7 +200,10 @@ def create(settings: Settings, made: Plan, title: str, draw: str) -> Created:
         said = f"{error} Project {project} stays as it is now; delete it before you try again."
         raise type(error)(said) from error
     not_drawn = made.pixelless + posted.not_drawn
-    return Created(project, len(tasks), posted.annotations, posted.objects, made.objects, not_drawn)
+    return Created(
+        project, len(tasks), posted.annotations, posted.objects, made.objects, not_drawn,
+        made.labels.names,
+    )  # fmt: skip
 
 
 def _names(images: Path, paths: list[Path]) -> dict[Path, str]:

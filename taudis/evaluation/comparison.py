@@ -127,25 +127,24 @@ class Comparison:
         if math.isnan(low):
             figures = f"mAP50 {self.over_all:+.3f}, no interval"
         else:
-            figures = (
-                f"mAP50 {self.difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}{self._part}"
-            )
+            figures = f"mAP50 {self.difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}"
         if not self.winner:
             few = f" There are {self.too_few}." if self.too_few else ""
-            return f"{seen} show no difference between {a} and {b} ({figures}).{few}"
+            return f"{seen} show no difference between {a} and {b} ({figures}).{self._part}{few}"
         return (
             f"{b} is {'better' if self.winner == 'b' else 'worse'} than {a} on {seen}: {figures}."
+            f"{self._part}"
         )
 
     @property
     def _part(self) -> str:
         """The compared labels in words; '' if all labels are compared."""
         known = sum(not math.isnan(value) for value in self.a.per_label.values())
-        if self.labels >= known:
+        if self.labels >= known or math.isnan(self.interval[0]):
             return ""
         return (
-            f", over the {self.labels} of {known} labels that {ENOUGH} or more images show;"
-            f" {self.over_all:+.3f} over all"
+            f" These figures are of the {self.labels} of {known} labels that {ENOUGH} or more"
+            f" images show; over all labels the difference is {self.over_all:+.3f}."
         )
 
 

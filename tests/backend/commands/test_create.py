@@ -114,6 +114,7 @@ def test_without_labels_the_names_are_given(loop, folder):
     )
     row = loop.studio.api("GET", f"/api/projects/{project_of(printed)}/")
     assert row["title"] == "Mine" and "0 of them labelled" in printed
+    assert "Its labels: 'a', '\"b\" & <c>'." in printed
     assert parse_label_config(row["label_config"]).label_map.names == ("a", '"b" & <c>')
 
 

@@ -102,3 +102,12 @@ def test_a_project_without_rounds_says_what_starts_one(make_loop):
     loop.start_worker()
     loop.store.update_project(project.id, disconnected=True)
     assert f"connect --project {project.id}` helps" in project.cli("rounds")
+
+
+def test_train_is_recorded_as_start_training_is(loop):
+    project = loop.project(2)
+    assert "a training is asked for. `rounds` shows it." in project.cli("train")
+    (event,) = [event for event in loop.store.pending_events() if event.kind == "train"]
+    assert event.project == project.id
+    loop.store.release(loop.lease)
+    assert "No worker runs now" in project.cli("train")

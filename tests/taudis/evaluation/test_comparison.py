@@ -164,7 +164,8 @@ def test_difference_and_interval_are_over_the_same_labels():
     assert found.over_all == found.to_dict()["over_all_labels"] == pytest.approx(-0.5)
     assert found.winner == "" and "every label on 3 or more, got 30" in found.too_few
     said = found.verdict("A", "B")
-    assert "over the 1 of 2 labels that 3 or more images show; -0.500 over all" in said
+    assert "of the 1 of 2 labels that 3 or more images show; over all labels" in said
+    assert "the difference is -0.500." in said
     assert found.too_few in said
 
 
