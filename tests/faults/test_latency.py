@@ -72,10 +72,10 @@ def test_stored_predictions_and_webhooks_are_as_fast_beside_a_training(tmp_path,
     with served(tmp_path) as server, training() as process, Client(server.port) as client:
         timed(client, {name: [] for name in CALLS})
         for _ in range(blocks):
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # no signal says that the stopped training's cores are still
             timed(client, idle)
             process.send_signal(signal.SIGCONT)
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # nor that the continued one fills them
             timed(client, busy)
             process.send_signal(signal.SIGSTOP)
         assert process.poll() is None

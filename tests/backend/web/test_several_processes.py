@@ -3,9 +3,7 @@
 import os
 import re
 import signal
-import socket
 import subprocess
-import time
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -14,27 +12,18 @@ import pytest
 
 from backend.commands.serve import environment_of, web_command
 from backend.settings import load_settings
+from demo.studio import free_port
+from tests.studio.processes import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 HEALTH = re.compile(r'^taudis_request_seconds_count\{route="/health",status="2xx"\} (\S+)', re.M)
-
-
-def until(what, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s")
 
 
 class Gunicorn:
     """Two web processes, as they are served, and kept connections to known ones of them."""
 
     def __init__(self, folder):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         settings = load_settings(model_dir=folder / "data", port=self.port, workers=2)
         environment = {**os.environ, **environment_of(settings), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(web_command(settings), cwd=ROOT, env=environment)
@@ -70,7 +59,7 @@ class Gunicorn:
                 found.setdefault(*made)
             return len(found) == 2
 
-        until(both)
+        wait_for(both, "both web processes")
         return found
 
 
@@ -117,7 +106,10 @@ def test_each_process_answers_with_the_sums_and_no_counter_falls(gunicorn):
         if "taudis-metrics-" in found.path
     }
     os.kill(next(iter(connections)), signal.SIGKILL)  # the second one, and a new one, go on
-    until(lambda: {child.pid for child in gunicorn.main.children()} - set(connections))
+    wait_for(
+        lambda: {child.pid for child in gunicorn.main.children()} - set(connections),
+        "another web process",
+    )
     assert counted(second) >= before + 8
     gunicorn.end()
     assert not folder.exists()
